@@ -1,0 +1,279 @@
+"""Does the music follow the video? Held-out scenes: real, shuffled, blank.
+
+python -m benchmarks.correspondence --num 64 --seed 7 --json out.json
+
+  real       each generation against the truth of the scene it was made for
+  shuffled   the same generations against the truth of every other scene: the
+             mean over all derangements of the videos. Generation sees nothing
+             but the video, so the music of scene i judged by scene j is what
+             scene i shown in the place of scene j would have given
+  blank      generations for a grey video, against the truth of every scene
+  prompted   generations with a prompt that names another genre than the
+             picture's
+
+The music is heard by `evaluation.beat_scores` and by a genre classifier that
+is fitted here, on scenes that neither training nor this test has seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks import held_out
+from benchmarks import judges
+from benchmarks import report
+from v2meow_jax import media
+from v2meow_jax.evaluation import bootstrap
+
+# What a user might write; the wordings of training are in synthetic.captions.
+PROMPTS = {
+  'ambient': 'calm ambient music with soft synth pads',
+  'hiphop': 'a laid-back hip hop beat',
+  'waltz': 'an elegant waltz for solo piano',
+  'house': 'energetic house music for the dance floor',
+  'rock': 'loud rock with electric guitar',
+  'drum_and_bass': 'fast drum and bass',
+}
+
+
+def measure(system: Any, options: argparse.Namespace) -> dict[str, Any]:
+  """Generates, listens and scores.
+
+  Args:
+    system: An `inference.system.System`, or anything with its `generate` and
+      `codec`.
+    options: `num`, `seed`, `seconds`, `num_blank`, `num_prompted` and
+      `probe_per_genre`, as the command line has them.
+
+  Returns:
+    The figures, as the json holds them.
+  """
+  scenes = held_out.scenes(options.seed, options.num, options.seconds)
+  music = [held_out.music(s) for s in report.progress(scenes, 'true music')]
+  probe = judges.fit_probe(
+    system.codec,
+    per_genre=options.probe_per_genre,
+    seconds=options.seconds,
+    seed=options.seed,
+  )
+  coded = [
+    held_out.round_trip(system.codec, clip)
+    for clip in report.progress(music, 'codec round trip')
+  ]
+  generated = generate(system, scenes, options)
+  asked = scenes[: options.num_prompted]
+  wanted = [prompted_genre(i, s.genre) for i, s in enumerate(asked)]
+  heard = {name: judges.listen(c, probe) for name, c in generated.items()}
+  real = judges.grids(heard['real'], scenes)
+  blank = judges.grids(heard['blank'], scenes)
+  prompted = judges.grids(heard['prompted'], asked)
+  followed = np.array(
+    [
+      clip.genre == genre
+      for clip, genre in zip(heard['prompted'], wanted, strict=True)
+    ]
+  )
+  figures = {
+    'real': judges.matched(real),
+    'shuffled': judges.each(bootstrap.shuffled_interval, real),
+    'blank': judges.each(bootstrap.grid_interval, blank),
+    'prompt_following': bootstrap.mean_interval(followed).as_dict(),
+    'prompted': judges.matched(prompted),
+    'ceiling': {
+      'true_music': judges.matched(
+        judges.grids(judges.listen(music, probe), scenes)
+      ),
+      'codec_round_trip': judges.matched(
+        judges.grids(judges.listen(coded, probe), scenes)
+      ),
+    },
+    'num': {name: len(made) for name, made in generated.items()},
+    'probe': {'accuracy': probe.accuracy, 'genres': probe.genres},
+    'clips': _clips(scenes, heard, real, wanted),
+    'blank_clips': [_as_dict(clip) for clip in heard['blank']],
+    'prompts': PROMPTS,
+  }
+  return {**figures, 'verdict': verdict(figures)}
+
+
+def generate(
+  system: Any, scenes: Sequence[Any], options: argparse.Namespace
+) -> dict[str, list[media.Audio]]:
+  """Music for real, blank and prompted video; every clip has its own seed."""
+  jobs = [('real', i) for i in range(len(scenes))]
+  jobs += [('blank', i) for i in range(options.num_blank)]
+  jobs += [('prompted', i) for i in range(options.num_prompted)]
+  made: dict[str, list[media.Audio]] = {
+    'real': [],
+    'blank': [],
+    'prompted': [],
+  }
+  for number, (kind, i) in enumerate(report.progress(jobs, 'generating')):
+    scene = scenes[i]
+    video = held_out.video(scene)
+    if kind == 'blank':
+      video = held_out.blank(video)
+    prompt = None
+    if kind == 'prompted':
+      prompt = PROMPTS[prompted_genre(i, scene.genre)]
+    seed = 100_000 * options.seed + number
+    made[kind].append(system.generate(video, prompt=prompt, seed=seed))
+  return made
+
+
+def prompted_genre(index: int, genre: str) -> str:
+  """Another genre than the picture's, each as often as the others."""
+  names = list(PROMPTS)
+  step = 1 + index % (len(names) - 1)
+  return names[(names.index(genre) + step) % len(names)]
+
+
+def verdict(figures: dict[str, Any]) -> dict[str, Any]:
+  """Real against shuffled: are the intervals disjoint, and by how much."""
+  real, shuffled = figures['real'], figures['shuffled']
+  tempo = shuffled['tempo_accuracy']['mean']
+  return {
+    'disjoint': {
+      m: real[m]['low'] > shuffled[m]['high']
+      for m in ('tempo_accuracy', 'beat_f', 'genre_accuracy')
+    },
+    'tempo_real_over_shuffled': (
+      real['tempo_accuracy']['mean'] / tempo if tempo else None
+    ),
+  }
+
+
+def show(figures: dict[str, Any]) -> str:
+  """The figures as a table for people."""
+  n = {name: figures['num'][name] for name in ('real', 'blank', 'prompted')}
+  rows = [
+    (f'real ({n["real"]} clips)', figures['real']),
+    ('shuffled (the same)', figures['shuffled']),
+    (f'blank ({n["blank"]})', figures['blank']),
+    (f'prompted ({n["prompted"]})', figures['prompted']),
+    ('ceiling: true music', figures['ceiling']['true_music']),
+    ('ceiling: after codec', figures['ceiling']['codec_round_trip']),
+  ]
+  cells = [
+    [name, *(_cell(row[m]) for m in judges.METRICS)] for name, row in rows
+  ]
+  ratio = figures['verdict']['tempo_real_over_shuffled']
+  return '\n'.join(
+    [
+      report.table(['mean [95 % interval]', *judges.METRICS], cells),
+      '',
+      f'prompt_following: {_cell(figures["prompt_following"])}',
+      f'genre classifier on held-out music: {figures["probe"]["accuracy"]:.3f}',
+      'real above shuffled with disjoint intervals: '
+      + ', '.join(
+        f'{m} {"yes" if yes else "NO"}'
+        for m, yes in figures['verdict']['disjoint'].items()
+      ),
+      'tempo, real over shuffled: '
+      + (f'{ratio:.1f}' if ratio is not None else 'shuffled is 0'),
+    ]
+  )
+
+
+def _cell(value: dict[str, float]) -> str:
+  return str(bootstrap.Interval(**value))
+
+
+def _as_dict(clip: judges.Heard) -> dict[str, Any]:
+  return {'genre': clip.genre, 'tempo_bpm': clip.beats.tempo_bpm}
+
+
+def _clips(scenes, heard, real, wanted) -> list[dict[str, Any]]:
+  """What was true and what was heard, clip by clip."""
+  clips = []
+  for i, scene in enumerate(scenes):
+    clip = {
+      'index': scene.index,
+      'truth': {'genre': scene.genre, 'tempo_bpm': scene.tempo_bpm},
+      'real': {
+        **_as_dict(heard['real'][i]),
+        **{m: float(real[m][i, i]) for m in judges.METRICS},
+      },
+    }
+    if i < len(heard['prompted']):
+      clip['prompted'] = {'wanted': wanted[i], **_as_dict(heard['prompted'][i])}
+    clips.append(clip)
+  return clips
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+  parser = report.parser(
+    'benchmarks.correspondence',
+    'Measures whether the music follows the video: tempo, beats and genre'
+    ' on held-out scenes, for real, shuffled and blank video.',
+    'python -m benchmarks.correspondence --num 64 --seed 7 --json out.json',
+  )
+  add = parser.add_argument
+  add('--num', type=report.positive, default=64, help='scenes (default 64)')
+  add('--seed', type=int, default=7, help='of scenes and draws (default 7)')
+  add('--seconds', type=float, default=10.0, help='of a clip (default 10)')
+  add(
+    '--num_blank',
+    type=report.positive,
+    help='generations for a grey video, each judged by every scene (default:'
+    ' a quarter of --num)',
+  )
+  add(
+    '--num_prompted',
+    type=report.positive,
+    help='generations with a prompt (default: half of --num)',
+  )
+  add(
+    '--probe_per_genre',
+    type=report.positive,
+    default=40,
+    help='clips per genre that the classifier is fitted on (default 40)',
+  )
+  options = parser.parse_args(argv)
+  options.num_blank = options.num_blank or max(1, options.num // 4)
+  options.num_prompted = options.num_prompted or max(1, options.num // 2)
+  return options
+
+
+def _check(options: argparse.Namespace) -> None:
+  report.check_json_path(options.json)
+  if options.num < 2:
+    raise ValueError('--num 1: shuffling needs at least two scenes.')
+  for name in ('num_blank', 'num_prompted'):
+    if getattr(options, name) > options.num:
+      raise ValueError(
+        f'--{name} {getattr(options, name)} is more than --num {options.num};'
+        ' raise --num.'
+      )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the benchmark."""
+  options = _options(argv)
+  _check(options)
+  from v2meow_jax.inference import system as system_lib
+
+  start = time.perf_counter()
+  system = system_lib.load(options.system)
+  figures = measure(system, options)
+  print(show(figures))
+  report.write_json(
+    options.json,
+    {
+      'benchmark': 'correspondence',
+      **figures,
+      'settings': vars(options),
+      'system_sha256': system.digest,
+      'seconds': round(time.perf_counter() - start, 1),
+    },
+  )
+
+
+if __name__ == '__main__':
+  sys.exit(report.run(main))

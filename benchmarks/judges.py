@@ -1,0 +1,103 @@
+"""The judges of generated music: what is heard, scored against what is true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from benchmarks import held_out
+from benchmarks import report
+from v2meow_jax import media
+from v2meow_jax.evaluation import beat_scores
+from v2meow_jax.evaluation import bootstrap
+from v2meow_jax.evaluation import genre_probe
+
+METRICS = ('tempo_accuracy', 'tempo_octave', 'beat_f', 'genre_accuracy')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Heard:
+  """One clip of music as the judges hear it."""
+
+  genre: str
+  beats: beat_scores.Beats
+
+
+def listen(
+  clips: Sequence[media.Audio], probe: genre_probe.GenreProbe
+) -> list[Heard]:
+  """Estimates genre, tempo and beats of each clip from its sound alone."""
+  return [
+    Heard(genre=genre, beats=beat_scores.track(clip))
+    for genre, clip in zip(probe.predict(clips), clips, strict=True)
+  ]
+
+
+def grids(
+  heard: Sequence[Heard], scenes: Sequence[Any]
+) -> dict[str, np.ndarray]:
+  """Each metric of every clip against the truth of every scene.
+
+  Args:
+    heard: Clips.
+    scenes: `synthetic.scene.Scene`s: the truths.
+
+  Returns:
+    For each of METRICS a float64[clips, scenes]: 0 or 1, or F in [0, 1].
+  """
+  made = {m: np.zeros((len(heard), len(scenes))) for m in METRICS}
+  for i, clip in enumerate(heard):
+    tempo_bpm = clip.beats.tempo_bpm
+    for j, truth in enumerate(scenes):
+      made['tempo_accuracy'][i, j] = beat_scores.tempo_agrees(
+        tempo_bpm, truth.tempo_bpm
+      )
+      made['tempo_octave'][i, j] = beat_scores.tempo_octave(
+        tempo_bpm, truth.tempo_bpm
+      )
+      made['beat_f'][i, j] = beat_scores.beat_f(
+        clip.beats.times, np.asarray(truth.beat_times)
+      )
+      made['genre_accuracy'][i, j] = clip.genre == truth.genre
+  return made
+
+
+def fit_probe(
+  codec: Any, *, per_genre: int, seconds: float, seed: int
+) -> genre_probe.GenreProbe:
+  """Fits the genre classifier on scenes of its own, plain and coded.
+
+  Args:
+    codec: A `codecs.codec.Codec`, whose colour the classifier must not mind.
+    per_genre: Scenes of each genre, at least 2.
+    seconds: Of each.
+    seed: Of the scenes and of the split.
+
+  Returns:
+    The classifier.
+  """
+  scenes = held_out.probe_scenes(seed, per_genre, seconds)
+  return genre_probe.fit(
+    [held_out.music(s) for s in report.progress(scenes, 'probe music')],
+    [s.genre for s in scenes],
+    colour=lambda clip: held_out.round_trip(codec, clip),
+    seed=seed,
+    progress=lambda clips: report.progress(clips, 'genre probe'),
+  )
+
+
+def matched(grid: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+  """Mean and interval of each metric over clips with their own scene."""
+  return each(lambda g: bootstrap.mean_interval(np.diagonal(g)), grid)
+
+
+def each(
+  interval: Callable[[np.ndarray], bootstrap.Interval],
+  grid: dict[str, np.ndarray],
+) -> dict[str, dict[str, float]]:
+  """`{mean, low, high}` of each metric by one of `bootstrap`'s intervals."""
+  return {m: interval(grid[m]).as_dict() for m in METRICS}

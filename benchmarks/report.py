@@ -1,0 +1,138 @@
+"""What every benchmark shares: a table, a json, progress, one-line errors."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
+import json
+import os
+import pathlib
+import platform
+import sys
+from typing import Any
+
+
+def parser(module: str, description: str, example: str):
+  """An argument parser with `--json` and `--system`, and an example in --help.
+
+  Args:
+    module: Of the benchmark, as `python -m` takes it.
+    description: What it measures.
+    example: A command line that works.
+
+  Returns:
+    An `argparse.ArgumentParser`.
+  """
+  made = argparse.ArgumentParser(
+    prog=f'python -m {module}',
+    description=description,
+    epilog=f'example:\n  {example}',
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  made.add_argument('--json', metavar='FILE', help='also write the figures')
+  made.add_argument(
+    '--system',
+    metavar='DIR',
+    help='folder of a released system (default: the embedded one)',
+  )
+  return made
+
+
+def positive(text: str) -> int:
+  """An argument that must be a whole number above 0, for argparse."""
+  value = int(text)
+  if value < 1:
+    raise argparse.ArgumentTypeError(f'{value} is not above 0')
+  return value
+
+
+def check_json_path(path: str | None) -> None:
+  """Refuses an output that could not be written, before the work is done.
+
+  Raises:
+    ValueError: The folder does not exist or cannot be written.
+  """
+  if path is None:
+    return
+  folder = pathlib.Path(path).resolve().parent
+  if not folder.is_dir() or not os.access(folder, os.W_OK):
+    raise ValueError(
+      f'--json {path}: {folder} is not a folder that can be written; create'
+      ' it or choose another.'
+    )
+
+
+def write_json(path: str | None, figures: dict[str, Any]) -> None:
+  """Writes the figures with the versions of what made them; None: nothing."""
+  if path is None:
+    return
+  text = json.dumps({**figures, 'versions': versions()}, indent=2)
+  part = pathlib.Path(f'{path}.part')
+  part.write_text(text + '\n')
+  part.replace(path)
+
+
+def versions() -> dict[str, str]:
+  """Of Python, the machine and the libraries a figure depends on."""
+  from importlib import metadata
+
+  found = {
+    'python': platform.python_version(),
+    'machine': f'{platform.system()} {platform.machine()}',
+    'cpu_count': str(os.cpu_count()),
+  }
+  for name in (
+    'v2meow_jax',
+    'jax',
+    'jaxlib',
+    'numpy',
+    'librosa',
+    'scikit-learn',
+    'mir_eval',
+  ):
+    try:
+      found[name] = metadata.version(name)
+    except metadata.PackageNotFoundError:
+      found[name] = 'not installed'
+  return found
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+  """A text table; the first column is flush left, the others flush right.
+
+  >>> print(table(['level', 'error'], [[1, 2.5], [12, 1.25]]))
+  level  error
+  1        2.5
+  12      1.25
+  """
+  cells = [[str(cell) for cell in row] for row in (header, *rows)]
+  widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+  return '\n'.join(
+    '  '.join(
+      cell.rjust(width) if i else cell.ljust(width)
+      for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ).rstrip()
+    for row in cells
+  )
+
+
+def progress(items: Sequence, what: str) -> Iterable:
+  """The items, with a progress bar on stderr."""
+  import tqdm
+
+  return tqdm.tqdm(items, desc=what, file=sys.stderr, dynamic_ncols=True)
+
+
+def run(main: Callable[[], None]) -> int:
+  """Runs a benchmark; a user's mistake becomes one line and exit code 2."""
+  try:
+    main()
+  except (ValueError, OSError, ImportError) as e:
+    print(f'error: {" ".join(str(e).split())}', file=sys.stderr)
+    return 2
+  except KeyboardInterrupt:
+    print('interrupted', file=sys.stderr)
+    return 130
+  return 0

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Fresh machine -> tests green: format, lint, types, a gate, then the tests.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source launch/venv.sh
+install_venv '[dev]'
+export PATH="$PWD/.venv/bin:$PATH"
+step() { printf '\n== %s\n' "$*"; }
+
+step format
+ruff format --check .
+step lint
+ruff check .
+step types
+pyright --level error
+step 'nothing in the library runs code that it finds in data'
+unsafe='(import|from) +(c?pickle|cloudpickle|dill|joblib|shelve|marshal)\b'
+unsafe+='|torch\.load|yaml\.(unsafe_|full_)?load|allow_pickle *= *True'
+unsafe+='|(^|[^._[:alnum:]])(eval|exec)\('
+if grep -rnE --include='*.py' "$unsafe" v2meow_jax; then
+  echo 'Read data as data: safetensors, json, numpy without pickle.' >&2
+  exit 1
+fi
+step 'unit tests'
+pytest -n 2 --dist loadfile -m 'not data and not slow and not torch and not t5x'
+step 'the other tests'
+pytest -n 2 --dist loadfile -m 'data or slow or torch or t5x'

@@ -1,0 +1,234 @@
+"""The benchmarks, run on fakes whose scores are known."""
+
+import argparse
+import json
+import types
+
+import numpy as np
+import pytest
+
+from benchmarks import codec as codec_benchmark
+from benchmarks import correspondence
+from benchmarks import generate as generate_benchmark
+from benchmarks import held_out
+from benchmarks import judges
+from benchmarks import report
+from v2meow_jax import media
+from v2meow_jax import specs
+
+OPTIONS = argparse.Namespace(
+  num=6, seed=7, seconds=5.0, num_blank=2, num_prompted=3, probe_per_genre=4
+)
+
+
+class BitCodec:
+  """Successive approximation: level n adds or subtracts 2^-(n+1)."""
+
+  sample_rate_hz = 16_000
+  stream = specs.TokenSpec(
+    name='acoustic', codebook_size=2, num_codebooks=8, rate_hz=16_000.0
+  )
+
+  def encode(self, waveform):
+    left, codes = np.array(waveform), []
+    for level in range(8):
+      up = left >= 0
+      codes.append(up.astype(np.int32))
+      left -= np.where(up, 1, -1) * 2.0 ** -(level + 1)
+    return np.stack(codes, axis=-1)
+
+  def decode(self, codes):
+    steps = 2.0 ** -(np.arange(codes.shape[-1]) + 1.0)
+    return ((2 * np.asarray(codes) - 1) @ steps).astype(np.float32)
+
+
+class OracleSystem:
+  """Knows the scenes: plays the true music of the one shown.
+
+  A blank video gets silence, and a prompt the music of the genre it names.
+  """
+
+  codec = BitCodec()
+  digest = 'fake'
+
+  def __init__(self):
+    scenes = held_out.scenes(OPTIONS.seed, OPTIONS.num, OPTIONS.seconds)
+    self._shown = {held_out.video(s).frames.tobytes(): s for s in scenes}
+
+  def generate(self, video, prompt=None, seed=0):
+    scene = self._shown.get(video.frames.tobytes())
+    if scene is None:
+      silence = np.zeros(round(video.seconds * 16_000), np.float32)
+      return media.Audio(samples=silence, rate_hz=16_000)
+    if prompt:
+      return held_out.music(_of_genre(prompt, OPTIONS.seconds))
+    return held_out.music(scene)
+
+
+def _of_genre(prompt, seconds):
+  genres = {text: genre for genre, text in correspondence.PROMPTS.items()}
+  candidates = held_out.scenes(99, 60, seconds)
+  return next(s for s in candidates if s.genre == genres[prompt])
+
+
+@pytest.fixture(scope='module')
+def probe():
+  return judges.fit_probe(BitCodec(), per_genre=3, seconds=5.0, seed=7)
+
+
+@pytest.fixture(scope='module')
+def true_figures(probe):
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(judges, 'fit_probe', lambda *_, **__: probe)
+    return correspondence.measure(OracleSystem(), OPTIONS)
+
+
+def test_true_music_scores_high_and_shuffled_low(true_figures):
+  real, shuffled = true_figures['real'], true_figures['shuffled']
+  assert real['tempo_accuracy']['mean'] >= 0.8
+  assert real['beat_f']['mean'] >= 0.85
+  assert real['genre_accuracy']['mean'] >= 0.8
+  assert shuffled['tempo_accuracy']['mean'] <= 0.4
+  assert shuffled['beat_f']['mean'] <= 0.5
+  assert shuffled['genre_accuracy']['mean'] <= 0.4
+
+
+def test_silence_for_a_blank_video_has_no_tempo_and_no_beats(true_figures):
+  assert true_figures['blank']['tempo_accuracy']['high'] == 0
+  assert true_figures['blank']['beat_f']['high'] == 0
+
+
+def test_a_followed_prompt_is_counted(true_figures):
+  assert true_figures['prompt_following']['mean'] == 1
+  assert true_figures['prompted']['genre_accuracy']['mean'] == 0
+
+
+def test_oracle_equals_the_ceiling(true_figures):
+  assert true_figures['real'] == true_figures['ceiling']['true_music']
+
+
+def test_music_of_another_scene_scores_as_shuffled(probe):
+  scenes = held_out.scenes(OPTIONS.seed, OPTIONS.num, OPTIONS.seconds)
+  others = [held_out.music(s) for s in (*scenes[1:], scenes[0])]
+  scores = judges.matched(judges.grids(judges.listen(others, probe), scenes))
+  assert scores['tempo_accuracy']['mean'] <= 0.4
+  assert scores['beat_f']['mean'] <= 0.5
+  assert scores['genre_accuracy']['mean'] <= 0.4
+
+
+def test_figures_have_the_promised_keys_and_print(true_figures):
+  figures = json.loads(json.dumps(true_figures))
+  for condition in ('real', 'shuffled', 'blank'):
+    for metric in ('tempo_accuracy', 'beat_f', 'genre_accuracy'):
+      assert set(figures[condition][metric]) == {'mean', 'low', 'high'}
+  assert set(figures['prompt_following']) == {'mean', 'low', 'high'}
+  text = correspondence.show(figures)
+  for word in ('real', 'shuffled', 'blank', 'prompt_following', 'ceiling'):
+    assert word in text
+
+
+def test_prompts_name_every_genre_and_never_that_of_the_picture():
+  from v2meow_jax.synthetic import genres
+
+  assert set(correspondence.PROMPTS) == set(genres.GENRES)
+  for index in range(20):
+    for genre in genres.GENRES:
+      assert correspondence.prompted_genre(index, genre) != genre
+
+
+def test_held_out_scenes_and_probe_scenes_differ_from_training():
+  scored = held_out.scenes(0, 3, 2.0)
+  probe = held_out.probe_scenes(0, 1, 2.0)
+  training = held_out.scenes(0, 3, 2.0, 0)
+  tempi = [s.tempo_bpm for s in (*scored, *probe, *training)]
+  assert len(probe) == 6 and len(set(tempi)) == 12
+
+
+def test_codec_error_of_finer_steps_falls_with_every_level():
+  samples = 0.5 * np.sin(np.arange(32_000) * 0.05).astype(np.float32)
+  samples += 0.1 * np.sin(np.arange(32_000) * 0.31).astype(np.float32)
+  pieces = codec_benchmark.cut(samples, BitCodec(), 1.0)
+  figures = codec_benchmark.measure(BitCodec(), pieces, 'test')
+  assert [len(p) for p in pieces] == [16_000, 16_000]
+  assert figures['falls_with_every_level']
+  # The sign of a sine is a fair coin.
+  assert figures['perplexity'][0] == pytest.approx(2.0, abs=0.01)
+  assert 'falls with every level' in codec_benchmark.show({'test': figures})
+
+
+def test_log_mel_error_of_half_the_amplitude_is_six_db():
+  noise = 0.3 * np.random.default_rng(0).normal(size=16_000)
+  error = codec_benchmark.log_mel_error(noise, noise / 2, 16_000)
+  assert error == pytest.approx(20 * np.log10(2), abs=1e-6)
+  assert codec_benchmark.log_mel_error(noise, noise, 16_000) == 0
+
+
+def test_log_mel_of_a_full_scale_sine_peaks_near_zero_db():
+  t = np.arange(16_000) / 16_000
+  silence = np.zeros(16_000)
+  error = codec_benchmark._log_mel(np.sin(2 * np.pi * 2_000 * t), 16_000, 1024)
+  assert error.max() == pytest.approx(0.0, abs=3.0)
+  assert codec_benchmark._log_mel(silence, 16_000, 1024).max() == -80
+
+
+def test_sequential_steps_of_windows_with_and_without_prefix():
+  target = specs.TokenSpec(
+    name='t', codebook_size=8, num_codebooks=2, rate_hz=25.0
+  )
+  stages = [
+    types.SimpleNamespace(
+      spec=specs.StageSpec(name=n, inputs=(), target=target, crop_seconds=s)
+    )
+    for n, s in (('long', 10.0), ('short', 4.0))
+  ]
+  windows = [
+    types.SimpleNamespace(prefix_seconds=4.0, rows=1),
+    types.SimpleNamespace(prefix_seconds=0.0, rows=2),
+  ]
+  system = types.SimpleNamespace(stages=stages, windows=windows)
+  # 16 s: a window of 500 ids and one of 300 new ones; four windows, two calls.
+  assert generate_benchmark.sequential_steps(system, 16.0) == {
+    'long': 800,
+    'short': 400,
+    'total': 1200,
+  }
+
+
+def test_peak_memory_of_a_process_is_what_it_took():
+  import sys
+
+  take = 'x = bytearray(300_000_000); x[::4096] = b"1" * len(x[::4096])'
+  _, peak = generate_benchmark.measure_command([sys.executable, '-c', take])
+  assert peak > 300e6
+
+
+def test_a_command_that_fails_is_named():
+  import sys
+
+  with pytest.raises(ValueError, match='exit code 3: broken'):
+    generate_benchmark.measure_command(
+      [sys.executable, '-c', 'print("broken"); raise SystemExit(3)']
+    )
+
+
+@pytest.mark.parametrize(
+  'argv, names',
+  [
+    (['--num', '1'], 'at least two scenes'),
+    (['--num', '4', '--num_blank', '9'], '--num_blank 9'),
+    (['--json', '/nowhere/out.json'], '/nowhere'),
+    (['--system', '/nowhere', '--num', '2'], 'nowhere'),
+  ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(argv, names, capsys):
+  assert report.run(lambda: correspondence.main(argv)) == 2
+  said = capsys.readouterr().err.strip()
+  assert names in said and '\n' not in said
+
+
+def test_json_is_written_whole_with_versions(tmp_path):
+  path = tmp_path / 'out.json'
+  report.write_json(str(path), {'a': 1})
+  figures = json.loads(path.read_text())
+  assert figures['a'] == 1 and 'numpy' in figures['versions']
+  assert [p.name for p in tmp_path.iterdir()] == ['out.json']

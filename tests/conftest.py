@@ -1,0 +1,53 @@
+"""What every test runs under: the CPU, offline, and honest about TensorFlow."""
+
+import os
+import pathlib
+import re
+import sys
+
+import pytest
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_CACHE = _ROOT / '.pytest_cache'
+
+# Before anything imports jax; subprocesses of tests inherit them.
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(_CACHE / 'jax'))
+os.environ.setdefault('NUMBA_CACHE_DIR', str(_CACHE / 'numba'))
+os.environ.setdefault('HF_HUB_OFFLINE', '1')
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+_TIERS = ('data', 'slow', 'torch', 't5x')
+
+
+def pytest_ignore_collect(collection_path, config):
+  """Does not even import a file whose every test is in a tier left out."""
+  if not collection_path.name.endswith('_test.py'):
+    return None
+  wanted = config.getoption('markexpr', '')
+  text = collection_path.read_text()
+  for tier in _TIERS:
+    whole_file = re.search(rf'^pytestmark = .*mark\.{tier}\b', text, re.M)
+    if f'not {tier}' in wanted and whole_file:
+      return True
+  return None
+
+
+@pytest.fixture
+def root() -> pathlib.Path:
+  """The root of the repository."""
+  return _ROOT
+
+
+@pytest.fixture(autouse=True)
+def _unit_tests_leave_tensorflow_alone(request):
+  """Fails a test that brings TensorFlow into the fast tier unannounced."""
+  before = 'tensorflow' in sys.modules
+  yield
+  marks = {mark.name for mark in request.node.iter_markers()}
+  if before or marks.intersection(_TIERS):
+    return
+  assert 'tensorflow' not in sys.modules, (
+    f'{request.node.nodeid} imported TensorFlow; mark it `data`, or find the'
+    ' import in the library that should be inside a function.'
+  )

@@ -1,0 +1,249 @@
+import itertools
+
+import numpy as np
+import pytest
+import seqio
+import tensorflow as tf
+
+from tests.data import planted
+from v2meow_jax import specs
+from v2meow_jax import stages
+from v2meow_jax import tokens
+from v2meow_jax.data import batches
+from v2meow_jax.data import feature_converters
+from v2meow_jax.data import preprocessors
+from v2meow_jax.data import task_builder
+
+pytestmark = pytest.mark.data
+
+SEMANTIC = stages.semantic(
+  inputs=('appearance', 'motion', 'style'), streams=planted.TINY
+)
+COARSE = stages.coarse(
+  inputs=('semantic', 'appearance'), crop_seconds=4.0, streams=planted.TINY
+)
+FINE = stages.fine(inputs=('coarse',), crop_seconds=3.0, streams=planted.TINY)
+
+
+def _make(stage=COARSE, **changes):
+  arguments = {'dataset': 'planted', 'batch_size': 8, 'seed': 1, **changes}
+  return batches.TaskBatches(stage, **arguments)
+
+
+def _take(iterator, count):
+  return list(itertools.islice(iterator, count))
+
+
+def _equal(a, b):
+  assert a.keys() == b.keys()
+  return all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def test_a_crop_is_the_same_stretch_of_time_of_every_stream(planted_data):
+  starts = set()
+  for batch in _take(_make(SEMANTIC)(0), 12):
+    codes = batch['decoder_target_tokens'] - SEMANTIC.id_offset(SEMANTIC.target)
+    seconds = batch['encoder_inputs_appearance'][:, 0, 0]
+    # Codes count frames, at 25 Hz; features are their time.
+    np.testing.assert_array_equal(codes[:, 0], seconds * 25)
+    np.testing.assert_array_equal(
+      batch['encoder_inputs_motion'][:, 0, 0], seconds
+    )
+    np.testing.assert_array_equal(np.diff(codes, axis=1), 1)
+    starts.update(seconds.tolist())
+  # Clips of 12-18 s, crops of 10 s, on the 2 s grid of 1 Hz and 12.5 Hz.
+  assert starts == {0, 2, 4, 6, 8}
+
+
+def test_the_grid_is_whole_frames_of_every_stream():
+  assert preprocessors.grid_seconds(SEMANTIC) == 2.0
+  assert preprocessors.grid_seconds(COARSE) == 1.0
+  assert preprocessors.grid_seconds(FINE) == 0.04
+
+
+@pytest.mark.parametrize('stage', [COARSE, FINE], ids=lambda s: s.name)
+def test_ids_are_those_of_tokens_codes_to_ids(planted_data, stage):
+  batch = next(_make(stage)(0))
+  frame = tokens.ids_to_codes(
+    batch['decoder_target_tokens'], stage, stage.target
+  )
+  # All levels of a planted frame hold its number.
+  np.testing.assert_array_equal(frame, frame[..., :1] + 0 * frame)
+  np.testing.assert_array_equal(np.diff(frame, axis=1), 1)
+  source = stage.token_inputs[0]
+  codes = (frame[..., :1] % source.codebook_size).repeat(
+    source.num_codebooks, -1
+  )
+  np.testing.assert_array_equal(
+    batch[f'encoder_inputs_{source.name}'],
+    tokens.codes_to_ids(codes, stage, source),
+  )
+
+
+def test_the_decoder_reads_the_targets_one_step_late(planted_data):
+  batch = next(_make()(0))
+  inputs = batch['decoder_input_tokens']
+  assert (inputs[:, 0] == specs.PAD_ID).all()
+  np.testing.assert_array_equal(
+    inputs[:, 1:], batch['decoder_target_tokens'][:, :-1]
+  )
+  assert (batch['decoder_loss_weights'] == 1).all()
+  assert batch['decoder_target_tokens'].dtype == np.int32
+  assert batch['encoder_inputs_appearance'].shape == (8, 4, 3)
+
+
+def test_a_prefix_comes_before_the_target_and_costs_nothing(planted_data):
+  plain = next(_make()(0))
+  prefixed = next(_make(converter=feature_converters.PrefixFeatureConverter)(0))
+  ids = np.concatenate(
+    [plain['encoder_inputs_semantic'], plain['decoder_target_tokens']], 1
+  )
+  np.testing.assert_array_equal(prefixed['decoder_target_tokens'], ids)
+  np.testing.assert_array_equal(
+    prefixed['decoder_input_tokens'][:, 1:], ids[:, :-1]
+  )
+  weights = prefixed['decoder_loss_weights']
+  assert (weights[:, :100] == 0).all() and (weights[:, 100:] == 1).all()
+  assert 'encoder_inputs_semantic' not in prefixed
+  assert 'encoder_inputs_appearance' in prefixed
+
+
+def test_packing_is_refused():
+  with pytest.raises(ValueError, match='pack=False'):
+    feature_converters.StageFeatureConverter(COARSE, pack=True)
+
+
+def test_wrong_lengths_are_refused():
+  converter = feature_converters.StageFeatureConverter(FINE)
+  lengths = {**FINE.feature_lengths(), 'fine': 7}
+  task = task_builder.build_task('planted', FINE)
+  spec = {
+    'coarse': tf.TensorSpec([150], tf.int32),
+    'fine': tf.TensorSpec([450], tf.int32),
+  }
+  assert set(task.output_features) == set(spec)
+  ds = tf.data.Dataset.from_generator(lambda: [], output_signature=spec)
+  with pytest.raises(ValueError, match='pass stage.feature_lengths'):
+    converter(ds, lengths)
+
+
+@pytest.mark.parametrize('start', [5, 13])
+def test_batch_k_does_not_depend_on_where_one_starts(
+  planted_data, monkeypatch, start
+):
+  # Passes of 48 examples, so that 13 batches of 8 are three passes.
+  monkeypatch.setattr(batches, '_PASS_EXAMPLES', 48)
+  straight = _take(_make(SEMANTIC, drop_rates={'style': 0.5})(0), start + 3)
+  resumed = _take(_make(SEMANTIC, drop_rates={'style': 0.5})(start), 3)
+  assert all(map(_equal, straight[start:], resumed))
+
+
+def test_seeds_and_epochs_differ(planted_data):
+  first = _take(_make()(0), 6)
+  assert not any(map(_equal, first, _take(_make(seed=2)(0), 6)))
+  # 24 recordings are 3 batches; the next epoch is in another order.
+  assert not any(map(_equal, first[:3], first[3:]))
+
+
+def test_an_epoch_sees_every_recording_once(
+  planted_prepare, tmp_path, monkeypatch
+):
+  # Recordings are told apart by their first code.
+  clips = {f'c{i}': ('train', {'seconds': 4, 'first': i}) for i in range(12)}
+  manifest = planted.write_manifest(tmp_path / 'media', clips)
+  planted_prepare(tmp_path / 'numbered', manifest=manifest, min_seconds=4.0)
+  monkeypatch.setenv('V2MEOW_DATA_DIR', str(tmp_path))
+  made = _make(dataset='numbered', batch_size=4)
+  assert made.num_examples == 12
+  for _ in range(2):
+    epoch = [b['encoder_inputs_semantic'][:, 0] for b in _take(made(0), 3)]
+    assert len(set(np.concatenate(epoch).tolist())) == 12
+
+
+def test_a_split_too_large_for_memory_also_resumes(planted_data, monkeypatch):
+  monkeypatch.setattr(batches, '_CACHE_BYTES', 0)
+  straight = _take(_make()(0), 5)
+  assert _equal(straight[4], next(_make()(4)))
+  assert not _equal(straight[0], straight[3])
+
+
+def test_evaluation_is_one_pass_of_first_crops(planted_data):
+  made = _make(split='validation', batch_size=4, repeat=False)
+  once, twice = list(made(0)), list(made(0))
+  assert len(once) == 2 and all(map(_equal, once, twice))
+  codes = tokens.ids_to_codes(
+    once[0]['decoder_target_tokens'], COARSE, COARSE.target
+  )
+  assert (codes[:, 0] == 0).all()
+  # 6 recordings: the second batch has two rows, and two without weight.
+  weights = np.concatenate([b['decoder_loss_weights'] for b in once])
+  np.testing.assert_array_equal(weights.mean(1), [1, 1, 1, 1, 1, 1, 0, 0])
+
+
+def test_a_recording_shorter_than_the_crop_is_named(planted_data):
+  stage = stages.coarse(
+    inputs=('semantic',), crop_seconds=30.0, streams=planted.TINY
+  )
+  with pytest.raises(tf.errors.InvalidArgumentError, match='30 s crop') as e:
+    next(_make(stage)(0))
+  assert 'clip' in str(e.value)
+
+
+def test_a_stage_with_other_sizes_than_the_records_is_refused(planted_data):
+  stage = stages.semantic(inputs=('appearance',), streams=stages.TINY)
+  with pytest.raises(ValueError, match='dim=96.*recorded.*dim=3'):
+    next(_make(stage)(0))
+
+
+def test_streams_are_dropped_as_often_as_asked():
+  example = {k: tf.ones([2, 3]) for k in ('style', 'appearance', 'motion')}
+  ds = tf.data.Dataset.from_tensors(example).repeat(4000)
+  with seqio.utils.map_seed_manager(3):
+    ds = preprocessors.drop_streams(
+      ds,
+      rates={'style': 0.2, 'appearance': 0.1},
+      given=(('style', 'appearance', 0.5),),
+    )
+  rows = list(ds.as_numpy_iterator())
+  kept = {k: np.array([r[k].max() for r in rows]) for k in example}
+  assert all(len(np.unique(r['style'])) == 1 for r in rows)
+  assert (kept['motion'] == 1).all()
+  # Four standard deviations of 4000 draws are at most 0.032.
+  assert kept['style'].mean() == pytest.approx(0.8, abs=0.032)
+  appearance = kept['appearance']
+  given_style = appearance[kept['style'] == 1].mean()
+  assert given_style == pytest.approx(0.9 * 0.5, abs=0.036)
+  alone = appearance[kept['style'] == 0].mean()
+  assert alone == pytest.approx(0.9, abs=0.043)
+
+
+def test_only_a_continuous_input_can_be_dropped():
+  with pytest.raises(ValueError, match="cannot drop the stream 'semantic'"):
+    task_builder.build_task('planted', COARSE, drop_rates={'semantic': 0.1})
+  with pytest.raises(ValueError, match='drop rate is 2'):
+    preprocessors.drop_streams(tf.data.Dataset.range(1), rates={'style': 2})
+
+
+def test_the_synthetic_tasks_are_registered_for_the_embedded_default():
+  import tasks.synthetic  # noqa: F401
+
+  names = seqio.TaskRegistry.names()
+  for stage in ('semantic', 'coarse', 'fine'):
+    assert {f'synthetic_{stage}', f'synthetic_{stage}_eval'} <= set(names)
+  task = seqio.TaskRegistry.get('synthetic_coarse')
+  assert set(task.output_features) == {'semantic', 'coarse'}
+
+
+def test_seqio_gives_a_registered_task_to_a_trainer_as_t5x_does(planted_data):
+  task_builder.add_task('planted', FINE)
+  ds = seqio.get_dataset(
+    'planted_fine',
+    FINE.feature_lengths(),
+    feature_converters.StageFeatureConverter(FINE, pack=False),
+    shuffle=True,
+    seed=0,
+    batch_size=4,
+  )
+  batch = next(ds.as_numpy_iterator())
+  codes = tokens.ids_to_codes(batch['decoder_target_tokens'], FINE, FINE.target)
+  assert codes.shape == (4, 75, 6)

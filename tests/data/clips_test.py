@@ -1,0 +1,82 @@
+"""Caption batches: the right clips, resumable, each once an epoch."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from v2meow_jax.data import clips
+
+
+@pytest.fixture
+def manifest(tmp_path):
+  lines = [
+    {
+      'id': str(i),
+      'path': f'clips/{i}.mp4',
+      'caption': f'number {i}',
+      'split': 'validation' if i % 5 == 4 else 'train',
+    }
+    for i in range(20)
+  ]
+  path = tmp_path / 'manifest.jsonl'
+  path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+  return path
+
+
+def batches(manifest, **changes):
+  settings = dict(
+    batch_size=4,
+    seed=0,
+    split='train',
+    read=lambda path: int(path.stem),
+    features=lambda number, caption: {
+      'number': np.array([number]),
+      'said': np.array(int(caption.split()[1])),
+    },
+  )
+  return clips.CaptionBatches(manifest, **{**settings, **changes})
+
+
+def test_pairs_stay_together_and_epochs_are_complete(manifest):
+  data = batches(manifest)
+  epoch = list(itertools.islice(data(0), 4))
+  for batch in epoch:
+    np.testing.assert_array_equal(batch['number'][:, 0], batch['said'])
+  seen = np.concatenate([b['said'] for b in epoch])
+  assert sorted(seen) == [i for i in range(20) if i % 5 != 4]
+
+
+def test_resume_gives_the_same_batches(manifest):
+  data = batches(manifest)
+  straight = list(itertools.islice(data(0), 11))
+  resumed = list(itertools.islice(batches(manifest)(7), 4))
+  for a, b in zip(straight[7:], resumed, strict=True):
+    np.testing.assert_array_equal(a['said'], b['said'])
+  assert any(
+    (a['said'] != b['said']).any()
+    for a, b in zip(straight[:4], straight[4:8], strict=True)
+  )
+
+
+def test_each_clip_is_read_once(manifest):
+  read = []
+  data = batches(manifest, read=lambda p: read.append(p) or int(p.stem))
+  list(itertools.islice(data(0), 9))
+  assert len(read) == 16 and len(set(read)) == 16
+  assert read[0] == manifest.parent / 'clips' / '0.mp4'
+
+
+def test_too_few_clips_are_named(manifest):
+  with pytest.raises(ValueError, match=r"'validation'.*has 4 clips.*of 8"):
+    batches(manifest, split='validation', batch_size=8)
+
+
+def test_bad_lines_are_named(manifest):
+  manifest.write_text('{"path": "a.mp4"}\n')
+  with pytest.raises(ValueError, match=r'line 1 lacks .*caption'):
+    batches(manifest)
+  manifest.write_text('\n[not json\n')
+  with pytest.raises(ValueError, match='line 2 is not a JSON object'):
+    batches(manifest)

@@ -1,0 +1,77 @@
+"""k-means against planted blobs and against scikit-learn."""
+
+import jax
+import numpy as np
+import pytest
+
+from v2meow_jax.features import kmeans
+
+
+@pytest.fixture(scope='module')
+def blobs():
+  rng = np.random.default_rng(0)
+  centres = rng.normal(0, 4, (12, 5))
+  labels = np.repeat(np.arange(12), 100)
+  rows = centres[labels] + rng.normal(0, 0.4, (1200, 5))
+  return rows.astype(np.float32), labels, centres
+
+
+def test_recovers_planted_clusters(blobs):
+  rows, labels, centres = blobs
+  found = kmeans.fit(rows, 12, rng=jax.random.key(0))
+  index, distance = kmeans.assign(rows, found.centroids)
+  # Each planted cluster has one code and no two share it.
+  codes = [set(index[labels == i]) for i in range(12)]
+  assert all(len(c) == 1 for c in codes) and len(set.union(*codes)) == 12
+  order = [c.pop() for c in codes]
+  np.testing.assert_allclose(found.centroids[order], centres, atol=0.2)
+  np.testing.assert_array_equal(found.usage, np.full(12, 100))
+  assert found.inertia == pytest.approx(distance.sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize('init', ['k-means++', 'random'])
+def test_inertia_is_that_of_sklearn(init):
+  cluster = pytest.importorskip('sklearn.cluster')
+  rows = np.random.default_rng(1).normal(size=(3000, 6)).astype(np.float32)
+  theirs = cluster.KMeans(32, n_init=1, random_state=0).fit(rows).inertia_
+  ours = kmeans.fit(rows, 32, rng=jax.random.key(1), init=init).inertia
+  assert ours == pytest.approx(theirs, rel=0.03)
+
+
+def test_assign_is_brute_force_across_chunks(monkeypatch):
+  monkeypatch.setattr(kmeans, '_ROWS_AT_ONCE', 64)
+  rng = np.random.default_rng(2)
+  rows, centroids = rng.normal(size=(150, 3)), rng.normal(size=(7, 3))
+  index, distance = kmeans.assign(rows, centroids)
+  every = ((rows[:, None] - centroids) ** 2).sum(-1)
+  np.testing.assert_array_equal(index, every.argmin(1))
+  np.testing.assert_allclose(distance, every.min(1), rtol=1e-4)
+
+
+def test_empty_cluster_is_refilled():
+  rows = np.concatenate([np.zeros((50, 2)), np.full((50, 2), 9.0)])
+  stuck = np.array([[0, 0], [500, 500]], np.float32)
+  moved = kmeans._step(rows.astype(np.float32), stuck, jax.random.key(0))
+  np.testing.assert_array_equal(moved[1], [9, 9])
+
+
+def test_same_key_same_clusters(blobs):
+  rows = blobs[0]
+  one = kmeans.fit(rows, 5, rng=jax.random.key(3))
+  two = kmeans.fit(rows, 5, rng=jax.random.key(3))
+  np.testing.assert_array_equal(one.centroids, two.centroids)
+
+
+def test_equal_rows_do_not_break_it():
+  found = kmeans.fit(np.ones((10, 2)), 3, rng=jax.random.key(0))
+  assert found.inertia == 0 and np.isfinite(found.centroids).all()
+
+
+def test_refuses_what_it_cannot_cluster():
+  key = jax.random.key(0)
+  with pytest.raises(ValueError, match='2 rows cannot form 3'):
+    kmeans.fit(np.zeros((2, 2)), 3, rng=key)
+  with pytest.raises(ValueError, match='NaN'):
+    kmeans.fit(np.full((4, 2), np.nan), 3, rng=key)
+  with pytest.raises(ValueError, match="init is 'best'"):
+    kmeans.fit(np.zeros((4, 2)), 3, rng=key, init='best')

@@ -1,0 +1,67 @@
+"""A recipe may import only what recipes need; errors name file and line."""
+
+import pytest
+
+from v2meow_jax import gin_config
+
+HEADER = (
+    'from __gin__ import dynamic_registration\n'
+    'from v2meow_jax.training import schedules\n'
+)
+
+
+def write(folder, name, text):
+  (folder / name).write_text(text)
+  return str(folder / name)
+
+
+def test_a_recipe_binds_and_a_later_file_wins(tmp_path):
+  import gin
+
+  first = write(tmp_path, 'a.gin', HEADER + 'schedules.warmup_rsqrt.peak = 1.0')
+  second = write(
+      tmp_path, 'b.gin', HEADER + 'schedules.warmup_rsqrt.peak = 2.0'
+  )
+  gin_config.parse([first, second], ['schedules.warmup_rsqrt.warmup_steps = 7'])
+  schedule = gin.get_configurable('schedules.warmup_rsqrt')()
+  assert float(schedule(6)) == 2.0
+
+
+@pytest.mark.parametrize(
+    'line', ['import os', 'from os import path', 'import subprocess']
+)
+def test_a_foreign_import_is_refused_before_it_runs(tmp_path, line):
+  path = write(tmp_path, 'a.gin', HEADER + '\n' + line)
+  with pytest.raises(gin_config.ConfigError, match='a.gin, line 4'):
+    gin_config.parse([path])
+
+
+def test_a_foreign_import_in_an_included_file_is_refused(tmp_path):
+  write(tmp_path, 'evil.gin', 'import os')
+  path = write(tmp_path, 'a.gin', "include 'evil.gin'")
+  with pytest.raises(gin_config.ConfigError, match='evil.gin, line 1'):
+    gin_config.parse([path], search_paths=[str(tmp_path)])
+
+
+def test_a_binding_cannot_smuggle_an_import():
+  with pytest.raises(gin_config.ConfigError, match='NAME=VALUE'):
+    gin_config.parse([], ['import os'])
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        'schedules.warmup_rsqrt.peek = 1.0',
+        'schedules.warm_rsqrt.peak = 1.0',
+        'schedules.warmup_rsqrt.peak = ',
+    ],
+)
+def test_a_wrong_binding_is_named_with_file_and_line(tmp_path, line):
+  path = write(tmp_path, 'wrong.gin', HEADER + '\n' + line + '\n')
+  with pytest.raises(gin_config.ConfigError, match=r'wrong.gin.*line 4'):
+    gin_config.parse([path])
+
+
+def test_a_missing_recipe_says_where_it_was_looked_for():
+  with pytest.raises(gin_config.ConfigError, match='gin_search_paths'):
+    gin_config.parse(['no_such.gin'])

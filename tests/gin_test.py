@@ -1,0 +1,140 @@
+"""Every recipe parses, every macro is used, every number says where it is from.
+
+What is meant to be run: a run, then something to train, then, for a stage, an
+override if wanted.
+"""
+
+import pathlib
+import re
+
+import pytest
+
+from v2meow_jax import gin_config
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+GIN = ROOT / 'gin'
+NAME = r'[A-Za-z_][\w.]*'
+MACRO = re.compile(rf'^({NAME})\s*=', re.M)
+USE = re.compile(rf'%({NAME})')
+INCLUDE = re.compile(r"""^include\s+['"](.+)['"]""", re.M)
+NUMBER = re.compile(r'(?<![\w.])-?\d[\d_]*(\.\d+)?(e-?\d+)?(?!\w)')
+
+
+def recipes() -> list[str]:
+  return sorted(str(path.relative_to(GIN)) for path in GIN.rglob('*.gin'))
+
+
+def includes(name: str) -> list[str]:
+  return INCLUDE.findall((GIN / name).read_text())
+
+
+def with_includes(name: str) -> str:
+  """The text of a recipe after that of the files that it includes."""
+  texts = [with_includes(included) for included in includes(name)]
+  return '\n'.join([*texts, (GIN / name).read_text()])
+
+
+def runs() -> list[str]:
+  return [n for n in recipes() if n.startswith('runs/')]
+
+
+def trainable() -> list[str]:
+  """Recipes that say, themselves or by an include, which model to train."""
+  return [
+    name
+    for name in recipes()
+    if name not in runs() and 'MODEL' in MACRO.findall(with_includes(name))
+  ]
+
+
+def overrides() -> list[str]:
+  """What is left and is no part of another recipe."""
+  parts = {part for name in recipes() for part in includes(name)}
+  return sorted({*recipes()} - {*runs()} - {*trainable()} - parts)
+
+
+def combinations() -> list[tuple[str, ...]]:
+  """Command lines, in the order in which gin reads the files."""
+  return [(run, what) for run in runs() for what in trainable()] + [
+    (run, what, override)
+    for run in runs()
+    for what in trainable()
+    for override in overrides()
+    if what.startswith('stages/')
+  ]
+
+
+def strip_comment(line: str) -> str:
+  """The line without its comment and with empty strings."""
+  line = re.sub(r"'[^']*'|\"[^\"]*\"", "''", line)
+  return line.partition('#')[0].rstrip()
+
+
+def unsourced_numbers(text: str) -> list[str]:
+  """Lines with a number and neither `paper:` nor `ours:` beside or above."""
+  found = []
+  above = False
+  for line in text.splitlines():
+    sourced = 'paper:' in line or 'ours:' in line
+    code = strip_comment(line)
+    if not line.strip():
+      above = False
+    elif not code.strip():
+      above = above or sourced
+    elif NUMBER.search(code.partition('=')[2]) and not (sourced or above):
+      found.append(line)
+  return found
+
+
+def test_there_is_something_to_train():
+  wanted = {f'stages/{s}.gin' for s in ('semantic', 'coarse', 'fine')}
+  assert wanted <= set(trainable())
+  assert 'runs/train.gin' in runs()
+  assert 'tiny.gin' in overrides()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize('names', combinations(), ids=' '.join)
+def test_recipe_parses(names, monkeypatch):
+  import gin
+
+  # Commands run from the root, where recipes and tasks are found.
+  monkeypatch.chdir(ROOT)
+  monkeypatch.syspath_prepend(str(ROOT))
+  gin_config.parse(names)
+  assert '%MODEL' in gin.config_str()
+  gin.clear_config()
+
+
+@pytest.mark.parametrize('names', combinations(), ids=' '.join)
+def test_every_macro_is_used_and_every_use_is_bound(names):
+  code = '\n'.join(
+    strip_comment(line)
+    for name in names
+    for line in with_includes(name).splitlines()
+  )
+  bound = {m for m in MACRO.findall(code) if '.' not in m}
+  used = {m for m in USE.findall(code) if '.' not in m}
+  assert bound == used
+
+
+@pytest.mark.parametrize('name', recipes())
+def test_every_number_says_where_it_comes_from(name):
+  assert unsourced_numbers((GIN / name).read_text()) == []
+
+
+@pytest.mark.parametrize('name', recipes())
+def test_a_recipe_stays_short_and_imports_no_main(name):
+  text = (GIN / name).read_text()
+  assert '__main__' not in text or name.startswith('runs/t5x/')
+  assert len(text.splitlines()) <= 60
+  assert max(map(len, text.splitlines())) <= 80
+
+
+def test_unsourced_number_is_found():
+  assert unsourced_numbers('a.b = 12') == ['a.b = 12']
+  assert unsourced_numbers('a.b = 12  # paper: section 3') == []
+  assert unsourced_numbers('a.b = 1_000') == ['a.b = 1_000']
+  assert unsourced_numbers("a.b = 'base16'") == []
+  assert unsourced_numbers('# ours: two cores\na.b = 1\na.c = 2\n') == []
+  assert unsourced_numbers('# ours: x\na.b = 1\n\na.c = 2') == ['a.c = 2']

@@ -1,0 +1,249 @@
+"""Who may import whom, and that importing does nothing else."""
+
+import ast
+import functools
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+LIBRARY = ROOT / 'v2meow_jax'
+RECIPES = {'tasks', 'tests', 'launch', 'benchmarks'}
+DATA_LIBRARIES = {
+  'tensorflow',
+  'tensorflow_datasets',
+  'tensorflow_text',
+  'seqio',
+  'apache_beam',
+}
+TORCH = {'torch', 'transformers'}
+MAX_LINES = 500
+
+# The layer of a module is the first row that its name starts with. `never`
+# holds for every import, `at_import` for those that run when the module is
+# imported; a row of `only` lists all that may be imported besides the standard
+# library.
+ONLY = {
+  'specs': {'v2meow_jax.specs'},
+  'stages': {'v2meow_jax.specs'},
+  'tokens': {'numpy', 'jaxtyping', 'v2meow_jax.specs'},
+  'media': {'numpy', 'v2meow_jax.specs'},
+}
+NEVER = {
+  'models': DATA_LIBRARIES
+  | TORCH
+  | {'gin', 't5x'}
+  | {f'v2meow_jax.{m}' for m in ('data', 'codecs', 'features', 'training')}
+  | {f'v2meow_jax.{m}' for m in ('inference', 'synthetic', 'cli')},
+  'codecs': DATA_LIBRARIES
+  | {'gin', 't5x'}
+  | {f'v2meow_jax.{m}' for m in ('data', 'models', 'features', 'synthetic')}
+  | {'v2meow_jax.inference', 'v2meow_jax.cli'},
+  'features': DATA_LIBRARIES
+  | {'gin', 't5x'}
+  | {f'v2meow_jax.{m}' for m in ('data', 'models', 'codecs', 'synthetic')}
+  | {'v2meow_jax.inference', 'v2meow_jax.cli'},
+  'synthetic': DATA_LIBRARIES
+  | TORCH
+  | {'gin', 't5x'}
+  | {f'v2meow_jax.{m}' for m in ('data', 'models', 'codecs', 'features')}
+  | {'v2meow_jax.inference', 'v2meow_jax.cli'},
+  'data': {'t5x', 'gin'}
+  | {f'v2meow_jax.{m}' for m in ('models', 'codecs', 'features', 'training')},
+  'training': {'t5x', 'v2meow_jax.cli'},
+  'inference': DATA_LIBRARIES
+  | {'t5x', 'gin', 'v2meow_jax.data', 'v2meow_jax.cli'},
+  'evaluation': {'t5x', 'gin', 'v2meow_jax.cli'},
+}
+AT_IMPORT = {
+  'training': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
+  'evaluation': DATA_LIBRARIES
+  | TORCH
+  | {'v2meow_jax.data', 'v2meow_jax.models'},
+  'inference': TORCH,
+  'codecs': TORCH,
+  'features': TORCH,
+  'media_io': DATA_LIBRARIES | TORCH | {'jax', 'gin'},
+  'media_probe': DATA_LIBRARIES | TORCH | {'jax', 'gin'},
+  'media_write': DATA_LIBRARIES | TORCH | {'jax', 'gin'},
+  'gin_config': DATA_LIBRARIES | TORCH | {'jax', 'gin'},
+  'cli': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
+  'doctor': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
+  # What the library says about itself, and the fakes of its tests.
+  '': DATA_LIBRARIES | TORCH | {'gin'},
+  'testing': DATA_LIBRARIES | TORCH | {'gin'},
+}
+LAYERS = set(ONLY) | set(NEVER) | set(AT_IMPORT)
+
+
+@functools.cache
+def modules() -> dict[str, pathlib.Path]:
+  """Every module of the library by its dotted name."""
+  found = {}
+  for path in sorted(LIBRARY.rglob('*.py')):
+    parts = path.relative_to(ROOT).with_suffix('').parts
+    found['.'.join(p for p in parts if p != '__init__')] = path
+  return found
+
+
+def layer(module: str) -> str:
+  return module.partition('.')[2].partition('.')[0]
+
+
+@functools.cache
+def imports(module: str) -> tuple[set[str], set[str]]:
+  """Names that a module imports: all of them, and those at import."""
+  tree = ast.parse(modules()[module].read_text())
+  lazy = {
+    id(node)
+    for function in ast.walk(tree)
+    if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+    for node in ast.walk(function)
+  }
+  all_names: set[str] = set()
+  at_import: set[str] = set()
+  for node in ast.walk(tree):
+    names: set[str] = set()
+    if isinstance(node, ast.Import):
+      names = {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      assert node.level == 0, f'{module} imports relatively, line {node.lineno}'
+      names = {f'{node.module}.{alias.name}' for alias in node.names}
+    all_names |= names
+    at_import |= set() if id(node) in lazy else names
+  return all_names, at_import
+
+
+def hits(names: set[str], forbidden: set[str]) -> set[str]:
+  return {
+    name
+    for name in names
+    if any(name == f or name.startswith(f + '.') for f in forbidden)
+  }
+
+
+def fresh_interpreter(code: str, *argv: str) -> dict:
+  """What a new interpreter prints as json on its last line."""
+  done = subprocess.run(
+    [sys.executable, '-c', code, *argv],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=180,
+  )
+  assert done.returncode == 0, done.stderr
+  return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_every_module_has_a_layer():
+  strangers = [m for m in modules() if layer(m) not in LAYERS]
+  assert not strangers, f'give {strangers} a row in the table of this file'
+
+
+@pytest.mark.parametrize('module', modules())
+def test_module_imports_only_what_its_layer_may(module):
+  everything, at_import = imports(module)
+  row = layer(module)
+  assert not hits(everything, NEVER.get(row, set())), 'anywhere'
+  assert not hits(at_import, AT_IMPORT.get(row, set())), 'at import'
+  if row in ONLY:
+    outside = {
+      name
+      for name in everything
+      if name.partition('.')[0] not in sys.stdlib_module_names
+    }
+    assert outside == hits(outside, ONLY[row])
+
+
+@pytest.mark.parametrize('module', modules())
+def test_library_imports_no_recipe(module):
+  assert not hits(imports(module)[0], RECIPES)
+
+
+@pytest.mark.parametrize('module', modules())
+def test_module_fits_in_one_reading(module):
+  lines = len(modules()[module].read_text().splitlines())
+  assert lines <= MAX_LINES, f'{module} has {lines} lines; cut it in two'
+
+
+_IMPORT_ALL = """
+import json, os, sys
+before = dict(os.environ)
+import importlib
+names = sys.argv[1:]
+for name in names:
+  importlib.import_module(name)
+from absl import flags
+ours = [
+  module for module in flags.FLAGS.flags_by_module_dict()
+  if module.startswith('v2meow_jax')
+]
+changed = sorted(
+  key for key in {*before, *os.environ}
+  if before.get(key) != os.environ.get(key)
+)
+print()
+print(json.dumps({
+  'modules': sorted(m for m in sys.modules),
+  'flags': ours,
+  'environment': changed,
+}))
+"""
+
+
+def test_everything_but_data_loads_neither_tensorflow_nor_torch_nor_gin():
+  names = [m for m in modules() if layer(m) != 'data']
+  loaded = set(fresh_interpreter(_IMPORT_ALL, *names)['modules'])
+  assert 'v2meow_jax.stages' in loaded
+  assert not hits(loaded, DATA_LIBRARIES | TORCH | {'gin', 't5x'})
+
+
+def test_specs_and_stages_load_the_standard_library_alone():
+  code = (
+    'import sys, json; import v2meow_jax.stages;'
+    'print(json.dumps(sorted({m.partition(".")[0] for m in sys.modules})))'
+  )
+  loaded = set(fresh_interpreter(code))
+  # Site hooks of an installation may load more before the first line runs.
+  idle = set(fresh_interpreter(code.replace('import v2meow_jax.stages;', '')))
+  assert loaded - idle - set(sys.stdlib_module_names) == {'v2meow_jax'}
+
+
+def test_tokens_and_media_do_not_load_jax():
+  code = (
+    'import sys, json; import v2meow_jax.tokens, v2meow_jax.media;'
+    'print(json.dumps(sorted(sys.modules)))'
+  )
+  assert not hits(set(fresh_interpreter(code)), {'jax'} | DATA_LIBRARIES)
+
+
+@pytest.mark.data
+def test_data_loads_no_network():
+  names = [m for m in modules() if layer(m) == 'data']
+  loaded = set(fresh_interpreter(_IMPORT_ALL, *names)['modules'])
+  assert not hits(loaded, NEVER['data'] - {'gin'})
+
+
+def test_importing_has_no_effect():
+  names = [m for m in modules() if layer(m) != 'data']
+  found = fresh_interpreter(_IMPORT_ALL, *names)
+  assert found['flags'] == []
+  # What the libraries set for themselves is theirs.
+  third_party = fresh_interpreter(
+    _IMPORT_ALL, 'jax', 'flax', 'optax', 'orbax.checkpoint', 'gin'
+  )
+  assert found['environment'] == third_party['environment']
+
+
+def test_import_gin_is_the_library():
+  assert not (ROOT / 'gin' / '__init__.py').exists()
+  code = (
+    'import json, gin; print(json.dumps('
+    '[gin.__file__, hasattr(gin, "parse_config_files_and_bindings")]))'
+  )
+  path, is_library = fresh_interpreter(code)
+  assert is_library
+  assert ROOT / 'gin' not in pathlib.Path(path).parents

@@ -1,0 +1,188 @@
+"""What README.md says is so: commands, flags, paths, the map, the example."""
+
+import ast
+import functools
+import importlib
+import importlib.util
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+README = (ROOT / 'README.md').read_text()
+CLI = 'import sys; from v2meow_jax import cli; sys.exit(cli.main())'
+
+
+def fences(language: str) -> list[str]:
+  return re.findall(rf'^```{language}\n(.*?)^```', README, re.M | re.S)
+
+
+def commands() -> list[list[str]]:
+  text = '\n'.join(fences('bash')).replace('\\\n', ' ')
+  lines = [shlex.split(line, comments=True) for line in text.splitlines()]
+  return [line for line in lines if line]
+
+
+def v2meow_commands() -> list[list[str]]:
+  """What follows `v2meow` in each command that calls it."""
+  return [c[1:] for c in commands() if c[0].endswith('v2meow')]
+
+
+def verb(arguments: list[str]) -> tuple[str, ...]:
+  return tuple(arguments[: 2 if arguments[0] == 'data' else 1])
+
+
+def flags(arguments: list[str]) -> list[str]:
+  return [a.partition('=')[0] for a in arguments if re.match('--?[a-z]', a)]
+
+
+def v2meow(*arguments: str, cwd=ROOT) -> subprocess.CompletedProcess:
+  return subprocess.run(
+    [sys.executable, '-c', CLI, *arguments],
+    cwd=cwd,
+    capture_output=True,
+    text=True,
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+    timeout=280,
+  )
+
+
+@functools.cache
+def help_of(*words: str) -> str:
+  done = v2meow(*words, '--help')
+  assert done.returncode == 0, done.stderr
+  return done.stdout
+
+
+def tree() -> dict[str, list[str]]:
+  """The map: each top-level entry with the entries below it."""
+  found: dict[str, list[str]] = {}
+  for line in fences('text')[0].splitlines():
+    indent, name = re.match(r'( *)(\S+)', line).groups()
+    if indent:
+      found[list(found)[-1]].append(name)
+    else:
+      found[name] = []
+  return found
+
+
+def test_readme_shows_the_commands_of_a_newcomer():
+  lines = [' '.join(c) for c in commands()]
+  assert lines[0] == 'bash launch/quickstart.sh'
+  assert lines[1] == 'bash launch/check.sh'
+  assert lines[2].startswith('.venv/bin/v2meow generate my.mp4 -o out.mp4')
+  assert {verb(c)[0] for c in v2meow_commands()} == {
+    'generate',
+    'doctor',
+    'data',
+    'train',
+    'export',
+  }
+
+
+@pytest.mark.parametrize('arguments', v2meow_commands(), ids=' '.join)
+def test_verb_and_flags_exist(arguments):
+  text = help_of(*verb(arguments))
+  offered = set(re.findall(r'(?<![\w-])--?[a-zA-Z][\w.-]*\b', text))
+  assert set(flags(arguments)) <= offered
+
+
+@pytest.mark.parametrize('command', commands(), ids=' '.join)
+def test_scripts_modules_and_recipes_of_a_command_exist(command):
+  for word in command:
+    name, _, value = word.partition('=')
+    if name == '--gin_file':
+      assert (ROOT / 'gin' / value).is_file()
+    if word.startswith('launch/'):
+      assert (ROOT / word).is_file()
+  if '-m' in command and command[0].endswith('python'):
+    module = command[command.index('-m') + 1]
+    assert importlib.util.find_spec(module)
+
+
+@pytest.mark.parametrize('name', re.findall(r'`python -m ([\w.]+)`', README))
+def test_module_named_in_the_text_exists(name):
+  assert importlib.util.find_spec(name)
+
+
+def test_every_path_of_the_map_exists():
+  for top, below in tree().items():
+    for name in (top, *(top + entry for entry in below)):
+      path = ROOT / name
+      assert path.is_dir() if name.endswith('/') else path.is_file(), name
+
+
+def test_the_map_shows_the_whole_library():
+  on_disk = {
+    path.name + ('/' if path.is_dir() else '')
+    for path in (ROOT / 'v2meow_jax').iterdir()
+    if not path.name.startswith(('__', '.'))
+  }
+  assert set(tree()['v2meow_jax/']) == on_disk
+
+
+@pytest.mark.parametrize('target', re.findall(r'\]\(([^)#]+)\)', README))
+def test_link_leads_somewhere(target):
+  assert target.startswith('https://') or (ROOT / target).exists()
+
+
+def test_python_example_imports_what_exists():
+  (example,) = fences('python')
+  for node in ast.walk(ast.parse(example)):
+    if isinstance(node, ast.ImportFrom):
+      for alias in node.names:
+        importlib.import_module(f'{node.module}.{alias.name}')
+    else:
+      assert not isinstance(node, ast.Import)
+
+
+@pytest.fixture(scope='module')
+def clip_folder(tmp_path_factory):
+  """A folder with `my.mp4`, a clip of the synthetic world."""
+  folder = tmp_path_factory.mktemp('readme')
+  done = v2meow(
+    *('data', 'synth', 'clip', '--num', '1', '--seed', '5', '--seconds', '4'),
+    cwd=folder,
+  )
+  assert done.returncode == 0, done.stderr
+  (clip,) = folder.glob('clip/**/*.mp4')
+  clip.rename(folder / 'my.mp4')
+  return folder
+
+
+@pytest.mark.slow
+def test_generate_command_makes_its_file(clip_folder):
+  arguments = next(c for c in v2meow_commands() if c[0] == 'generate')
+  done = v2meow(*arguments, cwd=clip_folder)
+  assert done.returncode == 0, done.stderr
+  assert (clip_folder / 'out.mp4').stat().st_size > 1000
+  assert [p for p in clip_folder.iterdir() if p.suffix == '.json']
+
+
+@pytest.mark.slow
+def test_python_example_runs(clip_folder):
+  (example,) = fences('python')
+  done = subprocess.run(
+    [sys.executable, '-c', example],
+    cwd=clip_folder,
+    capture_output=True,
+    text=True,
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+    timeout=280,
+  )
+  assert done.returncode == 0, done.stderr
+  samples, rate_hz = re.match(r'\((\d+),\) (\d+)', done.stdout).groups()
+  # The clip lasts four seconds, and so does its music.
+  assert int(samples) == pytest.approx(4 * int(rate_hz), abs=int(rate_hz) / 20)
+
+
+@pytest.mark.slow
+def test_doctor_finds_generation_working():
+  done = v2meow('doctor')
+  assert done.returncode == 0, done.stdout
+  assert 'Generation works' in done.stdout

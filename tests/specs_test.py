@@ -1,0 +1,74 @@
+"""Lengths, id ranges and vocabulary sizes, against the published figures."""
+
+import pytest
+
+from v2meow_jax import specs
+from v2meow_jax import stages
+
+
+@pytest.mark.parametrize(
+    ('stage', 'lengths', 'vocab_size'),
+    [
+        (
+            stages.semantic(),
+            {'clip': 10, 'flow': 10, 'style': 1, 'semantic': 250},
+            1152,
+        ),
+        (stages.coarse(), {'semantic': 250, 'coarse': 2000}, 5248),
+        (stages.fine(), {'coarse': 600, 'fine': 1200}, 12416),
+    ],
+)
+def test_the_papers_stages_have_the_papers_lengths(stage, lengths, vocab_size):
+  assert stage.feature_lengths() == lengths
+  assert stage.vocab_size == vocab_size
+
+
+def test_ten_seconds_of_the_tiny_system_are_1200_steps():
+  tiny = stages.TINY
+  steps = tiny['semantic'].length(10.0) + tiny['coarse'].length(10.0)
+  assert steps + tiny['fine'].length(3.0) == 1200
+
+
+def test_crop_that_is_not_whole_frames_is_refused():
+  with pytest.raises(ValueError, match="'motion'.*crop_seconds"):
+    stages.TINY['motion'].length(1.03)
+
+
+def test_an_unknown_stream_is_named_with_the_known_ones():
+  with pytest.raises(ValueError, match="'clop'.*clip"):
+    stages.semantic(inputs=('clop',))
+
+
+def test_a_continuous_target_is_refused():
+  with pytest.raises(ValueError, match='target'):
+    stages.semantic(
+        inputs=('clip',),
+        streams={**stages.PAPER, 'semantic': stages.PAPER['flow']},
+    )
+
+
+def test_a_stream_used_twice_is_refused():
+  with pytest.raises(ValueError, match='twice'):
+    stages.semantic(inputs=('clip', 'clip'))
+
+
+def test_streams_of_a_stage_have_disjoint_ids():
+  stage = stages.fine()
+  ranges = [
+      (stage.id_offset(s), stage.id_offset(s) + s.num_ids)
+      for s in stage.token_streams
+  ]
+  assert ranges[0][0] == specs.NUM_RESERVED_IDS
+  assert ranges[0][1] == ranges[1][0]
+  assert ranges[1][1] == stage.num_ids <= stage.vocab_size
+
+
+def test_a_stream_without_ids_is_named():
+  with pytest.raises(KeyError, match='coarse'):
+    stages.semantic().id_offset(stages.PAPER['coarse'])
+
+
+@pytest.mark.parametrize('make', [stages.semantic, stages.coarse, stages.fine])
+def test_a_stage_survives_json(make):
+  stage = make()
+  assert specs.stage_from_dict(specs.stage_to_dict(stage)) == stage

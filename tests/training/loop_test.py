@@ -1,0 +1,147 @@
+"""The loop learns, logs what it used and resumes as if it had not stopped."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from v2meow_jax.training import checkpoints
+from v2meow_jax.training import loop
+from v2meow_jax.training import schedules
+from v2meow_jax.training import step as step_lib
+
+
+class LinearModel:
+  """y = x w, with noise in the step and a counter beside the parameters."""
+
+  def init(self, rng, batch):
+    w = jax.random.normal(rng, (batch['x'].shape[-1],))
+    return {'params': {'w': w}, 'counter': {'steps': jnp.zeros(())}}
+
+  def describe(self):
+    return {'model': 'LinearModel'}
+
+  def train_loss(self, params, extras, batch, rng):
+    x = batch['x']
+    if rng is not None:
+      x = x + 0.01 * jax.random.normal(rng, x.shape)
+      extras = {'counter': {'steps': extras['counter']['steps'] + 1}}
+    loss = jnp.mean((x @ params['w'] - batch['y']) ** 2)
+    return loss, ({'rmse': jnp.sqrt(loss)}, extras)
+
+
+TRUTH = np.array([1.0, -2.0, 0.5], np.float32)
+
+
+def batches(start_step):
+  step = start_step
+  while True:
+    x = np.random.default_rng(step).normal(size=(8, 3)).astype(np.float32)
+    yield {'x': x, 'y': x @ TRUTH}
+    step += 1
+
+
+def run(model_dir, train_steps, **kwargs):
+  return loop.train(
+      model_dir=model_dir,
+      model=LinearModel(),
+      train_batches=batches,
+      eval_batches=batches,
+      schedule=schedules.warmup_rsqrt(0.05, 20),
+      train_steps=train_steps,
+      save_every=kwargs.pop('save_every', 1000),
+      log_every=10,
+      eval_every=50,
+      **kwargs,
+  )
+
+
+def test_the_loop_finds_the_planted_weights(tmp_path):
+  state = run(tmp_path, 300, config_text='# gin')
+  np.testing.assert_allclose(state.params['w'], TRUTH, atol=0.05)
+  assert float(state.extras['counter']['steps']) == 300
+  assert (tmp_path / checkpoints.CONFIG_NAME).read_text() == '# gin'
+  assert checkpoints.read_description(tmp_path) == {'model': 'LinearModel'}
+
+
+def test_a_resumed_run_equals_an_undisturbed_one_bit_for_bit(tmp_path):
+  straight = run(tmp_path / 'straight', 40)
+  run(tmp_path / 'resumed', 25)
+  resumed = run(tmp_path / 'resumed', 40)
+  for a, b in zip(
+      jax.tree.leaves(straight), jax.tree.leaves(resumed), strict=True
+  ):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_the_logged_learning_rate_is_the_one_used(tmp_path):
+  run(tmp_path, 20)
+  lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
+  logged = {
+      m['step']: m['train/learning_rate']
+      for m in map(json.loads, lines)
+      if 'train/learning_rate' in m
+  }
+  assert logged == pytest.approx({10: 0.025, 20: 0.05}, rel=1e-3)
+
+
+def test_variables_of_a_run_are_read_without_its_optimiser(tmp_path):
+  state = run(tmp_path, 10)
+  variables, step = checkpoints.restore_variables(tmp_path)
+  assert step == 10
+  np.testing.assert_array_equal(variables['params']['w'], state.params['w'])
+  assert float(variables['counter']['steps']) == 10
+
+
+def test_a_directory_without_checkpoints_is_named(tmp_path):
+  with pytest.raises(checkpoints.CheckpointError, match='no checkpoint'):
+    checkpoints.restore_variables(tmp_path)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+  run(tmp_path, 5)
+
+  class Other(LinearModel):
+
+    def init(self, rng, batch):
+      variables = super().init(rng, batch)
+      variables['params']['w2'] = jnp.zeros(3)
+      return variables
+
+  with pytest.raises(checkpoints.CheckpointError, match='MODEL_DIR'):
+    loop.train(
+        model_dir=tmp_path,
+        model=Other(),
+        train_batches=batches,
+        schedule=schedules.warmup_rsqrt(0.05, 20),
+        train_steps=6,
+    )
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+  mesh = step_lib.data_mesh()
+  if mesh.size == 1:
+    step_lib.shard_batch({'x': np.zeros((3, 1))}, mesh)
+  else:
+    with pytest.raises(ValueError, match='BATCH_SIZE'):
+      step_lib.shard_batch({'x': np.zeros((mesh.size + 1, 1))}, mesh)
+
+
+def test_warmup_cosine_ends_at_its_final_fraction():
+  schedule = schedules.warmup_cosine(1.0, 10, 100, final_fraction=0.1)
+  assert float(schedule(10)) == pytest.approx(1.0)
+  assert float(schedule(55)) == pytest.approx(0.55, abs=0.01)
+  assert float(schedule(100)) == pytest.approx(0.1)
+
+
+def test_matrices_decay_and_vectors_do_not():
+  params = {'matrix': jnp.ones((2, 2)), 'vector': jnp.ones(2)}
+  optimizer = schedules.adamw(
+      schedules.warmup_rsqrt(0.1, 1), weight_decay=0.5, clip_norm=None
+  )
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  updates, _ = optimizer.update(zeros, optimizer.init(params), params)
+  np.testing.assert_allclose(updates['matrix'], -0.05, rtol=1e-5)
+  np.testing.assert_array_equal(updates['vector'], 0.0)

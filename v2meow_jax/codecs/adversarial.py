@@ -1,0 +1,188 @@
+"""Discriminators and the hinge and feature losses that train a codec.
+
+SoundStream (https://arxiv.org/abs/2107.03312), sections III-D and E: three
+convolutional nets on the waveform at falling rates and one on its complex
+short-time spectrum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+from jaxtyping import Float
+
+from v2meow_jax.codecs import spectral
+
+# One discriminator's activations, layer by layer; the last one is its logits.
+Features = list[Array]
+
+_SLOPE = 0.2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdversarialConfig:
+  """Which discriminators, how wide, how their losses are weighted.
+
+  Attributes:
+    start_step: Step at which the adversarial terms set in.
+    stft_channels: Of the spectral discriminator's first layer.
+    stft_max_channels: Cap on the doubling of its channels.
+    stft_num_blocks: Its residual blocks, with alternating strides.
+    window_samples: Of its spectra; the hop is a quarter.
+    wave_channels: Of the waveform discriminators' first layer.
+    wave_max_channels: Cap on the growth of their channels.
+    num_wave_scales: Waveform discriminators: rate, rate / 2, rate / 4.
+    adversarial_weight: Of the generator's hinge term.
+    feature_weight: Of the distance of the discriminators' activations.
+  """
+
+  start_step: int = 0
+  stft_channels: int = 32
+  stft_max_channels: int = 256
+  stft_num_blocks: int = 6
+  window_samples: int = 1024
+  wave_channels: int = 16
+  wave_max_channels: int = 1024
+  num_wave_scales: int = 3
+  adversarial_weight: float = 1.0
+  feature_weight: float = 100.0
+
+
+def discriminator_loss(
+    true: Sequence[Features], fake: Sequence[Features]
+) -> Float[Array, '']:
+  """Hinge loss, the mean over discriminators of their means over logits.
+
+  Args:
+    true: Activations for recordings, one list per discriminator.
+    fake: Activations for reconstructions.
+
+  Returns:
+    float32[]; 2 when the logits are 0 everywhere.
+  """
+  terms = [
+      jnp.mean(nn.relu(1 - t[-1])) + jnp.mean(nn.relu(1 + f[-1]))
+      for t, f in zip(true, fake, strict=True)
+  ]
+  return jnp.stack(terms).mean()
+
+
+def generator_loss(fake: Sequence[Features]) -> Float[Array, '']:
+  """Hinge loss of the generator; 1 when the logits are 0 everywhere."""
+  return jnp.stack([jnp.mean(nn.relu(1 - f[-1])) for f in fake]).mean()
+
+
+def feature_loss(
+    true: Sequence[Features], fake: Sequence[Features]
+) -> Float[Array, '']:
+  """Mean L1 distance of the activations before the logits; 0 when equal.
+
+  Each layer's distance is divided by the mean |activation| on recordings, so
+  that layers count alike whatever their scale (as EnCodec does).
+  """
+  terms = []
+  for t, f in zip(true, fake, strict=True):
+    for t_layer, f_layer in zip(t[:-1], f[:-1], strict=True):
+      t_layer = jax.lax.stop_gradient(t_layer)
+      distance = jnp.mean(jnp.abs(t_layer - f_layer))
+      terms.append(distance / (jnp.mean(jnp.abs(t_layer)) + 1e-5))
+  return jnp.stack(terms).mean()
+
+
+class StftDiscriminator(nn.Module):
+  """2-D residual convolutions over real and imaginary parts of a spectrum.
+
+  LayerNorm over channels keeps it stable (EnCodec's remark on re-building it).
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: AdversarialConfig
+
+  @nn.compact
+  def __call__(self, waveform: Float[Array, 'b samples']) -> Features:
+    """Activations; the logits are float[b, frames, 1, 1]."""
+    c = self.config
+    x = spectral.stft(waveform, c.window_samples, c.window_samples // 4)
+    # Scaled to about one; the last bin makes the count odd and is dropped.
+    x = x[..., :-1] / jnp.sqrt(c.window_samples)
+    x = jnp.stack([jnp.real(x), jnp.imag(x)], axis=-1)
+    x = nn.Conv(c.stft_channels, (7, 7))(x)
+    features = [x]
+    for i in range(c.stft_num_blocks):
+      channels = min(c.stft_channels * 2 ** (i // 2 + 1), c.stft_max_channels)
+      x = _SpectralBlock(channels, time_stride=1 + i % 2)(x)
+      features.append(x)
+    logits = nn.Conv(1, (1, x.shape[2]), padding='VALID')(
+        nn.leaky_relu(x, _SLOPE)
+    )
+    return [*features, logits]
+
+
+class _SpectralBlock(nn.Module):
+  # Halves the frequency axis and, if asked, the time axis.
+  channels: int
+  time_stride: int
+
+  @nn.compact
+  def __call__(self, x):
+    strides = (self.time_stride, 2)
+    y = nn.Conv(x.shape[-1], (3, 3))(nn.leaky_relu(x, _SLOPE))
+    y = nn.leaky_relu(nn.LayerNorm()(y), _SLOPE)
+    y = nn.Conv(self.channels, (self.time_stride + 2, 4), strides=strides)(y)
+    return y + nn.Conv(self.channels, (1, 1), strides=strides)(x)
+
+
+class WaveDiscriminator(nn.Module):
+  """1-D grouped convolutions that down-sample the waveform by 256.
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: AdversarialConfig
+
+  @nn.compact
+  def __call__(self, waveform: Float[Array, 'b samples']) -> Features:
+    """Activations; the logits are float[b, steps, 1]."""
+    c = self.config
+    x = nn.leaky_relu(
+        nn.Conv(c.wave_channels, (15,))(waveform[..., None]), _SLOPE
+    )
+    features = [x]
+    for _ in range(4):
+      channels = min(4 * x.shape[-1], c.wave_max_channels)
+      groups = max(1, x.shape[-1] // 4)
+      conv = nn.Conv(channels, (41,), strides=4, feature_group_count=groups)
+      x = nn.leaky_relu(conv(x), _SLOPE)
+      features.append(x)
+    x = nn.leaky_relu(nn.Conv(x.shape[-1], (5,))(x), _SLOPE)
+    return [*features, x, nn.Conv(1, (3,))(x)]
+
+
+class Discriminators(nn.Module):
+  """The spectral discriminator and those on the waveform.
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: AdversarialConfig
+
+  @nn.compact
+  def __call__(self, waveform: Float[Array, 'b samples']) -> list[Features]:
+    """One list of activations per discriminator."""
+    outputs = [StftDiscriminator(self.config)(waveform)]
+    x = waveform
+    for scale in range(self.config.num_wave_scales):
+      if scale:
+        x = nn.avg_pool(x[..., None], (4,), strides=(2,), padding='SAME')
+        x = jnp.squeeze(x, -1)
+      outputs.append(WaveDiscriminator(self.config)(x))
+    return outputs

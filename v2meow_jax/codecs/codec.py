@@ -1,0 +1,35 @@
+"""The Codec protocol: both ways, waveform to codes and back."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from jaxtyping import Array
+from jaxtyping import Float
+from jaxtyping import Int
+
+from v2meow_jax import specs
+
+
+class Codec(Protocol):
+  """A neural audio codec with residual vector quantisation.
+
+  Attributes:
+    stream: Its codes: all levels, 'acoustic'.
+    sample_rate_hz: Of the waveforms.
+  """
+
+  stream: specs.TokenSpec
+  sample_rate_hz: int
+
+  def encode(
+      self, waveform: Float[Array, 'b samples']
+  ) -> Int[Array, 'b frames levels']:
+    """Codes of a waveform of whole frames."""
+    ...
+
+  def decode(
+      self, codes: Int[Array, 'b frames levels']
+  ) -> Float[Array, 'b samples']:
+    """The waveform of the first `levels` levels (fewer than all is allowed)."""
+    ...

@@ -1,0 +1,89 @@
+"""How far a reconstruction is from a waveform, as a loss and as a measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array
+from jaxtyping import Float
+
+from v2meow_jax.codecs import spectral
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReconstructionConfig:
+  """Which spectra are compared, and how the terms are weighted.
+
+  Attributes:
+    window_samples: Windows of the spectra; hops are a quarter of them.
+    num_mels: Mel bands of each.
+    mel_floor: Mel magnitudes below it count as silence.
+    mel_weight: Of the L1 distance of log-mel spectra.
+    stft_weight: Of the relative L2 distance of magnitudes.
+    waveform_weight: Of the relative L1 distance of the samples.
+  """
+
+  window_samples: Sequence[int] = (128, 256, 512, 1024, 2048)
+  num_mels: int = 64
+  mel_floor: float = 1e-4
+  mel_weight: float = 1.0
+  stft_weight: float = 1.0
+  waveform_weight: float = 0.0
+
+  def __post_init__(self):
+    object.__setattr__(self, 'window_samples', tuple(self.window_samples))
+
+
+def reconstruction_losses(
+    reconstruction: Float[Array, 'b samples'],
+    waveform: Float[Array, 'b samples'],
+    sample_rate_hz: int,
+    config: ReconstructionConfig,
+) -> dict[str, Float[Array, '']]:
+  """Unweighted terms, each a mean over scales, time and examples.
+
+  Args:
+    reconstruction: From the decoder.
+    waveform: What it should be.
+    sample_rate_hz: Of both.
+    config: Which spectra.
+
+  Returns:
+    'mel': L1 distance of log-mel spectra, in nepers (1 is 8.7 dB). 'stft':
+    norm of the difference of magnitudes over the norm of the true ones.
+    'waveform': L1 distance of samples over the mean |sample|; 1 for silence.
+  """
+  mel, stft = 0.0, 0.0
+  for window in config.window_samples:
+    ours, true = (
+        spectral.magnitude(x, window, window // 4)
+        for x in (reconstruction, waveform)
+    )
+    ours_mel, true_mel = (
+        spectral.log_mel(
+            m, config.num_mels, sample_rate_hz, config.mel_floor
+        )
+        for m in (ours, true)
+    )
+    mel += jnp.mean(jnp.abs(ours_mel - true_mel))
+    stft += jnp.sqrt(jnp.sum((ours - true) ** 2) / jnp.sum(true**2))
+  scales = len(config.window_samples)
+  size = jnp.mean(jnp.abs(waveform)) + 1e-4
+  return {
+      'mel': mel / scales,
+      'stft': stft / scales,
+      'waveform': jnp.mean(jnp.abs(reconstruction - waveform)) / size,
+  }
+
+
+def weighted(
+    losses: dict[str, Float[Array, '']], config: ReconstructionConfig
+) -> Float[Array, '']:
+  """The sum of `reconstruction_losses` with the configured weights."""
+  return (
+      config.mel_weight * losses['mel']
+      + config.stft_weight * losses['stft']
+      + config.waveform_weight * losses['waveform']
+  )

@@ -1,0 +1,327 @@
+"""Residual vector quantisation with codebooks that follow the data.
+
+Codebooks are no parameters: no gradient reaches them. They live in the
+collection 'codebooks' and move by exponential averages of the latents that
+chose them, start from k-means on the first batch, and codes that nothing
+chooses any more are replaced by latents of the batch (SoundStream,
+https://arxiv.org/abs/2107.03312, section III-C).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+from jaxtyping import Float
+from jaxtyping import Int
+
+# Keeps an average defined for a code that no latent has chosen yet.
+_EPSILON = 1e-5
+_ROWS_PER_CENTRE = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RvqConfig:
+  """Sizes and update rules of a `ResidualVectorQuantizer`.
+
+  Attributes:
+    num_levels: Codebooks; each quantises what the ones before it left over.
+    codebook_size: Vectors in one codebook.
+    code_dim: Of the vectors; latents are projected to it and back.
+    ema_decay: Of the averages that codebooks follow, per step.
+    dead_share: A code is dead when its average count is below this part of
+      the count it would have if all codes were used alike.
+    kmeans_iterations: Of the initialisation.
+    warmup_steps: Trained without quantisation before k-means fits the
+      codebooks to the batch at hand; 0 fits them to the first batch.
+    level_dropout_rate: Part of the examples that are trained with a random
+      number of levels, uniform in 1..num_levels, instead of all.
+  """
+
+  num_levels: int
+  codebook_size: int
+  code_dim: int
+  ema_decay: float = 0.99
+  dead_share: float = 0.2
+  kmeans_iterations: int = 10
+  warmup_steps: int = 0
+  level_dropout_rate: float = 1.0
+
+
+def nearest(
+    x: Float[Array, 'n dim'], vectors: Float[Array, 'size dim']
+) -> Int[Array, 'n']:
+  """Index of the nearest vector (Euclidean) to each row."""
+  dots = jnp.matmul(x, vectors.T, precision=jax.lax.Precision.HIGHEST)
+  return jnp.argmin(jnp.sum(vectors**2, -1) - 2 * dots, axis=-1)
+
+
+def quantize(
+    vectors: Float[Array, 'levels size dim'], x: Float[Array, 'n dim']
+) -> tuple[
+    Int[Array, 'levels n'],
+    Float[Array, 'levels n dim'],
+    Float[Array, 'levels n dim'],
+]:
+  """Codes of every level, what each level saw, and what it answered.
+
+  Args:
+    vectors: One codebook per level, coarsest first.
+    x: Latents.
+
+  Returns:
+    (codes, residuals, chosen): `residuals[k]` is what level k had to
+    quantise, `chosen[k]` the vector it chose for it.
+  """
+
+  def level(residual, level_vectors):
+    codes = nearest(residual, level_vectors)
+    chosen = level_vectors[codes]
+    return residual - chosen, (codes, residual, chosen)
+
+  return jax.lax.scan(level, x, vectors)[1]
+
+
+def lookup(
+    vectors: Float[Array, 'levels size dim'],
+    codes: Int[Array, '*b used_levels'],
+) -> Float[Array, '*b dim']:
+  """Sum of the vectors that codes name; fewer levels than all are allowed."""
+  used = codes.shape[-1]
+  if used > vectors.shape[0]:
+    raise ValueError(
+        f'codes have {used} levels but the quantiser has {vectors.shape[0]};'
+        ' they come from another codec.'
+    )
+  return sum(vectors[k][codes[..., k]] for k in range(used))
+
+
+def kmeans(
+    rng: jax.Array, x: Float[Array, 'n dim'], size: int, num_iterations: int
+) -> Float[Array, 'size dim']:
+  """Lloyd's algorithm from random rows.
+
+  With fewer than four rows a centre, as many centres as that are fitted and
+  the others are spread around them by residuals of other rows: fitting each
+  row its own centre would leave the next level nothing to fit.
+
+  Args:
+    rng: Chooses the first centres.
+    x: Rows to fit.
+    size: Vectors wanted.
+    num_iterations: Of Lloyd's algorithm.
+
+  Returns:
+    The centres; one that nothing chooses stays where it was.
+  """
+  fitted = max(1, min(size, x.shape[0] // _ROWS_PER_CENTRE))
+  first_rng, spread_rng = jax.random.split(rng)
+  first = jax.random.permutation(first_rng, x.shape[0])[:fitted]
+
+  def iteration(_, centres):
+    chosen = jax.nn.one_hot(nearest(x, centres), fitted, dtype=x.dtype)
+    counts = jnp.sum(chosen, 0)[:, None]
+    return jnp.where(counts > 0, chosen.T @ x / jnp.maximum(counts, 1), centres)
+
+  centres = jax.lax.fori_loop(0, num_iterations, iteration, x[first])
+  residuals = x - centres[nearest(x, centres)]
+  spread = residuals[
+      jax.random.randint(spread_rng, (size - fitted,), 0, x.shape[0])
+  ]
+  around = centres[jnp.arange(size - fitted) % fitted] + spread
+  return jnp.concatenate([centres, around])
+
+
+def initial_state(config: RvqConfig) -> dict[str, Array]:
+  """Codebooks before the first batch; `age` counts training steps."""
+  shape = (config.num_levels, config.codebook_size)
+  return {
+      'vectors': jnp.zeros((*shape, config.code_dim)),
+      'sums': jnp.zeros((*shape, config.code_dim)),
+      'counts': jnp.zeros(shape),
+      'age': jnp.zeros((), jnp.int32),
+  }
+
+
+def kmeans_state(
+    rng: jax.Array, x: Float[Array, 'n dim'], config: RvqConfig
+) -> dict[str, Array]:
+  """Codebooks fitted level by level to a batch of latents."""
+  share = x.shape[0] / config.codebook_size
+
+  def level(residual, level_rng):
+    vectors = kmeans(
+        level_rng, residual, config.codebook_size, config.kmeans_iterations
+    )
+    return residual - vectors[nearest(residual, vectors)], vectors
+
+  vectors = jax.lax.scan(level, x, jax.random.split(rng, config.num_levels))[1]
+  return {
+      'vectors': vectors,
+      'sums': vectors * share,
+      'counts': jnp.full(vectors.shape[:2], share),
+  }
+
+
+def ema_update(
+    state: dict[str, Array],
+    codes: Int[Array, 'levels n'],
+    residuals: Float[Array, 'levels n dim'],
+    decay: float,
+) -> dict[str, Array]:
+  """One step of the averages: vector = decayed sum / decayed count."""
+  size = state['vectors'].shape[1]
+  chosen = jax.nn.one_hot(codes, size, dtype=residuals.dtype)
+  counts = decay * state['counts'] + (1 - decay) * chosen.sum(1)
+  sums = decay * state['sums'] + (1 - decay) * jnp.einsum(
+      'lnk,lnd->lkd', chosen, residuals
+  )
+  vectors = sums / jnp.maximum(counts, _EPSILON)[..., None]
+  return {**state, 'vectors': vectors, 'sums': sums, 'counts': counts}
+
+
+def revive(
+    rng: jax.Array,
+    state: dict[str, Array],
+    residuals: Float[Array, 'levels n dim'],
+    dead_share: float,
+) -> dict[str, Array]:
+  """Moves dead codes onto random latents of the batch, with a fresh count."""
+  num_levels, size, _ = state['vectors'].shape
+  share = residuals.shape[1] / size
+  rows = jax.random.randint(
+      rng, (num_levels, size), 0, residuals.shape[1]
+  )
+  fresh = jnp.take_along_axis(residuals, rows[..., None], axis=1)
+  dead = state['counts'] < dead_share * share
+  return {
+      **state,
+      'vectors': jnp.where(dead[..., None], fresh, state['vectors']),
+      'sums': jnp.where(dead[..., None], fresh * share, state['sums']),
+      'counts': jnp.where(dead, share, state['counts']),
+  }
+
+
+def perplexity(counts: Float[Array, 'levels size']) -> Float[Array, 'levels']:
+  """exp(entropy) of each level's use: 1 (one code) to size (all alike)."""
+  p = counts / jnp.maximum(counts.sum(-1, keepdims=True), _EPSILON)
+  return jnp.exp(-jnp.sum(p * jnp.log(jnp.maximum(p, 1e-12)), -1))
+
+
+def level_mask(
+    rng: jax.Array, batch_size: int, config: RvqConfig
+) -> Float[Array, 'b levels']:
+  """1 for the levels an example is trained with: quantiser dropout."""
+  which, how_many = jax.random.split(rng)
+  drawn = jax.random.randint(
+      how_many, (batch_size,), 1, config.num_levels + 1
+  )
+  dropped = jax.random.bernoulli(
+      which, config.level_dropout_rate, (batch_size,)
+  )
+  used = jnp.where(dropped, drawn, config.num_levels)
+  return (jnp.arange(config.num_levels) < used[:, None]).astype(jnp.float32)
+
+
+class ResidualVectorQuantizer(nn.Module):
+  """Projects latents to `code_dim`, quantises them, projects back.
+
+  Attributes:
+    config: Sizes and update rules.
+    latent_dim: Of the encoder's output and the decoder's input.
+  """
+
+  config: RvqConfig
+  latent_dim: int
+
+  def setup(self):
+    """Projections, and the codebooks as a collection of their own."""
+    self.to_code = nn.Dense(self.config.code_dim)
+    self.normalize = nn.LayerNorm(use_bias=False, use_scale=False)
+    self.from_code = nn.Dense(self.latent_dim)
+    self.state = self.variable(
+        'codebooks', 'state', initial_state, self.config
+    )
+
+  def __call__(
+      self, latents: Float[Array, 'b frames dim'], *, train: bool
+  ) -> tuple[Float[Array, 'b frames dim'], Float[Array, '']]:
+    """Quantised latents, with straight-through gradients.
+
+    Args:
+      latents: From the encoder.
+      train: Whether to drop levels and move the codebooks; needs the rng
+        'codebooks' and the collection 'codebooks' to be mutable.
+
+    Returns:
+      (latents for the decoder, commitment loss: the mean squared distance of
+      what a level saw to what it chose, over the levels in use).
+    """
+    z = self._code(latents)
+    batch_size, num_frames, dim = z.shape
+    flat = jax.lax.stop_gradient(z.reshape(-1, dim))
+    mask = jnp.ones((batch_size, self.config.num_levels))
+    active = jnp.ones(())
+    if train:
+      update_rng, drop_rng = jax.random.split(self.make_rng('codebooks'))
+      mask = level_mask(drop_rng, batch_size, self.config)
+      active = self.state.value['age'] >= self.config.warmup_steps
+      self._fit_when_due(update_rng, flat)
+    codes, residuals, chosen = quantize(self.state.value['vectors'], flat)
+    if train:
+      self._follow(update_rng, codes, residuals)
+    # [levels, n, dim] -> [b, frames, levels, dim], zero where dropped
+    chosen = jnp.moveaxis(chosen, 0, 1).reshape(
+        batch_size, num_frames, -1, dim
+    )
+    chosen = chosen * mask[:, None, :, None]
+    error = jax.lax.stop_gradient(chosen.sum(2) - z)
+    quantized = self.from_code(z + jnp.where(active, error, 0))
+    return quantized, active * _commitment(z, chosen, mask)
+
+  def encode(
+      self, latents: Float[Array, 'b frames dim']
+  ) -> Int[Array, 'b frames levels']:
+    """Codes of every level."""
+    z = self._code(latents)
+    flat = z.reshape(-1, z.shape[-1])
+    codes = quantize(self.state.value['vectors'], flat)[0]
+    return codes.T.reshape(*z.shape[:2], -1).astype(jnp.int32)
+
+  def decode(
+      self, codes: Int[Array, 'b frames levels']
+  ) -> Float[Array, 'b frames dim']:
+    """Latents of codes of the first `levels` levels."""
+    return self.from_code(lookup(self.state.value['vectors'], codes))
+
+  def _code(self, latents):
+    # Unit variance per frame: latents can neither shrink to nothing, which
+    # would please the commitment loss, nor outgrow the codebooks.
+    return self.normalize(self.to_code(latents))
+
+  def _fit_when_due(self, rng, flat):
+    state = self.state.value
+    fitted = jax.lax.cond(
+        state['age'] == self.config.warmup_steps,
+        lambda: kmeans_state(rng, flat, self.config),
+        lambda: {k: v for k, v in state.items() if k != 'age'},
+    )
+    self.state.value = {**fitted, 'age': state['age']}
+
+  def _follow(self, rng, codes, residuals):
+    moved = ema_update(
+        self.state.value, codes, residuals, self.config.ema_decay
+    )
+    moved = revive(rng, moved, residuals, self.config.dead_share)
+    self.state.value = {**moved, 'age': moved['age'] + 1}
+
+
+def _commitment(z, chosen, mask):
+  # Gradients pull the encoder to the codes and never the codes, which follow
+  # by averages. chosen: [b, frames, levels, dim], mask: [b, levels].
+  after = z[:, :, None] - jax.lax.stop_gradient(jnp.cumsum(chosen, axis=2))
+  distance = jnp.mean(after**2, axis=(1, 3))
+  return jnp.sum(distance * mask) / jnp.sum(mask)

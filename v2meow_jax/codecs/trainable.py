@@ -1,0 +1,168 @@
+"""A codec as the one training loop sees it: a loss over waveforms.
+
+Generator (the codec) and discriminators train in one optimiser step: the loss
+is the sum of both sides' losses, and each side sees the other's part with
+stopped gradients, so the sum's gradient is each side's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from v2meow_jax.codecs import adversarial
+from v2meow_jax.codecs import reconstruction
+from v2meow_jax.codecs import rvq
+from v2meow_jax.codecs import soundstream
+
+Batch = Mapping[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CodecModel:
+  """A codec with its losses: a `Trainable`.
+
+  Batches are {'waveform': float32[b, samples]}, whole code frames. Parameters
+  are {'generator', 'discriminator'} (the latter only with `adversarial`);
+  extras are {'codebooks', 'counters': {'step'}}.
+
+  Attributes:
+    config: The codec.
+    reconstruction: Spectral losses.
+    commitment_weight: Of the pull of latents to their codes.
+    adversarial: Discriminators; None trains by reconstruction alone.
+  """
+
+  config: soundstream.CodecConfig
+  reconstruction: reconstruction.ReconstructionConfig = (
+      reconstruction.ReconstructionConfig()
+  )
+  commitment_weight: float = 0.25
+  adversarial: adversarial.AdversarialConfig | None = None
+
+  def init(self, rng: jax.Array, batch: Batch) -> dict[str, Any]:
+    """Variables; codebooks are fitted by the first training step."""
+    generator_rng, discriminator_rng = jax.random.split(rng)
+    variables = soundstream.SoundStream(self.config).init(
+        generator_rng, batch['waveform']
+    )
+    params = {'generator': variables['params']}
+    if self.adversarial is not None:
+      params['discriminator'] = adversarial.Discriminators(
+          self.adversarial
+      ).init(discriminator_rng, batch['waveform'])['params']
+    return {
+        'params': params,
+        'codebooks': variables['codebooks'],
+        'counters': {'step': jnp.zeros((), jnp.int32)},
+    }
+
+  def train_loss(
+      self,
+      params: dict[str, Any],
+      extras: dict[str, Any],
+      batch: Batch,
+      rng: jax.Array | None,
+  ) -> tuple[jax.Array, tuple[Metrics, dict[str, Any]]]:
+    """Generator's and discriminators' loss, as `Trainable` says."""
+    waveform = batch['waveform']
+    output, commitment, codebooks = self._reconstruct(
+        params, extras, waveform, rng
+    )
+    metrics = reconstruction.reconstruction_losses(
+        output, waveform, self.config.sample_rate_hz, self.reconstruction
+    )
+    loss = reconstruction.weighted(metrics, self.reconstruction)
+    loss += self.commitment_weight * commitment
+    metrics['commitment'] = commitment
+    use = rvq.perplexity(codebooks['quantizer']['state']['counts'])
+    metrics |= {f'perplexity_{k}': use[k] for k in range(use.shape[0])}
+    if self.adversarial is not None:
+      terms = self._adversarial(
+          params, waveform, output, extras['counters']['step']
+      )
+      metrics |= terms
+      loss += self.adversarial.adversarial_weight * terms['adversarial']
+      loss += self.adversarial.feature_weight * terms['feature']
+      loss += terms['discriminator']
+    if rng is None:
+      return loss, (metrics, extras)
+    step = extras['counters']['step'] + 1
+    return loss, (
+        metrics,
+        {**extras, 'codebooks': codebooks, 'counters': {'step': step}},
+    )
+
+  def describe(self) -> dict[str, Any]:
+    """What rebuilds the codec, as JSON data."""
+    return {'kind': 'codec', 'config': self.config.to_dict()}
+
+  def _reconstruct(self, params, extras, waveform, rng):
+    module = soundstream.SoundStream(self.config)
+    variables = {
+        'params': params['generator'],
+        'codebooks': extras['codebooks'],
+    }
+    if rng is None:
+      output, commitment = module.apply(variables, waveform)
+      return output, commitment, extras['codebooks']
+    (output, commitment), updated = module.apply(
+        variables,
+        waveform,
+        train=True,
+        rngs={'codebooks': rng},
+        mutable=['codebooks'],
+    )
+    return output, commitment, updated['codebooks']
+
+  def _adversarial(self, params, waveform, output, step):
+    net = adversarial.Discriminators(self.adversarial)
+    names = ('adversarial', 'feature', 'discriminator')
+
+    def judge(weights, x):
+      return net.apply({'params': weights}, x)
+
+    def terms(weights, output):
+      fixed = jax.lax.stop_gradient(weights)
+      fake = judge(fixed, output)
+      true = judge(weights, waveform)
+      fake_for_discriminator = judge(weights, jax.lax.stop_gradient(output))
+      return dict(
+          zip(
+              names,
+              (
+                  adversarial.generator_loss(fake),
+                  adversarial.feature_loss(true, fake),
+                  adversarial.discriminator_loss(
+                      true, fake_for_discriminator
+                  ),
+              ),
+              strict=True,
+          )
+      )
+
+    # Before the start step the discriminators cost nothing and stay as drawn.
+    return jax.lax.cond(
+        step >= self.adversarial.start_step,
+        terms,
+        lambda *_: dict.fromkeys(names, jnp.zeros(())),
+        params['discriminator'],
+        output,
+    )
+
+
+def trained_codec(
+    config: soundstream.CodecConfig,
+    params: Mapping[str, Any],
+    extras: Mapping[str, Any],
+) -> soundstream.TrainedCodec:
+  """The codec inside the variables of a `CodecModel`."""
+  return soundstream.TrainedCodec(
+      config,
+      {'params': params['generator'], 'codebooks': extras['codebooks']},
+  )

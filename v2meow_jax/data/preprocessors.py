@@ -1,0 +1,173 @@
+"""From a parsed recording to the features of a stage; pure TensorFlow.
+
+Each is one job over a dataset, with stateless seeds. The order is `crop`,
+`codes_to_ids`, `drop_streams`: see `task_builder.build_task`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import fractions
+import functools
+import math
+
+import seqio
+import tensorflow as tf
+
+from v2meow_jax import specs
+from v2meow_jax import tokens
+
+# Kept stream, dropped stream, rate: see `drop_streams`.
+DropGiven = Sequence[tuple[str, str, float]]
+
+
+def grid_seconds(stage: specs.StageSpec) -> float:
+  """The shortest time that is a whole number of frames of every stream.
+
+  Crops start on its multiples, so that no stream is shifted against another:
+  1 Hz with 25 Hz gives 1 s; 1 Hz with 12.5 Hz gives 2 s.
+  """
+  rates = [s.rate_hz for s in (*stage.inputs, stage.target) if s.rate_hz]
+  periods = [1 / fractions.Fraction(r).limit_denominator(10**6) for r in rates]
+  grid = fractions.Fraction(
+    math.lcm(*(p.numerator for p in periods)),
+    math.gcd(*(p.denominator for p in periods)),
+  )
+  return float(grid)
+
+
+@seqio.map_over_dataset(num_seeds=1)
+def random_crop(example, seed, *, stage: specs.StageSpec):
+  """Cuts the same random stretch of time out of every stream.
+
+  Args:
+    example: A parsed recording.
+    seed: A pair of integers.
+    stage: Its streams are kept and its `crop_seconds` cut, starting at a random
+      multiple of `grid_seconds(stage)`.
+
+  Returns:
+    'id', and per recorded stream float32[frames, dim] or int32[frames, levels].
+    Reading fails by id when the recording is shorter than the crop.
+  """
+  starts = _num_starts(example, stage)
+  start = tf.random.stateless_uniform(
+    [], tf.stack(seed), maxval=starts, dtype=tf.int32
+  )
+  return _cut(example, start, stage)
+
+
+@seqio.map_over_dataset
+def first_crop(example, *, stage: specs.StageSpec):
+  """As `random_crop`, but the beginning of the recording, for evaluation."""
+  starts = _num_starts(example, stage)
+  return _cut(example, tf.minimum(starts - 1, 0), stage)
+
+
+def _num_starts(example, stage: specs.StageSpec) -> tf.Tensor:
+  spare = example['seconds'] - stage.crop_seconds
+  starts = tf.cast(tf.floor(spare / grid_seconds(stage) + 1e-4), tf.int32) + 1
+  tf.debugging.Assert(
+    starts > 0,
+    [
+      f'a recording is shorter than the {stage.crop_seconds:g} s crop of stage'
+      f' {stage.name!r}; prepare again with min_seconds, or lower crop_seconds;'
+      ' id, seconds:',
+      example['id'],
+      example['seconds'],
+    ],
+  )
+  return starts
+
+
+def _cut(example, start, stage: specs.StageSpec) -> dict[str, tf.Tensor]:
+  """Start: in units of the grid."""
+  cut = {'id': example['id']}
+  for stream in (*stage.inputs, stage.target):
+    is_tokens = isinstance(stream, specs.TokenSpec)
+    name = stream.record_name if is_tokens else stream.name
+    if is_tokens:
+      length = stream.num_frames(stage.crop_seconds)
+    else:
+      length = stream.length(stage.crop_seconds)
+    first = start * round(grid_seconds(stage) * stream.rate_hz)
+    frames = example[name][first : first + length]
+    frames = tf.ensure_shape(frames, [length, None])
+    cut[name] = tf.cast(frames, tf.int32 if is_tokens else tf.float32)
+  return cut
+
+
+@seqio.map_over_dataset
+def codes_to_ids(example, *, stage: specs.StageSpec):
+  """Recorded codes -> int32 ids of each token stream of the stage.
+
+  As `tokens.codes_to_ids`: the levels of the stream are taken, each is moved
+  into its own range of the stage's ids, and frames are laid out one after
+  another.
+  """
+  converted = {'id': example['id']}
+  for stream in stage.feature_inputs:
+    converted[stream.name] = tf.ensure_shape(
+      example[stream.name], [None, stream.dim]
+    )
+  for stream in stage.token_streams:
+    last = stream.first_codebook + stream.num_codebooks
+    codes = example[stream.record_name][:, stream.first_codebook : last]
+    ids = codes + tokens.level_offsets(stage, stream)
+    # [frames, levels] -> [frames * levels]
+    length = stream.length(stage.crop_seconds)
+    converted[stream.name] = tf.ensure_shape(tf.reshape(ids, [-1]), [length])
+  return converted
+
+
+def drop_streams(
+  ds: tf.data.Dataset,
+  *,
+  rates: Mapping[str, float],
+  given: DropGiven = (),
+) -> tf.data.Dataset:
+  """Zeroes whole continuous streams of an example at random.
+
+  A model trained so can do without a stream, and leans on those that are left:
+  with `given=(('style', 'appearance', 0.5),)`, the picture's colours are absent
+  half of the times that a style is present, so a style given as text wins over
+  the picture.
+
+  Args:
+    ds: Examples with float32[frames, dim] features.
+    rates: Probability for each stream of being zeroed, independently.
+    given: (kept, dropped, rate): where `kept` was not zeroed by `rates`,
+      `dropped` is zeroed with this probability as well.
+
+  Returns:
+    The same examples, some streams zero.
+  """
+  for rate in (*rates.values(), *(rate for _, _, rate in given)):
+    if not 0 <= rate <= 1:
+      raise ValueError(f'a drop rate is {rate}; wanted one in [0, 1].')
+  return _drop(ds, rates=dict(rates), given=tuple(given))
+
+
+@seqio.map_over_dataset(num_seeds=1)
+def _drop(example, seed, *, rates, given):
+  seed = tf.stack(seed)
+  draw = functools.partial(_happens, seed, iter(range(len(rates) + len(given))))
+  dropped = {name: draw(rate) for name, rate in sorted(rates.items())}
+  also = [
+    (name, draw(rate) & ~dropped.get(kept, tf.constant(False)))
+    for kept, name, rate in given
+  ]
+  for name, happens in also:
+    dropped[name] = dropped.get(name, tf.constant(False)) | happens
+  zeroed = {
+    name: tf.where(happens, tf.zeros_like(example[name]), example[name])
+    for name, happens in dropped.items()
+  }
+  return {**example, **zeroed}
+
+
+def _happens(seed, counter, rate: float) -> tf.Tensor:
+  """bool[], True with probability `rate`; each call is another draw."""
+  folded = tf.random.experimental.stateless_fold_in(seed, next(counter))
+  return tf.random.stateless_uniform([], folded) < rate

@@ -1,0 +1,320 @@
+"""One recorded clip: its id, its seconds and its streams as raw bytes.
+
+A record is a tf.Example of `id`, `seconds` and, per stream, little-endian
+bytes: uint16[frames, levels] of codes, float16[frames, dim] of features. Which
+streams, at which rates, stands once per dataset, in its metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import math
+import os
+from typing import Any
+
+import numpy as np
+import seqio
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from v2meow_jax import specs
+from v2meow_jax.data import shards
+
+DATA_DIR_VARIABLE = 'V2MEOW_DATA_DIR'
+_KINDS: dict[str, type] = {
+  'features': specs.FeatureSpec,
+  'tokens': specs.TokenSpec,
+}
+
+
+def num_frames(stream: specs.Stream, seconds: float) -> int:
+  """Frames of a stream in a recording: the whole ones; 1 of a static one."""
+  if isinstance(stream, specs.FeatureSpec) and stream.is_static:
+    return 1
+  return math.floor(seconds * stream.rate_hz + 1e-6)
+
+
+def width(stream: specs.Stream) -> int:
+  """Numbers in one frame: dimensions of features, levels of codes."""
+  if isinstance(stream, specs.FeatureSpec):
+    return stream.dim
+  return stream.num_codebooks
+
+
+def serialise(
+  example_id: str,
+  seconds: float,
+  values: Mapping[str, np.ndarray],
+  streams: Sequence[specs.Stream],
+) -> bytes:
+  """One clip as the bytes of a record; equal clips give equal bytes.
+
+  Args:
+    example_id: Of the clip, for errors and for the eye.
+    seconds: Duration that every stream covers.
+    values: For each stream its [frames, dim] features or [frames, levels]
+      codes, `num_frames(stream, seconds)` of them.
+    streams: What is recorded; a codec's stream with all its levels.
+
+  Returns:
+    A serialised tf.Example.
+
+  Raises:
+    ValueError: A stream is missing, has another shape, holds a code outside
+      its codebook or a number that float16 cannot hold; it names clip and
+      stream.
+  """
+  feature = {
+    'id': _bytes(example_id.encode()),
+    'seconds': tf.train.Feature(float_list=tf.train.FloatList(value=[seconds])),
+  }
+  for stream in streams:
+    where = f'stream {stream.name!r} of example {example_id!r}'
+    if stream.name not in values:
+      raise ValueError(f'{where} is missing; there are {sorted(values)}.')
+    array = np.asarray(values[stream.name])
+    wanted = (num_frames(stream, seconds), width(stream))
+    if array.shape != wanted:
+      raise ValueError(
+        f'{where} has shape {array.shape}; wanted {wanted} for {seconds:g} s'
+        f' at {stream.rate_hz:g} Hz.'
+      )
+    feature[stream.name] = _bytes(_pack(where, array, stream))
+  example = tf.train.Example(features=tf.train.Features(feature=feature))
+  return example.SerializeToString(deterministic=True)
+
+
+def _bytes(value: bytes) -> tf.train.Feature:
+  return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _pack(where: str, array: np.ndarray, stream: specs.Stream) -> bytes:
+  if isinstance(stream, specs.TokenSpec):
+    if not np.issubdtype(array.dtype, np.integer):
+      raise ValueError(f'{where} is {array.dtype}; wanted integer codes.')
+    wrong = (array < 0) | (array >= stream.codebook_size)
+    if wrong.any():
+      raise ValueError(
+        f'{where} holds the code {array[wrong][0]}; wanted codes in'
+        f' [0, {stream.codebook_size}).'
+      )
+    return array.astype('<u2').tobytes()
+  with np.errstate(over='ignore'):
+    packed = array.astype('<f2')
+  if not np.isfinite(packed).all():
+    raise ValueError(
+      f'{where} holds {array[~np.isfinite(packed)][0]}; wanted finite numbers'
+      ' within float16, +-65504.'
+    )
+  return packed.tobytes()
+
+
+def tfds_features(
+  streams: Iterable[specs.Stream],
+) -> dict[str, tfds.features.FeatureConnector]:
+  """How TFDS reads a record, without code of this project."""
+  return {
+    'id': tfds.features.Text(),
+    'seconds': tfds.features.Scalar(dtype=np.float32),
+    **{s.name: tfds.features.Scalar(dtype=tf.string) for s in streams},
+  }
+
+
+def parse(
+  example: Mapping[str, tf.Tensor], streams: Sequence[specs.Stream]
+) -> dict[str, tf.Tensor]:
+  """Bytes of a record as TFDS gives them -> uint16 and float16 tensors.
+
+  Args:
+    example: Scalars 'id' (string), 'seconds' (float32) and a string for each
+      stream.
+    streams: As in the metadata of the dataset.
+
+  Returns:
+    'id' and 'seconds' as they are; per stream uint16[frames, levels] or
+    float16[frames, dim]. Reading fails by the id of the example when a stream
+    has another length, a code outside its codebook or a number that is not
+    finite.
+  """
+  parsed = {k: example[k] for k in ('id', 'seconds')}
+  for stream in streams:
+    is_tokens = isinstance(stream, specs.TokenSpec)
+    dtype = tf.uint16 if is_tokens else tf.float16
+    flat = tf.io.decode_raw(example[stream.name], dtype, little_endian=True)
+    if not is_tokens and stream.is_static:
+      frames = tf.constant(1)
+    else:
+      exact = example['seconds'] * stream.rate_hz + 1e-3
+      frames = tf.cast(tf.floor(exact), tf.int32)
+    _check(
+      tf.equal(tf.size(flat), frames * width(stream)),
+      f'has not {width(stream)} numbers for each of its frames',
+      stream,
+      example,
+    )
+    if is_tokens:
+      legal = tf.cast(flat, tf.int32) < stream.codebook_size
+      trouble = f'holds a code outside [0, {stream.codebook_size})'
+    else:
+      legal = tf.math.is_finite(flat)
+      trouble = 'holds a number that is not finite'
+    _check(tf.reduce_all(legal), trouble, stream, example)
+    parsed[stream.name] = tf.reshape(flat, [-1, width(stream)])
+  return parsed
+
+
+def _check(condition, trouble: str, stream: specs.Stream, example) -> None:
+  text = f'stream {stream.name!r} {trouble}; prepare the dataset again; id:'
+  tf.debugging.Assert(condition, [text, example['id']])
+
+
+def streams_to_json(streams: Iterable[specs.Stream]) -> list[dict[str, Any]]:
+  """Streams as data for the metadata of a dataset."""
+  kinds = {cls: kind for kind, cls in _KINDS.items()}
+  return [{'kind': kinds[type(s)], **dataclasses.asdict(s)} for s in streams]
+
+
+def streams_from_json(
+  rows: Iterable[Mapping[str, Any]],
+) -> tuple[specs.Stream, ...]:
+  """The inverse of `streams_to_json`."""
+  return tuple(
+    _KINDS[row['kind']](**{k: v for k, v in row.items() if k != 'kind'})
+    for row in rows
+  )
+
+
+def check_stage(
+  recorded: Sequence[specs.Stream], stage: specs.StageSpec
+) -> None:
+  """Raises ValueError unless a dataset holds what a stage reads and writes."""
+  by_name = {s.name: s for s in recorded}
+  for stream in (*stage.inputs, stage.target):
+    name = stream.record_name if _is_tokens(stream) else stream.name
+    source = by_name.get(name)
+    if source is None or _is_tokens(source) != _is_tokens(stream):
+      raise ValueError(
+        f'stage {stage.name!r} needs the recorded stream {name!r}; the dataset'
+        f' has {sorted(by_name)}. Prepare it with that stream, or change the'
+        ' inputs of the stage.'
+      )
+    if _is_tokens(stream):
+      fits = (
+        source.codebook_size == stream.codebook_size
+        and source.num_codebooks >= stream.first_codebook + stream.num_codebooks
+      )
+    else:
+      fits = source.dim == stream.dim
+    if not fits or source.rate_hz != stream.rate_hz:
+      raise ValueError(
+        f'stage {stage.name!r} wants {stream}, but the dataset recorded'
+        f' {source}; use the streams it was prepared with, or prepare it again.'
+      )
+
+
+def _is_tokens(stream: specs.Stream) -> bool:
+  return isinstance(stream, specs.TokenSpec)
+
+
+class RecordSource(seqio.DataSource):
+  """A prepared dataset, found when it is first read, parsed and checked.
+
+  It lies in `$V2MEOW_DATA_DIR/<dataset>` (`./data` when that is unset). Opening
+  it compares every shard's size and count with the index; `full_check` also
+  compares digests, which reads everything once.
+  """
+
+  def __init__(
+    self,
+    dataset: str,
+    *,
+    splits: Sequence[str] = ('train', 'validation'),
+    full_check: bool = False,
+  ):
+    super().__init__(splits=splits, caching_permitted=True)
+    self._dataset = dataset
+    self._full_check = full_check
+    self._opened: tuple[str, tfds.core.DatasetBuilder] | None = None
+
+  @property
+  def directory(self) -> str:
+    """Where the dataset should be, now."""
+    root = os.environ.get(DATA_DIR_VARIABLE, 'data')
+    return os.path.join(root, self._dataset)
+
+  @property
+  def builder(self) -> tfds.core.DatasetBuilder:
+    """The dataset, opened and checked; FileNotFoundError says what to run."""
+    directory = self.directory
+    if self._opened is None or self._opened[0] != directory:
+      if not tf.io.gfile.exists(os.path.join(directory, shards.INDEX)):
+        raise FileNotFoundError(
+          f'no dataset {self._dataset!r} at {directory}; make it with'
+          f' `v2meow data prepare MANIFEST {directory}`, or point'
+          f' {DATA_DIR_VARIABLE} at the folder that holds it.'
+        )
+      shards.verify(directory, full=self._full_check)
+      self._opened = directory, tfds.builder_from_directory(directory)
+    return self._opened[1]
+
+  @property
+  def streams(self) -> tuple[specs.Stream, ...]:
+    """What the dataset recorded."""
+    return streams_from_json(self.builder.info.metadata['streams'])
+
+  @property
+  def supports_arbitrary_sharding(self) -> bool:
+    """Whether it can be split finer than its files: no."""
+    return False
+
+  def num_input_examples(self, split: str) -> int:
+    """Clips in a split."""
+    return self._split(split).num_examples
+
+  def num_bytes(self, split: str) -> int:
+    """Size of a split's shards."""
+    return self._split(split).num_bytes
+
+  def list_shards(self, split: str) -> Sequence[str]:
+    """Files of a split."""
+    return [i.filename for i in self._split(split).file_instructions]
+
+  def get_dataset(
+    self,
+    split: str = 'train',
+    shuffle: bool = True,
+    seed: int | None = None,
+    shard_info: seqio.ShardInfo | None = None,
+  ) -> tf.data.Dataset:
+    """Parsed examples; `shuffle` permutes the order of the shards."""
+    self._split(split)
+    context = shard_info and tf.distribute.InputContext(
+      num_input_pipelines=shard_info.num_shards,
+      input_pipeline_id=shard_info.index,
+    )
+    ds = self.builder.as_dataset(
+      split=split,
+      shuffle_files=shuffle,
+      read_config=tfds.ReadConfig(
+        shuffle_seed=seed,
+        input_context=context,
+        skip_prefetch=True,
+        try_autocache=False,
+      ),
+    )
+    streams = self.streams
+    return ds.map(
+      lambda example: parse(example, streams),
+      num_parallel_calls=tf.data.AUTOTUNE,
+    )
+
+  def _split(self, split: str) -> tfds.core.SplitInfo:
+    if split not in self.builder.info.splits:
+      raise ValueError(
+        f'dataset {self._dataset!r} at {self.directory} has no split {split!r};'
+        f' it has {sorted(self.builder.info.splits)}.'
+      )
+    return self.builder.info.splits[split]

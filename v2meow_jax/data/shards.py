@@ -1,0 +1,112 @@
+"""TFRecord shards with an index of counts, sizes and digests.
+
+A TFRecord file cut between two records, or empty, reads without an error: only
+an index can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+import dataclasses
+import hashlib
+import json
+import os
+
+import tensorflow as tf
+
+INDEX = 'shards.json'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shard:
+  """What the index says of one file.
+
+  Attributes:
+    records: Number of records.
+    bytes: Size of the file.
+    sha256: Digest of the file, hexadecimal.
+  """
+
+  records: int
+  bytes: int
+  sha256: str
+
+
+def write(path: str, records: Iterable[bytes]) -> Shard:
+  """Writes records, in their order, and then renames the file to `path`."""
+  count = 0
+  unfinished = f'{path}.unfinished-{os.getpid()}'
+  with tf.io.TFRecordWriter(unfinished) as writer:
+    for record in records:
+      writer.write(record)
+      count += 1
+  size = tf.io.gfile.stat(unfinished).length
+  shard = Shard(records=count, bytes=size, sha256=_digest(unfinished))
+  tf.io.gfile.rename(unfinished, path, overwrite=True)
+  return shard
+
+
+def write_index(directory: str, index: dict[str, Shard]) -> None:
+  """Writes `shards.json` for the files, by name, of a dataset."""
+  rows = {name: dataclasses.asdict(index[name]) for name in sorted(index)}
+  with tf.io.gfile.GFile(os.path.join(directory, INDEX), 'w') as f:
+    f.write(json.dumps(rows, indent=1) + '\n')
+
+
+def read_index(directory: str) -> dict[str, Shard]:
+  """What `write_index` wrote; ValueError when it is damaged."""
+  path = os.path.join(directory, INDEX)
+  with tf.io.gfile.GFile(path) as f:
+    text = f.read()
+  try:
+    return {name: Shard(**row) for name, row in json.loads(text).items()}
+  except (ValueError, TypeError, AttributeError) as e:
+    raise ValueError(
+      f'{path} is not an index of shards ({e}); prepare the dataset again.'
+    ) from e
+
+
+def verify(directory: str, *, full: bool = False) -> dict[str, Shard]:
+  """Compares the files of a dataset with its index.
+
+  Args:
+    directory: Of the dataset.
+    full: Also compare digests; reads every byte. Without it only names and
+      sizes are compared, which catches files that are missing, left over, cut
+      (even between two records) or empty.
+
+  Returns:
+    The index.
+
+  Raises:
+    ValueError: Names every shard that differs, and how.
+  """
+  index = read_index(directory)
+  present = {n for n in tf.io.gfile.listdir(directory) if '.tfrecord-' in n}
+  troubles = [f'{n}: not in {INDEX}' for n in sorted(present - set(index))]
+  for name, shard in sorted(index.items()):
+    path = os.path.join(directory, name)
+    if name not in present:
+      troubles.append(f'{name}: missing')
+      continue
+    size = tf.io.gfile.stat(path).length
+    if size != shard.bytes:
+      troubles.append(
+        f'{name}: {size} bytes, wanted {shard.bytes} ({shard.records} records)'
+      )
+    elif full and _digest(path) != shard.sha256:
+      troubles.append(f'{name}: the sha256 differs')
+  if troubles:
+    raise ValueError(
+      f'dataset {directory} is damaged: {"; ".join(troubles)}. Copy these files'
+      ' again, or prepare the dataset again: a rerun gives the same bytes.'
+    )
+  return index
+
+
+def _digest(path: str) -> str:
+  digest = hashlib.sha256()
+  with tf.io.gfile.GFile(path, 'rb') as f:
+    while block := f.read(1 << 20):
+      digest.update(block)
+  return digest.hexdigest()

@@ -1,0 +1,128 @@
+"""A dataset and a stage -> a SeqIO task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import functools
+
+import seqio
+import tensorflow as tf
+
+from v2meow_jax import specs
+from v2meow_jax.data import preprocessors
+from v2meow_jax.data import records
+
+
+def build_task(
+  dataset: str,
+  stage: specs.StageSpec,
+  source: records.RecordSource | None = None,
+  *,
+  training: bool = True,
+  drop_rates: Mapping[str, float] | None = None,
+  drop_given: preprocessors.DropGiven = (),
+) -> seqio.Task:
+  """The task of one stage on one dataset, named `<dataset>_<stage>`.
+
+  It is not registered: T5X and SeqIO take the object itself, so a stage that
+  gin changed needs no new name.
+
+  Args:
+    dataset: Its name, and that of its folder.
+    stage: Its features are the streams of this stage, as ids of this stage.
+    source: Where from; the dataset in `$V2MEOW_DATA_DIR/<dataset>` when None.
+    training: Random crops and dropped streams; otherwise the first crop of
+      each recording, whole, and the name ends in `_eval`.
+    drop_rates: See `preprocessors.drop_streams`; only when training.
+    drop_given: Likewise.
+
+  Returns:
+    The task; the data is opened when it is first read.
+
+  Raises:
+    ValueError: A stream to drop is not a continuous input of the stage.
+  """
+  source = source or records.RecordSource(dataset)
+  drop_rates = drop_rates or {}
+  _check_drops(stage, drop_rates, drop_given)
+  crop = preprocessors.random_crop if training else preprocessors.first_crop
+  steps = [
+    functools.partial(_check_stage, source=source, stage=stage),
+    functools.partial(crop, stage=stage),
+    functools.partial(preprocessors.codes_to_ids, stage=stage),
+  ]
+  if training and (drop_rates or drop_given):
+    steps.append(
+      functools.partial(
+        preprocessors.drop_streams, rates=drop_rates, given=drop_given
+      )
+    )
+  return seqio.Task(
+    f'{dataset}_{stage.name}' + ('' if training else '_eval'),
+    source=source,
+    output_features={
+      s.name: _output_feature(stage, s) for s in (*stage.inputs, stage.target)
+    },
+    preprocessors=steps,
+  )
+
+
+def add_task(
+  dataset: str,
+  stage: specs.StageSpec,
+  source: records.RecordSource | None = None,
+  *,
+  drop_rates: Mapping[str, float] | None = None,
+  drop_given: preprocessors.DropGiven = (),
+) -> None:
+  """Registers `<dataset>_<stage>` and `<dataset>_<stage>_eval` with SeqIO."""
+  for training in (True, False):
+    task = build_task(
+      dataset,
+      stage,
+      source,
+      training=training,
+      drop_rates=drop_rates,
+      drop_given=drop_given,
+    )
+    seqio.TaskRegistry.add_provider(task.name, task)
+
+
+def _check_stage(
+  ds: tf.data.Dataset,
+  *,
+  source: records.RecordSource,
+  stage: specs.StageSpec,
+) -> tf.data.Dataset:
+  records.check_stage(source.streams, stage)
+  return ds
+
+
+def _check_drops(
+  stage: specs.StageSpec,
+  drop_rates: Mapping[str, float],
+  drop_given: preprocessors.DropGiven,
+) -> None:
+  known = [s.name for s in stage.feature_inputs]
+  named = [
+    *drop_rates,
+    *(n for kept, name, _ in drop_given for n in (kept, name)),
+  ]
+  for name in named:
+    if name not in known:
+      raise ValueError(
+        f'stage {stage.name!r} cannot drop the stream {name!r}: its continuous'
+        f' inputs are {known}.'
+      )
+
+
+def _output_feature(
+  stage: specs.StageSpec, stream: specs.Stream
+) -> seqio.Feature:
+  if isinstance(stream, specs.FeatureSpec):
+    return seqio.ContinuousFeature(dtype=tf.float32, rank=2)
+  return seqio.Feature(
+    vocabulary=seqio.PassThroughVocabulary(size=stage.vocab_size),
+    add_eos=False,
+    dtype=tf.int32,
+  )

@@ -1,0 +1,175 @@
+"""Random crops of music as batches: what trains a codec.
+
+No TensorFlow here: a codec learns from waveforms, long before there are
+records.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+from collections.abc import Iterator
+import dataclasses
+import json
+import pathlib
+import queue
+import threading
+
+from jaxtyping import Float
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax import specs
+
+Batch = dict[str, np.ndarray]
+_INT16_SCALE = 32767.0
+
+
+@dataclasses.dataclass(kw_only=True)
+class WaveformBatches:
+  """Batches of crops from the files of a manifest.
+
+  Called with a step it yields the batches from that step on, without end.
+  Batch k is a function of (seed, k) alone, so training resumes anywhere.
+
+  Attributes:
+    manifest: jsonl; each line has `path` (relative to the manifest) and
+      `split`.
+    batch_size: Crops in a batch.
+    crop_seconds: Of every crop; a shorter file is padded with silence.
+    seed: Of the choice of files and crops.
+    read: Path to the whole of its audio, at `rate_hz`.
+    rate_hz: Samples a second.
+    split: Which lines of the manifest to use.
+    max_cache_bytes: Decoded files kept in memory, as int16, oldest use out
+      first.
+    num_prefetched: Batches made ahead by a thread.
+  """
+
+  manifest: str | pathlib.Path
+  batch_size: int
+  crop_seconds: float
+  seed: int
+  read: Callable[[pathlib.Path], media.Audio]
+  rate_hz: int = 16_000
+  split: str = 'train'
+  max_cache_bytes: int = 2**30
+  num_prefetched: int = 4
+
+  def __post_init__(self):
+    self._paths = _paths(pathlib.Path(self.manifest), self.split)
+    self._crop_samples = specs.whole_frames(
+        'waveform', self.crop_seconds, self.rate_hz
+    )
+    self._cache = _AudioCache(self._load, self.max_cache_bytes)
+
+  def __call__(self, start_step: int) -> Iterator[Batch]:
+    """Yields {'waveform': float32[batch_size, samples]} from a step on."""
+    return _prefetched(self.batch, start_step, self.num_prefetched)
+
+  def batch(self, step: int) -> Batch:
+    """The batch of one step."""
+    rng = np.random.default_rng([self.seed, step])
+    files = rng.integers(len(self._paths), size=self.batch_size)
+    places = rng.random(self.batch_size)
+    rows = [
+        _crop(self._cache.get(int(f)), self._crop_samples, place)
+        for f, place in zip(files, places, strict=True)
+    ]
+    return {'waveform': np.stack(rows)}
+
+  def _load(self, index: int) -> np.ndarray:
+    path = self._paths[index]
+    audio = self.read(path)
+    if audio.rate_hz != self.rate_hz:
+      raise ValueError(
+          f'{path} was read at {audio.rate_hz} Hz, wanted {self.rate_hz} Hz;'
+          ' give a `read` that resamples.'
+      )
+    scaled = np.clip(audio.samples, -1, 1) * _INT16_SCALE
+    return np.round(scaled).astype(np.int16)
+
+
+class _AudioCache:
+  """Decoded files by index, within a budget of bytes; safe among threads."""
+
+  def __init__(self, load: Callable[[int], np.ndarray], max_bytes: int):
+    self._load = load
+    self._max_bytes = max_bytes
+    self._items: collections.OrderedDict[int, np.ndarray] = (
+        collections.OrderedDict()
+    )
+    self._num_bytes = 0
+    self._lock = threading.Lock()
+
+  def get(self, index: int) -> np.ndarray:
+    with self._lock:
+      if index in self._items:
+        self._items.move_to_end(index)
+        return self._items[index]
+      item = self._items[index] = self._load(index)
+      self._num_bytes += item.nbytes
+      while self._num_bytes > self._max_bytes and len(self._items) > 1:
+        self._num_bytes -= self._items.popitem(last=False)[1].nbytes
+      return item
+
+
+def _paths(manifest: pathlib.Path, split: str) -> list[pathlib.Path]:
+  lines = manifest.read_text(encoding='utf-8').splitlines()
+  entries = [json.loads(line) for line in lines if line.strip()]
+  paths = [
+      manifest.parent / e['path'] for e in entries if e['split'] == split
+  ]
+  if not paths:
+    found = sorted({e['split'] for e in entries})
+    raise ValueError(
+        f'{manifest} has no lines of split {split!r}; its splits are {found}.'
+    )
+  return paths
+
+
+def _crop(
+    samples: np.ndarray, num_samples: int, place: float
+) -> Float[np.ndarray, 'num_samples']:
+  """A stretch that starts at the part `place` of the possible starts."""
+  start = int(place * (max(0, len(samples) - num_samples) + 1))
+  crop = samples[start : start + num_samples].astype(np.float32) / _INT16_SCALE
+  return np.pad(crop, (0, num_samples - len(crop)))
+
+
+def _prefetched(
+    make: Callable[[int], Batch], start_step: int, num_ahead: int
+) -> Iterator[Batch]:
+  """make(start_step), make(start_step + 1), ..., made ahead by a thread.
+
+  An error of `make` is raised here, at its batch. The thread ends when the
+  iterator is closed or dropped.
+  """
+  ready: queue.Queue[Batch | Exception] = queue.Queue(max(1, num_ahead))
+  stopped = threading.Event()
+
+  def put(item: Batch | Exception) -> None:
+    while not stopped.is_set():
+      try:
+        return ready.put(item, timeout=0.2)
+      except queue.Full:
+        continue
+
+  def work() -> None:
+    step = start_step
+    while not stopped.is_set():
+      try:
+        put(make(step))
+      except Exception as e:  # Raised again where the batch is asked for.
+        return put(e)
+      step += 1
+
+  threading.Thread(target=work, daemon=True).start()
+  try:
+    while True:
+      item = ready.get()
+      if isinstance(item, Exception):
+        raise item
+      yield item
+  finally:
+    stopped.set()

@@ -1,0 +1,314 @@
+"""What works on this machine, what does not, and what would mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from concurrent import futures
+import dataclasses
+import importlib
+from importlib import metadata
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from typing import Literal
+
+_PACKAGE = 'v2meow_jax'
+_PYTHONS = ((3, 11), (3, 14))
+_MIN_FREE_BYTES = 1 << 30
+_IMPORT_TIMEOUT_SECONDS = 120
+
+# What generation imports; the rest of the base install hangs on these.
+_BASE_MODULES = ('jax', 'flax', 'av', 'soundfile', 'soxr', 'safetensors')
+
+State = Literal['ok', 'off', 'FAIL']
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Check:
+  """One line of the report.
+
+  Attributes:
+    name: What was looked at.
+    state: 'ok'; 'off' when an optional part is missing; 'FAIL' when music
+      cannot be generated because of it.
+    detail: What was found.
+    fix: What to do about it; empty when nothing needs doing.
+  """
+
+  name: str
+  state: State
+  detail: str
+  fix: str = ''
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Extra:
+  """An optional part of the installation.
+
+  Attributes:
+    name: Of the extra, as in `pip install v2meow_jax[name]`.
+    enables: What works with it.
+    modules: What is imported to see that it works; several packages of this
+      field install side by side and then fail to import.
+  """
+
+  name: str
+  enables: str
+  modules: tuple[str, ...]
+
+
+EXTRAS = (
+  Extra(
+    name='data',
+    enables='v2meow data prepare, SeqIO tasks',
+    modules=('seqio', 'tensorflow_datasets', 'apache_beam'),
+  ),
+  Extra(
+    name='train',
+    enables='v2meow train',
+    modules=('clu.metric_writers', 'tensorboard'),
+  ),
+  Extra(
+    name='eval',
+    enables='benchmarks, metrics',
+    modules=('librosa', 'mir_eval', 'sklearn', 'matplotlib'),
+  ),
+  Extra(name='dev', enables='launch/check.sh', modules=('pytest', 'torch')),
+)
+
+
+def main() -> int:
+  """Prints the report; returns 0 when music can be generated, else 1."""
+  checks = report()
+  print(render(checks))
+  return exit_code(checks)
+
+
+def report() -> list[Check]:
+  """Every check, in the order in which a reader would ask."""
+  checks = [_python(), *_base_packages(), _devices(), *_media_codecs()]
+  checks += [_system(), _disk()]
+  # Each waits for an interpreter of its own.
+  with futures.ThreadPoolExecutor() as pool:
+    return checks + list(pool.map(_extra, EXTRAS))
+
+
+def render(checks: Sequence[Check]) -> str:
+  """The report as text: a line a check, its fix below it, then a verdict."""
+  width = max(len(check.name) for check in checks)
+  lines = []
+  for check in checks:
+    lines.append(f'{check.state:4}  {check.name:{width}}  {check.detail}')
+    if check.fix:
+      lines.append(f'{"":4}  {"":{width}}  -> {check.fix}')
+  failed = [check.name for check in checks if check.state == 'FAIL']
+  if failed:
+    lines.append(f'\nGeneration does not work: {", ".join(failed)}.')
+  else:
+    lines.append('\nGeneration works: v2meow generate VIDEO -o OUT.mp4')
+  return '\n'.join(lines)
+
+
+def exit_code(checks: Sequence[Check]) -> int:
+  """0 when music can be generated, else 1."""
+  return int(any(check.state == 'FAIL' for check in checks))
+
+
+def missing_requirements(
+  extra: str | None,
+  requirements: Sequence[str],
+  installed: Callable[[str], str],
+) -> list[str]:
+  """The distributions of an extra that are not installed.
+
+  >>> reqs = ['numpy<3', 'librosa>=0.11; extra == "eval"']
+  >>> missing_requirements('eval', reqs, metadata.version) in ([], ['librosa'])
+  True
+
+  Args:
+    extra: Name of the extra; None: what every installation has.
+    requirements: As `importlib.metadata.requires` gives them.
+    installed: The version of a distribution; raises PackageNotFoundError.
+
+  Returns:
+    Names, in the order of the requirements.
+  """
+  missing = []
+  for requirement in requirements:
+    of = re.search(r'extra == [\'"]([\w-]+)[\'"]', requirement)
+    if (of and of.group(1)) != extra:
+      continue
+    match = re.match(r'[\w.-]+', requirement)
+    name = match.group() if match else requirement
+    if name == _PACKAGE:
+      continue
+    try:
+      installed(name)
+    except metadata.PackageNotFoundError:
+      missing.append(name)
+  return missing
+
+
+def _requirements() -> list[str]:
+  try:
+    return metadata.requires(_PACKAGE) or []
+  except metadata.PackageNotFoundError:
+    return []
+
+
+def _python() -> Check:
+  low, high = _PYTHONS
+  detail = f'{platform.python_version()} at {sys.executable}'
+  if low <= sys.version_info[:2] < high:
+    return Check(name='python', state='ok', detail=detail)
+  return Check(
+    name='python',
+    state='FAIL',
+    detail=detail,
+    fix='make the environment with Python 3.11, 3.12 or 3.13',
+  )
+
+
+def _base_packages() -> list[Check]:
+  checks = []
+  for module in _BASE_MODULES:
+    try:
+      importlib.import_module(module)
+      version = metadata.version(module)
+      checks.append(Check(name=module, state='ok', detail=version))
+    except Exception as error:  # A broken wheel raises what it likes.
+      checks.append(
+        Check(
+          name=module,
+          state='FAIL',
+          detail=_first_line(error),
+          fix='pip install -c requirements.lock -e .',
+        )
+      )
+  return checks
+
+
+def _devices() -> Check:
+  try:
+    import jax
+
+    devices = jax.devices()
+  except Exception as error:  # Drivers fail in their own ways.
+    return Check(
+      name='devices',
+      state='FAIL',
+      detail=_first_line(error),
+      fix='JAX_PLATFORMS=cpu uses the processor',
+    )
+  kinds = {}
+  for device in devices:
+    kinds[device.device_kind] = kinds.get(device.device_kind, 0) + 1
+  detail = ', '.join(f'{count} x {kind}' for kind, count in kinds.items())
+  return Check(
+    name='devices', state='ok', detail=f'{devices[0].platform}: {detail}'
+  )
+
+
+def _media_codecs() -> list[Check]:
+  wanted: tuple[tuple[str, str, Literal['r', 'w'], State, str], ...] = (
+    ('read h264', 'h264', 'r', 'FAIL', 'most videos'),
+    ('write aac', 'aac', 'w', 'FAIL', 'the soundtrack of an mp4'),
+    ('write h264', 'libx264', 'w', 'off', 'v2meow data synth'),
+    ('read hevc', 'hevc', 'r', 'off', 'videos of many phones'),
+    ('read vp9', 'vp9', 'r', 'off', 'webm videos'),
+    ('read av1', 'av1', 'r', 'off', 'recent web videos'),
+  )
+  checks = []
+  for name, codec, mode, otherwise, use in wanted:
+    try:
+      from av import codec as av_codec
+
+      av_codec.Codec(codec, mode)
+      checks.append(Check(name=name, state='ok', detail=use))
+    except Exception as error:
+      checks.append(
+        Check(
+          name=name,
+          state=otherwise,
+          detail=f'needed for {use}: {_first_line(error)}',
+          fix='install the PyAV wheel: pip install --force-reinstall av',
+        )
+      )
+  return checks
+
+
+def _system() -> Check:
+  try:
+    from v2meow_jax.inference import system
+
+    loaded = system.load()
+  except Exception as error:  # Whatever keeps it from loading is the finding.
+    return Check(
+      name='embedded system',
+      state='FAIL',
+      detail=_first_line(error),
+      fix='check the files out again: git checkout v2meow_jax/assets',
+    )
+  return Check(
+    name='embedded system',
+    state='ok',
+    detail=f'loads; sha256 {loaded.digest[:12]}, files as it names them',
+  )
+
+
+def _disk() -> Check:
+  free = shutil.disk_usage('.').free
+  detail = f'{free / 1e9:.1f} GB free in this folder'
+  if free >= _MIN_FREE_BYTES:
+    return Check(name='disk', state='ok', detail=detail)
+  return Check(
+    name='disk', state='off', detail=detail, fix='make room for the results'
+  )
+
+
+def _extra(extra: Extra) -> Check:
+  name = f'extra {extra.name}'
+  install = f'pip install -c requirements.lock -e ".[{extra.name}]"'
+  missing = missing_requirements(extra.name, _requirements(), metadata.version)
+  if missing:
+    return Check(
+      name=name,
+      state='off',
+      detail=f'{extra.enables}: without {", ".join(missing)}',
+      fix=install,
+    )
+  problem = _import_problem(extra.modules)
+  if problem:
+    return Check(
+      name=name,
+      state='off',
+      detail=f'{extra.enables}: installed, but {problem}',
+      fix=install,
+    )
+  return Check(name=name, state='ok', detail=extra.enables)
+
+
+def _import_problem(modules: Sequence[str]) -> str:
+  """Why the modules do not import in a fresh interpreter; '' when they do."""
+  code = 'import ' + ', '.join(modules)
+  try:
+    done = subprocess.run(
+      [sys.executable, '-c', code],
+      capture_output=True,
+      text=True,
+      timeout=_IMPORT_TIMEOUT_SECONDS,
+    )
+  except subprocess.TimeoutExpired:
+    return f'importing takes over {_IMPORT_TIMEOUT_SECONDS} s'
+  if done.returncode == 0:
+    return ''
+  lines = done.stderr.strip().splitlines()
+  return lines[-1] if lines else f'exit code {done.returncode}'
+
+
+def _first_line(error: BaseException) -> str:
+  text = str(error).strip() or type(error).__name__
+  return text.splitlines()[0]

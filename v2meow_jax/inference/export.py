@@ -1,0 +1,197 @@
+"""Packs the runs of a system into one folder that `system.load` plays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import os
+import pathlib
+import shutil
+import tempfile
+from typing import Any
+
+from etils import epath
+import numpy as np
+
+import v2meow_jax
+from v2meow_jax import specs
+from v2meow_jax.features import fitted
+from v2meow_jax.inference import restore
+from v2meow_jax.inference import weights_io
+from v2meow_jax.training import checkpoints
+
+# ours: MusicLM's temperatures; what a window takes over from the one before.
+TEMPERATURES = {'semantic': 1.0, 'coarse': 0.95, 'fine': 0.4}
+PREFIX_SECONDS = {'semantic': 2.0, 'coarse': 1.0, 'fine': 0.0}
+# Fine windows are independent, so several go through the network at once.
+ROWS = {'semantic': 1, 'coarse': 1, 'fine': 4}
+_PIECE_SECONDS = 10.0
+MAX_SIDE = 128
+
+
+def export(
+    out: str,
+    *,
+    stages: Sequence[str],
+    codec: str,
+    features: str,
+    style: str,
+    name: str = 'v2meow',
+    dtype: str = 'float16',
+    licence: str = 'Apache-2.0, trained by this repository on synthetic data',
+) -> pathlib.Path:
+  """Writes a system's folder, whole or not at all.
+
+  Args:
+    out: The folder; must not exist, or be a system to replace.
+    stages: MODEL_DIRs of the stages, in the order they run.
+    codec: MODEL_DIR of the codec.
+    features: File that `v2meow data fit` wrote.
+    style: MODEL_DIR of the style embedding, trained on the same features.
+    name: Of the system.
+    dtype: Of the stored floats.
+    licence: Of the weights.
+
+  Returns:
+    The folder.
+
+  Raises:
+    ValueError: A run is not what it is given as, or `out` is in the way.
+  """
+  target = pathlib.Path(out)
+  if target.exists() and not (target / weights_io.CONFIG_NAME).is_file():
+    raise ValueError(
+        f'{out} exists and is not a system; give another folder.'
+    )
+  target.parent.mkdir(parents=True, exist_ok=True)
+  partial = pathlib.Path(
+      tempfile.mkdtemp(dir=target.parent, prefix=f'.{target.name}-')
+  )
+  try:
+    descriptions = [_write_stage(partial, s, dtype) for s in stages]
+    config = {
+        'name': name,
+        'version': v2meow_jax.__version__,
+        'licences': {'weights': licence},
+        'codec': _write_codec(partial, codec, dtype),
+        'stages': descriptions,
+        'streams': _write_extractors(partial, features, style, descriptions),
+        'visual': _visual(descriptions),
+        'piece_seconds': _PIECE_SECONDS,
+        'max_side': MAX_SIDE,
+    }
+    weights_io.write_config(partial, config)
+    _replace(partial, target)
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
+  return target
+
+
+def _write_stage(
+    folder: pathlib.Path, model_dir: str, dtype: str
+) -> dict[str, Any]:
+  description = checkpoints.read_description(model_dir)
+  model = restore.build_model(description)
+  variables, step = checkpoints.restore_variables(model_dir)
+  name = model.spec.name
+  weights_io.write_tensors(
+      folder / f'{name}.safetensors', variables['params'], dtype
+  )
+  return {
+      'name': name,
+      'model': description,
+      'trained_steps': step,
+      'temperature': TEMPERATURES[name],
+      'windows': {
+          'prefix_seconds': PREFIX_SECONDS[name],
+          'rows': ROWS[name],
+      },
+  }
+
+
+def _write_codec(
+    folder: pathlib.Path, model_dir: str, dtype: str
+) -> dict[str, Any]:
+  config, weights = read_codec(model_dir)
+  weights_io.write_tensors(folder / 'codec.safetensors', weights, dtype)
+  return config
+
+
+def read_codec(model_dir: epath.PathLike) -> tuple[dict[str, Any], Any]:
+  """Config and weights of a codec's run, for `soundstream.TrainedCodec`.
+
+  Raises:
+    ValueError: The run trained something else.
+  """
+  description = checkpoints.read_description(model_dir)
+  if description.get('model') != 'CodecModel':
+    raise ValueError(
+        f'{model_dir} holds a {description.get("model")}; wanted the MODEL_DIR'
+        ' of a codec.'
+    )
+  variables, _ = checkpoints.restore_variables(model_dir)
+  weights = {
+      'params': variables['params']['generator'],
+      'codebooks': variables['codebooks'],
+  }
+  return description['config'], weights
+
+
+def read_extractors(
+    features: epath.PathLike, style: epath.PathLike
+) -> dict[str, np.ndarray]:
+  """Fitted parameters joined with the trained style embedding.
+
+  Args:
+    features: File that `v2meow data fit` wrote.
+    style: MODEL_DIR of the style embedding.
+
+  Returns:
+    Flat parameters for `fitted.extractors_from_params`.
+  """
+  flat = weights_io.flatten(
+      weights_io.read_tensors(pathlib.Path(features))
+  )
+  variables, _ = checkpoints.restore_variables(style)
+  example = {
+      name: flat.pop(f'example/{name}')
+      for name in ('text_features', 'music_features')
+  }
+  return fitted.with_style(flat, variables['params'], example)
+
+
+def _write_extractors(
+    folder: pathlib.Path,
+    features: str,
+    style: str,
+    descriptions: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+  params = read_extractors(features, style)
+  # In full precision: they are small, and tokens should not move.
+  weights_io.write_tensors(folder / 'extractors.safetensors', params, None)
+  streams = {}
+  for description in descriptions:
+    spec = specs.stage_from_dict(description['model']['spec'])
+    for stream in (*spec.inputs, spec.target):
+      streams[stream.name] = specs.stream_to_dict(stream)
+  return streams
+
+
+def _visual(descriptions: Sequence[dict[str, Any]]) -> list[str]:
+  """Names of the continuous streams with a rate: what a video must give."""
+  names = []
+  for description in descriptions:
+    spec = specs.stage_from_dict(description['model']['spec'])
+    names += [s.name for s in spec.feature_inputs if not s.is_static]
+  return sorted(set(names))
+
+
+def _replace(partial: pathlib.Path, target: pathlib.Path) -> None:
+  """Puts a finished folder in place of an older one; keeps other files."""
+  os.chmod(partial, 0o755)
+  if target.exists():
+    for old in target.glob('*.safetensors'):
+      old.unlink()
+    for new in sorted(partial.iterdir(), key=lambda p: p.suffix == '.json'):
+      os.replace(new, target / new.name)
+  else:
+    os.replace(partial, target)

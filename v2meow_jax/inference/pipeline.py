@@ -1,0 +1,187 @@
+"""Chains the stages: streams of a whole clip in, codes of a whole clip out.
+
+Long clips are generated window by window. A stage with a prefix starts each
+window with the codes that the window before left there, so music goes on; a
+stage without one has independent windows, which are sampled side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import math
+import zlib
+
+import jax
+import numpy as np
+
+from v2meow_jax import specs
+from v2meow_jax.inference import restore
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sampling:
+  """How ids are drawn.
+
+  Attributes:
+    temperature: > 0.
+    top_k: Only the k likeliest codes are drawn; None: all.
+  """
+
+  temperature: float
+  top_k: int | None = None
+
+  def __post_init__(self):
+    if not (math.isfinite(self.temperature) and self.temperature > 0):
+      raise ValueError(
+          f'temperature is {self.temperature}; wanted a number above 0 (1.0'
+          ' samples as trained, lower is safer).'
+      )
+    if self.top_k is not None and self.top_k < 1:
+      raise ValueError(f'top_k is {self.top_k}; wanted 1 or more.')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Windows:
+  """How a stage covers a clip.
+
+  Attributes:
+    prefix_seconds: Of a window that the one before has already written.
+    rows: Windows of one compiled call. Calls are padded to it, so that what
+      is drawn for a window does not depend on how many there are.
+  """
+
+  prefix_seconds: float = 0.0
+  rows: int = 1
+
+
+def window_starts(
+    seconds: float, crop_seconds: float, prefix_seconds: float
+) -> list[float]:
+  """Starts of the windows that cover a clip.
+
+  >>> window_starts(25.0, 10.0, 2.0)
+  [0.0, 8.0, 16.0]
+  """
+  hop = crop_seconds - prefix_seconds
+  if hop <= 0:
+    raise ValueError(
+        f'a prefix of {prefix_seconds} s fills the window of'
+        f' {crop_seconds} s; make it shorter.'
+    )
+  count = max(1, math.ceil((seconds - prefix_seconds) / hop - 1e-9))
+  return [i * hop for i in range(count)]
+
+
+def cut(
+    array: np.ndarray, stream: specs.Stream, start: float, seconds: float
+) -> np.ndarray:
+  """One window of a clip's stream; beyond the end the clip is mirrored.
+
+  Args:
+    array: [frames, dim | levels] of the whole clip.
+    stream: What it is.
+    start: Of the window, in seconds.
+    seconds: Its length.
+
+  Returns:
+    [frames of the window, dim | levels].
+  """
+  if isinstance(stream, specs.FeatureSpec) and stream.is_static:
+    return array[:1]
+  first = round(start * stream.rate_hz)
+  length = specs.whole_frames(stream.name, seconds, stream.rate_hz)
+  missing = max(0, first + length - len(array))
+  padded = np.pad(array, ((0, missing), (0, 0)), mode='symmetric')
+  return padded[first : first + length]
+
+
+def sample_stage(
+    stage: restore.Stage,
+    streams: Mapping[str, np.ndarray],
+    *,
+    seconds: float,
+    key: jax.Array,
+    sampling: Sampling,
+    windows: Windows,
+    on_window: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+  """Samples a stage's target for a whole clip.
+
+  Window i draws with fold_in(key, i), so a longer clip begins as a shorter one
+  does, and nothing depends on other clips.
+
+  Args:
+    stage: The trained stage.
+    streams: Its inputs for the whole clip, by name.
+    seconds: Length of the clip.
+    key: Of this stage and clip.
+    sampling: Temperature and top-k.
+    windows: Prefix and rows.
+    on_window: Called after each window, for progress.
+
+  Returns:
+    int32[frames, levels], at least `seconds` of them.
+  """
+  spec = stage.spec
+  starts = window_starts(seconds, spec.crop_seconds, windows.prefix_seconds)
+  inputs = [
+      {
+          s.name: cut(streams[s.name], s, start, spec.crop_seconds)
+          for s in spec.inputs
+      }
+      for start in starts
+  ]
+  keys = [jax.random.fold_in(key, i) for i in range(len(starts))]
+  draw = _Draw(stage, sampling, windows.rows)
+  if not windows.prefix_seconds:
+    pieces = []
+    for i in range(0, len(starts), windows.rows):
+      pieces += draw(
+          inputs[i : i + windows.rows], keys[i : i + windows.rows], None
+      )
+      for _ in starts[i : i + windows.rows]:
+        on_window()
+    return np.concatenate(pieces)
+  kept = round(windows.prefix_seconds * spec.target.rate_hz)
+  codes = draw(inputs[:1], keys[:1], None)[0]
+  on_window()
+  for i in range(1, len(starts)):
+    window = draw(inputs[i : i + 1], keys[i : i + 1], codes[-kept:])[0]
+    codes = np.concatenate([codes, window[kept:]])
+    on_window()
+  return codes
+
+
+class _Draw:
+  """Calls of one shape: padded to `rows`, then cut back."""
+
+  def __init__(self, stage: restore.Stage, sampling: Sampling, rows: int):
+    self._stage = stage
+    self._sampling = sampling
+    self._rows = rows
+
+  def __call__(
+      self,
+      inputs: Sequence[Mapping[str, np.ndarray]],
+      keys: Sequence[jax.Array],
+      prefix: np.ndarray | None,
+  ) -> list[np.ndarray]:
+    rows = [min(i, len(inputs) - 1) for i in range(self._rows)]
+    codes = self._stage.sample(
+        {k: np.stack([inputs[i][k] for i in rows]) for k in inputs[0]},
+        jax.numpy.stack([keys[i] for i in rows]),
+        None if prefix is None else np.stack([prefix for _ in rows]),
+        temperature=self._sampling.temperature,
+        top_k=self._sampling.top_k,
+    )
+    return list(codes[: len(inputs)])
+
+
+def stage_key(seed: int, stage_name: str) -> jax.Array:
+  """The key of a stage; each stage draws from a sequence of its own."""
+  return jax.random.fold_in(
+      jax.random.key(seed), zlib.crc32(stage_name.encode()) & 0x7FFFFFFF
+  )

@@ -1,0 +1,132 @@
+"""A trained stage: description and weights in, something that samples out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import functools
+from typing import Any, Protocol
+
+from etils import epath
+import jax
+import jax.numpy as jnp
+from jaxtyping import Int
+import numpy as np
+
+from v2meow_jax import specs
+from v2meow_jax import tokens
+from v2meow_jax.models import sequence_model
+from v2meow_jax.models import transformer
+from v2meow_jax.training import checkpoints
+
+_MODELS = {
+    'EncoderDecoderModel': sequence_model.EncoderDecoderModel,
+    'DecoderOnlyModel': sequence_model.DecoderOnlyModel,
+}
+
+
+class Stage(Protocol):
+  """A trained stage."""
+
+  spec: specs.StageSpec
+
+  def sample(
+      self,
+      inputs: Mapping[str, np.ndarray],
+      rngs: jax.Array,
+      prefix: Int[np.ndarray, 'b frames levels'] | None = None,
+      *,
+      temperature: float,
+      top_k: int | None = None,
+  ) -> Int[np.ndarray, 'b frames levels']:
+    """Codes of one window per row; those of `prefix` come first, unchanged."""
+    ...
+
+
+class ModelStage:
+  """A `SequenceModel` with its parameters."""
+
+  def __init__(self, model: sequence_model.SequenceModel, params: Any):
+    """Moves the parameters to the default device."""
+    self.model = model
+    self.spec = model.spec
+    self._params = jax.device_put(params)
+    self._sample = functools.partial(jax.jit, static_argnames='top_k')(
+        model.sample_batch
+    )
+
+  def sample(
+      self,
+      inputs: Mapping[str, np.ndarray],
+      rngs: jax.Array,
+      prefix: np.ndarray | None = None,
+      *,
+      temperature: float,
+      top_k: int | None = None,
+  ) -> np.ndarray:
+    """See `Stage.sample`; inputs are codes or features of one crop per row.
+
+    Args:
+      inputs: By stream name: float[b, frames, dim] or int[b, frames, levels].
+      rngs: One key per row.
+      prefix: Codes of the target's first frames, when they are known.
+      temperature: >= 0; 0 takes the likeliest code.
+      top_k: Only the k likeliest codes are drawn; None: all.
+
+    Returns:
+      int32[b, frames, levels].
+    """
+    batch = {
+        f'encoder_inputs_{s.name}': (
+            tokens.codes_to_ids(inputs[s.name], self.spec, s)
+            if isinstance(s, specs.TokenSpec)
+            else np.asarray(inputs[s.name], np.float32)
+        )
+        for s in self.spec.inputs
+    }
+    if prefix is not None:
+      prefix = tokens.codes_to_ids(prefix, self.spec, self.spec.target)
+    ids = self._sample(
+        self._params,
+        batch,
+        rngs,
+        temperature=jnp.float32(temperature),
+        top_k=top_k,
+        prefix=prefix,
+    )
+    return tokens.ids_to_codes(
+        np.asarray(ids), self.spec, self.spec.target
+    )
+
+
+def build_model(
+    description: Mapping[str, Any],
+) -> sequence_model.SequenceModel:
+  """The model that `SequenceModel.describe` told of.
+
+  Args:
+    description: {'model': class name, 'spec': ..., 'config': ...}.
+
+  Returns:
+    The model, without weights.
+
+  Raises:
+    ValueError: It is not the description of a sequence model.
+  """
+  kind = description.get('model')
+  if kind not in _MODELS:
+    raise ValueError(
+        f'{kind!r} is not a sequence model; wanted one of {sorted(_MODELS)}.'
+        ' Was a codec run given where a stage was meant?'
+    )
+  return _MODELS[kind](
+      spec=specs.stage_from_dict(description['spec']),
+      config=transformer.TransformerConfig(**description['config']),
+  )
+
+
+def restore_stage(model_dir: epath.PathLike) -> ModelStage:
+  """The stage that a training run left in `model_dir`, at its newest step."""
+  variables, _ = checkpoints.restore_variables(model_dir)
+  return ModelStage(
+      build_model(checkpoints.read_description(model_dir)), variables['params']
+  )

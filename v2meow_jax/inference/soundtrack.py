@@ -1,0 +1,141 @@
+"""`v2meow generate`: from a file to a file and its sidecar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import json
+import math
+import os
+import pathlib
+import tempfile
+
+import tqdm
+
+import v2meow_jax
+from v2meow_jax import media
+from v2meow_jax import media_io
+from v2meow_jax.inference import system as system_lib
+
+SUFFIXES = ('.mp4', '.wav', '.flac')
+
+
+def write(
+    video: str,
+    output: str,
+    *,
+    prompt: str | None = None,
+    style_audio: str | None = None,
+    seed: int = 0,
+    temperatures: Sequence[float] | None = None,
+    top_k: int | None = None,
+    takes: int = 1,
+    system_dir: str | None = None,
+) -> list[pathlib.Path]:
+  """Writes OUT (and OUT_1, OUT_2 ... for several takes), each with a json.
+
+  Everything that can be checked is checked before anything is computed, and a
+  file appears whole or not at all.
+
+  Args:
+    video: Path of the video.
+    output: Path with a suffix of `SUFFIXES`.
+    prompt: Style in words.
+    style_audio: Path of a piece of music as the style.
+    seed: Of the first take; the next take's is one higher.
+    temperatures: One per stage; None: the system's own.
+    top_k: Only the k likeliest codes are drawn; None: all.
+    takes: How many to make.
+    system_dir: Of a released system; None: the embedded one.
+
+  Returns:
+    The paths written.
+
+  Raises:
+    ValueError: An argument, the media or the system is not usable.
+    OSError: A file is missing or cannot be written.
+  """
+  if takes < 1:
+    raise ValueError(f'takes is {takes}; wanted 1 or more.')
+  _check_temperatures(temperatures)
+  prompt = system_lib.clean_prompt(prompt)
+  out = _checked_output(output)
+  media_io.probe_video(video)
+  style = media_io.read_audio(style_audio) if style_audio else None
+  system = system_lib.load(system_dir)
+  written = []
+  for take in range(takes):
+    path = out if takes == 1 else out.with_stem(f'{out.stem}_{take + 1}')
+    with tqdm.tqdm(unit='part', desc=path.name) as progress:
+
+      def show(part: str, progress=progress) -> None:
+        progress.set_postfix_str(part)
+        progress.update()
+
+      result = system.run(
+          video,
+          prompt,
+          seed + take,
+          style_audio=style,
+          temperatures=temperatures,
+          top_k=top_k,
+          on_progress=show,
+      )
+    _write_one(video, path, result.audio)
+    _write_sidecar(path, video, result)
+    print(path)
+    written.append(path)
+  return written
+
+
+def _check_temperatures(temperatures: Sequence[float] | None) -> None:
+  for t in temperatures or ():
+    if not (math.isfinite(t) and t > 0):
+      raise ValueError(
+          f'temperature is {t}; wanted a number above 0 for each stage.'
+      )
+
+
+def _checked_output(output: str) -> pathlib.Path:
+  """The output path, once it is known that it can be written."""
+  path = pathlib.Path(output)
+  if path.suffix.lower() not in SUFFIXES:
+    raise ValueError(
+        f'{output!r} has the extension {path.suffix!r}; wanted one of'
+        f' {", ".join(SUFFIXES)}.'
+    )
+  if path.is_dir():
+    raise ValueError(f'{output!r} is a directory; wanted a file name.')
+  try:
+    with tempfile.NamedTemporaryFile(dir=path.parent):
+      pass
+  except OSError as e:
+    raise OSError(
+        f'{path.parent} cannot be written ({e.strerror}); give -o another'
+        ' folder.'
+    ) from e
+  return path
+
+
+def _write_one(video: str, path: pathlib.Path, audio: media.Audio) -> None:
+  if path.suffix.lower() == '.mp4':
+    media_io.mux(video, audio, path)
+  else:
+    media_io.write_audio(path, audio)
+
+
+def _write_sidecar(
+    path: pathlib.Path, video: str, result: system_lib.Result
+) -> None:
+  facts = {
+      'video': str(video),
+      'output': path.name,
+      'seconds': result.audio.seconds,
+      'sample_rate_hz': result.audio.rate_hz,
+      'version': v2meow_jax.__version__,
+      **result.settings,
+      'seconds_per_part': result.seconds_per_part,
+  }
+  sidecar = path.with_suffix('.json')
+  partial = sidecar.with_suffix('.json.partial')
+  partial.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + '\n')
+  os.replace(partial, sidecar)

@@ -1,0 +1,88 @@
+"""Video and Audio: arrays that carry their times and rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Video:
+  """A stretch of decoded video.
+
+  Attributes:
+    frames: uint8[num_frames, height, width, 3], RGB, upright.
+    times: float64[num_frames], seconds of each frame's presentation, rising,
+      with 0 at the start of the clip (not of this stretch).
+    start_seconds: Where this stretch begins on the clip's time line.
+    seconds: How long it lasts; frames with times in
+      [start_seconds, start_seconds + seconds) belong to it. One frame from
+      before the start may lead, so that differences are defined.
+  """
+
+  frames: np.ndarray
+  times: np.ndarray
+  seconds: float
+  start_seconds: float = 0.0
+
+  def __post_init__(self):
+    if self.frames.ndim != 4 or self.frames.shape[-1] != 3:
+      raise ValueError(
+          f'frames have shape {self.frames.shape}; wanted [frames, h, w, 3].'
+      )
+    if len(self.frames) == 0 or len(self.frames) != len(self.times):
+      raise ValueError(
+          f'{len(self.frames)} frames with {len(self.times)} times; wanted one'
+          ' time per frame and at least one frame.'
+      )
+
+  def at(self, times: np.ndarray) -> np.ndarray:
+    """The frames on screen at `times` (clip seconds): uint8[n, h, w, 3]."""
+    shown = np.searchsorted(self.times, np.asarray(times) + 1e-9, 'right') - 1
+    return self.frames[np.clip(shown, 0, len(self.frames) - 1)]
+
+  def pieces(self, piece_seconds: float) -> Iterator[Video]:
+    """Consecutive stretches, each led by the last frame of the one before."""
+    end = self.start_seconds + self.seconds
+    start = self.start_seconds
+    while start < end - 1e-9:
+      stop = min(start + piece_seconds, end)
+      first = int(np.searchsorted(self.times, start - 1e-9))
+      last = int(np.searchsorted(self.times, stop - 1e-9))
+      lead = max(first - 1, 0)
+      yield Video(
+          frames=self.frames[lead : max(last, lead + 1)],
+          times=self.times[lead : max(last, lead + 1)],
+          seconds=stop - start,
+          start_seconds=start,
+      )
+      start = stop
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Audio:
+  """A mono waveform.
+
+  Attributes:
+    samples: float32[num_samples], in [-1, 1].
+    rate_hz: Samples a second.
+  """
+
+  samples: np.ndarray
+  rate_hz: int
+
+  def __post_init__(self):
+    if self.samples.ndim != 1:
+      raise ValueError(
+          f'samples have shape {self.samples.shape}; wanted one channel,'
+          ' [samples].'
+      )
+    if self.rate_hz <= 0:
+      raise ValueError(f'rate_hz is {self.rate_hz}; wanted more than 0.')
+
+  @property
+  def seconds(self) -> float:
+    """Duration."""
+    return len(self.samples) / self.rate_hz

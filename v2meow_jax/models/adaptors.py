@@ -1,0 +1,128 @@
+"""From the streams of a stage to the positions of its encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2meow_jax import specs
+from v2meow_jax.models import layers
+from v2meow_jax.models import logical_axes as axes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncoderLayout:
+  """Where every frame of every input stands in the encoder.
+
+  Attributes:
+    order: int32[length]; position p holds entry `order[p]` of the streams laid
+      end to end, the token inputs first, then the continuous ones.
+    times: float64[length], seconds from the start of the crop; NaN for a
+      stream that has one vector per clip.
+  """
+
+  order: np.ndarray
+  times: np.ndarray
+
+
+def frame_times(num_frames: int, rate_hz: float) -> np.ndarray:
+  """Middle of each frame, in seconds from the start."""
+  return (np.arange(num_frames) + 0.5) / rate_hz
+
+
+def token_times(stream: specs.TokenSpec, num_frames: int) -> np.ndarray:
+  """Time of each id: every level of a frame has the time of the frame."""
+  times = frame_times(num_frames, stream.rate_hz)
+  return np.repeat(times, stream.num_codebooks)
+
+
+def token_levels(
+    spec: specs.StageSpec, streams: Sequence[specs.TokenSpec]
+) -> np.ndarray:
+  """Level of each id of some streams of a stage, laid end to end.
+
+  Args:
+    spec: Of the stage; levels are counted through all its token streams.
+    streams: Which of them.
+
+  Returns:
+    int32[length], in [0, levels of the stage).
+  """
+  first = {}
+  count = 0
+  for s in spec.token_streams:
+    first[s.name] = count
+    count += s.num_codebooks
+  parts = [
+      first[s.name] + np.arange(s.length(spec.crop_seconds)) % s.num_codebooks
+      for s in streams
+  ]
+  return np.concatenate(parts).astype(np.int32)
+
+
+def encoder_layout(spec: specs.StageSpec) -> EncoderLayout:
+  """Tokens first, then frames by time, then what stands for the whole clip.
+
+  Token inputs keep the order of the stage. Continuous streams are interleaved:
+  earlier frames first and, at the same time, earlier streams first, so that
+  the features of one moment are neighbours.
+
+  Args:
+    spec: Of the stage.
+
+  Returns:
+    The layout of one crop.
+  """
+  seconds = spec.crop_seconds
+  times = [token_times(s, s.num_frames(seconds)) for s in spec.token_inputs]
+  groups = [np.zeros(len(t)) for t in times]
+  for s in spec.feature_inputs:
+    if s.is_static:
+      times.append(np.full(1, np.nan))
+      groups.append(np.full(1, 2.0))
+    else:
+      times.append(frame_times(s.length(seconds), s.rate_hz))
+      groups.append(np.ones(len(times[-1])))
+  if not times:
+    return EncoderLayout(
+        order=np.zeros(0, np.int32), times=np.zeros(0, np.float64)
+    )
+  flat_times, group = np.concatenate(times), np.concatenate(groups)
+  place = np.where(group == 1, np.round(flat_times, 6), 0.0)
+  # Stable: what ties in (group, place) keeps the order of the stage.
+  order = np.lexsort((np.arange(len(group)), place, group)).astype(np.int32)
+  return EncoderLayout(order=order, times=flat_times[order])
+
+
+class LinearAdaptor(nn.Module):
+  """Projects one continuous stream to the Transformer's width.
+
+  Attributes:
+    emb_dim: Width of the Transformer.
+    dtype: Of the computation; parameters stay float32.
+  """
+
+  emb_dim: int
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """float[b, frames, dim] -> dtype[b, frames, emb_dim]."""
+    dim = x.shape[-1]
+    kernel = self.param(
+        'kernel',
+        layers.normal(dim**-0.5, axes.INPUT_DIM, axes.EMBED),
+        (dim, self.emb_dim),
+    )
+    # The bias also tells the stream from the others.
+    bias = self.param(
+        'bias', layers.normal(1.0, axes.EMBED), (self.emb_dim,)
+    )
+    return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(
+        self.dtype
+    )

@@ -1,0 +1,176 @@
+"""Layers of a T5.1.1 Transformer: no biases, no scaling, RMSNorm, gated GELU.
+
+Attention takes its keys and values in *parts*, each with its own bias: training
+has one part, cached decoding has the old, the recent and the new. There is one
+code path for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2meow_jax.models import logical_axes as axes
+
+# Added to a score that must not count.
+NEG_INF = -1e30
+
+# float[batch, heads, length, head_dim], keys and values of some positions.
+KeyValue = tuple[jax.Array, jax.Array]
+
+
+def normal(stddev: float, *names: str):
+  """A normal initialiser that names the axes of its parameter."""
+  return nn.with_logical_partitioning(nn.initializers.normal(stddev), names)
+
+
+class RMSNorm(nn.Module):
+  """Scales a vector to unit root mean square; no mean, no bias.
+
+  Attributes:
+    dtype: Of the result; the statistic is float32.
+    epsilon: Added to the mean square.
+  """
+
+  dtype: jnp.dtype
+  epsilon: float = 1e-6
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """dtype[..., emb_dim] -> dtype[..., emb_dim]."""
+    scale = self.param(
+        'scale',
+        nn.with_logical_partitioning(nn.initializers.ones, (axes.EMBED,)),
+        (x.shape[-1],),
+    )
+    x = x.astype(jnp.float32)
+    x = x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + self.epsilon)
+    return (x * scale).astype(self.dtype)
+
+
+class Dropout(nn.Module):
+  """Dropout that drops a channel at every position at once, as T5X does.
+
+  Attributes:
+    rate: Probability of dropping.
+  """
+
+  rate: float
+
+  @nn.compact
+  def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
+    """Any [..., length, channels]; the same shape."""
+    dropout = nn.Dropout(self.rate, broadcast_dims=(-2,))
+    return dropout(x, deterministic=deterministic)
+
+
+class Attention(nn.Module):
+  """Multi-head attention over parts of keys and values.
+
+  Attributes:
+    emb_dim: Width of the residual stream.
+    num_heads: Heads.
+    head_dim: Width of one head.
+    dropout_rate: On the attention weights.
+    dtype: Of the computation; parameters and softmax stay float32.
+  """
+
+  emb_dim: int
+  num_heads: int
+  head_dim: int
+  dropout_rate: float
+  dtype: jnp.dtype
+
+  def setup(self):
+    shape = (self.emb_dim, self.num_heads, self.head_dim)
+    names = (axes.EMBED, axes.HEADS, axes.KV)
+    # The usual 1/sqrt(head_dim) of attention is folded into the query's scale.
+    query_stddev = (self.emb_dim * self.head_dim) ** -0.5
+    self.query = self.param('query', normal(query_stddev, *names), shape)
+    stddev = self.emb_dim**-0.5
+    self.key = self.param('key', normal(stddev, *names), shape)
+    self.value = self.param('value', normal(stddev, *names), shape)
+    out_stddev = (self.num_heads * self.head_dim) ** -0.5
+    self.out = self.param(
+        'out',
+        normal(out_stddev, axes.HEADS, axes.KV, axes.EMBED),
+        (self.num_heads, self.head_dim, self.emb_dim),
+    )
+    self.dropout = Dropout(self.dropout_rate)
+
+  def _heads(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jnp.einsum('blm,mhd->bhld', x, kernel.astype(self.dtype))
+
+  def keys_values(self, x: jax.Array) -> KeyValue:
+    """dtype[b, length, emb_dim] -> two of dtype[b, heads, length, head_dim]."""
+    return self._heads(x, self.key), self._heads(x, self.value)
+
+  def __call__(
+      self,
+      x: jax.Array,
+      parts: Sequence[KeyValue],
+      biases: Sequence[jax.Array | None],
+      deterministic: bool,
+  ) -> jax.Array:
+    """Attends from every position of `x` to every part.
+
+    Args:
+      x: dtype[b, queries, emb_dim].
+      parts: Keys and values, in as many pieces as is convenient.
+      biases: For each part float32[heads | 1, queries, keys], or None.
+      deterministic: No dropout.
+
+    Returns:
+      dtype[b, queries, emb_dim].
+    """
+    query = self._heads(x, self.query)
+    scores = []
+    for (key, _), bias in zip(parts, biases, strict=True):
+      score = jnp.einsum('bhqd,bhkd->bhqk', query, key).astype(jnp.float32)
+      scores.append(score if bias is None else score + bias)
+    weights = jax.nn.softmax(
+        jnp.concatenate(scores, -1) if len(scores) > 1 else scores[0]
+    ).astype(self.dtype)
+    weights = self.dropout(weights, deterministic)
+    ends = np.cumsum([key.shape[2] for key, _ in parts])
+    pieces = jnp.split(weights, ends[:-1], -1) if len(parts) > 1 else [weights]
+    y = sum(
+        jnp.einsum('bhqk,bhkd->bhqd', piece, value)
+        for piece, (_, value) in zip(pieces, parts, strict=True)
+    )
+    return jnp.einsum('bhqd,hdm->bqm', y, self.out.astype(self.dtype))
+
+
+class GatedMlp(nn.Module):
+  """wo(gelu(wi_0 x) * wi_1 x), the feed-forward block of T5.1.1.
+
+  Attributes:
+    mlp_dim: Width of the hidden layer.
+    dropout_rate: On the hidden layer.
+    dtype: Of the computation; parameters stay float32.
+  """
+
+  mlp_dim: int
+  dropout_rate: float
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
+    """dtype[..., emb_dim] -> dtype[..., emb_dim]."""
+    width = x.shape[-1]
+    init = normal(width**-0.5, axes.EMBED, axes.MLP)
+    gate = self.param('wi_0', init, (width, self.mlp_dim))
+    linear = self.param('wi_1', init, (width, self.mlp_dim))
+    out = self.param(
+        'wo',
+        normal(self.mlp_dim**-0.5, axes.MLP, axes.EMBED),
+        (self.mlp_dim, width),
+    )
+    gate, linear, out = (w.astype(self.dtype) for w in (gate, linear, out))
+    hidden = nn.gelu(x @ gate, approximate=True) * (x @ linear)
+    hidden = Dropout(self.dropout_rate)(hidden, deterministic)
+    return hidden @ out

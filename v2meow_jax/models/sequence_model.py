@@ -1,0 +1,345 @@
+"""What trains, scores and samples a stage: a network and its loss."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import Any
+
+from clu import metrics as clu_metrics
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2meow_jax import specs
+from v2meow_jax import tokens
+from v2meow_jax.models import decoding
+from v2meow_jax.models import losses
+from v2meow_jax.models import transformer
+
+Batch = Mapping[str, jax.Array]
+Params = Any  # A nested dict of arrays, boxed with their axes or not.
+
+
+class SequenceModel(abc.ABC):
+  """A stage that can be trained, scored and sampled.
+
+  Attributes:
+    spec: Of the stage.
+    config: Sizes of the network.
+    module: The network.
+    z_loss: Weight of log(Z)^2, which keeps logits from drifting.
+  """
+
+  def __init__(
+      self,
+      spec: specs.StageSpec,
+      config: transformer.TransformerConfig,
+      z_loss: float = 1e-4,
+  ):
+    """Raises ValueError when this kind of model cannot serve the stage."""
+    self.spec = spec
+    self.config = config
+    self.z_loss = z_loss
+    self._check_config()
+    self.module = transformer.Transformer(spec=spec, config=config)
+
+  @abc.abstractmethod
+  def _check_config(self):
+    """Raises ValueError when this kind of model cannot serve the stage."""
+
+  @property
+  @abc.abstractmethod
+  def decoder_length(self) -> int:
+    """Ids the decoder reads in one crop."""
+
+  @abc.abstractmethod
+  def _prompt(self, inputs: Batch) -> jax.Array | None:
+    """Ids the decoder reads before the target; None when an encoder does."""
+
+  @property
+  def target_length(self) -> int:
+    """Ids of the target in one crop."""
+    return self.spec.target.length(self.spec.crop_seconds)
+
+  def example_inputs(self, batch_size: int) -> dict[str, np.ndarray]:
+    """Zeros of the shape and type of each 'encoder_inputs_<stream>'."""
+    inputs = {}
+    for s in self.spec.inputs:
+      shape = (batch_size, s.length(self.spec.crop_seconds))
+      if isinstance(s, specs.TokenSpec):
+        value = np.zeros(shape, np.int32)
+      else:
+        value = np.zeros((*shape, s.dim), np.float32)
+      inputs[f'encoder_inputs_{s.name}'] = value
+    return inputs
+
+  def example_batch(self, batch_size: int) -> dict[str, np.ndarray]:
+    """Zeros of the shape and type of a training batch."""
+    shape = (batch_size, self.decoder_length)
+    batch = {
+        'decoder_input_tokens': np.zeros(shape, np.int32),
+        'decoder_target_tokens': np.zeros(shape, np.int32),
+        'decoder_loss_weights': np.zeros(shape, np.float32),
+    }
+    return batch | (
+        self.example_inputs(batch_size)
+        if self.config.num_encoder_layers
+        else {}
+    )
+
+  def init(self, rng: jax.Array, batch: Batch) -> dict[str, Params]:
+    """{'params': ...}, boxed: `nn.get_partition_spec` tells the axes."""
+    return jax.jit(self.module.init)(rng, dict(batch))
+
+  def logits(self, params: Params, batch: Batch) -> jax.Array:
+    """float32[b, target length, vocab_size], given the true ids; no dropout."""
+    return self._logits(params, batch, None, legal=False)
+
+  def _logits(self, params, batch, dropout_rng, legal):
+    self._check_batch(batch)
+    rngs = None if dropout_rng is None else {'dropout': dropout_rng}
+    return self.module.apply(
+        {'params': params},
+        batch,
+        deterministic=dropout_rng is None,
+        legal=legal,
+        rngs=rngs,
+    )
+
+  def _check_batch(self, batch: Batch):
+    example = self.example_batch(1)
+    _check_shapes(self.spec, batch, example)
+
+  def _token_losses(self, params, batch, dropout_rng):
+    """Cross-entropy, log(Z)^2, correctness and weight of each target id."""
+    length = self.target_length
+    targets = batch['decoder_target_tokens'][:, -length:]
+    weights = batch['decoder_loss_weights'][:, -length:]
+    legal = self.config.legal_loss
+    logits = self._logits(params, batch, dropout_rng, legal)
+    if legal:
+      offsets = tokens.level_offsets(self.spec, self.spec.target)
+      targets = targets - jnp.tile(offsets, length // len(offsets))
+    loss, z = losses.cross_entropy(logits, targets)
+    correct = (logits.argmax(-1) == targets).astype(jnp.float32)
+    return loss, z, correct, weights.astype(jnp.float32)
+
+  def train_loss(
+      self,
+      params: Params,
+      extras: dict[str, Any],
+      batch: Batch,
+      rng: jax.Array | None,
+  ) -> tuple[jax.Array, tuple[dict[str, jax.Array], dict[str, Any]]]:
+    """Mean loss for a gradient: see `trainable.Trainable`.
+
+    Args:
+      params: Of the network.
+      extras: Empty; returned as it came.
+      batch: As `example_batch`. In a decoder-only model the ids before the
+        target are never predicted, whatever their weights.
+      rng: For dropout; None: no dropout.
+
+    Returns:
+      float32[] cross-entropy per id plus z-loss; ('loss' (cross-entropy only),
+      'accuracy', and of several levels 'loss_level_<k>'), extras.
+    """
+    loss, z, correct, weights = self._token_losses(params, batch, rng)
+    mean = losses.weighted_mean(loss, weights)
+    metrics = {
+        'loss': mean,
+        'accuracy': losses.weighted_mean(correct, weights),
+    }
+    levels = self.spec.target.num_codebooks
+    for k in range(levels if levels > 1 else 0):
+      metrics[f'loss_level_{k}'] = losses.weighted_mean(
+          loss[:, k::levels], weights[:, k::levels]
+      )
+    total = mean + self.z_loss * losses.weighted_mean(z, weights)
+    return total, (metrics, extras)
+
+  def loss_fn(
+      self, params: Params, batch: Batch, dropout_rng: jax.Array | None
+  ) -> tuple[jax.Array, dict[str, clu_metrics.Metric]]:
+    """Summed loss and CLU metrics, as T5X asks for.
+
+    Args:
+      params: Of the network.
+      batch: As `example_batch`.
+      dropout_rng: None: no dropout.
+
+    Returns:
+      float32[] cross-entropy plus z-loss summed over ids; 'loss' and
+      'accuracy', averages per id whose count is the sum of the loss weights.
+    """
+    loss, z, correct, weights = self._token_losses(params, batch, dropout_rng)
+    count = weights.sum()
+
+    def average(x):
+      return clu_metrics.Average(total=(x * weights).sum(), count=count)
+
+    total = ((loss + self.z_loss * z) * weights).sum()
+    return total, {'loss': average(loss), 'accuracy': average(correct)}
+
+  def score_batch(self, params: Params, batch: Batch) -> jax.Array:
+    """float32[b], log-likelihood of each row's targets, by their weights."""
+    loss, _, _, weights = self._token_losses(params, batch, None)
+    return -(loss * weights).sum(-1)
+
+  def sample_batch(
+      self,
+      params: Params,
+      inputs: Batch,
+      rngs: jax.Array,
+      *,
+      temperature: float | jax.Array,
+      top_k: int | None = None,
+      prefix: jax.Array | None = None,
+      num_frames: int | None = None,
+  ) -> jax.Array:
+    """Draws the target, one id after the other.
+
+    The id at target position i of a row is drawn with fold_in(key of the row,
+    i), from the ids of its level only: a row does not depend on the others.
+    Compiled once for each shape; may be called inside `jax.jit`.
+
+    Args:
+      params: Of the network.
+      inputs: 'encoder_inputs_<stream>' of every input, one whole crop.
+      rngs: key[b], one for each row.
+      temperature: >= 0; 0 takes the most likely id.
+      top_k: Draw among this many of the most likely ids; None: among all.
+      prefix: int32[b, n], the first n target ids, whole frames; None: none.
+      num_frames: Stop after this many frames of the target, the prefix
+        included; None: the whole crop.
+
+    Returns:
+      int32[b, length], the prefix and what was drawn.
+
+    Raises:
+      ValueError: An input, `rngs`, `prefix`, `top_k` or `num_frames` does not
+        fit the stage.
+    """
+    batch_size = rngs.shape[0]
+    example = self.example_inputs(1)
+    _check_shapes(self.spec, inputs, example, batch_size)
+    target = self.spec.target
+    crop_frames = target.num_frames(self.spec.crop_seconds)
+    num_frames = crop_frames if num_frames is None else num_frames
+    if not 1 <= num_frames <= crop_frames:
+      raise ValueError(
+          f'num_frames is {num_frames}; stage {self.spec.name!r} samples from 1'
+          f' to {crop_frames} frames of {target.name!r}.'
+      )
+    length = num_frames * target.num_codebooks
+    if prefix is None:
+      prefix = jnp.zeros((batch_size, 0), jnp.int32)
+    _check_prefix(self.spec, prefix, batch_size, length)
+    if top_k is not None and not 1 <= top_k <= target.codebook_size:
+      raise ValueError(
+          f'top_k is {top_k}; {target.name!r} has {target.codebook_size} codes,'
+          ' so it is from 1 to that, or None.'
+      )
+    return decoding.sample(
+        self.module,
+        params,
+        dict(inputs) if self.config.num_encoder_layers else None,
+        self._prompt(inputs),
+        jnp.asarray(prefix, jnp.int32),
+        rngs,
+        jnp.asarray(temperature, jnp.float32),
+        length=length,
+        top_k=top_k,
+    )
+
+
+class EncoderDecoderModel(SequenceModel):
+  """An encoder reads the inputs, a decoder writes the target."""
+
+  def _check_config(self):
+    if not self.config.num_encoder_layers:
+      raise ValueError(
+          f'stage {self.spec.name!r}: num_encoder_layers is 0; an'
+          ' EncoderDecoderModel needs at least 1, or use DecoderOnlyModel.'
+      )
+    if not self.spec.inputs:
+      raise ValueError(
+          f'stage {self.spec.name!r} has no inputs to encode; name some or use'
+          ' DecoderOnlyModel.'
+      )
+
+  @property
+  def decoder_length(self) -> int:
+    """Ids the decoder reads in one crop: the target's."""
+    return self.target_length
+
+  def _prompt(self, inputs: Batch) -> None:
+    return None
+
+
+class DecoderOnlyModel(SequenceModel):
+  """One decoder reads the ids of the inputs, then writes the target."""
+
+  def _check_config(self):
+    if self.config.num_encoder_layers:
+      raise ValueError(
+          f'stage {self.spec.name!r}: num_encoder_layers is'
+          f' {self.config.num_encoder_layers}; a DecoderOnlyModel has 0, or use'
+          ' EncoderDecoderModel.'
+      )
+    continuous = [s.name for s in self.spec.feature_inputs]
+    if continuous:
+      raise ValueError(
+          f'stage {self.spec.name!r} reads the continuous streams {continuous};'
+          ' a DecoderOnlyModel reads tokens only, use EncoderDecoderModel.'
+      )
+
+  @property
+  def decoder_length(self) -> int:
+    """Ids the decoder reads in one crop: the inputs', then the target's."""
+    lengths = self.spec.feature_lengths()
+    return sum(lengths.values())
+
+  def _prompt(self, inputs: Batch) -> jax.Array:
+    names = [f'encoder_inputs_{s.name}' for s in self.spec.token_inputs]
+    return jnp.concatenate([jnp.asarray(inputs[n]) for n in names], 1)
+
+
+def _check_shapes(
+    spec: specs.StageSpec,
+    batch: Batch,
+    example: Mapping[str, np.ndarray],
+    batch_size: int | None = None,
+):
+  """Raises ValueError unless `batch` has the arrays of `example`."""
+  for name, wanted in example.items():
+    if name not in batch:
+      raise ValueError(
+          f'the batch of stage {spec.name!r} has no {name!r}; it has'
+          f' {sorted(batch)}.'
+      )
+    rows = 'b' if batch_size is None else batch_size
+    shape = jnp.shape(batch[name])
+    wrong = shape[1:] != wanted.shape[1:]
+    if wrong or (batch_size is not None and shape[0] != batch_size):
+      sizes = ', '.join(str(n) for n in (rows, *wanted.shape[1:]))
+      raise ValueError(
+          f'{name!r} of stage {spec.name!r} has shape {shape}; wanted'
+          f' [{sizes}], one crop of {spec.crop_seconds} s.'
+      )
+
+
+def _check_prefix(
+    spec: specs.StageSpec, prefix: jax.Array, batch_size: int, length: int
+):
+  """Raises ValueError unless a prefix is whole frames and leaves some."""
+  levels = spec.target.num_codebooks
+  shape = jnp.shape(prefix)
+  rows_fit = len(shape) == 2 and shape[0] == batch_size
+  if not rows_fit or shape[1] % levels or shape[1] >= length:
+    raise ValueError(
+        f'the prefix of stage {spec.name!r} has shape {shape}; wanted'
+        f' [{batch_size}, n], n a multiple of {levels} below {length}: whole'
+        f' frames of {spec.target.name!r}, with something left to draw.'
+    )

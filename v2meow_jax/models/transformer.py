@@ -1,0 +1,403 @@
+"""The T5.1.1 Transformer of a stage, encoder-decoder or decoder-only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from v2meow_jax import specs
+from v2meow_jax import tokens
+from v2meow_jax.models import adaptors
+from v2meow_jax.models import layers
+from v2meow_jax.models import logical_axes as axes
+from v2meow_jax.models import position_bias
+
+# Keys and values of one layer, in parts.
+Parts = tuple[layers.KeyValue, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+  """Sizes of a `Transformer`; names as in T5X so that its axis rules apply.
+
+  Attributes:
+    emb_dim: Width of the residual stream.
+    num_heads: Attention heads.
+    head_dim: Width of one head.
+    mlp_dim: Width of the hidden layer of the feed-forward blocks.
+    num_encoder_layers: 0 makes a decoder-only model.
+    num_decoder_layers: At least 1.
+    dropout_rate: As in T5: embeddings, attention, blocks and final norms.
+    relative_num_buckets: Buckets of distance, in ids and in time.
+    relative_max_distance: Distances from here on share a bucket.
+    time_bias: Cross-attention knows the time between music and picture; needs
+      an encoder. Not in T5.
+    time_bias_rate_hz: Resolution of `time_bias`.
+    level_embedding: Adds a vector per level of the token streams: of its own
+      level to an encoder position, of the level it predicts to a decoder
+      position. Not in T5.
+    legal_loss: The softmax is over the ids that may stand at a position, as in
+      sampling, and not over the whole vocabulary.
+    dtype: Of the computation, 'float32' or 'bfloat16'.
+  """
+
+  emb_dim: int
+  num_heads: int
+  head_dim: int
+  mlp_dim: int
+  num_encoder_layers: int
+  num_decoder_layers: int
+  dropout_rate: float = 0.0
+  relative_num_buckets: int = 32
+  relative_max_distance: int = 128
+  time_bias: bool = False
+  time_bias_rate_hz: float = 25.0
+  level_embedding: bool = False
+  legal_loss: bool = False
+  dtype: str = 'float32'
+
+  def __post_init__(self):
+    if self.num_decoder_layers < 1:
+      raise ValueError(
+          f'num_decoder_layers is {self.num_decoder_layers}; a stage writes'
+          ' tokens with at least 1 decoder layer.'
+      )
+    if self.time_bias and not self.num_encoder_layers:
+      raise ValueError(
+          'time_bias=True needs cross-attention, but num_encoder_layers is 0;'
+          ' turn time_bias off or give the model an encoder.'
+      )
+    if self.dtype not in ('float32', 'bfloat16'):
+      raise ValueError(
+          f"dtype is {self.dtype!r}; it is 'float32' or 'bfloat16'."
+      )
+
+
+class EncoderLayer(nn.Module):
+  """Self-attention, then a feed-forward block; norms before, sums after.
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: TransformerConfig
+
+  def setup(self):
+    c = self.config
+    self.attention_norm = layers.RMSNorm(c.dtype)
+    self.attention = _attention(c)
+    self.mlp_norm = layers.RMSNorm(c.dtype)
+    self.mlp = layers.GatedMlp(c.mlp_dim, c.dropout_rate, c.dtype)
+    self.dropout = layers.Dropout(c.dropout_rate)
+
+  def __call__(
+      self, x: jax.Array, bias: jax.Array, deterministic: bool
+  ) -> jax.Array:
+    """dtype[b, length, emb_dim] -> the same; bias as `layers.Attention`."""
+    y = self.attention_norm(x)
+    parts = (self.attention.keys_values(y),)
+    y = self.attention(y, parts, (bias,), deterministic)
+    x = x + self.dropout(y, deterministic)
+    y = self.mlp(self.mlp_norm(x), deterministic)
+    return x + self.dropout(y, deterministic)
+
+
+class DecoderLayer(nn.Module):
+  """Self-attention, cross-attention if there is an encoder, feed-forward.
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: TransformerConfig
+
+  def setup(self):
+    c = self.config
+    self.attention_norm = layers.RMSNorm(c.dtype)
+    self.attention = _attention(c)
+    if c.num_encoder_layers:
+      self.cross_norm = layers.RMSNorm(c.dtype)
+      self.cross_attention = _attention(c)
+    self.mlp_norm = layers.RMSNorm(c.dtype)
+    self.mlp = layers.GatedMlp(c.mlp_dim, c.dropout_rate, c.dtype)
+    self.dropout = layers.Dropout(c.dropout_rate)
+
+  def cross_keys_values(self, encoded: jax.Array) -> layers.KeyValue:
+    """Keys and values of the encoder's output, the same for every step."""
+    return self.cross_attention.keys_values(encoded)
+
+  def __call__(
+      self,
+      x: jax.Array,
+      past: Parts,
+      biases: Sequence[jax.Array],
+      cross: layers.KeyValue | None,
+      cross_bias: jax.Array | None,
+      deterministic: bool,
+  ) -> tuple[jax.Array, layers.KeyValue]:
+    """One layer on some positions.
+
+    Args:
+      x: dtype[b, queries, emb_dim].
+      past: Keys and values of positions before `x`.
+      biases: For each part of `past`, then for `x` itself.
+      cross: Keys and values of the encoder's output; None without an encoder.
+      cross_bias: float32[heads, queries, keys] on it, or None.
+      deterministic: No dropout.
+
+    Returns:
+      dtype[b, queries, emb_dim], and the keys and values of these positions.
+    """
+    y = self.attention_norm(x)
+    own = self.attention.keys_values(y)
+    y = self.attention(y, (*past, own), biases, deterministic)
+    x = x + self.dropout(y, deterministic)
+    if cross is not None:
+      y = self.cross_norm(x)
+      y = self.cross_attention(y, (cross,), (cross_bias,), deterministic)
+      x = x + self.dropout(y, deterministic)
+    y = self.mlp(self.mlp_norm(x), deterministic)
+    return x + self.dropout(y, deterministic), own
+
+
+class Transformer(nn.Module):
+  """The network of one stage.
+
+  `__call__` trains; `encode`, `cross_keys_values`, `decode` and `level_logits`
+  are its pieces, for sampling.
+
+  Attributes:
+    spec: Of the stage: inputs, target, vocabulary.
+    config: Sizes.
+  """
+
+  spec: specs.StageSpec
+  config: TransformerConfig
+
+  def setup(self):
+    c, spec = self.config, self.spec
+    width, vocab = c.emb_dim, spec.vocab_size
+    names = (axes.VOCAB, axes.EMBED)
+    self.token_embedding = self.param(
+        'token_embedding', layers.normal(1.0, *names), (vocab, width)
+    )
+    if c.level_embedding:
+      num_levels = sum(s.num_codebooks for s in spec.token_streams)
+      self.level_table = self.param(
+          'level_embedding',
+          layers.normal(1.0, axes.LEVELS, axes.EMBED),
+          (num_levels, width),
+      )
+    if c.num_encoder_layers:
+      self.adaptors = {
+          s.name: adaptors.LinearAdaptor(width, c.dtype)
+          for s in spec.feature_inputs
+      }
+      self.encoder = [EncoderLayer(c) for _ in range(c.num_encoder_layers)]
+      self.encoder_bias = _relative_bias(c, bidirectional=True)
+      self.encoder_norm = layers.RMSNorm(c.dtype)
+    if c.time_bias:
+      self.cross_bias = position_bias.TimeBias(
+          c.num_heads,
+          c.relative_num_buckets,
+          c.relative_max_distance,
+          c.time_bias_rate_hz,
+      )
+    self.decoder = [DecoderLayer(c) for _ in range(c.num_decoder_layers)]
+    self.decoder_bias = _relative_bias(c, bidirectional=False)
+    self.decoder_norm = layers.RMSNorm(c.dtype)
+    self.dropout = layers.Dropout(c.dropout_rate)
+    self.logits_kernel = self.param(
+        'logits', layers.normal(width**-0.5, *names), (vocab, width)
+    )
+
+  def embed(self, ids: jax.Array, levels: jax.Array | None) -> jax.Array:
+    """Ids, and the levels of their positions, to vectors.
+
+    Args:
+      ids: int32[b, length].
+      levels: int32[length]; used when the config has a level embedding.
+
+    Returns:
+      dtype[b, length, emb_dim].
+    """
+    x = self.token_embedding[ids]
+    if self.config.level_embedding:
+      x = x + self.level_table[levels]
+    return x.astype(self.config.dtype)
+
+  def encode(
+      self, inputs: Mapping[str, jax.Array], deterministic: bool = True
+  ) -> jax.Array:
+    """Every input of a batch, in the order of `adaptors.encoder_layout`.
+
+    Args:
+      inputs: Holds 'encoder_inputs_<stream>' for each input of the stage.
+      deterministic: No dropout.
+
+    Returns:
+      dtype[b, length, emb_dim].
+    """
+    spec = self.spec
+    parts = []
+    for s in spec.token_inputs:
+      levels = adaptors.token_levels(spec, (s,))
+      parts.append(self.embed(inputs[f'encoder_inputs_{s.name}'], levels))
+    for s in spec.feature_inputs:
+      x = inputs[f'encoder_inputs_{s.name}']
+      parts.append(self.adaptors[s.name](x))
+    x = jnp.concatenate(parts, 1)[:, adaptors.encoder_layout(spec).order]
+    x = self.dropout(x, deterministic)
+    bias = position_bias.toeplitz(self.encoder_bias(x.shape[1]))
+    for layer in self.encoder:
+      x = layer(x, bias, deterministic)
+    return self.dropout(self.encoder_norm(x), deterministic)
+
+  def cross_keys_values(self, encoded: jax.Array) -> Parts:
+    """Keys and values of the encoder's output, one pair for each layer."""
+    return tuple(layer.cross_keys_values(encoded) for layer in self.decoder)
+
+  def time_biases(self) -> jax.Array | None:
+    """float32[heads, target length, encoder length], or None."""
+    if not self.config.time_bias:
+      return None
+    spec = self.spec
+    frames = spec.target.num_frames(spec.crop_seconds)
+    # Position i reads id i - 1 and predicts id i: its time is that of id i.
+    query_times = adaptors.token_times(spec.target, frames)
+    return self.cross_bias(query_times, adaptors.encoder_layout(spec).times)
+
+  def relative_biases(self, length: int) -> jax.Array:
+    """float32[heads, 2 * length - 1] of the decoder, the future masked."""
+    return self.decoder_bias(length)
+
+  def decode(
+      self,
+      ids: jax.Array,
+      levels: jax.Array,
+      biases: Sequence[jax.Array],
+      past: Sequence[Parts] | None = None,
+      cross: Parts | None = None,
+      cross_bias: jax.Array | None = None,
+      deterministic: bool = True,
+  ) -> tuple[jax.Array, Parts]:
+    """The decoder on some positions, after those whose keys are in `past`.
+
+    Args:
+      ids: int32[b, queries], what stands before each predicted id.
+      levels: int32[queries], of the predicted ids.
+      biases: float32[heads, queries, keys] for each part of `past`, then for
+        `ids` themselves.
+      past: For each layer, keys and values of earlier positions in parts.
+      cross: As from `cross_keys_values`; None without an encoder.
+      cross_bias: float32[heads, queries, keys] on `cross`, or None.
+      deterministic: No dropout.
+
+    Returns:
+      dtype[b, queries, emb_dim] to make logits of, and the keys and values of
+      these positions for each layer.
+    """
+    x = self.dropout(self.embed(ids, levels), deterministic)
+    own = []
+    for i, layer in enumerate(self.decoder):
+      x, key_value = layer(
+          x,
+          past[i] if past else (),
+          biases,
+          cross[i] if cross else None,
+          cross_bias,
+          deterministic,
+      )
+      own.append(key_value)
+    x = self.dropout(self.decoder_norm(x), deterministic)
+    return x, tuple(own)
+
+  def level_logits(self, hidden: jax.Array, level: jax.Array) -> jax.Array:
+    """Logits of the ids of one level of the target, and of no others.
+
+    Args:
+      hidden: dtype[b, emb_dim], from `decode`.
+      level: int32[], of the target.
+
+    Returns:
+      float32[b, codebook_size].
+    """
+    target = self.spec.target
+    first = self.spec.id_offset(target) + level * target.codebook_size
+    rows = jax.lax.dynamic_slice_in_dim(
+        self.logits_kernel, first, target.codebook_size
+    ).astype(self.config.dtype)
+    return jnp.einsum('bm,nm->bn', hidden, rows).astype(jnp.float32)
+
+  def __call__(
+      self,
+      batch: Mapping[str, jax.Array],
+      deterministic: bool = True,
+      legal: bool = False,
+  ) -> jax.Array:
+    """Logits of every target position, given the true ids before it.
+
+    Args:
+      batch: Inputs, and 'decoder_input_tokens'.
+      deterministic: No dropout.
+      legal: Only the ids that may stand at each position.
+
+    Returns:
+      float32[b, length, vocab_size], or if `legal` float32[b, length,
+      codebook_size], by code.
+    """
+    c, spec = self.config, self.spec
+    cross = None
+    streams = spec.token_streams
+    if c.num_encoder_layers:
+      cross = self.cross_keys_values(self.encode(batch, deterministic))
+      streams = (spec.target,)
+    ids = batch['decoder_input_tokens']
+    x, _ = self.decode(
+        ids,
+        adaptors.token_levels(spec, streams),
+        (position_bias.toeplitz(self.decoder_bias(ids.shape[1])),),
+        cross=cross,
+        cross_bias=self.time_biases(),
+        deterministic=deterministic,
+    )
+    x = x[:, -spec.target.length(spec.crop_seconds) :]
+    return self._legal_logits(x) if legal else self._all_logits(x)
+
+  def _all_logits(self, x: jax.Array) -> jax.Array:
+    kernel = self.logits_kernel.astype(self.config.dtype)
+    return jnp.einsum('blm,vm->blv', x, kernel).astype(jnp.float32)
+
+  def _legal_logits(self, x: jax.Array) -> jax.Array:
+    target = self.spec.target
+    first = int(tokens.level_offsets(self.spec, target)[0])
+    kernel = self.logits_kernel[first : first + target.num_ids]
+    kernel = kernel.reshape(target.num_codebooks, target.codebook_size, -1)
+    # [b, frames * levels, emb_dim] -> [b, frames, levels, emb_dim]
+    frames = x.reshape(x.shape[0], -1, target.num_codebooks, x.shape[-1])
+    logits = jnp.einsum(
+        'bflm,lcm->bflc', frames, kernel.astype(self.config.dtype)
+    )
+    return logits.reshape(*x.shape[:2], -1).astype(jnp.float32)
+
+
+def _attention(c: TransformerConfig) -> layers.Attention:
+  return layers.Attention(
+      c.emb_dim, c.num_heads, c.head_dim, c.dropout_rate, c.dtype
+  )
+
+
+def _relative_bias(
+    c: TransformerConfig, bidirectional: bool
+) -> position_bias.RelativeBias:
+  return position_bias.RelativeBias(
+      c.num_heads,
+      c.relative_num_buckets,
+      c.relative_max_distance,
+      bidirectional,
+  )

@@ -1,0 +1,172 @@
+"""Writes a synthetic world: clips of video with music, and their truth."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import hashlib
+import json
+import multiprocessing
+import pathlib
+
+from absl import logging
+import tqdm
+
+from v2meow_jax.synthetic import captions
+from v2meow_jax.synthetic import compose
+from v2meow_jax.synthetic import render
+from v2meow_jax.synthetic import scene as scene_lib
+
+# Raised whenever the same seed gives another world.
+WORLD_VERSION = 1
+# Every tenth scene is held out.
+_VALIDATION_EVERY = 10
+
+
+def write(
+  out: str | pathlib.Path,
+  num: int,
+  seed: int,
+  seconds: float = 10.0,
+  surprise: float = 0.0,
+  workers: int = 1,
+  progress: bool = True,
+) -> pathlib.Path:
+  """Writes `num` clips and their manifest; the same arguments, the same bytes.
+
+  OUT/world.json names the run, OUT/clips/000000.mp4 and so on are the clips,
+  and OUT/manifest.jsonl, written last, has a line for each. A run that was
+  interrupted continues when it is started again with the same arguments.
+
+  Args:
+    out: Folder; absent, empty, or begun by a run with the same arguments.
+    num: Clips, at least 1.
+    seed: Of the world.
+    seconds: Duration of each clip.
+    surprise: Probability that a picture looks like another genre than its
+      music's.
+    workers: Processes; what is written does not depend on it.
+    progress: Whether to show progress on standard error.
+
+  Returns:
+    The path of the manifest.
+
+  Raises:
+    ValueError: `num` or `workers` is below 1, an argument of the scenes is
+      out of range, or `out` holds something else than this run.
+  """
+  if num < 1 or workers < 1:
+    raise ValueError(
+      f'asked for {num} clips by {workers} workers; wanted at least 1 each.'
+    )
+  scene_lib.sample(seed, 0, seconds, surprise)
+  out = pathlib.Path(out)
+  _claim(
+    out,
+    {
+      'version': WORLD_VERSION,
+      'num': num,
+      'seed': seed,
+      'seconds': float(seconds),
+      'surprise': float(surprise),
+    },
+  )
+  clips = out / 'clips'
+  clips.mkdir(exist_ok=True)
+  kept = sum(1 for n in range(num) if (clips / _clip_name(n)).exists())
+  logging.info('World %s: %d of %d clips are there already.', out, kept, num)
+  one = functools.partial(
+    _write_clip, out, seed=seed, seconds=seconds, surprise=surprise
+  )
+  made = tqdm.tqdm(
+    _each(one, num, workers), total=num, unit='clip', disable=not progress
+  )
+  lines = [json.dumps(line) + '\n' for line in made]
+  manifest = out / 'manifest.jsonl'
+  partial = out / 'manifest.jsonl.partial'
+  partial.write_text(''.join(lines), encoding='utf-8')
+  partial.replace(manifest)
+  return manifest
+
+
+def _each(one, num: int, workers: int):
+  """Yields one(0), one(1), ... in order, made by `workers` processes."""
+  if workers == 1:
+    yield from map(one, range(num))
+    return
+  # Forking a process that runs JAX's threads may deadlock.
+  context = multiprocessing.get_context('spawn')
+  with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
+    yield from pool.map(
+      one, range(num), chunksize=max(1, min(8, num // workers))
+    )
+
+
+def _claim(out: pathlib.Path, run: dict) -> None:
+  """Makes `out` the folder of this run, or says why it cannot be."""
+  marker = out / 'world.json'
+  if marker.exists():
+    found = json.loads(marker.read_text(encoding='utf-8'))
+    if found != run:
+      raise ValueError(
+        f'{out} holds the world {found}, not {run}; give the arguments of'
+        ' that world to continue it, or another folder.'
+      )
+    return
+  if out.exists() and any(out.iterdir()):
+    raise ValueError(
+      f'{out} is not empty and holds no world.json, so it is not a world'
+      ' that could be continued; give an empty or a new folder.'
+    )
+  out.mkdir(parents=True, exist_ok=True)
+  marker.write_text(json.dumps(run) + '\n', encoding='utf-8')
+
+
+def _clip_name(index: int) -> str:
+  return f'{index:06d}.mp4'
+
+
+def _write_clip(
+  out: pathlib.Path,
+  index: int,
+  *,
+  seed: int,
+  seconds: float,
+  surprise: float,
+) -> dict:
+  """Writes a clip unless it is there; returns its line of the manifest."""
+  from v2meow_jax import media_io
+
+  scene = scene_lib.sample(seed, index, seconds, surprise)
+  path = out / 'clips' / _clip_name(index)
+  if not path.exists():
+    # Renamed when complete, so that a clip which is there is a whole one.
+    partial = path.with_suffix('.partial.mp4')
+    media_io.write_video(
+      partial,
+      render.frames(scene),
+      rate_hz=scene.rate_hz,
+      audio=compose.music(scene),
+    )
+    partial.replace(path)
+  return {
+    'id': path.stem,
+    'path': path.relative_to(out).as_posix(),
+    'caption': captions.caption(scene),
+    'seconds': scene.seconds,
+    'split': split(index),
+    'genre': scene.genre,
+    'look_genre': scene.look_genre,
+    'tempo_bpm': scene.tempo_bpm,
+    'beat_times': scene.beat_times,
+    'key': scene.key,
+    'mode': scene.mode,
+    'cut_times': scene.cut_times,
+    'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
+  }
+
+
+def split(index: int) -> str:
+  """'validation' for every tenth scene, else 'train'."""
+  last = _VALIDATION_EVERY - 1
+  return 'validation' if index % _VALIDATION_EVERY == last else 'train'

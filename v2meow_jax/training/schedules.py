@@ -1,0 +1,82 @@
+"""Learning rates and optimisers by name, bound in gin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Schedule = Callable[[jax.Array | int], jax.Array]
+
+
+def warmup_rsqrt(peak: float, warmup_steps: int) -> Schedule:
+  """Linear to `peak`, then peak * sqrt(warmup_steps / step), as in T5.
+
+  >>> schedule = warmup_rsqrt(1e-3, 100)
+  >>> [round(float(schedule(s)), 6) for s in (0, 50, 100, 400)]
+  [1e-05, 0.00051, 0.001, 0.0005]
+  """
+
+  def schedule(step):
+    step = jnp.asarray(step, jnp.float32)
+    warm = (step + 1) / warmup_steps
+    decay = jnp.sqrt(warmup_steps / jnp.maximum(step, 1.0))
+    return peak * jnp.minimum(jnp.minimum(warm, 1.0), decay)
+
+  return schedule
+
+
+def warmup_cosine(
+    peak: float, warmup_steps: int, total_steps: int, final_fraction: float = 0.0
+) -> Schedule:
+  """Linear to `peak`, then a half cosine to `peak * final_fraction`."""
+  return optax.warmup_cosine_decay_schedule(
+      init_value=peak / max(warmup_steps, 1),
+      peak_value=peak,
+      warmup_steps=warmup_steps,
+      decay_steps=total_steps,
+      end_value=peak * final_fraction,
+  )
+
+
+def adamw(
+    schedule: Schedule,
+    b1: float = 0.9,
+    b2: float = 0.98,
+    weight_decay: float = 0.01,
+    clip_norm: float | None = 1.0,
+) -> optax.GradientTransformation:
+  """AdamW behind a clip by global norm; matrices decay, vectors do not.
+
+  Args:
+    schedule: Learning rate of a step; the loop logs this very object.
+    b1: Decay of the first moment.
+    b2: Decay of the second moment.
+    weight_decay: Decoupled decay of parameters of two axes and more.
+    clip_norm: Global norm of the gradient is clipped here; None: never.
+
+  Returns:
+    An optax transformation.
+  """
+  clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
+  return optax.chain(
+      clip,
+      optax.adamw(
+          schedule,
+          b1=b1,
+          b2=b2,
+          weight_decay=weight_decay,
+          mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+      ),
+  )
+
+
+def adafactor(
+    schedule: Schedule, weight_decay: float | None = None
+) -> optax.GradientTransformation:
+  """Adafactor, T5X's default: factored second moments, so little memory."""
+  return optax.adafactor(
+      learning_rate=schedule, weight_decay_rate=weight_decay
+  )
