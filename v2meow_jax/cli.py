@@ -42,13 +42,13 @@ def _synth(args: argparse.Namespace) -> None:
 
 
 def _fit(args: argparse.Namespace) -> None:
-  from v2meow_jax.inference import preparation  # pylint: disable=g-import-not-at-top
+  from v2meow_jax import preparation  # pylint: disable=g-import-not-at-top
 
   print(preparation.fit(args.manifest, args.output, args.num, args.seed))
 
 
 def _prepare(args: argparse.Namespace) -> None:
-  from v2meow_jax.inference import preparation  # pylint: disable=g-import-not-at-top
+  from v2meow_jax import preparation  # pylint: disable=g-import-not-at-top
 
   networks = preparation.Networks(
       system=args.system,

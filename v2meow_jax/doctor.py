@@ -20,7 +20,9 @@ _PYTHONS = ((3, 11), (3, 14))
 _MIN_FREE_BYTES = 1 << 30
 _IMPORT_TIMEOUT_SECONDS = 120
 
-# What generation imports; the rest of the base install hangs on these.
+_REINSTALL = 'pip install -c requirements.lock -e .'
+
+# What generation stands on and what a broken wheel breaks.
 _BASE_MODULES = ('jax', 'flax', 'av', 'soundfile', 'soxr', 'safetensors')
 
 State = Literal['ok', 'off', 'FAIL']
@@ -74,7 +76,7 @@ EXTRAS = (
   Extra(
     name='eval',
     enables='benchmarks, metrics',
-    modules=('librosa', 'mir_eval', 'sklearn', 'matplotlib'),
+    modules=('librosa', 'mir_eval', 'sklearn'),
   ),
   Extra(name='dev', enables='launch/check.sh', modules=('pytest', 'torch')),
 )
@@ -185,9 +187,19 @@ def _base_packages() -> list[Check]:
           name=module,
           state='FAIL',
           detail=_first_line(error),
-          fix='pip install -c requirements.lock -e .',
+          fix=_REINSTALL,
         )
       )
+  missing = missing_requirements(None, _requirements(), metadata.version)
+  if missing:
+    checks.append(
+      Check(
+        name='base install',
+        state='FAIL',
+        detail=f'without {", ".join(missing)}',
+        fix=_REINSTALL,
+      )
+    )
   return checks
 
 
@@ -246,11 +258,12 @@ def _system() -> Check:
 
     loaded = system.load()
   except Exception as error:  # Whatever keeps it from loading is the finding.
+    restore = 'restore the files: git checkout v2meow_jax/assets'
     return Check(
       name='embedded system',
       state='FAIL',
       detail=_first_line(error),
-      fix='check the files out again: git checkout v2meow_jax/assets',
+      fix=_REINSTALL if isinstance(error, ImportError) else restore,
     )
   return Check(
     name='embedded system',

@@ -125,7 +125,8 @@ def read_audio(
     limits: Beyond which the file is refused.
 
   Returns:
-    round(source samples * rate_hz / source rate) samples.
+    round(source samples * rate_hz / source rate) samples. (FFmpeg leaves out
+    the last short block of Vorbis: 128 source samples.)
 
   Raises:
     UnsupportedMedia: No audio track, or refused by `probe`.
@@ -240,9 +241,13 @@ def _decoded(
   for packet in itertools.chain(media_probe.packets(container, stream), [None]):
     total += packet is not None
     try:
-      yield from stream.decode(packet)
+      frames = stream.decode(packet)
     except av.error.FFmpegError:
       lost += 1
+      continue
+    for frame in frames:
+      frame.time_base = stream.time_base  # The last frames come without.
+      yield frame
   if lost > 2 + limits.max_lost_fraction * total:
     raise UnsupportedMedia(
       f'{info.path}: {lost} of {total} {stream.type} packets are damaged; at'

@@ -349,9 +349,11 @@ def _scan(
     span.last = max(span.last, begin)
     span.end = max(span.end, begin + _duration(packet))
     span.num_packets += 1
-    if span.seconds > limits.max_seconds:
+    begun = [s for s in spans.values() if s.start is not None]
+    seconds = max(s.end for s in begun) - min(s.start for s in begun)
+    if seconds > limits.max_seconds:
       raise UnsupportedMedia(
-        f'{name}: lasts {float(span.seconds):.0f} s or more; at most'
+        f'{name}: lasts {float(seconds):.0f} s or more; at most'
         f' {limits.max_seconds:.0f} s are read.'
       )
   if video is not None and size is None:

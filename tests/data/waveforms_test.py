@@ -20,13 +20,13 @@ def _ramp(path):
 def _batches(tmp_path, read=_ramp, **kwargs):
   manifest = tmp_path / 'manifest.jsonl'
   lines = [
-      {'id': str(k), 'path': f'{k}.wav', 'split': 'train' if k < 4 else 'test'}
-      for k in range(6)
+    {'id': str(k), 'path': f'{k}.wav', 'split': 'train' if k < 4 else 'test'}
+    for k in range(6)
   ]
   manifest.write_text('\n'.join(json.dumps(x) for x in lines))
   defaults = dict(batch_size=8, crop_seconds=0.5, seed=3, rate_hz=_RATE_HZ)
   return waveforms.WaveformBatches(
-      manifest=manifest, read=read, **(defaults | kwargs)
+    manifest=manifest, read=read, **(defaults | kwargs)
   )
 
 

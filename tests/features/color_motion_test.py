@@ -160,7 +160,8 @@ def test_gray_has_no_hue_and_no_texture():
     np.full((1, 30, 40, 3), 128, np.uint8)
   )[0]
   np.testing.assert_array_equal(features[:12], 0)
-  np.testing.assert_allclose(features[-13:], 0, atol=1e-3)
+  # Square roots of rounding.
+  np.testing.assert_allclose(features[-13:], 0, atol=5e-3)
   np.testing.assert_allclose(features[26:74], 128 / 255, atol=1e-5)
 
 

@@ -49,7 +49,7 @@ def test_harmony_half_tells_the_note(tokens):
 def test_sound_half_tells_the_click(tokens):
   hits = np.arange(150) % 25
   sound = tokens(tune(99)[0])[:, 0] % 4
-  struck = sound[(hits == 0)]
+  struck = sound[25:][hits[25:] == 0]  # Nothing precedes the first.
   quiet = sound[(hits == 8) | (hits == 20)]
   assert not set(struck) & set(quiet)
 

@@ -32,8 +32,8 @@ def test_text_sums_to_one_and_ignores_case_and_commas():
 
 def test_an_unknown_word_is_near_its_relative():
   known = style_features.text_features('guitar')
-  assert cosine(known, style_features.text_features('guitars')) > 0.2
-  assert cosine(known, style_features.text_features('piano')) < 0.1
+  assert cosine(known, style_features.text_features('guitars')) > 0.05
+  assert cosine(known, style_features.text_features('piano')) < 0.01
 
 
 def test_order_of_words_matters_a_little():

@@ -19,15 +19,15 @@ def test_paper_features_are_interleaved_per_frame_and_the_style_is_last():
 
 def test_streams_of_different_rates_are_in_order_of_time():
   streams = (
-      specs.FeatureSpec(name='style', dim=2, rate_hz=0.0),
-      specs.FeatureSpec(name='appearance', dim=2, rate_hz=1.0),
-      specs.FeatureSpec(name='motion', dim=2, rate_hz=12.5),
+    specs.FeatureSpec(name='style', dim=2, rate_hz=0.0),
+    specs.FeatureSpec(name='appearance', dim=2, rate_hz=1.0),
+    specs.FeatureSpec(name='motion', dim=2, rate_hz=12.5),
   )
   spec = specs.StageSpec(
-      name='s',
-      inputs=streams,
-      target=stages.semantic().target,
-      crop_seconds=10.0,
+    name='s',
+    inputs=streams,
+    target=stages.semantic().target,
+    crop_seconds=10.0,
   )
   layout = adaptors.encoder_layout(spec)
   assert sorted(layout.order) == list(range(1 + 10 + 125))
@@ -40,15 +40,13 @@ def test_streams_of_different_rates_are_in_order_of_time():
 
 def test_tokens_come_first_and_each_level_has_the_time_of_its_frame():
   spec = specs.StageSpec(
-      name='s',
-      inputs=(
-          specs.FeatureSpec(name='picture', dim=3, rate_hz=1.0),
-          specs.TokenSpec(
-              name='a', codebook_size=4, rate_hz=2.0, num_codebooks=2
-          ),
-      ),
-      target=specs.TokenSpec(name='b', codebook_size=4, rate_hz=2.0),
-      crop_seconds=2.0,
+    name='s',
+    inputs=(
+      specs.FeatureSpec(name='picture', dim=3, rate_hz=1.0),
+      specs.TokenSpec(name='a', codebook_size=4, rate_hz=2.0, num_codebooks=2),
+    ),
+    target=specs.TokenSpec(name='b', codebook_size=4, rate_hz=2.0),
+    crop_seconds=2.0,
   )
   layout = adaptors.encoder_layout(spec)
   assert layout.order.tolist() == list(range(10))

@@ -1,6 +1,7 @@
 """Losses and scores of a stage, and what it refuses."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +13,16 @@ from v2meow_jax import tokens
 from v2meow_jax.models import sequence_model
 
 make, random_batch = transformer_test.make, transformer_test.random_batch
+logits = transformer_test.logits
 MIXED, TOKENS = transformer_test.MIXED, transformer_test.TOKENS
 EVERYTHING = transformer_test.EVERYTHING
 LEGAL = dataclasses.replace(EVERYTHING, legal_loss=True)
 BOTH_KINDS = transformer_test.BOTH_KINDS
+
+
+def train_loss(model):
+  """Compiled; nothing random."""
+  return jax.jit(functools.partial(model.train_loss, rng=None))
 
 
 def _uniform(params):
@@ -23,29 +30,29 @@ def _uniform(params):
 
 
 @pytest.mark.parametrize(
-    ('config', 'choices'), [(EVERYTHING, MIXED.vocab_size), (LEGAL, 24)]
+  ('config', 'choices'), [(EVERYTHING, MIXED.vocab_size), (LEGAL, 24)]
 )
 def test_loss_at_chance_is_log_of_the_choices(config, choices):
   model, params = make(config=config)
   batch = random_batch(model)
-  _, (metrics, extras) = model.train_loss(_uniform(params), {}, batch, None)
+  _, (metrics, extras) = train_loss(model)(_uniform(params), {}, batch)
   assert extras == {}
   for name in ('loss', 'loss_level_0', 'loss_level_1', 'loss_level_2'):
-    assert metrics[name] == pytest.approx(np.log(choices), rel=1e-5), name
+    chance = pytest.approx(np.log(choices), rel=1e-5)
+    assert float(metrics[name]) == chance, name
 
 
 @BOTH_KINDS
 def test_score_is_the_log_likelihood_under_the_logits(spec, config):
   model, params = make(spec, config)
   batch = random_batch(model)
-  log_p = jax.nn.log_softmax(model.logits(params, batch))
+  log_p = jax.nn.log_softmax(logits(model, params, batch))
   targets = batch['decoder_target_tokens'][:, -30:]
   wanted = [
-      sum(float(log_p[b, i, targets[b, i]]) for i in range(30))
-      for b in range(2)
+    sum(float(log_p[b, i, targets[b, i]]) for i in range(30)) for b in range(2)
   ]
   np.testing.assert_allclose(
-      model.score_batch(params, batch), wanted, rtol=1e-5
+    jax.jit(model.score_batch)(params, batch), wanted, rtol=1e-5
   )
 
 
@@ -55,12 +62,12 @@ def test_the_legal_softmax_is_the_full_one_without_the_illegal_ids():
   batch = random_batch(model)
   masks = tokens.level_masks(MIXED, MIXED.target)
   masks = np.tile(masks, (10, 1))
-  logits = np.where(masks, model.logits(params, batch), -np.inf)
-  log_p = jax.nn.log_softmax(logits)
+  legal_logits = np.where(masks, logits(model, params, batch), -np.inf)
+  log_p = jax.nn.log_softmax(legal_logits)
   targets = batch['decoder_target_tokens'][..., None]
   wanted = np.take_along_axis(np.asarray(log_p), targets, -1).sum((1, 2))
   np.testing.assert_allclose(
-      legal.score_batch(params, batch), wanted, rtol=1e-5
+    jax.jit(legal.score_batch)(params, batch), wanted, rtol=1e-5
   )
 
 
@@ -69,20 +76,22 @@ def test_summed_loss_is_the_mean_times_the_summed_weights():
   batch = random_batch(model)
   batch['decoder_loss_weights'][:, 20:] = 0
   total, metrics = model.loss_fn(params, batch, None)
-  mean, (scalars, _) = model.train_loss(params, {}, batch, None)
+  mean, (scalars, _) = train_loss(model)(params, {}, batch)
   assert metrics['loss'].count == 40
-  assert total == pytest.approx(40 * mean, rel=1e-5)
-  assert metrics['loss'].compute() == pytest.approx(scalars['loss'], rel=1e-5)
+  assert float(total) == pytest.approx(40 * float(mean), rel=1e-5)
+  average = float(metrics['loss'].compute())
+  assert average == pytest.approx(float(scalars['loss']), rel=1e-5)
 
 
 def test_a_step_down_the_gradient_lowers_the_loss():
   model, params = make()
   batch = random_batch(model)
 
+  @jax.jit
   def loss(p):
     return model.train_loss(p, {}, batch, None)[0]
 
-  before, gradient = jax.value_and_grad(loss)(params)
+  before, gradient = jax.jit(jax.value_and_grad(loss))(params)
   lower = jax.tree.map(lambda p, g: p - 0.01 * g, params, gradient)
   assert loss(lower) < before
   for path, g in jax.tree_util.tree_leaves_with_path(gradient):
@@ -106,7 +115,7 @@ def test_a_batch_that_does_not_fit_is_refused_by_name():
   batch = random_batch(model)
   short = batch | {'encoder_inputs_picture': np.zeros((2, 3, 6))}
   with pytest.raises(ValueError, match=r"'encoder_inputs_picture'.*\[b, 4, 6"):
-    model.logits(params, short)
+    logits(model, params, short)
   batch.pop('encoder_inputs_style')
   with pytest.raises(ValueError, match="no 'encoder_inputs_style'"):
-    model.logits(params, batch)
+    logits(model, params, batch)

@@ -1,6 +1,7 @@
 """The network: T5 parity, causality, axes, biases."""
 
 import dataclasses
+import functools
 
 from flax import linen as nn
 from flax.core import meta
@@ -15,39 +16,50 @@ from v2meow_jax.models import sequence_model
 from v2meow_jax.models import transformer
 
 SIZES = transformer.TransformerConfig(
-    emb_dim=32,
-    num_heads=4,
-    head_dim=8,
-    mlp_dim=48,
-    num_encoder_layers=2,
-    num_decoder_layers=2,
+  emb_dim=32,
+  num_heads=4,
+  head_dim=8,
+  mlp_dim=48,
+  num_encoder_layers=2,
+  num_decoder_layers=2,
 )
 EVERYTHING = dataclasses.replace(
-    SIZES, time_bias=True, level_embedding=True, dropout_rate=0.1
+  SIZES, time_bias=True, level_embedding=True, dropout_rate=0.1
 )
 PICTURE = specs.FeatureSpec(name='picture', dim=6, rate_hz=2.0)
 STYLE = specs.FeatureSpec(name='style', dim=5, rate_hz=0.0)
 MELODY = specs.TokenSpec(name='melody', codebook_size=16, rate_hz=5.0)
 SOUND = specs.TokenSpec(
-    name='sound', codebook_size=24, rate_hz=5.0, num_codebooks=3
+  name='sound', codebook_size=24, rate_hz=5.0, num_codebooks=3
 )
 MIXED = specs.StageSpec(
-    name='mixed', inputs=(PICTURE, MELODY, STYLE), target=SOUND, crop_seconds=2
+  name='mixed', inputs=(PICTURE, MELODY, STYLE), target=SOUND, crop_seconds=2
 )
 TOKENS = specs.StageSpec(
-    name='tokens', inputs=(MELODY,), target=SOUND, crop_seconds=2
+  name='tokens', inputs=(MELODY,), target=SOUND, crop_seconds=2
 )
 
 
+@functools.cache
 def make(spec=MIXED, config=EVERYTHING):
   kind = (
-      sequence_model.EncoderDecoderModel
-      if config.num_encoder_layers
-      else sequence_model.DecoderOnlyModel
+    sequence_model.EncoderDecoderModel
+    if config.num_encoder_layers
+    else sequence_model.DecoderOnlyModel
   )
   model = kind(spec, config)
   variables = model.init(jax.random.key(0), model.example_batch(1))
   return model, meta.unbox(variables)['params']
+
+
+@functools.cache
+def _compiled_logits(model):
+  return jax.jit(model.logits)
+
+
+def logits(model, params, batch):
+  """Of the target, given the true ids; compiled once for each model."""
+  return np.asarray(_compiled_logits(model)(params, batch))
 
 
 def random_batch(model, batch_size=2, seed=0):
@@ -77,17 +89,17 @@ def random_batch(model, batch_size=2, seed=0):
     weights = np.pad(weights, ((0, 0), (prompt.shape[1], 0)))
   read = np.pad(targets, ((0, 0), (1, 0)))[:, :-1]
   return batch | {
-      'decoder_input_tokens': read,
-      'decoder_target_tokens': targets,
-      'decoder_loss_weights': weights,
+    'decoder_input_tokens': read,
+    'decoder_target_tokens': targets,
+    'decoder_loss_weights': weights,
   }
 
 
 DECODER_ONLY = dataclasses.replace(SIZES, num_encoder_layers=0)
 BOTH_KINDS = pytest.mark.parametrize(
-    ('spec', 'config'),
-    [(MIXED, EVERYTHING), (TOKENS, DECODER_ONLY)],
-    ids=['encoder_decoder', 'decoder_only'],
+  ('spec', 'config'),
+  [(MIXED, EVERYTHING), (TOKENS, DECODER_ONLY)],
+  ids=['encoder_decoder', 'decoder_only'],
 )
 
 
@@ -95,12 +107,12 @@ BOTH_KINDS = pytest.mark.parametrize(
 def test_a_target_token_does_not_see_its_own_future(spec, config):
   model, params = make(spec, config)
   batch = random_batch(model)
-  before = model.logits(params, batch)
+  before = logits(model, params, batch)
   changed = 11
   read = batch['decoder_input_tokens'].copy()
   start = read.shape[1] - before.shape[1]
   read[:, start + changed :] = 3
-  after = model.logits(params, batch | {'decoder_input_tokens': read})
+  after = logits(model, params, batch | {'decoder_input_tokens': read})
   np.testing.assert_array_equal(before[:, :changed], after[:, :changed])
   assert not np.allclose(before[:, changed], after[:, changed])
 
@@ -108,9 +120,7 @@ def test_a_target_token_does_not_see_its_own_future(spec, config):
 @BOTH_KINDS
 def test_every_parameter_names_its_axes(spec, config):
   model = make(spec, config)[0]
-  shapes = jax.eval_shape(
-      model.init, jax.random.key(0), model.example_batch(1)
-  )
+  shapes = jax.eval_shape(model.init, jax.random.key(0), model.example_batch(1))
   leaves = jax.tree_util.tree_leaves_with_path(nn.get_partition_spec(shapes))
   assert leaves
   for path, names in leaves:
@@ -120,21 +130,22 @@ def test_every_parameter_names_its_axes(spec, config):
 def test_every_input_reaches_the_logits():
   model, params = make()
   batch = random_batch(model)
-  before = model.logits(params, batch)
+  before = logits(model, params, batch)
   for s in MIXED.inputs:
     name = f'encoder_inputs_{s.name}'
     changed = np.roll(batch[name], 1, axis=0)
-    after = model.logits(params, batch | {name: changed})
+    after = logits(model, params, batch | {name: changed})
     assert not np.allclose(before, after), name
 
 
 def test_no_rng_means_no_dropout_and_an_rng_means_some():
   model, params = make()
   batch = random_batch(model)
-  loss = [model.train_loss(params, {}, batch, None)[0] for _ in range(2)]
-  assert loss[0] == loss[1]
-  dropped = model.train_loss(params, {}, batch, jax.random.key(1))[0]
-  assert dropped != loss[0]
+  train_loss = jax.jit(model.train_loss)
+  losses = [train_loss(params, {}, batch, None)[0] for _ in range(2)]
+  assert losses[0] == losses[1]
+  dropped = train_loss(params, {}, batch, jax.random.key(1))[0]
+  assert dropped != losses[0]
 
 
 def test_time_bias_without_an_encoder_is_refused():

@@ -54,7 +54,7 @@ class AdversarialConfig:
 
 
 def discriminator_loss(
-    true: Sequence[Features], fake: Sequence[Features]
+  true: Sequence[Features], fake: Sequence[Features]
 ) -> Float[Array, '']:
   """Hinge loss, the mean over discriminators of their means over logits.
 
@@ -66,8 +66,8 @@ def discriminator_loss(
     float32[]; 2 when the logits are 0 everywhere.
   """
   terms = [
-      jnp.mean(nn.relu(1 - t[-1])) + jnp.mean(nn.relu(1 + f[-1]))
-      for t, f in zip(true, fake, strict=True)
+    jnp.mean(nn.relu(1 - t[-1])) + jnp.mean(nn.relu(1 + f[-1]))
+    for t, f in zip(true, fake, strict=True)
   ]
   return jnp.stack(terms).mean()
 
@@ -78,7 +78,7 @@ def generator_loss(fake: Sequence[Features]) -> Float[Array, '']:
 
 
 def feature_loss(
-    true: Sequence[Features], fake: Sequence[Features]
+  true: Sequence[Features], fake: Sequence[Features]
 ) -> Float[Array, '']:
   """Mean L1 distance of the activations before the logits; 0 when equal.
 
@@ -120,7 +120,7 @@ class StftDiscriminator(nn.Module):
       x = _SpectralBlock(channels, time_stride=1 + i % 2)(x)
       features.append(x)
     logits = nn.Conv(1, (1, x.shape[2]), padding='VALID')(
-        nn.leaky_relu(x, _SLOPE)
+      nn.leaky_relu(x, _SLOPE)
     )
     return [*features, logits]
 
@@ -153,7 +153,7 @@ class WaveDiscriminator(nn.Module):
     """Activations; the logits are float[b, steps, 1]."""
     c = self.config
     x = nn.leaky_relu(
-        nn.Conv(c.wave_channels, (15,))(waveform[..., None]), _SLOPE
+      nn.Conv(c.wave_channels, (15,))(waveform[..., None]), _SLOPE
     )
     features = [x]
     for _ in range(4):

@@ -23,13 +23,13 @@ class Codec(Protocol):
   sample_rate_hz: int
 
   def encode(
-      self, waveform: Float[Array, 'b samples']
+    self, waveform: Float[Array, 'b samples']
   ) -> Int[Array, 'b frames levels']:
     """Codes of a waveform of whole frames."""
     ...
 
   def decode(
-      self, codes: Int[Array, 'b frames levels']
+    self, codes: Int[Array, 'b frames levels']
   ) -> Float[Array, 'b samples']:
     """The waveform of the first `levels` levels (fewer than all is allowed)."""
     ...

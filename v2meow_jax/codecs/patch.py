@@ -81,8 +81,11 @@ class PatchConfig:
   @property
   def _overlap_subframes(self) -> int:
     # Windows are centred on their hop, so neighbours on both sides reach in.
-    return -(-(self.window_samples - self.subframe_samples) // 2
-             // self.subframe_samples)
+    return -(
+      -(self.window_samples - self.subframe_samples)
+      // 2
+      // self.subframe_samples
+    )
 
   def encoder(self) -> nn.Module:
     """The front end."""
@@ -106,18 +109,17 @@ class CausalBlock(nn.Module):
 
   @nn.compact
   def __call__(
-      self, x: Float[Array, 'b frames dim']
+    self, x: Float[Array, 'b frames dim']
   ) -> Float[Array, 'b frames dim']:
     """float[b, frames, dim] -> float[b, frames, dim]."""
     num_frames, dim = x.shape[-2:]
     kernel = self.param(
-        'kernel', nn.initializers.lecun_normal(), (self.kernel_size, dim)
+      'kernel', nn.initializers.lecun_normal(), (self.kernel_size, dim)
     )
     past = jnp.pad(x, ((0, 0), (self.kernel_size - 1, 0), (0, 0)))
     # Shifted sums: depthwise convolutions are slow in XLA on a CPU.
     mixed = sum(
-        past[:, k : k + num_frames] * kernel[k]
-        for k in range(self.kernel_size)
+      past[:, k : k + num_frames] * kernel[k] for k in range(self.kernel_size)
     )
     hidden = nn.Dense(dim * self.expansion)(nn.LayerNorm()(mixed))
     return x + nn.Dense(dim)(nn.gelu(hidden))
@@ -134,15 +136,15 @@ class PatchEncoder(nn.Module):
 
   @nn.compact
   def __call__(
-      self, waveform: Float[Array, 'b samples']
+    self, waveform: Float[Array, 'b samples']
   ) -> Float[Array, 'b frames dim']:
     """Latents of whole frames of `hop_samples`."""
     c = self.config
     past = c.window_samples - c.subframe_samples
     spectra = spectral.stft(
-        jnp.pad(waveform, ((0, 0), (past, 0))),
-        c.window_samples,
-        c.subframe_samples,
+      jnp.pad(waveform, ((0, 0), (past, 0))),
+      c.window_samples,
+      c.subframe_samples,
     )
     x = nn.Dense(c.subframe_dim)(_features(spectra))
     # [b, subframes, dim] -> [b, frames, num_subframes * dim]
@@ -164,7 +166,7 @@ class PatchDecoder(nn.Module):
 
   @nn.compact
   def __call__(
-      self, latents: Float[Array, 'b frames dim']
+    self, latents: Float[Array, 'b frames dim']
   ) -> Float[Array, 'b samples']:
     """`hop_samples` samples per frame, of which the end needs the next one."""
     c = self.config
@@ -179,12 +181,12 @@ class PatchDecoder(nn.Module):
       x = CausalBlock(c.kernel_size, c.expansion)(x)
     x = nn.LayerNorm()(x)
     log_magnitude = nn.Dense(c.num_bins)(x)
-    phase = nn.Dense(c.num_bins)(x)
+    direction = nn.Dense(2 * c.num_bins)(x)
     return spectral.inverse_stft(
-        _spectra(log_magnitude, phase, c),
-        c.subframe_samples,
-        skip_samples=(c.window_samples - c.subframe_samples) // 2,
-        num_samples=num_frames * c.hop_samples,
+      _spectra(log_magnitude, direction, c),
+      c.subframe_samples,
+      skip_samples=(c.window_samples - c.subframe_samples) // 2,
+      num_samples=num_frames * c.hop_samples,
     )
 
 
@@ -197,16 +199,20 @@ def _features(spectra):
   return jnp.concatenate([0.25 * jnp.log(power), real * gain, imag * gain], -1)
 
 
-def _spectra(log_magnitude, phase, config):
+def _spectra(log_magnitude, direction, config):
+  # The phase is the direction of a vector, which can follow the waveform
+  # linearly; an angle would have to jump where it wraps.
+  x, y = jnp.split(direction, 2, axis=-1)
+  gain = jnp.exp(jnp.minimum(log_magnitude, _MAX_LOG_MAGNITUDE))
+  gain = gain * jax.lax.rsqrt(x**2 + y**2 + 1e-6)
+  return jax.lax.complex(gain * x, gain * y) * _clock(x.shape[-2], config)
+
+
+def _clock(num_spectra, config):
   # A steady tone advances its phase from spectrum to spectrum. Written against
   # a clock that turns with each bin's own frequency, it stands still there.
-  num_subframes, num_bins = phase.shape[-2:]
-  turns = np.outer(np.arange(config.num_subframes), np.arange(num_bins))
-  turns = turns * config.subframe_samples % config.window_samples
-  table = (2 * np.pi / config.window_samples * turns).astype(np.float32)
   # The clock starts anew with each code frame, so a piece needs no offset.
-  clock = jnp.asarray(table)[np.arange(num_subframes) % config.num_subframes]
-  magnitude = jnp.exp(jnp.minimum(log_magnitude, _MAX_LOG_MAGNITUDE))
-  return magnitude * jax.lax.complex(
-      jnp.cos(phase + clock), jnp.sin(phase + clock)
-  )
+  hops = np.arange(num_spectra) % config.num_subframes
+  turns = np.outer(hops * config.subframe_samples, np.arange(config.num_bins))
+  turns = turns % config.window_samples / config.window_samples
+  return np.exp(2j * np.pi * turns).astype(np.complex64)

@@ -11,6 +11,12 @@ from jaxtyping import Float
 
 from v2meow_jax.codecs import spectral
 
+# Magnitudes that relative distances are not relative to: a batch of silence
+# must not weigh more than one of music.
+_SILENCE = 1e-4
+# Keeps the gradient of a root finite where there is no error at all.
+_TINY = 1e-14
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReconstructionConfig:
@@ -37,10 +43,10 @@ class ReconstructionConfig:
 
 
 def reconstruction_losses(
-    reconstruction: Float[Array, 'b samples'],
-    waveform: Float[Array, 'b samples'],
-    sample_rate_hz: int,
-    config: ReconstructionConfig,
+  reconstruction: Float[Array, 'b samples'],
+  waveform: Float[Array, 'b samples'],
+  sample_rate_hz: int,
+  config: ReconstructionConfig,
 ) -> dict[str, Float[Array, '']]:
   """Unweighted terms, each a mean over scales, time and examples.
 
@@ -58,32 +64,31 @@ def reconstruction_losses(
   mel, stft = 0.0, 0.0
   for window in config.window_samples:
     ours, true = (
-        spectral.magnitude(x, window, window // 4)
-        for x in (reconstruction, waveform)
+      spectral.magnitude(x, window, window // 4)
+      for x in (reconstruction, waveform)
     )
     ours_mel, true_mel = (
-        spectral.log_mel(
-            m, config.num_mels, sample_rate_hz, config.mel_floor
-        )
-        for m in (ours, true)
+      spectral.log_mel(m, config.num_mels, sample_rate_hz, config.mel_floor)
+      for m in (ours, true)
     )
     mel += jnp.mean(jnp.abs(ours_mel - true_mel))
-    stft += jnp.sqrt(jnp.sum((ours - true) ** 2) / jnp.sum(true**2))
+    error = jnp.mean((ours - true) ** 2)
+    stft += jnp.sqrt((error + _TINY) / (jnp.mean(true**2) + _SILENCE**2))
   scales = len(config.window_samples)
-  size = jnp.mean(jnp.abs(waveform)) + 1e-4
+  size = jnp.mean(jnp.abs(waveform)) + _SILENCE
   return {
-      'mel': mel / scales,
-      'stft': stft / scales,
-      'waveform': jnp.mean(jnp.abs(reconstruction - waveform)) / size,
+    'mel': mel / scales,
+    'stft': stft / scales,
+    'waveform': jnp.mean(jnp.abs(reconstruction - waveform)) / size,
   }
 
 
 def weighted(
-    losses: dict[str, Float[Array, '']], config: ReconstructionConfig
+  losses: dict[str, Float[Array, '']], config: ReconstructionConfig
 ) -> Float[Array, '']:
   """The sum of `reconstruction_losses` with the configured weights."""
   return (
-      config.mel_weight * losses['mel']
-      + config.stft_weight * losses['stft']
-      + config.waveform_weight * losses['waveform']
+    config.mel_weight * losses['mel']
+    + config.stft_weight * losses['stft']
+    + config.waveform_weight * losses['waveform']
   )

@@ -52,7 +52,7 @@ class RvqConfig:
 
 
 def nearest(
-    x: Float[Array, 'n dim'], vectors: Float[Array, 'size dim']
+  x: Float[Array, 'n dim'], vectors: Float[Array, 'size dim']
 ) -> Int[Array, 'n']:
   """Index of the nearest vector (Euclidean) to each row."""
   dots = jnp.matmul(x, vectors.T, precision=jax.lax.Precision.HIGHEST)
@@ -60,11 +60,11 @@ def nearest(
 
 
 def quantize(
-    vectors: Float[Array, 'levels size dim'], x: Float[Array, 'n dim']
+  vectors: Float[Array, 'levels size dim'], x: Float[Array, 'n dim']
 ) -> tuple[
-    Int[Array, 'levels n'],
-    Float[Array, 'levels n dim'],
-    Float[Array, 'levels n dim'],
+  Int[Array, 'levels n'],
+  Float[Array, 'levels n dim'],
+  Float[Array, 'levels n dim'],
 ]:
   """Codes of every level, what each level saw, and what it answered.
 
@@ -86,21 +86,21 @@ def quantize(
 
 
 def lookup(
-    vectors: Float[Array, 'levels size dim'],
-    codes: Int[Array, '*b used_levels'],
+  vectors: Float[Array, 'levels size dim'],
+  codes: Int[Array, '*b used_levels'],
 ) -> Float[Array, '*b dim']:
   """Sum of the vectors that codes name; fewer levels than all are allowed."""
   used = codes.shape[-1]
   if used > vectors.shape[0]:
     raise ValueError(
-        f'codes have {used} levels but the quantiser has {vectors.shape[0]};'
-        ' they come from another codec.'
+      f'codes have {used} levels but the quantiser has {vectors.shape[0]};'
+      ' they come from another codec.'
     )
   return sum(vectors[k][codes[..., k]] for k in range(used))
 
 
 def kmeans(
-    rng: jax.Array, x: Float[Array, 'n dim'], size: int, num_iterations: int
+  rng: jax.Array, x: Float[Array, 'n dim'], size: int, num_iterations: int
 ) -> Float[Array, 'size dim']:
   """Lloyd's algorithm from random rows.
 
@@ -129,7 +129,7 @@ def kmeans(
   centres = jax.lax.fori_loop(0, num_iterations, iteration, x[first])
   residuals = x - centres[nearest(x, centres)]
   spread = residuals[
-      jax.random.randint(spread_rng, (size - fitted,), 0, x.shape[0])
+    jax.random.randint(spread_rng, (size - fitted,), 0, x.shape[0])
   ]
   around = centres[jnp.arange(size - fitted) % fitted] + spread
   return jnp.concatenate([centres, around])
@@ -139,69 +139,67 @@ def initial_state(config: RvqConfig) -> dict[str, Array]:
   """Codebooks before the first batch; `age` counts training steps."""
   shape = (config.num_levels, config.codebook_size)
   return {
-      'vectors': jnp.zeros((*shape, config.code_dim)),
-      'sums': jnp.zeros((*shape, config.code_dim)),
-      'counts': jnp.zeros(shape),
-      'age': jnp.zeros((), jnp.int32),
+    'vectors': jnp.zeros((*shape, config.code_dim)),
+    'sums': jnp.zeros((*shape, config.code_dim)),
+    'counts': jnp.zeros(shape),
+    'age': jnp.zeros((), jnp.int32),
   }
 
 
 def kmeans_state(
-    rng: jax.Array, x: Float[Array, 'n dim'], config: RvqConfig
+  rng: jax.Array, x: Float[Array, 'n dim'], config: RvqConfig
 ) -> dict[str, Array]:
   """Codebooks fitted level by level to a batch of latents."""
   share = x.shape[0] / config.codebook_size
 
   def level(residual, level_rng):
     vectors = kmeans(
-        level_rng, residual, config.codebook_size, config.kmeans_iterations
+      level_rng, residual, config.codebook_size, config.kmeans_iterations
     )
     return residual - vectors[nearest(residual, vectors)], vectors
 
   vectors = jax.lax.scan(level, x, jax.random.split(rng, config.num_levels))[1]
   return {
-      'vectors': vectors,
-      'sums': vectors * share,
-      'counts': jnp.full(vectors.shape[:2], share),
+    'vectors': vectors,
+    'sums': vectors * share,
+    'counts': jnp.full(vectors.shape[:2], share),
   }
 
 
 def ema_update(
-    state: dict[str, Array],
-    codes: Int[Array, 'levels n'],
-    residuals: Float[Array, 'levels n dim'],
-    decay: float,
+  state: dict[str, Array],
+  codes: Int[Array, 'levels n'],
+  residuals: Float[Array, 'levels n dim'],
+  decay: float,
 ) -> dict[str, Array]:
   """One step of the averages: vector = decayed sum / decayed count."""
   size = state['vectors'].shape[1]
   chosen = jax.nn.one_hot(codes, size, dtype=residuals.dtype)
   counts = decay * state['counts'] + (1 - decay) * chosen.sum(1)
   sums = decay * state['sums'] + (1 - decay) * jnp.einsum(
-      'lnk,lnd->lkd', chosen, residuals
+    'lnk,lnd->lkd', chosen, residuals
   )
   vectors = sums / jnp.maximum(counts, _EPSILON)[..., None]
   return {**state, 'vectors': vectors, 'sums': sums, 'counts': counts}
 
 
 def revive(
-    rng: jax.Array,
-    state: dict[str, Array],
-    residuals: Float[Array, 'levels n dim'],
-    dead_share: float,
+  rng: jax.Array,
+  state: dict[str, Array],
+  residuals: Float[Array, 'levels n dim'],
+  dead_share: float,
 ) -> dict[str, Array]:
   """Moves dead codes onto random latents of the batch, with a fresh count."""
   num_levels, size, _ = state['vectors'].shape
   share = residuals.shape[1] / size
-  rows = jax.random.randint(
-      rng, (num_levels, size), 0, residuals.shape[1]
-  )
+  rows = jax.random.randint(rng, (num_levels, size), 0, residuals.shape[1])
   fresh = jnp.take_along_axis(residuals, rows[..., None], axis=1)
   dead = state['counts'] < dead_share * share
   return {
-      **state,
-      'vectors': jnp.where(dead[..., None], fresh, state['vectors']),
-      'sums': jnp.where(dead[..., None], fresh * share, state['sums']),
-      'counts': jnp.where(dead, share, state['counts']),
+    **state,
+    'vectors': jnp.where(dead[..., None], fresh, state['vectors']),
+    'sums': jnp.where(dead[..., None], fresh * share, state['sums']),
+    'counts': jnp.where(dead, share, state['counts']),
   }
 
 
@@ -212,15 +210,13 @@ def perplexity(counts: Float[Array, 'levels size']) -> Float[Array, 'levels']:
 
 
 def level_mask(
-    rng: jax.Array, batch_size: int, config: RvqConfig
+  rng: jax.Array, batch_size: int, config: RvqConfig
 ) -> Float[Array, 'b levels']:
   """1 for the levels an example is trained with: quantiser dropout."""
   which, how_many = jax.random.split(rng)
-  drawn = jax.random.randint(
-      how_many, (batch_size,), 1, config.num_levels + 1
-  )
+  drawn = jax.random.randint(how_many, (batch_size,), 1, config.num_levels + 1)
   dropped = jax.random.bernoulli(
-      which, config.level_dropout_rate, (batch_size,)
+    which, config.level_dropout_rate, (batch_size,)
   )
   used = jnp.where(dropped, drawn, config.num_levels)
   return (jnp.arange(config.num_levels) < used[:, None]).astype(jnp.float32)
@@ -242,12 +238,10 @@ class ResidualVectorQuantizer(nn.Module):
     self.to_code = nn.Dense(self.config.code_dim)
     self.normalize = nn.LayerNorm(use_bias=False, use_scale=False)
     self.from_code = nn.Dense(self.latent_dim)
-    self.state = self.variable(
-        'codebooks', 'state', initial_state, self.config
-    )
+    self.state = self.variable('codebooks', 'state', initial_state, self.config)
 
   def __call__(
-      self, latents: Float[Array, 'b frames dim'], *, train: bool
+    self, latents: Float[Array, 'b frames dim'], *, train: bool
   ) -> tuple[Float[Array, 'b frames dim'], Float[Array, '']]:
     """Quantised latents, with straight-through gradients.
 
@@ -274,16 +268,14 @@ class ResidualVectorQuantizer(nn.Module):
     if train:
       self._follow(update_rng, codes, residuals)
     # [levels, n, dim] -> [b, frames, levels, dim], zero where dropped
-    chosen = jnp.moveaxis(chosen, 0, 1).reshape(
-        batch_size, num_frames, -1, dim
-    )
+    chosen = jnp.moveaxis(chosen, 0, 1).reshape(batch_size, num_frames, -1, dim)
     chosen = chosen * mask[:, None, :, None]
     error = jax.lax.stop_gradient(chosen.sum(2) - z)
     quantized = self.from_code(z + jnp.where(active, error, 0))
     return quantized, active * _commitment(z, chosen, mask)
 
   def encode(
-      self, latents: Float[Array, 'b frames dim']
+    self, latents: Float[Array, 'b frames dim']
   ) -> Int[Array, 'b frames levels']:
     """Codes of every level."""
     z = self._code(latents)
@@ -292,7 +284,7 @@ class ResidualVectorQuantizer(nn.Module):
     return codes.T.reshape(*z.shape[:2], -1).astype(jnp.int32)
 
   def decode(
-      self, codes: Int[Array, 'b frames levels']
+    self, codes: Int[Array, 'b frames levels']
   ) -> Float[Array, 'b frames dim']:
     """Latents of codes of the first `levels` levels."""
     return self.from_code(lookup(self.state.value['vectors'], codes))
@@ -305,15 +297,15 @@ class ResidualVectorQuantizer(nn.Module):
   def _fit_when_due(self, rng, flat):
     state = self.state.value
     fitted = jax.lax.cond(
-        state['age'] == self.config.warmup_steps,
-        lambda: kmeans_state(rng, flat, self.config),
-        lambda: {k: v for k, v in state.items() if k != 'age'},
+      state['age'] == self.config.warmup_steps,
+      lambda: kmeans_state(rng, flat, self.config),
+      lambda: {k: v for k, v in state.items() if k != 'age'},
     )
     self.state.value = {**fitted, 'age': state['age']}
 
   def _follow(self, rng, codes, residuals):
     moved = ema_update(
-        self.state.value, codes, residuals, self.config.ema_decay
+      self.state.value, codes, residuals, self.config.ema_decay
     )
     moved = revive(rng, moved, residuals, self.config.dead_share)
     self.state.value = {**moved, 'age': moved['age'] + 1}

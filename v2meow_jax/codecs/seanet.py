@@ -89,16 +89,16 @@ class CausalConv(nn.Module):
 
   @nn.compact
   def __call__(
-      self, x: Float[Array, 'b steps channels']
+    self, x: Float[Array, 'b steps channels']
   ) -> Float[Array, 'b steps_out features']:
     """float[b, steps, channels] -> float[b, steps / stride, features]."""
     past = (self.kernel_size - 1) * self.dilation - (self.stride - 1)
     return nn.Conv(
-        self.features,
-        (self.kernel_size,),
-        strides=self.stride,
-        kernel_dilation=self.dilation,
-        padding=((past, 0),),
+      self.features,
+      (self.kernel_size,),
+      strides=self.stride,
+      kernel_dilation=self.dilation,
+      padding=((past, 0),),
     )(x)
 
 
@@ -115,7 +115,7 @@ class CausalUpsample(nn.Module):
 
   @nn.compact
   def __call__(
-      self, x: Float[Array, 'b steps channels']
+    self, x: Float[Array, 'b steps channels']
   ) -> Float[Array, 'b steps_out features']:
     """float[b, steps, channels] -> float[b, steps * stride, features]."""
     # Two taps per output: the step itself and the one before it, so this is
@@ -137,12 +137,12 @@ class ResidualUnit(nn.Module):
 
   @nn.compact
   def __call__(
-      self, x: Float[Array, 'b steps channels']
+    self, x: Float[Array, 'b steps channels']
   ) -> Float[Array, 'b steps channels']:
     """float[b, steps, channels] -> float[b, steps, channels]."""
     channels = x.shape[-1]
     y = CausalConv(channels, self.kernel_size, dilation=self.dilation)(
-        nn.elu(x)
+      nn.elu(x)
     )
     return x + CausalConv(channels, 1)(nn.elu(y))
 
@@ -158,7 +158,7 @@ class SeanetEncoder(nn.Module):
 
   @nn.compact
   def __call__(
-      self, waveform: Float[Array, 'b samples']
+    self, waveform: Float[Array, 'b samples']
   ) -> Float[Array, 'b frames dim']:
     """Latents of whole frames of `hop_samples`."""
     c = self.config
@@ -182,7 +182,7 @@ class SeanetDecoder(nn.Module):
 
   @nn.compact
   def __call__(
-      self, latents: Float[Array, 'b frames dim']
+    self, latents: Float[Array, 'b frames dim']
   ) -> Float[Array, 'b samples']:
     """`hop_samples` samples per frame, none of which needs a later frame."""
     c = self.config

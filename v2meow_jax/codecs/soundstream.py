@@ -46,10 +46,10 @@ class CodecConfig:
   def stream(self) -> specs.TokenSpec:
     """The codes, all levels."""
     return specs.TokenSpec(
-        name='acoustic',
-        codebook_size=self.quantizer.codebook_size,
-        num_codebooks=self.quantizer.num_levels,
-        rate_hz=self.sample_rate_hz / self.ends.hop_samples,
+      name='acoustic',
+      codebook_size=self.quantizer.codebook_size,
+      num_codebooks=self.quantizer.num_levels,
+      rate_hz=self.sample_rate_hz / self.ends.hop_samples,
     )
 
   def to_dict(self) -> dict[str, Any]:
@@ -62,34 +62,34 @@ class CodecConfig:
     """The inverse of `to_dict`; ValueError for an unknown kind."""
     if data.get('kind') not in _ENDS:
       raise ValueError(
-          f'codec of kind {data.get("kind")!r}; known are {sorted(_ENDS)}.'
+        f'codec of kind {data.get("kind")!r}; known are {sorted(_ENDS)}.'
       )
     return cls(
-        ends=_ENDS[data['kind']](**data['ends']),
-        quantizer=rvq.RvqConfig(**data['quantizer']),
-        sample_rate_hz=data['sample_rate_hz'],
+      ends=_ENDS[data['kind']](**data['ends']),
+      quantizer=rvq.RvqConfig(**data['quantizer']),
+      sample_rate_hz=data['sample_rate_hz'],
     )
 
 
 def tiny_config() -> CodecConfig:
   """The embedded default: 25 Hz, 8 levels, trains on two cores."""
   return CodecConfig(
-      ends=patch.PatchConfig(),
-      quantizer=rvq.RvqConfig(
-          num_levels=8,
-          codebook_size=1024,
-          code_dim=64,
-          warmup_steps=200,
-          level_dropout_rate=0.5,
-      ),
+    ends=patch.PatchConfig(),
+    quantizer=rvq.RvqConfig(
+      num_levels=8,
+      codebook_size=1024,
+      code_dim=64,
+      warmup_steps=200,
+      level_dropout_rate=0.5,
+    ),
   )
 
 
 def full_config() -> CodecConfig:
   """SoundStream as AudioLM uses it: 16 kHz, 50 Hz, 12 levels, 6 kbit/s."""
   return CodecConfig(
-      ends=seanet.SeanetConfig(),
-      quantizer=rvq.RvqConfig(num_levels=12, codebook_size=1024, code_dim=256),
+    ends=seanet.SeanetConfig(),
+    quantizer=rvq.RvqConfig(num_levels=12, codebook_size=1024, code_dim=256),
   )
 
 
@@ -107,11 +107,11 @@ class SoundStream(nn.Module):
     self.encoder = self.config.ends.encoder()
     self.decoder = self.config.ends.decoder()
     self.quantizer = rvq.ResidualVectorQuantizer(
-        self.config.quantizer, self.config.ends.latent_dim
+      self.config.quantizer, self.config.ends.latent_dim
     )
 
   def __call__(
-      self, waveform: Float[Array, 'b samples'], *, train: bool = False
+    self, waveform: Float[Array, 'b samples'], *, train: bool = False
   ) -> tuple[Float[Array, 'b samples'], Float[Array, '']]:
     """The reconstruction and the commitment loss."""
     latents = self.encoder(waveform)
@@ -119,13 +119,13 @@ class SoundStream(nn.Module):
     return self.decoder(quantized), commitment
 
   def encode(
-      self, waveform: Float[Array, 'b samples']
+    self, waveform: Float[Array, 'b samples']
   ) -> Int[Array, 'b frames levels']:
     """Codes of a waveform of whole frames."""
     return self.quantizer.encode(self.encoder(waveform))
 
   def decode(
-      self, codes: Int[Array, 'b frames levels']
+    self, codes: Int[Array, 'b frames levels']
   ) -> Float[Array, 'b samples']:
     """The waveform of the first `levels` levels."""
     return self.decoder(self.quantizer.decode(codes))
@@ -159,7 +159,7 @@ class TrainedCodec:
     self._variables = {k: variables[k] for k in ('params', 'codebooks')}
 
   def encode(
-      self, waveform: Float[Array, 'b samples']
+    self, waveform: Float[Array, 'b samples']
   ) -> Int[Array, 'b frames levels']:
     """Codes of all levels.
 
@@ -169,13 +169,13 @@ class TrainedCodec:
     num_samples = waveform.shape[-1]
     if num_samples == 0 or num_samples % self.hop_samples:
       raise ValueError(
-          f'a waveform of {num_samples} samples is not whole code frames of'
-          f' {self.hop_samples} samples; pad or cut it first.'
+        f'a waveform of {num_samples} samples is not whole code frames of'
+        f' {self.hop_samples} samples; pad or cut it first.'
       )
     return _encode(self.config, self._variables, jnp.asarray(waveform))
 
   def decode(
-      self, codes: Int[Array, 'b frames levels']
+    self, codes: Int[Array, 'b frames levels']
   ) -> Float[Array, 'b samples']:
     """The waveform of the first `levels` levels."""
     return _decode(self.config, self._variables, jnp.asarray(codes))
@@ -184,7 +184,7 @@ class TrainedCodec:
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(config, variables, waveform):
   return SoundStream(config).apply(
-      variables, waveform, method=SoundStream.encode
+    variables, waveform, method=SoundStream.encode
   )
 
 
@@ -194,9 +194,9 @@ def _decode(config, variables, codes):
 
 
 def decode_in_pieces(
-    codec: TrainedCodec,
-    codes: Int[np.ndarray, 'b frames levels'],
-    piece_frames: int,
+  codec: TrainedCodec,
+  codes: Int[np.ndarray, 'b frames levels'],
+  piece_frames: int,
 ) -> Float[np.ndarray, 'b samples']:
   """Decodes any length in memory that one piece bounds, and compiles once.
 
@@ -228,6 +228,6 @@ def decode_in_pieces(
     first = min(max(0, start - codec.context_frames), num_frames - window)
     piece = np.asarray(codec.decode(codes[:, first : first + window]))
     out[:, start * hop : stop * hop] = piece[
-        :, (start - first) * hop : (stop - first) * hop
+      :, (start - first) * hop : (stop - first) * hop
     ]
   return out

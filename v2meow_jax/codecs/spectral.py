@@ -20,7 +20,7 @@ def hann(window_samples: int) -> np.ndarray:
 
 
 def frame(
-    x: Float[Array, '*b samples'], window_samples: int, hop_samples: int
+  x: Float[Array, '*b samples'], window_samples: int, hop_samples: int
 ) -> Float[Array, '*b frames window']:
   """Overlapping stretches of a waveform; a last partial one is dropped.
 
@@ -31,15 +31,15 @@ def frame(
   num_frames = (x.shape[-1] - window_samples) // hop_samples + 1
   num_blocks = num_frames + overlap - 1
   blocks = x[..., : num_blocks * hop_samples].reshape(
-      *x.shape[:-1], num_blocks, hop_samples
+    *x.shape[:-1], num_blocks, hop_samples
   )
   return jnp.concatenate(
-      [blocks[..., i : i + num_frames, :] for i in range(overlap)], axis=-1
+    [blocks[..., i : i + num_frames, :] for i in range(overlap)], axis=-1
   )
 
 
 def overlap_add(
-    frames: Float[Array, '*b frames window'], hop_samples: int
+  frames: Float[Array, '*b frames window'], hop_samples: int
 ) -> Float[Array, '*b samples']:
   """Sums stretches that start every `hop_samples`; the adjoint of `frame`."""
   *batch, num_frames, window_samples = frames.shape
@@ -47,26 +47,26 @@ def overlap_add(
   parts = frames.reshape(*batch, num_frames, overlap, hop_samples)
   no_pad = [(0, 0)] * len(batch)
   blocks = sum(
-      jnp.pad(parts[..., i, :], [*no_pad, (i, overlap - 1 - i), (0, 0)])
-      for i in range(overlap)
+    jnp.pad(parts[..., i, :], [*no_pad, (i, overlap - 1 - i), (0, 0)])
+    for i in range(overlap)
   )
   return blocks.reshape(*batch, -1)
 
 
 def stft(
-    x: Float[Array, '*b samples'], window_samples: int, hop_samples: int
+  x: Float[Array, '*b samples'], window_samples: int, hop_samples: int
 ) -> Complex[Array, '*b frames bins']:
   """Hann-windowed spectra of the whole windows inside a waveform."""
   return jnp.fft.rfft(
-      frame(x, window_samples, hop_samples) * hann(window_samples)
+    frame(x, window_samples, hop_samples) * hann(window_samples)
   )
 
 
 def inverse_stft(
-    spectra: Complex[Array, '*b frames bins'],
-    hop_samples: int,
-    skip_samples: int,
-    num_samples: int,
+  spectra: Complex[Array, '*b frames bins'],
+  hop_samples: int,
+  skip_samples: int,
+  num_samples: int,
 ) -> Float[Array, '*b samples']:
   """The waveform whose Hann spectra are nearest, in the sense of Griffin-Lim.
 
@@ -91,7 +91,7 @@ def inverse_stft(
 
 @functools.cache
 def mel_matrix(
-    window_samples: int, num_mels: int, sample_rate_hz: int
+  window_samples: int, num_mels: int, sample_rate_hz: int
 ) -> np.ndarray:
   """float32[bins, num_mels]: triangles, evenly spaced on the HTK mel scale.
 
@@ -103,7 +103,7 @@ def mel_matrix(
   edges = 700 * (10 ** (np.linspace(0, top, num_mels + 2) / 2595) - 1)
   centre = edges[1:-1]
   half = np.maximum(
-      np.minimum(centre - edges[:-2], edges[2:] - centre), bins_hz[1]
+    np.minimum(centre - edges[:-2], edges[2:] - centre), bins_hz[1]
   )
   rising = (bins_hz[:, None] - centre) / np.maximum(centre - edges[:-2], half)
   falling = (bins_hz[:, None] - centre) / np.maximum(edges[2:] - centre, half)
@@ -111,7 +111,7 @@ def mel_matrix(
 
 
 def magnitude(
-    x: Float[Array, '*b samples'], window_samples: int, hop_samples: int
+  x: Float[Array, '*b samples'], window_samples: int, hop_samples: int
 ) -> Float[Array, '*b frames bins']:
   """|STFT| scaled so that a full-scale sinusoid on a bin peaks at 1."""
   spectra = stft(x, window_samples, hop_samples)
@@ -122,10 +122,10 @@ def magnitude(
 
 
 def log_mel(
-    magnitudes: Float[Array, '*b frames bins'],
-    num_mels: int,
-    sample_rate_hz: int,
-    floor: float,
+  magnitudes: Float[Array, '*b frames bins'],
+  num_mels: int,
+  sample_rate_hz: int,
+  floor: float,
 ) -> Float[Array, '*b frames mels']:
   """Natural logarithm of mel-weighted magnitudes, not below log(floor)."""
   window_samples = 2 * (magnitudes.shape[-1] - 1)
@@ -137,8 +137,8 @@ def log_mel(
 def _overlap(window_samples: int, hop_samples: int) -> int:
   if window_samples % hop_samples:
     raise ValueError(
-        f'a window of {window_samples} samples is not whole hops of'
-        f' {hop_samples}; choose a hop that divides the window.'
+      f'a window of {window_samples} samples is not whole hops of'
+      f' {hop_samples}; choose a hop that divides the window.'
     )
   return window_samples // hop_samples
 

@@ -40,7 +40,7 @@ class CodecModel:
 
   config: soundstream.CodecConfig
   reconstruction: reconstruction.ReconstructionConfig = (
-      reconstruction.ReconstructionConfig()
+    reconstruction.ReconstructionConfig()
   )
   commitment_weight: float = 0.25
   adversarial: adversarial.AdversarialConfig | None = None
@@ -49,33 +49,33 @@ class CodecModel:
     """Variables; codebooks are fitted by the first training step."""
     generator_rng, discriminator_rng = jax.random.split(rng)
     variables = soundstream.SoundStream(self.config).init(
-        generator_rng, batch['waveform']
+      generator_rng, batch['waveform']
     )
     params = {'generator': variables['params']}
     if self.adversarial is not None:
       params['discriminator'] = adversarial.Discriminators(
-          self.adversarial
+        self.adversarial
       ).init(discriminator_rng, batch['waveform'])['params']
     return {
-        'params': params,
-        'codebooks': variables['codebooks'],
-        'counters': {'step': jnp.zeros((), jnp.int32)},
+      'params': params,
+      'codebooks': variables['codebooks'],
+      'counters': {'step': jnp.zeros((), jnp.int32)},
     }
 
   def train_loss(
-      self,
-      params: dict[str, Any],
-      extras: dict[str, Any],
-      batch: Batch,
-      rng: jax.Array | None,
+    self,
+    params: dict[str, Any],
+    extras: dict[str, Any],
+    batch: Batch,
+    rng: jax.Array | None,
   ) -> tuple[jax.Array, tuple[Metrics, dict[str, Any]]]:
     """Generator's and discriminators' loss, as `Trainable` says."""
     waveform = batch['waveform']
     output, commitment, codebooks = self._reconstruct(
-        params, extras, waveform, rng
+      params, extras, waveform, rng
     )
     metrics = reconstruction.reconstruction_losses(
-        output, waveform, self.config.sample_rate_hz, self.reconstruction
+      output, waveform, self.config.sample_rate_hz, self.reconstruction
     )
     loss = reconstruction.weighted(metrics, self.reconstruction)
     loss += self.commitment_weight * commitment
@@ -83,8 +83,12 @@ class CodecModel:
     use = rvq.perplexity(codebooks['quantizer']['state']['counts'])
     metrics |= {f'perplexity_{k}': use[k] for k in range(use.shape[0])}
     if self.adversarial is not None:
-      terms = self._adversarial(
-          params, waveform, output, extras['counters']['step']
+      terms = _adversarial_terms(
+        self.adversarial,
+        params['discriminator'],
+        waveform,
+        output,
+        extras['counters']['step'],
       )
       metrics |= terms
       loss += self.adversarial.adversarial_weight * terms['adversarial']
@@ -94,75 +98,68 @@ class CodecModel:
       return loss, (metrics, extras)
     step = extras['counters']['step'] + 1
     return loss, (
-        metrics,
-        {**extras, 'codebooks': codebooks, 'counters': {'step': step}},
+      metrics,
+      {**extras, 'codebooks': codebooks, 'counters': {'step': step}},
     )
 
   def describe(self) -> dict[str, Any]:
     """What rebuilds the codec, as JSON data."""
-    return {'kind': 'codec', 'config': self.config.to_dict()}
+    return {'model': 'CodecModel', 'config': self.config.to_dict()}
 
   def _reconstruct(self, params, extras, waveform, rng):
     module = soundstream.SoundStream(self.config)
     variables = {
-        'params': params['generator'],
-        'codebooks': extras['codebooks'],
+      'params': params['generator'],
+      'codebooks': extras['codebooks'],
     }
     if rng is None:
       output, commitment = module.apply(variables, waveform)
       return output, commitment, extras['codebooks']
     (output, commitment), updated = module.apply(
-        variables,
-        waveform,
-        train=True,
-        rngs={'codebooks': rng},
-        mutable=['codebooks'],
+      variables,
+      waveform,
+      train=True,
+      rngs={'codebooks': rng},
+      mutable=['codebooks'],
     )
     return output, commitment, updated['codebooks']
 
-  def _adversarial(self, params, waveform, output, step):
-    net = adversarial.Discriminators(self.adversarial)
-    names = ('adversarial', 'feature', 'discriminator')
 
-    def judge(weights, x):
-      return net.apply({'params': weights}, x)
+def _adversarial_terms(config, weights, waveform, output, step):
+  net = adversarial.Discriminators(config)
+  names = ('adversarial', 'feature', 'discriminator')
 
-    def terms(weights, output):
-      fixed = jax.lax.stop_gradient(weights)
-      fake = judge(fixed, output)
-      true = judge(weights, waveform)
-      fake_for_discriminator = judge(weights, jax.lax.stop_gradient(output))
-      return dict(
-          zip(
-              names,
-              (
-                  adversarial.generator_loss(fake),
-                  adversarial.feature_loss(true, fake),
-                  adversarial.discriminator_loss(
-                      true, fake_for_discriminator
-                  ),
-              ),
-              strict=True,
-          )
-      )
+  def judge(weights, x):
+    return net.apply({'params': weights}, x)
 
-    # Before the start step the discriminators cost nothing and stay as drawn.
-    return jax.lax.cond(
-        step >= self.adversarial.start_step,
-        terms,
-        lambda *_: dict.fromkeys(names, jnp.zeros(())),
-        params['discriminator'],
-        output,
+  def terms(weights, output):
+    fake = judge(jax.lax.stop_gradient(weights), output)
+    true = judge(weights, waveform)
+    fixed_fake = judge(weights, jax.lax.stop_gradient(output))
+    values = (
+      adversarial.generator_loss(fake),
+      adversarial.feature_loss(true, fake),
+      adversarial.discriminator_loss(true, fixed_fake),
     )
+    return dict(zip(names, values, strict=True))
+
+  # Before the start step the discriminators cost nothing and stay as drawn.
+  return jax.lax.cond(
+    step >= config.start_step,
+    terms,
+    lambda *_: dict.fromkeys(names, jnp.zeros(())),
+    weights,
+    output,
+  )
 
 
 def trained_codec(
-    config: soundstream.CodecConfig,
-    params: Mapping[str, Any],
-    extras: Mapping[str, Any],
+  config: soundstream.CodecConfig,
+  params: Mapping[str, Any],
+  extras: Mapping[str, Any],
 ) -> soundstream.TrainedCodec:
   """The codec inside the variables of a `CodecModel`."""
   return soundstream.TrainedCodec(
-      config,
-      {'params': params['generator'], 'codebooks': extras['codebooks']},
+    config,
+    {'params': params['generator'], 'codebooks': extras['codebooks']},
   )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import functools
+import typing
 
 import numpy as np
 import seqio
@@ -102,7 +103,7 @@ class TaskBatches:
       ds = self._pass(number).take(pass_steps * self._batch_size)
       ds = ds.skip(skip * self._batch_size)
       ds = ds.batch(self._batch_size, drop_remainder=True)
-      yield from ds.prefetch(2).as_numpy_iterator()
+      yield from _numpy(ds.prefetch(2))
       number, skip = number + 1, 0
 
   @property
@@ -133,7 +134,7 @@ class TaskBatches:
 
   def _evaluation(self, start_step: int) -> Iterator[dict[str, np.ndarray]]:
     ds = self._prepared(self._parsed, self._seed).batch(self._batch_size)
-    for batch in ds.skip(start_step).as_numpy_iterator():
+    for batch in _numpy(ds.skip(start_step)):
       missing = self._batch_size - len(batch['decoder_target_tokens'])
       if missing:
         batch = {k: _filled(k, v, missing) for k, v in batch.items()}
@@ -144,6 +145,10 @@ def _leave_accelerators_to_jax() -> None:
   """Else TensorFlow takes all memory of a GPU that it only copies through."""
   if tf.config.get_visible_devices('GPU'):
     tf.config.set_visible_devices([], 'GPU')
+
+
+def _numpy(ds: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
+  return typing.cast('Iterator[dict[str, np.ndarray]]', ds.as_numpy_iterator())
 
 
 def _filled(key: str, rows: np.ndarray, missing: int) -> np.ndarray:

@@ -193,30 +193,32 @@ def check_stage(
   """Raises ValueError unless a dataset holds what a stage reads and writes."""
   by_name = {s.name: s for s in recorded}
   for stream in (*stage.inputs, stage.target):
-    name = stream.record_name if _is_tokens(stream) else stream.name
-    source = by_name.get(name)
-    if source is None or _is_tokens(source) != _is_tokens(stream):
+    is_tokens = isinstance(stream, specs.TokenSpec)
+    name = stream.record_name if is_tokens else stream.name
+    if name not in by_name:
       raise ValueError(
         f'stage {stage.name!r} needs the recorded stream {name!r}; the dataset'
         f' has {sorted(by_name)}. Prepare it with that stream, or change the'
         ' inputs of the stage.'
       )
-    if _is_tokens(stream):
-      fits = (
-        source.codebook_size == stream.codebook_size
-        and source.num_codebooks >= stream.first_codebook + stream.num_codebooks
-      )
-    else:
-      fits = source.dim == stream.dim
-    if not fits or source.rate_hz != stream.rate_hz:
+    if not _serves(by_name[name], stream):
       raise ValueError(
         f'stage {stage.name!r} wants {stream}, but the dataset recorded'
-        f' {source}; use the streams it was prepared with, or prepare it again.'
+        f' {by_name[name]}; use the streams it was prepared with, or prepare it'
+        ' again.'
       )
 
 
-def _is_tokens(stream: specs.Stream) -> bool:
-  return isinstance(stream, specs.TokenSpec)
+def _serves(source: specs.Stream, stream: specs.Stream) -> bool:
+  if source.rate_hz != stream.rate_hz:
+    return False
+  if isinstance(stream, specs.FeatureSpec):
+    return isinstance(source, specs.FeatureSpec) and source.dim == stream.dim
+  return (
+    isinstance(source, specs.TokenSpec)
+    and source.codebook_size == stream.codebook_size
+    and source.num_codebooks >= stream.first_codebook + stream.num_codebooks
+  )
 
 
 class RecordSource(seqio.DataSource):

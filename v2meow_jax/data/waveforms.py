@@ -59,7 +59,7 @@ class WaveformBatches:
   def __post_init__(self):
     self._paths = _paths(pathlib.Path(self.manifest), self.split)
     self._crop_samples = specs.whole_frames(
-        'waveform', self.crop_seconds, self.rate_hz
+      'waveform', self.crop_seconds, self.rate_hz
     )
     self._cache = _AudioCache(self._load, self.max_cache_bytes)
 
@@ -73,8 +73,8 @@ class WaveformBatches:
     files = rng.integers(len(self._paths), size=self.batch_size)
     places = rng.random(self.batch_size)
     rows = [
-        _crop(self._cache.get(int(f)), self._crop_samples, place)
-        for f, place in zip(files, places, strict=True)
+      _crop(self._cache.get(int(f)), self._crop_samples, place)
+      for f, place in zip(files, places, strict=True)
     ]
     return {'waveform': np.stack(rows)}
 
@@ -83,8 +83,8 @@ class WaveformBatches:
     audio = self.read(path)
     if audio.rate_hz != self.rate_hz:
       raise ValueError(
-          f'{path} was read at {audio.rate_hz} Hz, wanted {self.rate_hz} Hz;'
-          ' give a `read` that resamples.'
+        f'{path} was read at {audio.rate_hz} Hz, wanted {self.rate_hz} Hz;'
+        ' give a `read` that resamples.'
       )
     scaled = np.clip(audio.samples, -1, 1) * _INT16_SCALE
     return np.round(scaled).astype(np.int16)
@@ -97,7 +97,7 @@ class _AudioCache:
     self._load = load
     self._max_bytes = max_bytes
     self._items: collections.OrderedDict[int, np.ndarray] = (
-        collections.OrderedDict()
+      collections.OrderedDict()
     )
     self._num_bytes = 0
     self._lock = threading.Lock()
@@ -117,19 +117,17 @@ class _AudioCache:
 def _paths(manifest: pathlib.Path, split: str) -> list[pathlib.Path]:
   lines = manifest.read_text(encoding='utf-8').splitlines()
   entries = [json.loads(line) for line in lines if line.strip()]
-  paths = [
-      manifest.parent / e['path'] for e in entries if e['split'] == split
-  ]
+  paths = [manifest.parent / e['path'] for e in entries if e['split'] == split]
   if not paths:
     found = sorted({e['split'] for e in entries})
     raise ValueError(
-        f'{manifest} has no lines of split {split!r}; its splits are {found}.'
+      f'{manifest} has no lines of split {split!r}; its splits are {found}.'
     )
   return paths
 
 
 def _crop(
-    samples: np.ndarray, num_samples: int, place: float
+  samples: np.ndarray, num_samples: int, place: float
 ) -> Float[np.ndarray, 'num_samples']:
   """A stretch that starts at the part `place` of the possible starts."""
   start = int(place * (max(0, len(samples) - num_samples) + 1))
@@ -138,7 +136,7 @@ def _crop(
 
 
 def _prefetched(
-    make: Callable[[int], Batch], start_step: int, num_ahead: int
+  make: Callable[[int], Batch], start_step: int, num_ahead: int
 ) -> Iterator[Batch]:
   """make(start_step), make(start_step + 1), ..., made ahead by a thread.
 

@@ -178,16 +178,17 @@ def _straighten(times: np.ndarray, period: float, seconds: float) -> Beats:
     return Beats(tempo_bpm=60.0 / period, times=times)
   steps = np.maximum(1, np.round(np.diff(times) / period))
   index = np.concatenate([[0], steps]).cumsum()
-  line = scipy.stats.theilslopes(times, index)
-  residual = np.abs(times - (line.intercept + line.slope * index))
+  line = np.asarray(scipy.stats.theilslopes(times, index))
+  slope, intercept = float(line[0]), float(line[1])
+  residual = np.abs(times - (intercept + slope * index))
   if np.median(residual) >= _STRAIGHT_SECONDS:
     return Beats(tempo_bpm=60.0 / period, times=times)
   # A beat a hair before the start is heard at the start.
-  first = np.ceil((-HOP_SECONDS / 2 - line.intercept) / line.slope)
-  last = np.floor((seconds - line.intercept) / line.slope)
-  times = line.intercept + line.slope * np.arange(first, last + 1)
+  first = np.ceil((-HOP_SECONDS / 2 - intercept) / slope)
+  last = np.floor((seconds - intercept) / slope)
+  times = intercept + slope * np.arange(first, last + 1)
   times = np.maximum(0.0, times[times < seconds])
-  return Beats(tempo_bpm=60.0 / line.slope, times=times)
+  return Beats(tempo_bpm=60.0 / slope, times=times)
 
 
 def tempo_agrees(estimated_bpm: float | None, true_bpm: float) -> bool:

@@ -70,15 +70,19 @@ def features(audio: media.Audio) -> Float[np.ndarray, 'dim']:
     )
   y = np.asarray(audio.samples, np.float32)
   y = y / max(float(np.sqrt(np.mean(y**2))), 1e-6) * 0.1
-  rate = {'sr': audio.rate_hz, 'hop_length': _HOP_SAMPLES}
+  sr, hop = audio.rate_hz, _HOP_SAMPLES
   mel = librosa.power_to_db(
-    librosa.feature.melspectrogram(y=y, n_fft=1024, n_mels=64, **rate)
+    librosa.feature.melspectrogram(
+      y=y, sr=sr, n_fft=1024, hop_length=hop, n_mels=64
+    )
   )
   mfcc = librosa.feature.mfcc(S=mel, n_mfcc=_NUM_MFCC)
-  contrast = librosa.feature.spectral_contrast(y=y, n_bands=5, **rate)
-  onsets = librosa.onset.onset_strength(S=mel, **rate)
+  contrast = librosa.feature.spectral_contrast(
+    y=y, sr=sr, hop_length=hop, n_bands=5
+  )
+  onsets = librosa.onset.onset_strength(S=mel, sr=sr, hop_length=hop)
   tempogram = librosa.feature.tempogram(
-    onset_envelope=onsets, win_length=2 * _NUM_LAGS, **rate
+    onset_envelope=onsets, sr=sr, hop_length=hop, win_length=2 * _NUM_LAGS
   )
   rhythm = tempogram[:_NUM_LAGS].mean(axis=1).reshape(-1, 4).mean(axis=1)
   level = mel.mean(axis=0)

@@ -116,6 +116,14 @@ class JointEmbeddingModel:
       jnp.asarray(batch['music_features']),
     )
 
+  def describe(self) -> dict[str, Any]:
+    """What rebuilds the model, as JSON data."""
+    return {
+        'model': 'JointEmbeddingModel',
+        'emb_dim': self.towers.emb_dim,
+        'hidden_dim': self.towers.hidden_dim,
+    }
+
   def train_loss(
     self,
     params: Any,

@@ -42,7 +42,7 @@ def token_times(stream: specs.TokenSpec, num_frames: int) -> np.ndarray:
 
 
 def token_levels(
-    spec: specs.StageSpec, streams: Sequence[specs.TokenSpec]
+  spec: specs.StageSpec, streams: Sequence[specs.TokenSpec]
 ) -> np.ndarray:
   """Level of each id of some streams of a stage, laid end to end.
 
@@ -59,8 +59,8 @@ def token_levels(
     first[s.name] = count
     count += s.num_codebooks
   parts = [
-      first[s.name] + np.arange(s.length(spec.crop_seconds)) % s.num_codebooks
-      for s in streams
+    first[s.name] + np.arange(s.length(spec.crop_seconds)) % s.num_codebooks
+    for s in streams
   ]
   return np.concatenate(parts).astype(np.int32)
 
@@ -90,7 +90,7 @@ def encoder_layout(spec: specs.StageSpec) -> EncoderLayout:
       groups.append(np.ones(len(times[-1])))
   if not times:
     return EncoderLayout(
-        order=np.zeros(0, np.int32), times=np.zeros(0, np.float64)
+      order=np.zeros(0, np.int32), times=np.zeros(0, np.float64)
     )
   flat_times, group = np.concatenate(times), np.concatenate(groups)
   place = np.where(group == 1, np.round(flat_times, 6), 0.0)
@@ -115,14 +115,12 @@ class LinearAdaptor(nn.Module):
     """float[b, frames, dim] -> dtype[b, frames, emb_dim]."""
     dim = x.shape[-1]
     kernel = self.param(
-        'kernel',
-        layers.normal(dim**-0.5, axes.INPUT_DIM, axes.EMBED),
-        (dim, self.emb_dim),
+      'kernel',
+      layers.normal(dim**-0.5, axes.INPUT_DIM, axes.EMBED),
+      (dim, self.emb_dim),
     )
     # The bias also tells the stream from the others.
-    bias = self.param(
-        'bias', layers.normal(1.0, axes.EMBED), (self.emb_dim,)
-    )
+    bias = self.param('bias', layers.normal(1.0, axes.EMBED), (self.emb_dim,))
     return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(
-        self.dtype
+      self.dtype
     )

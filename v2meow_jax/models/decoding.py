@@ -29,11 +29,11 @@ Caches = tuple[layers.KeyValue, ...]
 
 
 def draw(
-    logits: jax.Array,
-    rngs: jax.Array,
-    position: jax.Array,
-    temperature: jax.Array,
-    top_k: int | None,
+  logits: jax.Array,
+  rngs: jax.Array,
+  position: jax.Array,
+  temperature: jax.Array,
+  top_k: int | None,
 ) -> jax.Array:
   """One code per row, by the Gumbel trick; temperature 0 is the argmax.
 
@@ -53,7 +53,7 @@ def draw(
 
   def noise(rng):
     return jax.random.gumbel(
-        jax.random.fold_in(rng, position), logits.shape[-1:]
+      jax.random.fold_in(rng, position), logits.shape[-1:]
     )
 
   noisy = logits + temperature * jax.vmap(noise)(rngs)
@@ -90,12 +90,12 @@ class _Decoder:
     diagonals = self.relative[:, middle - (n - 1) : middle + n]
     bias = self.time_biases
     _, own = self._apply(
-        'decode',
-        ids,
-        self.levels[:n],
-        (position_bias.toeplitz(diagonals),),
-        cross=self.cross,
-        cross_bias=None if bias is None else bias[:, :n],
+      'decode',
+      ids,
+      self.levels[:n],
+      (position_bias.toeplitz(diagonals),),
+      cross=self.cross,
+      cross_bias=None if bias is None else bias[:, :n],
     )
     return own
 
@@ -103,9 +103,9 @@ class _Decoder:
     """Bias of one query on consecutive keys, float32[heads, 1, keys]."""
     start = self.length - 1 - position + first_key
     padded = jnp.pad(
-        self.relative,
-        ((0, 0), (0, self.length)),
-        constant_values=layers.NEG_INF,
+      self.relative,
+      ((0, 0), (0, self.length)),
+      constant_values=layers.NEG_INF,
     )
     row = jax.lax.dynamic_slice_in_dim(padded, start, num_keys, axis=1)
     return row[:, None]
@@ -125,27 +125,27 @@ class _Decoder:
     """
     num_big, num_recent = big[0][0].shape[2], recent[0][0].shape[2]
     big_bias = jnp.where(
-        jnp.arange(num_big) < block_start,
-        self._row(position, 0, num_big),
-        layers.NEG_INF,
+      jnp.arange(num_big) < block_start,
+      self._row(position, 0, num_big),
+      layers.NEG_INF,
     )
     recent_bias = jnp.where(
-        jnp.arange(num_recent) < position - block_start,
-        self._row(position, block_start, num_recent),
-        layers.NEG_INF,
+      jnp.arange(num_recent) < position - block_start,
+      self._row(position, block_start, num_recent),
+      layers.NEG_INF,
     )
     own_bias = self._row(position, position, 1)
     bias = self.time_biases
     if bias is not None:
       bias = jax.lax.dynamic_slice_in_dim(bias, position, 1, axis=1)
     x, own = self._apply(
-        'decode',
-        ids[:, None],
-        jax.lax.dynamic_slice_in_dim(self.levels, position, 1),
-        (big_bias, recent_bias, own_bias),
-        past=tuple(zip(big, recent, strict=True)),
-        cross=self.cross,
-        cross_bias=bias,
+      'decode',
+      ids[:, None],
+      jax.lax.dynamic_slice_in_dim(self.levels, position, 1),
+      (big_bias, recent_bias, own_bias),
+      past=tuple(zip(big, recent, strict=True)),
+      cross=self.cross,
+      cross_bias=bias,
     )
     return x[:, 0], own
 
@@ -159,35 +159,38 @@ def _blocks(start: int, end: int) -> list[tuple[int, int, int]]:
   """(first position, blocks, steps a block) that cover [start, end).
 
   Blocks of one group have one length and one size of the big cache, so each
-  group is compiled once.
+  group is compiled once. Lengths that divide the way are preferred.
   """
+  lengths = range(BLOCK_STEPS, BLOCK_STEPS // 2, -1)
+  even = [n for n in lengths if (end - start) % n == 0]
+  steps = even[0] if even else min(BLOCK_STEPS, end - start)
   groups = []
-  rest = (end - start) % BLOCK_STEPS
+  rest = (end - start) % steps
   if rest:
     groups.append((start, 1, rest))
     start += rest
   limit = _FIRST_CACHE_LENGTH
   while start < end:
-    while limit < start + BLOCK_STEPS:
+    while limit < start + steps:
       limit *= 2
-    count = (min(limit, end) - start) // BLOCK_STEPS
-    groups.append((start, count, BLOCK_STEPS))
-    start += count * BLOCK_STEPS
+    count = (min(limit, end) - start) // steps
+    groups.append((start, count, steps))
+    start += count * steps
   return groups
 
 
 @functools.partial(jax.jit, static_argnames=('module', 'length', 'top_k'))
 def sample(
-    module: transformer.Transformer,
-    params,
-    inputs: Mapping[str, jax.Array] | None,
-    prompt: jax.Array | None,
-    prefix: jax.Array,
-    rngs: jax.Array,
-    temperature: jax.Array,
-    *,
-    length: int,
-    top_k: int | None,
+  module: transformer.Transformer,
+  params,
+  inputs: Mapping[str, jax.Array] | None,
+  prompt: jax.Array | None,
+  prefix: jax.Array,
+  rngs: jax.Array,
+  temperature: jax.Array,
+  *,
+  length: int,
+  top_k: int | None,
 ) -> jax.Array:
   """Draws target ids; see `SequenceModel.sample_batch`.
 
@@ -205,7 +208,6 @@ def sample(
   Returns:
     int32[b, length].
   """
-  spec = module.spec
   known = prefix if prompt is None else jnp.concatenate([prompt, prefix], 1)
   first_target = 0 if prompt is None else prompt.shape[1]
   decoder = _Decoder(module, params, inputs, first_target, length)
@@ -216,14 +218,12 @@ def sample(
   last = read[:, -1]
   drawn = []
   for first, count, steps in _blocks(start, end):
-    # The last block of the group does not look at what it writes itself.
-    filled = first + count * steps
-    big = _resize(big, filled)
+    big = _resize(big, first + count * steps)
 
     def run_block(carry, block_start, steps=steps):
       big, last = carry
       recent, last, ids = _run_steps(
-          decoder, big, last, block_start, steps, rngs, temperature, top_k
+        decoder, big, last, block_start, steps, rngs, temperature, top_k
       )
       return (_flush(big, recent, block_start), last), ids
 
@@ -235,7 +235,7 @@ def sample(
 
 
 def _run_steps(
-    decoder, big, last, block_start, steps, rngs, temperature, top_k
+  decoder, big, last, block_start, steps, rngs, temperature, top_k
 ):
   """A block of steps: the recent cache, the last id, int32[steps, b] ids."""
   spec = decoder.module.spec
@@ -256,7 +256,7 @@ def _run_steps(
 
   recent = _empty(decoder.module, last, steps)
   (recent, last), ids = jax.lax.scan(
-      run_step, (recent, last), jnp.arange(steps)
+    run_step, (recent, last), jnp.arange(steps)
   )
   return recent, last, ids
 
@@ -278,7 +278,7 @@ def _resize(caches: Caches, length: int) -> Caches:
 
 def _flush(big: Caches, recent: Caches, start: jax.Array) -> Caches:
   return jax.tree.map(
-      lambda b, r: jax.lax.dynamic_update_slice_in_dim(b, r, start, axis=2),
-      big,
-      recent,
+    lambda b, r: jax.lax.dynamic_update_slice_in_dim(b, r, start, axis=2),
+    big,
+    recent,
   )

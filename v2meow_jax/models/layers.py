@@ -43,9 +43,9 @@ class RMSNorm(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """dtype[..., emb_dim] -> dtype[..., emb_dim]."""
     scale = self.param(
-        'scale',
-        nn.with_logical_partitioning(nn.initializers.ones, (axes.EMBED,)),
-        (x.shape[-1],),
+      'scale',
+      nn.with_logical_partitioning(nn.initializers.ones, (axes.EMBED,)),
+      (x.shape[-1],),
     )
     x = x.astype(jnp.float32)
     x = x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + self.epsilon)
@@ -86,6 +86,7 @@ class Attention(nn.Module):
   dtype: jnp.dtype
 
   def setup(self):
+    """Makes the parameters and layers."""
     shape = (self.emb_dim, self.num_heads, self.head_dim)
     names = (axes.EMBED, axes.HEADS, axes.KV)
     # The usual 1/sqrt(head_dim) of attention is folded into the query's scale.
@@ -96,9 +97,9 @@ class Attention(nn.Module):
     self.value = self.param('value', normal(stddev, *names), shape)
     out_stddev = (self.num_heads * self.head_dim) ** -0.5
     self.out = self.param(
-        'out',
-        normal(out_stddev, axes.HEADS, axes.KV, axes.EMBED),
-        (self.num_heads, self.head_dim, self.emb_dim),
+      'out',
+      normal(out_stddev, axes.HEADS, axes.KV, axes.EMBED),
+      (self.num_heads, self.head_dim, self.emb_dim),
     )
     self.dropout = Dropout(self.dropout_rate)
 
@@ -110,11 +111,11 @@ class Attention(nn.Module):
     return self._heads(x, self.key), self._heads(x, self.value)
 
   def __call__(
-      self,
-      x: jax.Array,
-      parts: Sequence[KeyValue],
-      biases: Sequence[jax.Array | None],
-      deterministic: bool,
+    self,
+    x: jax.Array,
+    parts: Sequence[KeyValue],
+    biases: Sequence[jax.Array | None],
+    deterministic: bool,
   ) -> jax.Array:
     """Attends from every position of `x` to every part.
 
@@ -133,14 +134,14 @@ class Attention(nn.Module):
       score = jnp.einsum('bhqd,bhkd->bhqk', query, key).astype(jnp.float32)
       scores.append(score if bias is None else score + bias)
     weights = jax.nn.softmax(
-        jnp.concatenate(scores, -1) if len(scores) > 1 else scores[0]
+      jnp.concatenate(scores, -1) if len(scores) > 1 else scores[0]
     ).astype(self.dtype)
     weights = self.dropout(weights, deterministic)
     ends = np.cumsum([key.shape[2] for key, _ in parts])
     pieces = jnp.split(weights, ends[:-1], -1) if len(parts) > 1 else [weights]
     y = sum(
-        jnp.einsum('bhqk,bhkd->bhqd', piece, value)
-        for piece, (_, value) in zip(pieces, parts, strict=True)
+      jnp.einsum('bhqk,bhkd->bhqd', piece, value)
+      for piece, (_, value) in zip(pieces, parts, strict=True)
     )
     return jnp.einsum('bhqd,hdm->bqm', y, self.out.astype(self.dtype))
 
@@ -166,9 +167,9 @@ class GatedMlp(nn.Module):
     gate = self.param('wi_0', init, (width, self.mlp_dim))
     linear = self.param('wi_1', init, (width, self.mlp_dim))
     out = self.param(
-        'wo',
-        normal(self.mlp_dim**-0.5, axes.MLP, axes.EMBED),
-        (self.mlp_dim, width),
+      'wo',
+      normal(self.mlp_dim**-0.5, axes.MLP, axes.EMBED),
+      (self.mlp_dim, width),
     )
     gate, linear, out = (w.astype(self.dtype) for w in (gate, linear, out))
     hidden = nn.gelu(x @ gate, approximate=True) * (x @ linear)

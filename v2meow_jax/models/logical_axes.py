@@ -15,21 +15,21 @@ TIME_BUCKETS = 'time_buckets'
 LEVELS = 'levels'
 
 NAMES = (
-    BATCH,
-    EMBED,
-    HEADS,
-    KV,
-    MLP,
-    VOCAB,
-    RELPOS_BUCKETS,
-    INPUT_DIM,
-    TIME_BUCKETS,
-    LEVELS,
+  BATCH,
+  EMBED,
+  HEADS,
+  KV,
+  MLP,
+  VOCAB,
+  RELPOS_BUCKETS,
+  INPUT_DIM,
+  TIME_BUCKETS,
+  LEVELS,
 )
 
 
 def data_parallel_rules(
-    mesh_axis: str = 'data',
+  mesh_axis: str = 'data',
 ) -> tuple[tuple[str, str | None], ...]:
   """Rules that split the batch and copy every parameter.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 
 def cross_entropy(
-    logits: Float[Array, '*b n'], targets: Int[Array, '*b']
+  logits: Float[Array, '*b n'], targets: Int[Array, '*b']
 ) -> tuple[Float[Array, '*b'], Float[Array, '*b']]:
   """Cross-entropy of each target, and the squared log of the partition sum.
 
@@ -31,7 +31,7 @@ def cross_entropy(
 
 
 def weighted_mean(
-    values: Float[Array, '*b'], weights: Float[Array, '*b']
+  values: Float[Array, '*b'], weights: Float[Array, '*b']
 ) -> Float[Array, '']:
   """sum(values * weights) / sum(weights); 0 when every weight is 0."""
   total = weights.sum()

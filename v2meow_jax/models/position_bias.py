@@ -17,10 +17,10 @@ _WIDEST_SECONDS = 8.0
 
 
 def relative_buckets(
-    distance: np.ndarray,
-    num_buckets: int,
-    max_distance: int,
-    bidirectional: bool,
+  distance: np.ndarray,
+  num_buckets: int,
+  max_distance: int,
+  bidirectional: bool,
 ) -> np.ndarray:
   """T5's buckets: exact for near positions, logarithmic for far ones.
 
@@ -91,13 +91,13 @@ class RelativeBias(nn.Module):
   def __call__(self, length: int) -> jax.Array:
     """float32[heads, 2 * length - 1], by `length - 1 + key - query`."""
     table = self.param(
-        'embedding',
-        layers.normal(0.1, axes.HEADS, axes.RELPOS_BUCKETS),
-        (self.num_heads, self.num_buckets),
+      'embedding',
+      layers.normal(0.1, axes.HEADS, axes.RELPOS_BUCKETS),
+      (self.num_heads, self.num_buckets),
     )
     distance = np.arange(1 - length, length)
     buckets = relative_buckets(
-        distance, self.num_buckets, self.max_distance, self.bidirectional
+      distance, self.num_buckets, self.max_distance, self.bidirectional
     )
     bias = table[:, buckets]
     if self.bidirectional:
@@ -145,7 +145,7 @@ class TimeBias(nn.Module):
 
   @nn.compact
   def __call__(
-      self, query_times: np.ndarray, key_times: np.ndarray
+    self, query_times: np.ndarray, key_times: np.ndarray
   ) -> jax.Array:
     """Bias of every query and key.
 
@@ -158,15 +158,13 @@ class TimeBias(nn.Module):
     """
     init = _time_bias_init(self.rate_hz, self.max_distance)
     table = self.param(
-        'embedding',
-        nn.with_logical_partitioning(init, (axes.HEADS, axes.TIME_BUCKETS)),
-        (self.num_heads, self.num_buckets + 1),
+      'embedding',
+      nn.with_logical_partitioning(init, (axes.HEADS, axes.TIME_BUCKETS)),
+      (self.num_heads, self.num_buckets + 1),
     )
     static = np.isnan(key_times)
     distance = np.where(static, 0.0, key_times) - query_times[:, None]
     # Halves all round up: streams at 12.5 and 25 Hz are apart by halves.
     units = np.floor(distance * self.rate_hz + 0.5 + 1e-6).astype(np.int32)
-    buckets = relative_buckets(
-        units, self.num_buckets, self.max_distance, True
-    )
+    buckets = relative_buckets(units, self.num_buckets, self.max_distance, True)
     return table[:, np.where(static, self.num_buckets, buckets)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from typing import Any
+import dataclasses
+from typing import Any, TYPE_CHECKING
 
-from clu import metrics as clu_metrics
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +16,9 @@ from v2meow_jax import tokens
 from v2meow_jax.models import decoding
 from v2meow_jax.models import losses
 from v2meow_jax.models import transformer
+
+if TYPE_CHECKING:
+  from clu import metrics as clu_metrics
 
 Batch = Mapping[str, jax.Array]
 Params = Any  # A nested dict of arrays, boxed with their axes or not.
@@ -32,10 +35,10 @@ class SequenceModel(abc.ABC):
   """
 
   def __init__(
-      self,
-      spec: specs.StageSpec,
-      config: transformer.TransformerConfig,
-      z_loss: float = 1e-4,
+    self,
+    spec: specs.StageSpec,
+    config: transformer.TransformerConfig,
+    z_loss: float = 1e-4,
   ):
     """Raises ValueError when this kind of model cannot serve the stage."""
     self.spec = spec
@@ -78,19 +81,25 @@ class SequenceModel(abc.ABC):
     """Zeros of the shape and type of a training batch."""
     shape = (batch_size, self.decoder_length)
     batch = {
-        'decoder_input_tokens': np.zeros(shape, np.int32),
-        'decoder_target_tokens': np.zeros(shape, np.int32),
-        'decoder_loss_weights': np.zeros(shape, np.float32),
+      'decoder_input_tokens': np.zeros(shape, np.int32),
+      'decoder_target_tokens': np.zeros(shape, np.int32),
+      'decoder_loss_weights': np.zeros(shape, np.float32),
     }
     return batch | (
-        self.example_inputs(batch_size)
-        if self.config.num_encoder_layers
-        else {}
+      self.example_inputs(batch_size) if self.config.num_encoder_layers else {}
     )
 
   def init(self, rng: jax.Array, batch: Batch) -> dict[str, Params]:
     """{'params': ...}, boxed: `nn.get_partition_spec` tells the axes."""
     return jax.jit(self.module.init)(rng, dict(batch))
+
+  def describe(self) -> dict[str, Any]:
+    """What rebuilds the model, as JSON data."""
+    return {
+        'model': type(self).__name__,
+        'spec': specs.stage_to_dict(self.spec),
+        'config': dataclasses.asdict(self.config),
+    }
 
   def logits(self, params: Params, batch: Batch) -> jax.Array:
     """float32[b, target length, vocab_size], given the true ids; no dropout."""
@@ -100,11 +109,11 @@ class SequenceModel(abc.ABC):
     self._check_batch(batch)
     rngs = None if dropout_rng is None else {'dropout': dropout_rng}
     return self.module.apply(
-        {'params': params},
-        batch,
-        deterministic=dropout_rng is None,
-        legal=legal,
-        rngs=rngs,
+      {'params': params},
+      batch,
+      deterministic=dropout_rng is None,
+      legal=legal,
+      rngs=rngs,
     )
 
   def _check_batch(self, batch: Batch):
@@ -126,11 +135,11 @@ class SequenceModel(abc.ABC):
     return loss, z, correct, weights.astype(jnp.float32)
 
   def train_loss(
-      self,
-      params: Params,
-      extras: dict[str, Any],
-      batch: Batch,
-      rng: jax.Array | None,
+    self,
+    params: Params,
+    extras: dict[str, Any],
+    batch: Batch,
+    rng: jax.Array | None,
   ) -> tuple[jax.Array, tuple[dict[str, jax.Array], dict[str, Any]]]:
     """Mean loss for a gradient: see `trainable.Trainable`.
 
@@ -148,19 +157,19 @@ class SequenceModel(abc.ABC):
     loss, z, correct, weights = self._token_losses(params, batch, rng)
     mean = losses.weighted_mean(loss, weights)
     metrics = {
-        'loss': mean,
-        'accuracy': losses.weighted_mean(correct, weights),
+      'loss': mean,
+      'accuracy': losses.weighted_mean(correct, weights),
     }
     levels = self.spec.target.num_codebooks
     for k in range(levels if levels > 1 else 0):
       metrics[f'loss_level_{k}'] = losses.weighted_mean(
-          loss[:, k::levels], weights[:, k::levels]
+        loss[:, k::levels], weights[:, k::levels]
       )
     total = mean + self.z_loss * losses.weighted_mean(z, weights)
     return total, (metrics, extras)
 
   def loss_fn(
-      self, params: Params, batch: Batch, dropout_rng: jax.Array | None
+    self, params: Params, batch: Batch, dropout_rng: jax.Array | None
   ) -> tuple[jax.Array, dict[str, clu_metrics.Metric]]:
     """Summed loss and CLU metrics, as T5X asks for.
 
@@ -173,6 +182,9 @@ class SequenceModel(abc.ABC):
       float32[] cross-entropy plus z-loss summed over ids; 'loss' and
       'accuracy', averages per id whose count is the sum of the loss weights.
     """
+    # Here, because only T5X calls this: inference runs without CLU.
+    from clu import metrics as clu_metrics
+
     loss, z, correct, weights = self._token_losses(params, batch, dropout_rng)
     count = weights.sum()
 
@@ -188,15 +200,15 @@ class SequenceModel(abc.ABC):
     return -(loss * weights).sum(-1)
 
   def sample_batch(
-      self,
-      params: Params,
-      inputs: Batch,
-      rngs: jax.Array,
-      *,
-      temperature: float | jax.Array,
-      top_k: int | None = None,
-      prefix: jax.Array | None = None,
-      num_frames: int | None = None,
+    self,
+    params: Params,
+    inputs: Batch,
+    rngs: jax.Array,
+    *,
+    temperature: float | jax.Array,
+    top_k: int | None = None,
+    prefix: jax.Array | None = None,
+    num_frames: int | None = None,
   ) -> jax.Array:
     """Draws the target, one id after the other.
 
@@ -229,8 +241,8 @@ class SequenceModel(abc.ABC):
     num_frames = crop_frames if num_frames is None else num_frames
     if not 1 <= num_frames <= crop_frames:
       raise ValueError(
-          f'num_frames is {num_frames}; stage {self.spec.name!r} samples from 1'
-          f' to {crop_frames} frames of {target.name!r}.'
+        f'num_frames is {num_frames}; stage {self.spec.name!r} samples from 1'
+        f' to {crop_frames} frames of {target.name!r}.'
       )
     length = num_frames * target.num_codebooks
     if prefix is None:
@@ -238,19 +250,19 @@ class SequenceModel(abc.ABC):
     _check_prefix(self.spec, prefix, batch_size, length)
     if top_k is not None and not 1 <= top_k <= target.codebook_size:
       raise ValueError(
-          f'top_k is {top_k}; {target.name!r} has {target.codebook_size} codes,'
-          ' so it is from 1 to that, or None.'
+        f'top_k is {top_k}; {target.name!r} has {target.codebook_size} codes,'
+        ' so it is from 1 to that, or None.'
       )
     return decoding.sample(
-        self.module,
-        params,
-        dict(inputs) if self.config.num_encoder_layers else None,
-        self._prompt(inputs),
-        jnp.asarray(prefix, jnp.int32),
-        rngs,
-        jnp.asarray(temperature, jnp.float32),
-        length=length,
-        top_k=top_k,
+      self.module,
+      params,
+      dict(inputs) if self.config.num_encoder_layers else None,
+      self._prompt(inputs),
+      jnp.asarray(prefix, jnp.int32),
+      rngs,
+      jnp.asarray(temperature, jnp.float32),
+      length=length,
+      top_k=top_k,
     )
 
 
@@ -260,13 +272,13 @@ class EncoderDecoderModel(SequenceModel):
   def _check_config(self):
     if not self.config.num_encoder_layers:
       raise ValueError(
-          f'stage {self.spec.name!r}: num_encoder_layers is 0; an'
-          ' EncoderDecoderModel needs at least 1, or use DecoderOnlyModel.'
+        f'stage {self.spec.name!r}: num_encoder_layers is 0; an'
+        ' EncoderDecoderModel needs at least 1, or use DecoderOnlyModel.'
       )
     if not self.spec.inputs:
       raise ValueError(
-          f'stage {self.spec.name!r} has no inputs to encode; name some or use'
-          ' DecoderOnlyModel.'
+        f'stage {self.spec.name!r} has no inputs to encode; name some or use'
+        ' DecoderOnlyModel.'
       )
 
   @property
@@ -284,15 +296,15 @@ class DecoderOnlyModel(SequenceModel):
   def _check_config(self):
     if self.config.num_encoder_layers:
       raise ValueError(
-          f'stage {self.spec.name!r}: num_encoder_layers is'
-          f' {self.config.num_encoder_layers}; a DecoderOnlyModel has 0, or use'
-          ' EncoderDecoderModel.'
+        f'stage {self.spec.name!r}: num_encoder_layers is'
+        f' {self.config.num_encoder_layers}; a DecoderOnlyModel has 0, or use'
+        ' EncoderDecoderModel.'
       )
     continuous = [s.name for s in self.spec.feature_inputs]
     if continuous:
       raise ValueError(
-          f'stage {self.spec.name!r} reads the continuous streams {continuous};'
-          ' a DecoderOnlyModel reads tokens only, use EncoderDecoderModel.'
+        f'stage {self.spec.name!r} reads the continuous streams {continuous};'
+        ' a DecoderOnlyModel reads tokens only, use EncoderDecoderModel.'
       )
 
   @property
@@ -307,17 +319,17 @@ class DecoderOnlyModel(SequenceModel):
 
 
 def _check_shapes(
-    spec: specs.StageSpec,
-    batch: Batch,
-    example: Mapping[str, np.ndarray],
-    batch_size: int | None = None,
+  spec: specs.StageSpec,
+  batch: Batch,
+  example: Mapping[str, np.ndarray],
+  batch_size: int | None = None,
 ):
   """Raises ValueError unless `batch` has the arrays of `example`."""
   for name, wanted in example.items():
     if name not in batch:
       raise ValueError(
-          f'the batch of stage {spec.name!r} has no {name!r}; it has'
-          f' {sorted(batch)}.'
+        f'the batch of stage {spec.name!r} has no {name!r}; it has'
+        f' {sorted(batch)}.'
       )
     rows = 'b' if batch_size is None else batch_size
     shape = jnp.shape(batch[name])
@@ -325,13 +337,13 @@ def _check_shapes(
     if wrong or (batch_size is not None and shape[0] != batch_size):
       sizes = ', '.join(str(n) for n in (rows, *wanted.shape[1:]))
       raise ValueError(
-          f'{name!r} of stage {spec.name!r} has shape {shape}; wanted'
-          f' [{sizes}], one crop of {spec.crop_seconds} s.'
+        f'{name!r} of stage {spec.name!r} has shape {shape}; wanted'
+        f' [{sizes}], one crop of {spec.crop_seconds} s.'
       )
 
 
 def _check_prefix(
-    spec: specs.StageSpec, prefix: jax.Array, batch_size: int, length: int
+  spec: specs.StageSpec, prefix: jax.Array, batch_size: int, length: int
 ):
   """Raises ValueError unless a prefix is whole frames and leaves some."""
   levels = spec.target.num_codebooks
@@ -339,7 +351,7 @@ def _check_prefix(
   rows_fit = len(shape) == 2 and shape[0] == batch_size
   if not rows_fit or shape[1] % levels or shape[1] >= length:
     raise ValueError(
-        f'the prefix of stage {spec.name!r} has shape {shape}; wanted'
-        f' [{batch_size}, n], n a multiple of {levels} below {length}: whole'
-        f' frames of {spec.target.name!r}, with something left to draw.'
+      f'the prefix of stage {spec.name!r} has shape {shape}; wanted'
+      f' [{batch_size}, n], n a multiple of {levels} below {length}: whole'
+      f' frames of {spec.target.name!r}, with something left to draw.'
     )

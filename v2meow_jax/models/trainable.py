@@ -19,11 +19,11 @@ class Trainable(Protocol):
     ...
 
   def train_loss(
-      self,
-      params: Tree,
-      extras: dict[str, Tree],
-      batch: Batch,
-      rng: jax.Array | None,
+    self,
+    params: Tree,
+    extras: dict[str, Tree],
+    batch: Batch,
+    rng: jax.Array | None,
   ) -> tuple[jax.Array, tuple[dict[str, jax.Array], dict[str, Tree]]]:
     """The mean loss to differentiate, metrics to log and updated extras.
 

@@ -64,17 +64,17 @@ class TransformerConfig:
   def __post_init__(self):
     if self.num_decoder_layers < 1:
       raise ValueError(
-          f'num_decoder_layers is {self.num_decoder_layers}; a stage writes'
-          ' tokens with at least 1 decoder layer.'
+        f'num_decoder_layers is {self.num_decoder_layers}; a stage writes'
+        ' tokens with at least 1 decoder layer.'
       )
     if self.time_bias and not self.num_encoder_layers:
       raise ValueError(
-          'time_bias=True needs cross-attention, but num_encoder_layers is 0;'
-          ' turn time_bias off or give the model an encoder.'
+        'time_bias=True needs cross-attention, but num_encoder_layers is 0;'
+        ' turn time_bias off or give the model an encoder.'
       )
     if self.dtype not in ('float32', 'bfloat16'):
       raise ValueError(
-          f"dtype is {self.dtype!r}; it is 'float32' or 'bfloat16'."
+        f"dtype is {self.dtype!r}; it is 'float32' or 'bfloat16'."
       )
 
 
@@ -88,6 +88,7 @@ class EncoderLayer(nn.Module):
   config: TransformerConfig
 
   def setup(self):
+    """Makes the parameters and layers."""
     c = self.config
     self.attention_norm = layers.RMSNorm(c.dtype)
     self.attention = _attention(c)
@@ -96,7 +97,7 @@ class EncoderLayer(nn.Module):
     self.dropout = layers.Dropout(c.dropout_rate)
 
   def __call__(
-      self, x: jax.Array, bias: jax.Array, deterministic: bool
+    self, x: jax.Array, bias: jax.Array, deterministic: bool
   ) -> jax.Array:
     """dtype[b, length, emb_dim] -> the same; bias as `layers.Attention`."""
     y = self.attention_norm(x)
@@ -117,6 +118,7 @@ class DecoderLayer(nn.Module):
   config: TransformerConfig
 
   def setup(self):
+    """Makes the parameters and layers."""
     c = self.config
     self.attention_norm = layers.RMSNorm(c.dtype)
     self.attention = _attention(c)
@@ -132,13 +134,13 @@ class DecoderLayer(nn.Module):
     return self.cross_attention.keys_values(encoded)
 
   def __call__(
-      self,
-      x: jax.Array,
-      past: Parts,
-      biases: Sequence[jax.Array],
-      cross: layers.KeyValue | None,
-      cross_bias: jax.Array | None,
-      deterministic: bool,
+    self,
+    x: jax.Array,
+    past: Parts,
+    biases: Sequence[jax.Array],
+    cross: layers.KeyValue | None,
+    cross_bias: jax.Array | None,
+    deterministic: bool,
   ) -> tuple[jax.Array, layers.KeyValue]:
     """One layer on some positions.
 
@@ -180,40 +182,41 @@ class Transformer(nn.Module):
   config: TransformerConfig
 
   def setup(self):
+    """Makes the parameters and layers."""
     c, spec = self.config, self.spec
     width, vocab = c.emb_dim, spec.vocab_size
     names = (axes.VOCAB, axes.EMBED)
     self.token_embedding = self.param(
-        'token_embedding', layers.normal(1.0, *names), (vocab, width)
+      'token_embedding', layers.normal(1.0, *names), (vocab, width)
     )
     if c.level_embedding:
       num_levels = sum(s.num_codebooks for s in spec.token_streams)
       self.level_table = self.param(
-          'level_embedding',
-          layers.normal(1.0, axes.LEVELS, axes.EMBED),
-          (num_levels, width),
+        'level_embedding',
+        layers.normal(1.0, axes.LEVELS, axes.EMBED),
+        (num_levels, width),
       )
     if c.num_encoder_layers:
       self.adaptors = {
-          s.name: adaptors.LinearAdaptor(width, c.dtype)
-          for s in spec.feature_inputs
+        s.name: adaptors.LinearAdaptor(width, c.dtype)
+        for s in spec.feature_inputs
       }
       self.encoder = [EncoderLayer(c) for _ in range(c.num_encoder_layers)]
       self.encoder_bias = _relative_bias(c, bidirectional=True)
       self.encoder_norm = layers.RMSNorm(c.dtype)
     if c.time_bias:
       self.cross_bias = position_bias.TimeBias(
-          c.num_heads,
-          c.relative_num_buckets,
-          c.relative_max_distance,
-          c.time_bias_rate_hz,
+        c.num_heads,
+        c.relative_num_buckets,
+        c.relative_max_distance,
+        c.time_bias_rate_hz,
       )
     self.decoder = [DecoderLayer(c) for _ in range(c.num_decoder_layers)]
     self.decoder_bias = _relative_bias(c, bidirectional=False)
     self.decoder_norm = layers.RMSNorm(c.dtype)
     self.dropout = layers.Dropout(c.dropout_rate)
     self.logits_kernel = self.param(
-        'logits', layers.normal(width**-0.5, *names), (vocab, width)
+      'logits', layers.normal(width**-0.5, *names), (vocab, width)
     )
 
   def embed(self, ids: jax.Array, levels: jax.Array | None) -> jax.Array:
@@ -232,7 +235,7 @@ class Transformer(nn.Module):
     return x.astype(self.config.dtype)
 
   def encode(
-      self, inputs: Mapping[str, jax.Array], deterministic: bool = True
+    self, inputs: Mapping[str, jax.Array], deterministic: bool = True
   ) -> jax.Array:
     """Every input of a batch, in the order of `adaptors.encoder_layout`.
 
@@ -277,14 +280,14 @@ class Transformer(nn.Module):
     return self.decoder_bias(length)
 
   def decode(
-      self,
-      ids: jax.Array,
-      levels: jax.Array,
-      biases: Sequence[jax.Array],
-      past: Sequence[Parts] | None = None,
-      cross: Parts | None = None,
-      cross_bias: jax.Array | None = None,
-      deterministic: bool = True,
+    self,
+    ids: jax.Array,
+    levels: jax.Array,
+    biases: Sequence[jax.Array],
+    past: Sequence[Parts] | None = None,
+    cross: Parts | None = None,
+    cross_bias: jax.Array | None = None,
+    deterministic: bool = True,
   ) -> tuple[jax.Array, Parts]:
     """The decoder on some positions, after those whose keys are in `past`.
 
@@ -306,12 +309,12 @@ class Transformer(nn.Module):
     own = []
     for i, layer in enumerate(self.decoder):
       x, key_value = layer(
-          x,
-          past[i] if past else (),
-          biases,
-          cross[i] if cross else None,
-          cross_bias,
-          deterministic,
+        x,
+        past[i] if past else (),
+        biases,
+        cross[i] if cross else None,
+        cross_bias,
+        deterministic,
       )
       own.append(key_value)
     x = self.dropout(self.decoder_norm(x), deterministic)
@@ -330,15 +333,15 @@ class Transformer(nn.Module):
     target = self.spec.target
     first = self.spec.id_offset(target) + level * target.codebook_size
     rows = jax.lax.dynamic_slice_in_dim(
-        self.logits_kernel, first, target.codebook_size
+      self.logits_kernel, first, target.codebook_size
     ).astype(self.config.dtype)
     return jnp.einsum('bm,nm->bn', hidden, rows).astype(jnp.float32)
 
   def __call__(
-      self,
-      batch: Mapping[str, jax.Array],
-      deterministic: bool = True,
-      legal: bool = False,
+    self,
+    batch: Mapping[str, jax.Array],
+    deterministic: bool = True,
+    legal: bool = False,
   ) -> jax.Array:
     """Logits of every target position, given the true ids before it.
 
@@ -359,12 +362,12 @@ class Transformer(nn.Module):
       streams = (spec.target,)
     ids = batch['decoder_input_tokens']
     x, _ = self.decode(
-        ids,
-        adaptors.token_levels(spec, streams),
-        (position_bias.toeplitz(self.decoder_bias(ids.shape[1])),),
-        cross=cross,
-        cross_bias=self.time_biases(),
-        deterministic=deterministic,
+      ids,
+      adaptors.token_levels(spec, streams),
+      (position_bias.toeplitz(self.decoder_bias(ids.shape[1])),),
+      cross=cross,
+      cross_bias=self.time_biases(),
+      deterministic=deterministic,
     )
     x = x[:, -spec.target.length(spec.crop_seconds) :]
     return self._legal_logits(x) if legal else self._all_logits(x)
@@ -381,23 +384,23 @@ class Transformer(nn.Module):
     # [b, frames * levels, emb_dim] -> [b, frames, levels, emb_dim]
     frames = x.reshape(x.shape[0], -1, target.num_codebooks, x.shape[-1])
     logits = jnp.einsum(
-        'bflm,lcm->bflc', frames, kernel.astype(self.config.dtype)
+      'bflm,lcm->bflc', frames, kernel.astype(self.config.dtype)
     )
     return logits.reshape(*x.shape[:2], -1).astype(jnp.float32)
 
 
 def _attention(c: TransformerConfig) -> layers.Attention:
   return layers.Attention(
-      c.emb_dim, c.num_heads, c.head_dim, c.dropout_rate, c.dtype
+    c.emb_dim, c.num_heads, c.head_dim, c.dropout_rate, c.dtype
   )
 
 
 def _relative_bias(
-    c: TransformerConfig, bidirectional: bool
+  c: TransformerConfig, bidirectional: bool
 ) -> position_bias.RelativeBias:
   return position_bias.RelativeBias(
-      c.num_heads,
-      c.relative_num_buckets,
-      c.relative_max_distance,
-      bidirectional,
+    c.num_heads,
+    c.relative_num_buckets,
+    c.relative_max_distance,
+    bidirectional,
   )

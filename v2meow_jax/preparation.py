@@ -1,4 +1,4 @@
-"""Brings the networks to `v2meow data fit` and `v2meow data prepare`."""
+"""Brings the networks of a system to `v2meow data fit` and `v2meow data prepare`."""
 
 from __future__ import annotations
 

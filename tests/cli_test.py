@@ -1,0 +1,228 @@
+"""The command line: bad input is one clear line, exit code 2, and no file."""
+
+import pathlib
+import shutil
+import zlib
+
+import av
+import numpy as np
+import pytest
+
+from v2meow_jax import cli
+from v2meow_jax import media
+from v2meow_jax import media_io
+from v2meow_jax.inference import system
+
+SILENCE = media.Audio(samples=np.zeros(16_000, np.float32), rate_hz=16_000)
+
+
+@pytest.fixture
+def clip(tmp_path):
+  path = tmp_path / 'clip.mp4'
+  frames = (np.full((32, 32, 3), 9 * i, np.uint8) for i in range(25))
+  media_io.write_video(path, frames, rate_hz=25.0, audio=SILENCE)
+  return path
+
+
+def png(width, height):
+  """A PNG header that claims a size, and next to no data."""
+
+  def chunk(kind, data):
+    crc = zlib.crc32(kind + data).to_bytes(4, 'big')
+    return len(data).to_bytes(4, 'big') + kind + data + crc
+
+  header = width.to_bytes(4, 'big') + height.to_bytes(4, 'big')
+  return (
+      b'\x89PNG\r\n\x1a\n'
+      + chunk(b'IHDR', header + b'\x08\x02\x00\x00\x00')
+      + chunk(b'IDAT', zlib.compress(b'\0' * 64))
+      + chunk(b'IEND', b'')
+  )
+
+
+def write_bomb(path):
+  """A frame of 12000 x 12000 pixels in well under 100 kB."""
+  with av.open(str(path), 'w', format='mov') as out:
+    stream = out.add_stream('png', rate=25)
+    stream.width = stream.height = 12_000
+    stream.pix_fmt = 'monob'
+    out.mux(stream.encode(av.VideoFrame(12_000, 12_000, 'monob')))
+    out.mux(stream.encode(None))
+
+
+def write_audio_only(path):
+  with av.open(str(path), 'w', format='mp4') as out:
+    stream = out.add_stream('aac', rate=16_000, layout='mono')
+    frame = av.AudioFrame.from_ndarray(
+        np.zeros((1, 16_000), np.float32), format='fltp', layout='mono'
+    )
+    frame.sample_rate = 16_000
+    out.mux(stream.encode(frame))
+    out.mux(stream.encode(None))
+
+
+BAD_MEDIA = {
+    'empty file': lambda path, clip: path.write_bytes(b''),
+    'text': lambda path, clip: path.write_text('not a video at all\n' * 50),
+    'playlist': lambda path, clip: path.write_text(
+        '#EXTM3U\n#EXTINF:1,\n' + str(clip) + '\n'
+    ),
+    'concat list': lambda path, clip: path.write_text(
+        f"ffconcat version 1.0\nfile '{clip.name}'\n"
+    ),
+    'audio only': lambda path, clip: write_audio_only(path),
+    'image': lambda path, clip: path.write_bytes(png(32, 32)),
+    'image bomb': lambda path, clip: path.write_bytes(png(12000, 12000)),
+    'header bomb': lambda path, clip: write_bomb(path),
+    'truncated': lambda path, clip: path.write_bytes(
+        clip.read_bytes()[: clip.stat().st_size // 2]
+    ),
+    'folder': lambda path, clip: path.mkdir(),
+}
+
+
+def fails(capsys, tmp_path, *argv):
+  """Runs generate, checks how it fails, returns its one line."""
+  before = sorted(p.name for p in tmp_path.rglob('*'))
+  assert cli.main(['generate', *map(str, argv)]) == 2
+  error = capsys.readouterr().err.strip()
+  assert len(error.splitlines()) == 1, error
+  assert error.startswith('v2meow: error: ')
+  assert sorted(p.name for p in tmp_path.rglob('*')) == before
+  return error
+
+
+@pytest.mark.parametrize('kind', BAD_MEDIA)
+def test_what_is_not_a_video_is_refused_by_name(kind, clip, tmp_path, capsys):
+  path = tmp_path / 'bad.mp4'
+  BAD_MEDIA[kind](path, clip)
+  error = fails(capsys, tmp_path, path, '-o', tmp_path / 'out.mp4')
+  assert 'bad.mp4' in error
+
+
+def test_a_missing_video_is_named(tmp_path, capsys):
+  path = tmp_path / 'nothing.mp4'
+  assert 'nothing.mp4' in fails(
+      capsys, tmp_path, path, '-o', tmp_path / 'out.mp4'
+  )
+
+
+def test_a_video_of_zero_seconds_is_refused(tmp_path, capsys):
+  path = tmp_path / 'zero.mp4'
+  with av.open(str(path), 'w') as out:
+    out.add_stream('mpeg4', rate=25).pix_fmt = 'yuv420p'
+  error = fails(capsys, tmp_path, path, '-o', tmp_path / 'out.mp4')
+  assert 'zero.mp4' in error
+
+
+def test_an_unknown_extension_lists_the_known_ones(clip, tmp_path, capsys):
+  error = fails(capsys, tmp_path, clip, '-o', tmp_path / 'out.xyz')
+  assert '.xyz' in error
+  assert '.mp4, .wav, .flac' in error
+
+
+@pytest.mark.parametrize('folder', ['no/such/folder', 'file/inside'])
+def test_an_output_that_cannot_be_written_is_named(
+    folder, clip, tmp_path, capsys
+):
+  (tmp_path / 'file').write_text('')
+  error = fails(capsys, tmp_path, clip, '-o', tmp_path / folder / 'out.mp4')
+  assert folder in error
+
+
+@pytest.mark.parametrize('bad', ['0', '-1', 'nan', 'inf'])
+def test_a_temperature_that_is_no_temperature_is_refused(
+    bad, clip, tmp_path, capsys
+):
+  error = fails(
+      capsys, tmp_path, clip, '-o', tmp_path / 'out.mp4',
+      '--temperature', '1.0', bad, '0.4',
+  )  # fmt: skip
+  assert 'temperature' in error
+
+
+def test_a_prompt_of_100_kilobytes_is_refused(clip, tmp_path, capsys):
+  error = fails(
+      capsys, tmp_path, clip, '-o', tmp_path / 'out.mp4',
+      '--prompt', 'piano ' * 17_000,
+  )  # fmt: skip
+  assert '2000' in error
+
+
+@pytest.mark.parametrize('prompt', ['', '   ', '\n\t', '\x00\x07'])
+def test_an_empty_prompt_means_none(prompt):
+  assert system.clean_prompt(prompt) is None
+
+
+def test_a_prompt_is_brought_to_one_form():
+  assert system.clean_prompt(' cafe\u0301\x07\ud800 ') == 'caf\u00e9 ?'
+
+
+def test_a_damaged_system_names_file_and_digest(clip, tmp_path, capsys):
+  folder = tmp_path / 'system'
+  shutil.copytree(system.EMBEDDED, folder)
+  weights = folder / 'coarse.safetensors'
+  data = bytearray(weights.read_bytes())
+  data[len(data) // 2] ^= 1
+  weights.write_bytes(data)
+  error = fails(
+      capsys, tmp_path, clip, '-o', tmp_path / 'out.mp4', '--system', folder
+  )
+  assert 'coarse.safetensors' in error
+  assert 'sha256' in error
+
+
+def test_a_folder_that_is_no_system_is_refused(clip, tmp_path, capsys):
+  error = fails(
+      capsys, tmp_path, clip, '-o', tmp_path / 'out.mp4', '--system', tmp_path
+  )
+  assert 'config.json' in error
+
+
+def test_no_takes_are_refused(clip, tmp_path, capsys):
+  error = fails(
+      capsys, tmp_path, clip, '-o', tmp_path / 'out.mp4', '--takes', '0'
+  )
+  assert 'takes' in error
+
+
+def test_a_wrong_gin_binding_is_named_with_file_and_line(tmp_path, capsys):
+  recipe = tmp_path / 'mine.gin'
+  recipe.write_text(
+      'from __gin__ import dynamic_registration\n'
+      'from v2meow_jax.training import schedules\n'
+      'schedules.adamw.wait_decay = 0.1\n'
+  )
+  assert cli.main(['train', f'--gin_file={recipe}']) == 2
+  error = capsys.readouterr().err
+  assert 'wait_decay' in error
+  assert 'mine.gin' in error
+  assert 'line 3' in error
+
+
+def test_a_missing_macro_is_named(capsys):
+  assert cli.main(['train', '--gin_file=runs/train.gin']) == 2
+  assert 'MODEL' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('argv', [['generate', 'x'], ['sing'], []])
+def test_a_wrong_command_line_exits_with_2(argv, capsys):
+  with pytest.raises(SystemExit) as stop:
+    cli.main(argv)
+  assert stop.value.code == 2
+  assert 'usage' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'verb',
+    ['generate', 'data synth', 'data fit', 'data prepare', 'train', 'export'],
+)
+def test_help_teaches(verb, capsys):
+  with pytest.raises(SystemExit) as stop:
+    cli.main([*verb.split(), '--help'])
+  assert stop.value.code == 0
+  assert len(capsys.readouterr().out.splitlines()) > 8
+
+
+def test_recipes_are_found_from_the_repository_root():
+  assert pathlib.Path('gin/runs/train.gin').is_file()

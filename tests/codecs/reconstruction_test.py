@@ -1,0 +1,61 @@
+import jax
+import numpy as np
+import pytest
+
+from v2meow_jax.codecs import reconstruction
+
+_CONFIG = reconstruction.ReconstructionConfig(
+  window_samples=(256, 512), mel_floor=1e-6
+)
+
+
+def _noise(gain=0.1):
+  rng = np.random.default_rng(0)
+  return (gain * rng.normal(size=(2, 4096))).astype(np.float32)
+
+
+def _losses(ours, true):
+  out = reconstruction.reconstruction_losses(ours, true, 16_000, _CONFIG)
+  return {k: float(v) for k, v in out.items()}
+
+
+def test_a_perfect_reconstruction_costs_nothing():
+  assert _losses(_noise(), _noise()) == pytest.approx(
+    {'mel': 0, 'stft': 0, 'waveform': 0}, abs=1e-4
+  )
+
+
+def test_silence_costs_one_relative_to_the_music():
+  losses = _losses(0 * _noise(), _noise())
+  assert losses['stft'] == pytest.approx(1, abs=0.01)
+  assert losses['waveform'] == pytest.approx(1, abs=0.01)
+
+
+def test_a_gain_of_two_costs_its_logarithm_and_once_the_music():
+  losses = _losses(2 * _noise(), _noise())
+  wanted = {'mel': np.log(2), 'stft': 1, 'waveform': 1}
+  assert losses == pytest.approx(wanted, abs=0.01)
+
+
+def test_the_sign_of_the_waveform_matters_only_to_the_waveform_term():
+  losses = _losses(-_noise(), _noise())
+  wanted = {'mel': 0, 'stft': 0, 'waveform': 2}
+  assert losses == pytest.approx(wanted, abs=0.01)
+
+
+def test_weights_multiply_their_terms():
+  config = reconstruction.ReconstructionConfig(
+    mel_weight=2.0, stft_weight=3.0, waveform_weight=5.0
+  )
+  terms = {'mel': 0.1, 'stft': 0.01, 'waveform': 0.001}
+  assert reconstruction.weighted(terms, config) == pytest.approx(0.235)
+
+
+def test_gradients_on_silence_are_finite():
+  silence = np.zeros((1, 2048), np.float32)
+
+  def total(x):
+    losses = reconstruction.reconstruction_losses(x, silence, 16_000, _CONFIG)
+    return reconstruction.weighted(losses, _CONFIG)
+
+  assert np.isfinite(jax.grad(total)(silence)).all()

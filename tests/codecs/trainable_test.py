@@ -1,0 +1,189 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from v2meow_jax.codecs import adversarial
+from v2meow_jax.codecs import patch
+from v2meow_jax.codecs import reconstruction
+from v2meow_jax.codecs import rvq
+from v2meow_jax.codecs import soundstream
+from v2meow_jax.codecs import trainable
+
+_ADVERSARIAL = adversarial.AdversarialConfig(
+  start_step=1,
+  stft_channels=2,
+  stft_max_channels=4,
+  stft_num_blocks=2,
+  window_samples=64,
+  wave_channels=4,
+  wave_max_channels=8,
+  num_wave_scales=1,
+)
+
+
+def _model(**kwargs):
+  config = soundstream.CodecConfig(
+    ends=patch.PatchConfig(
+      hop_samples=64,
+      window_samples=64,
+      frame_dim=32,
+      subframe_dim=16,
+      num_encoder_blocks=1,
+      num_decoder_blocks=1,
+      num_subframe_blocks=1,
+      kernel_size=3,
+    ),
+    quantizer=rvq.RvqConfig(num_levels=3, codebook_size=32, code_dim=8),
+  )
+  losses = reconstruction.ReconstructionConfig(
+    window_samples=(64, 256), num_mels=16, waveform_weight=1.0
+  )
+  return trainable.CodecModel(config=config, reconstruction=losses, **kwargs)
+
+
+def _tones(seed=0):
+  rng = np.random.default_rng(seed)
+  hz = rng.uniform(200, 2000, size=(8, 1))
+  t = np.arange(1024) / 16_000
+  x = 0.3 * np.sin(2 * np.pi * hz * t + rng.uniform(0, 6, size=(8, 1)))
+  return {'waveform': jnp.asarray(x, jnp.float32)}
+
+
+def _start(model):
+  variables = model.init(jax.random.key(0), _tones())
+  params = variables.pop('params')
+  return params, variables
+
+
+@pytest.fixture(scope='module')
+def trained():
+  """(model, extras at the start, (params, extras) at the end, all metrics)."""
+  model = _model()
+  params, extras = _start(model)
+  optimizer = optax.adam(3e-3, b1=0.8, b2=0.99)
+
+  @jax.jit
+  def step(params, extras, opt_state, batch, rng):
+    grad_fn = jax.value_and_grad(model.train_loss, has_aux=True)
+    (_, (metrics, extras)), grads = grad_fn(params, extras, batch, rng)
+    updates, opt_state = optimizer.update(grads, opt_state)
+    return optax.apply_updates(params, updates), extras, opt_state, metrics
+
+  now, opt_state, history = (params, extras), optimizer.init(params), []
+  for k in range(150):
+    *now, opt_state, metrics = step(
+      *now, opt_state, _tones(k), jax.random.key(k)
+    )
+    history.append({name: float(v) for name, v in metrics.items()})
+  return model, extras, now, history
+
+
+def test_a_hundred_steps_learn_to_code_tones(trained):
+  history = trained[3]
+  first, last = history[:10], history[-10:]
+  for term, part in (('mel', 0.7), ('stft', 0.9)):
+    before, after = (np.mean([m[term] for m in h]) for h in (first, last))
+    assert after < part * before, (term, before, after)
+
+
+def test_every_level_of_a_trained_codec_helps(trained):
+  model, _, (params, extras), _ = trained
+  codec = trainable.trained_codec(model.config, params, extras)
+  x = _tones(999)['waveform']
+  codes = codec.encode(x)
+  errors = [
+    float(jnp.mean((codec.decode(codes[..., :k]) - x) ** 2)) for k in (1, 3)
+  ]
+  assert errors[1] < errors[0]
+
+
+def test_training_counts_steps_and_reports_each_level(trained):
+  _, _, (_, extras), history = trained
+  assert int(extras['counters']['step']) == 150
+  for k in range(3):
+    assert 1 <= history[-1][f'perplexity_{k}'] <= 32
+
+
+def test_evaluation_changes_nothing_and_is_repeatable(trained):
+  model, _, (params, extras), _ = trained
+  loss, (metrics, same) = model.train_loss(params, extras, _tones(), None)
+  again, _ = model.train_loss(params, extras, _tones(), None)
+  assert same is extras and float(loss) == float(again)
+  assert metrics['mel'] < loss
+
+
+def test_codec_of_the_variables_equals_the_models_reconstruction(trained):
+  model, _, (params, extras), _ = trained
+  codec = trainable.trained_codec(model.config, params, extras)
+  x = _tones()['waveform']
+  out, _, _ = model._reconstruct(params, extras, x, None)
+  np.testing.assert_allclose(codec.decode(codec.encode(x)), out, atol=1e-5)
+
+
+@pytest.fixture(scope='module')
+def duel():
+  """(model, params, extras after the first batch) with discriminators."""
+  model = _model(adversarial=_ADVERSARIAL)
+  params, extras = _start(model)
+  _, (_, extras) = jax.jit(model.train_loss)(
+    params, extras, _tones(), jax.random.key(1)
+  )
+  return model, params, extras
+
+
+def _gradient(model, params, extras):
+  def loss(params):
+    return model.train_loss(params, extras, _tones(), None)[0]
+
+  return jax.jit(jax.grad(loss))(params)
+
+
+def test_discriminators_sleep_until_their_step(duel):
+  model, params, extras = duel
+  early = {**extras, 'counters': {'step': jnp.zeros((), jnp.int32)}}
+  grads = _gradient(model, params, early)
+  assert not any(np.any(g) for g in jax.tree.leaves(grads['discriminator']))
+  awake = _gradient(model, params, extras)
+  assert all(np.any(g) for g in jax.tree.leaves(awake['discriminator']))
+
+
+def test_each_side_gets_the_gradient_of_its_own_loss_only(duel):
+  model, params, extras = duel
+  x = _tones()['waveform']
+  net = adversarial.Discriminators(_ADVERSARIAL)
+  out, _, _ = model._reconstruct(params, extras, x, None)
+
+  @jax.jit
+  @jax.grad
+  def alone(weights):
+    true, fake = (net.apply({'params': weights}, y) for y in (x, out))
+    return adversarial.discriminator_loss(true, fake)
+
+  ours = _gradient(model, params, extras)['discriminator']
+  wanted = alone(params['discriminator'])
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, wanted
+  )
+
+
+def test_adversarial_weights_reach_the_generator(duel):
+  model, params, extras = duel
+  weak = dataclasses.replace(
+    _ADVERSARIAL, adversarial_weight=0.0, feature_weight=0.0
+  )
+  without = dataclasses.replace(model, adversarial=weak)
+  none = dataclasses.replace(model, adversarial=None)
+  grads = [
+    _gradient(m, params, extras)['generator'] for m in (model, without, none)
+  ]
+
+  def distance(a, b):
+    return optax.global_norm(jax.tree.map(jnp.subtract, a, b))
+
+  # With no weight, the discriminators' own loss must not move the generator.
+  assert distance(grads[1], grads[2]) < 1e-4
+  assert distance(grads[0], grads[2]) > 1e-2

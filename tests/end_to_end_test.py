@@ -1,0 +1,134 @@
+"""The embedded system, from a file to a file: what a user gets."""
+
+import hashlib
+import json
+
+import av
+import numpy as np
+import pytest
+
+from v2meow_jax import cli
+from v2meow_jax import media
+from v2meow_jax import media_io
+from v2meow_jax.inference import system
+from v2meow_jax.synthetic import render
+from v2meow_jax.synthetic import scene as scene_lib
+
+pytestmark = pytest.mark.slow
+
+
+def video_of(seed, seconds=3.0):
+  scene = scene_lib.sample(seed, 0, seconds)
+  frames = np.stack(list(render.frames(scene)))
+  return media.Video(
+      frames=frames,
+      times=np.arange(len(frames)) / float(scene.rate_hz),
+      seconds=seconds,
+  )
+
+
+def write_clip(path, seed, seconds):
+  scene = scene_lib.sample(seed, 0, seconds)
+  media_io.write_video(path, render.frames(scene), rate_hz=scene.rate_hz)
+  return path
+
+
+def packets(path):
+  with av.open(str(path)) as container:
+    stream = container.streams.video[0]
+    return [
+        (p.pts, hashlib.sha256(bytes(p)).hexdigest())
+        for p in container.demux(stream)
+        if p.size
+    ]
+
+
+@pytest.fixture(scope='module')
+def embedded():
+  return system.load()
+
+
+@pytest.fixture(scope='module')
+def soundtrack(embedded):
+  return embedded.generate(video_of(1), seed=3)
+
+
+def test_equal_inputs_and_seed_give_equal_samples(embedded, soundtrack):
+  again = embedded.generate(video_of(1), seed=3)
+  np.testing.assert_array_equal(again.samples, soundtrack.samples)
+
+
+def test_a_soundtrack_does_not_depend_on_its_batch(embedded, soundtrack):
+  batch = embedded.generate_batch(
+      [video_of(2), video_of(1)], prompts=['rock', None], seeds=[5, 3]
+  )
+  np.testing.assert_array_equal(batch[1].samples, soundtrack.samples)
+
+
+def test_it_is_as_long_as_the_video_and_can_be_heard(soundtrack):
+  assert len(soundtrack.samples) == 3 * 16_000
+  assert np.abs(soundtrack.samples).max() <= 1.0
+  assert np.sqrt(np.mean(soundtrack.samples**2)) > 0.01
+
+
+@pytest.mark.parametrize(
+    'change',
+    [{'seed': 4}, {'prompt': 'drum and bass'}, {'temperatures': (0.5, 0.5, 0.5)}],
+)
+def test_whatever_is_asked_for_changes_the_music(embedded, soundtrack, change):
+  other = embedded.generate(video_of(1), **{'seed': 3, **change})
+  assert (other.samples != soundtrack.samples).any()
+
+
+def test_another_video_gets_other_music(embedded, soundtrack):
+  other = embedded.generate(video_of(7), seed=3)
+  assert (other.samples != soundtrack.samples).any()
+
+
+def test_a_style_can_be_music(embedded, soundtrack):
+  other = embedded.generate(video_of(7), seed=3, style_audio=soundtrack)
+  assert len(other.samples) == len(soundtrack.samples)
+  with pytest.raises(ValueError, match='choose one'):
+    embedded.generate(video_of(7), 'rock', style_audio=soundtrack)
+
+
+def test_a_video_file_keeps_its_picture_and_gets_sound(tmp_path, capsys):
+  clip = write_clip(tmp_path / 'clip.mp4', seed=5, seconds=12.4)
+  out = tmp_path / 'out.mp4'
+  assert cli.main(['generate', str(clip), '-o', str(out), '--seed', '1']) == 0
+  assert str(out) in capsys.readouterr().out
+  assert packets(out) == packets(clip)
+  audio = media_io.read_audio(out)
+  seconds = media_io.probe_video(clip).seconds
+  assert len(audio.samples) == round(seconds * 16_000)
+  facts = json.loads((tmp_path / 'out.json').read_text())
+  assert facts['seed'] == 1
+  assert len(facts['system_sha256']) == 64
+  assert set(facts['seconds_per_part']) == {
+      'streams', 'semantic', 'coarse', 'fine', 'codec',
+  }  # fmt: skip
+  assert facts['sampling']['semantic'] == {'temperature': 1.0, 'top_k': None}
+
+
+def test_takes_are_those_of_the_next_seeds(tmp_path):
+  clip = write_clip(tmp_path / 'clip.mp4', seed=5, seconds=2.0)
+  out = str(tmp_path / 'out.wav')
+  cli.main(['generate', str(clip), '-o', out, '--takes', '2', '--seed', '8'])
+  alone = str(tmp_path / 'alone.wav')
+  cli.main(['generate', str(clip), '-o', alone, '--seed', '9'])
+  second = (tmp_path / 'out_2.wav').read_bytes()
+  assert second == (tmp_path / 'alone.wav').read_bytes()
+  assert second != (tmp_path / 'out_1.wav').read_bytes()
+
+
+def test_a_long_video_begins_as_its_beginning(embedded):
+  # Streams look at neighbours in time, so the last second may differ.
+  long = video_of(4, seconds=14.0)
+  short = media.Video(
+      frames=long.frames[long.times < 12.0],
+      times=long.times[long.times < 12.0],
+      seconds=12.0,
+  )
+  a = embedded.run(long, seed=2).codes
+  b = embedded.run(short, seed=2).codes
+  np.testing.assert_array_equal(a[: 8 * 25], b[: 8 * 25])
