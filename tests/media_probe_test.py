@@ -211,6 +211,32 @@ def test_a_huge_gap_is_refused_at_once(tmp_path):
   assert 'at most 14400 s' in _refusal(path)
 
 
+def test_sound_that_begins_hours_late_is_refused_unread(tmp_path):
+  path = tmp_path / 'late.mkv'
+  with av.open(str(path), 'w') as out:
+    video = out.add_stream('mpeg4', rate=25)
+    video.height, video.width, video.pix_fmt = 48, 64, 'yuv420p'
+    sound = out.add_stream('pcm_s16le', rate=16_000, layout='mono')
+    picture = media_clips.planted([1])[0]
+    out.mux(video.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
+    out.mux(video.encode(None))
+    silence = np.zeros((1, 1600), np.int16)
+    frame = av.AudioFrame.from_ndarray(silence, format='s16', layout='mono')
+    frame.sample_rate, frame.pts = 16_000, 16_000 * 10**6
+    out.mux(sound.encode(frame))
+  with pytest.raises(media_io.UnsupportedMedia, match='at most 14400 s'):
+    media_io.read_audio(path)
+
+
+def test_pictures_in_an_unknown_codec_are_refused(tmp_path):
+  path = media_clips.encode(
+    tmp_path / 'clip', media_clips.planted([1, 2]), container='matroska'
+  )
+  data = path.read_bytes().replace(b'V_MPEG4/ISO/AVC', b'V_MPEG9/OSI/CVA')
+  path.write_bytes(data)
+  assert 'codec of its pictures is not known' in _refusal(path)
+
+
 def test_a_size_that_grows_beyond_the_limit_is_not_decoded(tmp_path):
   parts = [
     media_clips.encode(

@@ -349,8 +349,8 @@ def _scan(
     span.last = max(span.last, begin)
     span.end = max(span.end, begin + _duration(packet))
     span.num_packets += 1
-    begun = [s for s in spans.values() if s.start is not None]
-    seconds = max(s.end for s in begun) - min(s.start for s in begun)
+    starts = [s.start for s in spans.values() if s.start is not None]
+    seconds = max(s.end for s in spans.values()) - min(starts)
     if seconds > limits.max_seconds:
       raise UnsupportedMedia(
         f'{name}: lasts {float(seconds):.0f} s or more; at most'

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -132,18 +134,24 @@ def test_no_level_dropout_uses_all_levels():
 
 def _module(config, latents):
   module = rvq.ResidualVectorQuantizer(config, latents.shape[-1])
-  variables = module.init(jax.random.key(0), latents, train=False)
+  init = jax.jit(functools.partial(module.init, train=False))
+  variables = init(jax.random.key(0), latents)
   return module, variables
 
 
-def _train_step(module, variables, latents, seed=1):
-  (out, commitment), updated = module.apply(
+@functools.partial(jax.jit, static_argnums=0)
+def _apply_training(module, variables, latents):
+  return module.apply(
     variables,
     latents,
     train=True,
-    rngs={'codebooks': jax.random.key(seed)},
+    rngs={'codebooks': jax.random.key(1)},
     mutable=['codebooks'],
   )
+
+
+def _train_step(module, variables, latents):
+  (out, commitment), updated = _apply_training(module, variables, latents)
   return out, commitment, {**variables, **updated}
 
 

@@ -42,7 +42,8 @@ def codec(request):
   config = _config(request.param)
   module = soundstream.SoundStream(config)
   hop = config.ends.hop_samples
-  variables = module.init(jax.random.key(0), jnp.zeros((1, 4 * hop)))
+  silence = jnp.zeros((1, 4 * hop))
+  variables = jax.jit(module.init)(jax.random.key(0), silence)
   state = variables['codebooks']['quantizer']['state']
   drawn = jax.random.normal(jax.random.key(1), state['vectors'].shape)
   state = {**state, 'vectors': drawn}

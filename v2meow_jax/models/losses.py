@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array
 from jaxtyping import Float
 from jaxtyping import Int
-import jax
-import jax.numpy as jnp
 
 
 def cross_entropy(
