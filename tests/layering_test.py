@@ -63,7 +63,7 @@ AT_IMPORT = {
   'evaluation': DATA_LIBRARIES
   | TORCH
   | {'v2meow_jax.data', 'v2meow_jax.models'},
-  'inference': TORCH | {'v2meow_jax.data'},
+  'inference': TORCH,
   'codecs': TORCH,
   'features': TORCH,
   'media_io': DATA_LIBRARIES | TORCH | {'jax', 'gin'},
@@ -72,6 +72,8 @@ AT_IMPORT = {
   'gin_config': DATA_LIBRARIES | TORCH | {'jax', 'gin'},
   'cli': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'doctor': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
+  # Where networks and records meet, and only when it is called.
+  'preparation': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
   # Where networks and records meet, and only when it is called.
   'preparation': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
   # What the library says about itself, and the fakes of its tests.

@@ -199,7 +199,9 @@ def _add_data(verbs) -> None:
   prepare.add_argument('out', help='folder of the dataset; must not exist')
   _add_networks(prepare)
   prepare.add_argument('--system', help='take all networks from this system')
-  prepare.add_argument('--num-shards', type=int, default=8)
+  prepare.add_argument(
+      '--num-shards', type=int, help='files of a split; default: by size'
+  )
   prepare.add_argument('beam_options', nargs='*', metavar='-- BEAM OPTIONS')
   prepare.set_defaults(run=_prepare)
 

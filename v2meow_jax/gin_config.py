@@ -8,6 +8,7 @@ gin sees the text, and released systems hold no gin at all.
 from __future__ import annotations
 
 from collections.abc import Sequence
+import logging
 import pathlib
 import re
 
@@ -80,9 +81,18 @@ def parse(
   for folder in search_paths:
     gin.add_config_file_search_path(folder)
   gin.clear_config()
+  root = logging.getLogger()
+  root.addFilter(_found_elsewhere)
   try:
     gin.parse_config_files_and_bindings(
         [str(p) for p in paths], list(bindings), finalize_config=True
     )
   except Exception as e:  # gin raises many kinds; each tells file and line.
     raise ConfigError(' '.join(str(e).split())) from e
+  finally:
+    root.removeFilter(_found_elsewhere)
+
+
+def _found_elsewhere(record: logging.LogRecord) -> bool:
+  """Drops gin's error for each search path that an include is not in."""
+  return not record.getMessage().startswith('Path not found: ')

@@ -119,9 +119,9 @@ class JointEmbeddingModel:
   def describe(self) -> dict[str, Any]:
     """What rebuilds the model, as JSON data."""
     return {
-        'model': 'JointEmbeddingModel',
-        'emb_dim': self.towers.emb_dim,
-        'hidden_dim': self.towers.hidden_dim,
+      'model': 'JointEmbeddingModel',
+      'emb_dim': self.towers.emb_dim,
+      'hidden_dim': self.towers.hidden_dim,
     }
 
   def train_loss(
