@@ -33,10 +33,10 @@ def png(width, height):
 
   header = width.to_bytes(4, 'big') + height.to_bytes(4, 'big')
   return (
-      b'\x89PNG\r\n\x1a\n'
-      + chunk(b'IHDR', header + b'\x08\x02\x00\x00\x00')
-      + chunk(b'IDAT', zlib.compress(b'\0' * 64))
-      + chunk(b'IEND', b'')
+    b'\x89PNG\r\n\x1a\n'
+    + chunk(b'IHDR', header + b'\x08\x02\x00\x00\x00')
+    + chunk(b'IDAT', zlib.compress(b'\0' * 64))
+    + chunk(b'IEND', b'')
   )
 
 
@@ -54,7 +54,7 @@ def write_audio_only(path):
   with av.open(str(path), 'w', format='mp4') as out:
     stream = out.add_stream('aac', rate=16_000, layout='mono')
     frame = av.AudioFrame.from_ndarray(
-        np.zeros((1, 16_000), np.float32), format='fltp', layout='mono'
+      np.zeros((1, 16_000), np.float32), format='fltp', layout='mono'
     )
     frame.sample_rate = 16_000
     out.mux(stream.encode(frame))
@@ -62,22 +62,22 @@ def write_audio_only(path):
 
 
 BAD_MEDIA = {
-    'empty file': lambda path, clip: path.write_bytes(b''),
-    'text': lambda path, clip: path.write_text('not a video at all\n' * 50),
-    'playlist': lambda path, clip: path.write_text(
-        '#EXTM3U\n#EXTINF:1,\n' + str(clip) + '\n'
-    ),
-    'concat list': lambda path, clip: path.write_text(
-        f"ffconcat version 1.0\nfile '{clip.name}'\n"
-    ),
-    'audio only': lambda path, clip: write_audio_only(path),
-    'image': lambda path, clip: path.write_bytes(png(32, 32)),
-    'image bomb': lambda path, clip: path.write_bytes(png(12000, 12000)),
-    'header bomb': lambda path, clip: write_bomb(path),
-    'truncated': lambda path, clip: path.write_bytes(
-        clip.read_bytes()[: clip.stat().st_size // 2]
-    ),
-    'folder': lambda path, clip: path.mkdir(),
+  'empty file': lambda path, clip: path.write_bytes(b''),
+  'text': lambda path, clip: path.write_text('not a video at all\n' * 50),
+  'playlist': lambda path, clip: path.write_text(
+    '#EXTM3U\n#EXTINF:1,\n' + str(clip) + '\n'
+  ),
+  'concat list': lambda path, clip: path.write_text(
+    f"ffconcat version 1.0\nfile '{clip.name}'\n"
+  ),
+  'audio only': lambda path, clip: write_audio_only(path),
+  'image': lambda path, clip: path.write_bytes(png(32, 32)),
+  'image bomb': lambda path, clip: path.write_bytes(png(12000, 12000)),
+  'header bomb': lambda path, clip: write_bomb(path),
+  'truncated': lambda path, clip: path.write_bytes(
+    clip.read_bytes()[: clip.stat().st_size // 2]
+  ),
+  'folder': lambda path, clip: path.mkdir(),
 }
 
 
@@ -103,7 +103,7 @@ def test_what_is_not_a_video_is_refused_by_name(kind, clip, tmp_path, capsys):
 def test_a_missing_video_is_named(tmp_path, capsys):
   path = tmp_path / 'nothing.mp4'
   assert 'nothing.mp4' in fails(
-      capsys, tmp_path, path, '-o', tmp_path / 'out.mp4'
+    capsys, tmp_path, path, '-o', tmp_path / 'out.mp4'
   )
 
 
@@ -123,7 +123,7 @@ def test_an_unknown_extension_lists_the_known_ones(clip, tmp_path, capsys):
 
 @pytest.mark.parametrize('folder', ['no/such/folder', 'file/inside'])
 def test_an_output_that_cannot_be_written_is_named(
-    folder, clip, tmp_path, capsys
+  folder, clip, tmp_path, capsys
 ):
   (tmp_path / 'file').write_text('')
   error = fails(capsys, tmp_path, clip, '-o', tmp_path / folder / 'out.mp4')
@@ -132,7 +132,7 @@ def test_an_output_that_cannot_be_written_is_named(
 
 @pytest.mark.parametrize('bad', ['0', '-1', 'nan', 'inf'])
 def test_a_temperature_that_is_no_temperature_is_refused(
-    bad, clip, tmp_path, capsys
+  bad, clip, tmp_path, capsys
 ):
   error = fails(
       capsys, tmp_path, clip, '-o', tmp_path / 'out.mp4',
@@ -166,7 +166,7 @@ def test_a_damaged_system_names_file_and_digest(clip, tmp_path, capsys):
   data[len(data) // 2] ^= 1
   weights.write_bytes(data)
   error = fails(
-      capsys, tmp_path, clip, '-o', tmp_path / 'out.mp4', '--system', folder
+    capsys, tmp_path, clip, '-o', tmp_path / 'out.mp4', '--system', folder
   )
   assert 'coarse.safetensors' in error
   assert 'sha256' in error
@@ -174,14 +174,14 @@ def test_a_damaged_system_names_file_and_digest(clip, tmp_path, capsys):
 
 def test_a_folder_that_is_no_system_is_refused(clip, tmp_path, capsys):
   error = fails(
-      capsys, tmp_path, clip, '-o', tmp_path / 'out.mp4', '--system', tmp_path
+    capsys, tmp_path, clip, '-o', tmp_path / 'out.mp4', '--system', tmp_path
   )
   assert 'config.json' in error
 
 
 def test_no_takes_are_refused(clip, tmp_path, capsys):
   error = fails(
-      capsys, tmp_path, clip, '-o', tmp_path / 'out.mp4', '--takes', '0'
+    capsys, tmp_path, clip, '-o', tmp_path / 'out.mp4', '--takes', '0'
   )
   assert 'takes' in error
 
@@ -189,9 +189,9 @@ def test_no_takes_are_refused(clip, tmp_path, capsys):
 def test_a_wrong_gin_binding_is_named_with_file_and_line(tmp_path, capsys):
   recipe = tmp_path / 'mine.gin'
   recipe.write_text(
-      'from __gin__ import dynamic_registration\n'
-      'from v2meow_jax.training import schedules\n'
-      'schedules.adamw.wait_decay = 0.1\n'
+    'from __gin__ import dynamic_registration\n'
+    'from v2meow_jax.training import schedules\n'
+    'schedules.adamw.wait_decay = 0.1\n'
   )
   assert cli.main(['train', f'--gin_file={recipe}']) == 2
   error = capsys.readouterr().err
@@ -214,8 +214,8 @@ def test_a_wrong_command_line_exits_with_2(argv, capsys):
 
 
 @pytest.mark.parametrize(
-    'verb',
-    ['generate', 'data synth', 'data fit', 'data prepare', 'train', 'export'],
+  'verb',
+  ['generate', 'data synth', 'data fit', 'data prepare', 'train', 'export'],
 )
 def test_help_teaches(verb, capsys):
   with pytest.raises(SystemExit) as stop:

@@ -21,9 +21,9 @@ def video_of(seed, seconds=3.0):
   scene = scene_lib.sample(seed, 0, seconds)
   frames = np.stack(list(render.frames(scene)))
   return media.Video(
-      frames=frames,
-      times=np.arange(len(frames)) / float(scene.rate_hz),
-      seconds=seconds,
+    frames=frames,
+    times=np.arange(len(frames)) / float(scene.rate_hz),
+    seconds=seconds,
   )
 
 
@@ -37,9 +37,9 @@ def packets(path):
   with av.open(str(path)) as container:
     stream = container.streams.video[0]
     return [
-        (p.pts, hashlib.sha256(bytes(p)).hexdigest())
-        for p in container.demux(stream)
-        if p.size
+      (p.pts, hashlib.sha256(bytes(p)).hexdigest())
+      for p in container.demux(stream)
+      if p.size
     ]
 
 
@@ -60,7 +60,7 @@ def test_equal_inputs_and_seed_give_equal_samples(embedded, soundtrack):
 
 def test_a_soundtrack_does_not_depend_on_its_batch(embedded, soundtrack):
   batch = embedded.generate_batch(
-      [video_of(2), video_of(1)], prompts=['rock', None], seeds=[5, 3]
+    [video_of(2), video_of(1)], prompts=['rock', None], seeds=[5, 3]
   )
   np.testing.assert_array_equal(batch[1].samples, soundtrack.samples)
 
@@ -72,8 +72,8 @@ def test_it_is_as_long_as_the_video_and_can_be_heard(soundtrack):
 
 
 @pytest.mark.parametrize(
-    'change',
-    [{'seed': 4}, {'prompt': 'drum and bass'}, {'temperatures': (0.5, 0.5, 0.5)}],
+  'change',
+  [{'seed': 4}, {'prompt': 'drum and bass'}, {'temperatures': (0.5, 0.5, 0.5)}],
 )
 def test_whatever_is_asked_for_changes_the_music(embedded, soundtrack, change):
   other = embedded.generate(video_of(1), **{'seed': 3, **change})
@@ -125,9 +125,9 @@ def test_a_long_video_begins_as_its_beginning(embedded):
   # Streams look at neighbours in time, so the last second may differ.
   long = video_of(4, seconds=14.0)
   short = media.Video(
-      frames=long.frames[long.times < 12.0],
-      times=long.times[long.times < 12.0],
-      seconds=12.0,
+    frames=long.frames[long.times < 12.0],
+    times=long.times[long.times < 12.0],
+    seconds=12.0,
   )
   a = embedded.run(long, seed=2).codes
   b = embedded.run(short, seed=2).codes

@@ -5,8 +5,8 @@ import pytest
 from v2meow_jax import gin_config
 
 HEADER = (
-    'from __gin__ import dynamic_registration\n'
-    'from v2meow_jax.training import schedules\n'
+  'from __gin__ import dynamic_registration\n'
+  'from v2meow_jax.training import schedules\n'
 )
 
 
@@ -20,7 +20,7 @@ def test_a_recipe_binds_and_a_later_file_wins(tmp_path):
 
   first = write(tmp_path, 'a.gin', HEADER + 'schedules.warmup_rsqrt.peak = 1.0')
   second = write(
-      tmp_path, 'b.gin', HEADER + 'schedules.warmup_rsqrt.peak = 2.0'
+    tmp_path, 'b.gin', HEADER + 'schedules.warmup_rsqrt.peak = 2.0'
   )
   gin_config.parse([first, second], ['schedules.warmup_rsqrt.warmup_steps = 7'])
   schedule = gin.get_configurable('schedules.warmup_rsqrt')()
@@ -28,7 +28,7 @@ def test_a_recipe_binds_and_a_later_file_wins(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'line', ['import os', 'from os import path', 'import subprocess']
+  'line', ['import os', 'from os import path', 'import subprocess']
 )
 def test_a_foreign_import_is_refused_before_it_runs(tmp_path, line):
   path = write(tmp_path, 'a.gin', HEADER + '\n' + line)
@@ -49,12 +49,12 @@ def test_a_binding_cannot_smuggle_an_import():
 
 
 @pytest.mark.parametrize(
-    'line',
-    [
-        'schedules.warmup_rsqrt.peek = 1.0',
-        'schedules.warm_rsqrt.peak = 1.0',
-        'schedules.warmup_rsqrt.peak = ',
-    ],
+  'line',
+  [
+    'schedules.warmup_rsqrt.peek = 1.0',
+    'schedules.warm_rsqrt.peak = 1.0',
+    'schedules.warmup_rsqrt.peak = ',
+  ],
 )
 def test_a_wrong_binding_is_named_with_file_and_line(tmp_path, line):
   path = write(tmp_path, 'wrong.gin', HEADER + '\n' + line + '\n')

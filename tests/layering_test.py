@@ -74,8 +74,6 @@ AT_IMPORT = {
   'doctor': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   # Where networks and records meet, and only when it is called.
   'preparation': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
-  # Where networks and records meet, and only when it is called.
-  'preparation': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
   # What the library says about itself, and the fakes of its tests.
   '': DATA_LIBRARIES | TORCH | {'gin'},
   'testing': DATA_LIBRARIES | TORCH | {'gin'},

@@ -7,16 +7,16 @@ from v2meow_jax import stages
 
 
 @pytest.mark.parametrize(
-    ('stage', 'lengths', 'vocab_size'),
-    [
-        (
-            stages.semantic(),
-            {'clip': 10, 'flow': 10, 'style': 1, 'semantic': 250},
-            1152,
-        ),
-        (stages.coarse(), {'semantic': 250, 'coarse': 2000}, 5248),
-        (stages.fine(), {'coarse': 600, 'fine': 1200}, 12416),
-    ],
+  ('stage', 'lengths', 'vocab_size'),
+  [
+    (
+      stages.semantic(),
+      {'clip': 10, 'flow': 10, 'style': 1, 'semantic': 250},
+      1152,
+    ),
+    (stages.coarse(), {'semantic': 250, 'coarse': 2000}, 5248),
+    (stages.fine(), {'coarse': 600, 'fine': 1200}, 12416),
+  ],
 )
 def test_the_papers_stages_have_the_papers_lengths(stage, lengths, vocab_size):
   assert stage.feature_lengths() == lengths
@@ -42,8 +42,8 @@ def test_an_unknown_stream_is_named_with_the_known_ones():
 def test_a_continuous_target_is_refused():
   with pytest.raises(ValueError, match='target'):
     stages.semantic(
-        inputs=('clip',),
-        streams={**stages.PAPER, 'semantic': stages.PAPER['flow']},
+      inputs=('clip',),
+      streams={**stages.PAPER, 'semantic': stages.PAPER['flow']},
     )
 
 
@@ -55,8 +55,8 @@ def test_a_stream_used_twice_is_refused():
 def test_streams_of_a_stage_have_disjoint_ids():
   stage = stages.fine()
   ranges = [
-      (stage.id_offset(s), stage.id_offset(s) + s.num_ids)
-      for s in stage.token_streams
+    (stage.id_offset(s), stage.id_offset(s) + s.num_ids)
+    for s in stage.token_streams
   ]
   assert ranges[0][0] == specs.NUM_RESERVED_IDS
   assert ranges[0][1] == ranges[1][0]

@@ -18,7 +18,7 @@ def test_ids_give_back_their_codes(frames, seed):
   ids = tokens.codes_to_ids(codes, FINE, FINE.target)
   assert ids.shape == (2, frames * 8)
   np.testing.assert_array_equal(
-      tokens.ids_to_codes(ids, FINE, FINE.target), codes
+    tokens.ids_to_codes(ids, FINE, FINE.target), codes
   )
 
 

@@ -15,15 +15,15 @@ def _generate(args: argparse.Namespace) -> None:
   from v2meow_jax.inference import soundtrack  # pylint: disable=g-import-not-at-top
 
   soundtrack.write(
-      args.video,
-      args.output,
-      prompt=args.prompt,
-      style_audio=args.style_audio,
-      seed=args.seed,
-      temperatures=args.temperature,
-      top_k=args.top_k,
-      takes=args.takes,
-      system_dir=args.system,
+    args.video,
+    args.output,
+    prompt=args.prompt,
+    style_audio=args.style_audio,
+    seed=args.seed,
+    temperatures=args.temperature,
+    top_k=args.top_k,
+    takes=args.takes,
+    system_dir=args.system,
   )
 
 
@@ -31,12 +31,12 @@ def _synth(args: argparse.Namespace) -> None:
   from v2meow_jax.synthetic import world  # pylint: disable=g-import-not-at-top
 
   manifest = world.write(
-      args.out,
-      num=args.num,
-      seed=args.seed,
-      seconds=args.seconds,
-      surprise=args.surprise,
-      workers=args.workers,
+    args.out,
+    num=args.num,
+    seed=args.seed,
+    seconds=args.seconds,
+    surprise=args.surprise,
+    workers=args.workers,
   )
   print(manifest)
 
@@ -51,19 +51,19 @@ def _prepare(args: argparse.Namespace) -> None:
   from v2meow_jax import preparation  # pylint: disable=g-import-not-at-top
 
   networks = preparation.Networks(
-      system=args.system,
-      features=args.features,
-      style=args.style,
-      codec=args.codec,
+    system=args.system,
+    features=args.features,
+    style=args.style,
+    codec=args.codec,
   )
   print(
-      preparation.prepare(
-          args.manifest,
-          args.out,
-          networks,
-          num_shards=args.num_shards,
-          beam_options=args.beam_options,
-      )
+    preparation.prepare(
+      args.manifest,
+      args.out,
+      networks,
+      num_shards=args.num_shards,
+      beam_options=args.beam_options,
+    )
   )
 
 
@@ -83,15 +83,15 @@ def _export(args: argparse.Namespace) -> None:
   from v2meow_jax.inference import export  # pylint: disable=g-import-not-at-top
 
   print(
-      export.export(
-          args.out,
-          stages=args.stages,
-          codec=args.codec,
-          features=args.features,
-          style=args.style,
-          name=args.name,
-          dtype=args.dtype,
-      )
+    export.export(
+      args.out,
+      stages=args.stages,
+      codec=args.codec,
+      features=args.features,
+      style=args.style,
+      name=args.name,
+      dtype=args.dtype,
+    )
   )
 
 
@@ -104,46 +104,46 @@ def _doctor(args: argparse.Namespace) -> int:
 
 def _add_generate(verbs) -> None:
   parser = verbs.add_parser(
-      'generate',
-      help='make a soundtrack for a video',
-      description=(
-          'Makes a soundtrack for a video. OUT.mp4 keeps the picture as it is'
-          ' and gets the new sound; OUT.wav and OUT.flac hold the sound alone.'
-          ' OUT.json beside it says how it was made.'
-      ),
-      epilog=(
-          'examples:\n'
-          '  v2meow generate cat.mp4 -o out.mp4\n'
-          '  v2meow generate cat.mp4 -o out.wav --prompt "calm piano" --seed 3\n'
-          '  v2meow generate cat.mp4 -o out.mp4 --takes 4   # out_1.mp4 ...'
-      ),
-      formatter_class=argparse.RawDescriptionHelpFormatter,
+    'generate',
+    help='make a soundtrack for a video',
+    description=(
+      'Makes a soundtrack for a video. OUT.mp4 keeps the picture as it is'
+      ' and gets the new sound; OUT.wav and OUT.flac hold the sound alone.'
+      ' OUT.json beside it says how it was made.'
+    ),
+    epilog=(
+      'examples:\n'
+      '  v2meow generate cat.mp4 -o out.mp4\n'
+      '  v2meow generate cat.mp4 -o out.wav --prompt "calm piano" --seed 3\n'
+      '  v2meow generate cat.mp4 -o out.mp4 --takes 4   # out_1.mp4 ...'
+    ),
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument('video', help='mp4, mov, mkv, webm or avi')
   parser.add_argument(
-      '-o', '--output', required=True, help='.mp4, .wav or .flac'
+    '-o', '--output', required=True, help='.mp4, .wav or .flac'
   )
   style = parser.add_mutually_exclusive_group()
   style.add_argument('--prompt', help='style in words; default: the picture')
   style.add_argument('--style-audio', help='a piece of music as the style')
   parser.add_argument(
-      '--seed', type=int, default=0, help='another seed, another take'
+    '--seed', type=int, default=0, help='another seed, another take'
   )
   parser.add_argument(
-      '--temperature',
-      nargs=3,
-      type=float,
-      metavar=('SEMANTIC', 'COARSE', 'FINE'),
-      help='higher is freer, lower is safer; default: the system\'s own',
+    '--temperature',
+    nargs=3,
+    type=float,
+    metavar=('SEMANTIC', 'COARSE', 'FINE'),
+    help="higher is freer, lower is safer; default: the system's own",
   )
   parser.add_argument(
-      '--top-k', type=int, help='draw from the k likeliest codes only'
+    '--top-k', type=int, help='draw from the k likeliest codes only'
   )
   parser.add_argument(
-      '--takes', type=int, default=1, help='make N, from seed to seed+N-1'
+    '--takes', type=int, default=1, help='make N, from seed to seed+N-1'
   )
   parser.add_argument(
-      '--system', help='folder of a released system; default: the embedded one'
+    '--system', help='folder of a released system; default: the embedded one'
   )
   parser.set_defaults(run=_generate)
 
@@ -152,33 +152,33 @@ def _add_data(verbs) -> None:
   data = verbs.add_parser('data', help='make and prepare training data')
   kinds = data.add_subparsers(dest='kind', required=True)
   synth = kinds.add_parser(
-      'synth',
-      help='render clips with matching music, free of any licence',
-      description=(
-          'Renders clips whose music is a function of the picture, into'
-          ' OUT/clips and OUT/manifest.jsonl. Equal arguments, equal bytes.'
-      ),
+    'synth',
+    help='render clips with matching music, free of any licence',
+    description=(
+      'Renders clips whose music is a function of the picture, into'
+      ' OUT/clips and OUT/manifest.jsonl. Equal arguments, equal bytes.'
+    ),
   )
   synth.add_argument('out')
   synth.add_argument('--num', type=int, default=8, help='clips')
   synth.add_argument('--seed', type=int, default=0)
   synth.add_argument('--seconds', type=float, default=10.0, help='of each clip')
   synth.add_argument(
-      '--surprise',
-      type=float,
-      default=0.0,
-      help='fraction of clips whose look is that of another genre',
+    '--surprise',
+    type=float,
+    default=0.0,
+    help='fraction of clips whose look is that of another genre',
   )
   synth.add_argument('--workers', type=int, default=1, help='processes')
   synth.set_defaults(run=_synth)
 
   fit = kinds.add_parser(
-      'fit',
-      help='fit the visual streams and the semantic tokens to clips',
-      description=(
-          'Fits standardisation and k-means of the training-free streams to'
-          ' clips of MANIFEST and saves them as one safetensors file.'
-      ),
+    'fit',
+    help='fit the visual streams and the semantic tokens to clips',
+    description=(
+      'Fits standardisation and k-means of the training-free streams to'
+      ' clips of MANIFEST and saves them as one safetensors file.'
+    ),
   )
   fit.add_argument('manifest')
   fit.add_argument('-o', '--output', required=True, help='.safetensors')
@@ -187,20 +187,20 @@ def _add_data(verbs) -> None:
   fit.set_defaults(run=_fit)
 
   prepare = kinds.add_parser(
-      'prepare',
-      help='turn clips into training records (Apache Beam)',
-      description=(
-          'Runs the networks over every clip of MANIFEST and writes a TFDS'
-          ' dataset. What could not be used is in OUT/rejected.jsonl, with the'
-          ' reason. Options after -- go to Beam, e.g. -- --runner=FlinkRunner.'
-      ),
+    'prepare',
+    help='turn clips into training records (Apache Beam)',
+    description=(
+      'Runs the networks over every clip of MANIFEST and writes a TFDS'
+      ' dataset. What could not be used is in OUT/rejected.jsonl, with the'
+      ' reason. Options after -- go to Beam, e.g. -- --runner=FlinkRunner.'
+    ),
   )
   prepare.add_argument('manifest', help='manifest.jsonl: id, path, split')
-  prepare.add_argument('out', help='folder of the dataset; must not exist')
+  prepare.add_argument('out', help='folder; a dataset there is replaced')
   _add_networks(prepare)
   prepare.add_argument('--system', help='take all networks from this system')
   prepare.add_argument(
-      '--num-shards', type=int, help='files of a split; default: by size'
+    '--num-shards', type=int, help='files of a split; default: by size'
   )
   prepare.add_argument('beam_options', nargs='*', metavar='-- BEAM OPTIONS')
   prepare.set_defaults(run=_prepare)
@@ -214,49 +214,49 @@ def _add_networks(parser: argparse.ArgumentParser) -> None:
 
 def _add_train(verbs) -> None:
   parser = verbs.add_parser(
-      'train',
-      help='train a stage, the codec or the style embedding',
-      description=(
-          'Trains what the gin files name, and goes on where MODEL_DIR stopped.'
-          ' Order: run, stage, overrides; later files win.'
-      ),
-      epilog=(
-          'example, from the repository root:\n  v2meow train'
-          ' --gin_file=runs/train.gin --gin_file=stages/semantic.gin \\\n'
-          '    --gin_file=tiny.gin --gin.MODEL_DIR="\'runs/semantic\'"'
-      ),
-      formatter_class=argparse.RawDescriptionHelpFormatter,
+    'train',
+    help='train a stage, the codec or the style embedding',
+    description=(
+      'Trains what the gin files name, and goes on where MODEL_DIR stopped.'
+      ' Order: run, stage, overrides; later files win.'
+    ),
+    epilog=(
+      'example, from the repository root:\n  v2meow train'
+      ' --gin_file=runs/train.gin --gin_file=stages/semantic.gin \\\n'
+      '    --gin_file=tiny.gin --gin.MODEL_DIR="\'runs/semantic\'"'
+    ),
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument(
-      '--gin_file', action='append', required=True, help='may be repeated'
+    '--gin_file', action='append', required=True, help='may be repeated'
   )
   parser.add_argument(
-      '--gin_search_paths',
-      type=lambda text: text.split(','),
-      default=['gin'],
-      help='folders of recipes, comma separated; default: gin',
+    '--gin_search_paths',
+    type=lambda text: text.split(','),
+    default=['gin'],
+    help='folders of recipes, comma separated; default: gin',
   )
   parser.set_defaults(run=_train, takes_gin_bindings=True)
 
 
 def _add_export(verbs) -> None:
   parser = verbs.add_parser(
-      'export',
-      help='pack trained runs into a system that `generate` plays',
-      description='Packs the newest weights of the runs into the folder OUT.',
+    'export',
+    help='pack trained runs into a system that `generate` plays',
+    description='Packs the newest weights of the runs into the folder OUT.',
   )
   parser.add_argument('out')
   parser.add_argument(
-      '--stages',
-      nargs='+',
-      required=True,
-      metavar='MODEL_DIR',
-      help='of the stages, in the order they run',
+    '--stages',
+    nargs='+',
+    required=True,
+    metavar='MODEL_DIR',
+    help='of the stages, in the order they run',
   )
   _add_networks(parser)
   parser.add_argument('--name', default='v2meow', help='of the system')
   parser.add_argument(
-      '--dtype', choices=('float16', 'float32'), default='float16'
+    '--dtype', choices=('float16', 'float32'), default='float16'
   )
   parser.set_defaults(run=_export)
 
@@ -264,10 +264,10 @@ def _add_export(verbs) -> None:
 def parser() -> argparse.ArgumentParser:
   """The whole command line."""
   top = argparse.ArgumentParser(
-      prog='v2meow', description='Music for a video, in three stages, on JAX.'
+    prog='v2meow', description='Music for a video, in three stages, on JAX.'
   )
   top.add_argument(
-      '--version', action='version', version=v2meow_jax.__version__
+    '--version', action='version', version=v2meow_jax.__version__
   )
   verbs = top.add_subparsers(dest='verb', required=True)
   _add_generate(verbs)
@@ -275,7 +275,7 @@ def parser() -> argparse.ArgumentParser:
   _add_train(verbs)
   _add_export(verbs)
   doctor = verbs.add_parser(
-      'doctor', help='say what is installed and which parts work'
+    'doctor', help='say what is installed and which parts work'
   )
   doctor.set_defaults(run=_doctor)
   return top
@@ -287,7 +287,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   args, unknown = top.parse_known_args(argv)
   bindings = [u[len('--gin.') :] for u in unknown if u.startswith('--gin.')]
   if len(bindings) < len(unknown) or (
-      bindings and not getattr(args, 'takes_gin_bindings', False)
+    bindings and not getattr(args, 'takes_gin_bindings', False)
   ):
     top.error(f'unrecognized arguments: {" ".join(unknown)}')
   args.gin_bindings = bindings

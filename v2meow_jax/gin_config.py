@@ -31,9 +31,9 @@ def find(name: str, search_paths: Sequence[str]) -> pathlib.Path:
     if path.is_file():
       return path
   raise ConfigError(
-      f'there is no gin file {name!r}; looked in the working directory and'
-      f' {list(search_paths)}. Run from the repository root, or pass'
-      ' --gin_search_paths.'
+    f'there is no gin file {name!r}; looked in the working directory and'
+    f' {list(search_paths)}. Run from the repository root, or pass'
+    ' --gin_search_paths.'
   )
 
 
@@ -48,17 +48,17 @@ def check_imports(path: pathlib.Path, search_paths: Sequence[str]) -> None:
       package = match.group(1).split('.')[0]
       if package not in ALLOWED_IMPORTS:
         raise ConfigError(
-            f'{path}, line {number}: importing {package!r} is not allowed in a'
-            f' recipe; allowed are {", ".join(ALLOWED_IMPORTS)}.'
+          f'{path}, line {number}: importing {package!r} is not allowed in a'
+          f' recipe; allowed are {", ".join(ALLOWED_IMPORTS)}.'
         )
     elif match := _INCLUDE.match(line):
       check_imports(find(match.group(1), search_paths), search_paths)
 
 
 def parse(
-    files: Sequence[str],
-    bindings: Sequence[str] = (),
-    search_paths: Sequence[str] = ('gin',),
+  files: Sequence[str],
+  bindings: Sequence[str] = (),
+  search_paths: Sequence[str] = ('gin',),
 ) -> None:
   """Parses recipes in order into gin's global config, later ones win.
 
@@ -85,7 +85,7 @@ def parse(
   root.addFilter(_found_elsewhere)
   try:
     gin.parse_config_files_and_bindings(
-        [str(p) for p in paths], list(bindings), finalize_config=True
+      [str(p) for p in paths], list(bindings), finalize_config=True
     )
   except Exception as e:  # gin raises many kinds; each tells file and line.
     raise ConfigError(' '.join(str(e).split())) from e

@@ -30,12 +30,12 @@ class Video:
   def __post_init__(self):
     if self.frames.ndim != 4 or self.frames.shape[-1] != 3:
       raise ValueError(
-          f'frames have shape {self.frames.shape}; wanted [frames, h, w, 3].'
+        f'frames have shape {self.frames.shape}; wanted [frames, h, w, 3].'
       )
     if len(self.frames) == 0 or len(self.frames) != len(self.times):
       raise ValueError(
-          f'{len(self.frames)} frames with {len(self.times)} times; wanted one'
-          ' time per frame and at least one frame.'
+        f'{len(self.frames)} frames with {len(self.times)} times; wanted one'
+        ' time per frame and at least one frame.'
       )
 
   def at(self, times: np.ndarray) -> np.ndarray:
@@ -53,10 +53,10 @@ class Video:
       last = int(np.searchsorted(self.times, stop - 1e-9))
       lead = max(first - 1, 0)
       yield Video(
-          frames=self.frames[lead : max(last, lead + 1)],
-          times=self.times[lead : max(last, lead + 1)],
-          seconds=stop - start,
-          start_seconds=start,
+        frames=self.frames[lead : max(last, lead + 1)],
+        times=self.times[lead : max(last, lead + 1)],
+        seconds=stop - start,
+        start_seconds=start,
       )
       start = stop
 
@@ -76,8 +76,8 @@ class Audio:
   def __post_init__(self):
     if self.samples.ndim != 1:
       raise ValueError(
-          f'samples have shape {self.samples.shape}; wanted one channel,'
-          ' [samples].'
+        f'samples have shape {self.samples.shape}; wanted one channel,'
+        ' [samples].'
       )
     if self.rate_hz <= 0:
       raise ValueError(f'rate_hz is {self.rate_hz}; wanted more than 0.')

@@ -50,9 +50,9 @@ class Networks:
     parts = (self.features, self.style, self.codec)
     if any(parts) and (self.system or not all(parts)):
       raise ValueError(
-          'the networks are one --system, or all of --features, --style and'
-          f' --codec; got system {self.system!r}, features {self.features!r},'
-          f' style {self.style!r}, codec {self.codec!r}.'
+        'the networks are one --system, or all of --features, --style and'
+        f' --codec; got system {self.system!r}, features {self.features!r},'
+        f' style {self.style!r}, codec {self.codec!r}.'
       )
 
   def __call__(self) -> dict[str, tuple[str, Callable[[Any], np.ndarray]]]:
@@ -60,7 +60,7 @@ class Networks:
     if self.features and self.style and self.codec:
       config, weights = export.read_codec(self.codec)
       codec = soundstream.TrainedCodec(
-          soundstream.CodecConfig.from_dict(config), weights
+        soundstream.CodecConfig.from_dict(config), weights
       )
       params = export.read_extractors(self.features, self.style)
       extractors = fitted.extractors_from_params(params, stages.TINY)
@@ -68,16 +68,14 @@ class Networks:
       system = system_lib.load(self.system)
       codec, extractors = system.codec, system.extractors
     found = {
-        name: ('audio' if name in _FROM_AUDIO else 'video', extract)
-        for name, extract in extractors.items()
-        if name != 'style_text'
+      name: ('audio' if name in _FROM_AUDIO else 'video', extract)
+      for name, extract in extractors.items()
+      if name != 'style_text'
     }
     return {**found, 'acoustic': ('audio', functools.partial(_encode, codec))}
 
 
-def _encode(
-    codec: soundstream.TrainedCodec, audio: media.Audio
-) -> np.ndarray:
+def _encode(codec: soundstream.TrainedCodec, audio: media.Audio) -> np.ndarray:
   """int32[frames, levels] of a waveform, padded to whole frames."""
   missing = -len(audio.samples) % codec.hop_samples
   samples = np.pad(audio.samples, (0, missing))
@@ -88,40 +86,45 @@ def recorded_streams() -> list[specs.Stream]:
   """What a record of the embedded default holds: every level of the codec."""
   coarse, fine = stages.TINY['coarse'], stages.TINY['fine']
   acoustic = dataclasses.replace(
-      coarse,
-      name='acoustic',
-      stored_as=None,
-      num_codebooks=coarse.num_codebooks + fine.num_codebooks,
+    coarse,
+    name='acoustic',
+    stored_as=None,
+    num_codebooks=coarse.num_codebooks + fine.num_codebooks,
   )
   others = [s for s in stages.TINY.values() if s not in (coarse, fine)]
   return [*others, acoustic]
 
 
 def prepare(
-    manifest: str,
-    out: str,
-    networks: Networks,
-    *,
-    num_shards: int | None = None,
-    beam_options: Sequence[str] = (),
+  manifest: str,
+  out: str,
+  networks: Networks,
+  *,
+  num_shards: int | None = None,
+  beam_options: Sequence[str] = (),
 ) -> str:
   """`data.prepare` with this package's networks; returns a line to print."""
   from v2meow_jax.data import prepare as prepare_lib  # pylint: disable=g-import-not-at-top
 
   summary = prepare_lib.prepare(
-      manifest,
-      out,
-      streams=recorded_streams(),
-      make_extractors=networks,
-      read_video=read_video,
-      read_audio=media_io.read_audio,
-      num_shards=num_shards,
-      pipeline_options=beam_options,
+    manifest,
+    out,
+    streams=recorded_streams(),
+    make_extractors=networks,
+    read_video=read_video,
+    read_audio=media_io.read_audio,
+    # The longest crop of a stage: shorter clips could not train it.
+    min_seconds=max(
+      stage.crop_seconds
+      for stage in (stages.semantic(), stages.coarse(), stages.fine())
+    ),
+    num_shards=num_shards,
+    pipeline_options=beam_options,
   )
   counts = ', '.join(f'{n} {s}' for s, n in summary.num_examples.items())
   return (
-      f'{out}: {counts} examples, {summary.num_bytes / 1e6:.1f} MB;'
-      f' {summary.num_rejected} clips rejected, see {out}/rejected.jsonl'
+    f'{out}: {counts} examples, {summary.num_bytes / 1e6:.1f} MB;'
+    f' {summary.num_rejected} clips rejected, see {out}/rejected.jsonl'
   )
 
 
@@ -136,12 +139,10 @@ class CaptionFeatures:
   def __init__(self, path: str):
     """Reads the file that `v2meow data fit` wrote."""
     self._params = weights_io.flatten(
-        weights_io.read_tensors(pathlib.Path(path))
+      weights_io.read_tensors(pathlib.Path(path))
     )
 
-  def __call__(
-      self, audio: media.Audio, caption: str
-  ) -> dict[str, np.ndarray]:
+  def __call__(self, audio: media.Audio, caption: str) -> dict[str, np.ndarray]:
     """See `fitted.clip_features`."""
     return fitted.clip_features(self._params, audio, caption)
 
@@ -166,28 +167,28 @@ def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
   rows = [r for r in rows if r.get('split') == 'train' and r.get('caption')]
   if not rows:
     raise ValueError(
-        f'{manifest} has no clip with "split": "train" and a caption.'
+      f'{manifest} has no clip with "split": "train" and a caption.'
     )
   rows = [rows[i] for i in np.linspace(0, len(rows) - 1, num).astype(int)]
   files = [str(path.parent / r['path']) for r in rows]
   with tqdm.tqdm(total=2 * len(files), unit='clip', desc='fit') as progress:
     params = fitted.fit(
-        (read_video(f) for f in files),
-        (media_io.read_audio(f) for f in files),
-        stages.TINY,
-        seed=seed,
-        progress=lambda *_: progress.update(),
+      (read_video(f) for f in files),
+      (media_io.read_audio(f) for f in files),
+      stages.TINY,
+      seed=seed,
+      progress=lambda *_: progress.update(),
     )
   examples = [
-      fitted.clip_features(params, media_io.read_audio(f), r['caption'])
-      for f, r in zip(files, rows, strict=True)
+    fitted.clip_features(params, media_io.read_audio(f), r['caption'])
+    for f, r in zip(files, rows, strict=True)
   ]
   stacked = {
-      f'example/{k}': np.stack([e[k] for e in examples]) for k in examples[0]
+    f'example/{k}': np.stack([e[k] for e in examples]) for k in examples[0]
   }
   out = pathlib.Path(output)
   out.parent.mkdir(parents=True, exist_ok=True)
   weights_io.write_tensors(
-      out, weights_io.unflatten({**params, **stacked}), None
+    out, weights_io.unflatten({**params, **stacked}), None
   )
   return out

@@ -37,9 +37,9 @@ def whole_frames(name: str, seconds: float, rate_hz: float) -> int:
   frames = seconds * rate_hz
   if frames < 1 or abs(frames - round(frames)) > 1e-6:
     raise ValueError(
-        f'{seconds} s of stream {name!r} at {rate_hz} Hz is {frames:g} frames,'
-        ' not a positive whole number; change crop_seconds in the stage or'
-        ' rate_hz in the stream.'
+      f'{seconds} s of stream {name!r} at {rate_hz} Hz is {frames:g} frames,'
+      ' not a positive whole number; change crop_seconds in the stage or'
+      ' rate_hz in the stream.'
     )
   return round(frames)
 
@@ -65,8 +65,8 @@ class FeatureSpec:
 
   def length(self, seconds: float) -> int:
     """Frames in `seconds`; raises ValueError unless they are whole."""
-    return 1 if self.is_static else whole_frames(
-        self.name, seconds, self.rate_hz
+    return (
+      1 if self.is_static else whole_frames(self.name, seconds, self.rate_hz)
     )
 
 
@@ -137,8 +137,8 @@ class StageSpec:
     names = [s.name for s in (*self.inputs, self.target)]
     if len(set(names)) != len(names):
       raise ValueError(
-          f'stage {self.name!r} uses a stream twice: {names}; every input and'
-          ' the target need different names.'
+        f'stage {self.name!r} uses a stream twice: {names}; every input and'
+        ' the target need different names.'
       )
 
   @property
@@ -160,7 +160,7 @@ class StageSpec:
   def feature_lengths(self) -> dict[str, int]:
     """Length of every stream in one crop: SeqIO's task_feature_lengths."""
     return {
-        s.name: s.length(self.crop_seconds) for s in (*self.inputs, self.target)
+      s.name: s.length(self.crop_seconds) for s in (*self.inputs, self.target)
     }
 
   def id_offset(self, stream: TokenSpec) -> int:
@@ -171,8 +171,8 @@ class StageSpec:
         return offset
       offset += s.num_ids
     raise KeyError(
-        f'stream {stream.name!r} has no ids in stage {self.name!r}; it has'
-        f' {[s.name for s in self.token_streams]}.'
+      f'stream {stream.name!r} has no ids in stage {self.name!r}; it has'
+      f' {[s.name for s in self.token_streams]}.'
     )
 
   @property
@@ -200,10 +200,10 @@ def stream_from_dict(data: Mapping[str, Any]) -> Stream:
 def stage_to_dict(stage: StageSpec) -> dict[str, Any]:
   """A stage as JSON data, so that a checkpoint describes itself."""
   return {
-      'name': stage.name,
-      'inputs': [stream_to_dict(s) for s in stage.inputs],
-      'target': stream_to_dict(stage.target),
-      'crop_seconds': stage.crop_seconds,
+    'name': stage.name,
+    'inputs': [stream_to_dict(s) for s in stage.inputs],
+    'target': stream_to_dict(stage.target),
+    'crop_seconds': stage.crop_seconds,
   }
 
 
@@ -212,12 +212,12 @@ def stage_from_dict(data: Mapping[str, Any]) -> StageSpec:
   target = stream_from_dict(data['target'])
   if not isinstance(target, TokenSpec):
     raise ValueError(
-        f'the target of stage {data["name"]!r} is a continuous stream; wanted'
-        ' a token stream.'
+      f'the target of stage {data["name"]!r} is a continuous stream; wanted'
+      ' a token stream.'
     )
   return StageSpec(
-      name=data['name'],
-      inputs=tuple(stream_from_dict(s) for s in data['inputs']),
-      target=target,
-      crop_seconds=data['crop_seconds'],
+    name=data['name'],
+    inputs=tuple(stream_from_dict(s) for s in data['inputs']),
+    target=target,
+    crop_seconds=data['crop_seconds'],
   )

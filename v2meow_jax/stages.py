@@ -7,7 +7,8 @@ laptop, are `TINY`. A stage names its streams; gin chooses the names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 from v2meow_jax import specs
 
@@ -19,51 +20,51 @@ def _table(*streams: specs.Stream) -> dict[str, specs.Stream]:
 # Rates and sizes as in V2Meow (arXiv 2305.06594) or, where it is silent, in
 # AudioLM (2209.03143) and MusicLM (2301.11325), which it follows.
 PAPER = _table(
-    specs.FeatureSpec(name='clip', dim=768, rate_hz=1.0),  # paper: ViT-L/14
-    specs.FeatureSpec(name='flow', dim=1024, rate_hz=1.0),  # paper: I3D flow
-    specs.FeatureSpec(name='style', dim=128, rate_hz=0.0),  # paper: MuLan
-    specs.TokenSpec(  # paper: w2v-BERT k-means, as MusicLM
-        name='semantic', codebook_size=1024, rate_hz=25.0
-    ),
-    specs.TokenSpec(  # paper: SoundStream, levels 1-4 of 12, as AudioLM
-        name='coarse',
-        codebook_size=1024,
-        rate_hz=50.0,
-        num_codebooks=4,
-        stored_as='acoustic',
-    ),
-    specs.TokenSpec(  # paper: SoundStream, levels 5-12 of 12
-        name='fine',
-        codebook_size=1024,
-        rate_hz=50.0,
-        num_codebooks=8,
-        first_codebook=4,
-        stored_as='acoustic',
-    ),
+  specs.FeatureSpec(name='clip', dim=768, rate_hz=1.0),  # paper: ViT-L/14
+  specs.FeatureSpec(name='flow', dim=1024, rate_hz=1.0),  # paper: I3D flow
+  specs.FeatureSpec(name='style', dim=128, rate_hz=0.0),  # paper: MuLan
+  specs.TokenSpec(  # paper: w2v-BERT k-means, as MusicLM
+    name='semantic', codebook_size=1024, rate_hz=25.0
+  ),
+  specs.TokenSpec(  # paper: SoundStream, levels 1-4 of 12, as AudioLM
+    name='coarse',
+    codebook_size=1024,
+    rate_hz=50.0,
+    num_codebooks=4,
+    stored_as='acoustic',
+  ),
+  specs.TokenSpec(  # paper: SoundStream, levels 5-12 of 12
+    name='fine',
+    codebook_size=1024,
+    rate_hz=50.0,
+    num_codebooks=8,
+    first_codebook=4,
+    stored_as='acoustic',
+  ),
 )
 
 # ours: half the codec's frame rate and a third of the coarse ids, so that ten
 # seconds are 1,200 sequential steps and train on two cores.
 TINY = _table(
-    specs.FeatureSpec(name='appearance', dim=96, rate_hz=2.5),
-    specs.FeatureSpec(name='motion', dim=32, rate_hz=12.5),
-    specs.FeatureSpec(name='style', dim=64, rate_hz=0.0),
-    specs.TokenSpec(name='semantic', codebook_size=512, rate_hz=25.0),
-    specs.TokenSpec(
-        name='coarse',
-        codebook_size=1024,
-        rate_hz=25.0,
-        num_codebooks=2,
-        stored_as='acoustic',
-    ),
-    specs.TokenSpec(
-        name='fine',
-        codebook_size=1024,
-        rate_hz=25.0,
-        num_codebooks=6,
-        first_codebook=2,
-        stored_as='acoustic',
-    ),
+  specs.FeatureSpec(name='appearance', dim=96, rate_hz=2.5),
+  specs.FeatureSpec(name='motion', dim=32, rate_hz=12.5),
+  specs.FeatureSpec(name='style', dim=64, rate_hz=0.0),
+  specs.TokenSpec(name='semantic', codebook_size=512, rate_hz=25.0),
+  specs.TokenSpec(
+    name='coarse',
+    codebook_size=1024,
+    rate_hz=25.0,
+    num_codebooks=2,
+    stored_as='acoustic',
+  ),
+  specs.TokenSpec(
+    name='fine',
+    codebook_size=1024,
+    rate_hz=25.0,
+    num_codebooks=6,
+    first_codebook=2,
+    stored_as='acoustic',
+  ),
 )
 
 
@@ -78,54 +79,54 @@ def tiny_streams() -> Mapping[str, specs.Stream]:
 
 
 def _stage(
-    name: str,
-    inputs: Sequence[str],
-    target: str,
-    crop_seconds: float,
-    streams: Mapping[str, specs.Stream],
+  name: str,
+  inputs: Sequence[str],
+  target: str,
+  crop_seconds: float,
+  streams: Mapping[str, specs.Stream],
 ) -> specs.StageSpec:
   for wanted in (*inputs, target):
     if wanted not in streams:
       raise ValueError(
-          f'stage {name!r} names the stream {wanted!r}, which is not one of'
-          f' {sorted(streams)}; correct the name or bind other streams.'
+        f'stage {name!r} names the stream {wanted!r}, which is not one of'
+        f' {sorted(streams)}; correct the name or bind other streams.'
       )
   target_stream = streams[target]
   if not isinstance(target_stream, specs.TokenSpec):
     raise ValueError(
-        f'stage {name!r} cannot write {target!r}: it is continuous; a target'
-        ' is a token stream.'
+      f'stage {name!r} cannot write {target!r}: it is continuous; a target'
+      ' is a token stream.'
     )
   return specs.StageSpec(
-      name=name,
-      inputs=tuple(streams[i] for i in inputs),
-      target=target_stream,
-      crop_seconds=crop_seconds,
+    name=name,
+    inputs=tuple(streams[i] for i in inputs),
+    target=target_stream,
+    crop_seconds=crop_seconds,
   )
 
 
 def semantic(
-    inputs: Sequence[str] = ('clip', 'flow', 'style'),
-    crop_seconds: float = 10.0,
-    streams: Mapping[str, specs.Stream] = PAPER,
+  inputs: Sequence[str] = ('clip', 'flow', 'style'),
+  crop_seconds: float = 10.0,
+  streams: Mapping[str, specs.Stream] = PAPER,
 ) -> specs.StageSpec:
   """Stage 1: visual streams and one style vector -> semantic tokens."""
   return _stage('semantic', inputs, 'semantic', crop_seconds, streams)
 
 
 def coarse(
-    inputs: Sequence[str] = ('semantic',),
-    crop_seconds: float = 10.0,
-    streams: Mapping[str, specs.Stream] = PAPER,
+  inputs: Sequence[str] = ('semantic',),
+  crop_seconds: float = 10.0,
+  streams: Mapping[str, specs.Stream] = PAPER,
 ) -> specs.StageSpec:
   """Stage 2: semantic tokens (and visual streams) -> coarse acoustic tokens."""
   return _stage('coarse', inputs, 'coarse', crop_seconds, streams)
 
 
 def fine(
-    inputs: Sequence[str] = ('coarse',),
-    crop_seconds: float = 3.0,
-    streams: Mapping[str, specs.Stream] = PAPER,
+  inputs: Sequence[str] = ('coarse',),
+  crop_seconds: float = 3.0,
+  streams: Mapping[str, specs.Stream] = PAPER,
 ) -> specs.StageSpec:
   """Stage 3: coarse -> fine acoustic tokens, in short windows."""
   return _stage('fine', inputs, 'fine', crop_seconds, streams)

@@ -9,9 +9,9 @@ from v2meow_jax import specs
 
 
 def codes_to_ids(
-    codes: Int[np.ndarray, '*b frames levels'],
-    stage: specs.StageSpec,
-    stream: specs.TokenSpec,
+  codes: Int[np.ndarray, '*b frames levels'],
+  stage: specs.StageSpec,
+  stream: specs.TokenSpec,
 ) -> Int[np.ndarray, '*b length']:
   """Flattens codes frame by frame, level by level, into the stage's id space.
 
@@ -34,30 +34,30 @@ def codes_to_ids(
   codes = np.asarray(codes)
   if codes.ndim < 2 or codes.shape[-1] != stream.num_codebooks:
     raise ValueError(
-        f'codes of stream {stream.name!r} have shape {codes.shape}; wanted'
-        f' [..., frames, {stream.num_codebooks}].'
+      f'codes of stream {stream.name!r} have shape {codes.shape}; wanted'
+      f' [..., frames, {stream.num_codebooks}].'
     )
   if codes.size and (codes.min() < 0 or codes.max() >= stream.codebook_size):
     bad = codes[(codes < 0) | (codes >= stream.codebook_size)][0]
     raise ValueError(
-        f'code {bad} of stream {stream.name!r} is outside'
-        f' [0, {stream.codebook_size}); the codec and the stage disagree.'
+      f'code {bad} of stream {stream.name!r} is outside'
+      f' [0, {stream.codebook_size}); the codec and the stage disagree.'
     )
   ids = codes.astype(np.int32) + level_offsets(stage, stream)
   return ids.reshape(*codes.shape[:-2], -1)
 
 
 def ids_to_codes(
-    ids: Int[np.ndarray, '*b length'],
-    stage: specs.StageSpec,
-    stream: specs.TokenSpec,
+  ids: Int[np.ndarray, '*b length'],
+  stage: specs.StageSpec,
+  stream: specs.TokenSpec,
 ) -> Int[np.ndarray, '*b frames levels']:
   """The inverse of `codes_to_ids`; a misplaced id raises ValueError by name."""
   ids = np.asarray(ids)
   if ids.shape[-1] % stream.num_codebooks:
     raise ValueError(
-        f'{ids.shape[-1]} ids of stream {stream.name!r} are not whole frames of'
-        f' {stream.num_codebooks} levels.'
+      f'{ids.shape[-1]} ids of stream {stream.name!r} are not whole frames of'
+      f' {stream.num_codebooks} levels.'
     )
   frames = ids.reshape(*ids.shape[:-1], -1, stream.num_codebooks)
   codes = frames - level_offsets(stage, stream)
@@ -66,26 +66,24 @@ def ids_to_codes(
     where = tuple(int(i) for i in np.argwhere(wrong)[0])
     low = int(level_offsets(stage, stream)[where[-1]])
     raise ValueError(
-        f'id {int(frames[where])} at frame {where[-2]}, level {where[-1]} of'
-        f' stream {stream.name!r} is outside its range'
-        f' [{low}, {low + stream.codebook_size}).'
+      f'id {int(frames[where])} at frame {where[-2]}, level {where[-1]} of'
+      f' stream {stream.name!r} is outside its range'
+      f' [{low}, {low + stream.codebook_size}).'
     )
   return codes.astype(np.int32)
 
 
 def level_offsets(
-    stage: specs.StageSpec, stream: specs.TokenSpec
+  stage: specs.StageSpec, stream: specs.TokenSpec
 ) -> Int[np.ndarray, 'levels']:
   """First id of each level of a stream, in the stage's id space."""
   return (
-      stage.id_offset(stream)
-      + np.arange(stream.num_codebooks, dtype=np.int32) * stream.codebook_size
+    stage.id_offset(stream)
+    + np.arange(stream.num_codebooks, dtype=np.int32) * stream.codebook_size
   ).astype(np.int32)
 
 
-def level_masks(
-    stage: specs.StageSpec, stream: specs.TokenSpec
-) -> np.ndarray:
+def level_masks(stage: specs.StageSpec, stream: specs.TokenSpec) -> np.ndarray:
   """bool[levels, vocab_size]: which ids may stand at each level."""
   ids = np.arange(stage.vocab_size)
   low = level_offsets(stage, stream)[:, None]

@@ -11,7 +11,7 @@ MOTION = specs.FeatureSpec(name='motion', dim=1, rate_hz=2.0)
 STYLE = specs.FeatureSpec(name='style', dim=3, rate_hz=0.0)
 TARGET = specs.TokenSpec(name='semantic', codebook_size=1000, rate_hz=4.0)
 SPEC = specs.StageSpec(
-    name='semantic', inputs=(MOTION, STYLE), target=TARGET, crop_seconds=4.0
+  name='semantic', inputs=(MOTION, STYLE), target=TARGET, crop_seconds=4.0
 )
 
 
@@ -38,27 +38,25 @@ def run(seconds, windows, seed=0):
   stage = CopyingStage()
   frames = round(seconds * MOTION.rate_hz)
   codes = pipeline.sample_stage(
-      stage,
-      {
-          'motion': np.arange(frames, dtype=np.float32)[:, None],
-          'style': np.zeros((1, 3), np.float32),
-      },
-      seconds=seconds,
-      key=pipeline.stage_key(seed, 'semantic'),
-      sampling=pipeline.Sampling(temperature=1.0),
-      windows=windows,
+    stage,
+    {
+      'motion': np.arange(frames, dtype=np.float32)[:, None],
+      'style': np.zeros((1, 3), np.float32),
+    },
+    seconds=seconds,
+    key=pipeline.stage_key(seed, 'semantic'),
+    sampling=pipeline.Sampling(temperature=1.0),
+    windows=windows,
   )
   return codes[..., 0], stage.calls
 
 
 @pytest.mark.parametrize('prefix_seconds', [0.0, 1.0, 2.0])
 def test_every_moment_of_the_clip_is_written_from_what_is_seen_then(
-    prefix_seconds,
+  prefix_seconds,
 ):
   codes, _ = run(11.0, pipeline.Windows(prefix_seconds=prefix_seconds))
-  np.testing.assert_array_equal(
-      codes[:44] // 10, np.repeat(np.arange(22), 2)
-  )
+  np.testing.assert_array_equal(codes[:44] // 10, np.repeat(np.arange(22), 2))
 
 
 def test_a_longer_clip_begins_as_a_shorter_one():
@@ -93,8 +91,8 @@ def test_a_static_stream_is_the_same_in_every_window():
 
 
 @pytest.mark.parametrize(
-    ('seconds', 'starts'),
-    [(0.5, [0.0]), (10.0, [0.0]), (10.1, [0.0, 8.0]), (18.0, [0.0, 8.0])],
+  ('seconds', 'starts'),
+  [(0.5, [0.0]), (10.0, [0.0]), (10.1, [0.0, 8.0]), (18.0, [0.0, 8.0])],
 )
 def test_windows_are_no_more_than_the_clip_needs(seconds, starts):
   assert pipeline.window_starts(seconds, 10.0, 2.0) == starts

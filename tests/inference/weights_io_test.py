@@ -7,7 +7,10 @@ import pytest
 
 from v2meow_jax.inference import weights_io
 
-TREE = {'a': {'w': np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3)}}
+TREE = {
+  'a': {'w': np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3)},
+  'scale': np.float32(2.5),
+}
 
 
 @pytest.fixture
@@ -21,6 +24,8 @@ def test_a_tree_comes_back_as_written(folder):
   assert weights_io.read_config(folder)['name'] == 'test'
   tree = weights_io.read_tensors(folder / 'm.safetensors')
   np.testing.assert_array_equal(tree['a']['w'], TREE['a']['w'])
+  assert tree['scale'].shape == ()
+  assert tree['scale'] == TREE['scale']
 
 
 def test_half_precision_comes_back_as_float32_within_its_rounding(tmp_path):

@@ -45,16 +45,16 @@ def batches(start_step):
 
 def run(model_dir, train_steps, **kwargs):
   return loop.train(
-      model_dir=model_dir,
-      model=LinearModel(),
-      train_batches=batches,
-      eval_batches=batches,
-      schedule=schedules.warmup_rsqrt(0.05, 20),
-      train_steps=train_steps,
-      save_every=kwargs.pop('save_every', 1000),
-      log_every=10,
-      eval_every=50,
-      **kwargs,
+    model_dir=model_dir,
+    model=LinearModel(),
+    train_batches=batches,
+    eval_batches=batches,
+    schedule=schedules.warmup_rsqrt(0.05, 20),
+    train_steps=train_steps,
+    save_every=kwargs.pop('save_every', 1000),
+    log_every=10,
+    eval_every=50,
+    **kwargs,
   )
 
 
@@ -71,7 +71,7 @@ def test_a_resumed_run_equals_an_undisturbed_one_bit_for_bit(tmp_path):
   run(tmp_path / 'resumed', 25)
   resumed = run(tmp_path / 'resumed', 40)
   for a, b in zip(
-      jax.tree.leaves(straight), jax.tree.leaves(resumed), strict=True
+    jax.tree.leaves(straight), jax.tree.leaves(resumed), strict=True
   ):
     np.testing.assert_array_equal(a, b)
 
@@ -80,9 +80,9 @@ def test_the_logged_learning_rate_is_the_one_used(tmp_path):
   run(tmp_path, 20)
   lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
   logged = {
-      m['step']: m['train/learning_rate']
-      for m in map(json.loads, lines)
-      if 'train/learning_rate' in m
+    m['step']: m['train/learning_rate']
+    for m in map(json.loads, lines)
+    if 'train/learning_rate' in m
   }
   assert logged == pytest.approx({10: 0.025, 20: 0.05}, rel=1e-3)
 
@@ -104,7 +104,6 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
   run(tmp_path, 5)
 
   class Other(LinearModel):
-
     def init(self, rng, batch):
       variables = super().init(rng, batch)
       variables['params']['w2'] = jnp.zeros(3)
@@ -112,11 +111,11 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
 
   with pytest.raises(checkpoints.CheckpointError, match='MODEL_DIR'):
     loop.train(
-        model_dir=tmp_path,
-        model=Other(),
-        train_batches=batches,
-        schedule=schedules.warmup_rsqrt(0.05, 20),
-        train_steps=6,
+      model_dir=tmp_path,
+      model=Other(),
+      train_batches=batches,
+      schedule=schedules.warmup_rsqrt(0.05, 20),
+      train_steps=6,
     )
 
 
@@ -139,7 +138,7 @@ def test_warmup_cosine_ends_at_its_final_fraction():
 def test_matrices_decay_and_vectors_do_not():
   params = {'matrix': jnp.ones((2, 2)), 'vector': jnp.ones(2)}
   optimizer = schedules.adamw(
-      schedules.warmup_rsqrt(0.1, 1), weight_decay=0.5, clip_norm=None
+    schedules.warmup_rsqrt(0.1, 1), weight_decay=0.5, clip_norm=None
   )
   zeros = jax.tree.map(jnp.zeros_like, params)
   updates, _ = optimizer.update(zeros, optimizer.init(params), params)

@@ -29,15 +29,15 @@ MAX_SIDE = 128
 
 
 def export(
-    out: str,
-    *,
-    stages: Sequence[str],
-    codec: str,
-    features: str,
-    style: str,
-    name: str = 'v2meow',
-    dtype: str = 'float16',
-    licence: str = 'Apache-2.0, trained by this repository on synthetic data',
+  out: str,
+  *,
+  stages: Sequence[str],
+  codec: str,
+  features: str,
+  style: str,
+  name: str = 'v2meow',
+  dtype: str = 'float16',
+  licence: str = 'Apache-2.0, trained by this repository on synthetic data',
 ) -> pathlib.Path:
   """Writes a system's folder, whole or not at all.
 
@@ -59,25 +59,23 @@ def export(
   """
   target = pathlib.Path(out)
   if target.exists() and not (target / weights_io.CONFIG_NAME).is_file():
-    raise ValueError(
-        f'{out} exists and is not a system; give another folder.'
-    )
+    raise ValueError(f'{out} exists and is not a system; give another folder.')
   target.parent.mkdir(parents=True, exist_ok=True)
   partial = pathlib.Path(
-      tempfile.mkdtemp(dir=target.parent, prefix=f'.{target.name}-')
+    tempfile.mkdtemp(dir=target.parent, prefix=f'.{target.name}-')
   )
   try:
     descriptions = [_write_stage(partial, s, dtype) for s in stages]
     config = {
-        'name': name,
-        'version': v2meow_jax.__version__,
-        'licences': {'weights': licence},
-        'codec': _write_codec(partial, codec, dtype),
-        'stages': descriptions,
-        'streams': _write_extractors(partial, features, style, descriptions),
-        'visual': _visual(descriptions),
-        'piece_seconds': _PIECE_SECONDS,
-        'max_side': MAX_SIDE,
+      'name': name,
+      'version': v2meow_jax.__version__,
+      'licences': {'weights': licence},
+      'codec': _write_codec(partial, codec, dtype),
+      'stages': descriptions,
+      'streams': _write_extractors(partial, features, style, descriptions),
+      'visual': _visual(descriptions),
+      'piece_seconds': _PIECE_SECONDS,
+      'max_side': MAX_SIDE,
     }
     weights_io.write_config(partial, config)
     _replace(partial, target)
@@ -87,29 +85,29 @@ def export(
 
 
 def _write_stage(
-    folder: pathlib.Path, model_dir: str, dtype: str
+  folder: pathlib.Path, model_dir: str, dtype: str
 ) -> dict[str, Any]:
   description = checkpoints.read_description(model_dir)
   model = restore.build_model(description)
   variables, step = checkpoints.restore_variables(model_dir)
   name = model.spec.name
   weights_io.write_tensors(
-      folder / f'{name}.safetensors', variables['params'], dtype
+    folder / f'{name}.safetensors', variables['params'], dtype
   )
   return {
-      'name': name,
-      'model': description,
-      'trained_steps': step,
-      'temperature': TEMPERATURES[name],
-      'windows': {
-          'prefix_seconds': PREFIX_SECONDS[name],
-          'rows': ROWS[name],
-      },
+    'name': name,
+    'model': description,
+    'trained_steps': step,
+    'temperature': TEMPERATURES[name],
+    'windows': {
+      'prefix_seconds': PREFIX_SECONDS[name],
+      'rows': ROWS[name],
+    },
   }
 
 
 def _write_codec(
-    folder: pathlib.Path, model_dir: str, dtype: str
+  folder: pathlib.Path, model_dir: str, dtype: str
 ) -> dict[str, Any]:
   config, weights = read_codec(model_dir)
   weights_io.write_tensors(folder / 'codec.safetensors', weights, dtype)
@@ -125,19 +123,19 @@ def read_codec(model_dir: epath.PathLike) -> tuple[dict[str, Any], Any]:
   description = checkpoints.read_description(model_dir)
   if description.get('model') != 'CodecModel':
     raise ValueError(
-        f'{model_dir} holds a {description.get("model")}; wanted the MODEL_DIR'
-        ' of a codec.'
+      f'{model_dir} holds a {description.get("model")}; wanted the MODEL_DIR'
+      ' of a codec.'
     )
   variables, _ = checkpoints.restore_variables(model_dir)
   weights = {
-      'params': variables['params']['generator'],
-      'codebooks': variables['codebooks'],
+    'params': variables['params']['generator'],
+    'codebooks': variables['codebooks'],
   }
   return description['config'], weights
 
 
 def read_extractors(
-    features: epath.PathLike, style: epath.PathLike
+  features: epath.PathLike, style: epath.PathLike
 ) -> dict[str, np.ndarray]:
   """Fitted parameters joined with the trained style embedding.
 
@@ -148,22 +146,20 @@ def read_extractors(
   Returns:
     Flat parameters for `fitted.extractors_from_params`.
   """
-  flat = weights_io.flatten(
-      weights_io.read_tensors(pathlib.Path(features))
-  )
+  flat = weights_io.flatten(weights_io.read_tensors(pathlib.Path(features)))
   variables, _ = checkpoints.restore_variables(style)
   example = {
-      name: flat.pop(f'example/{name}')
-      for name in ('text_features', 'music_features')
+    name: flat.pop(f'example/{name}')
+    for name in ('text_features', 'music_features')
   }
   return fitted.with_style(flat, variables['params'], example)
 
 
 def _write_extractors(
-    folder: pathlib.Path,
-    features: str,
-    style: str,
-    descriptions: Sequence[dict[str, Any]],
+  folder: pathlib.Path,
+  features: str,
+  style: str,
+  descriptions: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
   params = read_extractors(features, style)
   # In full precision: they are small, and tokens should not move.

@@ -36,8 +36,8 @@ class Sampling:
   def __post_init__(self):
     if not (math.isfinite(self.temperature) and self.temperature > 0):
       raise ValueError(
-          f'temperature is {self.temperature}; wanted a number above 0 (1.0'
-          ' samples as trained, lower is safer).'
+        f'temperature is {self.temperature}; wanted a number above 0 (1.0'
+        ' samples as trained, lower is safer).'
       )
     if self.top_k is not None and self.top_k < 1:
       raise ValueError(f'top_k is {self.top_k}; wanted 1 or more.')
@@ -58,7 +58,7 @@ class Windows:
 
 
 def window_starts(
-    seconds: float, crop_seconds: float, prefix_seconds: float
+  seconds: float, crop_seconds: float, prefix_seconds: float
 ) -> list[float]:
   """Starts of the windows that cover a clip.
 
@@ -68,15 +68,15 @@ def window_starts(
   hop = crop_seconds - prefix_seconds
   if hop <= 0:
     raise ValueError(
-        f'a prefix of {prefix_seconds} s fills the window of'
-        f' {crop_seconds} s; make it shorter.'
+      f'a prefix of {prefix_seconds} s fills the window of'
+      f' {crop_seconds} s; make it shorter.'
     )
   count = max(1, math.ceil((seconds - prefix_seconds) / hop - 1e-9))
   return [i * hop for i in range(count)]
 
 
 def cut(
-    array: np.ndarray, stream: specs.Stream, start: float, seconds: float
+  array: np.ndarray, stream: specs.Stream, start: float, seconds: float
 ) -> np.ndarray:
   """One window of a clip's stream; beyond the end the clip is mirrored.
 
@@ -99,14 +99,14 @@ def cut(
 
 
 def sample_stage(
-    stage: restore.Stage,
-    streams: Mapping[str, np.ndarray],
-    *,
-    seconds: float,
-    key: jax.Array,
-    sampling: Sampling,
-    windows: Windows,
-    on_window: Callable[[], None] = lambda: None,
+  stage: restore.Stage,
+  streams: Mapping[str, np.ndarray],
+  *,
+  seconds: float,
+  key: jax.Array,
+  sampling: Sampling,
+  windows: Windows,
+  on_window: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
   """Samples a stage's target for a whole clip.
 
@@ -128,11 +128,11 @@ def sample_stage(
   spec = stage.spec
   starts = window_starts(seconds, spec.crop_seconds, windows.prefix_seconds)
   inputs = [
-      {
-          s.name: cut(streams[s.name], s, start, spec.crop_seconds)
-          for s in spec.inputs
-      }
-      for start in starts
+    {
+      s.name: cut(streams[s.name], s, start, spec.crop_seconds)
+      for s in spec.inputs
+    }
+    for start in starts
   ]
   keys = [jax.random.fold_in(key, i) for i in range(len(starts))]
   draw = _Draw(stage, sampling, windows.rows)
@@ -140,7 +140,7 @@ def sample_stage(
     pieces = []
     for i in range(0, len(starts), windows.rows):
       pieces += draw(
-          inputs[i : i + windows.rows], keys[i : i + windows.rows], None
+        inputs[i : i + windows.rows], keys[i : i + windows.rows], None
       )
       for _ in starts[i : i + windows.rows]:
         on_window()
@@ -164,18 +164,18 @@ class _Draw:
     self._rows = rows
 
   def __call__(
-      self,
-      inputs: Sequence[Mapping[str, np.ndarray]],
-      keys: Sequence[jax.Array],
-      prefix: np.ndarray | None,
+    self,
+    inputs: Sequence[Mapping[str, np.ndarray]],
+    keys: Sequence[jax.Array],
+    prefix: np.ndarray | None,
   ) -> list[np.ndarray]:
     rows = [min(i, len(inputs) - 1) for i in range(self._rows)]
     codes = self._stage.sample(
-        {k: np.stack([inputs[i][k] for i in rows]) for k in inputs[0]},
-        jax.numpy.stack([keys[i] for i in rows]),
-        None if prefix is None else np.stack([prefix for _ in rows]),
-        temperature=self._sampling.temperature,
-        top_k=self._sampling.top_k,
+      {k: np.stack([inputs[i][k] for i in rows]) for k in inputs[0]},
+      jax.numpy.stack([keys[i] for i in rows]),
+      None if prefix is None else np.stack([prefix for _ in rows]),
+      temperature=self._sampling.temperature,
+      top_k=self._sampling.top_k,
     )
     return list(codes[: len(inputs)])
 
@@ -183,5 +183,5 @@ class _Draw:
 def stage_key(seed: int, stage_name: str) -> jax.Array:
   """The key of a stage; each stage draws from a sequence of its own."""
   return jax.random.fold_in(
-      jax.random.key(seed), zlib.crc32(stage_name.encode()) & 0x7FFFFFFF
+    jax.random.key(seed), zlib.crc32(stage_name.encode()) & 0x7FFFFFFF
   )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import functools
-from typing import Any, Protocol
+from typing import Any
+from typing import Protocol
 
 from etils import epath
 import jax
@@ -19,8 +20,8 @@ from v2meow_jax.models import transformer
 from v2meow_jax.training import checkpoints
 
 _MODELS = {
-    'EncoderDecoderModel': sequence_model.EncoderDecoderModel,
-    'DecoderOnlyModel': sequence_model.DecoderOnlyModel,
+  'EncoderDecoderModel': sequence_model.EncoderDecoderModel,
+  'DecoderOnlyModel': sequence_model.DecoderOnlyModel,
 }
 
 
@@ -30,13 +31,13 @@ class Stage(Protocol):
   spec: specs.StageSpec
 
   def sample(
-      self,
-      inputs: Mapping[str, np.ndarray],
-      rngs: jax.Array,
-      prefix: Int[np.ndarray, 'b frames levels'] | None = None,
-      *,
-      temperature: float,
-      top_k: int | None = None,
+    self,
+    inputs: Mapping[str, np.ndarray],
+    rngs: jax.Array,
+    prefix: Int[np.ndarray, 'b frames levels'] | None = None,
+    *,
+    temperature: float,
+    top_k: int | None = None,
   ) -> Int[np.ndarray, 'b frames levels']:
     """Codes of one window per row; those of `prefix` come first, unchanged."""
     ...
@@ -51,17 +52,17 @@ class ModelStage:
     self.spec = model.spec
     self._params = jax.device_put(params)
     self._sample = functools.partial(jax.jit, static_argnames='top_k')(
-        model.sample_batch
+      model.sample_batch
     )
 
   def sample(
-      self,
-      inputs: Mapping[str, np.ndarray],
-      rngs: jax.Array,
-      prefix: np.ndarray | None = None,
-      *,
-      temperature: float,
-      top_k: int | None = None,
+    self,
+    inputs: Mapping[str, np.ndarray],
+    rngs: jax.Array,
+    prefix: np.ndarray | None = None,
+    *,
+    temperature: float,
+    top_k: int | None = None,
   ) -> np.ndarray:
     """See `Stage.sample`; inputs are codes or features of one crop per row.
 
@@ -76,30 +77,28 @@ class ModelStage:
       int32[b, frames, levels].
     """
     batch = {
-        f'encoder_inputs_{s.name}': (
-            tokens.codes_to_ids(inputs[s.name], self.spec, s)
-            if isinstance(s, specs.TokenSpec)
-            else np.asarray(inputs[s.name], np.float32)
-        )
-        for s in self.spec.inputs
+      f'encoder_inputs_{s.name}': (
+        tokens.codes_to_ids(inputs[s.name], self.spec, s)
+        if isinstance(s, specs.TokenSpec)
+        else np.asarray(inputs[s.name], np.float32)
+      )
+      for s in self.spec.inputs
     }
     if prefix is not None:
       prefix = tokens.codes_to_ids(prefix, self.spec, self.spec.target)
     ids = self._sample(
-        self._params,
-        batch,
-        rngs,
-        temperature=jnp.float32(temperature),
-        top_k=top_k,
-        prefix=prefix,
+      self._params,
+      batch,
+      rngs,
+      temperature=jnp.float32(temperature),
+      top_k=top_k,
+      prefix=prefix,
     )
-    return tokens.ids_to_codes(
-        np.asarray(ids), self.spec, self.spec.target
-    )
+    return tokens.ids_to_codes(np.asarray(ids), self.spec, self.spec.target)
 
 
 def build_model(
-    description: Mapping[str, Any],
+  description: Mapping[str, Any],
 ) -> sequence_model.SequenceModel:
   """The model that `SequenceModel.describe` told of.
 
@@ -115,12 +114,12 @@ def build_model(
   kind = description.get('model')
   if kind not in _MODELS:
     raise ValueError(
-        f'{kind!r} is not a sequence model; wanted one of {sorted(_MODELS)}.'
-        ' Was a codec run given where a stage was meant?'
+      f'{kind!r} is not a sequence model; wanted one of {sorted(_MODELS)}.'
+      ' Was a codec run given where a stage was meant?'
     )
   return _MODELS[kind](
-      spec=specs.stage_from_dict(description['spec']),
-      config=transformer.TransformerConfig(**description['config']),
+    spec=specs.stage_from_dict(description['spec']),
+    config=transformer.TransformerConfig(**description['config']),
   )
 
 
@@ -128,5 +127,5 @@ def restore_stage(model_dir: epath.PathLike) -> ModelStage:
   """The stage that a training run left in `model_dir`, at its newest step."""
   variables, _ = checkpoints.restore_variables(model_dir)
   return ModelStage(
-      build_model(checkpoints.read_description(model_dir)), variables['params']
+    build_model(checkpoints.read_description(model_dir)), variables['params']
   )

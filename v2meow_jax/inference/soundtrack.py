@@ -20,16 +20,16 @@ SUFFIXES = ('.mp4', '.wav', '.flac')
 
 
 def write(
-    video: str,
-    output: str,
-    *,
-    prompt: str | None = None,
-    style_audio: str | None = None,
-    seed: int = 0,
-    temperatures: Sequence[float] | None = None,
-    top_k: int | None = None,
-    takes: int = 1,
-    system_dir: str | None = None,
+  video: str,
+  output: str,
+  *,
+  prompt: str | None = None,
+  style_audio: str | None = None,
+  seed: int = 0,
+  temperatures: Sequence[float] | None = None,
+  top_k: int | None = None,
+  takes: int = 1,
+  system_dir: str | None = None,
 ) -> list[pathlib.Path]:
   """Writes OUT (and OUT_1, OUT_2 ... for several takes), each with a json.
 
@@ -72,13 +72,13 @@ def write(
         progress.update()
 
       result = system.run(
-          video,
-          prompt,
-          seed + take,
-          style_audio=style,
-          temperatures=temperatures,
-          top_k=top_k,
-          on_progress=show,
+        video,
+        prompt,
+        seed + take,
+        style_audio=style,
+        temperatures=temperatures,
+        top_k=top_k,
+        on_progress=show,
       )
     _write_one(video, path, result.audio)
     _write_sidecar(path, video, result)
@@ -91,7 +91,7 @@ def _check_temperatures(temperatures: Sequence[float] | None) -> None:
   for t in temperatures or ():
     if not (math.isfinite(t) and t > 0):
       raise ValueError(
-          f'temperature is {t}; wanted a number above 0 for each stage.'
+        f'temperature is {t}; wanted a number above 0 for each stage.'
       )
 
 
@@ -100,8 +100,8 @@ def _checked_output(output: str) -> pathlib.Path:
   path = pathlib.Path(output)
   if path.suffix.lower() not in SUFFIXES:
     raise ValueError(
-        f'{output!r} has the extension {path.suffix!r}; wanted one of'
-        f' {", ".join(SUFFIXES)}.'
+      f'{output!r} has the extension {path.suffix!r}; wanted one of'
+      f' {", ".join(SUFFIXES)}.'
     )
   if path.is_dir():
     raise ValueError(f'{output!r} is a directory; wanted a file name.')
@@ -110,8 +110,7 @@ def _checked_output(output: str) -> pathlib.Path:
       pass
   except OSError as e:
     raise OSError(
-        f'{path.parent} cannot be written ({e.strerror}); give -o another'
-        ' folder.'
+      f'{path.parent} cannot be written ({e.strerror}); give -o another folder.'
     ) from e
   return path
 
@@ -124,16 +123,16 @@ def _write_one(video: str, path: pathlib.Path, audio: media.Audio) -> None:
 
 
 def _write_sidecar(
-    path: pathlib.Path, video: str, result: system_lib.Result
+  path: pathlib.Path, video: str, result: system_lib.Result
 ) -> None:
   facts = {
-      'video': str(video),
-      'output': path.name,
-      'seconds': result.audio.seconds,
-      'sample_rate_hz': result.audio.rate_hz,
-      'version': v2meow_jax.__version__,
-      **result.settings,
-      'seconds_per_part': result.seconds_per_part,
+    'video': str(video),
+    'output': path.name,
+    'seconds': result.audio.seconds,
+    'sample_rate_hz': result.audio.rate_hz,
+    'version': v2meow_jax.__version__,
+    **result.settings,
+    'seconds_per_part': result.seconds_per_part,
   }
   sidecar = path.with_suffix('.json')
   partial = sidecar.with_suffix('.json.partial')

@@ -66,18 +66,18 @@ class System:
     self.digest = weights_io.sha256(folder / weights_io.CONFIG_NAME)
     self.stages = [self._stage(s) for s in self.config['stages']]
     self.windows = [
-        pipeline.Windows(**s['windows']) for s in self.config['stages']
+      pipeline.Windows(**s['windows']) for s in self.config['stages']
     ]
     self.codec = soundstream.TrainedCodec(
-        soundstream.CodecConfig.from_dict(self.config['codec']),
-        self._tensors('codec'),
+      soundstream.CodecConfig.from_dict(self.config['codec']),
+      self._tensors('codec'),
     )
     streams = {
-        name: specs.stream_from_dict(s)
-        for name, s in self.config['streams'].items()
+      name: specs.stream_from_dict(s)
+      for name, s in self.config['streams'].items()
     }
     self.extractors = fitted.extractors_from_params(
-        weights_io.flatten(self._tensors('extractors')), streams
+      weights_io.flatten(self._tensors('extractors')), streams
     )
 
   def _tensors(self, name: str) -> dict[str, Any]:
@@ -85,8 +85,8 @@ class System:
 
   def _stage(self, description: Mapping[str, Any]) -> restore.ModelStage:
     return restore.ModelStage(
-        restore.build_model(description['model']),
-        self._tensors(description['name']),
+      restore.build_model(description['model']),
+      self._tensors(description['name']),
     )
 
   @property
@@ -95,14 +95,14 @@ class System:
     return tuple(s['temperature'] for s in self.config['stages'])
 
   def generate(
-      self,
-      video: VideoLike,
-      prompt: str | None = None,
-      seed: int = 0,
-      *,
-      style_audio: media.Audio | None = None,
-      temperatures: Sequence[float] | None = None,
-      top_k: int | None = None,
+    self,
+    video: VideoLike,
+    prompt: str | None = None,
+    seed: int = 0,
+    *,
+    style_audio: media.Audio | None = None,
+    temperatures: Sequence[float] | None = None,
+    top_k: int | None = None,
   ) -> media.Audio:
     """Music for a video: mono, and as long as the video to the sample.
 
@@ -123,38 +123,38 @@ class System:
       media_io.UnsupportedMedia: The file is not a video that can be read.
     """
     return self.run(
-        video,
-        prompt,
-        seed,
-        style_audio=style_audio,
-        temperatures=temperatures,
-        top_k=top_k,
+      video,
+      prompt,
+      seed,
+      style_audio=style_audio,
+      temperatures=temperatures,
+      top_k=top_k,
     ).audio
 
   def generate_batch(
-      self,
-      videos: Sequence[VideoLike],
-      prompts: Sequence[str | None] | None = None,
-      seeds: Sequence[int] | None = None,
+    self,
+    videos: Sequence[VideoLike],
+    prompts: Sequence[str | None] | None = None,
+    seeds: Sequence[int] | None = None,
   ) -> list[media.Audio]:
     """One soundtrack per video; each equals what `generate` alone gives."""
     prompts = prompts or [None] * len(videos)
     seeds = seeds or [0] * len(videos)
     return [
-        self.generate(v, p, s)
-        for v, p, s in zip(videos, prompts, seeds, strict=True)
+      self.generate(v, p, s)
+      for v, p, s in zip(videos, prompts, seeds, strict=True)
     ]
 
   def run(
-      self,
-      video: VideoLike,
-      prompt: str | None = None,
-      seed: int = 0,
-      *,
-      style_audio: media.Audio | None = None,
-      temperatures: Sequence[float] | None = None,
-      top_k: int | None = None,
-      on_progress: Callable[[str], None] = lambda part: None,
+    self,
+    video: VideoLike,
+    prompt: str | None = None,
+    seed: int = 0,
+    *,
+    style_audio: media.Audio | None = None,
+    temperatures: Sequence[float] | None = None,
+    top_k: int | None = None,
+    on_progress: Callable[[str], None] = lambda part: None,
   ) -> Result:
     """`generate`, and how it came about; see there.
 
@@ -164,7 +164,7 @@ class System:
     prompt = clean_prompt(prompt)
     if prompt and style_audio is not None:
       raise ValueError(
-          'both a prompt and a music style were given; choose one.'
+        'both a prompt and a music style were given; choose one.'
       )
     clock = _Clock()
     with clock('streams'):
@@ -172,17 +172,17 @@ class System:
       streams, seconds = self._visual_streams(video)
       streams['style'] = self._style(prompt, style_audio)
     for stage, windows, sampling in zip(
-        self.stages, self.windows, samplings, strict=True
+      self.stages, self.windows, samplings, strict=True
     ):
       with clock(stage.spec.name):
         streams[stage.spec.target.name] = pipeline.sample_stage(
-            stage,
-            streams,
-            seconds=seconds,
-            key=pipeline.stage_key(seed, stage.spec.name),
-            sampling=sampling,
-            windows=windows,
-            on_window=functools.partial(on_progress, stage.spec.name),
+          stage,
+          streams,
+          seconds=seconds,
+          key=pipeline.stage_key(seed, stage.spec.name),
+          sampling=sampling,
+          windows=windows,
+          on_window=functools.partial(on_progress, stage.spec.name),
         )
     with clock('codec'):
       on_progress('codec')
@@ -190,40 +190,39 @@ class System:
       codes = codes[: math.ceil(seconds * self.codec.stream.rate_hz - 1e-9)]
       audio = self._decode(codes, seconds)
     settings = {
-        'system': self.config['name'],
-        'system_sha256': self.digest,
-        'seed': seed,
-        'prompt': prompt,
-        'style_audio': style_audio is not None,
-        'sampling': {
-            stage.spec.name: dataclasses.asdict(sampling)
-            for stage, sampling in zip(self.stages, samplings, strict=True)
-        },
-        'licences': self.config['licences'],
+      'system': self.config['name'],
+      'system_sha256': self.digest,
+      'seed': seed,
+      'prompt': prompt,
+      'style_audio': style_audio is not None,
+      'sampling': {
+        stage.spec.name: dataclasses.asdict(sampling)
+        for stage, sampling in zip(self.stages, samplings, strict=True)
+      },
+      'licences': self.config['licences'],
     }
     return Result(
-        audio=audio,
-        codes=codes,
-        seconds_per_part=clock.seconds,
-        settings=settings,
+      audio=audio,
+      codes=codes,
+      seconds_per_part=clock.seconds,
+      settings=settings,
     )
 
   def _samplings(
-      self, temperatures: Sequence[float] | None, top_k: int | None
+    self, temperatures: Sequence[float] | None, top_k: int | None
   ) -> list[pipeline.Sampling]:
     temperatures = temperatures or self.temperatures
     if len(temperatures) != len(self.stages):
       raise ValueError(
-          f'{len(temperatures)} temperatures for {len(self.stages)} stages;'
-          ' wanted one per stage: semantic, coarse, fine.'
+        f'{len(temperatures)} temperatures for {len(self.stages)} stages;'
+        ' wanted one per stage: semantic, coarse, fine.'
       )
     return [
-        pipeline.Sampling(temperature=float(t), top_k=top_k)
-        for t in temperatures
+      pipeline.Sampling(temperature=float(t), top_k=top_k) for t in temperatures
     ]
 
   def _visual_streams(
-      self, video: VideoLike
+    self, video: VideoLike
   ) -> tuple[dict[str, np.ndarray], float]:
     """Visual streams of the whole clip and its length, piece by piece."""
     names = [n for n in self.config['visual'] if n in self.extractors]
@@ -234,7 +233,7 @@ class System:
     else:
       seconds = media_io.probe_video(video).seconds
       pieces = media_io.iter_video(
-          video, piece_seconds=piece_seconds, max_side=self.config['max_side']
+        video, piece_seconds=piece_seconds, max_side=self.config['max_side']
       )
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for piece in pieces:
@@ -243,7 +242,7 @@ class System:
     return {n: np.concatenate(p) for n, p in parts.items()}, seconds
 
   def _style(
-      self, prompt: str | None, style_audio: media.Audio | None
+    self, prompt: str | None, style_audio: media.Audio | None
   ) -> np.ndarray:
     """float32[1, dim]; zeros, as dropped in training, when none is given."""
     if prompt:
@@ -254,11 +253,11 @@ class System:
 
   def _decode(self, codes: np.ndarray, seconds: float) -> media.Audio:
     samples = soundstream.decode_in_pieces(
-        self.codec, codes[None], _PIECE_FRAMES
+      self.codec, codes[None], _PIECE_FRAMES
     )[0]
     wanted = round(seconds * self.codec.sample_rate_hz)
     audio = media_io.fit_length(
-        media.Audio(samples=samples, rate_hz=self.codec.sample_rate_hz), wanted
+      media.Audio(samples=samples, rate_hz=self.codec.sample_rate_hz), wanted
     )
     peak = float(np.abs(audio.samples).max(initial=0.0))
     if peak <= 1.0:
@@ -282,12 +281,12 @@ def clean_prompt(prompt: str | None) -> str | None:
   text = prompt.encode('utf-8', 'replace').decode('utf-8')
   text = unicodedata.normalize('NFC', text)
   text = ''.join(
-      ' ' if unicodedata.category(c).startswith('C') else c for c in text
+    ' ' if unicodedata.category(c).startswith('C') else c for c in text
   ).strip()
   if len(text) > MAX_PROMPT_CHARACTERS:
     raise ValueError(
-        f'the prompt has {len(text)} characters; wanted at most'
-        f' {MAX_PROMPT_CHARACTERS}: say it shorter.'
+      f'the prompt has {len(text)} characters; wanted at most'
+      f' {MAX_PROMPT_CHARACTERS}: say it shorter.'
     )
   return text or None
 

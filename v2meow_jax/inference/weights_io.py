@@ -48,7 +48,7 @@ def unflatten(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def write_tensors(
-    path: pathlib.Path, tree: Mapping[str, Any], dtype: str | None
+  path: pathlib.Path, tree: Mapping[str, Any], dtype: str | None
 ) -> None:
   """Saves a tree; floats as `dtype`, None: as they are."""
   from safetensors import numpy as st  # pylint: disable=g-import-not-at-top
@@ -56,10 +56,11 @@ def write_tensors(
   flat = flatten(tree)
   if dtype:
     flat = {
-        k: v.astype(dtype) if np.issubdtype(v.dtype, np.floating) else v
-        for k, v in flat.items()
+      k: v.astype(dtype) if np.issubdtype(v.dtype, np.floating) else v
+      for k, v in flat.items()
     }
-  st.save_file({k: np.ascontiguousarray(v) for k, v in flat.items()}, path)
+  # Not ascontiguousarray, which turns a scalar into a vector.
+  st.save_file({k: np.array(v, order='C') for k, v in flat.items()}, path)
 
 
 def read_tensors(path: pathlib.Path) -> dict[str, Any]:
@@ -67,10 +68,12 @@ def read_tensors(path: pathlib.Path) -> dict[str, Any]:
   from safetensors import numpy as st  # pylint: disable=g-import-not-at-top
 
   flat = st.load_file(path)
-  return unflatten({
+  return unflatten(
+    {
       k: v.astype(np.float32) if v.dtype == np.float16 else v
       for k, v in flat.items()
-  })
+    }
+  )
 
 
 def read_config(folder: pathlib.Path) -> dict[str, Any]:
@@ -89,8 +92,8 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
   path = folder / CONFIG_NAME
   if not path.is_file():
     raise DamagedSystem(
-        f'{folder} is not a system: it has no {CONFIG_NAME}; give a folder that'
-        ' `v2meow export` wrote.'
+      f'{folder} is not a system: it has no {CONFIG_NAME}; give a folder that'
+      ' `v2meow export` wrote.'
     )
   try:
     config = json.loads(path.read_text())
@@ -98,8 +101,8 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
     raise DamagedSystem(f'{path} is not JSON: {e}; export it again.') from e
   if not isinstance(config, dict) or config.get('format') != FORMAT:
     raise DamagedSystem(
-        f'{path} is not of system format {FORMAT}; export it again with this'
-        ' version.'
+      f'{path} is not of system format {FORMAT}; export it again with this'
+      ' version.'
     )
   for name, wanted in config['files'].items():
     file = folder / name
@@ -108,8 +111,8 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
     found = sha256(file)
     if found != wanted:
       raise DamagedSystem(
-          f'{file} is damaged: its sha256 is {found}, wanted {wanted};'
-          ' reinstall or export again.'
+        f'{file} is damaged: its sha256 is {found}, wanted {wanted};'
+        ' reinstall or export again.'
       )
   return config
 

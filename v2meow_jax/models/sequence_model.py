@@ -97,9 +97,9 @@ class SequenceModel(abc.ABC):
   def describe(self) -> dict[str, Any]:
     """What rebuilds the model, as JSON data."""
     return {
-        'model': type(self).__name__,
-        'spec': specs.stage_to_dict(self.spec),
-        'config': dataclasses.asdict(self.config),
+      'model': type(self).__name__,
+      'spec': specs.stage_to_dict(self.spec),
+      'config': dataclasses.asdict(self.config),
     }
 
   def logits(self, params: Params, batch: Batch) -> jax.Array:

@@ -32,12 +32,12 @@ class Checkpoints:
     self.path = epath.Path(model_dir).resolve()
     self.path.mkdir(parents=True, exist_ok=True)
     self._manager = ocp.CheckpointManager(
-        self.path / 'checkpoints',
-        options=ocp.CheckpointManagerOptions(
-            max_to_keep=max_to_keep,
-            cleanup_tmp_directories=True,
-        ),
-        item_names=('variables', 'optimizer', 'info'),
+      self.path / 'checkpoints',
+      options=ocp.CheckpointManagerOptions(
+        max_to_keep=max_to_keep,
+        cleanup_tmp_directories=True,
+      ),
+      item_names=('variables', 'optimizer', 'info'),
     )
 
   def __enter__(self):
@@ -55,19 +55,19 @@ class Checkpoints:
     """
     (self.path / CONFIG_NAME).write_text(config_text)
     (self.path / DESCRIPTION_NAME).write_text(
-        json.dumps(description, indent=1) + '\n'
+      json.dumps(description, indent=1) + '\n'
     )
 
   def save(self, state: train_state.TrainState, info: dict[str, Any]) -> None:
     """Starts saving; errors of an earlier save surface here or in `close`."""
     self._manager.check_for_errors()
     self._manager.save(
-        int(state.step),
-        args=ocp.args.Composite(
-            variables=ocp.args.StandardSave(state.variables),
-            optimizer=ocp.args.StandardSave(state.opt_state),
-            info=ocp.args.JsonSave(info),
-        ),
+      int(state.step),
+      args=ocp.args.Composite(
+        variables=ocp.args.StandardSave(state.variables),
+        optimizer=ocp.args.StandardSave(state.opt_state),
+        info=ocp.args.JsonSave(info),
+      ),
     )
 
   def latest_step(self) -> int | None:
@@ -90,27 +90,27 @@ class Checkpoints:
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     try:
       restored = self._manager.restore(
-          step,
-          args=ocp.args.Composite(
-              variables=ocp.args.StandardRestore(abstract.variables),
-              optimizer=ocp.args.StandardRestore(abstract.opt_state),
-          ),
+        step,
+        args=ocp.args.Composite(
+          variables=ocp.args.StandardRestore(abstract.variables),
+          optimizer=ocp.args.StandardRestore(abstract.opt_state),
+        ),
       )
     except (ValueError, KeyError, TypeError) as e:
       raise CheckpointError(
-          f'{self.path}, step {step}, does not fit this model; train into a new'
-          f' MODEL_DIR or restore the config in {CONFIG_NAME}: {e}'
+        f'{self.path}, step {step}, does not fit this model; train into a new'
+        f' MODEL_DIR or restore the config in {CONFIG_NAME}: {e}'
       ) from e
     variables = dict(restored['variables'])
     params = variables.pop('params')
     logging.info('Restored %s at step %d.', self.path, step)
     return train_state.TrainState(
-        step=jax.device_put(
-            jax.numpy.asarray(step, jax.numpy.int32), like.step.sharding
-        ),
-        params=params,
-        extras=variables,
-        opt_state=restored['optimizer'],
+      step=jax.device_put(
+        jax.numpy.asarray(step, jax.numpy.int32), like.step.sharding
+      ),
+      params=params,
+      extras=variables,
+      opt_state=restored['optimizer'],
     )
 
   def close(self) -> None:
@@ -125,13 +125,13 @@ def read_description(model_dir: epath.PathLike) -> dict[str, Any]:
   path = epath.Path(model_dir) / DESCRIPTION_NAME
   if not path.exists():
     raise CheckpointError(
-        f'{path} is missing: {model_dir} is not the MODEL_DIR of a run.'
+      f'{path} is missing: {model_dir} is not the MODEL_DIR of a run.'
     )
   return json.loads(path.read_text())
 
 
 def restore_variables(
-    model_dir: epath.PathLike,
+  model_dir: epath.PathLike,
 ) -> tuple[dict[str, Any], int]:
   """The newest variables of a run as numpy arrays, and their step.
 
@@ -148,17 +148,17 @@ def restore_variables(
   steps = ocp.utils.checkpoint_steps(path) if path.exists() else []
   if not steps:
     raise CheckpointError(
-        f'{model_dir} holds no checkpoint; train first, or name the directory'
-        ' that was MODEL_DIR.'
+      f'{model_dir} holds no checkpoint; train first, or name the directory'
+      ' that was MODEL_DIR.'
     )
   step = max(steps)
   with ocp.PyTreeCheckpointer() as checkpointer:
     metadata = checkpointer.metadata(path / str(step) / 'variables')
     tree = metadata.item_metadata.tree
     restored = checkpointer.restore(
-        path / str(step) / 'variables',
-        restore_args=jax.tree.map(
-            lambda _: ocp.RestoreArgs(restore_type=jax.numpy.ndarray), tree
-        ),
+      path / str(step) / 'variables',
+      restore_args=jax.tree.map(
+        lambda _: ocp.RestoreArgs(restore_type=jax.numpy.ndarray), tree
+      ),
     )
   return jax.tree.map(jax.device_get, restored), step

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import itertools
 import json
 import time
-from typing import Any, Protocol
+from typing import Any
+from typing import Protocol
 
 from absl import logging
 from etils import epath
@@ -34,22 +35,22 @@ class Batches(Protocol):
 
 
 def train(
-    *,
-    model_dir: epath.PathLike,
-    model: trainable.Trainable,
-    train_batches: Batches,
-    eval_batches: Batches | None = None,
-    schedule: schedules.Schedule,
-    make_optimizer: Callable[
-        [schedules.Schedule], optax.GradientTransformation
-    ] = schedules.adamw,
-    train_steps: int,
-    seed: int = 0,
-    save_every: int = 500,
-    eval_every: int = 500,
-    num_eval_batches: int = 8,
-    log_every: int = 50,
-    config_text: str = '',
+  *,
+  model_dir: epath.PathLike,
+  model: trainable.Trainable,
+  train_batches: Batches,
+  eval_batches: Batches | None = None,
+  schedule: schedules.Schedule,
+  make_optimizer: Callable[
+    [schedules.Schedule], optax.GradientTransformation
+  ] = schedules.adamw,
+  train_steps: int,
+  seed: int = 0,
+  save_every: int = 500,
+  eval_every: int = 500,
+  num_eval_batches: int = 8,
+  log_every: int = 50,
+  config_text: str = '',
 ) -> train_state.TrainState:
   """Trains to `train_steps`, going on from the newest checkpoint.
 
@@ -80,8 +81,12 @@ def train(
     optimizer = make_optimizer(schedule)
     state = _initial_state(model, optimizer, train_batches, mesh, seed, saved)
     run = _Run(
-        model=model, mesh=mesh, schedule=schedule, eval_batches=eval_batches,
-        num_eval_batches=num_eval_batches, out=_MetricsOut(saved.path),
+      model=model,
+      mesh=mesh,
+      schedule=schedule,
+      eval_batches=eval_batches,
+      num_eval_batches=num_eval_batches,
+      out=_MetricsOut(saved.path),
     )
     logging.info(
         '%.2fM parameters on %d device(s); steps %d to %d in %s',
@@ -117,15 +122,15 @@ def _initial_state(model, optimizer, batches, mesh, seed, saved):
   batch = step_lib.shard_batch(dict(next(batches(0))), mesh)
   replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
   create = jax.jit(
-      lambda rng, b: train_state.create(model, optimizer, rng, b),
-      out_shardings=replicated,
+    lambda rng, b: train_state.create(model, optimizer, rng, b),
+    out_shardings=replicated,
   )
   if saved.latest_step() is None:
     return create(jax.random.key(seed), batch)
   shapes = jax.eval_shape(create, jax.random.key(seed), batch)
   like = jax.tree.map(
-      lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=replicated),
-      shapes,
+    lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=replicated),
+    shapes,
   )
   return saved.restore(like)
 
@@ -153,7 +158,7 @@ class _Run:
   """What a run logs and evaluates with."""
 
   def __init__(
-      self, *, model, mesh, schedule, eval_batches, num_eval_batches, out
+    self, *, model, mesh, schedule, eval_batches, num_eval_batches, out
   ):
     self._mesh = mesh
     self._schedule = schedule
@@ -172,10 +177,12 @@ class _Run:
     if self._eval_batches is None:
       return
     batches = itertools.islice(self._eval_batches(0), self._num_eval_batches)
-    metrics = _means([
+    metrics = _means(
+      [
         self._eval_step(state, step_lib.shard_batch(dict(b), self._mesh))
         for b in batches
-    ])
+      ]
+    )
     self.out.write(step, 'eval', metrics)
     logging.info('Step %d: eval loss %.4f', step, metrics['loss'])
 

@@ -29,24 +29,24 @@ def warmup_rsqrt(peak: float, warmup_steps: int) -> Schedule:
 
 
 def warmup_cosine(
-    peak: float, warmup_steps: int, total_steps: int, final_fraction: float = 0.0
+  peak: float, warmup_steps: int, total_steps: int, final_fraction: float = 0.0
 ) -> Schedule:
   """Linear to `peak`, then a half cosine to `peak * final_fraction`."""
   return optax.warmup_cosine_decay_schedule(
-      init_value=peak / max(warmup_steps, 1),
-      peak_value=peak,
-      warmup_steps=warmup_steps,
-      decay_steps=total_steps,
-      end_value=peak * final_fraction,
+    init_value=peak / max(warmup_steps, 1),
+    peak_value=peak,
+    warmup_steps=warmup_steps,
+    decay_steps=total_steps,
+    end_value=peak * final_fraction,
   )
 
 
 def adamw(
-    schedule: Schedule,
-    b1: float = 0.9,
-    b2: float = 0.98,
-    weight_decay: float = 0.01,
-    clip_norm: float | None = 1.0,
+  schedule: Schedule,
+  b1: float = 0.9,
+  b2: float = 0.98,
+  weight_decay: float = 0.01,
+  clip_norm: float | None = 1.0,
 ) -> optax.GradientTransformation:
   """AdamW behind a clip by global norm; matrices decay, vectors do not.
 
@@ -62,21 +62,19 @@ def adamw(
   """
   clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
   return optax.chain(
-      clip,
-      optax.adamw(
-          schedule,
-          b1=b1,
-          b2=b2,
-          weight_decay=weight_decay,
-          mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
-      ),
+    clip,
+    optax.adamw(
+      schedule,
+      b1=b1,
+      b2=b2,
+      weight_decay=weight_decay,
+      mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+    ),
   )
 
 
 def adafactor(
-    schedule: Schedule, weight_decay: float | None = None
+  schedule: Schedule, weight_decay: float | None = None
 ) -> optax.GradientTransformation:
   """Adafactor, T5X's default: factored second moments, so little memory."""
-  return optax.adafactor(
-      learning_rate=schedule, weight_decay_rate=weight_decay
-  )
+  return optax.adafactor(learning_rate=schedule, weight_decay_rate=weight_decay)

@@ -14,8 +14,8 @@ from v2meow_jax.training import train_state
 
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[
-    [train_state.TrainState, trainable.Batch, jax.Array],
-    tuple[train_state.TrainState, Metrics],
+  [train_state.TrainState, trainable.Batch, jax.Array],
+  tuple[train_state.TrainState, Metrics],
 ]
 
 
@@ -25,7 +25,7 @@ def data_mesh() -> sharding.Mesh:
 
 
 def shard_batch(
-    batch: dict[str, np.ndarray], mesh: sharding.Mesh
+  batch: dict[str, np.ndarray], mesh: sharding.Mesh
 ) -> trainable.Batch:
   """Puts numpy arrays on the mesh, split along their first axis.
 
@@ -35,15 +35,15 @@ def shard_batch(
   rows = len(next(iter(batch.values())))
   if rows % mesh.size:
     raise ValueError(
-        f'a batch of {rows} does not divide among {mesh.size} devices; make'
-        ' BATCH_SIZE a multiple.'
+      f'a batch of {rows} does not divide among {mesh.size} devices; make'
+      ' BATCH_SIZE a multiple.'
     )
   split = sharding.NamedSharding(mesh, sharding.PartitionSpec('data'))
   return jax.device_put(batch, split)
 
 
 def make_train_step(
-    model: trainable.Trainable, optimizer: optax.GradientTransformation
+  model: trainable.Trainable, optimizer: optax.GradientTransformation
 ) -> TrainStep:
   """(state, batch, key of the run) -> (state, metrics); the state is donated.
 
@@ -55,38 +55,36 @@ def make_train_step(
     rng = jax.random.fold_in(run_key, state.step)
     grad_fn = jax.value_and_grad(model.train_loss, has_aux=True)
     (loss, (metrics, extras)), grads = grad_fn(
-        state.params, state.extras, batch, rng
+      state.params, state.extras, batch, rng
     )
-    updates, opt_state = optimizer.update(
-        grads, state.opt_state, state.params
-    )
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     metrics = {
-        'loss': loss,
-        **metrics,
-        'gradient_norm': optax.global_norm(grads),
-        'update_norm': optax.global_norm(updates),
+      'loss': loss,
+      **metrics,
+      'gradient_norm': optax.global_norm(grads),
+      'update_norm': optax.global_norm(updates),
     }
     return (
-        train_state.TrainState(
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            extras=extras,
-            opt_state=opt_state,
-        ),
-        metrics,
+      train_state.TrainState(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        extras=extras,
+        opt_state=opt_state,
+      ),
+      metrics,
     )
 
   return jax.jit(train_step, donate_argnums=0)
 
 
 def make_eval_step(
-    model: trainable.Trainable,
+  model: trainable.Trainable,
 ) -> Callable[[train_state.TrainState, trainable.Batch], Metrics]:
   """(state, batch) -> metrics, with nothing random and nothing changed."""
 
   def eval_step(state, batch):
     loss, (metrics, _) = model.train_loss(
-        state.params, state.extras, batch, None
+      state.params, state.extras, batch, None
     )
     return {'loss': loss, **metrics}
 

@@ -36,19 +36,19 @@ class TrainState:
 
 
 def create(
-    model: trainable.Trainable,
-    optimizer: optax.GradientTransformation,
-    rng: jax.Array,
-    batch: trainable.Batch,
+  model: trainable.Trainable,
+  optimizer: optax.GradientTransformation,
+  rng: jax.Array,
+  batch: trainable.Batch,
 ) -> TrainState:
   """The state before the first step; jit it, or take its eval_shape."""
   variables = dict(nn.unbox(model.init(rng, batch)))
   params = variables.pop('params')
   return TrainState(
-      step=jnp.zeros((), jnp.int32),
-      params=params,
-      extras=variables,
-      opt_state=optimizer.init(params),
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    extras=variables,
+    opt_state=optimizer.init(params),
   )
 
 

@@ -1,0 +1,190 @@
+"""Runs become a system that plays; what is not a run is refused."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from v2meow_jax import media
+from v2meow_jax import stages
+from v2meow_jax.codecs import patch
+from v2meow_jax.codecs import rvq
+from v2meow_jax.codecs import soundstream
+from v2meow_jax.codecs import trainable
+from v2meow_jax.features import fitted
+from v2meow_jax.features import joint_embedding
+from v2meow_jax.inference import export
+from v2meow_jax.inference import restore
+from v2meow_jax.inference import system
+from v2meow_jax.inference import weights_io
+from v2meow_jax.models import sequence_model
+from v2meow_jax.models import transformer
+from v2meow_jax.synthetic import compose
+from v2meow_jax.synthetic import render
+from v2meow_jax.synthetic import scene as scene_lib
+from v2meow_jax.training import loop
+from v2meow_jax.training import schedules
+
+pytestmark = pytest.mark.slow
+
+
+def sizes(**kwargs):
+  return transformer.TransformerConfig(
+    emb_dim=16,
+    num_heads=2,
+    head_dim=8,
+    mlp_dim=16,
+    num_decoder_layers=1,
+    legal_loss=True,
+    **kwargs,
+  )
+
+
+def models():
+  tiny = stages.TINY
+  yield sequence_model.EncoderDecoderModel(
+    stages.semantic(('appearance', 'motion', 'style'), 2.0, tiny),
+    sizes(num_encoder_layers=1),
+  )
+  yield sequence_model.DecoderOnlyModel(
+    stages.coarse(crop_seconds=2.0, streams=tiny), sizes(num_encoder_layers=0)
+  )
+  yield sequence_model.DecoderOnlyModel(
+    stages.fine(crop_seconds=1.0, streams=tiny), sizes(num_encoder_layers=0)
+  )
+
+
+def run(model_dir, model, batch):
+  """One step: what a run leaves behind, not what it learns."""
+  loop.train(
+    model_dir=model_dir,
+    model=model,
+    train_batches=lambda step: itertools.repeat(batch),
+    schedule=schedules.warmup_rsqrt(1e-3, 1),
+    train_steps=1,
+  )
+  return str(model_dir)
+
+
+def random_batch(model):
+  """A batch whose targets are ids of the stage."""
+  batch = model.example_batch(2)
+  first = model.spec.id_offset(model.spec.target)
+  for name, value in batch.items():
+    if value.dtype == np.int32:
+      value[:] = first
+    elif name == 'decoder_loss_weights':
+      value[:] = 1.0
+  return batch
+
+
+def video_of(scene):
+  frames = np.stack(list(render.frames(scene)))
+  return media.Video(
+    frames=frames,
+    times=np.arange(len(frames)) / float(scene.rate_hz),
+    seconds=scene.seconds,
+  )
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+  """A trained run of every part, with next to no weights."""
+  root = tmp_path_factory.mktemp('runs')
+  made = {'stages': []}
+  for model in models():
+    path = root / model.spec.name
+    made['stages'].append(run(path, model, random_batch(model)))
+  codec = trainable.CodecModel(
+    config=soundstream.CodecConfig(
+      ends=patch.PatchConfig(frame_dim=16, subframe_dim=16),
+      quantizer=rvq.RvqConfig(num_levels=8, codebook_size=1024, code_dim=8),
+    )
+  )
+  noise = np.random.default_rng(0).normal(0, 0.1, (1, 6400))
+  made['codec'] = run(
+    root / 'codec', codec, {'waveform': noise.astype(np.float32)}
+  )
+  scenes = [scene_lib.sample(0, i, 4.0) for i in range(2)]
+  params = fitted.fit(
+    map(video_of, scenes), map(compose.music, scenes), stages.TINY, seed=0
+  )
+  rows = [
+    fitted.clip_features(params, compose.music(s), 'rock') for s in scenes
+  ]
+  batch = {k: np.stack([r[k] for r in rows]) for k in rows[0]}
+  made['style'] = run(
+    root / 'style', joint_embedding.JointEmbeddingModel(), batch
+  )
+  examples = {f'example/{k}': v for k, v in batch.items()}
+  features = root / 'features.safetensors'
+  weights_io.write_tensors(
+    features, weights_io.unflatten({**params, **examples}), None
+  )
+  made['features'] = str(features)
+  return made
+
+
+def test_a_system_of_fresh_runs_plays(runs, tmp_path):
+  out = export.export(str(tmp_path / 'system'), name='fresh', **runs)
+  loaded = system.load(out)
+  video = video_of(scene_lib.sample(9, 0, 3.3))
+  audio = loaded.generate(video, prompt='anything')
+  assert len(audio.samples) == round(3.3 * 16_000)
+  result = loaded.run(video, seed=1)
+  assert result.settings['system'] == 'fresh'
+  assert result.codes.shape == (83, 8)
+
+
+def test_an_exported_stage_samples_as_its_run_does(runs, tmp_path):
+  import jax
+
+  out = export.export(str(tmp_path / 'system'), dtype='float32', **runs)
+  trained = restore.restore_stage(runs['stages'][2])
+  exported = system.load(out).stages[2]
+  inputs = {'coarse': np.zeros((1, 25, 2), np.int32)}
+  keys = jax.random.split(jax.random.key(0), 1)
+  np.testing.assert_array_equal(
+    trained.sample(inputs, keys, temperature=1.0),
+    exported.sample(inputs, keys, temperature=1.0),
+  )
+
+
+def test_an_export_replaces_a_system_but_nothing_else(runs, tmp_path):
+  out = tmp_path / 'system'
+  export.export(str(out), **runs)
+  (out / 'MODEL_CARD.md').write_text('kept')
+  export.export(str(out), name='second', **runs)
+  assert system.load(out).config['name'] == 'second'
+  assert (out / 'MODEL_CARD.md').read_text() == 'kept'
+  other = tmp_path / 'other'
+  other.mkdir()
+  (other / 'thesis.txt').write_text('precious')
+  with pytest.raises(ValueError, match='not a system'):
+    export.export(str(other), **runs)
+  assert [p.name for p in other.iterdir()] == ['thesis.txt']
+
+
+def test_a_codec_is_not_taken_for_a_stage(runs, tmp_path):
+  wrong = {**runs, 'stages': [runs['codec']]}
+  with pytest.raises(ValueError, match='CodecModel'):
+    export.export(str(tmp_path / 'system'), **wrong)
+  wrong = {**runs, 'codec': runs['stages'][0]}
+  with pytest.raises(ValueError, match='EncoderDecoderModel'):
+    export.export(str(tmp_path / 'system'), **wrong)
+  assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_no_run_is_named(runs, tmp_path):
+  wrong = {**runs, 'codec': str(tmp_path)}
+  with pytest.raises(ValueError, match='MODEL_DIR'):
+    export.export(str(tmp_path / 'system'), **wrong)
+
+
+def test_the_config_is_data_that_tells_all(runs, tmp_path):
+  out = export.export(str(tmp_path / 'system'), **runs)
+  config = json.loads((out / weights_io.CONFIG_NAME).read_text())
+  assert [s['name'] for s in config['stages']] == ['semantic', 'coarse', 'fine']
+  assert config['visual'] == ['appearance', 'motion']
+  assert len(config['files']) == 5
