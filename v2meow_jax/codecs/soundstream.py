@@ -141,6 +141,8 @@ class TrainedCodec:
     hop_samples: Of one code frame.
     context_frames: Frames before a piece that decoding it needs.
     lookahead_frames: Frames after a piece that decoding it needs.
+    clock_frames: A piece sounds the same wherever it begins, if that is at a
+      multiple of these.
   """
 
   def __init__(self, config: CodecConfig, variables: Mapping[str, Any]):
@@ -156,6 +158,7 @@ class TrainedCodec:
     self.hop_samples = config.ends.hop_samples
     self.context_frames = config.ends.context_frames
     self.lookahead_frames = config.ends.lookahead_frames
+    self.clock_frames = config.ends.clock_frames
     self._variables = {k: variables[k] for k in ('params', 'codebooks')}
 
   def encode(
@@ -177,8 +180,11 @@ class TrainedCodec:
   def decode(
     self, codes: Int[Array, 'b frames levels']
   ) -> Float[Array, 'b samples']:
-    """The waveform of the first `levels` levels."""
-    return _decode(self.config, self._variables, jnp.asarray(codes))
+    """The waveform of the first `levels` levels; the last frame goes on."""
+    after = ((0, 0), (0, self.lookahead_frames), (0, 0))
+    padded = jnp.pad(jnp.asarray(codes), after, mode='edge')
+    waveform = _decode(self.config, self._variables, padded)
+    return waveform[:, : codes.shape[1] * self.hop_samples]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -217,16 +223,23 @@ def decode_in_pieces(
   if piece_frames < 1:
     raise ValueError(f'piece_frames is {piece_frames}; wanted at least 1.')
   num_frames = codes.shape[1]
-  window = codec.context_frames + piece_frames + codec.lookahead_frames
+  clock = codec.clock_frames
+  # Windows begin where a clock of the decoder does, so they are longer.
+  window = (
+    codec.context_frames + piece_frames + codec.lookahead_frames + clock - 1
+  )
   if num_frames <= window:
     return np.asarray(codec.decode(codes))
   hop = codec.hop_samples
   out = np.empty((codes.shape[0], num_frames * hop), np.float32)
   for start in range(0, num_frames, piece_frames):
     stop = min(start + piece_frames, num_frames)
-    # All windows are equally long: the first and the last shift inwards.
-    first = min(max(0, start - codec.context_frames), num_frames - window)
-    piece = np.asarray(codec.decode(codes[:, first : first + window]))
+    first = max(0, start - codec.context_frames) // clock * clock
+    missing = max(0, first + window - num_frames)
+    piece_codes = np.pad(
+      codes[:, first : first + window], ((0, 0), (0, missing), (0, 0)), 'edge'
+    )
+    piece = np.asarray(codec.decode(piece_codes))
     out[:, start * hop : stop * hop] = piece[
       :, (start - first) * hop : (stop - first) * hop
     ]

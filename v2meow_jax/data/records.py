@@ -265,7 +265,8 @@ class RecordSource(seqio.DataSource):
   @property
   def streams(self) -> tuple[specs.Stream, ...]:
     """What the dataset recorded."""
-    return streams_from_json(self.builder.info.metadata['streams'])
+    metadata = self.builder.info.metadata or {}
+    return streams_from_json(metadata['streams'])
 
   @property
   def supports_arbitrary_sharding(self) -> bool:

@@ -118,7 +118,7 @@ def _check_drops(
 
 def _output_feature(
   stage: specs.StageSpec, stream: specs.Stream
-) -> seqio.Feature:
+) -> seqio.Feature:  # pyright: ignore[reportInvalidTypeForm]
   if isinstance(stream, specs.FeatureSpec):
     return seqio.ContinuousFeature(dtype=tf.float32, rank=2)
   return seqio.Feature(

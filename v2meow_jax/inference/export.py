@@ -19,11 +19,13 @@ from v2meow_jax.inference import restore
 from v2meow_jax.inference import weights_io
 from v2meow_jax.training import checkpoints
 
-# ours: MusicLM's temperatures; what a window takes over from the one before.
+# ours: MusicLM's temperatures.
 TEMPERATURES = {'semantic': 1.0, 'coarse': 0.95, 'fine': 0.4}
-PREFIX_SECONDS = {'semantic': 2.0, 'coarse': 1.0, 'fine': 0.0}
-# Fine windows are independent, so several go through the network at once.
-ROWS = {'semantic': 1, 'coarse': 1, 'fine': 4}
+# ours: the share of a window that it takes over from the one before.
+PREFIX_SHARE = {'semantic': 0.2, 'coarse': 0.25, 'fine': 0.0}
+# Fine windows are independent, so several go through the network at once: ten
+# seconds of the embedded default.
+ROWS = {'semantic': 1, 'coarse': 1, 'fine': 5}
 _PIECE_SECONDS = 10.0
 MAX_SIDE = 128
 
@@ -100,7 +102,7 @@ def _write_stage(
     'trained_steps': step,
     'temperature': TEMPERATURES[name],
     'windows': {
-      'prefix_seconds': PREFIX_SECONDS[name],
+      'prefix_seconds': PREFIX_SHARE[name] * model.spec.crop_seconds,
       'rows': ROWS[name],
     },
   }

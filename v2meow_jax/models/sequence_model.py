@@ -190,7 +190,10 @@ class SequenceModel(abc.ABC):
     count = weights.sum()
 
     def average(x):
-      return clu_metrics.Average(total=(x * weights).sum(), count=count)
+      # A flax dataclass, whose fields pyright does not see.
+      return clu_metrics.Average(  # pyright: ignore[reportCallIssue]
+        total=(x * weights).sum(), count=count
+      )
 
     total = ((loss + self.z_loss * z) * weights).sum()
     return total, {'loss': average(loss), 'accuracy': average(correct)}

@@ -1,0 +1,79 @@
+"""A bank of steady tones whose levels a network sets: music's pitched half.
+
+Short spectra with free phases cannot hold a tone: each would have to know where
+the one before it ended. Oscillators run on a clock of their own, so a network
+needs to say only how loud each is (Engel et al. 2020, DDSP,
+https://arxiv.org/abs/2001.04643, with a fixed bank in place of a tracked pitch).
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+from jaxtyping import Float
+import numpy as np
+
+SAMPLE_RATE_HZ = 16_000
+# Oscillators run at whole hertz, so that the clock repeats every second.
+PERIOD_SAMPLES = SAMPLE_RATE_HZ
+_LOWEST_HZ = 40.0
+_HIGHEST_HZ = 7600.0
+
+
+@functools.cache
+def frequencies_hz(per_octave: int) -> np.ndarray:
+  """int64[oscillators], rising, evenly spaced in pitch up to rounding."""
+  octaves = np.log2(_HIGHEST_HZ / _LOWEST_HZ)
+  steps = np.arange(int(octaves * per_octave) + 1) / per_octave
+  return np.unique(np.round(_LOWEST_HZ * 2.0**steps).astype(np.int64))
+
+
+@functools.cache
+def _table(per_octave: int, hop_samples: int) -> np.ndarray:
+  """float32[hops in a second, hop, oscillators]: one second of every tone."""
+  hertz = frequencies_hz(per_octave)
+  # Scattered phases, so that equal levels do not add up to a click.
+  offsets = np.random.default_rng(0).uniform(size=len(hertz))
+  # Whole cycles are taken off as integers: exact, however long the music.
+  turns = np.arange(PERIOD_SAMPLES)[:, None] * hertz % SAMPLE_RATE_HZ
+  waves = np.cos(2 * np.pi * (turns / SAMPLE_RATE_HZ + offsets))
+  return waves.reshape(-1, hop_samples, len(hertz)).astype(np.float32)
+
+
+def render(
+  levels: Float[Array, 'b hops oscillators'],
+  per_octave: int,
+  hop_samples: int,
+) -> Float[Array, 'b samples']:
+  """The sum of all tones, from time 0 of their clock.
+
+  Args:
+    levels: Amplitude of each oscillator at the start of each hop; in between
+      they move along straight lines, and stay after the last.
+    per_octave: Which bank.
+    hop_samples: Divides a second.
+
+  Returns:
+    `hop_samples` samples per hop.
+  """
+  table = _table(per_octave, hop_samples)
+  batch_size, num_hops, _ = levels.shape
+  hops = len(table)
+  missing = -num_hops % hops
+  following = jnp.concatenate([levels[:, 1:], levels[:, -1:]], axis=1)
+  both = jnp.pad(
+    jnp.concatenate([levels, following]), ((0, 0), (0, missing), (0, 0))
+  )
+  # [2 b, hops, oscillators] -> [2 b * seconds, hops in a second, oscillators]
+  seconds = both.reshape(-1, hops, both.shape[-1])
+  waves = jax.lax.dot_general(
+    seconds, jnp.asarray(table), (((2,), (2,)), ((1,), (0,)))
+  )
+  # [hops in a second, 2 b * seconds, hop] -> [2, b, samples]
+  waves = jnp.moveaxis(waves, 0, 1).reshape(2, batch_size, -1, hop_samples)
+  fade = np.arange(hop_samples, dtype=np.float32) / hop_samples
+  mixed = waves[0] * (1 - fade) + waves[1] * fade
+  return mixed.reshape(batch_size, -1)[:, : num_hops * hop_samples]
