@@ -23,10 +23,11 @@ def test_the_papers_stages_have_the_papers_lengths(stage, lengths, vocab_size):
   assert stage.vocab_size == vocab_size
 
 
-def test_ten_seconds_of_the_tiny_system_are_1200_steps():
+def test_ten_seconds_of_the_tiny_system_are_850_steps():
   tiny = stages.TINY
   steps = tiny['semantic'].length(10.0) + tiny['coarse'].length(10.0)
-  assert steps + tiny['fine'].length(3.0) == 1200
+  # Fine windows of 2 s are sampled side by side.
+  assert steps + tiny['fine'].length(2.0) == 850
 
 
 def test_crop_that_is_not_whole_frames_is_refused():

@@ -43,8 +43,8 @@ PAPER = _table(
   ),
 )
 
-# ours: half the codec's frame rate and a third of the coarse ids, so that ten
-# seconds are 1,200 sequential steps and train on two cores.
+# ours: half the codec's frame rate and a third of its levels, so that ten seconds
+# are 850 sequential steps and train on two cores.
 TINY = _table(
   specs.FeatureSpec(name='appearance', dim=96, rate_hz=2.5),
   specs.FeatureSpec(name='motion', dim=32, rate_hz=12.5),
@@ -61,7 +61,7 @@ TINY = _table(
     name='fine',
     codebook_size=1024,
     rate_hz=25.0,
-    num_codebooks=6,
+    num_codebooks=2,
     first_codebook=2,
     stored_as='acoustic',
   ),

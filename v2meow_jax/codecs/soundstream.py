@@ -72,11 +72,11 @@ class CodecConfig:
 
 
 def tiny_config() -> CodecConfig:
-  """The embedded default: 25 Hz, 8 levels, trains on two cores."""
+  """The embedded default: 25 Hz, 4 levels, trains on two cores."""
   return CodecConfig(
     ends=patch.PatchConfig(),
     quantizer=rvq.RvqConfig(
-      num_levels=8,
+      num_levels=4,
       codebook_size=1024,
       code_dim=64,
       warmup_steps=200,

@@ -190,10 +190,9 @@ class SequenceModel(abc.ABC):
     count = weights.sum()
 
     def average(x):
+      total = (x * weights).sum()
       # A flax dataclass, whose fields pyright does not see.
-      return clu_metrics.Average(  # pyright: ignore[reportCallIssue]
-        total=(x * weights).sum(), count=count
-      )
+      return clu_metrics.Average(total, count)  # pyright: ignore
 
     total = ((loss + self.z_loss * z) * weights).sum()
     return total, {'loss': average(loss), 'accuracy': average(correct)}
