@@ -202,7 +202,7 @@ def _add_data(verbs) -> None:
   prepare.add_argument(
     '--num-shards', type=int, help='files of a split; default: by size'
   )
-  prepare.add_argument('beam_options', nargs='*', metavar='-- BEAM OPTIONS')
+  prepare.set_defaults(takes_beam_options=True)
   prepare.set_defaults(run=_prepare)
 
 
@@ -284,13 +284,21 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs a command; returns the exit code: 0, or 2 for the user's error."""
   top = parser()
-  args, unknown = top.parse_known_args(argv)
-  bindings = [u[len('--gin.') :] for u in unknown if u.startswith('--gin.')]
-  if len(bindings) < len(unknown) or (
-    bindings and not getattr(args, 'takes_gin_bindings', False)
-  ):
-    top.error(f'unrecognized arguments: {" ".join(unknown)}')
-  args.gin_bindings = bindings
+  given = list(sys.argv[1:] if argv is None else argv)
+  # What follows -- is Beam's; argparse would mix it with our own.
+  end = given.index('--') if '--' in given else len(given)
+  args, unknown = top.parse_known_args(given[:end])
+  args.beam_options = given[end + 1 :]
+  args.gin_bindings = [
+    u.removeprefix('--gin.') for u in unknown if u.startswith('--gin.')
+  ]
+  strange = [u for u in unknown if not u.startswith('--gin.')]
+  if args.gin_bindings and not getattr(args, 'takes_gin_bindings', False):
+    strange = unknown
+  if args.beam_options and not getattr(args, 'takes_beam_options', False):
+    strange += args.beam_options
+  if strange:
+    top.error(f'unrecognized arguments: {" ".join(strange)}')
   try:
     return args.run(args) or 0
   except (ValueError, OSError, ImportError) as e:

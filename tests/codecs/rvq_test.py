@@ -21,8 +21,13 @@ def _clusters(num=512, dim=8, seed=0):
   return x.astype(np.float32)
 
 
+_quantize = jax.jit(rvq.quantize)
+_kmeans = jax.jit(rvq.kmeans, static_argnums=(2, 3))
+_kmeans_state = jax.jit(rvq.kmeans_state, static_argnums=2)
+
+
 def _error(vectors, x, num_levels):
-  codes = rvq.quantize(vectors, x)[0][:num_levels]
+  codes = _quantize(vectors, x)[0][:num_levels]
   return float(np.mean((rvq.lookup(vectors, codes.T) - x) ** 2))
 
 
@@ -35,15 +40,15 @@ def test_nearest_equals_brute_force():
 
 def test_error_falls_with_every_level():
   x = _clusters()
-  state = rvq.kmeans_state(jax.random.key(0), x, _config())
+  state = _kmeans_state(jax.random.key(0), x, _config())
   errors = [_error(state['vectors'], x, k) for k in (1, 2, 3, 4)]
   assert errors == sorted(errors, reverse=True) and errors[3] < errors[0] / 2
 
 
 def test_codes_name_the_vectors_that_were_chosen():
   x = _clusters()
-  vectors = rvq.kmeans_state(jax.random.key(0), x, _config())['vectors']
-  codes, residuals, chosen = rvq.quantize(vectors, x)
+  vectors = _kmeans_state(jax.random.key(0), x, _config())['vectors']
+  codes, residuals, chosen = _quantize(vectors, x)
   np.testing.assert_allclose(
     rvq.lookup(vectors, codes.T), chosen.sum(0), atol=1e-5
   )
@@ -57,7 +62,7 @@ def test_codes_of_too_many_levels_are_refused():
 
 def test_kmeans_beats_random_rows():
   x = _clusters()
-  fitted = rvq.kmeans(jax.random.key(0), x, 16, 10)
+  fitted = _kmeans(jax.random.key(0), x, 16, 10)
   drawn = x[np.random.default_rng(0).choice(len(x), 16, replace=False)]
   assert _error(fitted[None], x, 1) < 0.7 * _error(jnp.array(drawn)[None], x, 1)
 
@@ -65,8 +70,8 @@ def test_kmeans_beats_random_rows():
 def test_kmeans_with_more_centres_than_rows_leaves_the_next_level_work():
   # A centre for each row would leave residuals of 0.
   x = _clusters(num=32)
-  few = rvq.kmeans(jax.random.key(0), x, 8, 10)
-  many = rvq.kmeans(jax.random.key(0), x, 64, 10)
+  few = _kmeans(jax.random.key(0), x, 8, 10)
+  many = _kmeans(jax.random.key(0), x, 64, 10)
   assert many.shape == (64, 8)
   assert 0.2 < _error(many[None], x, 1) / _error(few[None], x, 1) < 1
 
@@ -90,9 +95,9 @@ def test_ema_update_equals_closed_form():
 def test_ema_codebook_converges_to_the_mean_of_what_chose_it():
   x = _clusters()[None]
   state = rvq.initial_state(_config(num_levels=1, codebook_size=1))
-  for _ in range(500):
-    codes = jnp.zeros(x.shape[:2], int)
-    state = rvq.ema_update(state, codes, x, 0.9)
+  update = jax.jit(rvq.ema_update)
+  for _ in range(200):
+    state = update(state, jnp.zeros(x.shape[:2], int), x, 0.9)
   np.testing.assert_allclose(state['vectors'][0, 0], x.mean((0, 1)), rtol=1e-4)
 
 

@@ -63,6 +63,7 @@ def run(model_dir, model, batch):
     train_batches=lambda step: itertools.repeat(batch),
     schedule=schedules.warmup_rsqrt(1e-3, 1),
     train_steps=1,
+    tensorboard=False,
   )
   return str(model_dir)
 

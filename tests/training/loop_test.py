@@ -43,7 +43,7 @@ def batches(start_step):
     step += 1
 
 
-def run(model_dir, train_steps, **kwargs):
+def run(model_dir, train_steps, tensorboard=False, **kwargs):
   return loop.train(
     model_dir=model_dir,
     model=LinearModel(),
@@ -53,6 +53,7 @@ def run(model_dir, train_steps, **kwargs):
     train_steps=train_steps,
     save_every=kwargs.pop('save_every', 1000),
     log_every=10,
+    tensorboard=tensorboard,
     eval_every=50,
     **kwargs,
   )
@@ -116,6 +117,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
       train_batches=batches,
       schedule=schedules.warmup_rsqrt(0.05, 20),
       train_steps=6,
+      tensorboard=False,
     )
 
 
@@ -144,3 +146,19 @@ def test_matrices_decay_and_vectors_do_not():
   updates, _ = optimizer.update(zeros, optimizer.init(params), params)
   np.testing.assert_allclose(updates['matrix'], -0.05, rtol=1e-5)
   np.testing.assert_array_equal(updates['vector'], 0.0)
+
+
+@pytest.mark.data
+def test_tensorboard_shows_what_was_logged(tmp_path):
+  from tensorboard.backend.event_processing import event_accumulator
+
+  run(tmp_path, 20, tensorboard=True)
+  events = event_accumulator.EventAccumulator(str(tmp_path))
+  events.Reload()
+  shown = {
+    e.step: float(e.tensor_proto.float_val[0])
+    for e in events.Tensors('train/loss')
+  }
+  lines = map(json.loads, (tmp_path / 'metrics.jsonl').read_text().splitlines())
+  logged = {m['step']: m['train/loss'] for m in lines if 'train/loss' in m}
+  assert shown == pytest.approx(logged)

@@ -14,6 +14,7 @@ import tqdm
 import v2meow_jax
 from v2meow_jax import media
 from v2meow_jax import media_io
+from v2meow_jax.inference import compile_cache
 from v2meow_jax.inference import system as system_lib
 
 SUFFIXES = ('.mp4', '.wav', '.flac')
@@ -61,6 +62,7 @@ def write(
   out = _checked_output(output)
   media_io.probe_video(video)
   style = media_io.read_audio(style_audio) if style_audio else None
+  compile_cache.enable()
   system = system_lib.load(system_dir)
   written = []
   for take in range(takes):

@@ -8,6 +8,7 @@ from typing import Any
 from absl import logging
 from etils import epath
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from v2meow_jax.training import train_state
@@ -158,7 +159,7 @@ def restore_variables(
     restored = checkpointer.restore(
       path / str(step) / 'variables',
       restore_args=jax.tree.map(
-        lambda _: ocp.RestoreArgs(restore_type=jax.numpy.ndarray), tree
+        lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree
       ),
     )
   return jax.tree.map(jax.device_get, restored), step

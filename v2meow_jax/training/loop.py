@@ -50,6 +50,7 @@ def train(
   eval_every: int = 500,
   num_eval_batches: int = 8,
   log_every: int = 50,
+  tensorboard: bool = True,
   config_text: str = '',
 ) -> train_state.TrainState:
   """Trains to `train_steps`, going on from the newest checkpoint.
@@ -70,6 +71,7 @@ def train(
     eval_every: Steps between evaluations; the last step is always evaluated.
     num_eval_batches: How many batches make an evaluation.
     log_every: Steps between lines of metrics.
+    tensorboard: Writes events, where TensorFlow is installed to write them.
     config_text: The gin text of the run, kept beside the weights.
 
   Returns:
@@ -86,7 +88,7 @@ def train(
       schedule=schedule,
       eval_batches=eval_batches,
       num_eval_batches=num_eval_batches,
-      out=_MetricsOut(saved.path),
+      out=_MetricsOut(saved.path, tensorboard),
     )
     logging.info(
         '%.2fM parameters on %d device(s); steps %d to %d in %s',
@@ -188,17 +190,18 @@ class _Run:
 
 
 class _MetricsOut:
-  """Scalars to metrics.jsonl and, where clu is installed, to TensorBoard."""
+  """Scalars to metrics.jsonl and, where that can be written, to TensorBoard."""
 
-  def __init__(self, path: epath.Path):
+  def __init__(self, path: epath.Path, tensorboard: bool):
     self._file = (path / 'metrics.jsonl').open('a')
-    try:
-      from clu import metric_writers  # pylint: disable=g-import-not-at-top
-    except ImportError:
-      logging.info('No TensorBoard events: pip install v2meow_jax[train]')
-      self._writer = None
-    else:
-      self._writer = metric_writers.SummaryWriter(str(path))
+    self._writer = None
+    if tensorboard:
+      try:
+        from clu import metric_writers
+      except ImportError:
+        logging.info('No TensorBoard events: pip install v2meow_jax[train]')
+      else:
+        self._writer = metric_writers.SummaryWriter(str(path))
 
   def write(self, step: int, prefix: str, scalars: Mapping[str, Any]) -> None:
     named = {f'{prefix}/{k}': round(float(v), 6) for k, v in scalars.items()}
