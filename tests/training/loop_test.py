@@ -151,12 +151,13 @@ def test_matrices_decay_and_vectors_do_not():
 @pytest.mark.data
 def test_tensorboard_shows_what_was_logged(tmp_path):
   from tensorboard.backend.event_processing import event_accumulator
+  from tensorboard.util import tensor_util
 
   run(tmp_path, 20, tensorboard=True)
   events = event_accumulator.EventAccumulator(str(tmp_path))
   events.Reload()
   shown = {
-    e.step: float(e.tensor_proto.float_val[0])
+    e.step: float(tensor_util.make_ndarray(e.tensor_proto))
     for e in events.Tensors('train/loss')
   }
   lines = map(json.loads, (tmp_path / 'metrics.jsonl').read_text().splitlines())
