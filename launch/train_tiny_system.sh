@@ -29,9 +29,8 @@ networks=(--features "$work/features.safetensors" --style "$work/style"
 [ -d "$work/data/synthetic" ] ||
   "$v2meow" data prepare "$manifest" "$work/data/synthetic" "${networks[@]}" \
     -- --direct_num_workers=2 --direct_running_mode=multi_processing
-train semantic --gin_file=stages/semantic.gin --gin_file=tiny.gin \
-  --gin.TRAIN_STEPS=1200
-train coarse --gin_file=stages/coarse.gin --gin_file=tiny.gin
-train fine --gin_file=stages/fine.gin --gin_file=tiny.gin
+for stage in semantic coarse fine; do
+  train "$stage" --gin_file="stages/$stage.gin" --gin_file=tiny.gin
+done
 "$v2meow" export "$out" --name tiny "${networks[@]}" \
   --stages "$work/semantic" "$work/coarse" "$work/fine"
