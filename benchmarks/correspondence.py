@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+import pathlib
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -114,16 +116,17 @@ def generate(
     'blank': [],
     'prompted': [],
   }
-  for number, (kind, i) in enumerate(report.progress(jobs, 'generating')):
-    scene = scenes[i]
-    video = held_out.video(scene)
-    if kind == 'blank':
-      video = held_out.blank(video)
-    prompt = None
-    if kind == 'prompted':
-      prompt = PROMPTS[prompted_genre(i, scene.genre)]
-    seed = 100_000 * options.seed + number
-    made[kind].append(system.generate(video, prompt=prompt, seed=seed))
+  with tempfile.TemporaryDirectory(prefix='v2meow_benchmark_') as folder:
+    for number, (kind, i) in enumerate(report.progress(jobs, 'generating')):
+      scene = scenes[i]
+      video = held_out.write_video(
+        scene, pathlib.Path(folder), blank=kind == 'blank'
+      )
+      prompt = None
+      if kind == 'prompted':
+        prompt = PROMPTS[prompted_genre(i, scene.genre)]
+      seed = 100_000 * options.seed + number
+      made[kind].append(system.generate(video, prompt=prompt, seed=seed))
   return made
 
 

@@ -9,6 +9,7 @@ probe.
 from __future__ import annotations
 
 import itertools
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -44,22 +45,28 @@ def probe_scenes(seed: int, per_genre: int, seconds: float) -> list[Any]:
   return chosen
 
 
-def video(scene: Any) -> media.Video:
-  """The scene's picture, decoded, in memory."""
+def write_video(
+  scene: Any, folder: pathlib.Path, *, blank: bool
+) -> pathlib.Path:
+  """The scene's picture as a user would have it: a silent mp4.
+
+  Args:
+    scene: A `synthetic.scene.Scene`.
+    folder: Where to write.
+    blank: The same grey throughout, at the same times.
+
+  Returns:
+    The path, whose stem is 'real_' or 'blank_' and the scene's index.
+  """
+  from v2meow_jax import media_io
   from v2meow_jax.synthetic import render
 
-  frames = np.stack(list(render.frames(scene)))
-  times = np.arange(len(frames)) / float(scene.rate_hz)
-  return media.Video(frames=frames, times=times, seconds=scene.seconds)
-
-
-def blank(like: media.Video) -> media.Video:
-  """A video of the same times that shows the same grey throughout."""
-  return media.Video(
-    frames=np.full_like(like.frames, 128),
-    times=like.times,
-    seconds=like.seconds,
-  )
+  frames = render.frames(scene)
+  if blank:
+    frames = (np.full_like(frame, 128) for frame in frames)
+  path = folder / f'{"blank" if blank else "real"}_{scene.index}.mp4'
+  media_io.write_video(path, frames, rate_hz=scene.rate_hz)
+  return path
 
 
 def music(scene: Any) -> media.Audio:

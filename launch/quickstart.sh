@@ -12,4 +12,4 @@ clip=$(find "$out/clip" -name '*.mp4' | sort | head -n 1)
 .venv/bin/v2meow generate "$clip" -o "$out/soundtrack.mp4" --seed 3
 
 echo 'A clip with music that was composed for it by V2Meow:'
-echo "$PWD/$out/soundtrack.mp4"
+echo "$(cd "$out" && pwd)/soundtrack.mp4"

@@ -4,6 +4,8 @@
 # usage: bash launch/train_tiny_system.sh [WORK_DIR [OUT]]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source launch/venv.sh
+install_venv '[train]'
 work=${1:-runs/tiny_system}
 out=${2:-v2meow_jax/assets/tiny_system}
 v2meow=.venv/bin/v2meow

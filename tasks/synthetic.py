@@ -8,6 +8,6 @@ for stage in (
     inputs=('appearance', 'motion', 'style'), streams=stages.TINY
   ),
   stages.coarse(inputs=('semantic',), crop_seconds=4.0, streams=stages.TINY),
-  stages.fine(inputs=('coarse',), crop_seconds=3.0, streams=stages.TINY),
+  stages.fine(inputs=('coarse',), crop_seconds=2.0, streams=stages.TINY),
 ):
   task_builder.add_task('synthetic', stage)

@@ -101,7 +101,7 @@ def test_a_video_file_keeps_its_picture_and_gets_sound(tmp_path, capsys):
   audio = media_io.read_audio(out)
   seconds = media_io.probe_video(clip).seconds
   assert len(audio.samples) == round(seconds * 16_000)
-  facts = json.loads((tmp_path / 'out.json').read_text())
+  facts = json.loads((tmp_path / 'out.mp4.json').read_text())
   assert facts['seed'] == 1
   assert len(facts['system_sha256']) == 64
   assert set(facts['seconds_per_part']) == {

@@ -109,7 +109,7 @@ def _add_generate(verbs) -> None:
     description=(
       'Makes a soundtrack for a video. OUT.mp4 keeps the picture as it is'
       ' and gets the new sound; OUT.wav and OUT.flac hold the sound alone.'
-      ' OUT.json beside it says how it was made.'
+      ' OUT.mp4.json beside it says how it was made.'
     ),
     epilog=(
       'examples:\n'
@@ -206,10 +206,15 @@ def _add_data(verbs) -> None:
   prepare.set_defaults(run=_prepare)
 
 
-def _add_networks(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument('--features', help='file that `data fit` wrote')
-  parser.add_argument('--style', help='MODEL_DIR of the style embedding')
-  parser.add_argument('--codec', help='MODEL_DIR of the codec')
+def _add_networks(
+  parser: argparse.ArgumentParser, *, required: bool = False
+) -> None:
+  for flag, text in (
+    ('--features', 'file that `data fit` wrote'),
+    ('--style', 'MODEL_DIR of the style embedding'),
+    ('--codec', 'MODEL_DIR of the codec'),
+  ):
+    parser.add_argument(flag, required=required, help=text)
 
 
 def _add_train(verbs) -> None:
@@ -253,7 +258,7 @@ def _add_export(verbs) -> None:
     metavar='MODEL_DIR',
     help='of the stages, in the order they run',
   )
-  _add_networks(parser)
+  _add_networks(parser, required=True)
   parser.add_argument('--name', default='v2meow', help='of the system')
   parser.add_argument(
     '--dtype', choices=('float16', 'float32'), default='float16'

@@ -68,6 +68,12 @@ class Networks:
     else:
       system = system_lib.load(self.system)
       codec, extractors = system.codec, system.extractors
+    wanted = recorded_streams()[-1]
+    if codec.stream != wanted:
+      raise ValueError(
+        f'the codec writes {codec.stream}; records hold {wanted}. Choose a codec'
+        ' of that rate and depth, or change the streams in stages.py.'
+      )
     found = {
       name: ('audio' if name in _FROM_AUDIO else 'video', extract)
       for name, extract in extractors.items()
@@ -164,13 +170,17 @@ def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
     ValueError: There are no training clips with captions.
   """
   path = pathlib.Path(manifest)
-  rows = [json.loads(line) for line in path.read_text().splitlines()]
+  lines = path.read_text().splitlines()
+  rows = [json.loads(line) for line in lines if line.strip()]
   rows = [r for r in rows if r.get('split') == 'train' and r.get('caption')]
   if not rows:
     raise ValueError(
       f'{manifest} has no clip with "split": "train" and a caption.'
     )
-  rows = [rows[i] for i in np.linspace(0, len(rows) - 1, num).astype(int)]
+  if num < 1:
+    raise ValueError(f'num is {num}; wanted at least 1 clip to fit to.')
+  chosen = np.linspace(0, len(rows) - 1, min(num, len(rows))).astype(int)
+  rows = [rows[i] for i in chosen]
   files = [str(path.parent / r['path']) for r in rows]
   with tqdm.tqdm(total=2 * len(files), unit='clip', desc='fit') as progress:
 

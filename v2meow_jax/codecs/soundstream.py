@@ -24,6 +24,7 @@ from v2meow_jax import specs
 from v2meow_jax.codecs import patch
 from v2meow_jax.codecs import rvq
 from v2meow_jax.codecs import seanet
+from v2meow_jax.codecs import tones
 
 _ENDS = {'patch': patch.PatchConfig, 'seanet': seanet.SeanetConfig}
 
@@ -41,6 +42,14 @@ class CodecConfig:
   ends: patch.PatchConfig | seanet.SeanetConfig
   quantizer: rvq.RvqConfig
   sample_rate_hz: int = 16_000
+
+  def __post_init__(self):
+    tonal = isinstance(self.ends, patch.PatchConfig)
+    if tonal and self.sample_rate_hz != tones.SAMPLE_RATE_HZ:
+      raise ValueError(
+        f'sample_rate_hz is {self.sample_rate_hz}; the tone bank of a'
+        f' PatchConfig is tuned for {tones.SAMPLE_RATE_HZ}.'
+      )
 
   @property
   def stream(self) -> specs.TokenSpec:
@@ -228,8 +237,6 @@ def decode_in_pieces(
   window = (
     codec.context_frames + piece_frames + codec.lookahead_frames + clock - 1
   )
-  if num_frames <= window:
-    return np.asarray(codec.decode(codes))
   hop = codec.hop_samples
   out = np.empty((codes.shape[0], num_frames * hop), np.float32)
   for start in range(0, num_frames, piece_frames):

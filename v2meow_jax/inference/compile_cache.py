@@ -25,11 +25,11 @@ def enable() -> pathlib.Path | None:
   """
   if os.environ.get(_VARIABLE):
     return None
-  base = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-  folder = pathlib.Path(base) / 'v2meow_jax' / f'xla-{_processor()}'
   try:
+    base = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+    folder = pathlib.Path(base) / 'v2meow_jax' / f'xla-{_processor()}'
     folder.mkdir(parents=True, exist_ok=True)
-  except OSError:
+  except (OSError, RuntimeError):
     return None
   jax.config.update('jax_compilation_cache_dir', str(folder))
   jax.config.update(

@@ -184,12 +184,15 @@ def _visual(descriptions: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _replace(partial: pathlib.Path, target: pathlib.Path) -> None:
-  """Puts a finished folder in place of an older one; keeps other files."""
+  """Puts a finished folder in place of an older one, whose notes are kept."""
   os.chmod(partial, 0o755)
-  if target.exists():
-    for old in target.glob('*.safetensors'):
-      old.unlink()
-    for new in sorted(partial.iterdir(), key=lambda p: p.suffix == '.json'):
-      os.replace(new, target / new.name)
-  else:
+  if not target.exists():
     os.replace(partial, target)
+    return
+  for old in target.iterdir():
+    if old.suffix not in ('.safetensors', '.json') and old.is_file():
+      shutil.copy2(old, partial / old.name)
+  aside = partial.with_name(partial.name + '-old')
+  os.replace(target, aside)
+  os.replace(partial, target)
+  shutil.rmtree(aside)

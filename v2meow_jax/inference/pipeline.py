@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
-from collections.abc import Sequence
 import dataclasses
 import math
 import zlib
@@ -93,9 +92,10 @@ def cut(
     return array[:1]
   first = round(start * stream.rate_hz)
   length = specs.whole_frames(stream.name, seconds, stream.rate_hz)
-  missing = max(0, first + length - len(array))
-  padded = np.pad(array, ((0, missing), (0, 0)), mode='symmetric')
-  return padded[first : first + length]
+  # Index -1 is the last frame again, and so on back and forth.
+  period = 2 * len(array)
+  index = np.arange(first, first + length) % period
+  return array[np.minimum(index, period - 1 - index)]
 
 
 def sample_stage(
@@ -120,64 +120,72 @@ def sample_stage(
     key: Of this stage and clip.
     sampling: Temperature and top-k.
     windows: Prefix and rows.
-    on_window: Called after each window, for progress.
+    on_window: Called after each call of the network, for progress.
 
   Returns:
     int32[frames, levels], at least `seconds` of them.
   """
   spec = stage.spec
   starts = window_starts(seconds, spec.crop_seconds, windows.prefix_seconds)
-  inputs = [
-    {
-      s.name: cut(streams[s.name], s, start, spec.crop_seconds)
-      for s in spec.inputs
-    }
-    for start in starts
-  ]
-  keys = [jax.random.fold_in(key, i) for i in range(len(starts))]
-  draw = _Draw(stage, sampling, windows.rows)
-  if not windows.prefix_seconds:
-    pieces = []
+  draw = _Draw(stage, streams, key, sampling, windows.rows)
+  pieces = []
+  if windows.prefix_seconds:
+    kept = round(windows.prefix_seconds * spec.target.rate_hz)
+    for i, start in enumerate(starts):
+      prefix = pieces[-1][-kept:] if pieces else None
+      window = draw({i: start}, prefix)[0]
+      pieces.append(window if prefix is None else window[kept:])
+      on_window()
+  else:
     for i in range(0, len(starts), windows.rows):
-      pieces += draw(
-        inputs[i : i + windows.rows], keys[i : i + windows.rows], None
-      )
-      for _ in starts[i : i + windows.rows]:
-        on_window()
-    return np.concatenate(pieces)
-  kept = round(windows.prefix_seconds * spec.target.rate_hz)
-  codes = draw(inputs[:1], keys[:1], None)[0]
-  on_window()
-  for i in range(1, len(starts)):
-    window = draw(inputs[i : i + 1], keys[i : i + 1], codes[-kept:])[0]
-    codes = np.concatenate([codes, window[kept:]])
-    on_window()
-  return codes
+      some = dict(enumerate(starts[i : i + windows.rows], i))
+      pieces += draw(some, None)
+      on_window()
+  return np.concatenate(pieces)
 
 
 class _Draw:
-  """Calls of one shape: padded to `rows`, then cut back."""
+  """Samples windows in calls of one shape: padded to `rows`, then cut back."""
 
-  def __init__(self, stage: restore.Stage, sampling: Sampling, rows: int):
+  def __init__(
+    self,
+    stage: restore.Stage,
+    streams: Mapping[str, np.ndarray],
+    key: jax.Array,
+    sampling: Sampling,
+    rows: int,
+  ):
     self._stage = stage
+    self._streams = streams
+    self._key = key
     self._sampling = sampling
     self._rows = rows
 
   def __call__(
-    self,
-    inputs: Sequence[Mapping[str, np.ndarray]],
-    keys: Sequence[jax.Array],
-    prefix: np.ndarray | None,
+    self, starts: Mapping[int, float], prefix: np.ndarray | None
   ) -> list[np.ndarray]:
-    rows = [min(i, len(inputs) - 1) for i in range(self._rows)]
+    """Codes of each window of {number: start in seconds}."""
+    spec = self._stage.spec
+    rows = list(starts.items())
+    rows += rows[-1:] * (self._rows - len(rows))
+    inputs = {
+      s.name: np.stack(
+        [
+          cut(self._streams[s.name], s, start, spec.crop_seconds)
+          for _, start in rows
+        ]
+      )
+      for s in spec.inputs
+    }
+    keys = [jax.random.fold_in(self._key, number) for number, _ in rows]
     codes = self._stage.sample(
-      {k: np.stack([inputs[i][k] for i in rows]) for k in inputs[0]},
-      jax.numpy.stack([keys[i] for i in rows]),
-      None if prefix is None else np.stack([prefix for _ in rows]),
+      inputs,
+      jax.numpy.stack(keys),
+      None if prefix is None else np.stack([prefix] * self._rows),
       temperature=self._sampling.temperature,
       top_k=self._sampling.top_k,
     )
-    return list(codes[: len(inputs)])
+    return list(codes[: len(starts)])
 
 
 def stage_key(seed: int, stage_name: str) -> jax.Array:

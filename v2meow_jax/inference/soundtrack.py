@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 import json
 import math
-import os
 import pathlib
 import tempfile
 
+import numpy as np
 import tqdm
 
 import v2meow_jax
@@ -18,6 +18,8 @@ from v2meow_jax.inference import compile_cache
 from v2meow_jax.inference import system as system_lib
 
 SUFFIXES = ('.mp4', '.wav', '.flac')
+MAX_SEED = 2**32
+_CHECK_RATE_HZ = 8_000
 
 
 def write(
@@ -60,7 +62,11 @@ def write(
   _check_temperatures(temperatures)
   prompt = system_lib.clean_prompt(prompt)
   out = _checked_output(output)
-  media_io.probe_video(video)
+  if not 0 <= seed <= MAX_SEED - takes:
+    raise ValueError(
+      f'seed is {seed}; wanted 0 to {MAX_SEED - takes} for {takes} take(s).'
+    )
+  _check_video(video, out)
   style = media_io.read_audio(style_audio) if style_audio else None
   compile_cache.enable()
   system = system_lib.load(system_dir)
@@ -117,6 +123,19 @@ def _checked_output(output: str) -> pathlib.Path:
   return path
 
 
+def _check_video(video: str, out: pathlib.Path) -> None:
+  """Refuses what cannot be read, or what an mp4 cannot hold, before the work."""
+  info = media_io.probe_video(video)
+  if out.suffix.lower() == '.mp4':
+    silence = np.zeros(round(info.seconds * _CHECK_RATE_HZ), np.float32)
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+      media_io.mux(
+        video,
+        media.Audio(samples=silence, rate_hz=_CHECK_RATE_HZ),
+        pathlib.Path(folder) / 'check.mp4',
+      )
+
+
 def _write_one(video: str, path: pathlib.Path, audio: media.Audio) -> None:
   if path.suffix.lower() == '.mp4':
     media_io.mux(video, audio, path)
@@ -136,7 +155,6 @@ def _write_sidecar(
     **result.settings,
     'seconds_per_part': result.seconds_per_part,
   }
-  sidecar = path.with_suffix('.json')
-  partial = sidecar.with_suffix('.json.partial')
-  partial.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + '\n')
-  os.replace(partial, sidecar)
+  with media_io.replacing(path.with_name(path.name + '.json')) as partial:
+    text = json.dumps(facts, indent=1, ensure_ascii=False)
+    pathlib.Path(partial).write_text(text + '\n')

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import math
 import os
 import pathlib
@@ -186,15 +187,17 @@ class System:
         )
     with clock('codec'):
       on_progress('codec')
-      codes = np.concatenate([streams['coarse'], streams['fine']], axis=-1)
-      codes = codes[: math.ceil(seconds * self.codec.stream.rate_hz - 1e-9)]
+      # Windows reach beyond the end of the clip, each stage's by its own.
+      length = math.ceil(seconds * self.codec.stream.rate_hz - 1e-9)
+      levels = [streams[name][:length] for name in ('coarse', 'fine')]
+      codes = np.concatenate(levels, axis=-1)
       audio = self._decode(codes, seconds)
     settings = {
       'system': self.config['name'],
       'system_sha256': self.digest,
       'seed': seed,
       'prompt': prompt,
-      'style_audio': style_audio is not None,
+      'style_audio_sha256': _digest(style_audio),
       'sampling': {
         stage.spec.name: dataclasses.asdict(sampling)
         for stage, sampling in zip(self.stages, samplings, strict=True)
@@ -289,6 +292,13 @@ def clean_prompt(prompt: str | None) -> str | None:
       f' {MAX_PROMPT_CHARACTERS}: say it shorter.'
     )
   return text or None
+
+
+def _digest(audio: media.Audio | None) -> str | None:
+  """Of the samples, so that a style can be told from another."""
+  if audio is None:
+    return None
+  return hashlib.sha256(audio.samples.tobytes()).hexdigest()
 
 
 class _Clock:

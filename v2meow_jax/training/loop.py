@@ -78,10 +78,11 @@ def train(
     The last state.
   """
   with checkpoints.Checkpoints(model_dir) as saved:
-    saved.write_facts(config_text, model.describe())
     mesh = step_lib.data_mesh()
     optimizer = make_optimizer(schedule)
     state = _initial_state(model, optimizer, train_batches, mesh, seed, saved)
+    # Once it is known that they belong to what is saved here.
+    saved.write_facts(config_text, model.describe())
     run = _Run(
       model=model,
       mesh=mesh,

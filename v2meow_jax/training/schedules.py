@@ -71,10 +71,3 @@ def adamw(
       mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
     ),
   )
-
-
-def adafactor(
-  schedule: Schedule, weight_decay: float | None = None
-) -> optax.GradientTransformation:
-  """Adafactor, T5X's default: factored second moments, so little memory."""
-  return optax.adafactor(learning_rate=schedule, weight_decay_rate=weight_decay)

@@ -1,0 +1,59 @@
+"""A clip of any length gets codes of its length, whatever the windows."""
+
+import numpy as np
+import pytest
+
+from v2meow_jax import stages
+from v2meow_jax.inference import pipeline
+
+TINY = stages.TINY
+
+
+class AnyStage:
+  """Writes the number of the frame within the window."""
+
+  def __init__(self, spec):
+    self.spec = spec
+
+  def sample(self, inputs, rngs, prefix=None, *, temperature, top_k=None):
+    del inputs, temperature, top_k
+    frames = self.spec.target.num_frames(self.spec.crop_seconds)
+    codes = np.tile(np.arange(frames)[None, :, None], (len(rngs), 1, 2))
+    if prefix is not None:
+      codes[:, : prefix.shape[1]] = prefix
+    return codes.astype(np.int32)
+
+
+@pytest.mark.parametrize('seconds', [0.4, 2.0, 5.0, 7.3, 12.4, 61.0])
+def test_every_stage_covers_a_clip_of_any_length(seconds):
+  frames = int(np.ceil(seconds * 25))
+  streams = {
+    'semantic': np.zeros((frames, 1), np.int32),
+    'coarse': np.zeros((frames, 2), np.int32),
+  }
+  for spec, windows in (
+    (
+      stages.coarse(crop_seconds=4.0, streams=TINY),
+      pipeline.Windows(prefix_seconds=1.0),
+    ),
+    (
+      stages.fine(crop_seconds=2.0, streams=TINY),
+      pipeline.Windows(rows=5),
+    ),
+  ):
+    codes = pipeline.sample_stage(
+      AnyStage(spec),
+      streams,
+      seconds=seconds,
+      key=pipeline.stage_key(0, spec.name),
+      sampling=pipeline.Sampling(temperature=1.0),
+      windows=windows,
+    )
+    assert len(codes) >= frames
+    assert codes.shape[1] == 2
+
+
+def test_a_window_far_beyond_a_short_clip_swings_back_and_forth():
+  array = np.arange(3)[:, None]
+  window = pipeline.cut(array, TINY['semantic'], start=0.0, seconds=0.4)
+  assert window[:, 0].tolist() == [0, 1, 2, 2, 1, 0, 0, 1, 2, 2]
