@@ -180,10 +180,10 @@ def test_full_size_is_50_hz_and_12_levels():
   )
 
 
-def test_tiny_size_is_25_hz_and_8_levels_and_small():
+def test_tiny_size_is_25_hz_and_4_levels_and_small():
   config = soundstream.tiny_config()
   variables, codes, out = _shapes(config, 16_000)
-  assert codes.shape == (2, 25, 8) and out.shape == (2, 16_000)
+  assert codes.shape == (2, 25, 4) and out.shape == (2, 16_000)
   assert config.stream == specs.TokenSpec(
     name='acoustic', codebook_size=1024, num_codebooks=8, rate_hz=25.0
   )
