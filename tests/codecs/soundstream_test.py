@@ -185,7 +185,7 @@ def test_tiny_size_is_25_hz_and_4_levels_and_small():
   variables, codes, out = _shapes(config, 16_000)
   assert codes.shape == (2, 25, 4) and out.shape == (2, 16_000)
   assert config.stream == specs.TokenSpec(
-    name='acoustic', codebook_size=1024, num_codebooks=8, rate_hz=25.0
+    name='acoustic', codebook_size=1024, num_codebooks=4, rate_hz=25.0
   )
   sizes = [math.prod(x.shape) for x in jax.tree.leaves(variables['params'])]
   assert 2e6 < sum(sizes) < 5e6
