@@ -31,8 +31,10 @@ networks=(--features "$work/features.safetensors" --style "$work/style"
 [ -d "$work/data/synthetic" ] ||
   "$v2meow" data prepare "$manifest" "$work/data/synthetic" "${networks[@]}" \
     -- --direct_num_workers=2 --direct_running_mode=multi_processing
-for stage in semantic coarse fine; do
-  train "$stage" --gin_file="stages/$stage.gin" --gin_file=tiny.gin
-done
+train semantic --gin_file=stages/semantic.gin --gin_file=tiny.gin
+train coarse --gin_file=stages/coarse_encoder.gin --gin_file=tiny.gin \
+  --gin.TRAIN_STEPS=800
+train fine --gin_file=stages/fine_encoder.gin --gin_file=tiny.gin \
+  --gin.TRAIN_STEPS=500
 "$v2meow" export "$out" --name tiny "${networks[@]}" \
   --stages "$work/semantic" "$work/coarse" "$work/fine"

@@ -99,20 +99,6 @@ def test_a_hundred_steps_learn_to_code_tones(trained):
     assert after < part * before, (term, before, after)
 
 
-def test_every_level_of_a_trained_codec_helps(trained):
-  model, _, (params, extras), _ = trained
-  codec = trainable.trained_codec(model.config, params, extras)
-  x = _tones(999)['waveform']
-  codes = codec.encode(x)
-  errors = []
-  for k in (1, 3):
-    losses = reconstruction.reconstruction_losses(
-      codec.decode(codes[..., :k]), x, 16_000, model.reconstruction
-    )
-    errors.append(float(reconstruction.weighted(losses, model.reconstruction)))
-  assert errors[1] < 0.98 * errors[0]
-
-
 def test_training_counts_steps_and_reports_each_level(trained):
   _, _, (_, extras), history = trained
   assert int(extras['counters']['step']) == 150

@@ -186,6 +186,8 @@ def _visual(descriptions: Sequence[dict[str, Any]]) -> list[str]:
 def _replace(partial: pathlib.Path, target: pathlib.Path) -> None:
   """Puts a finished folder in place of an older one, whose notes are kept."""
   os.chmod(partial, 0o755)
+  for file in partial.iterdir():
+    os.chmod(file, 0o644)
   if not target.exists():
     os.replace(partial, target)
     return
