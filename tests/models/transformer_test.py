@@ -165,8 +165,8 @@ def test_a_new_time_bias_prefers_the_keys_of_the_same_time():
   table = bias.init(jax.random.key(0), times, times)
   values = bias.apply(meta.unbox(table), times, times)
   np.testing.assert_array_equal(values.argmax(-1), [range(50)] * 2)
-  # The first head reaches 0.25 s: 5 frames of 40 ms earlier is -0.8.
-  assert values[0, 25, 20] == pytest.approx(-0.8)
+  # The first head reaches 0.01 s: 5 frames of 40 ms earlier is -20.
+  assert values[0, 25, 20] == pytest.approx(-20.0)
 
 
 def test_keys_of_the_whole_clip_share_one_bucket_whatever_the_time():
