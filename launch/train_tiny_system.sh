@@ -33,6 +33,6 @@ networks=(--features "$work/features.safetensors" --style "$work/style"
     -- --direct_num_workers=2 --direct_running_mode=multi_processing
 train semantic --gin_file=stages/semantic.gin --gin_file=tiny.gin
 train coarse --gin_file=stages/coarse_encoder.gin --gin_file=tiny.gin
-train fine --gin_file=stages/fine_encoder.gin --gin_file=tiny.gin
+train fine --gin_file=stages/fine.gin --gin_file=tiny.gin
 "$v2meow" export "$out" --name tiny "${networks[@]}" \
   --stages "$work/semantic" "$work/coarse" "$work/fine"

@@ -129,65 +129,76 @@ def test_codec_of_the_variables_equals_the_models_reconstruction(trained):
 
 @pytest.fixture(scope='module')
 def duel():
-  """(model, params, extras after the first batch) with discriminators."""
-  model = _model(adversarial=_ADVERSARIAL)
-  params, extras = _start(model)
-  _, (_, extras) = jax.jit(model.train_loss)(
-    params, extras, _tones(), jax.random.key(1)
-  )
-  return model, params, extras
+  """(gradients, discriminators' weights, recordings, reconstructions).
 
+  Gradients are those of each adversarial term, a function of the step.
+  """
+  true, fake = _tones(0)['waveform'], _tones(1)['waveform']
+  net = adversarial.Discriminators(_ADVERSARIAL)
+  weights = jax.jit(net.init)(jax.random.key(0), true)['params']
 
-def _gradient(model, params, extras):
-  def loss(params):
-    return model.train_loss(params, extras, _tones(), None)[0]
+  def terms(weights, output, step):
+    return trainable._adversarial_terms(
+      _ADVERSARIAL, weights, true, output, step
+    )
 
-  return jax.jit(jax.grad(loss))(params)
+  gradients = jax.jit(jax.jacrev(terms, argnums=(0, 1)))
+  return lambda step: gradients(weights, fake, step), weights, true, fake
 
 
 def test_discriminators_sleep_until_their_step(duel):
-  model, params, extras = duel
-  early = {**extras, 'counters': {'step': jnp.zeros((), jnp.int32)}}
-  grads = _gradient(model, params, early)
-  assert not any(np.any(g) for g in jax.tree.leaves(grads['discriminator']))
-  awake = _gradient(model, params, extras)
-  for name, grads in awake['discriminator'].items():
+  asleep = duel[0](_ADVERSARIAL.start_step - 1)
+  assert optax.global_norm(asleep) == 0
+  awake = duel[0](_ADVERSARIAL.start_step)
+  for name, grads in awake['discriminator'][0].items():
     assert optax.global_norm(grads) > 0, name
 
 
-def test_each_side_gets_the_gradient_of_its_own_loss_only(duel):
-  model, params, extras = duel
-  x = _tones()['waveform']
+def test_each_side_of_the_duel_moves_its_own_weights_only(duel):
+  gradients = duel[0](_ADVERSARIAL.start_step)
+  for term in ('adversarial', 'feature'):
+    discriminators, generator = gradients[term]
+    assert optax.global_norm(discriminators) == 0
+    assert optax.global_norm(generator) > 0
+  assert optax.global_norm(gradients['discriminator'][1]) == 0
+
+
+def test_discriminators_get_the_gradient_of_the_hinge_loss(duel):
+  gradients, weights, true, fake = duel
   net = adversarial.Discriminators(_ADVERSARIAL)
-  out = _reconstruction(model, params, extras, x)
 
   @jax.jit
   @jax.grad
   def alone(weights):
-    true, fake = (net.apply({'params': weights}, y) for y in (x, out))
-    return adversarial.discriminator_loss(true, fake)
+    judged = (net.apply({'params': weights}, x) for x in (true, fake))
+    return adversarial.discriminator_loss(*judged)
 
-  ours = _gradient(model, params, extras)['discriminator']
-  wanted = alone(params['discriminator'])
+  ours = gradients(_ADVERSARIAL.start_step)['discriminator'][0]
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, wanted
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4),
+    ours,
+    alone(weights),
   )
 
 
-def test_adversarial_weights_reach_the_generator(duel):
-  model, params, extras = duel
-  weak = dataclasses.replace(
-    _ADVERSARIAL, adversarial_weight=0.0, feature_weight=0.0
+def test_the_loss_is_the_weighted_sum_of_its_terms():
+  duelling = dataclasses.replace(
+    _ADVERSARIAL, start_step=0, adversarial_weight=2.0, feature_weight=3.0
   )
-  without = dataclasses.replace(model, adversarial=weak)
-  none = dataclasses.replace(model, adversarial=None)
-  grads = [
-    _gradient(m, params, extras)['generator'] for m in (model, without, none)
-  ]
-
-  def distance(a, b):
-    return optax.global_norm(jax.tree.map(jnp.subtract, a, b))
-
-  # With no weight, the discriminators' own loss must not move the generator.
-  assert distance(grads[1], grads[2]) < 1e-4
-  assert distance(grads[0], grads[2]) > 1e-2
+  model = _model(adversarial=duelling, commitment_weight=0.5)
+  params, extras = _start(model)
+  loss, (terms, _) = jax.jit(model.train_loss)(
+    params, extras, _tones(), jax.random.key(1)
+  )
+  weights = {
+    'mel': 1,
+    'stft': 1,
+    'waveform': 1,
+    'commitment': 0.5,
+    'adversarial': 2,
+    'feature': 3,
+    'discriminator': 1,
+  }
+  wanted = sum(w * float(terms[k]) for k, w in weights.items())
+  assert float(loss) == pytest.approx(wanted, rel=1e-4)
+  assert min(float(terms[k]) for k in weights) > 0

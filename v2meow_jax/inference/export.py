@@ -60,7 +60,10 @@ def export(
     ValueError: A run is not what it is given as, or `out` is in the way.
   """
   target = pathlib.Path(out)
-  if target.exists() and not (target / weights_io.CONFIG_NAME).is_file():
+  in_the_way = target.exists() and (
+    not target.is_dir() or any(target.iterdir())
+  )
+  if in_the_way and not (target / weights_io.CONFIG_NAME).is_file():
     raise ValueError(f'{out} exists and is not a system; give another folder.')
   target.parent.mkdir(parents=True, exist_ok=True)
   partial = pathlib.Path(
@@ -112,6 +115,9 @@ def _write_codec(
   folder: pathlib.Path, model_dir: str, dtype: str
 ) -> dict[str, Any]:
   config, weights = read_codec(model_dir)
+  # Averages that only training needs stay behind.
+  state = weights['codebooks']['quantizer']['state']
+  weights['codebooks'] = {'quantizer': {'state': {'vectors': state['vectors']}}}
   weights_io.write_tensors(folder / 'codec.safetensors', weights, dtype)
   return config
 
