@@ -34,5 +34,5 @@ networks=(--features "$work/features.safetensors" --style "$work/style"
 train semantic --gin_file=stages/semantic.gin --gin_file=tiny.gin
 train coarse --gin_file=stages/coarse_encoder.gin --gin_file=tiny.gin
 train fine --gin_file=stages/fine.gin --gin_file=tiny.gin
-"$v2meow" export "$out" --name tiny "${networks[@]}" \
+"$v2meow" export "$out" --name tiny --temperature 0.8 0.1 0.1 "${networks[@]}" \
   --stages "$work/semantic" "$work/coarse" "$work/fine"

@@ -91,6 +91,7 @@ def _export(args: argparse.Namespace) -> None:
       style=args.style,
       name=args.name,
       dtype=args.dtype,
+      temperatures=args.temperature,
     )
   )
 
@@ -262,6 +263,14 @@ def _add_export(verbs) -> None:
   parser.add_argument('--name', default='v2meow', help='of the system')
   parser.add_argument(
     '--dtype', choices=('float16', 'float32'), default='float16'
+  )
+  parser.add_argument(
+    '--temperature',
+    nargs=3,
+    type=float,
+    default=(1.0, 0.95, 0.4),
+    metavar=('SEMANTIC', 'COARSE', 'FINE'),
+    help='what the system samples with by default; 1.0 0.95 0.4',
   )
   parser.set_defaults(run=_export)
 

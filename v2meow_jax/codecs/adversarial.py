@@ -22,6 +22,9 @@ from v2meow_jax.codecs import spectral
 Features = list[Array]
 
 _SLOPE = 0.2
+# Where a spectrum is silent, a smaller one would turn the norm's gradient into
+# one that outweighs everything else in the step.
+_NORM_EPSILON = 1e-2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,7 +137,7 @@ class _SpectralBlock(nn.Module):
   def __call__(self, x):
     strides = (self.time_stride, 2)
     y = nn.Conv(x.shape[-1], (3, 3))(nn.leaky_relu(x, _SLOPE))
-    y = nn.leaky_relu(nn.LayerNorm()(y), _SLOPE)
+    y = nn.leaky_relu(nn.LayerNorm(epsilon=_NORM_EPSILON)(y), _SLOPE)
     y = nn.Conv(self.channels, (self.time_stride + 2, 4), strides=strides)(y)
     return y + nn.Conv(self.channels, (1, 1), strides=strides)(x)
 

@@ -19,14 +19,16 @@ from v2meow_jax.inference import restore
 from v2meow_jax.inference import weights_io
 from v2meow_jax.training import checkpoints
 
-# ours: MusicLM's temperatures.
-TEMPERATURES = {'semantic': 1.0, 'coarse': 0.95, 'fine': 0.4}
+# ours: MusicLM's temperatures, by stage.
+TEMPERATURES = (1.0, 0.95, 0.4)
 # ours: the share of a window that it takes over from the one before.
 PREFIX_SHARE = {'semantic': 0.2, 'coarse': 0.25, 'fine': 0.0}
 # Fine windows are independent, so several go through the network at once: ten
 # seconds of the embedded default.
 ROWS = {'semantic': 1, 'coarse': 1, 'fine': 5}
 _PIECE_SECONDS = 10.0
+# Streams of looks, which gin/tiny.gin drops in half of the examples with a style.
+_STYLE_REPLACES = ['appearance']
 MAX_SIDE = 128
 
 
@@ -39,6 +41,7 @@ def export(
   style: str,
   name: str = 'v2meow',
   dtype: str = 'float16',
+  temperatures: Sequence[float] = TEMPERATURES,
   licence: str = 'Apache-2.0, trained by this repository on synthetic data',
 ) -> pathlib.Path:
   """Writes a system's folder, whole or not at all.
@@ -51,6 +54,7 @@ def export(
     style: MODEL_DIR of the style embedding, trained on the same features.
     name: Of the system.
     dtype: Of the stored floats.
+    temperatures: That the system samples with by default, one per stage.
     licence: Of the weights.
 
   Returns:
@@ -70,7 +74,10 @@ def export(
     tempfile.mkdtemp(dir=target.parent, prefix=f'.{target.name}-')
   )
   try:
-    descriptions = [_write_stage(partial, s, dtype) for s in stages]
+    descriptions = [
+      _write_stage(partial, model_dir, dtype, temperature)
+      for model_dir, temperature in zip(stages, temperatures, strict=True)
+    ]
     config = {
       'name': name,
       'version': v2meow_jax.__version__,
@@ -79,6 +86,7 @@ def export(
       'stages': descriptions,
       'streams': _write_extractors(partial, features, style, descriptions),
       'visual': _visual(descriptions),
+      'style_replaces': _STYLE_REPLACES,
       'piece_seconds': _PIECE_SECONDS,
       'max_side': MAX_SIDE,
     }
@@ -90,7 +98,7 @@ def export(
 
 
 def _write_stage(
-  folder: pathlib.Path, model_dir: str, dtype: str
+  folder: pathlib.Path, model_dir: str, dtype: str, temperature: float
 ) -> dict[str, Any]:
   description = checkpoints.read_description(model_dir)
   model = restore.build_model(description)
@@ -103,7 +111,7 @@ def _write_stage(
     'name': name,
     'model': description,
     'trained_steps': step,
-    'temperature': TEMPERATURES[name],
+    'temperature': temperature,
     'windows': {
       'prefix_seconds': PREFIX_SHARE[name] * model.spec.crop_seconds,
       'rows': ROWS[name],
