@@ -105,11 +105,6 @@ def test_scripts_modules_and_recipes_of_a_command_exist(command):
     assert importlib.util.find_spec(module)
 
 
-@pytest.mark.parametrize('name', re.findall(r'`python -m ([\w.]+)`', README))
-def test_module_named_in_the_text_exists(name):
-  assert importlib.util.find_spec(name)
-
-
 def test_every_path_of_the_map_exists():
   for top, below in tree().items():
     for name in (top, *(top + entry for entry in below)):
