@@ -63,9 +63,11 @@ def test_silence_has_no_beats(seconds):
   assert not beat_scores.tempo_agrees(heard.tempo_bpm, 120.0)
 
 
-def test_a_constant_tone_does_not_crash():
+def test_beats_of_a_constant_tone_are_rising_and_inside_the_clip():
   tone = np.sin(np.arange(5 * RATE_HZ) * 0.2).astype(np.float32)
-  beat_scores.track(media.Audio(samples=tone, rate_hz=RATE_HZ))
+  heard = beat_scores.track(media.Audio(samples=tone, rate_hz=RATE_HZ))
+  assert (np.diff(heard.times) > 0).all()
+  assert all(0 <= t <= 5.0 for t in heard.times)
 
 
 @pytest.mark.parametrize('factor', [2, 1 / 2, 3, 1 / 3])
