@@ -52,14 +52,14 @@ TINY = _table(
   specs.TokenSpec(name='semantic', codebook_size=512, rate_hz=25.0),
   specs.TokenSpec(
     name='coarse',
-    codebook_size=1024,
+    codebook_size=256,
     rate_hz=25.0,
     num_codebooks=2,
     stored_as='acoustic',
   ),
   specs.TokenSpec(
     name='fine',
-    codebook_size=1024,
+    codebook_size=256,
     rate_hz=25.0,
     num_codebooks=2,
     first_codebook=2,

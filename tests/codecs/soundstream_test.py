@@ -1,21 +1,25 @@
 import json
 import math
+import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from v2meow_jax import gin_config
 from v2meow_jax import specs
 from v2meow_jax.codecs import patch
 from v2meow_jax.codecs import rvq
 from v2meow_jax.codecs import seanet
 from v2meow_jax.codecs import soundstream
 
+GIN = pathlib.Path(__file__).resolve().parents[2] / 'gin'
 _ENDS = {
   'patch': patch.PatchConfig(
     hop_samples=32,
     window_samples=32,
+    pitch_window_samples=64,
     frame_dim=12,
     subframe_dim=8,
     num_encoder_blocks=1,
@@ -62,14 +66,30 @@ def _waveform(samples):
   return rng.normal(size=(2, samples)).astype(np.float32)
 
 
-def test_later_samples_change_no_earlier_code(codec):
+def test_later_samples_change_no_code_before_the_look_ahead(codec):
   hop, frames, at = codec.hop_samples, 24, 15
+  # SEANet sees no sample after a frame; the tiny codec's pitch window does.
+  ahead = getattr(codec.config.ends, 'encoder_lookahead_frames', 0)
   x = _waveform(hop * frames)
   y = x.copy()
   y[:, at * hop :] *= -3
   before, after = np.asarray(codec.encode(x)), np.asarray(codec.encode(y))
-  np.testing.assert_array_equal(before[:, :at], after[:, :at])
+  first = at - ahead
+  np.testing.assert_array_equal(before[:, :first], after[:, :first])
   assert np.any(before[:, at] != after[:, at])
+
+
+def test_the_tiny_encoder_does_not_hear_phase():
+  """Turning a waveform upside down changes no magnitude, so no code."""
+  config = _config('patch')
+  module = soundstream.SoundStream(config)
+  x = jnp.asarray(_waveform(32 * 24))
+  variables = module.init(jax.random.key(0), x)
+  latents = lambda x: module.apply(
+    variables, x, method=lambda m, x: m.encoder(x)
+  )
+  np.testing.assert_allclose(latents(x), latents(-x), atol=1e-5)
+  assert np.abs(latents(x) - latents(2 * x)).max() > 1e-2
 
 
 def test_later_codes_change_no_sample_before_the_look_ahead(codec):
@@ -171,8 +191,15 @@ def _shapes(config, samples):
   return jax.eval_shape(both, wave)
 
 
+def _recipe(name):
+  """The codec that a recipe of `gin/codecs` describes."""
+  gin = pytest.importorskip('gin')
+  gin_config.parse([f'codecs/{name}.gin'], ['MANIFEST = ""'], [str(GIN)])
+  return gin.get_configurable('trainable.CodecModel')().config
+
+
 def test_full_size_is_50_hz_and_12_levels():
-  config = soundstream.full_config()
+  config = _recipe('soundstream')
   _, codes, out = _shapes(config, 16_000)
   assert codes.shape == (2, 50, 12) and out.shape == (2, 16_000)
   assert config.stream == specs.TokenSpec(
@@ -181,11 +208,11 @@ def test_full_size_is_50_hz_and_12_levels():
 
 
 def test_tiny_size_is_25_hz_and_4_levels_and_small():
-  config = soundstream.tiny_config()
+  config = _recipe('tiny')
   variables, codes, out = _shapes(config, 16_000)
   assert codes.shape == (2, 25, 4) and out.shape == (2, 16_000)
   assert config.stream == specs.TokenSpec(
-    name='acoustic', codebook_size=1024, num_codebooks=4, rate_hz=25.0
+    name='acoustic', codebook_size=256, num_codebooks=4, rate_hz=25.0
   )
   sizes = [math.prod(x.shape) for x in jax.tree.leaves(variables['params'])]
   assert 2e6 < sum(sizes) < 5e6

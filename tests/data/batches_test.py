@@ -199,22 +199,43 @@ def test_streams_are_dropped_as_often_as_asked():
   example = {k: tf.ones([2, 3]) for k in ('style', 'appearance', 'motion')}
   ds = tf.data.Dataset.from_tensors(example).repeat(4000)
   with seqio.utils.map_seed_manager(3):
-    ds = preprocessors.drop_streams(
-      ds,
-      rates={'style': 0.2, 'appearance': 0.1},
-      given=(('style', 'appearance', 0.5),),
-    )
+    rates = {'style': 0.2, 'appearance': 0.1}
+    ds = preprocessors.drop_streams(ds, rates=rates)
   rows = list(ds.as_numpy_iterator())
   kept = {k: np.array([r[k].max() for r in rows]) for k in example}
   assert all(len(np.unique(r['style'])) == 1 for r in rows)
   assert (kept['motion'] == 1).all()
   # Four standard deviations of 4000 draws are at most 0.032.
   assert kept['style'].mean() == pytest.approx(0.8, abs=0.032)
-  appearance = kept['appearance']
-  given_style = appearance[kept['style'] == 1].mean()
-  assert given_style == pytest.approx(0.9 * 0.5, abs=0.036)
-  alone = appearance[kept['style'] == 0].mean()
-  assert alone == pytest.approx(0.9, abs=0.043)
+  # One is dropped as often whether the other is or not.
+  for style in (0, 1):
+    appearance = kept['appearance'][kept['style'] == style].mean()
+    assert appearance == pytest.approx(0.9, abs=0.043)
+
+
+def test_a_mixture_holds_the_rows_of_its_parts(planted_data):
+  stage = stages.semantic(('appearance', 'style'), 2.0, planted.TINY)
+  parts = [
+    batches.TaskBatches(
+      stage,
+      dataset='planted',
+      batch_size=size,
+      seed=seed,
+      drop_rates={'style': rate},
+    )
+    for size, seed, rate in ((3, 0, 1.0), (5, 1, 0.0))
+  ]
+  mixed = batches.MixedBatches(parts)
+  for start in (0, 4):
+    first, second = (next(part(start)) for part in parts)
+    both = next(mixed(start))
+    for key, rows in both.items():
+      np.testing.assert_array_equal(rows[:3], first[key])
+      np.testing.assert_array_equal(rows[3:], second[key])
+  style = both['encoder_inputs_style']
+  assert not style[:3].any() and style[3:].any(axis=(1, 2)).all()
+  with pytest.raises(ValueError, match='parts is empty'):
+    batches.MixedBatches([])
 
 
 def test_only_a_continuous_input_can_be_dropped():

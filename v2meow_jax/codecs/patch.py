@@ -34,6 +34,8 @@ class PatchConfig:
     hop_samples: Of a code frame.
     num_subframes: Spectra per code frame, evenly spaced.
     window_samples: Of one spectrum; a multiple of the spectra's hop.
+    pitch_window_samples: Of one more spectrum per code frame, centred on it,
+      long enough to tell the notes of a bass; a multiple of 8.
     frame_dim: Width at the code rate.
     subframe_dim: Width at the rate of the spectra.
     num_encoder_blocks: At the code rate.
@@ -47,6 +49,7 @@ class PatchConfig:
   hop_samples: int = 640
   num_subframes: int = 4
   window_samples: int = 640
+  pitch_window_samples: int = 2048
   frame_dim: int = 320
   subframe_dim: int = 192
   num_encoder_blocks: int = 2
@@ -65,6 +68,11 @@ class PatchConfig:
   def num_bins(self) -> int:
     """Of one spectrum."""
     return self.window_samples // 2 + 1
+
+  @property
+  def encoder_lookahead_frames(self) -> int:
+    """Code frames after its own that a code depends on."""
+    return -(-(self.pitch_window_samples - self.hop_samples) // 2 // self.hop_samples)
 
   @property
   def latent_dim(self) -> int:
@@ -136,7 +144,11 @@ class CausalBlock(nn.Module):
 
 
 class PatchEncoder(nn.Module):
-  """Waveform to latents; a frame sees no sample after its own end.
+  """Waveform to latents, from magnitudes alone.
+
+  Phases would be coded if they were seen, and no stage could predict them; the
+  decoder makes up its own. Timing comes from spectra that see no sample after
+  their frame, pitch from a long one around it.
 
   Attributes:
     config: Sizes.
@@ -156,10 +168,11 @@ class PatchEncoder(nn.Module):
       c.window_samples,
       c.subframe_samples,
     )
-    x = nn.Dense(c.subframe_dim)(_features(spectra))
+    x = nn.Dense(c.subframe_dim)(_log_power(spectra))
     # [b, subframes, dim] -> [b, frames, num_subframes * dim]
     x = x.reshape(x.shape[0], -1, c.num_subframes * c.subframe_dim)
-    x = nn.Dense(c.frame_dim)(x)
+    pitch = nn.Dense(c.subframe_dim)(_log_power(_pitch_spectra(waveform, c)))
+    x = nn.Dense(c.frame_dim)(jnp.concatenate([x, pitch], -1))
     for _ in range(c.num_encoder_blocks):
       x = CausalBlock(c.kernel_size, c.expansion)(x)
     return nn.LayerNorm()(x)
@@ -211,13 +224,20 @@ class PatchDecoder(nn.Module):
     )
 
 
-def _features(spectra):
-  # Log magnitudes, which the decoder writes and the losses measure, beside
-  # compressed ones (|X|^0.3) with their phase.
-  real, imag = jnp.real(spectra), jnp.imag(spectra)
-  power = real**2 + imag**2 + 1e-4
-  gain = power**-0.35
-  return jnp.concatenate([0.25 * jnp.log(power), real * gain, imag * gain], -1)
+def _log_power(spectra):
+  # About unit variance for music, and finite for silence.
+  power = jnp.real(spectra) ** 2 + jnp.imag(spectra) ** 2
+  return 0.25 * jnp.log(power + 1e-4)
+
+
+def _pitch_spectra(waveform, config):
+  # Of the lowest quarter of the band: above it, short spectra tell notes apart.
+  size, hop = config.pitch_window_samples, config.hop_samples
+  before = (size - hop) // 2
+  padded = jnp.pad(waveform, ((0, 0), (before, size - hop - before)))
+  starts = np.arange(0, waveform.shape[-1], hop)
+  windows = padded[:, starts[:, None] + np.arange(size)] * spectral.hann(size)
+  return jnp.fft.rfft(windows)[..., : size // 8]
 
 
 def _spectra(log_magnitude, direction, config):

@@ -80,28 +80,6 @@ class CodecConfig:
     )
 
 
-def tiny_config() -> CodecConfig:
-  """The embedded default: 25 Hz, 4 levels, trains on two cores."""
-  return CodecConfig(
-    ends=patch.PatchConfig(),
-    quantizer=rvq.RvqConfig(
-      num_levels=4,
-      codebook_size=1024,
-      code_dim=64,
-      warmup_steps=200,
-      level_dropout_rate=0.5,
-    ),
-  )
-
-
-def full_config() -> CodecConfig:
-  """SoundStream as AudioLM uses it: 16 kHz, 50 Hz, 12 levels, 6 kbit/s."""
-  return CodecConfig(
-    ends=seanet.SeanetConfig(),
-    quantizer=rvq.RvqConfig(num_levels=12, codebook_size=1024, code_dim=256),
-  )
-
-
 class SoundStream(nn.Module):
   """Encoder, quantiser, decoder.
 

@@ -1,10 +1,11 @@
-"""A SeqIO task as numpy batches that can start at any step."""
+"""SeqIO tasks as numpy batches that can start at any step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import functools
 import typing
 
@@ -14,7 +15,6 @@ import tensorflow as tf
 
 from v2meow_jax import specs
 from v2meow_jax.data import feature_converters
-from v2meow_jax.data import preprocessors
 from v2meow_jax.data import records
 from v2meow_jax.data import task_builder
 
@@ -46,7 +46,6 @@ class TaskBatches:
       [specs.StageSpec], seqio.FeatureConverter
     ] = feature_converters.StageFeatureConverter,
     drop_rates: Mapping[str, float] | None = None,
-    drop_given: preprocessors.DropGiven = (),
   ):
     """Opens nothing yet: the data is found at the first batch.
 
@@ -62,7 +61,6 @@ class TaskBatches:
       converter: `StageFeatureConverter` for an encoder-decoder,
         `PrefixFeatureConverter` for a decoder-only model.
       drop_rates: See `preprocessors.drop_streams`.
-      drop_given: Likewise.
     """
     if batch_size < 1:
       raise ValueError(f'batch_size is {batch_size}; wanted at least 1.')
@@ -79,7 +77,6 @@ class TaskBatches:
       self._source,
       training=repeat,
       drop_rates=drop_rates,
-      drop_given=drop_given,
     )
 
   @property
@@ -139,6 +136,34 @@ class TaskBatches:
       if missing:
         batch = {k: _filled(k, v, missing) for k, v in batch.items()}
       yield batch
+
+
+class MixedBatches:
+  """Rows of several datasets in every batch, as many of each as its part says.
+
+  A mixture whose shares are exact and whose batch k still starts anywhere.
+  Parts may differ in what they drop: clips whose picture misleads need their
+  style, others can do without.
+  """
+
+  def __init__(self, parts: Sequence[TaskBatches]):
+    """Opens nothing yet.
+
+    Args:
+      parts: Batches of the same stage and converter; rows come in this order.
+
+    Raises:
+      ValueError: There are none.
+    """
+    if not parts:
+      raise ValueError('parts is empty; wanted at least one TaskBatches.')
+    self._parts = tuple(parts)
+
+  def __call__(self, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]:
+    """Batches from `start_step` on, until a part ends."""
+    streams = [part(start_step) for part in self._parts]
+    for rows in zip(*streams, strict=False):
+      yield {key: np.concatenate([r[key] for r in rows]) for key in rows[0]}
 
 
 def _leave_accelerators_to_jax() -> None:

@@ -7,7 +7,6 @@ Each is one job over a dataset, with stateless seeds. The order is `crop`,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from collections.abc import Sequence
 import fractions
 import functools
 import math
@@ -17,9 +16,6 @@ import tensorflow as tf
 
 from v2meow_jax import specs
 from v2meow_jax import tokens
-
-# Kept stream, dropped stream, rate: see `drop_streams`.
-DropGiven = Sequence[tuple[str, str, float]]
 
 
 def grid_seconds(stage: specs.StageSpec) -> float:
@@ -122,52 +118,31 @@ def codes_to_ids(example, *, stage: specs.StageSpec):
 
 
 def drop_streams(
-  ds: tf.data.Dataset,
-  *,
-  rates: Mapping[str, float],
-  given: DropGiven = (),
+  ds: tf.data.Dataset, *, rates: Mapping[str, float]
 ) -> tf.data.Dataset:
   """Zeroes whole continuous streams of an example at random.
 
-  A model trained so can do without a stream, and leans on those that are left:
-  with `given=(('style', 'appearance', 0.5),)`, the picture's colours are absent
-  half of the times that a style is present, so a style given as text wins over
-  the picture.
+  A model trained so can do without a stream, and leans on those that are left.
 
   Args:
     ds: Examples with float32[frames, dim] features.
     rates: Probability for each stream of being zeroed, independently.
-    given: (kept, dropped, rate): where `kept` was not zeroed by `rates`,
-      `dropped` is zeroed with this probability as well.
 
   Returns:
     The same examples, some streams zero.
   """
-  for rate in (*rates.values(), *(rate for _, _, rate in given)):
+  for rate in rates.values():
     if not 0 <= rate <= 1:
       raise ValueError(f'a drop rate is {rate}; wanted one in [0, 1].')
-  return _drop(ds, rates=dict(rates), given=tuple(given))
+  return _drop(ds, rates=dict(rates))
 
 
 @seqio.map_over_dataset(num_seeds=1)
-def _drop(example, seed, *, rates, given):
-  seed = tf.stack(seed)
-  draw = functools.partial(_happens, seed, iter(range(len(rates) + len(given))))
-  dropped = {name: draw(rate) for name, rate in sorted(rates.items())}
-  also = [
-    (name, draw(rate) & ~dropped.get(kept, tf.constant(False)))
-    for kept, name, rate in given
-  ]
-  for name, happens in also:
-    dropped[name] = dropped.get(name, tf.constant(False)) | happens
-  zeroed = {
-    name: tf.where(happens, tf.zeros_like(example[name]), example[name])
-    for name, happens in dropped.items()
-  }
+def _drop(example, seed, *, rates):
+  zeroed = {}
+  for number, (name, rate) in enumerate(sorted(rates.items())):
+    folded = tf.random.experimental.stateless_fold_in(tf.stack(seed), number)
+    happens = tf.random.stateless_uniform([], folded) < rate
+    stream = example[name]
+    zeroed[name] = tf.where(happens, tf.zeros_like(stream), stream)
   return {**example, **zeroed}
-
-
-def _happens(seed, counter, rate: float) -> tf.Tensor:
-  """bool[], True with probability `rate`; each call is another draw."""
-  folded = tf.random.experimental.stateless_fold_in(seed, next(counter))
-  return tf.random.stateless_uniform([], folded) < rate

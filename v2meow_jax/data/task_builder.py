@@ -20,7 +20,6 @@ def build_task(
   *,
   training: bool = True,
   drop_rates: Mapping[str, float] | None = None,
-  drop_given: preprocessors.DropGiven = (),
 ) -> seqio.Task:
   """The task of one stage on one dataset, named `<dataset>_<stage>`.
 
@@ -34,7 +33,6 @@ def build_task(
     training: Random crops and dropped streams; otherwise the first crop of
       each recording, whole, and the name ends in `_eval`.
     drop_rates: See `preprocessors.drop_streams`; only when training.
-    drop_given: Likewise.
 
   Returns:
     The task; the data is opened when it is first read.
@@ -44,18 +42,16 @@ def build_task(
   """
   source = source or records.RecordSource(dataset)
   drop_rates = drop_rates or {}
-  _check_drops(stage, drop_rates, drop_given)
+  _check_drops(stage, drop_rates)
   crop = preprocessors.random_crop if training else preprocessors.first_crop
   steps = [
     functools.partial(_check_stage, source=source, stage=stage),
     functools.partial(crop, stage=stage),
     functools.partial(preprocessors.codes_to_ids, stage=stage),
   ]
-  if training and (drop_rates or drop_given):
+  if training and drop_rates:
     steps.append(
-      functools.partial(
-        preprocessors.drop_streams, rates=drop_rates, given=drop_given
-      )
+      functools.partial(preprocessors.drop_streams, rates=drop_rates)
     )
   return seqio.Task(
     f'{dataset}_{stage.name}' + ('' if training else '_eval'),
@@ -73,7 +69,6 @@ def add_task(
   source: records.RecordSource | None = None,
   *,
   drop_rates: Mapping[str, float] | None = None,
-  drop_given: preprocessors.DropGiven = (),
 ) -> None:
   """Registers `<dataset>_<stage>` and `<dataset>_<stage>_eval` with SeqIO."""
   for training in (True, False):
@@ -83,7 +78,6 @@ def add_task(
       source,
       training=training,
       drop_rates=drop_rates,
-      drop_given=drop_given,
     )
     seqio.TaskRegistry.add_provider(task.name, task)
 
@@ -99,16 +93,10 @@ def _check_stage(
 
 
 def _check_drops(
-  stage: specs.StageSpec,
-  drop_rates: Mapping[str, float],
-  drop_given: preprocessors.DropGiven,
+  stage: specs.StageSpec, drop_rates: Mapping[str, float]
 ) -> None:
   known = [s.name for s in stage.feature_inputs]
-  named = [
-    *drop_rates,
-    *(n for kept, name, _ in drop_given for n in (kept, name)),
-  ]
-  for name in named:
+  for name in drop_rates:
     if name not in known:
       raise ValueError(
         f'stage {stage.name!r} cannot drop the stream {name!r}: its continuous'

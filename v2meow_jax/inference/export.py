@@ -27,8 +27,6 @@ PREFIX_SHARE = {'semantic': 0.2, 'coarse': 0.25, 'fine': 0.0}
 # seconds of the embedded default.
 ROWS = {'semantic': 1, 'coarse': 1, 'fine': 5}
 _PIECE_SECONDS = 10.0
-# Streams of looks, which gin/tiny.gin drops in half of the examples with a style.
-_STYLE_REPLACES = ['appearance']
 MAX_SIDE = 128
 
 
@@ -86,7 +84,6 @@ def export(
       'stages': descriptions,
       'streams': _write_extractors(partial, features, style, descriptions),
       'visual': _visual(descriptions),
-      'style_replaces': _STYLE_REPLACES,
       'piece_seconds': _PIECE_SECONDS,
       'max_side': MAX_SIDE,
     }

@@ -172,11 +172,6 @@ class System:
       on_progress('streams')
       streams, seconds = self._visual_streams(video)
       streams['style'] = self._style(prompt, style_audio)
-      if prompt or style_audio is not None:
-        # As in half of such training examples: a style that is asked for
-        # stands in the place of what the picture looks like.
-        for name in self.config['style_replaces']:
-          streams[name] = np.zeros_like(streams[name])
     for stage, windows, sampling in zip(
       self.stages, self.windows, samplings, strict=True
     ):

@@ -34,7 +34,8 @@ class Scene:
     index: Of the scene in the world.
     seconds: How long it lasts.
     genre: Of the music: a key of `genres.GENRES`.
-    look_genre: Of the picture; another than `genre` in a surprising scene.
+    look_genre: Of the picture, tempo included; another than `genre` in a
+      surprising scene.
     tempo_bpm: Beats a minute, constant.
     first_beat_seconds: When the first beat falls, in [0, a beat).
     first_beat_in_bar: Its position in its bar; 0 is a downbeat.
@@ -121,8 +122,8 @@ def sample(
     seed: Of the world, >= 0.
     index: Of the scene, >= 0.
     seconds: Duration, at least 1.
-    surprise: Probability that the picture looks like another genre than the
-      music's, so that a prompt tells what the picture does not.
+    surprise: Probability that the picture looks and moves like another genre
+      than the music's, so that a prompt tells what the picture does not.
 
   Returns:
     The scene.
@@ -144,7 +145,8 @@ def sample(
   other = names[(names.index(genre) + rng.integers(1, len(names))) % len(names)]
   look_genre = other if rng.random() < surprise else genre
   style, look = genres.GENRES[genre], genres.GENRES[look_genre]
-  tempo_bpm = round(float(rng.uniform(*style.tempo_bpm)), 2)
+  # The picture tells the tempo, so it is that of what the picture looks like.
+  tempo_bpm = round(float(rng.uniform(*look.tempo_bpm)), 2)
   key = list(genres.TONICS)[rng.integers(len(genres.TONICS))]
   mode = ('major', 'minor')[rng.integers(2)]
   first_beat = round(float(rng.uniform(0, 60.0 / tempo_bpm)) * 0.999, 4)
