@@ -1,5 +1,6 @@
 """Runs become a system that plays; what is not a run is refused."""
 
+import dataclasses
 import itertools
 import json
 
@@ -23,6 +24,7 @@ from v2meow_jax.models import transformer
 from v2meow_jax.synthetic import compose
 from v2meow_jax.synthetic import render
 from v2meow_jax.synthetic import scene as scene_lib
+from v2meow_jax.training import checkpoints
 from v2meow_jax.training import loop
 from v2meow_jax.training import schedules
 
@@ -148,6 +150,35 @@ def test_an_exported_stage_samples_as_its_run_does(runs, tmp_path):
   keys = jax.random.split(jax.random.key(0), 1)
   np.testing.assert_array_equal(
     trained.sample(inputs, keys, temperature=1.0),
+    exported.sample(inputs, keys, temperature=1.0),
+  )
+
+
+def test_a_run_of_stacked_layers_exports_layers_apart(runs, tmp_path):
+  import jax
+
+  stage = stages.coarse(crop_seconds=2.0, streams=stages.TINY)
+  config = sizes(
+    num_encoder_layers=0, scan_layers=True, remat=True, dtype='bfloat16'
+  )
+  model = sequence_model.DecoderOnlyModel(stage, config)
+  trained = run(tmp_path / 'run', model, random_batch(model))
+  changed = [runs['stages'][0], trained, runs['stages'][2]]
+  out = export.export(
+    str(tmp_path / 'system'), dtype='float32', **runs | {'stages': changed}
+  )
+  released = weights_io.read_tensors(out / 'coarse.safetensors')
+  stacked = checkpoints.restore_variables(trained)[0]['params']
+  np.testing.assert_array_equal(
+    released['decoder_0']['mlp']['wo'], stacked['decoder']['mlp']['wo'][0]
+  )
+  exported = system.load(out).stages[1]
+  plain = dataclasses.replace(config, scan_layers=False, dtype='float32')
+  assert exported.model.config == dataclasses.replace(plain, remat=False)
+  inputs = {'semantic': np.zeros((1, 50, 1), np.int32)}
+  keys = jax.random.split(jax.random.key(0), 1)
+  np.testing.assert_array_equal(
+    restore.restore_stage(trained).sample(inputs, keys, temperature=1.0),
     exported.sample(inputs, keys, temperature=1.0),
   )
 

@@ -1,5 +1,8 @@
 """Sampling: caches, keys, prefixes, legal ids."""
 
+import dataclasses
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +11,10 @@ import pytest
 from tests.models import transformer_test
 from v2meow_jax import tokens
 from v2meow_jax.models import decoding
+from v2meow_jax.models import layer_stacking
 
 make, random_batch = transformer_test.make, transformer_test.random_batch
-MIXED = transformer_test.MIXED
+MIXED, TOKENS = transformer_test.MIXED, transformer_test.TOKENS
 BOTH_KINDS = transformer_test.BOTH_KINDS
 
 
@@ -58,6 +62,32 @@ def sample(model, params, inputs, *, batch_size=2, temperature=1.0, **kwargs):
   )
 
 
+def sample_and_logits(model, params, inputs, monkeypatch, **kwargs):
+  """What was drawn, and float32[2, drawn, 24] from which, in order."""
+  seen = {}
+
+  def draw(logits, rngs, position, temperature, top_k):
+    jax.debug.callback(
+      lambda p, x: seen.__setitem__(int(p), np.asarray(x)), position, logits
+    )
+    return original(logits, rngs, position, temperature, top_k)
+
+  original = decoding.draw
+  with monkeypatch.context() as patch:
+    patch.setattr(decoding, 'draw', draw)
+    decoding.sample.clear_cache()
+    ids = sample(model, params, inputs, **kwargs)
+    jax.effects_barrier()
+  decoding.sample.clear_cache()
+  assert sorted(seen) == list(range(30 - len(seen), 30))
+  return ids, np.stack([seen[p] for p in sorted(seen)], 1)
+
+
+def legal(logits):
+  """Of the ids that may stand at each position: float32[2, 30, 24]."""
+  return logits[np.isfinite(logits)].reshape(2, 30, 24)
+
+
 @BOTH_KINDS
 def test_temperature_zero_is_the_argmax_of_uncached_logits(spec, config):
   model, params = make(spec, config)
@@ -75,28 +105,13 @@ def test_cached_logits_equal_uncached_ones(
 ):
   model, params = make(spec, config)
   inputs = inputs_of(model)
-  seen = {}
-
-  def draw(logits, rngs, position, temperature, top_k):
-    jax.debug.callback(
-      lambda p, x: seen.__setitem__(int(p), np.asarray(x)), position, logits
-    )
-    return original(logits, rngs, position, temperature, top_k)
-
-  original = decoding.draw
-  monkeypatch.setattr(decoding, 'draw', draw)
-  decoding.sample.clear_cache()
   targets = random_batch(model)['decoder_target_tokens'][:, -30:]
   start = 3 * prefix_frames
-  ids = sample(model, params, inputs, prefix=targets[:, :start])
-  jax.effects_barrier()
-  decoding.sample.clear_cache()
-  assert sorted(seen) == list(range(start, 30))
-  wanted = forced(model, params, inputs, ids)
-  for position, logits in seen.items():
-    row = wanted[:, position]
-    legal = row[np.isfinite(row)].reshape(2, -1)
-    np.testing.assert_allclose(logits, legal, atol=2e-5, rtol=1e-5)
+  ids, seen = sample_and_logits(
+    model, params, inputs, monkeypatch, prefix=targets[:, :start]
+  )
+  wanted = legal(forced(model, params, inputs, ids))[:, start:]
+  np.testing.assert_allclose(seen, wanted, atol=2e-5, rtol=1e-5)
 
 
 def test_a_row_does_not_depend_on_its_batch():
@@ -175,6 +190,80 @@ def test_top_k_draws_only_among_the_k_most_likely():
   rngs = jax.random.split(jax.random.key(0), 500)
   codes = decoding.draw(logits, rngs, jnp.int32(0), jnp.float32(10.0), 2)
   assert set(np.asarray(codes).tolist()) == {1, 2}
+
+
+def test_bfloat16_differs_with_a_cache_no_more_than_from_float32(monkeypatch):
+  model, params = make()
+  config = dataclasses.replace(model.config, dtype='bfloat16')
+  half = type(model)(model.spec, config)
+  inputs = inputs_of(model)
+  ids, seen = sample_and_logits(half, params, inputs, monkeypatch)
+  wanted = legal(forced(half, params, inputs, ids))
+  exact = legal(forced(model, params, inputs, ids))
+  rounding = np.sqrt(np.mean((wanted - exact) ** 2))
+  assert 0 < rounding < 0.1 * exact.std()
+  assert np.sqrt(np.mean((seen - wanted) ** 2)) < 2 * rounding
+
+
+def test_stacked_layers_are_taken_apart_to_sample():
+  model, params = make()
+  scanned = type(model)(
+    model.spec, dataclasses.replace(model.config, scan_layers=True)
+  )
+  inputs = inputs_of(model)
+  np.testing.assert_array_equal(
+    sample(scanned, layer_stacking.stack(params), inputs),
+    sample(model, params, inputs),
+  )
+
+
+def test_no_step_copies_the_big_cache():
+  model, params = make(TOKENS, transformer_test.DECODER_ONLY)
+  c = model.config
+  lowered = decoding.sample.lower(
+    model.module,
+    params,
+    None,
+    jnp.zeros((2, 10), jnp.int32),
+    jnp.zeros((2, 0), jnp.int32),
+    jax.random.split(jax.random.key(0), 2),
+    jnp.float32(1.0),
+    length=30,
+    top_k=None,
+  )
+  text = lowered.compile().as_text()
+  bodies = innermost_loops(text)
+  big = [f'f32[2,{c.num_heads},{n},{c.head_dim}]' for n in (16, 32, 64)]
+  holds = [body for body in bodies if any(shape in body for shape in big)]
+  assert holds, 'no loop reads the big cache'
+  copies = re.compile(r'= (\S+?)(?:\{\S*\})? copy(?:-start)?\(')
+  for body in holds:
+    copied = {found.split('{')[0] for found in copies.findall(body)}
+    assert not copied & set(big)
+
+
+def innermost_loops(hlo):
+  """Text of each loop body without a loop inside, and of what it calls."""
+  computations = {}
+  for block in re.split(r'\n(?=\S)', hlo):
+    name = re.match(r'(?:ENTRY )?%?([\w.-]+) \(', block)
+    if name:
+      computations[name[1]] = block
+  bodies = set(re.findall(r'body=%?([\w.-]+)', hlo))
+  whole = []
+  for body in bodies:
+    reached, todo = set(), [body]
+    while todo:
+      name = todo.pop()
+      if name not in reached:
+        reached.add(name)
+        todo += re.findall(
+          r'(?:calls|to_apply|body)=%?([\w.-]+)', computations[name]
+        )
+    text = '\n'.join(computations[name] for name in reached)
+    if ' while(' not in text:
+      whole.append(text)
+  return whole
 
 
 def test_what_does_not_fit_is_refused_by_name():

@@ -71,6 +71,30 @@ def test_the_legal_softmax_is_the_full_one_without_the_illegal_ids():
   )
 
 
+def test_each_level_is_summed_over_its_own_ids_by_their_weights():
+  model, params = make()
+  batch = random_batch(model)
+  batch['decoder_loss_weights'][:, 20:] = 0
+  batch['decoder_loss_weights'][0, 4] = 3
+  _, (metrics, _) = train_loss(model)(params, {}, batch)
+  given = logits(model, params, batch)
+  targets = batch['decoder_target_tokens']
+  log_p = np.asarray(jax.nn.log_softmax(given))
+  loss = -np.take_along_axis(log_p, targets[..., None], -1)[..., 0]
+  values = {'loss': loss, 'accuracy': given.argmax(-1) == targets}
+  for name, value in values.items():
+    for suffix, ids in (('', range(30)), *_levels()):
+      wanted = np.average(
+        value[:, ids], weights=batch['decoder_loss_weights'][:, ids]
+      )
+      assert float(metrics[name + suffix]) == pytest.approx(wanted, rel=1e-4)
+  assert len(metrics) == 8
+
+
+def _levels():
+  return [(f'_level_{k}', range(k, 30, 3)) for k in range(3)]
+
+
 def test_summed_loss_is_the_mean_times_the_summed_weights():
   model, params = make()
   batch = random_batch(model)
@@ -79,8 +103,10 @@ def test_summed_loss_is_the_mean_times_the_summed_weights():
   mean, (scalars, _) = train_loss(model)(params, {}, batch)
   assert metrics['loss'].count == 40
   assert float(total) == pytest.approx(40 * float(mean), rel=1e-5)
-  average = float(metrics['loss'].compute())
-  assert average == pytest.approx(float(scalars['loss']), rel=1e-5)
+  assert set(metrics) == set(scalars)
+  for name, average in metrics.items():
+    wanted = pytest.approx(float(scalars[name]), rel=1e-5)
+    assert float(average.compute()) == wanted, name
 
 
 def test_a_step_down_the_gradient_lowers_the_loss():

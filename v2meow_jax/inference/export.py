@@ -97,20 +97,17 @@ def export(
 def _write_stage(
   folder: pathlib.Path, model_dir: str, dtype: str, temperature: float
 ) -> dict[str, Any]:
-  description = checkpoints.read_description(model_dir)
-  model = restore.build_model(description)
-  variables, step = checkpoints.restore_variables(model_dir)
-  name = model.spec.name
-  weights_io.write_tensors(
-    folder / f'{name}.safetensors', variables['params'], dtype
-  )
+  description, params, step = restore.read_stage(model_dir)
+  spec = specs.stage_from_dict(description['spec'])
+  name = spec.name
+  weights_io.write_tensors(folder / f'{name}.safetensors', params, dtype)
   return {
     'name': name,
     'model': description,
     'trained_steps': step,
     'temperature': temperature,
     'windows': {
-      'prefix_seconds': PREFIX_SHARE[name] * model.spec.crop_seconds,
+      'prefix_seconds': PREFIX_SHARE[name] * spec.crop_seconds,
       'rows': ROWS[name],
     },
   }

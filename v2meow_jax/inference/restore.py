@@ -15,6 +15,7 @@ import numpy as np
 
 from v2meow_jax import specs
 from v2meow_jax import tokens
+from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import sequence_model
 from v2meow_jax.models import transformer
 from v2meow_jax.training import checkpoints
@@ -23,6 +24,10 @@ _MODELS = {
   'EncoderDecoderModel': sequence_model.EncoderDecoderModel,
   'DecoderOnlyModel': sequence_model.DecoderOnlyModel,
 }
+
+# Of a config: how it was trained. A released stage samples in float32, since a
+# CPU is many times slower in bfloat16, with layers that stand apart.
+_TRAINING_ONLY = ('dtype', 'remat', 'scan_layers', 'fused_attention')
 
 
 class Stage(Protocol):
@@ -123,9 +128,31 @@ def build_model(
   )
 
 
+def read_stage(
+  model_dir: epath.PathLike,
+) -> tuple[dict[str, Any], Any, int]:
+  """The newest step of a training run, as a stage is released.
+
+  Args:
+    model_dir: Of the run.
+
+  Returns:
+    The description for `build_model`, the parameters, and the step.
+
+  Raises:
+    ValueError: The run trained something else, or nothing yet.
+  """
+  description = checkpoints.read_description(model_dir)
+  build_model(description)
+  config = {
+    k: v for k, v in description['config'].items() if k not in _TRAINING_ONLY
+  }
+  variables, step = checkpoints.restore_variables(model_dir)
+  params = layer_stacking.unstack(variables['params'])
+  return description | {'config': config}, params, step
+
+
 def restore_stage(model_dir: epath.PathLike) -> ModelStage:
   """The stage that a training run left in `model_dir`, at its newest step."""
-  variables, _ = checkpoints.restore_variables(model_dir)
-  return ModelStage(
-    build_model(checkpoints.read_description(model_dir)), variables['params']
-  )
+  description, params, _ = read_stage(model_dir)
+  return ModelStage(build_model(description), params)

@@ -10,6 +10,7 @@ KV = 'kv'
 MLP = 'mlp'
 VOCAB = 'vocab'
 RELPOS_BUCKETS = 'relpos_buckets'
+LAYERS = 'layers'
 INPUT_DIM = 'input_dim'
 TIME_BUCKETS = 'time_buckets'
 LEVELS = 'levels'
@@ -22,6 +23,7 @@ NAMES = (
   MLP,
   VOCAB,
   RELPOS_BUCKETS,
+  LAYERS,
   INPUT_DIM,
   TIME_BUCKETS,
   LEVELS,

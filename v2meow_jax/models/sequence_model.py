@@ -15,6 +15,7 @@ import numpy as np
 from v2meow_jax import specs
 from v2meow_jax import tokens
 from v2meow_jax.models import decoding
+from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import losses
 from v2meow_jax.models import transformer
 
@@ -153,21 +154,32 @@ class SequenceModel(abc.ABC):
 
     Returns:
       float32[] cross-entropy per id plus z-loss; ('loss' (cross-entropy only),
-      'accuracy', and of several levels 'loss_level_<k>'), extras.
+      'accuracy', and of several levels 'loss_level_<k>' and
+      'accuracy_level_<k>'), extras.
     """
     loss, z, correct, weights = self._token_losses(params, batch, rng)
-    mean = losses.weighted_mean(loss, weights)
     metrics = {
-      'loss': mean,
-      'accuracy': losses.weighted_mean(correct, weights),
+      name: losses.weighted_mean(*values_and_weights)
+      for name, values_and_weights in self._logged(
+        loss, correct, weights
+      ).items()
     }
+    z_loss = self.z_loss * losses.weighted_mean(z, weights)
+    return metrics['loss'] + z_loss, (metrics, extras)
+
+  def _logged(
+    self, loss: jax.Array, correct: jax.Array, weights: jax.Array
+  ) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Values and weights of every metric, overall and of each level."""
     levels = self.spec.target.num_codebooks
-    for k in range(levels if levels > 1 else 0):
-      metrics[f'loss_level_{k}'] = losses.weighted_mean(
-        loss[:, k::levels], weights[:, k::levels]
-      )
-    total = mean + self.z_loss * losses.weighted_mean(z, weights)
-    return total, (metrics, extras)
+    slices = {'': slice(None)}
+    if levels > 1:
+      slices |= {f'_level_{k}': slice(k, None, levels) for k in range(levels)}
+    return {
+      name + suffix: (values[:, ids], weights[:, ids])
+      for suffix, ids in slices.items()
+      for name, values in (('loss', loss), ('accuracy', correct))
+    }
 
   def loss_fn(
     self, params: Params, batch: Batch, dropout_rng: jax.Array | None
@@ -180,22 +192,19 @@ class SequenceModel(abc.ABC):
       dropout_rng: None: no dropout.
 
     Returns:
-      float32[] cross-entropy plus z-loss summed over ids; 'loss' and
-      'accuracy', averages per id whose count is the sum of the loss weights.
+      float32[] cross-entropy plus z-loss summed over ids; the metrics of
+      `train_loss`, averages per id whose count is the sum of the loss weights.
     """
     # Here, because only T5X calls this: inference runs without CLU.
     from clu import metrics as clu_metrics
 
     loss, z, correct, weights = self._token_losses(params, batch, dropout_rng)
-    count = weights.sum()
-
-    def average(x):
-      total = (x * weights).sum()
+    metrics = {
       # A flax dataclass, whose fields pyright does not see.
-      return clu_metrics.Average(total, count)  # pyright: ignore
-
-    total = ((loss + self.z_loss * z) * weights).sum()
-    return total, {'loss': average(loss), 'accuracy': average(correct)}
+      name: clu_metrics.Average((x * w).sum(), w.sum())  # pyright: ignore
+      for name, (x, w) in self._logged(loss, correct, weights).items()
+    }
+    return ((loss + self.z_loss * z) * weights).sum(), metrics
 
   def score_batch(self, params: Params, batch: Batch) -> jax.Array:
     """float32[b], log-likelihood of each row's targets, by their weights."""
@@ -217,7 +226,8 @@ class SequenceModel(abc.ABC):
 
     The id at target position i of a row is drawn with fold_in(key of the row,
     i), from the ids of its level only: a row does not depend on the others.
-    Compiled once for each shape; may be called inside `jax.jit`.
+    Compiled once for each shape; may be called inside `jax.jit`. Stacked
+    layers are taken apart first, at every call.
 
     Args:
       params: Of the network.
@@ -257,8 +267,11 @@ class SequenceModel(abc.ABC):
         ' so it is from 1 to that, or None.'
       )
     return decoding.sample(
-      self.module,
-      params,
+      transformer.Transformer(
+        spec=self.spec,
+        config=dataclasses.replace(self.config, scan_layers=False),
+      ),
+      layer_stacking.unstack(params),
       dict(inputs) if self.config.num_encoder_layers else None,
       self._prompt(inputs),
       jnp.asarray(prefix, jnp.int32),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import inspect
 
 from flax import linen as nn
 import jax
@@ -43,7 +44,15 @@ class TransformerConfig:
       position. Not in T5.
     legal_loss: The softmax is over the ids that may stand at a position, as in
       sampling, and not over the whole vocabulary.
-    dtype: Of the computation, 'float32' or 'bfloat16'.
+    dtype: Of the computation, 'float32' or 'bfloat16'; parameters, softmax
+      and logits stay float32.
+    remat: A gradient computes the inside of each layer again instead of
+      keeping it: less memory, a third more time.
+    scan_layers: The layers of a stack are one loop, compiled once; their
+      parameters are stacked, see `layer_stacking`. For training: sampling
+      takes them apart.
+    fused_attention: Training does not keep attention weights, where the device
+      has a kernel for that; see `layers.fused_attention`.
   """
 
   emb_dim: int
@@ -60,6 +69,9 @@ class TransformerConfig:
   level_embedding: bool = False
   legal_loss: bool = False
   dtype: str = 'float32'
+  remat: bool = False
+  scan_layers: bool = False
+  fused_attention: bool = False
 
   def __post_init__(self):
     if self.num_decoder_layers < 1:
@@ -101,11 +113,14 @@ class EncoderLayer(nn.Module):
   ) -> jax.Array:
     """dtype[b, length, emb_dim] -> the same; bias as `layers.Attention`."""
     y = self.attention_norm(x)
-    parts = (self.attention.keys_values(y),)
-    y = self.attention(y, parts, (bias,), deterministic)
+    y = self.attention.attend(y, y, bias, deterministic)
     x = x + self.dropout(y, deterministic)
     y = self.mlp(self.mlp_norm(x), deterministic)
     return x + self.dropout(y, deterministic)
+
+  def scanned(self, x: jax.Array, *args) -> tuple[jax.Array, None]:
+    """`__call__` as `flax.linen.scan` wants it."""
+    return self(x, *args), None
 
 
 class DecoderLayer(nn.Module):
@@ -129,20 +144,53 @@ class DecoderLayer(nn.Module):
     self.mlp = layers.GatedMlp(c.mlp_dim, c.dropout_rate, c.dtype)
     self.dropout = layers.Dropout(c.dropout_rate)
 
+  def __call__(
+    self,
+    x: jax.Array,
+    bias: jax.Array,
+    encoded: jax.Array | None,
+    cross_bias: jax.Array | None,
+    deterministic: bool,
+  ) -> jax.Array:
+    """One layer on whole sequences.
+
+    Args:
+      x: dtype[b, length, emb_dim].
+      bias: float32[heads, length, length], the future masked.
+      encoded: dtype[b, keys, emb_dim], the encoder's output, or None.
+      cross_bias: float32[heads, length, keys] on it, or None.
+      deterministic: No dropout.
+
+    Returns:
+      dtype[b, length, emb_dim].
+    """
+    y = self.attention_norm(x)
+    y = self.attention.attend(y, y, bias, deterministic, causal=True)
+    x = x + self.dropout(y, deterministic)
+    if encoded is not None:
+      y = self.cross_norm(x)
+      y = self.cross_attention.attend(y, encoded, cross_bias, deterministic)
+      x = x + self.dropout(y, deterministic)
+    y = self.mlp(self.mlp_norm(x), deterministic)
+    return x + self.dropout(y, deterministic)
+
+  def scanned(self, x: jax.Array, *args) -> tuple[jax.Array, None]:
+    """`__call__` as `flax.linen.scan` wants it."""
+    return self(x, *args), None
+
   def cross_keys_values(self, encoded: jax.Array) -> layers.KeyValue:
     """Keys and values of the encoder's output, the same for every step."""
     return self.cross_attention.keys_values(encoded)
 
-  def __call__(
+  def extend(
     self,
     x: jax.Array,
     past: Parts,
     biases: Sequence[jax.Array],
     cross: layers.KeyValue | None,
     cross_bias: jax.Array | None,
-    deterministic: bool,
   ) -> tuple[jax.Array, layers.KeyValue]:
-    """One layer on some positions.
+    """One layer on some positions, without dropout.
 
     Args:
       x: dtype[b, queries, emb_dim].
@@ -150,21 +198,17 @@ class DecoderLayer(nn.Module):
       biases: For each part of `past`, then for `x` itself.
       cross: Keys and values of the encoder's output; None without an encoder.
       cross_bias: float32[heads, queries, keys] on it, or None.
-      deterministic: No dropout.
 
     Returns:
       dtype[b, queries, emb_dim], and the keys and values of these positions.
     """
     y = self.attention_norm(x)
     own = self.attention.keys_values(y)
-    y = self.attention(y, (*past, own), biases, deterministic)
-    x = x + self.dropout(y, deterministic)
+    x = x + self.attention(y, (*past, own), biases)
     if cross is not None:
       y = self.cross_norm(x)
-      y = self.cross_attention(y, (cross,), (cross_bias,), deterministic)
-      x = x + self.dropout(y, deterministic)
-    y = self.mlp(self.mlp_norm(x), deterministic)
-    return x + self.dropout(y, deterministic), own
+      x = x + self.cross_attention(y, (cross,), (cross_bias,))
+    return x + self.mlp(self.mlp_norm(x), deterministic=True), own
 
 
 class Transformer(nn.Module):
@@ -201,7 +245,7 @@ class Transformer(nn.Module):
         s.name: adaptors.LinearAdaptor(width, c.dtype)
         for s in spec.feature_inputs
       }
-      self.encoder = [EncoderLayer(c) for _ in range(c.num_encoder_layers)]
+      self.encoder = _stack(EncoderLayer, c, c.num_encoder_layers)
       self.encoder_bias = _relative_bias(c, bidirectional=True)
       self.encoder_norm = layers.RMSNorm(c.dtype)
     if c.time_bias:
@@ -211,7 +255,7 @@ class Transformer(nn.Module):
         c.relative_max_distance,
         c.time_bias_rate_hz,
       )
-    self.decoder = [DecoderLayer(c) for _ in range(c.num_decoder_layers)]
+    self.decoder = _stack(DecoderLayer, c, c.num_decoder_layers)
     self.decoder_bias = _relative_bias(c, bidirectional=False)
     self.decoder_norm = layers.RMSNorm(c.dtype)
     self.dropout = layers.Dropout(c.dropout_rate)
@@ -257,9 +301,15 @@ class Transformer(nn.Module):
     x = jnp.concatenate(parts, 1)[:, adaptors.encoder_layout(spec).order]
     x = self.dropout(x, deterministic)
     bias = position_bias.toeplitz(self.encoder_bias(x.shape[1]))
-    for layer in self.encoder:
-      x = layer(x, bias, deterministic)
+    x = self._through(self.encoder, x, bias, deterministic)
     return self.dropout(self.encoder_norm(x), deterministic)
+
+  def _through(self, stack, x: jax.Array, *args) -> jax.Array:
+    if self.config.scan_layers:
+      return stack.scanned(x, *args)[0]
+    for layer in stack:
+      x = layer(x, *args)
+    return x
 
   def cross_keys_values(self, encoded: jax.Array) -> Parts:
     """Keys and values of the encoder's output, one pair for each layer."""
@@ -287,9 +337,10 @@ class Transformer(nn.Module):
     past: Sequence[Parts] | None = None,
     cross: Parts | None = None,
     cross_bias: jax.Array | None = None,
-    deterministic: bool = True,
   ) -> tuple[jax.Array, Parts]:
     """The decoder on some positions, after those whose keys are in `past`.
+
+    For sampling: without dropout, and of layers that stand apart.
 
     Args:
       ids: int32[b, queries], what stands before each predicted id.
@@ -299,26 +350,23 @@ class Transformer(nn.Module):
       past: For each layer, keys and values of earlier positions in parts.
       cross: As from `cross_keys_values`; None without an encoder.
       cross_bias: float32[heads, queries, keys] on `cross`, or None.
-      deterministic: No dropout.
 
     Returns:
       dtype[b, queries, emb_dim] to make logits of, and the keys and values of
       these positions for each layer.
     """
-    x = self.dropout(self.embed(ids, levels), deterministic)
+    x = self.embed(ids, levels)
     own = []
     for i, layer in enumerate(self.decoder):
-      x, key_value = layer(
+      x, key_value = layer.extend(
         x,
         past[i] if past else (),
         biases,
         cross[i] if cross else None,
         cross_bias,
-        deterministic,
       )
       own.append(key_value)
-    x = self.dropout(self.decoder_norm(x), deterministic)
-    return x, tuple(own)
+    return self.decoder_norm(x), tuple(own)
 
   def level_logits(self, hidden: jax.Array, level: jax.Array) -> jax.Array:
     """Logits of the ids of one level of the target, and of no others.
@@ -335,7 +383,7 @@ class Transformer(nn.Module):
     rows = jax.lax.dynamic_slice_in_dim(
       self.logits_kernel, first, target.codebook_size
     ).astype(self.config.dtype)
-    return jnp.einsum('bm,nm->bn', hidden, rows).astype(jnp.float32)
+    return layers.einsum32('bm,nm->bn', hidden, rows)
 
   def __call__(
     self,
@@ -355,26 +403,28 @@ class Transformer(nn.Module):
       codebook_size], by code.
     """
     c, spec = self.config, self.spec
-    cross = None
+    encoded = None
     streams = spec.token_streams
     if c.num_encoder_layers:
-      cross = self.cross_keys_values(self.encode(batch, deterministic))
+      encoded = self.encode(batch, deterministic)
       streams = (spec.target,)
     ids = batch['decoder_input_tokens']
-    x, _ = self.decode(
-      ids,
-      adaptors.token_levels(spec, streams),
-      (position_bias.toeplitz(self.decoder_bias(ids.shape[1])),),
-      cross=cross,
-      cross_bias=self.time_biases(),
-      deterministic=deterministic,
+    x = self.embed(ids, adaptors.token_levels(spec, streams))
+    x = self._through(
+      self.decoder,
+      self.dropout(x, deterministic),
+      position_bias.toeplitz(self.decoder_bias(ids.shape[1])),
+      encoded,
+      self.time_biases(),
+      deterministic,
     )
+    x = self.dropout(self.decoder_norm(x), deterministic)
     x = x[:, -spec.target.length(spec.crop_seconds) :]
     return self._legal_logits(x) if legal else self._all_logits(x)
 
   def _all_logits(self, x: jax.Array) -> jax.Array:
     kernel = self.logits_kernel.astype(self.config.dtype)
-    return jnp.einsum('blm,vm->blv', x, kernel).astype(jnp.float32)
+    return layers.einsum32('blm,vm->blv', x, kernel)
 
   def _legal_logits(self, x: jax.Array) -> jax.Array:
     target = self.spec.target
@@ -383,16 +433,41 @@ class Transformer(nn.Module):
     kernel = kernel.reshape(target.num_codebooks, target.codebook_size, -1)
     # [b, frames * levels, emb_dim] -> [b, frames, levels, emb_dim]
     frames = x.reshape(x.shape[0], -1, target.num_codebooks, x.shape[-1])
-    logits = jnp.einsum(
+    logits = layers.einsum32(
       'bflm,lcm->bflc', frames, kernel.astype(self.config.dtype)
     )
-    return logits.reshape(*x.shape[:2], -1).astype(jnp.float32)
+    return logits.reshape(*x.shape[:2], -1)
 
 
 def _attention(c: TransformerConfig) -> layers.Attention:
   return layers.Attention(
-    c.emb_dim, c.num_heads, c.head_dim, c.dropout_rate, c.dtype
+    c.emb_dim,
+    c.num_heads,
+    c.head_dim,
+    c.dropout_rate,
+    c.dtype,
+    c.fused_attention,
   )
+
+
+def _stack(kind: type[nn.Module], c: TransformerConfig, num_layers: int):
+  """Layers one after the other: a list, or one that stands for all."""
+  if c.remat:
+    # The last argument, `deterministic`, decides what is traced.
+    last = len(inspect.signature(kind.__call__).parameters) - 1
+    kind = nn.remat(kind, prevent_cse=not c.scan_layers, static_argnums=last)
+  if not c.scan_layers:
+    return [kind(c) for _ in range(num_layers)]
+  kind = nn.scan(
+    kind,
+    methods=['scanned'],
+    variable_axes={'params': 0},
+    split_rngs={'params': True, 'dropout': True},
+    in_axes=nn.broadcast,
+    length=num_layers,
+    metadata_params={nn.PARTITION_NAME: axes.LAYERS},
+  )
+  return kind(c)
 
 
 def _relative_bias(

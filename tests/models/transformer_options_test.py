@@ -1,0 +1,159 @@
+"""Options of training change its cost, not what is trained."""
+
+import dataclasses
+import functools
+
+from flax import linen as nn
+import jax
+from jax.extend import core
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.models import transformer_test
+from v2meow_jax.models import layer_stacking
+from v2meow_jax.models import sequence_model
+
+CONFIG = dataclasses.replace(
+  transformer_test.EVERYTHING,
+  emb_dim=8,
+  num_heads=2,
+  head_dim=4,
+  mlp_dim=8,
+  num_encoder_layers=1,
+)
+# Of the gradient's root mean square, float32.
+TOLERANCE = 1e-5
+
+
+def model_with(**options):
+  config = dataclasses.replace(CONFIG, **options)
+  return sequence_model.EncoderDecoderModel(transformer_test.MIXED, config)
+
+
+@functools.cache
+def random_params():
+  """Of `CONFIG`, large enough for every weight to count."""
+  model = model_with()
+  shapes = jax.eval_shape(
+    model.module.init, jax.random.key(0), model.example_batch(1)
+  )
+  rng = np.random.default_rng(0)
+  return jax.tree.map(
+    lambda s: rng.normal(0, 0.3, s.shape).astype(np.float32),
+    nn.meta.unbox(shapes)['params'],
+  )
+
+
+@functools.cache
+def loss_and_gradient(dropout_seed=None, **options):
+  """The gradient always of layers apart."""
+  model = model_with(**options)
+  rng = None if dropout_seed is None else jax.random.key(dropout_seed)
+  batch = transformer_test.random_batch(model)
+
+  def loss(params):
+    return model.train_loss(params, {}, batch, rng)[0]
+
+  change = layer_stacking.stack if model.config.scan_layers else dict
+  value, gradient = jax.jit(jax.value_and_grad(loss))(change(random_params()))
+  return float(value), layer_stacking.unstack(gradient)
+
+
+def assert_close(ours, wanted, tolerance=TOLERANCE):
+  assert ours[0] == pytest.approx(wanted[0], rel=tolerance)
+  paths = jax.tree_util.tree_leaves_with_path(ours[1])
+  for (path, x), y in zip(paths, jax.tree.leaves(wanted[1]), strict=True):
+    size = np.sqrt(np.mean(np.square(y)))
+    error = np.abs(x - y).max() / size
+    assert error < tolerance, (jax.tree_util.keystr(path), error)
+
+
+@pytest.mark.parametrize('option', ['remat', 'fused_attention'])
+def test_loss_and_gradient_are_those_without_the_option(option):
+  assert_close(
+    loss_and_gradient(dropout_seed=3, **{option: True}),
+    loss_and_gradient(dropout_seed=3),
+  )
+
+
+def test_scanned_layers_give_the_loss_and_gradient_of_layers_apart():
+  assert_close(
+    loss_and_gradient(scan_layers=True, remat=True), loss_and_gradient()
+  )
+
+
+def test_stacked_layers_have_an_axis_that_is_named():
+  model = model_with(scan_layers=True)
+  shapes = jax.eval_shape(
+    model.module.init, jax.random.key(0), model.example_batch(1)
+  )
+  params = nn.meta.unbox(shapes)['params']
+  stacked = jax.eval_shape(layer_stacking.stack, random_params())
+  assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, stacked)
+  names = nn.get_partition_spec(shapes)['params']
+  for stack in layer_stacking.STACKS:
+    for spec in jax.tree.leaves(names[stack]):
+      assert spec[0] == 'layers' and None not in tuple(spec), spec
+
+
+def test_remat_lowers_the_memory_of_a_gradient():
+  def temporary_bytes(remat):
+    model = model_with(num_decoder_layers=4, remat=remat)
+    shapes = jax.eval_shape(
+      model.module.init, jax.random.key(0), model.example_batch(1)
+    )
+    batch = transformer_test.random_batch(model, batch_size=64)
+
+    def loss(params):
+      return model.train_loss(params, {}, batch, None)[0]
+
+    lowered = jax.jit(jax.grad(loss)).lower(nn.meta.unbox(shapes)['params'])
+    return lowered.compile().memory_analysis().temp_size_in_bytes
+
+  assert temporary_bytes(remat=True) < 0.5 * temporary_bytes(remat=False)
+
+
+def test_bfloat16_loses_its_rounding_and_nothing_else():
+  loss, gradient = loss_and_gradient(dtype='bfloat16')
+  wanted, wanted_gradient = loss_and_gradient()
+  # bfloat16 keeps 8 bits, so one rounding is 2^-9 = 0.002 of a value; this
+  # many of them in a row stay below 16 of one.
+  assert loss == pytest.approx(wanted, rel=16 * 2**-9)
+  for x, y in zip(
+    jax.tree.leaves(gradient), jax.tree.leaves(wanted_gradient), strict=True
+  ):
+    assert x.dtype == jnp.float32
+    cosine = np.vdot(x, y) / np.linalg.norm(x) / np.linalg.norm(y)
+    assert cosine > 0.99
+
+
+def test_bfloat16_parameters_are_float32_and_so_is_every_softmax():
+  model = model_with(dtype='bfloat16')
+  batch = transformer_test.random_batch(model)
+  shapes = jax.eval_shape(model.module.init, jax.random.key(0), batch)
+  for leaf in jax.tree.leaves(shapes):
+    assert leaf.dtype == jnp.float32
+  jaxpr = jax.make_jaxpr(lambda p: model.train_loss(p, {}, batch, None))(
+    random_params()
+  )
+  types = operand_types(jaxpr.jaxpr)
+  # Attention: once in the encoder, twice in each decoder layer. And the loss.
+  assert len(types['exp']) >= 6
+  assert set(types['exp']) == {jnp.dtype(jnp.float32)}
+  assert jnp.bfloat16 in types['dot_general']
+  assert jnp.float32 not in types['dot_general']
+
+
+def operand_types(jaxpr):
+  """Types of the first operand of each equation, by its primitive."""
+  types = {}
+  for equation in jaxpr.eqns:
+    if equation.invars:
+      kind = equation.invars[0].aval.dtype
+      types.setdefault(equation.primitive.name, []).append(kind)
+    for inner in jax.tree.leaves(list(equation.params.values())):
+      if isinstance(inner, core.ClosedJaxpr):
+        for name, kinds in operand_types(inner.jaxpr).items():
+          types.setdefault(name, []).extend(kinds)
+  return types
