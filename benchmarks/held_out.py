@@ -30,7 +30,11 @@ def scenes(
 
 
 def probe_scenes(seed: int, per_genre: int, seconds: float) -> list[Any]:
-  """The first `per_genre` scenes of every genre from the probe's range."""
+  """The first `per_genre` scenes of every genre from the probe's range.
+
+  Half of them have the tempo of another genre, as music has that follows a
+  prompt and the picture both: tempo must not stand for genre.
+  """
   from v2meow_jax.synthetic import genres
   from v2meow_jax.synthetic import scene
 
@@ -38,7 +42,7 @@ def probe_scenes(seed: int, per_genre: int, seconds: float) -> list[Any]:
   chosen = []
   indices = itertools.count(PROBE_INDEX)
   while any(wanted.values()):
-    candidate = scene.sample(seed, next(indices), seconds)
+    candidate = scene.sample(seed, next(indices), seconds, surprise=0.5)
     if wanted[candidate.genre]:
       wanted[candidate.genre] -= 1
       chosen.append(candidate)

@@ -10,6 +10,7 @@ work=${1:-runs/tiny_system}
 out=${2:-v2meow_jax/assets/tiny_system}
 v2meow=.venv/bin/v2meow
 manifest=$work/world/manifest.jsonl
+contrary=$work/contrary/manifest.jsonl
 export V2MEOW_DATA_DIR=$work/data
 
 train() { # NAME FLAG...
@@ -19,8 +20,10 @@ train() { # NAME FLAG...
     --gin.MODEL_DIR="'$work/$name'" --gin.loop.train.save_every=250
 }
 
-"$v2meow" data synth "$work/world" --num 1280 --seed 1 --seconds 12 \
-  --surprise 0.15 --workers 2
+# A world whose pictures tell the genre, and one where only the style does.
+"$v2meow" data synth "$work/world" --num 800 --seed 1 --seconds 12 --workers 2
+"$v2meow" data synth "$work/contrary" --num 800 --seed 2 --seconds 12 \
+  --surprise 1 --workers 2
 [ -f "$work/features.safetensors" ] ||
   "$v2meow" data fit "$manifest" -o "$work/features.safetensors" --num 160
 train style --gin_file=style.gin --gin.MANIFEST="'$manifest'" \
@@ -28,11 +31,15 @@ train style --gin_file=style.gin --gin.MANIFEST="'$manifest'" \
 train codec --gin_file=codecs/tiny.gin --gin.MANIFEST="'$manifest'"
 networks=(--features "$work/features.safetensors" --style "$work/style"
   --codec "$work/codec")
-[ -d "$work/data/synthetic" ] ||
-  "$v2meow" data prepare "$manifest" "$work/data/synthetic" "${networks[@]}" \
-    -- --direct_num_workers=2 --direct_running_mode=multi_processing
+prepare() { # MANIFEST NAME
+  [ -d "$work/data/$2" ] ||
+    "$v2meow" data prepare "$1" "$work/data/$2" "${networks[@]}" \
+      -- --direct_num_workers=2 --direct_running_mode=multi_processing
+}
+prepare "$manifest" synthetic
+prepare "$contrary" contrary
 train semantic --gin_file=stages/semantic.gin --gin_file=tiny.gin
 train coarse --gin_file=stages/coarse_encoder.gin --gin_file=tiny.gin
-train fine --gin_file=stages/fine.gin --gin_file=tiny.gin
+train fine --gin_file=stages/fine_encoder.gin --gin_file=tiny.gin
 "$v2meow" export "$out" --name tiny --temperature 0.8 0.1 0.1 "${networks[@]}" \
   --stages "$work/semantic" "$work/coarse" "$work/fine"

@@ -54,3 +54,11 @@ def test_tokens_come_first_and_each_level_has_the_time_of_its_frame():
   np.testing.assert_allclose(layout.times, seconds)
   levels = adaptors.token_levels(spec, spec.token_streams)
   assert levels.tolist() == [0, 1] * 4 + [2] * 4
+
+
+def test_the_length_of_a_style_vector_does_not_matter():
+  style = np.random.default_rng(0).normal(size=(3, 1, 64)).astype(np.float32)
+  long, short = adaptors.unit_rms(style * 9), adaptors.unit_rms(style / 8)
+  np.testing.assert_allclose(long, short, atol=1e-5)
+  np.testing.assert_allclose(np.square(long).mean(-1), 1, atol=1e-4)
+  assert not np.any(adaptors.unit_rms(0 * style))

@@ -145,3 +145,37 @@ def test_a_batch_that_does_not_fit_is_refused_by_name():
   batch.pop('encoder_inputs_style')
   with pytest.raises(ValueError, match="no 'encoder_inputs_style'"):
     logits(model, params, batch)
+
+
+@BOTH_KINDS
+def test_hidden_history_is_that_of_the_target_in_some_rows(spec, config):
+  model, _ = make(spec, config)
+  model.history_drop_rate = 0.5
+  ids = np.full((400, model.decoder_length), 7, np.int32)
+  batch = {'decoder_input_tokens': ids}
+  seen = model._hide_history(batch, jax.random.key(0))['decoder_input_tokens']
+  hidden = np.asarray(seen == 0)
+  # The first of the target's positions reads an id from before it.
+  first = model.decoder_length - model.target_length + 1
+  assert not hidden[:, :first].any()
+  share = hidden[:, first:].mean(1)
+  # Half of the rows are whole, the others miss a share uniform in [0, 1].
+  assert (share == 0).mean() == pytest.approx(0.5, abs=0.1)
+  assert share[share > 0].mean() == pytest.approx(0.5, abs=0.08)
+  assert share.max() > 0.9
+
+
+def test_history_is_hidden_in_training_alone():
+  model, params = make()
+  batch = random_batch(model)
+  whole = model.train_loss(params, {}, batch, None)[0]
+  model.history_drop_rate = 1.0
+  assert model.train_loss(params, {}, batch, None)[0] == whole
+  plain = dataclasses.replace(model.config, dropout_rate=0.0)
+  hiding, _ = make(config=plain)
+  hiding.history_drop_rate = 1.0
+  losses = [
+    float(hiding.train_loss(params, {}, batch, jax.random.key(k))[0])
+    for k in (0, 1)
+  ]
+  assert losses[0] != losses[1]

@@ -99,6 +99,16 @@ def encoder_layout(spec: specs.StageSpec) -> EncoderLayout:
   return EncoderLayout(order=order, times=flat_times[order])
 
 
+def unit_rms(x: jax.Array) -> jax.Array:
+  """float[..., dim] with a root mean square of 1; zeros stay zeros.
+
+  Embeddings of a whole clip tell by their direction and mostly have unit norm:
+  as they are, their elements would drown in an adaptor's bias.
+  """
+  power = jnp.mean(jnp.square(x), -1, keepdims=True)
+  return x * jax.lax.rsqrt(power + 1e-8)
+
+
 class LinearAdaptor(nn.Module):
   """Projects one continuous stream to the Transformer's width.
 

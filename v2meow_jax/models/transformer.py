@@ -297,6 +297,8 @@ class Transformer(nn.Module):
       parts.append(self.embed(inputs[f'encoder_inputs_{s.name}'], levels))
     for s in spec.feature_inputs:
       x = inputs[f'encoder_inputs_{s.name}']
+      if s.is_static:
+        x = adaptors.unit_rms(x)
       parts.append(self.adaptors[s.name](x))
     x = jnp.concatenate(parts, 1)[:, adaptors.encoder_layout(spec).order]
     x = self.dropout(x, deterministic)
