@@ -1,44 +1,82 @@
-"""Saves and restores a run with orbax; config and facts lie beside weights."""
+"""Saves and restores a run with orbax; config and facts lie beside weights.
+
+A step that does not read as it was written is set aside, and the one before it
+is used: see `Checkpoints.restore`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 import json
+import os
 from typing import Any
 
 from absl import logging
 from etils import epath
 import jax
+from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
 
+from v2meow_jax.training import digests
+from v2meow_jax.training import run_facts
+from v2meow_jax.training import run_lock
+from v2meow_jax.training import stored_step
 from v2meow_jax.training import train_state
 
 CONFIG_NAME = 'config.gin'
 DESCRIPTION_NAME = 'model.json'
+CORRUPT = 'corrupt-'
 
+CheckpointError = stored_step.CheckpointError
 
-class CheckpointError(ValueError):
-  """A checkpoint is missing, or does not fit what is to be restored."""
+_FOLDER = 'checkpoints'
 
 
 class Checkpoints:
-  """The checkpoints of one model directory.
+  """The checkpoints of one model directory, and the right to write there.
 
   Saves are asynchronous; `close` waits for them, and is called on leaving a
-  `with` block.
+  `with` block. All processes of a job make one each and call it together.
   """
 
   def __init__(self, model_dir: epath.PathLike, *, max_to_keep: int = 2):
-    """Opens or creates `model_dir`; raises OSError when it cannot."""
+    """Opens or creates `model_dir`.
+
+    Args:
+      model_dir: Of the run, local or in a bucket.
+      max_to_keep: Steps kept; an older one goes when a newer is committed.
+
+    Raises:
+      CheckpointError: It cannot be written, or another trainer writes there.
+    """
     self.path = epath.Path(model_dir).resolve()
-    self.path.mkdir(parents=True, exist_ok=True)
+    self._steps_path = self.path / _FOLDER
+    self._config_digest: str | None = None
+    self._lock: run_lock.RunLock | None = None
+    primary = jax.process_index() == 0
+    try:
+      self._steps_path.mkdir(parents=True, exist_ok=True)
+      probe = self._steps_path / f'.writable-{os.getpid()}'
+      probe.write_text('')
+      probe.unlink()
+      self._lock = run_lock.RunLock(self.path) if primary else None
+    except OSError as e:
+      raise CheckpointError(
+        f'MODEL_DIR {self.path} cannot be written: {e}. Name another, or allow'
+        ' writing there.'
+      ) from e
+    except run_lock.LockedError as e:
+      raise CheckpointError(str(e)) from e
     self._manager = ocp.CheckpointManager(
-      self.path / 'checkpoints',
+      self._steps_path,
       options=ocp.CheckpointManagerOptions(
         max_to_keep=max_to_keep,
         cleanup_tmp_directories=True,
+        lightweight_initialize=True,
       ),
-      item_names=('variables', 'optimizer', 'info'),
+      item_names=('variables', 'optimizer', stored_step.INFO, digests.ITEM),
     )
 
   def __enter__(self):
@@ -54,71 +92,151 @@ class Checkpoints:
       config_text: The gin text of the run, for people and for another run.
       description: What rebuilds the model, so that using it parses no gin.
     """
-    (self.path / CONFIG_NAME).write_text(config_text)
-    (self.path / DESCRIPTION_NAME).write_text(
-      json.dumps(description, indent=1) + '\n'
-    )
+    self._config_digest = run_facts.config_digest(config_text)
+    if jax.process_index() == 0:
+      _replace(self.path / CONFIG_NAME, config_text)
+      _replace(
+        self.path / DESCRIPTION_NAME, json.dumps(description, indent=1) + '\n'
+      )
 
   def save(self, state: train_state.TrainState, info: dict[str, Any]) -> None:
-    """Starts saving; errors of an earlier save surface here or in `close`."""
-    self._manager.check_for_errors()
-    self._manager.save(
-      int(state.step),
-      args=ocp.args.Composite(
-        variables=ocp.args.StandardSave(state.variables),
-        optimizer=ocp.args.StandardSave(state.opt_state),
-        info=ocp.args.JsonSave(info),
-      ),
-    )
-
-  def latest_step(self) -> int | None:
-    """The newest saved step; None in a new directory."""
-    return self._manager.latest_step()
-
-  def restore(self, like: train_state.TrainState) -> train_state.TrainState:
-    """The newest state.
+    """Starts saving a state, unless its step is saved already.
 
     Args:
-      like: A state of the same structure, shapes and shardings (values
-        unused).
+      state: May be changed or donated as soon as this returns.
+      info: What else to keep beside it, as json.
 
     Raises:
-      CheckpointError: Nothing to restore, or it does not fit `like`.
+      CheckpointError: An earlier save failed.
     """
-    step = self.latest_step()
-    if step is None:
-      raise CheckpointError(f'{self.path} holds no checkpoint to restore.')
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    try:
-      restored = self._manager.restore(
+    self.check()
+    step = int(state.step)
+    items = {'variables': state.variables, 'optimizer': state.opt_state}
+    facts = {
+      'step': step,
+      'config_sha256': self._config_digest,
+      **run_facts.of_code(),
+      **run_facts.of_state(state),
+      digests.ITEM: 'crc32',
+      **info,
+    }
+    with self._failures_of_a_save():
+      self._manager.save(
         step,
         args=ocp.args.Composite(
-          variables=ocp.args.StandardRestore(abstract.variables),
-          optimizer=ocp.args.StandardRestore(abstract.opt_state),
+          **{name: ocp.args.StandardSave(tree) for name, tree in items.items()},
+          **{
+            stored_step.INFO: ocp.args.JsonSave(facts),
+            digests.ITEM: digests.DigestSave(step, items),
+          },
         ),
       )
-    except (ValueError, KeyError, TypeError) as e:
-      raise CheckpointError(
-        f'{self.path}, step {step}, does not fit this model; train into a new'
-        f' MODEL_DIR or restore the config in {CONFIG_NAME}: {e}'
-      ) from e
+
+  def check(self) -> None:
+    """Raises CheckpointError when a save has failed; waits for nothing."""
+    if not self._manager.is_saving_in_progress():
+      self.wait()
+
+  def wait(self) -> None:
+    """Waits for the save under way; raises CheckpointError when it failed."""
+    with self._failures_of_a_save():
+      self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits for the save under way, and lets another trainer in.
+
+    Raises:
+      CheckpointError: That save failed.
+    """
+    try:
+      with self._failures_of_a_save():
+        try:
+          self._manager.wait_until_finished()
+        finally:
+          self._manager.close()
+    finally:
+      if self._lock is not None:
+        self._lock.release()
+
+  def latest_step(self) -> int | None:
+    """The newest saved step; None in a new directory.
+
+    Raises:
+      CheckpointError: Only steps that were set aside are left.
+    """
+    steps = stored_step.committed(self._steps_path)
+    if not steps:
+      _refuse_to_start_afresh(self._steps_path)
+    return max(steps, default=None)
+
+  def restore(self, like: train_state.TrainState) -> train_state.TrainState:
+    """The newest state that reads as it was written.
+
+    Every leaf is compared with its digest. A damaged step is logged and renamed
+    to corrupt-STEP, and the next older is tried.
+
+    Args:
+      like: A state of the same structure, shapes and dtypes (values unused);
+        its shardings are those of the result.
+
+    Raises:
+      CheckpointError: Nothing to restore, all of it is damaged, or it does not
+        fit `like`; for the last, no step is set aside.
+    """
+    causes = []
+    for step in sorted(stored_step.committed(self._steps_path), reverse=True):
+      try:
+        state = self._restore_step(step, like)
+      except stored_step.DamagedError as e:
+        causes.append(f'step {step}: {e}')
+        self._set_aside(step, str(e))
+      else:
+        logging.info('Restored %s at step %d.', self.path, step)
+        return state
+    _refuse_to_start_afresh(self._steps_path, causes)
+    raise CheckpointError(f'{self.path} holds no checkpoint to restore.')
+
+  def _restore_step(self, step, like) -> train_state.TrainState:
+    restored = stored_step.restore(
+      self._steps_path / str(step),
+      {'variables': like.variables, 'optimizer': like.opt_state},
+    )
     variables = dict(restored['variables'])
-    params = variables.pop('params')
-    logging.info('Restored %s at step %d.', self.path, step)
     return train_state.TrainState(
-      step=jax.device_put(
-        jax.numpy.asarray(step, jax.numpy.int32), like.step.sharding
-      ),
-      params=params,
+      step=jax.device_put(np.asarray(step, np.int32), like.step.sharding),
+      params=variables.pop('params'),
       extras=variables,
       opt_state=restored['optimizer'],
     )
 
-  def close(self) -> None:
-    """Waits for saves under way; raises what went wrong in them."""
-    self._manager.wait_until_finished()
-    self._manager.check_for_errors()
-    self._manager.close()
+  def _set_aside(self, step: int, cause: str) -> None:
+    source = self._steps_path / str(step)
+    target = self._steps_path / f'{CORRUPT}{step}'
+    count = 1
+    while target.exists():
+      count += 1
+      target = self._steps_path / f'{CORRUPT}{step}.{count}'
+    logging.error('Damaged: %s, now %s: %s', source, target.name, cause)
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices(f'{target.name} is free')
+    if jax.process_index() == 0:
+      source.rename(target)
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices(f'{target.name} is there')
+    self._manager.reload()
+
+  @contextlib.contextmanager
+  def _failures_of_a_save(self) -> Iterator[None]:
+    """What orbax raises about a save, as a CheckpointError."""
+    try:
+      yield
+    except Exception as e:
+      # It forgets the steps that this save would have replaced.
+      self._manager.reload()
+      raise CheckpointError(
+        f'saving to {self._steps_path} failed; the steps before it are kept:'
+        f' {stored_step.one_line(e)}'
+      ) from e
 
 
 def read_description(model_dir: epath.PathLike) -> dict[str, Any]:
@@ -136,6 +254,8 @@ def restore_variables(
 ) -> tuple[dict[str, Any], int]:
   """The newest variables of a run as numpy arrays, and their step.
 
+  Reads only: a damaged step is left where it is.
+
   Args:
     model_dir: Of a training run.
 
@@ -143,23 +263,42 @@ def restore_variables(
     ({'params': ..., other collections}, step).
 
   Raises:
-    CheckpointError: There is no checkpoint.
+    CheckpointError: There is no checkpoint, or the newest is damaged.
   """
-  path = epath.Path(model_dir).resolve() / 'checkpoints'
-  steps = ocp.utils.checkpoint_steps(path) if path.exists() else []
+  path = epath.Path(model_dir).resolve() / _FOLDER
+  steps = stored_step.committed(path)
   if not steps:
+    _refuse_to_start_afresh(path)
     raise CheckpointError(
       f'{model_dir} holds no checkpoint; train first, or name the directory'
       ' that was MODEL_DIR.'
     )
-  step = max(steps)
-  with ocp.PyTreeCheckpointer() as checkpointer:
-    metadata = checkpointer.metadata(path / str(step) / 'variables')
-    tree = metadata.item_metadata.tree
-    restored = checkpointer.restore(
-      path / str(step) / 'variables',
-      restore_args=jax.tree.map(
-        lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree
-      ),
+  step_path = path / str(max(steps))
+  try:
+    return stored_step.restore_numpy(step_path, 'variables'), max(steps)
+  except stored_step.DamagedError as e:
+    raise CheckpointError(
+      f'{step_path} is damaged: {e}. Train on, which goes back to the step'
+      f' before it, or rename it to {CORRUPT}{step_path.name} to use that step'
+      ' as it is.'
+    ) from e
+
+
+def _refuse_to_start_afresh(
+  path: epath.Path, causes: list[str] | None = None
+) -> None:
+  """Raises when steps were set aside and none is left."""
+  aside = sorted(p.name for p in path.glob(f'{CORRUPT}*'))
+  if aside:
+    raise CheckpointError(
+      f'every checkpoint in {path} is damaged, set aside as {", ".join(aside)}.'
+      ' Restore that folder from a copy, or name another MODEL_DIR to start'
+      ' afresh.' + ''.join(f'\n  {cause}' for cause in causes or ())
     )
-  return jax.tree.map(jax.device_get, restored), step
+
+
+def _replace(path: epath.Path, text: str) -> None:
+  """Writes a file that is never seen half written."""
+  unfinished = path.with_name(f'{path.name}.unfinished')
+  unfinished.write_text(text)
+  unfinished.replace(path)

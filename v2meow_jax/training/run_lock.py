@@ -1,0 +1,94 @@
+"""One writer for each model directory."""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import fcntl
+import json
+import os
+import socket
+
+from absl import logging
+from etils import epath
+
+NAME = 'trainer.lock'
+
+# What file systems without locks answer.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+class LockedError(ValueError):
+  """Another trainer writes to this directory."""
+
+
+class RunLock:
+  """Held from construction to `release`, or to the end of the process.
+
+  The kernel holds the lock on a local directory, so that it ends with its
+  process however that ends, and a file that a dead process left is taken over.
+  The file says who holds it. A bucket (gs://) and a file system without locks
+  know no such thing: there a file that was left behind is logged, and no more.
+  """
+
+  def __init__(self, directory: epath.Path):
+    """Takes the lock of `directory`.
+
+    Args:
+      directory: Exists and can be written.
+
+    Raises:
+      LockedError: Another trainer, of this process or another, holds it.
+    """
+    self._path = directory / NAME
+    self._file: int | None = None
+    if '://' in str(directory):
+      _warn_of(self._path.read_text() if self._path.exists() else '')
+      self._path.write_text(_myself())
+      return
+    self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+    held_by = os.read(self._file, 1000).decode(errors='replace')
+    try:
+      fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+      if e.errno not in _NO_LOCKS:
+        os.close(self._file)
+        raise LockedError(
+          f'another trainer writes to {directory}: {held_by or "unknown"}. Wait'
+          ' for it, stop it, or name another MODEL_DIR.'
+        ) from e
+      _warn_of(held_by)
+    else:
+      if held_by:
+        logging.info('Took over %s of a dead trainer: %s', self._path, held_by)
+    os.ftruncate(self._file, 0)
+    os.pwrite(self._file, _myself().encode(), 0)
+
+  def release(self) -> None:
+    """Lets the next trainer in; does nothing the second time."""
+    if self._file is not None:
+      os.ftruncate(self._file, 0)
+      os.close(self._file)
+      self._file = None
+    elif '://' in str(self._path):
+      self._path.unlink(missing_ok=True)
+
+
+def _myself() -> str:
+  now = datetime.datetime.now(datetime.UTC)
+  return json.dumps(
+    {
+      'pid': os.getpid(),
+      'host': socket.gethostname(),
+      'since': now.isoformat(timespec='seconds'),
+    }
+  )
+
+
+def _warn_of(held_by: str) -> None:
+  if held_by:
+    logging.warning(
+      'This storage has no locks. A trainer was or is writing here: %s. If it'
+      ' still runs, stop one of the two.',
+      held_by,
+    )
