@@ -127,7 +127,7 @@ class Checkpoints:
           **{name: ocp.args.StandardSave(tree) for name, tree in items.items()},
           **{
             stored_step.INFO: ocp.args.JsonSave(facts),
-            digests.ITEM: digests.DigestSave(step, items),
+            digests.ITEM: digests.DigestArgs(step, items),
           },
         ),
       )

@@ -83,7 +83,7 @@ class DigestHandler(ocp.AsyncCheckpointHandler):
   thread of the save.
   """
 
-  async def async_save(self, directory: epath.Path, args: DigestSave):
+  async def async_save(self, directory: epath.Path, args: DigestArgs):
     """Starts summing; the file lies in `directory` before the commit."""
     copies = _host_copies(args.tree)
     described = describe(args.tree)
@@ -113,7 +113,7 @@ class DigestHandler(ocp.AsyncCheckpointHandler):
       ocp.future.CommitFutureAwaitingContractedSignals(write(), name='digests')
     ]
 
-  def save(self, directory: epath.Path, args: DigestSave) -> None:
+  def save(self, directory: epath.Path, args: DigestArgs) -> None:
     """Writes the file of this process."""
     for future in asyncio.run(self.async_save(directory, args)):
       future.result()
@@ -129,7 +129,7 @@ class DigestHandler(ocp.AsyncCheckpointHandler):
 # Orbax wants a class for restoring too, though `read` needs no arguments.
 @ocp.args.register_with_handler(DigestHandler, for_save=True, for_restore=True)
 @dataclasses.dataclass
-class DigestSave(ocp.args.CheckpointArgs):
+class DigestArgs(ocp.args.CheckpointArgs):
   """What to sum.
 
   Attributes:
