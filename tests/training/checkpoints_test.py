@@ -252,8 +252,13 @@ def full_disk(model_dir):
     filler.unlink()
 
 
-@pytest.mark.parametrize('limit', [small_files, full_disk])
-def test_a_save_that_fails_is_reported_and_costs_no_step(tmp_path, limit):
+@pytest.mark.parametrize(
+  'limit, cause',
+  [(small_files, 'File too large'), (full_disk, 'No space left on device')],
+)
+def test_a_save_that_fails_is_reported_and_costs_no_step(
+  tmp_path, limit, cause
+):
   state = functools.partial(planted.state, size=200)
   with contextlib.ExitStack() as stack:
     if limit is full_disk:
@@ -262,7 +267,7 @@ def test_a_save_that_fails_is_reported_and_costs_no_step(tmp_path, limit):
       saved.save(state(1), {})
       saved.wait()
       with limit(tmp_path / 'run'):
-        with pytest.raises(checkpoints.CheckpointError, match='saving to'):
+        with pytest.raises(checkpoints.CheckpointError, match=cause):
           saved.save(state(2), {})
           saved.wait()
         assert saved.latest_step() == 1

@@ -198,4 +198,5 @@ def one_line(e: Exception) -> str:
   """What an error says, for a log."""
   text = ' '.join(str(e).split())
   kind = '' if isinstance(e, DamagedError) else f'{type(e).__name__}: '
-  return kind + (text if len(text) <= 300 else text[:300] + '...')
+  # Its ends say what was done and why that failed; paths lie between.
+  return kind + (text if len(text) < 400 else f'{text[:200]} ... {text[-200:]}')
