@@ -16,17 +16,17 @@ pytestmark = pytest.mark.slow
 # Restores, compares with what that step must hold, and saves until it is shot.
 _TRAINER = """
 import itertools, sys
-from tests.training import planted
+from tests.training import planted_states
 from v2meow_jax.training import checkpoints
 
 with checkpoints.Checkpoints(sys.argv[1]) as saved:
   step = saved.latest_step()
   if step is not None:
-    restored = saved.restore(planted.state(0, size=600))
-    planted.assert_is_that_of_step(restored, step, size=600)
+    restored = saved.restore(planted_states.state(0, size=600))
+    planted_states.assert_is_that_of_step(restored, step, size=600)
   print('restored', step or 0, flush=True)
   for step in itertools.count((step or 0) + 1):
-    saved.save(planted.state(step, size=600), {})
+    saved.save(planted_states.state(step, size=600), {})
     print('committed', step - 1, flush=True)
 """
 
@@ -69,7 +69,7 @@ import sys
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 import numpy as np
-from tests.training import planted
+from tests.training import planted_states
 from v2meow_jax.training import checkpoints
 import pathlib
 
@@ -86,25 +86,25 @@ def columns(x): return put(x, P(None, 'data'))
 
 def check(restored, step):
   for a, b in zip(jax.tree.leaves(restored),
-                  jax.tree.leaves(planted.state(step)), strict=True):
+                  jax.tree.leaves(planted_states.state(step)), strict=True):
     for shard in a.addressable_shards:
       np.testing.assert_array_equal(shard.data, np.asarray(b)[shard.index])
 
 with checkpoints.Checkpoints(path) as saved:
   if processes == '2':
     for step in (1, 2):
-      saved.save(planted.state(step, put=rows), {})
+      saved.save(planted_states.state(step, put=rows), {})
       saved.wait()
-    check(saved.restore(planted.state(0, put=columns)), 2)
+    check(saved.restore(planted_states.state(0, put=columns)), 2)
     if process == '0':
       folder = path / 'checkpoints' / '2' / 'variables'
       file = max(folder.glob('ocdbt.process_1/d/*'),
                  key=lambda p: p.stat().st_size)
       file.write_bytes(file.read_bytes()[:50])
     jax.experimental.multihost_utils.sync_global_devices('damaged')
-    check(saved.restore(planted.state(0, put=rows)), 1)
+    check(saved.restore(planted_states.state(0, put=rows)), 1)
   else:
-    check(saved.restore(planted.state(0, put=columns)), 1)
+    check(saved.restore(planted_states.state(0, put=columns)), 1)
   assert sorted(p.name for p in (path / 'checkpoints').iterdir()) == [
       '1', 'corrupt-2']
 """

@@ -16,7 +16,7 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 
-from tests.training import planted
+from tests.training import planted_states
 from v2meow_jax.training import checkpoints
 
 
@@ -27,7 +27,7 @@ def two_steps(tmp_path_factory):
   with checkpoints.Checkpoints(path) as saved:
     saved.write_facts('# gin', {'model': 'planted'})
     for step in (1, 2):
-      saved.save(planted.state(step), {'note': 'planted'})
+      saved.save(planted_states.state(step), {'note': 'planted'})
   return path
 
 
@@ -49,7 +49,7 @@ def damage(model_dir, step):
 
 def restore(model_dir, like=None):
   with checkpoints.Checkpoints(model_dir) as saved:
-    return saved.restore(planted.state(0) if like is None else like)
+    return saved.restore(planted_states.state(0) if like is None else like)
 
 
 def names(model_dir):
@@ -57,20 +57,20 @@ def names(model_dir):
 
 
 def test_the_newest_state_comes_back_bit_for_bit(two_steps):
-  planted.assert_is_that_of_step(restore(two_steps), 2)
+  planted_states.assert_is_that_of_step(restore(two_steps), 2)
 
 
 def test_a_state_that_is_donated_after_saving_is_saved_as_it_was(tmp_path):
   train_step = jax.jit(
     lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0
   )
-  state = planted.state(1, put=jnp.asarray)
+  state = planted_states.state(1, put=jnp.asarray)
   with checkpoints.Checkpoints(tmp_path) as saved:
     saved.save(state, {})
     for _ in range(3):
       state = train_step(state)
     saved.wait()
-    planted.assert_is_that_of_step(saved.restore(state), 1)
+    planted_states.assert_is_that_of_step(saved.restore(state), 1)
 
 
 def test_the_facts_of_a_run_lie_beside_its_weights(two_steps, root):
@@ -98,12 +98,16 @@ def test_a_damaged_step_is_set_aside_and_the_one_before_is_used(
 ):
   damage(model_dir, 2)
   with checkpoints.Checkpoints(model_dir) as saved:
-    planted.assert_is_that_of_step(saved.restore(planted.state(0)), 1)
+    planted_states.assert_is_that_of_step(
+      saved.restore(planted_states.state(0)), 1
+    )
     assert names(model_dir) == ['1', 'corrupt-2']
-    saved.save(planted.state(2), {})
+    saved.save(planted_states.state(2), {})
     saved.wait()
     damage(model_dir, 2)
-    planted.assert_is_that_of_step(saved.restore(planted.state(0)), 1)
+    planted_states.assert_is_that_of_step(
+      saved.restore(planted_states.state(0)), 1
+    )
   assert names(model_dir) == ['1', 'corrupt-2', 'corrupt-2.2']
   logged = [r.getMessage() for r in caplog.records if r.levelname == 'ERROR']
   assert 'corrupt-2: ' in logged[-2]
@@ -130,7 +134,7 @@ def test_a_run_whose_every_step_is_damaged_never_starts_afresh(model_dir):
 def test_variables_alone_are_verified_and_nothing_is_moved(model_dir):
   variables, step = checkpoints.restore_variables(model_dir)
   assert step == 2
-  np.testing.assert_equal(variables, planted.state(2).variables)
+  np.testing.assert_equal(variables, planted_states.state(2).variables)
   damage(model_dir, 2)
   with pytest.raises(checkpoints.CheckpointError, match='differs|Error'):
     checkpoints.restore_variables(model_dir)
@@ -138,12 +142,12 @@ def test_variables_alone_are_verified_and_nothing_is_moved(model_dir):
 
 
 def other_vocabulary(state):
-  bias = np.zeros(planted.SIZE + 1, np.float32)
+  bias = np.zeros(planted_states.SIZE + 1, np.float32)
   return state.replace(params={**state.params, 'bias': bias})
 
 
 def unscanned(state):
-  kernel = np.zeros((planted.SIZE, planted.SIZE), np.float32)
+  kernel = np.zeros((planted_states.SIZE, planted_states.SIZE), np.float32)
   layers = {f'layers_{i}': {'kernel': kernel} for i in range(12)}
   return state.replace(params=layers)
 
@@ -181,7 +185,7 @@ def half_precision(state):
 )
 def test_another_structure_is_listed_and_is_no_damage(model_dir, change, said):
   with pytest.raises(checkpoints.CheckpointError) as caught:
-    restore(model_dir, change(planted.state(0)))
+    restore(model_dir, change(planted_states.state(0)))
   for words in said:
     assert words in str(caught.value)
   assert names(model_dir) == ['1', '2']
@@ -191,7 +195,7 @@ def test_a_step_written_without_digests_is_used_and_said_to_be(
   tmp_path, caplog
 ):
   """As orbax writes it when left alone."""
-  state = planted.state(4)
+  state = planted_states.state(4)
   with ocp.CheckpointManager(
     tmp_path / 'checkpoints', item_names=('variables', 'optimizer', 'info')
   ) as manager:
@@ -203,10 +207,10 @@ def test_a_step_written_without_digests_is_used_and_said_to_be(
         info=ocp.args.JsonSave({'version': '0.1.0', 'step': 4}),
       ),
     )
-  planted.assert_is_that_of_step(restore(tmp_path), 4)
+  planted_states.assert_is_that_of_step(restore(tmp_path), 4)
   assert 'written without digests' in caplog.text
   with pytest.raises(checkpoints.CheckpointError, match='float32.49.'):
-    restore(tmp_path, other_vocabulary(planted.state(0)))
+    restore(tmp_path, other_vocabulary(planted_states.state(0)))
 
 
 def test_two_trainers_do_not_share_a_directory(tmp_path):
@@ -259,7 +263,7 @@ def full_disk(model_dir):
 def test_a_save_that_fails_is_reported_and_costs_no_step(
   tmp_path, limit, cause
 ):
-  state = functools.partial(planted.state, size=200)
+  state = functools.partial(planted_states.state, size=200)
   with contextlib.ExitStack() as stack:
     if limit is full_disk:
       stack.enter_context(mounted(tmp_path / 'run', 'size=4m'))
@@ -271,17 +275,21 @@ def test_a_save_that_fails_is_reported_and_costs_no_step(
           saved.save(state(2), {})
           saved.wait()
         assert saved.latest_step() == 1
-        planted.assert_is_that_of_step(saved.restore(state(0)), 1, size=200)
+        planted_states.assert_is_that_of_step(
+          saved.restore(state(0)), 1, size=200
+        )
       saved.save(state(3), {})
       saved.wait()
       assert saved.latest_step() == 3
-      planted.assert_is_that_of_step(saved.restore(state(0)), 3, size=200)
+      planted_states.assert_is_that_of_step(
+        saved.restore(state(0)), 3, size=200
+      )
 
 
 def test_a_failed_save_surfaces_without_waiting(tmp_path):
   with checkpoints.Checkpoints(tmp_path) as saved:
     with small_files(tmp_path):
-      saved.save(planted.state(1, size=200), {})
+      saved.save(planted_states.state(1, size=200), {})
       with pytest.raises(checkpoints.CheckpointError, match='saving to'):
         while True:
           saved.check()
@@ -304,7 +312,7 @@ import sys
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 import numpy as np
-from tests.training import planted
+from tests.training import planted_states
 from v2meow_jax.training import checkpoints
 
 def on(count):
@@ -317,16 +325,16 @@ def on(count):
 
 step = 1
 with checkpoints.Checkpoints(sys.argv[1]) as saved:
-  saved.save(planted.state(step, put=on(8)), {})
+  saved.save(planted_states.state(step, put=on(8)), {})
 for count in (1, 4):
   with checkpoints.Checkpoints(sys.argv[1]) as saved:
-    restored = saved.restore(planted.state(0, put=on(count)))
-    planted.assert_is_that_of_step(restored, step)
+    restored = saved.restore(planted_states.state(0, put=on(count)))
+    planted_states.assert_is_that_of_step(restored, step)
     kernel = restored.params['dense']['kernel']
     assert len(kernel.sharding.device_set) == count
-    assert kernel.addressable_shards[0].data.shape[0] == planted.SIZE // count
+    assert kernel.addressable_shards[0].data.shape[0] == planted_states.SIZE // count
     step += 1
-    saved.save(planted.state(step, put=on(count)), {})
+    saved.save(planted_states.state(step, put=on(count)), {})
 """
 
 

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.training import planted
+from tests.training import planted_states
 from v2meow_jax.training import checkpoints
 from v2meow_jax.training import digests
 from v2meow_jax.training import stored_step
@@ -18,7 +18,7 @@ def written(tmp_path_factory):
   """The folder of a committed step."""
   path = tmp_path_factory.mktemp('written')
   with checkpoints.Checkpoints(path) as saved:
-    saved.save(planted.state(STEP), {})
+    saved.save(planted_states.state(STEP), {})
   return path / 'checkpoints' / str(STEP)
 
 
@@ -29,7 +29,7 @@ def step_path(written, tmp_path):
 
 
 def items():
-  state = planted.state(0)
+  state = planted_states.state(0)
   return {'variables': state.variables, 'optimizer': state.opt_state}
 
 
@@ -96,7 +96,9 @@ def test_damaged_metadata_is_noticed(step_path, name, damage):
 def test_a_file_that_orbax_can_do_without_may_be_missing(step_path):
   delete(step_path / 'variables' / '_METADATA')
   found = stored_step.restore(step_path, items())
-  np.testing.assert_equal(found['variables'], planted.state(STEP).variables)
+  np.testing.assert_equal(
+    found['variables'], planted_states.state(STEP).variables
+  )
 
 
 @pytest.mark.parametrize('damage', [flip_the_middle, truncate, zero, delete])
@@ -120,7 +122,9 @@ def test_a_step_under_the_name_of_another_is_noticed(step_path):
 
 def test_one_flipped_bit_is_noticed_twenty_times_of_twenty(step_path):
   path = largest_data_file(step_path / 'optimizer')
-  assert path.stat().st_size > planted.SIZE**2 * 3, 'holds the array itself'
+  assert path.stat().st_size > planted_states.SIZE**2 * 3, (
+    'holds the array itself'
+  )
   rng = np.random.default_rng(0)
   for bit in rng.integers(path.stat().st_size * 8, size=20):
     flip(path, bit)
@@ -133,7 +137,7 @@ def test_one_flipped_bit_is_noticed_twenty_times_of_twenty(step_path):
 def test_a_changed_value_names_its_leaf(step_path, written):
   """Valid files of another step in place of ours: orbax alone sees nothing."""
   with checkpoints.Checkpoints(step_path.parent / 'other') as saved:
-    saved.save(planted.state(STEP + 1), {})
+    saved.save(planted_states.state(STEP + 1), {})
   other = step_path.parent / 'other' / 'checkpoints' / str(STEP + 1)
   delete(step_path / 'optimizer')
   shutil.copytree(other / 'optimizer', step_path / 'optimizer')
@@ -149,7 +153,7 @@ def test_no_flipped_bit_in_any_file_restores_another_value(step_path):
   rng = np.random.default_rng(0)
   files = sorted(p for p in step_path.rglob('*') if p.stat().st_size)
   files = [p for p in files if p.is_file()]
-  wanted = planted.state(STEP)
+  wanted = planted_states.state(STEP)
   for path in rng.choice(np.array(files), size=150):
     bit = rng.integers(path.stat().st_size * 8)
     flip(path, bit)
