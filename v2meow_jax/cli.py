@@ -67,16 +67,25 @@ def _prepare(args: argparse.Namespace) -> None:
   )
 
 
-def _train(args: argparse.Namespace) -> None:
+def _train(args: argparse.Namespace) -> int:
   from v2meow_jax import gin_config  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.training import distributed  # pylint: disable=g-import-not-at-top
 
+  distributed.initialize()
   gin_config.parse(args.gin_file, args.gin_bindings, args.gin_search_paths)
   import gin  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.training import health  # pylint: disable=g-import-not-at-top
   from v2meow_jax.training import loop  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.training import preemption  # pylint: disable=g-import-not-at-top
 
   train = gin.get_configurable('loop.train')
   del loop
-  train(config_text=gin.config_str())
+  try:
+    train(config_text=gin.config_str())
+  except (preemption.Preempted, health.Unhealthy) as e:
+    print(f'v2meow: {" ".join(str(e).split())}', file=sys.stderr)
+    return e.exit_code
+  return 0
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -224,7 +233,9 @@ def _add_train(verbs) -> None:
     help='train a stage, the codec or the style embedding',
     description=(
       'Trains what the gin files name, and goes on where MODEL_DIR stopped.'
-      ' Order: run, stage, overrides; later files win.'
+      ' Order: run, stage, overrides; later files win. Ends with 75 after'
+      ' SIGTERM, when it is saved and may be started again, and with 66 when'
+      ' too many steps in a row were not finite.'
     ),
     epilog=(
       'example, from the repository root:\n  v2meow train'
@@ -296,7 +307,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs a command; returns the exit code: 0, or 2 for the user's error."""
+  """Runs a command; returns the exit code: 0, or 2 for the user's error.
+
+  `train` also returns 75 when it was asked to stop and has saved (start it
+  again), and 66 when too many steps in a row were skipped (look at the data).
+  """
   top = parser()
   given = list(sys.argv[1:] if argv is None else argv)
   # What follows -- is Beam's; argparse would mix it with our own.

@@ -1,5 +1,6 @@
 """The loop learns, logs what it used and resumes as if it had not stopped."""
 
+import itertools
 import json
 
 import jax
@@ -7,48 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.training import planted
 from v2meow_jax.training import checkpoints
+from v2meow_jax.training import health
 from v2meow_jax.training import loop
 from v2meow_jax.training import schedules
-from v2meow_jax.training import step as step_lib
-
-
-class LinearModel:
-  """y = x w, with noise in the step and a counter beside the parameters."""
-
-  def init(self, rng, batch):
-    w = jax.random.normal(rng, (batch['x'].shape[-1],))
-    return {'params': {'w': w}, 'counter': {'steps': jnp.zeros(())}}
-
-  def describe(self):
-    return {'model': 'LinearModel'}
-
-  def train_loss(self, params, extras, batch, rng):
-    x = batch['x']
-    if rng is not None:
-      x = x + 0.01 * jax.random.normal(rng, x.shape)
-      extras = {'counter': {'steps': extras['counter']['steps'] + 1}}
-    loss = jnp.mean((x @ params['w'] - batch['y']) ** 2)
-    return loss, ({'rmse': jnp.sqrt(loss)}, extras)
-
-
-TRUTH = np.array([1.0, -2.0, 0.5], np.float32)
-
-
-def batches(start_step):
-  step = start_step
-  while True:
-    x = np.random.default_rng(step).normal(size=(8, 3)).astype(np.float32)
-    yield {'x': x, 'y': x @ TRUTH}
-    step += 1
 
 
 def run(model_dir, train_steps, tensorboard=False, **kwargs):
   return loop.train(
     model_dir=model_dir,
-    model=LinearModel(),
-    train_batches=batches,
-    eval_batches=batches,
+    model=planted.LinearModel(),
+    train_batches=kwargs.pop('train_batches', planted.batches),
+    eval_batches=planted.batches,
     schedule=schedules.warmup_rsqrt(0.05, 20),
     train_steps=train_steps,
     save_every=kwargs.pop('save_every', 1000),
@@ -61,7 +33,7 @@ def run(model_dir, train_steps, tensorboard=False, **kwargs):
 
 def test_the_loop_finds_the_planted_weights(tmp_path):
   state = run(tmp_path, 300, config_text='# gin')
-  np.testing.assert_allclose(state.params['w'], TRUTH, atol=0.05)
+  np.testing.assert_allclose(state.params['w'], planted.TRUTH, atol=0.05)
   assert float(state.extras['counter']['steps']) == 300
   assert (tmp_path / checkpoints.CONFIG_NAME).read_text() == '# gin'
   assert checkpoints.read_description(tmp_path) == {'model': 'LinearModel'}
@@ -104,7 +76,7 @@ def test_a_directory_without_checkpoints_is_named(tmp_path):
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
   run(tmp_path, 5)
 
-  class Other(LinearModel):
+  class Other(planted.LinearModel):
     def init(self, rng, batch):
       variables = super().init(rng, batch)
       variables['params']['w2'] = jnp.zeros(3)
@@ -114,20 +86,59 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     loop.train(
       model_dir=tmp_path,
       model=Other(),
-      train_batches=batches,
+      train_batches=planted.batches,
       schedule=schedules.warmup_rsqrt(0.05, 20),
       train_steps=6,
       tensorboard=False,
     )
 
 
-def test_a_batch_that_does_not_divide_is_refused():
-  mesh = step_lib.data_mesh()
-  if mesh.size == 1:
-    step_lib.shard_batch({'x': np.zeros((3, 1))}, mesh)
-  else:
-    with pytest.raises(ValueError, match='BATCH_SIZE'):
-      step_lib.shard_batch({'x': np.zeros((mesh.size + 1, 1))}, mesh)
+def poisoned(first, last):
+  """Batches with a NaN in those of some steps."""
+
+  def batches(start_step):
+    for step, batch in enumerate(planted.batches(start_step), start_step + 1):
+      if first <= step <= last:
+        batch['x'][0, 0] = np.nan
+      yield batch
+
+  return batches
+
+
+def test_a_bad_batch_is_skipped_and_told(tmp_path):
+  state = run(tmp_path, 30, train_batches=poisoned(13, 14))
+  lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
+  skipped = {
+    m['step']: m['train/skipped'] for m in map(json.loads, lines)
+    if 'train/skipped' in m
+  }  # fmt: skip
+  assert skipped == pytest.approx({10: 0.0, 20: 0.2, 30: 0.0})
+  assert int(state.step) == 30
+  assert float(state.extras['counter']['steps']) == 28
+  assert np.isfinite(state.params['w']).all()
+
+
+def test_bad_batches_in_a_row_end_the_run_with_their_names(tmp_path):
+  with pytest.raises(health.Unhealthy, match='step_16.json'):
+    run(tmp_path, 30, train_batches=poisoned(12, 30), save_every=10)
+  dump = json.loads((tmp_path / 'health' / 'step_16.json').read_text())
+  assert [s['step'] for s in dump['skipped']] == [12, 13, 14, 15, 16]
+  first = dump['skipped'][0]
+  assert first['loss'] == first['gradient_norms']['w'] == 'nan'
+  assert first['example_ids'][3] == 'example 11-3'
+  batch = next(planted.batches(11))
+  del batch['example_ids']
+  batch['x'][0, 0] = np.nan
+  assert first['batch_sha256'] == health.batch_digest(batch)
+  assert checkpoints.restore_variables(tmp_path)[1] == 10
+
+
+def test_data_that_ends_too_early_is_refused(tmp_path):
+  def short(start_step):
+    return itertools.islice(planted.batches(start_step), 3)
+
+  with pytest.raises(ValueError, match='before step 4 of 9'):
+    run(tmp_path, 9, train_batches=short)
 
 
 def test_warmup_cosine_ends_at_its_final_fraction():

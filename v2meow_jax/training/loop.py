@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+import contextlib
+import functools
 import itertools
-import json
-import time
 from typing import Any
 from typing import Protocol
 
@@ -19,15 +19,29 @@ import optax
 import tqdm
 
 import v2meow_jax
+from v2meow_jax import media
 from v2meow_jax.models import trainable
 from v2meow_jax.training import checkpoints
+from v2meow_jax.training import goodput
+from v2meow_jax.training import health
+from v2meow_jax.training import mesh as mesh_lib
+from v2meow_jax.training import metrics_out
+from v2meow_jax.training import preemption
+from v2meow_jax.training import prefetch
 from v2meow_jax.training import schedules
 from v2meow_jax.training import step as step_lib
 from v2meow_jax.training import train_state
+from v2meow_jax.training import watchdog
+
+OnEval = Callable[[int, Mapping[str, Any]], Mapping[str, media.Audio]]
 
 
 class Batches(Protocol):
-  """Batches from a step on; batch k is a function of (seed, k) alone."""
+  """Batches from a step on; batch k is a function of (seed, k) alone.
+
+  In a job of several processes it is also called with shard=(i, n), for the
+  i-th of n equal slices of every batch.
+  """
 
   def __call__(self, start_step: int) -> Iterator[Mapping[str, np.ndarray]]:
     """An iterator whose first batch is that of `start_step`."""
@@ -52,6 +66,15 @@ def train(
   log_every: int = 50,
   tensorboard: bool = True,
   config_text: str = '',
+  mesh: jax.sharding.Mesh | None = None,
+  rules: mesh_lib.Rules = mesh_lib.DEFAULT_RULES,
+  num_microbatches: int = 1,
+  ema_decay: float | None = None,
+  spikes: health.SpikeSkip | None = None,
+  max_skipped_in_row: int = 5,
+  watchdog_seconds: float = 600.0,
+  peak_flops: float | None = None,
+  on_eval: OnEval | None = None,
 ) -> train_state.TrainState:
   """Trains to `train_steps`, going on from the newest checkpoint.
 
@@ -73,150 +96,224 @@ def train(
     log_every: Steps between lines of metrics.
     tensorboard: Writes events, where TensorFlow is installed to write them.
     config_text: The gin text of the run, kept beside the weights.
+    mesh: From `mesh.make_mesh`; None: all devices split the batch.
+    rules: Which axis of a parameter is split over which axis of the mesh.
+    num_microbatches: Parts of a batch that follow one another, to save memory.
+    ema_decay: Of an average of the parameters, which is then what is evaluated
+      and released; None: none is kept.
+    spikes: Skips steps whose loss or gradient jumps; None: only those that are
+      not finite.
+    max_skipped_in_row: So many skipped steps in a row end the run.
+    watchdog_seconds: Stacks are printed when no step ends for so long.
+    peak_flops: Of all devices, to tell MFU by; None: that of known chips.
+    on_eval: From step and variables to sounds that TensorBoard shows; called in
+      every process at each evaluation.
 
   Returns:
     The last state.
+
+  Raises:
+    preemption.Preempted: SIGTERM came; the step is saved.
+    health.Unhealthy: Too many steps in a row were skipped.
+    ValueError: The mesh, the batches or a checkpoint do not fit.
   """
-  with checkpoints.Checkpoints(model_dir) as saved:
-    mesh = step_lib.data_mesh()
-    optimizer = make_optimizer(schedule)
-    state = _initial_state(model, optimizer, train_batches, mesh, seed, saved)
-    # Once it is known that they belong to what is saved here.
-    saved.write_facts(config_text, model.describe())
-    run = _Run(
-      model=model,
-      mesh=mesh,
-      schedule=schedule,
-      eval_batches=eval_batches,
-      num_eval_batches=num_eval_batches,
-      out=_MetricsOut(saved.path, tensorboard),
-    )
+  clock = goodput.Clock()
+  with (
+    checkpoints.Checkpoints(model_dir) as saved,
+    preemption.Notice() as notice,
+    watchdog.Watchdog(watchdog_seconds) as dog,
+  ):
+    with clock.on('start'):
+      mesh = mesh_lib.make_mesh() if mesh is None else mesh
+      split = mesh_lib.batch_sharding(mesh, rules)
+      optimizer = make_optimizer(schedule)
+      example = _put(next(_read(train_batches, 0, split)), split)
+      create = functools.partial(
+        train_state.create,
+        model,
+        optimizer,
+        ema=ema_decay is not None,
+        recent=None if spikes is None else spikes.initial(),
+      )
+      shapes = jax.eval_shape(create, jax.random.key(seed), example)
+      places = mesh_lib.state_shardings(
+        model, optimizer, shapes, example, mesh, rules
+      )
+      state = _initial_state(create, shapes, places, example, seed, saved)
+      run_key = jax.random.key(seed + 1)
+      train_step = step_lib.make_train_step(
+        model,
+        optimizer,
+        schedule=schedule,
+        num_microbatches=num_microbatches,
+        ema_decay=ema_decay,
+        spikes=spikes,
+        shardings=places,
+      )
+      start = int(state.step)
+      if start < train_steps:
+        train_step = train_step.lower(state, example, run_key).compile()
+      if jax.process_index() == 0:
+        # Once it is known that they belong to what is saved here.
+        saved.write_facts(config_text, model.describe())
     logging.info(
-        '%.2fM parameters on %d device(s); steps %d to %d in %s',
-        train_state.num_parameters(state.params) / 1e6, mesh.size,
-        int(state.step), train_steps, saved.path,
+        '%.2fM parameters on a mesh of %s; steps %d to %d in %s',
+        train_state.num_parameters(state.params) / 1e6, dict(mesh.shape),
+        start, train_steps, saved.path,
     )  # fmt: skip
-    train_step = step_lib.make_train_step(model, optimizer)
-    run_key = jax.random.key(seed + 1)
-    start = int(state.step)
-    batches = train_batches(start)
-    window = _Window()
-    progress = tqdm.tqdm(
-        range(start, train_steps), initial=start, total=train_steps,
-        desc=saved.path.name, unit='step', mininterval=2.0,
-    )  # fmt: skip
-    for index in progress:
-      batch = step_lib.shard_batch(dict(next(batches)), mesh)
-      state, metrics = train_step(state, batch, run_key)
-      window.add(metrics)
-      done = index + 1
-      if done % log_every == 0 or done == train_steps:
-        progress.set_postfix_str(run.log(done, window))
-      if done % eval_every == 0 or done == train_steps:
-        run.evaluate(done, state)
-      if done % save_every == 0 or done == train_steps:
-        saved.save(state, {'version': v2meow_jax.__version__, 'step': done})
-    run.out.close()
+    monitor = health.Monitor(saved.path, max_skipped_in_row)
+    evaluate = _Evaluation(
+      model, eval_batches, num_eval_batches, split, on_eval
+    )
+    with (
+      contextlib.closing(
+        metrics_out.MetricsOut(saved.path, start, tensorboard)
+      ) as out,
+      contextlib.closing(
+        prefetch.Prefetched(
+          _read(train_batches, start, split),
+          functools.partial(_put, split=split),
+        )
+      ) as batches,
+      tqdm.tqdm(
+          initial=start, total=train_steps, desc=saved.path.name, unit='step',
+          mininterval=2.0, disable=jax.process_index() > 0,
+      ) as progress,
+    ):  # fmt: skip
+      speed = _Speed(model, state, example, clock, peak_flops)
+      metrics, window = None, []
+      for done in range(start + 1, train_steps + 1):
+        if not batches.is_ready:
+          jax.block_until_ready(metrics)
+        with clock.on('data'):
+          host, batch = _next(batches, done, train_steps)
+        state, metrics = train_step(state, batch, run_key)
+        monitor.add(done, metrics, host)
+        window.append(metrics)
+        at_end = done == train_steps
+        stop = notice.reached(done) and not at_end
+        if done % log_every == 0 or at_end:
+          told = metrics_out.summary(window) | speed.since(len(window))
+          out.write(done, 'train', told)
+          progress.set_postfix_str(metrics_out.line(told))
+          window = []
+        if (done % eval_every == 0 and not stop) or at_end:
+          with clock.on('eval', after=metrics):
+            evaluate(done, state, out)
+        if done % save_every == 0 or at_end or stop:
+          with clock.on('save', after=metrics):
+            saved.save(state, {'version': v2meow_jax.__version__, 'step': done})
+        if stop:
+          raise preemption.Preempted(
+            f'asked to stop; step {done} is saved in {saved.path}, and the same'
+            ' command goes on from there.'
+          )
+        dog.fed()
+        progress.update()
+      monitor.check()
   return state
 
 
-def _initial_state(model, optimizer, batches, mesh, seed, saved):
-  """A fresh state, or the newest saved one, replicated over the mesh."""
-  batch = step_lib.shard_batch(dict(next(batches(0))), mesh)
-  replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-  create = jax.jit(
-    lambda rng, b: train_state.create(model, optimizer, rng, b),
-    out_shardings=replicated,
-  )
+def _read(
+  batches: Batches, start: int, split: jax.sharding.NamedSharding
+) -> Iterator[Mapping[str, np.ndarray]]:
+  """This process's rows of the batches from a step on."""
+  part, parts = mesh_lib.process_shard(split)
+  if parts == 1:
+    return iter(batches(start))
+  return iter(batches(start, shard=(part, parts)))
+
+
+def _put(
+  batch: Mapping[str, np.ndarray], split: jax.sharding.NamedSharding
+) -> trainable.Batch:
+  arrays = {k: v for k, v in batch.items() if k != health.EXAMPLE_IDS}
+  return mesh_lib.put_batch(arrays, split)
+
+
+def _next(batches, step, train_steps):
+  try:
+    return next(batches)
+  except StopIteration:
+    raise ValueError(
+      f'the training data ended before step {step} of {train_steps}; repeat it'
+      ' or lower TRAIN_STEPS.'
+    ) from None
+
+
+def _initial_state(create, shapes, places, example, seed, saved):
+  """A fresh state, or the newest saved one, where it belongs on the mesh."""
   if saved.latest_step() is None:
-    return create(jax.random.key(seed), batch)
-  shapes = jax.eval_shape(create, jax.random.key(seed), batch)
+    fresh = jax.jit(create, out_shardings=places)
+    return fresh(jax.random.key(seed), example)
   like = jax.tree.map(
-    lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=replicated),
+    lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
     shapes,
+    places,
   )
   return saved.restore(like)
 
 
-class _Window:
-  """Metrics of the steps since the last line."""
+class _Evaluation:
+  """Held-out loss, and what a run sounds like."""
 
-  def __init__(self):
-    self._metrics = []
-    self._since = time.monotonic()
+  def __init__(self, model, batches, num_batches, split, on_eval):
+    self._batches = batches
+    self._num_batches = num_batches
+    self._split = split
+    self._on_eval = on_eval
+    self._step = step_lib.make_eval_step(model)
 
-  def add(self, metrics: step_lib.Metrics) -> None:
-    self._metrics.append(metrics)
-
-  def take(self) -> dict[str, float]:
-    """Means since the last call, and steps per second."""
-    means = _means(self._metrics)
-    now = time.monotonic()
-    means['steps_per_second'] = len(self._metrics) / (now - self._since)
-    self._metrics, self._since = [], now
-    return means
-
-
-class _Run:
-  """What a run logs and evaluates with."""
-
-  def __init__(
-    self, *, model, mesh, schedule, eval_batches, num_eval_batches, out
-  ):
-    self._mesh = mesh
-    self._schedule = schedule
-    self._eval_batches = eval_batches
-    self._num_eval_batches = num_eval_batches
-    self._eval_step = step_lib.make_eval_step(model)
-    self.out = out
-
-  def log(self, step: int, window: _Window) -> str:
-    means = window.take()
-    means['learning_rate'] = float(self._schedule(step - 1))
-    self.out.write(step, 'train', means)
-    return f'loss {means["loss"]:.3f}'
-
-  def evaluate(self, step: int, state: train_state.TrainState) -> None:
-    if self._eval_batches is None:
-      return
-    batches = itertools.islice(self._eval_batches(0), self._num_eval_batches)
-    metrics = _means(
-      [
-        self._eval_step(state, step_lib.shard_batch(dict(b), self._mesh))
-        for b in batches
-      ]
-    )
-    self.out.write(step, 'eval', metrics)
-    logging.info('Step %d: eval loss %.4f', step, metrics['loss'])
+  def __call__(
+    self,
+    step: int,
+    state: train_state.TrainState,
+    out: metrics_out.MetricsOut,
+  ) -> None:
+    if self._batches is not None:
+      batches = _read(self._batches, 0, self._split)
+      metrics = metrics_out.summary(
+        [
+          self._step(state, _put(batch, self._split))
+          for batch in itertools.islice(batches, self._num_batches)
+        ]
+      )
+      out.write(step, 'eval', metrics)
+      logging.info('Step %d: eval loss %.4f', step, metrics['loss'])
+    if self._on_eval is not None:
+      params = train_state.best_params(state.variables)
+      variables = {'params': params, **state.model_extras}
+      out.write_sounds(step, self._on_eval(step, variables))
 
 
-class _MetricsOut:
-  """Scalars to metrics.jsonl and, where that can be written, to TensorBoard."""
+class _Speed:
+  """Steps, examples and FLOPs by the second, and what stood in their way."""
 
-  def __init__(self, path: epath.Path, tensorboard: bool):
-    self._file = (path / 'metrics.jsonl').open('a')
-    self._writer = None
-    if tensorboard:
-      try:
-        from clu import metric_writers
-      except ImportError:
-        logging.info('No TensorBoard events: pip install v2meow_jax[train]')
-      else:
-        self._writer = metric_writers.SummaryWriter(str(path))
+  def __init__(self, model, state, batch, clock, peak_flops):
+    self._clock = clock
+    self._rows = len(next(iter(batch.values())))
+    self._peak = goodput.peak_flops() if peak_flops is None else peak_flops
+    self._flops = 0.0
+    if self._peak:
+      # Backward is twice forward.
+      self._flops = 3 * goodput.matmul_flops(
+        lambda p, e, b: model.train_loss(p, e, b, None)[0],
+        state.params,
+        state.model_extras,
+        batch,
+      )
+    clock.window()
 
-  def write(self, step: int, prefix: str, scalars: Mapping[str, Any]) -> None:
-    named = {f'{prefix}/{k}': round(float(v), 6) for k, v in scalars.items()}
-    self._file.write(json.dumps({'step': step, **named}) + '\n')
-    self._file.flush()
-    if self._writer is not None:
-      self._writer.write_scalars(step, named)
-
-  def close(self) -> None:
-    self._file.close()
-    if self._writer is not None:
-      self._writer.close()
-
-
-def _means(metrics: list[step_lib.Metrics]) -> dict[str, float]:
-  host = jax.device_get(metrics)
-  return {k: float(np.mean([m[k] for m in host])) for k in host[0]}
+  def since(self, num_steps: int) -> dict[str, float]:
+    """Of the steps since the last call."""
+    seconds, waited = self._clock.window()
+    rate = num_steps / seconds
+    told = {
+      'steps_per_second': rate,
+      'examples_per_second': rate * self._rows,
+      'data_wait': waited / seconds,
+      'goodput': self._clock.goodput(),
+    }
+    if self._peak:
+      told['mfu'] = rate * self._flops / self._peak
+    return told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +69,46 @@ def adamw(
       b1=b1,
       b2=b2,
       weight_decay=weight_decay,
-      mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+      mask=_matrices,
     ),
   )
+
+
+def adafactor(
+  schedule: Schedule,
+  decay_rate: float = 0.8,
+  weight_decay: float | None = None,
+  clip_norm: float | None = 1.0,
+  min_dim_size_to_factor: int = 128,
+) -> optax.GradientTransformation:
+  """Adafactor (https://arxiv.org/abs/1804.04235): second moments by factors.
+
+  An update is scaled by the size of its parameter, so the rate is a relative
+  one: T5 takes 1e-3 to 1e-2.
+
+  Args:
+    schedule: Learning rate of a step; the loop logs this very object.
+    decay_rate: Exponent of the growing memory of the second moment.
+    weight_decay: Decoupled decay of parameters of two axes and more, not scaled
+      by the learning rate; None: none.
+    clip_norm: Global norm of the gradient is clipped here; None: never.
+    min_dim_size_to_factor: Only matrices of at least this size are factored.
+
+  Returns:
+    An optax transformation.
+  """
+  clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
+  return optax.chain(
+    clip,
+    optax.adafactor(
+      schedule,
+      min_dim_size_to_factor=min_dim_size_to_factor,
+      decay_rate=decay_rate,
+      weight_decay_rate=weight_decay,
+      weight_decay_mask=_matrices,
+    ),
+  )
+
+
+def _matrices(params: Any) -> Any:
+  return jax.tree.map(lambda p: p.ndim > 1, params)

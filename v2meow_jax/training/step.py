@@ -3,89 +3,136 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
-from jax import sharding
-import numpy as np
+import jax.numpy as jnp
 import optax
 
 from v2meow_jax.models import trainable
+from v2meow_jax.training import accumulation
+from v2meow_jax.training import health
+from v2meow_jax.training import schedules
 from v2meow_jax.training import train_state
 
-Metrics = dict[str, jax.Array]
+Metrics = dict[str, Any]
 TrainStep = Callable[
   [train_state.TrainState, trainable.Batch, jax.Array],
   tuple[train_state.TrainState, Metrics],
 ]
 
 
-def data_mesh() -> sharding.Mesh:
-  """All devices on one axis, 'data': each holds a slice of the batch."""
-  return sharding.Mesh(np.array(jax.devices()), ('data',))
-
-
-def shard_batch(
-  batch: dict[str, np.ndarray], mesh: sharding.Mesh
-) -> trainable.Batch:
-  """Puts numpy arrays on the mesh, split along their first axis.
-
-  Raises:
-    ValueError: The batch does not divide among the devices.
-  """
-  rows = len(next(iter(batch.values())))
-  if rows % mesh.size:
-    raise ValueError(
-      f'a batch of {rows} does not divide among {mesh.size} devices; make'
-      ' BATCH_SIZE a multiple.'
-    )
-  split = sharding.NamedSharding(mesh, sharding.PartitionSpec('data'))
-  return jax.device_put(batch, split)
-
-
 def make_train_step(
-  model: trainable.Trainable, optimizer: optax.GradientTransformation
+  model: trainable.Trainable,
+  optimizer: optax.GradientTransformation,
+  *,
+  schedule: schedules.Schedule | None = None,
+  num_microbatches: int = 1,
+  ema_decay: float | None = None,
+  spikes: health.SpikeSkip | None = None,
+  shardings: train_state.TrainState | None = None,
 ) -> TrainStep:
   """(state, batch, key of the run) -> (state, metrics); the state is donated.
 
   The key of a step is fold_in(key of the run, step), so a resumed run draws
-  what an undisturbed one would have drawn.
+  what an undisturbed one would have drawn. A step whose loss or gradient is not
+  finite, or spikes, changes nothing but the count of steps.
+
+  Args:
+    model: What is trained.
+    optimizer: That trains it.
+    schedule: Of the optimiser; what it gave is among the metrics.
+    num_microbatches: See `accumulation.loss_and_gradient`.
+    ema_decay: Of `train_state.EMA` in the state; None: it has none.
+    spikes: What is a spike; needs `train_state.RECENT` in the state. None:
+      only steps that are not finite are skipped.
+    shardings: Of the state, from `mesh.state_shardings`; None: JAX chooses.
+
+  Returns:
+    The jitted step. Metrics are the model's, and 'total_loss' (what is
+    differentiated), 'gradient_norm', 'update_norm', 'skipped' (0 or 1),
+    'learning_rate', and 'module_norms', a dict.
   """
 
   def train_step(state, batch, run_key):
     rng = jax.random.fold_in(run_key, state.step)
-    grad_fn = jax.value_and_grad(model.train_loss, has_aux=True)
-    (loss, (metrics, extras)), grads = grad_fn(
-      state.params, state.extras, batch, rng
+    loss, metrics, extras, grads = accumulation.loss_and_gradient(
+      model, state.params, state.model_extras, batch, rng, num_microbatches
     )
+    norm = optax.global_norm(grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    if ema_decay is not None:
+      extras[train_state.EMA] = optax.incremental_update(
+        params, state.extras[train_state.EMA], 1 - ema_decay
+      )
+    healthy = jnp.isfinite(loss) & jnp.isfinite(norm)
+    recent = {}
+    if spikes is not None:
+      is_spike, after = spikes.judge(
+        state.extras[train_state.RECENT], loss, norm
+      )
+      healthy &= ~is_spike
+      recent = {train_state.RECENT: after}
+    old = (
+      state.params,
+      {k: v for k, v in state.extras.items() if k not in recent},
+      state.opt_state,
+    )
+    params, extras, kept = jax.tree.map(
+      lambda new, old: jnp.where(healthy, new, old),
+      (params, extras, opt_state),
+      old,
+    )
     metrics = {
       'loss': loss,
       **metrics,
-      'gradient_norm': optax.global_norm(grads),
+      'total_loss': loss,
+      'gradient_norm': norm,
       'update_norm': optax.global_norm(updates),
+      'skipped': 1.0 - healthy,
+      'module_norms': health.module_norms(grads),
     }
-    return (
-      train_state.TrainState(
-        step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
-        extras=extras,
-        opt_state=opt_state,
-      ),
-      metrics,
+    if schedule is not None:
+      count = _updates_done(state)
+      metrics['learning_rate'] = jnp.asarray(schedule(count), jnp.float32)
+    state = train_state.TrainState(
+      step=state.step + 1,
+      params=params,
+      extras={**extras, **recent},
+      opt_state=kept,
     )
+    return state, metrics
 
-  return jax.jit(train_step, donate_argnums=0)
+  out = None if shardings is None else (shardings, shardings.step)
+  return jax.jit(train_step, donate_argnums=0, out_shardings=out)
 
 
 def make_eval_step(
   model: trainable.Trainable,
 ) -> Callable[[train_state.TrainState, trainable.Batch], Metrics]:
-  """(state, batch) -> metrics, with nothing random and nothing changed."""
+  """(state, batch) -> metrics, with nothing random and nothing changed.
+
+  Averaged parameters are evaluated where there are some.
+  """
 
   def eval_step(state, batch):
+    params = train_state.best_params(state.variables)
     loss, (metrics, _) = model.train_loss(
-      state.params, state.extras, batch, None
+      params, state.model_extras, batch, None
     )
     return {'loss': loss, **metrics}
 
   return jax.jit(eval_step)
+
+
+def _updates_done(state: train_state.TrainState) -> jax.Array:
+  """int32[], what the optimiser's schedule counts: skipped steps left out."""
+
+  def is_schedule(path, _):
+    return getattr(path[-1], 'tuple_name', '') == 'ScaleByScheduleState'
+
+  found = optax.tree_utils.tree_get_all_with_path(
+    state.opt_state, 'count', is_schedule
+  )
+  return found[0][1] if found else state.step

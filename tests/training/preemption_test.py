@@ -1,0 +1,155 @@
+"""A run that is stopped, kindly or not, ends as one that was not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from etils import epath
+import jax
+import numpy as np
+import pytest
+
+from tests.training import planted
+from v2meow_jax.training import checkpoints
+from v2meow_jax.training import health
+from v2meow_jax.training import loop
+from v2meow_jax.training import preemption
+from v2meow_jax.training import schedules
+
+STEPS = 60
+# As `undisturbed`, for the command line.
+RECIPE = f"""
+from __gin__ import dynamic_registration
+import __main__ as planted
+from v2meow_jax.training import health
+from v2meow_jax.training import loop
+from v2meow_jax.training import schedules
+
+MODEL_DIR = %gin.REQUIRED
+loop.train:
+  model_dir = %MODEL_DIR
+  model = @planted.LinearModel()
+  train_batches = @planted.batches
+  eval_batches = @eval/planted.batches
+  schedule = @schedules.warmup_rsqrt()
+  train_steps = {STEPS}
+  save_every = 7
+  log_every = 5
+  eval_every = 20
+  num_eval_batches = 2
+  tensorboard = False
+  num_microbatches = 2
+  ema_decay = 0.9
+  spikes = @health.SpikeSkip()
+planted.batches.seconds = 0.05
+eval/planted.batches.seconds = 0.0
+schedules.warmup_rsqrt:
+  peak = 0.05
+  warmup_steps = 20
+"""
+
+
+def test_sigterm_is_noted_once_and_only_inside():
+  before = signal.getsignal(signal.SIGTERM)
+  with preemption.Notice() as notice:
+    assert not notice.reached(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert notice.reached(2)
+    # The next one ends the process.
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+  assert signal.getsignal(signal.SIGTERM) == before
+
+
+def undisturbed(model_dir):
+  return loop.train(
+    model_dir=model_dir,
+    model=planted.LinearModel(),
+    train_batches=planted.batches,
+    eval_batches=planted.batches,
+    schedule=schedules.warmup_rsqrt(0.05, 20),
+    train_steps=STEPS,
+    save_every=7,
+    log_every=5,
+    eval_every=20,
+    num_eval_batches=2,
+    tensorboard=False,
+    num_microbatches=2,
+    ema_decay=0.9,
+    spikes=health.SpikeSkip(),
+  )
+
+
+def start(root, recipe, model_dir):
+  return subprocess.Popen(
+    [
+      sys.executable, '-m', 'tests.training.planted', f'--gin_file={recipe}',
+      f"--gin.MODEL_DIR='{model_dir}'",
+    ],
+    cwd=root,
+    stderr=subprocess.PIPE,
+    text=True,
+  )  # fmt: skip
+
+
+def told(model_dir):
+  """(step, kind, loss) of each line of the metrics."""
+  path = model_dir / 'metrics.jsonl'
+  lines = path.read_text().splitlines() if path.exists() else []
+  return [
+    (m['step'], kind, m[f'{kind}/loss'])
+    for m in map(json.loads, lines)
+    for kind in ('train', 'eval')
+    if f'{kind}/loss' in m
+  ]
+
+
+def wait_for_step(process, model_dir, step):
+  while not any(s >= step for s, *_ in told(model_dir)):
+    assert process.poll() is None, process.stderr.read()
+    time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize(
+  ('kill', 'code'),
+  [(signal.SIGTERM, preemption.Preempted.exit_code), (signal.SIGKILL, -9)],
+)
+def test_a_run_goes_on_as_if_it_had_not_stopped(tmp_path, root, kill, code):
+  recipe = tmp_path / 'planted.gin'
+  recipe.write_text(RECIPE)
+  stopped = tmp_path / 'stopped'
+  process = start(root, recipe, stopped)
+  wait_for_step(process, stopped, 15)
+  process.send_signal(kill)
+  _, errors = process.communicate(timeout=600)
+  assert process.returncode == code, errors
+  if kill == signal.SIGTERM:
+    saved = checkpoints.restore_variables(stopped)[1]
+    assert f'step {saved} is saved' in errors
+  process = start(root, recipe, stopped)
+  _, errors = process.communicate(timeout=600)
+  assert process.returncode == 0, errors
+
+  straight = undisturbed(tmp_path / 'straight')
+  with checkpoints.Checkpoints(epath.Path(stopped)) as saved:
+    like = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
+      straight,
+    )
+    resumed = saved.restore(like)
+  for a, b in zip(
+    jax.tree.leaves(straight), jax.tree.leaves(resumed), strict=True
+  ):
+    np.testing.assert_array_equal(a, b)
+  steps = [(step, kind) for step, kind, _ in told(stopped)]
+  assert len(steps) == len(set(steps))
+  # A window that was cut is told of its second part only.
+  wanted = {(s, k): loss for s, k, loss in told(tmp_path / 'straight')}
+  assert set(steps) <= set(wanted)
+  late = [t for t in told(stopped) if t[0] > 40]
+  assert late == [(s, k, wanted[s, k]) for s, k, _ in late]
+  assert len(late) == 5

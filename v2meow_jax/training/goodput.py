@@ -1,0 +1,125 @@
+"""Where the time of a run goes, and how much of the hardware it uses."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import math
+import time
+from typing import Any
+
+import jax
+from jax.extend import core
+
+# Dense bf16 FLOP/s of a device, by how the name of its kind begins; from the
+# vendors' data sheets. The first that fits counts.
+PEAK_FLOPS = {
+  'TPU v4': 275e12,
+  'TPU v5 lite': 197e12,
+  'TPU v5e': 197e12,
+  'TPU v5': 459e12,
+  'TPU v6 lite': 918e12,
+  'TPU v6e': 918e12,
+  'NVIDIA A100': 312e12,
+  'NVIDIA H100 PCIe': 756e12,
+  'NVIDIA H100': 989e12,
+  'NVIDIA H200': 989e12,
+  'NVIDIA L4': 121e12,
+}
+
+
+class Clock:
+  """Tells the time of steps from all other time of a run."""
+
+  def __init__(self, now: Callable[[], float] = time.monotonic):
+    """Starts the clock."""
+    self._now = now
+    self._start = now()
+    self._other: collections.Counter[str] = collections.Counter()
+    self._mark = (self._start, collections.Counter())
+
+  @contextlib.contextmanager
+  def on(self, what: str, after: Any = None) -> Iterator[None]:
+    """Time in this block is not a step's.
+
+    Args:
+      what: 'start', 'data', 'eval' or 'save'.
+      after: Arrays of the step under way; its own time ends when they are done.
+    """
+    jax.block_until_ready(after)
+    start = self._now()
+    try:
+      yield
+    finally:
+      self._other[what] += self._now() - start
+
+  def window(self) -> tuple[float, float]:
+    """Since the last call: seconds of steps, and of waiting for data."""
+    start, other = self._mark
+    self._mark = self._now(), self._other.copy()
+    spent = self._mark[1] - other
+    data = spent['data']
+    return self._mark[0] - start - spent.total() + data, data
+
+  def goodput(self) -> float:
+    """Time of steps / all time, since the start of this process's run."""
+    wall = self._now() - self._start
+    return 1.0 - self._other.total() / wall if wall else 0.0
+
+
+def peak_flops() -> float | None:
+  """bf16 FLOP/s of all devices together; None when the kind is not known."""
+  kind = jax.devices()[0].device_kind
+  for name, flops in PEAK_FLOPS.items():
+    if kind.startswith(name):
+      return flops * jax.device_count()
+  return None
+
+
+def matmul_flops(fn: Callable[..., Any], *args: Any) -> float:
+  """FLOPs of the matrix products and convolutions in one call of a function.
+
+  Counted in the program as it is written, so loops count as often as they run,
+  and neither the compiler nor recomputation changes the number. Of a
+  conditional the most costly branch counts, of a `while` one round.
+
+  Args:
+    fn: Any traceable function.
+    *args: Arrays or shapes.
+
+  Returns:
+    FLOPs; a multiply and an add are two.
+  """
+  return _count(jax.make_jaxpr(fn)(*args).jaxpr)
+
+
+def _count(jaxpr: core.Jaxpr) -> float:
+  return float(sum(map(_count_one, jaxpr.eqns)))
+
+
+def _count_one(eqn: Any) -> float:
+  out = math.prod(getattr(eqn.outvars[0].aval, 'shape', ()))
+  if eqn.primitive.name == 'dot_general':
+    (contracted, _), _ = eqn.params['dimension_numbers']
+    shape = eqn.invars[0].aval.shape
+    return 2.0 * out * math.prod(shape[axis] for axis in contracted)
+  if eqn.primitive.name == 'conv_general_dilated':
+    kernel = eqn.invars[1].aval.shape
+    outputs = kernel[eqn.params['dimension_numbers'].rhs_spec[0]]
+    return 2.0 * out * math.prod(kernel) / outputs
+  inner = [_count(jaxpr) for jaxpr in _jaxprs(eqn.params.values())]
+  if eqn.primitive.name == 'cond':
+    return max(inner)
+  return sum(inner) * eqn.params.get('length', 1)
+
+
+def _jaxprs(values: Any) -> Iterator[core.Jaxpr]:
+  for value in values:
+    if isinstance(value, core.ClosedJaxpr):
+      yield value.jaxpr
+    elif isinstance(value, core.Jaxpr):
+      yield value
+    elif isinstance(value, (tuple, list)):
+      yield from _jaxprs(value)

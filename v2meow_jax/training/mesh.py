@@ -1,0 +1,211 @@
+"""The mesh of devices: how parameters and batches are split over it.
+
+Three axes: 'data' copies the parameters and splits the batch; 'fsdp' splits
+both; 'tensor' splits the work on one row. Rules say which axis of a parameter,
+by its logical name, goes to which axis of the mesh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import math
+from typing import Any
+
+from absl import logging
+from flax import linen as nn
+import jax
+from jax import sharding
+import numpy as np
+import optax
+
+from v2meow_jax.models import logical_axes as axes
+from v2meow_jax.models import trainable
+from v2meow_jax.training import train_state
+
+AXES = ('data', 'fsdp', 'tensor')
+Rules = Sequence[tuple[str, str | Sequence[str] | None]]
+
+# An axis without a rule is copied. Earlier rules win where two axes of a
+# parameter would go to the same axis of the mesh.
+DEFAULT_RULES: Rules = (
+  (axes.BATCH, ('data', 'fsdp')),
+  (axes.VOCAB, 'tensor'),
+  (axes.HEADS, 'tensor'),
+  (axes.MLP, 'tensor'),
+  (axes.EMBED, 'fsdp'),
+)
+
+
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> sharding.Mesh:
+  """All devices of all processes, in three axes.
+
+  Args:
+    data: Groups of devices that each hold all parameters; -1, in any one of
+      the three, takes the devices that the others leave.
+    fsdp: Devices among which parameters, and the rows of a batch, are split.
+    tensor: Devices that work together on the same rows.
+
+  Returns:
+    A mesh whose axes are `AXES`.
+
+  Raises:
+    ValueError: The product is not the number of devices.
+  """
+  sizes = dict(zip(AXES, (data, fsdp, tensor), strict=True))
+  asked = ', '.join(f'{name}={size}' for name, size in sizes.items())
+  free = [name for name, size in sizes.items() if size == -1]
+  known = math.prod(size for size in sizes.values() if size != -1)
+  devices = jax.device_count()
+  if len(free) > 1 or any(s < 1 and s != -1 for s in sizes.values()):
+    raise ValueError(
+      f'the mesh {asked} is no mesh; every axis is at least 1, and at most one'
+      ' is -1, which takes the devices that are left.'
+    )
+  if free and devices % known == 0:
+    sizes[free[0]] = devices // known
+  if math.prod(sizes.values()) != devices:
+    raise ValueError(
+      f'the mesh {asked} does not fit {devices} device(s); make the product of'
+      ' its axes that number, or leave one axis at -1.'
+    )
+  return jax.make_mesh(
+    tuple(sizes.values()), AXES, (sharding.AxisType.Auto,) * len(AXES)
+  )
+
+
+def replicated(mesh: sharding.Mesh) -> sharding.NamedSharding:
+  """A copy on every device."""
+  return sharding.NamedSharding(mesh, sharding.PartitionSpec())
+
+
+def batch_sharding(mesh: sharding.Mesh, rules: Rules) -> sharding.NamedSharding:
+  """Rows split as the rule of 'batch' says."""
+  spec = nn.logical_to_mesh_axes((axes.BATCH,), tuple(rules))
+  return sharding.NamedSharding(mesh, spec)
+
+
+def process_shard(split: sharding.NamedSharding) -> tuple[int, int]:
+  """Which part of the rows of a batch this process reads, and of how many.
+
+  Processes that work on the same rows read the same part.
+
+  Raises:
+    ValueError: The rows of two processes overlap in part.
+  """
+  rows = _ways(split, 0)
+  held: dict[int, set[int]] = {}
+  for device, (piece,) in split.devices_indices_map((rows,)).items():
+    held.setdefault(device.process_index, set()).add(piece.start or 0)
+  parts = sorted({tuple(sorted(pieces)) for pieces in held.values()})
+  equal = len({len(part) for part in parts}) == 1
+  if not equal or sum(map(len, parts)) != rows:
+    raise ValueError(
+      f'on the mesh {dict(split.mesh.shape)} processes share some rows of a'
+      ' batch and not others; let the devices of a process divide an axis.'
+    )
+  return parts.index(tuple(sorted(held[jax.process_index()]))), len(parts)
+
+
+def put_batch(
+  batch: Mapping[str, np.ndarray], split: sharding.NamedSharding
+) -> trainable.Batch:
+  """Puts this process's rows on its devices, as part of the global batch.
+
+  Args:
+    batch: The rows that `process_shard` names, {key: array[rows, ...]}.
+    split: From `batch_sharding`.
+
+  Returns:
+    The batch of all processes, {key: array[all rows, ...]}.
+
+  Raises:
+    ValueError: The rows do not divide among the devices.
+  """
+  parts = process_shard(split)[1]
+  rows = len(next(iter(batch.values()))) * parts
+  if rows % _ways(split, 0):
+    raise ValueError(
+      f'a batch of {rows} does not divide among {_ways(split, 0)} devices; make'
+      ' BATCH_SIZE a multiple.'
+    )
+  return {
+    key: jax.make_array_from_process_local_data(
+      split, value, (rows, *value.shape[1:])
+    )
+    for key, value in batch.items()
+  }
+
+
+def state_shardings(
+  model: trainable.Trainable,
+  optimizer: optax.GradientTransformation,
+  shapes: train_state.TrainState,
+  batch: trainable.Batch,
+  mesh: sharding.Mesh,
+  rules: Rules,
+) -> train_state.TrainState:
+  """Where every leaf of a state lies.
+
+  Parameters follow the rules by the names that the model boxed them with; what
+  has no names is copied. Moments and averages lie with their parameter.
+
+  Args:
+    model: Whose parameters are placed.
+    optimizer: Whose state is placed.
+    shapes: The state as `jax.eval_shape` of `train_state.create` gives it.
+    batch: That the state was made for.
+    mesh: From `make_mesh`.
+    rules: Of the logical axes.
+
+  Returns:
+    A state of shardings.
+  """
+  boxed = jax.eval_shape(model.init, jax.random.key(0), batch)
+  names = nn.get_partition_spec(boxed)
+  wanted = nn.logical_to_mesh_sharding(names, mesh, tuple(rules))
+  variables = jax.tree_util.tree_map_with_path(
+    _fitting, nn.unbox(boxed), dict(wanted)
+  )
+  params = variables.pop('params')
+  copied = replicated(mesh)
+  extras = {
+    name: variables.get(name, jax.tree.map(lambda _: copied, tree))
+    for name, tree in shapes.extras.items()
+  }
+  if train_state.EMA in extras:
+    extras[train_state.EMA] = params
+  # Factored moments have fewer axes than their parameter, and are small.
+  opt_state = optax.tree_map_params(
+    optimizer,
+    lambda leaf, of, place: place if leaf.shape == of.shape else copied,
+    shapes.opt_state,
+    shapes.params,
+    params,
+    transform_non_params=lambda _: copied,
+  )
+  return train_state.TrainState(
+    step=copied, params=params, extras=extras, opt_state=opt_state
+  )
+
+
+def _ways(split: sharding.NamedSharding, axis: int) -> int:
+  """Pieces that an axis of an array is cut into."""
+  names = split.spec[axis] if axis < len(split.spec) else None
+  names = (names,) if isinstance(names, str) else names or ()
+  return math.prod(split.mesh.shape[name] for name in names)
+
+
+def _fitting(
+  path: tuple[Any, ...], leaf: Any, split: sharding.NamedSharding
+) -> sharding.NamedSharding:
+  """The sharding without the axes that do not divide, which are copied."""
+  spec = list(split.spec)
+  for axis, size in enumerate(leaf.shape[: len(spec)]):
+    if size % _ways(split, axis):
+      logging.info(
+        'Axis %d of %s has %d entries, which do not divide by %s: copied.',
+        axis, jax.tree_util.keystr(path), size, spec[axis],
+      )  # fmt: skip
+      spec[axis] = None
+  return sharding.NamedSharding(split.mesh, sharding.PartitionSpec(*spec))

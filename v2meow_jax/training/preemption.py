@@ -1,0 +1,65 @@
+"""A machine that is taken away: finish the step, save, and leave."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+from absl import logging
+import jax
+from jax.experimental import multihost_utils
+
+
+class Preempted(Exception):
+  """The run was asked to stop and is saved; the same command goes on."""
+
+  exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again.
+
+
+class Notice:
+  """Whether SIGTERM has come, to any process of the job.
+
+  A process alone listens by itself; the processes of a job agree on a step
+  through JAX's preemption service. From the first SIGTERM on a second one ends
+  the process at once (in a job: once the step was agreed on). A context
+  manager: outside of it SIGTERM does what it did before.
+  """
+
+  def __init__(self):
+    self._is_given = False
+    self._before: Any = None
+
+  def __enter__(self) -> Notice:
+    # Python takes signals in its main thread only.
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main and not jax.distributed.is_initialized():
+      self._before = signal.signal(signal.SIGTERM, self._receive)
+    return self
+
+  def __exit__(self, *_):
+    if self._before is not None:
+      signal.signal(signal.SIGTERM, self._before)
+
+  def _receive(self, *_):
+    self._is_given = True
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+  def reached(self, step: int) -> bool:
+    """Whether to save and stop after `step`; every process asks at each step.
+
+    Args:
+      step: Steps done.
+
+    Returns:
+      The same in every process.
+    """
+    if jax.distributed.is_initialized():
+      given = multihost_utils.reached_preemption_sync_point(step)
+      if given:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    else:
+      given = self._is_given
+    if given:
+      logging.warning('Asked to stop: saving step %d.', step)
+    return given
