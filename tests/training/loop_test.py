@@ -68,6 +68,14 @@ def test_variables_of_a_run_are_read_without_its_optimiser(tmp_path):
   assert float(variables['counter']['steps']) == 10
 
 
+def test_the_average_is_what_is_read_and_released(tmp_path):
+  state = run(tmp_path, 10, ema_decay=0.5)
+  variables, _ = checkpoints.restore_variables(tmp_path)
+  average = state.extras['ema_params']['w']
+  np.testing.assert_array_equal(variables['params']['w'], average)
+  assert not np.array_equal(average, state.params['w'])
+
+
 def test_a_directory_without_checkpoints_is_named(tmp_path):
   with pytest.raises(checkpoints.CheckpointError, match='no checkpoint'):
     checkpoints.restore_variables(tmp_path)

@@ -33,14 +33,17 @@ class LinearModel:
     return loss, ({'rmse': jnp.sqrt(loss)}, extras)
 
 
-def batches(start_step, seconds=0.0):
+def batches(start_step, shard=(0, 1), seconds=0.0):
   """Batch k is a function of k; each takes some seconds to make."""
+  index, count = shard
+  mine = slice(index * 8 // count, (index + 1) * 8 // count)
   step = start_step
   while True:
     time.sleep(seconds)
     x = np.random.default_rng(step).normal(size=(8, 3)).astype(np.float32)
     names = [f'example {step}-{row}'.encode() for row in range(8)]
-    yield {'x': x, 'y': x @ TRUTH, 'example_ids': np.array(names, 'S64')}
+    batch = {'x': x, 'y': x @ TRUTH, 'example_ids': np.array(names, 'S64')}
+    yield {key: value[mine] for key, value in batch.items()}
     step += 1
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -82,13 +83,14 @@ def undisturbed(model_dir):
   )
 
 
-def start(root, recipe, model_dir):
+def start(root, recipe, model_dir, **variables):
   return subprocess.Popen(
     [
       sys.executable, '-m', 'tests.training.planted', f'--gin_file={recipe}',
       f"--gin.MODEL_DIR='{model_dir}'",
     ],
     cwd=root,
+    env={**os.environ, **variables},
     stderr=subprocess.PIPE,
     text=True,
   )  # fmt: skip
@@ -153,3 +155,31 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(tmp_path, root, kill, code):
   late = [t for t in told(stopped) if t[0] > 40]
   assert late == [(s, k, wanted[s, k]) for s, k, _ in late]
   assert len(late) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_processes_of_a_job_stop_at_the_same_step(tmp_path, root):
+  recipe = tmp_path / 'planted.gin'
+  recipe.write_text(RECIPE.replace('seconds = 0.05', 'seconds = 0.5'))
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    port = free.getsockname()[1]
+  folder = tmp_path / 'run'
+  job = [
+    start(
+        root, recipe, folder,
+        V2MEOW_COORDINATOR=f'localhost:{port}',
+        V2MEOW_NUM_PROCESSES='2',
+        V2MEOW_PROCESS_ID=str(i),
+    )
+    for i in range(2)
+  ]  # fmt: skip
+  wait_for_step(job[0], folder, 5)
+  job[1].send_signal(signal.SIGTERM)
+  errors = [process.communicate(timeout=600)[1] for process in job]
+  wanted = [preemption.Preempted.exit_code] * 2
+  assert [process.returncode for process in job] == wanted, errors
+  saved = checkpoints.restore_variables(folder)[1]
+  assert 5 <= saved < STEPS
+  assert all(f'step {saved} is saved' in e for e in errors), errors

@@ -140,8 +140,12 @@ def test_an_optimiser_by_name_descends(make):
   def loss(p):
     return optax.global_norm(p) ** 2
 
+  @jax.jit
+  def descend(state, params):
+    updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+    return state, optax.apply_updates(params, updates)
+
   before = loss(params)
   for _ in range(20):
-    updates, state = optimizer.update(jax.grad(loss)(params), state, params)
-    params = optax.apply_updates(params, updates)
+    state, params = descend(state, params)
   assert loss(params) < before / 4

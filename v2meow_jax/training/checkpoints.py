@@ -254,7 +254,8 @@ def restore_variables(
 ) -> tuple[dict[str, Any], int]:
   """The newest variables of a run as numpy arrays, and their step.
 
-  Reads only: a damaged step is left where it is.
+  Reads only: a damaged step is left where it is. Where the run kept an average
+  of its parameters, that is what 'params' holds.
 
   Args:
     model_dir: Of a training run.
@@ -275,13 +276,17 @@ def restore_variables(
     )
   step_path = path / str(max(steps))
   try:
-    return stored_step.restore_numpy(step_path, 'variables'), max(steps)
+    variables = dict(stored_step.restore_numpy(step_path, 'variables'))
   except stored_step.DamagedError as e:
     raise CheckpointError(
       f'{step_path} is damaged: {e}. Train on, which goes back to the step'
       f' before it, or rename it to {CORRUPT}{step_path.name} to use that step'
       ' as it is.'
     ) from e
+  return {
+    **variables,
+    'params': train_state.best_params(variables),
+  }, max(steps)
 
 
 def _refuse_to_start_afresh(

@@ -122,13 +122,13 @@ class Monitor:
     if self._last is None:
       return
     step, metrics, _ = self._last
-    if metrics['skipped'] == 0:
+    if not float(metrics['skipped']):
       self._in_row = []
     else:
       self._in_row.append(self._last)
       logging.warning(
         'Step %d is skipped: loss %g, gradient norm %g (%d in a row).',
-        step, metrics['total_loss'], metrics['gradient_norm'],
+        step, float(metrics['total_loss']), float(metrics['gradient_norm']),
         len(self._in_row),
       )  # fmt: skip
     self._last = None

@@ -39,12 +39,21 @@ OnEval = Callable[[int, Mapping[str, Any]], Mapping[str, media.Audio]]
 class Batches(Protocol):
   """Batches from a step on; batch k is a function of (seed, k) alone.
 
-  In a job of several processes it is also called with shard=(i, n), for the
-  i-th of n equal slices of every batch.
+  `shard` is given where processes read different rows, and only there.
   """
 
-  def __call__(self, start_step: int) -> Iterator[Mapping[str, np.ndarray]]:
-    """An iterator whose first batch is that of `start_step`."""
+  def __call__(
+    self, start_step: int, shard: tuple[int, int] = (0, 1)
+  ) -> Iterator[Mapping[str, np.ndarray]]:
+    """An iterator whose first batch is that of `start_step`.
+
+    Args:
+      start_step: Steps done before it.
+      shard: (i, n): the i-th of n equal, disjoint slices of every batch.
+
+    Returns:
+      {key: array[rows, ...]}; 'example_ids', if there, names the rows.
+    """
     ...
 
 

@@ -52,7 +52,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> sharding.Mesh:
   Raises:
     ValueError: The product is not the number of devices.
   """
-  sizes = dict(zip(AXES, (data, fsdp, tensor), strict=True))
+  sizes: dict[str, int] = dict(zip(AXES, (data, fsdp, tensor), strict=True))
   asked = ', '.join(f'{name}={size}' for name, size in sizes.items())
   free = [name for name, size in sizes.items() if size == -1]
   known = math.prod(size for size in sizes.values() if size != -1)

@@ -50,7 +50,7 @@ class MetricsOut:
     """A line of metrics.jsonl, and the same to TensorBoard."""
     if self._file is None:
       return
-    named = {f'{prefix}/{k}': float(f'{v:.6g}') for k, v in scalars.items()}
+    named = {f'{prefix}/{k}': float(f'{v:.8g}') for k, v in scalars.items()}
     self._file.write(json.dumps({'step': step, **named}) + '\n')
     self._file.flush()
     if self._writer is not None:

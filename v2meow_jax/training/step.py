@@ -61,11 +61,12 @@ def make_train_step(
     )
     norm = optax.global_norm(grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    if ema_decay is not None:
-      extras[train_state.EMA] = optax.incremental_update(
-        params, state.extras[train_state.EMA], 1 - ema_decay
-      )
+    new = train_state.TrainState(
+      step=state.step,
+      params=optax.apply_updates(state.params, updates),
+      extras=extras,
+      opt_state=opt_state,
+    )
     healthy = jnp.isfinite(loss) & jnp.isfinite(norm)
     recent = {}
     if spikes is not None:
@@ -74,16 +75,6 @@ def make_train_step(
       )
       healthy &= ~is_spike
       recent = {train_state.RECENT: after}
-    old = (
-      state.params,
-      {k: v for k, v in state.extras.items() if k not in recent},
-      state.opt_state,
-    )
-    params, extras, kept = jax.tree.map(
-      lambda new, old: jnp.where(healthy, new, old),
-      (params, extras, opt_state),
-      old,
-    )
     metrics = {
       'loss': loss,
       **metrics,
@@ -94,15 +85,12 @@ def make_train_step(
       'module_norms': health.module_norms(grads),
     }
     if schedule is not None:
-      count = _updates_done(state)
-      metrics['learning_rate'] = jnp.asarray(schedule(count), jnp.float32)
-    state = train_state.TrainState(
-      step=state.step + 1,
-      params=params,
-      extras={**extras, **recent},
-      opt_state=kept,
-    )
-    return state, metrics
+      rate = schedule(_updates_done(state))
+      metrics['learning_rate'] = jnp.asarray(rate, jnp.float32)
+    if ema_decay is not None:
+      new = _with_average(new, state, ema_decay)
+    kept = _chosen(healthy, new, state, recent)
+    return kept, metrics
 
   out = None if shardings is None else (shardings, shardings.step)
   return jax.jit(train_step, donate_argnums=0, out_shardings=out)
@@ -124,6 +112,23 @@ def make_eval_step(
     return {'loss': loss, **metrics}
 
   return jax.jit(eval_step)
+
+
+def _with_average(new, old, decay):
+  """The new state with the average of the old moved towards its parameters."""
+  average = optax.incremental_update(
+    new.params, old.extras[train_state.EMA], 1 - decay
+  )
+  return new.replace(extras={**new.extras, train_state.EMA: average})
+
+
+def _chosen(healthy, new, old, recent):
+  """The new state or the old, one step on; `recent` is new in either case."""
+  old = old.replace(
+    extras={k: v for k, v in old.extras.items() if k not in recent}
+  )
+  kept = jax.tree.map(lambda n, o: jnp.where(healthy, n, o), new, old)
+  return kept.replace(step=old.step + 1, extras={**kept.extras, **recent})
 
 
 def _updates_done(state: train_state.TrainState) -> jax.Array:

@@ -25,7 +25,7 @@ class Watchdog:
   def fed(self) -> None:
     """Something was done: starts to wait anew."""
     faulthandler.dump_traceback_later(
-      self._seconds, repeat=True, file=sys.__stderr__
+      self._seconds, repeat=True, file=sys.__stderr__ or sys.stderr
     )
 
   def __exit__(self, *_):

@@ -1,0 +1,182 @@
+"""What a model in training sounds like: `on_eval` of the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+
+from etils import epath
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax import tokens
+from v2meow_jax.codecs import soundstream
+from v2meow_jax.codecs import trainable as trainable_codec
+from v2meow_jax.inference import export
+from v2meow_jax.inference import system
+from v2meow_jax.models import sequence_model
+
+Batches = Callable[[int], Iterator[Mapping[str, np.ndarray]]]
+
+
+class StageSounds:
+  """Samples a stage on the first held-out crops, beside what is true there.
+
+  For stages that write codes of the codec: the levels that come before theirs
+  are taken from the stage's input, so a fine stage is heard on true coarse
+  codes.
+  """
+
+  def __init__(
+    self,
+    model: sequence_model.SequenceModel,
+    batches: Batches,
+    *,
+    codec: epath.PathLike | None = None,
+    num: int = 2,
+    seed: int = 0,
+    temperature: float = 1.0,
+  ):
+    """Reads nothing but the codec yet.
+
+    Args:
+      model: Of the stage.
+      batches: Held-out data of it.
+      codec: MODEL_DIR of the codec that the records were made with; None: that
+        of the embedded system.
+      num: Crops.
+      seed: Of every draw: each evaluation draws the same way.
+      temperature: Of the sampling.
+
+    Raises:
+      ValueError: The stage writes no codes of the codec.
+    """
+    spec = model.spec
+    if codec is None:
+      self._codec = system.load().codec
+    else:
+      config, weights = export.read_codec(codec)
+      self._codec = soundstream.TrainedCodec(
+        soundstream.CodecConfig.from_dict(config), weights
+      )
+    recorded = self._codec.stream.name
+    before = [s for s in spec.token_inputs if s.record_name == recorded]
+    self._streams = (*before, spec.target)
+    next_level = 0
+    for stream in self._streams:
+      if stream.record_name != recorded or stream.first_codebook != next_level:
+        raise ValueError(
+          f'stage {spec.name!r} cannot be heard: it writes {spec.target.name!r}'
+          f' and reads {[s.name for s in spec.inputs]}, which are not the codes'
+          f' of {recorded!r} from level 0 on. Leave on_eval unbound.'
+        )
+      next_level += stream.num_codebooks
+    self._model = model
+    self._batches = batches
+    self._num = num
+    self._seed = seed
+    self._temperature = temperature
+    self._sample: Callable[..., jax.Array] | None = None
+
+  def __call__(
+    self, step: int, variables: Mapping[str, Any]
+  ) -> dict[str, media.Audio]:
+    """{'sampled/<i>', 'true/<i>': one crop of sound}."""
+    del step
+    batch = {k: v[: self._num] for k, v in next(self._batches(0)).items()}
+    ids = self._ids(batch)
+    spec = self._model.spec
+    inputs = {
+      f'encoder_inputs_{s.name}': ids[s.name] for s in spec.token_inputs
+    }
+    for s in spec.feature_inputs:
+      inputs[f'encoder_inputs_{s.name}'] = batch[f'encoder_inputs_{s.name}']
+    drawn = self._draw(variables['params'], inputs)
+    return {
+      **self._sounds('sampled', {**ids, spec.target.name: drawn}),
+      **self._sounds('true', ids),
+    }
+
+  def _draw(self, params: Any, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """int32[num, length], ids of the target."""
+    if self._sample is None:
+      mesh = jax.tree.leaves(params)[0].sharding.mesh
+      self._sample = jax.jit(
+        self._model.sample_batch,
+        out_shardings=jax.sharding.NamedSharding(
+          mesh, jax.sharding.PartitionSpec()
+        ),
+      )
+    rngs = jax.random.split(jax.random.key(self._seed), self._num)
+    temperature = self._temperature
+    return np.asarray(
+      self._sample(params, inputs, rngs, temperature=temperature)
+    )
+
+  def _ids(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Ids of every token stream, from either kind of batch."""
+    spec = self._model.spec
+    ids = {}
+    end = batch['decoder_target_tokens'].shape[1]
+    for stream in (spec.target, *reversed(spec.token_inputs)):
+      name = f'encoder_inputs_{stream.name}'
+      if name in batch:
+        ids[stream.name] = batch[name]
+        continue
+      length = stream.length(spec.crop_seconds)
+      ids[stream.name] = batch['decoder_target_tokens'][:, end - length : end]
+      end -= length
+    return ids
+
+  def _sounds(
+    self, kind: str, ids: Mapping[str, np.ndarray]
+  ) -> dict[str, media.Audio]:
+    spec = self._model.spec
+    codes = [tokens.ids_to_codes(ids[s.name], spec, s) for s in self._streams]
+    waves = self._codec.decode(jnp.asarray(np.concatenate(codes, -1)))
+    return _named(kind, np.asarray(waves), self._codec.sample_rate_hz)
+
+
+class CodecSounds:
+  """Held-out waveforms through a codec in training, beside the originals."""
+
+  def __init__(
+    self, model: trainable_codec.CodecModel, batches: Batches, *, num: int = 2
+  ):
+    """Reads nothing yet.
+
+    Args:
+      model: The codec.
+      batches: Held-out waveforms.
+      num: Crops.
+    """
+    self._model = model
+    self._batches = batches
+    self._num = num
+
+  def __call__(
+    self, step: int, variables: Mapping[str, Any]
+  ) -> dict[str, media.Audio]:
+    """{'decoded/<i>', 'true/<i>': one crop of sound}."""
+    del step
+    config = self._model.config
+    codec = trainable_codec.trained_codec(
+      config, variables['params'], variables
+    )
+    waves = next(self._batches(0))['waveform'][: self._num]
+    decoded = np.asarray(codec.decode(codec.encode(jnp.asarray(waves))))
+    rate_hz = config.sample_rate_hz
+    return _named('decoded', decoded, rate_hz) | _named('true', waves, rate_hz)
+
+
+def _named(
+  kind: str, waves: np.ndarray, rate_hz: int
+) -> dict[str, media.Audio]:
+  return {
+    f'{kind}/{i}': media.Audio(samples=wave, rate_hz=rate_hz)
+    for i, wave in enumerate(waves)
+  }
