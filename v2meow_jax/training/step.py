@@ -67,14 +67,9 @@ def make_train_step(
       extras=extras,
       opt_state=opt_state,
     )
-    healthy = jnp.isfinite(loss) & jnp.isfinite(norm)
-    recent = {}
-    if spikes is not None:
-      is_spike, after = spikes.judge(
-        state.extras[train_state.RECENT], loss, norm
-      )
-      healthy &= ~is_spike
-      recent = {train_state.RECENT: after}
+    if ema_decay is not None:
+      new = _with_average(new, state, ema_decay)
+    healthy, recent = _judged(spikes, state, loss, norm)
     metrics = {
       'loss': loss,
       **metrics,
@@ -87,10 +82,7 @@ def make_train_step(
     if schedule is not None:
       rate = schedule(_updates_done(state))
       metrics['learning_rate'] = jnp.asarray(rate, jnp.float32)
-    if ema_decay is not None:
-      new = _with_average(new, state, ema_decay)
-    kept = _chosen(healthy, new, state, recent)
-    return kept, metrics
+    return _chosen(healthy, new, state, recent), metrics
 
   out = None if shardings is None else (shardings, shardings.step)
   return jax.jit(train_step, donate_argnums=0, out_shardings=out)
@@ -120,6 +112,16 @@ def _with_average(new, old, decay):
     new.params, old.extras[train_state.EMA], 1 - decay
   )
   return new.replace(extras={**new.extras, train_state.EMA: average})
+
+
+def _judged(spikes, state, loss, norm):
+  """Whether the step counts, and what is remembered of it, {} for nothing."""
+  healthy = jnp.isfinite(loss) & jnp.isfinite(norm)
+  if spikes is None:
+    return healthy, {}
+  name = train_state.RECENT
+  is_spike, recent = spikes.judge(state.extras[name], loss, norm)
+  return healthy & ~is_spike, {name: recent}
 
 
 def _chosen(healthy, new, old, recent):
