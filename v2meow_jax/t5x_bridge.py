@@ -1,0 +1,321 @@
+"""T5X as a second trainer of the same recipes: nothing else imports T5X.
+
+`gin/runs/t5x` says how the parts are put together, docs/t5x.md how to run it.
+T5X (https://github.com/google-research/t5x) is optional: requirements-t5x.txt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import functools
+import itertools
+import json
+from typing import Any
+
+from clu.data import dataset_iterator
+from etils import epath
+from flax import traverse_util
+import flax.linen as nn
+from flax.linen import partitioning as flax_partitioning
+import jax
+import jax.numpy as jnp
+import numpy as np
+import seqio
+from t5x import gin_utils
+from t5x import models
+from t5x import optimizers
+from t5x import partitioning
+from t5x import utils
+
+from v2meow_jax import specs
+from v2meow_jax.data import feature_converters
+from v2meow_jax.data import task_builder
+from v2meow_jax.models import logical_axes
+from v2meow_jax.models import sequence_model
+from v2meow_jax.training import checkpoints
+from v2meow_jax.training import loop
+from v2meow_jax.training import t5x_checkpoints
+
+Batch = Mapping[str, jax.Array]
+
+
+class T5XModel(models.BaseModel):
+  """A stage as T5X trains, scores and samples it."""
+
+  def __init__(
+    self,
+    model: sequence_model.SequenceModel,
+    *,
+    batch_size: int,
+    optimizer_def: optimizers.OptimizerDef | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+  ):
+    """Wraps a stage's model.
+
+    Args:
+      model: The `MODEL` of a stage file.
+      batch_size: Rows of a whole training step. T5X sums the gradients of
+        microbatches, so the loss is divided by the ids of the whole step.
+      optimizer_def: An `OptaxWrapper`; None where nothing is trained.
+      temperature: That `t5x.infer` samples with; 0 takes the likeliest id.
+      top_k: Only the k likeliest ids are drawn; None: all.
+    """
+    super().__init__(optimizer_def)
+    self.model = model
+    self._ids = batch_size * model.target_length
+    self._sampling = {'temperature': temperature, 'top_k': top_k}
+    converter = (
+      feature_converters.PrefixFeatureConverter
+      if isinstance(model, sequence_model.DecoderOnlyModel)
+      else feature_converters.StageFeatureConverter
+    )
+    self.FEATURE_CONVERTER_CLS = functools.partial(converter, model.spec)
+
+  def loss_fn(self, params, batch: Batch, dropout_rng: jax.Array | None):
+    """The summed loss over the ids of a step, and averages per id."""
+    loss, metrics = self.model.loss_fn(params, batch, dropout_rng)
+    return loss / self._ids, metrics
+
+  def predict_batch_with_aux(
+    self, params, batch: Batch, rng: jax.Array | None = None
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """int32[b, length] of sampled ids; row i draws with split(rng)[i]."""
+    if rng is None:
+      raise ValueError('Sampling draws with a key; pass rng, T5X does.')
+    keys = jax.random.split(rng, len(batch['decoder_target_tokens']))
+    inputs = self._inputs(batch)
+    return self.model.sample_batch(params, inputs, keys, **self._sampling), {}
+
+  def _inputs(self, batch: Batch) -> dict[str, jax.Array]:
+    spec = self.model.spec
+    if self.model.config.num_encoder_layers:
+      return {name: batch[name] for name in self.model.example_inputs(1)}
+    # A decoder-only model finds the ids of its inputs before its target.
+    ends = np.cumsum([s.length(spec.crop_seconds) for s in spec.token_inputs])
+    pieces = jnp.split(batch['decoder_target_tokens'], ends, axis=1)
+    names = [f'encoder_inputs_{s.name}' for s in spec.token_inputs]
+    return dict(zip(names, pieces[:-1], strict=True))
+
+  def score_batch(self, params, batch: Batch) -> jax.Array:
+    """float32[b], log-likelihood of each row's targets."""
+    return self.model.score_batch(params, batch)
+
+  def get_initial_variables(self, rng, input_shapes, input_types=None):
+    """Parameters, and `params_axes` as T5X reads the names of their axes."""
+    del input_shapes, input_types  # The stage knows them.
+    boxed = self.model.init(rng, self.model.example_batch(1))['params']
+    axes = traverse_util.flatten_dict(nn.get_partition_spec(boxed))
+    named = {
+      (*path[:-1], f'{path[-1]}_axes'): flax_partitioning.AxisMetadata(
+        names=tuple(spec)
+      )
+      for path, spec in axes.items()
+    }
+    return {
+      'params': nn.unbox(boxed),
+      'params_axes': traverse_util.unflatten_dict(named),
+    }
+
+
+def logical_axis_rules() -> Sequence[tuple[str, str | None]]:
+  """T5X's rules; an axis that they do not split, or do not know, is copied."""
+  copied = [(name, None) for name in logical_axes.NAMES]
+  return partitioning.standard_logical_axis_rules(additional_rules=copied)
+
+
+class TrainBatches(dataset_iterator.DatasetIterator):
+  """The batches of `v2meow train`, from a step on."""
+
+  def __init__(self, batches: loop.Batches, start_step: int, shard):
+    """Starts reading; `shard` is (index, number) of this host's rows."""
+    self._iterator = _read(batches, start_step, shard)
+    first = next(self._iterator)
+    self._spec = _spec(first)
+    self._iterator = itertools.chain([first], self._iterator)
+
+  def __next__(self) -> dict[str, np.ndarray]:
+    return next(self._iterator)
+
+  @property
+  def element_spec(self) -> dict[str, dataset_iterator.ArraySpec]:
+    """Shapes and types of a batch."""
+    return self._spec
+
+
+class EvaluationBatches:
+  """The first batches of an evaluation, anew each time it is iterated."""
+
+  def __init__(self, batches: loop.Batches, num_batches: int, shard):
+    """Reads one batch, to know its shapes."""
+    self._start = functools.partial(_read, batches, 0, shard)
+    self._num_batches = num_batches
+    self.element_spec = _spec(next(self._start()))
+
+  def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+    return itertools.islice(self._start(), self._num_batches)
+
+
+def _read(batches: loop.Batches, start_step: int, shard: tuple[int, int]):
+  keywords = {} if shard[1] == 1 else {'shard': shard}
+  for batch in batches(start_step, **keywords):
+    yield {k: v for k, v in batch.items() if k != 'example_ids'}
+
+
+def _spec(batch) -> dict[str, dataset_iterator.ArraySpec]:
+  return {
+    k: dataset_iterator.ArraySpec(v.dtype, v.shape) for k, v in batch.items()
+  }
+
+
+def get_dataset(
+  cfg: utils.DatasetConfig,
+  shard_id: int,
+  num_shards: int,
+  feature_converter_cls,
+  *,
+  model_dir: epath.PathLike,
+):
+  """What T5X trains on; goes on where the newest checkpoint stopped.
+
+  Args:
+    cfg: Its `mixture_or_task_name` is a `TRAIN_BATCHES`, of which batch k is a
+      function of (seed, k); or, as everywhere in T5X, a SeqIO task or mixture
+      or the name of one.
+    shard_id: Which of the parts of a batch this host reads.
+    num_shards: Number of parts.
+    feature_converter_cls: Of the model; used for SeqIO.
+    model_dir: Where T5X finds the checkpoint that it continues.
+
+  Returns:
+    An iterator, or for SeqIO a `tf.data.Dataset`.
+  """
+  if not callable(cfg.mixture_or_task_name):
+    return utils.get_dataset(cfg, shard_id, num_shards, feature_converter_cls)
+  start_step = max(t5x_checkpoints.find(model_dir), default=0)
+  return TrainBatches(
+    cfg.mixture_or_task_name, start_step, (shard_id, num_shards)
+  )
+
+
+def get_evaluation_datasets(
+  cfg: utils.DatasetConfig,
+  shard_id: int,
+  num_shards: int,
+  eval_steps: int,
+  feature_converter_cls,
+) -> Mapping[str, Any]:
+  """As `get_dataset`, of an `EVAL_BATCHES`: {split: batches}."""
+  if not callable(cfg.mixture_or_task_name):
+    return utils.get_training_eval_datasets(
+      cfg, shard_id, num_shards, eval_steps, feature_converter_cls
+    )
+  shard = (shard_id, num_shards)
+  batches = EvaluationBatches(cfg.mixture_or_task_name, eval_steps, shard)
+  return {cfg.split: batches}
+
+
+def task_feature_lengths(stage: specs.StageSpec) -> dict[str, int]:
+  """T5X's `TASK_FEATURE_LENGTHS` of a stage."""
+  return stage.feature_lengths()
+
+
+def target_name(stage: specs.StageSpec) -> str:
+  """The feature that T5X calls 'targets'."""
+  return stage.target.name
+
+
+def evaluation_task(stage: specs.StageSpec, dataset: str) -> str:
+  """Registers `<dataset>_<stage>_eval`, with its loss; returns the name."""
+  task = task_builder.build_task(dataset, stage, training=False)
+  # Gin may have changed the stage since tasks/ registered it.
+  if task.name in seqio.TaskRegistry.names():
+    seqio.TaskRegistry.remove(task.name)
+  task = task.replace(metric_fns=[_loss])
+  seqio.TaskRegistry.add_provider(task.name, task)
+  return task.name
+
+
+def _loss(targets: Sequence[Any], scores: Sequence[float]) -> dict[str, float]:
+  """Nats per id, as `eval/loss` of `v2meow train`."""
+  return {'loss': float(-np.sum(scores) / sum(map(len, targets)))}
+
+
+def write_facts(
+  model_dir: str,
+  summary_writer,
+  step: int,
+  *,
+  model: sequence_model.SequenceModel,
+) -> None:
+  """Beside the gin text, what rebuilds the model: so `v2meow export` reads it.
+
+  Args:
+    model_dir: Of the run.
+    summary_writer: T5X's.
+    step: That the run starts from.
+    model: The `MODEL` of the stage file.
+
+  Raises:
+    ValueError: `v2meow train` trained in this folder.
+  """
+  path = epath.Path(model_dir)
+  if (path / 'checkpoints').exists():
+    raise ValueError(
+      f'{model_dir} holds a run of `v2meow train`, which T5X cannot continue;'
+      ' pass another --gin.MODEL_DIR.'
+    )
+  gin_utils.summarize_gin_config(model_dir, summary_writer, step)
+  if jax.process_index() == 0:
+    (path / checkpoints.DESCRIPTION_NAME).write_text(
+      json.dumps(model.describe(), indent=1) + '\n'
+    )
+
+
+class WeightsOfEitherTrainer:
+  """T5X's `checkpoint_manager_cls` for inference from any MODEL_DIR."""
+
+  def __init__(self, *, train_state, partitioner, restore_dtype=None, **saving):
+    """Keeps what to fill in; what T5X says about saving is not needed."""
+    del saving
+    self._state = train_state
+    self._partitioner = partitioner
+    self._dtype = restore_dtype
+
+  def restore(self, path: str, **changes):
+    """T5X's state with the newest weights in `path`.
+
+    Args:
+      path: MODEL_DIR of `v2meow train` or of `t5x.train`, or one
+        `checkpoint_<step>` of the latter.
+      **changes: Of names and shapes, which T5X's own manager can make.
+
+    Raises:
+      ValueError: The weights are another model's, or changes are asked for.
+    """
+    asked = sorted(name for name, value in changes.items() if value)
+    if asked:
+      raise ValueError(f"{asked} need T5X's own checkpoint_manager_cls.")
+    variables, step = checkpoints.restore_variables(path)
+    wanted = jax.tree.map(jnp.shape, self._state.state_dict()['target'])
+    found = jax.tree.map(np.shape, variables['params'])
+    if wanted != found:
+      raise ValueError(
+        f'{path} holds the weights of another model; pass the stage file and'
+        ' the overrides that it was trained with.'
+      )
+    axes = self._partitioner.get_mesh_axes(self._state).state_dict()['target']
+    mesh = self._partitioner.mesh
+    state = {
+      'target': jax.tree.map(
+        lambda value, spec: jax.device_put(
+          np.asarray(value, self._dtype), jax.sharding.NamedSharding(mesh, spec)
+        ),
+        variables['params'],
+        axes,
+      ),
+      'state': {'step': np.int32(step)},
+    }
+    return self._state.restore_state(state)
