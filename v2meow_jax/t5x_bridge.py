@@ -1,20 +1,17 @@
 """T5X as a second trainer of the same recipes: nothing else imports T5X.
 
-`gin/runs/t5x` says how the parts are put together, docs/t5x.md how to run it.
-T5X (https://github.com/google-research/t5x) is optional: requirements-t5x.txt.
+`gin/runs/t5x` puts the parts together, docs/t5x.md says how to run it. T5X
+(https://github.com/google-research/t5x) is optional: requirements-t5x.txt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import functools
-import itertools
 import json
 from typing import Any
 
-from clu.data import dataset_iterator
 from etils import epath
 from flax import traverse_util
 import flax.linen as nn
@@ -30,12 +27,12 @@ from t5x import partitioning
 from t5x import utils
 
 from v2meow_jax import specs
+from v2meow_jax.data import clu_batches
 from v2meow_jax.data import feature_converters
 from v2meow_jax.data import task_builder
 from v2meow_jax.models import logical_axes
 from v2meow_jax.models import sequence_model
 from v2meow_jax.training import checkpoints
-from v2meow_jax.training import loop
 from v2meow_jax.training import t5x_checkpoints
 
 Batch = Mapping[str, jax.Array]
@@ -75,25 +72,25 @@ class T5XModel(models.BaseModel):
     self.FEATURE_CONVERTER_CLS = functools.partial(converter, model.spec)
 
   def loss_fn(self, params, batch: Batch, dropout_rng: jax.Array | None):
-    """The summed loss over the ids of a step, and averages per id."""
+    """The loss summed over a batch by the ids of a step; averages per id."""
     loss, metrics = self.model.loss_fn(params, batch, dropout_rng)
     return loss / self._ids, metrics
 
   def predict_batch_with_aux(
     self, params, batch: Batch, rng: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """int32[b, length] of sampled ids; row i draws with split(rng)[i]."""
+    """int32[b, length] of sampled ids; row i draws with split(rng, b)[i]."""
     if rng is None:
-      raise ValueError('Sampling draws with a key; pass rng, T5X does.')
+      raise ValueError('sampling draws with a key; pass rng, as T5X does.')
     keys = jax.random.split(rng, len(batch['decoder_target_tokens']))
     inputs = self._inputs(batch)
     return self.model.sample_batch(params, inputs, keys, **self._sampling), {}
 
   def _inputs(self, batch: Batch) -> dict[str, jax.Array]:
     spec = self.model.spec
-    if self.model.config.num_encoder_layers:
+    if not isinstance(self.model, sequence_model.DecoderOnlyModel):
       return {name: batch[name] for name in self.model.example_inputs(1)}
-    # A decoder-only model finds the ids of its inputs before its target.
+    # There the ids of the inputs stand before those of the target.
     ends = np.cumsum([s.length(spec.crop_seconds) for s in spec.token_inputs])
     pieces = jnp.split(batch['decoder_target_tokens'], ends, axis=1)
     names = [f'encoder_inputs_{s.name}' for s in spec.token_inputs]
@@ -104,7 +101,7 @@ class T5XModel(models.BaseModel):
     return self.model.score_batch(params, batch)
 
   def get_initial_variables(self, rng, input_shapes, input_types=None):
-    """Parameters, and `params_axes` as T5X reads the names of their axes."""
+    """Parameters, and `params_axes`: their axes as T5X reads them."""
     del input_shapes, input_types  # The stage knows them.
     boxed = self.model.init(rng, self.model.example_batch(1))['params']
     axes = traverse_util.flatten_dict(nn.get_partition_spec(boxed))
@@ -126,50 +123,6 @@ def logical_axis_rules() -> Sequence[tuple[str, str | None]]:
   return partitioning.standard_logical_axis_rules(additional_rules=copied)
 
 
-class TrainBatches(dataset_iterator.DatasetIterator):
-  """The batches of `v2meow train`, from a step on."""
-
-  def __init__(self, batches: loop.Batches, start_step: int, shard):
-    """Starts reading; `shard` is (index, number) of this host's rows."""
-    self._iterator = _read(batches, start_step, shard)
-    first = next(self._iterator)
-    self._spec = _spec(first)
-    self._iterator = itertools.chain([first], self._iterator)
-
-  def __next__(self) -> dict[str, np.ndarray]:
-    return next(self._iterator)
-
-  @property
-  def element_spec(self) -> dict[str, dataset_iterator.ArraySpec]:
-    """Shapes and types of a batch."""
-    return self._spec
-
-
-class EvaluationBatches:
-  """The first batches of an evaluation, anew each time it is iterated."""
-
-  def __init__(self, batches: loop.Batches, num_batches: int, shard):
-    """Reads one batch, to know its shapes."""
-    self._start = functools.partial(_read, batches, 0, shard)
-    self._num_batches = num_batches
-    self.element_spec = _spec(next(self._start()))
-
-  def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-    return itertools.islice(self._start(), self._num_batches)
-
-
-def _read(batches: loop.Batches, start_step: int, shard: tuple[int, int]):
-  keywords = {} if shard[1] == 1 else {'shard': shard}
-  for batch in batches(start_step, **keywords):
-    yield {k: v for k, v in batch.items() if k != 'example_ids'}
-
-
-def _spec(batch) -> dict[str, dataset_iterator.ArraySpec]:
-  return {
-    k: dataset_iterator.ArraySpec(v.dtype, v.shape) for k, v in batch.items()
-  }
-
-
 def get_dataset(
   cfg: utils.DatasetConfig,
   shard_id: int,
@@ -178,26 +131,26 @@ def get_dataset(
   *,
   model_dir: epath.PathLike,
 ):
-  """What T5X trains on; goes on where the newest checkpoint stopped.
+  """What T5X trains on, from where the newest checkpoint stopped.
 
   Args:
-    cfg: Its `mixture_or_task_name` is a `TRAIN_BATCHES`, of which batch k is a
-      function of (seed, k); or, as everywhere in T5X, a SeqIO task or mixture
-      or the name of one.
-    shard_id: Which of the parts of a batch this host reads.
-    num_shards: Number of parts.
-    feature_converter_cls: Of the model; used for SeqIO.
-    model_dir: Where T5X finds the checkpoint that it continues.
+    cfg: Its `mixture_or_task_name` is a stage file's `TRAIN_BATCHES`, whose
+      batch k is a function of (seed, k); or else what it is in all of T5X, the
+      name of a SeqIO task or mixture.
+    shard_id: Which slice of every batch this host reads.
+    num_shards: How many slices there are.
+    feature_converter_cls: Of the model; for SeqIO.
+    model_dir: Whose newest checkpoint T5X continues.
 
   Returns:
     An iterator, or for SeqIO a `tf.data.Dataset`.
   """
-  if not callable(cfg.mixture_or_task_name):
+  source = cfg.mixture_or_task_name
+  if not callable(source):
     return utils.get_dataset(cfg, shard_id, num_shards, feature_converter_cls)
   start_step = max(t5x_checkpoints.find(model_dir), default=0)
-  return TrainBatches(
-    cfg.mixture_or_task_name, start_step, (shard_id, num_shards)
-  )
+  shard = (shard_id, num_shards)
+  return clu_batches.CluBatches(source, shard, start_step=start_step)
 
 
 def get_evaluation_datasets(
@@ -206,14 +159,12 @@ def get_evaluation_datasets(
   num_shards: int,
   eval_steps: int,
   feature_converter_cls,
-) -> Mapping[str, Any]:
-  """As `get_dataset`, of an `EVAL_BATCHES`: {split: batches}."""
-  if not callable(cfg.mixture_or_task_name):
-    return utils.get_training_eval_datasets(
-      cfg, shard_id, num_shards, eval_steps, feature_converter_cls
-    )
+) -> dict[str, clu_batches.CluBatches]:
+  """{split: the first batches of an `EVAL_BATCHES`}, for each evaluation."""
+  del feature_converter_cls  # They are converted.
   shard = (shard_id, num_shards)
-  batches = EvaluationBatches(cfg.mixture_or_task_name, eval_steps, shard)
+  source = cfg.mixture_or_task_name
+  batches = clu_batches.CluBatches(source, shard, num_batches=eval_steps)
   return {cfg.split: batches}
 
 
@@ -223,18 +174,17 @@ def task_feature_lengths(stage: specs.StageSpec) -> dict[str, int]:
 
 
 def target_name(stage: specs.StageSpec) -> str:
-  """The feature that T5X calls 'targets'."""
+  """The feature that T5X expects to be called 'targets'."""
   return stage.target.name
 
 
 def evaluation_task(stage: specs.StageSpec, dataset: str) -> str:
-  """Registers `<dataset>_<stage>_eval`, with its loss; returns the name."""
+  """Registers `<dataset>_<stage>_eval` with its loss, and returns the name."""
   task = task_builder.build_task(dataset, stage, training=False)
-  # Gin may have changed the stage since tasks/ registered it.
+  # Gin may have changed the stage since it was registered.
   if task.name in seqio.TaskRegistry.names():
     seqio.TaskRegistry.remove(task.name)
-  task = task.replace(metric_fns=[_loss])
-  seqio.TaskRegistry.add_provider(task.name, task)
+  seqio.TaskRegistry.add_provider(task.name, task.replace(metric_fns=[_loss]))
   return task.name
 
 
@@ -250,7 +200,7 @@ def write_facts(
   *,
   model: sequence_model.SequenceModel,
 ) -> None:
-  """Beside the gin text, what rebuilds the model: so `v2meow export` reads it.
+  """Keeps the gin text and what rebuilds the model, for `v2meow export`.
 
   Args:
     model_dir: Of the run.
@@ -259,7 +209,7 @@ def write_facts(
     model: The `MODEL` of the stage file.
 
   Raises:
-    ValueError: `v2meow train` trained in this folder.
+    ValueError: `v2meow train` has trained in this folder.
   """
   path = epath.Path(model_dir)
   if (path / 'checkpoints').exists():
@@ -274,48 +224,45 @@ def write_facts(
     )
 
 
-class WeightsOfEitherTrainer:
+class EitherTrainersWeights:
   """T5X's `checkpoint_manager_cls` for inference from any MODEL_DIR."""
 
   def __init__(self, *, train_state, partitioner, restore_dtype=None, **saving):
-    """Keeps what to fill in; what T5X says about saving is not needed."""
+    """Keeps what is to be filled in; nothing will be saved."""
     del saving
     self._state = train_state
     self._partitioner = partitioner
     self._dtype = restore_dtype
 
   def restore(self, path: str, **changes):
-    """T5X's state with the newest weights in `path`.
+    """T5X's state with the newest weights of a run.
 
     Args:
       path: MODEL_DIR of `v2meow train` or of `t5x.train`, or one
         `checkpoint_<step>` of the latter.
-      **changes: Of names and shapes, which T5X's own manager can make.
+      **changes: Of names and shapes; T5X's own manager can make some.
 
     Raises:
-      ValueError: The weights are another model's, or changes are asked for.
+      ValueError: The weights are another model's, or a change is asked for.
     """
-    asked = sorted(name for name, value in changes.items() if value)
-    if asked:
+    if asked := sorted(name for name, value in changes.items() if value):
       raise ValueError(f"{asked} need T5X's own checkpoint_manager_cls.")
     variables, step = checkpoints.restore_variables(path)
-    wanted = jax.tree.map(jnp.shape, self._state.state_dict()['target'])
-    found = jax.tree.map(np.shape, variables['params'])
-    if wanted != found:
+    params = variables['params']
+    state = self._state.state_dict()
+    if jax.tree.map(jnp.shape, state['target']) != jax.tree.map(
+      np.shape, params
+    ):
       raise ValueError(
         f'{path} holds the weights of another model; pass the stage file and'
         ' the overrides that it was trained with.'
       )
     axes = self._partitioner.get_mesh_axes(self._state).state_dict()['target']
-    mesh = self._partitioner.mesh
-    state = {
-      'target': jax.tree.map(
-        lambda value, spec: jax.device_put(
-          np.asarray(value, self._dtype), jax.sharding.NamedSharding(mesh, spec)
-        ),
-        variables['params'],
-        axes,
-      ),
-      'state': {'step': np.int32(step)},
-    }
+    shardings = jax.tree.map(
+      functools.partial(jax.sharding.NamedSharding, self._partitioner.mesh),
+      axes,
+    )
+    params = jax.tree.map(lambda x: np.asarray(x, self._dtype), params)
+    state['target'] = jax.device_put(params, shardings)
+    state['state'] = {'step': np.int32(step)}
     return self._state.restore_state(state)

@@ -23,6 +23,7 @@ from v2meow_jax.training import digests
 from v2meow_jax.training import run_facts
 from v2meow_jax.training import run_lock
 from v2meow_jax.training import stored_step
+from v2meow_jax.training import t5x_checkpoints
 from v2meow_jax.training import train_state
 
 CONFIG_NAME = 'config.gin'
@@ -258,7 +259,7 @@ def restore_variables(
   of its parameters, that is what 'params' holds.
 
   Args:
-    model_dir: Of a training run.
+    model_dir: Of a training run, under either trainer.
 
   Returns:
     ({'params': ..., other collections}, step).
@@ -268,6 +269,8 @@ def restore_variables(
   """
   path = epath.Path(model_dir).resolve() / _FOLDER
   steps = stored_step.committed(path)
+  if not steps and t5x_checkpoints.find(model_dir):
+    return t5x_checkpoints.restore_variables(model_dir)
   if not steps:
     _refuse_to_start_afresh(path)
     raise CheckpointError(

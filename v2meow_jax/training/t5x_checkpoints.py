@@ -6,7 +6,6 @@ under 'target', the optimiser under 'state'.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from etils import epath
@@ -14,7 +13,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-_FOLDER = re.compile(r'checkpoint_(\d+)')
+_FOLDERS = ocp.path.step.standard_name_format(step_prefix='checkpoint')
 
 
 def find(path: epath.PathLike) -> dict[int, epath.Path]:
@@ -27,12 +26,10 @@ def find(path: epath.PathLike) -> dict[int, epath.Path]:
     {step: folder}, {} when T5X saved nothing there.
   """
   path = epath.Path(path).resolve()
-  if _FOLDER.fullmatch(path.name):
-    folders = [path]
-  else:
-    folders = list(path.glob('checkpoint_*'))
-  steps = {f: _FOLDER.fullmatch(f.name) for f in folders}
-  return {int(step[1]): f for f, step in steps.items() if step and f.is_dir()}
+  # T5X's own glob sees folders that a killed run left half written.
+  found = {m.step: m.path for m in _FOLDERS.find_all(path)}
+  one = {m.step: m.path for m in _FOLDERS.find_all(path.parent)}
+  return found or {step: p for step, p in one.items() if p == path}
 
 
 def restore_variables(path: epath.PathLike) -> tuple[dict[str, Any], int]:
