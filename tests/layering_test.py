@@ -74,10 +74,13 @@ AT_IMPORT = {
   'doctor': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   # Where networks and records meet, and only when it is called.
   'preparation': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
+  't5x_bridge': TORCH | {'gin', 'v2meow_jax.cli'},
   # What the library says about itself, and the fakes of its tests.
   '': DATA_LIBRARIES | TORCH | {'gin'},
   'testing': DATA_LIBRARIES | TORCH | {'gin'},
 }
+# These load TensorFlow; the second also T5X, which may be absent.
+HEAVY = ('data', 't5x_bridge')
 LAYERS = set(ONLY) | set(NEVER) | set(AT_IMPORT)
 
 
@@ -198,7 +201,7 @@ print(json.dumps({
 
 
 def test_everything_but_data_loads_neither_tensorflow_nor_torch_nor_gin():
-  names = [m for m in modules() if layer(m) != 'data']
+  names = [m for m in modules() if layer(m) not in HEAVY]
   loaded = set(fresh_interpreter(_IMPORT_ALL, *names)['modules'])
   assert 'v2meow_jax.stages' in loaded
   assert not hits(loaded, DATA_LIBRARIES | TORCH | {'gin', 't5x'})
@@ -231,7 +234,7 @@ def test_data_loads_no_network():
 
 
 def test_importing_has_no_effect():
-  names = [m for m in modules() if layer(m) != 'data']
+  names = [m for m in modules() if layer(m) not in HEAVY]
   found = fresh_interpreter(_IMPORT_ALL, *names)
   assert found['flags'] == []
   # What the libraries set for themselves is theirs.
