@@ -74,6 +74,8 @@ AT_IMPORT = {
   'doctor': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   # Where networks and records meet, and only when it is called.
   'preparation': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
+  # Reads recipes, which name data.
+  'experiments': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
   't5x_bridge': TORCH | {'gin', 'v2meow_jax.cli'},
   # What the library says about itself, and the fakes of its tests.
   '': DATA_LIBRARIES | TORCH | {'gin'},

@@ -1,5 +1,7 @@
 """Lengths, id ranges and vocabulary sizes, against the published figures."""
 
+import dataclasses
+
 import pytest
 
 from v2meow_jax import specs
@@ -73,3 +75,24 @@ def test_a_stream_without_ids_is_named():
 def test_a_stage_survives_json(make):
   stage = make()
   assert specs.stage_from_dict(specs.stage_to_dict(stage)) == stage
+
+
+PICTURE = stages.PAPER['vit_vqgan']
+
+
+def test_the_cells_of_a_picture_share_one_range_of_ids():
+  stage = stages.semantic(inputs=('vit_vqgan', 'flow', 'style'))
+  assert stage.feature_lengths()['vit_vqgan'] == 10 * 32 * 32
+  assert stage.id_offset(PICTURE) == 2
+  assert stage.id_offset(stage.target) == 2 + 8192
+  assert stage.vocab_size == 9344  # 2 + 8,192 + 1,024, in units of 128.
+
+
+def test_a_picture_of_several_levels_is_refused():
+  with pytest.raises(ValueError, match='1024 positions and 2 codebooks'):
+    dataclasses.replace(PICTURE, num_codebooks=2)
+
+
+def test_a_stage_that_writes_pictures_is_refused():
+  with pytest.raises(ValueError, match="cannot write 'vit_vqgan'"):
+    specs.StageSpec(name='paint', inputs=(), target=PICTURE, crop_seconds=1.0)

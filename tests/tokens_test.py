@@ -60,3 +60,13 @@ def test_level_masks_part_the_targets_ids():
   allowed = masks.any(axis=0)
   assert masks.sum() == allowed.sum() == FINE.target.num_ids
   assert not allowed[: specs.NUM_RESERVED_IDS].any()
+
+
+def test_a_code_has_one_id_in_every_cell_of_a_picture():
+  stage = stages.coarse(inputs=('semantic', 'vit_vqgan'))
+  stream = stages.PAPER['vit_vqgan']
+  codes = np.tile([0, 8191], (2, 512))
+  ids = tokens.codes_to_ids(codes, stage, stream)
+  # 2 reserved and 1,024 semantic ids come before.
+  assert ids.tolist() == [1026, 1026 + 8191] * 1024
+  np.testing.assert_array_equal(tokens.ids_to_codes(ids, stage, stream), codes)

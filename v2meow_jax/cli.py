@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+import dataclasses
+import json
 import sys
 
 import v2meow_jax
@@ -80,12 +82,56 @@ def _train(args: argparse.Namespace) -> int:
 
   train = gin.get_configurable('loop.train')
   del loop
+  if args.dry_run:
+    _dry_run(args)
+    return 0
+  if args.num_examples is not None or args.utilisation is not None:
+    raise ValueError('--num_examples and --utilisation go with --dry_run.')
   try:
     train(config_text=gin.config_str())
   except (preemption.Preempted, health.Unhealthy) as e:
     print(f'v2meow: {" ".join(str(e).split())}', file=sys.stderr)
     return e.exit_code
   return 0
+
+
+def _dry_run(args: argparse.Namespace) -> None:
+  import gin  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.training import dry_run  # pylint: disable=g-import-not-at-top
+
+  run = gin.get_bindings('loop.train')
+  num_examples, utilisation = args.num_examples, args.utilisation
+  if utilisation is None:
+    utilisation = dry_run.DEFAULT_UTILISATION
+  if num_examples is None:
+    try:
+      num_examples = run['train_batches'].num_examples
+    except FileNotFoundError:
+      pass  # The data is elsewhere.
+  lines = dry_run.report(
+    run,
+    batch_size=gin.query_parameter('%BATCH_SIZE'),
+    num_examples=num_examples,
+    utilisation=utilisation,
+  )
+  for line in lines:
+    print(line, flush=True)
+
+
+def _experiments(args: argparse.Namespace) -> None:
+  from v2meow_jax import experiments  # pylint: disable=g-import-not-at-top
+
+  paths = args.gin_search_paths
+  found = (
+    experiments.build(recipe, args.gin_file, args.gin_bindings, paths)
+    for recipe in experiments.recipes(paths)
+  )
+  if args.json:
+    print(json.dumps([dataclasses.asdict(e) for e in found], indent=1))
+    return
+  print(experiments.HEADER)
+  for experiment in found:
+    print(experiment.row, flush=True)
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -247,13 +293,59 @@ def _add_train(verbs) -> None:
   parser.add_argument(
     '--gin_file', action='append', required=True, help='may be repeated'
   )
+  _add_search_paths(parser)
+  parser.add_argument(
+    '--dry_run',
+    action='store_true',
+    help='print what it would take, and neither allocate, read nor write',
+  )
+  parser.add_argument(
+    '--num_examples',
+    type=int,
+    help='of a dry run: recordings of an epoch; default: those of the data',
+  )
+  parser.add_argument(
+    '--utilisation',
+    type=float,
+    help='of a dry run: share of the peak that chips reach; default: 0.4',
+  )
+  parser.set_defaults(run=_train, takes_gin_bindings=True)
+
+
+def _add_search_paths(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--gin_search_paths',
     type=lambda text: text.split(','),
     default=['gin'],
     help='folders of recipes, comma separated; default: gin',
   )
-  parser.set_defaults(run=_train, takes_gin_bindings=True)
+
+
+def _add_experiments(verbs) -> None:
+  parser = verbs.add_parser(
+    'experiments',
+    help='list the experiments that the recipes describe, with their sizes',
+    description=(
+      'Builds every stage of gin/stages without allocating it, and lists what'
+      ' trains it, its parameters, the positions of one example and the FLOPs'
+      ' of training on it: matrix products, three times the forward pass.'
+    ),
+    epilog=(
+      'examples, from the repository root:\n'
+      '  v2meow experiments\n'
+      '  v2meow experiments --gin_file=models/small.gin --json'
+    ),
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.add_argument(
+    '--gin_file',
+    action='append',
+    default=[],
+    help='read after each recipe, such as models/small.gin; may be repeated',
+  )
+  _add_search_paths(parser)
+  parser.add_argument('--json', action='store_true', help='for programs')
+  parser.set_defaults(run=_experiments, takes_gin_bindings=True)
 
 
 def _add_export(verbs) -> None:
@@ -297,6 +389,7 @@ def parser() -> argparse.ArgumentParser:
   verbs = top.add_subparsers(dest='verb', required=True)
   _add_generate(verbs)
   _add_data(verbs)
+  _add_experiments(verbs)
   _add_train(verbs)
   _add_export(verbs)
   doctor = verbs.add_parser(

@@ -72,12 +72,14 @@ class FeatureSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TokenSpec:
-  """A discrete stream: `num_codebooks` codes per frame.
+  """A discrete stream: `codes_per_frame` codes per frame.
 
   Attributes:
     name: Of the stream, in records, batches and errors.
     codebook_size: Codes are in [0, codebook_size).
     num_codebooks: Levels of a frame, coarsest first.
+    num_positions: Codes of a frame that share a codebook, and so a range of
+      ids: the cells of a picture, row by row. A picture has one level.
     first_codebook: Level of the stored codes at which this stream begins.
     rate_hz: Frames a second.
     stored_as: Name of the recorded stream whose levels these are; None: its
@@ -88,16 +90,34 @@ class TokenSpec:
   codebook_size: int
   rate_hz: float
   num_codebooks: int = 1
+  num_positions: int = 1
   first_codebook: int = 0
   stored_as: str | None = None
+
+  def __post_init__(self):
+    if self.is_picture and self.num_codebooks > 1:
+      raise ValueError(
+        f'stream {self.name!r} has {self.num_positions} positions and'
+        f' {self.num_codebooks} codebooks a frame; one of the two must be 1.'
+      )
+
+  @property
+  def is_picture(self) -> bool:
+    """Whether a frame is a grid of codes, as of a picture."""
+    return self.num_positions > 1
+
+  @property
+  def codes_per_frame(self) -> int:
+    """Codes, and so ids, of one frame."""
+    return self.num_codebooks * self.num_positions
 
   def num_frames(self, seconds: float) -> int:
     """Frames in `seconds`; raises ValueError unless they are whole."""
     return whole_frames(self.name, seconds, self.rate_hz)
 
   def length(self, seconds: float) -> int:
-    """Ids in `seconds`: frames times levels."""
-    return self.num_frames(seconds) * self.num_codebooks
+    """Ids in `seconds`: frames times codes of a frame."""
+    return self.num_frames(seconds) * self.codes_per_frame
 
   @property
   def num_ids(self) -> int:
@@ -139,6 +159,11 @@ class StageSpec:
       raise ValueError(
         f'stage {self.name!r} uses a stream twice: {names}; every input and'
         ' the target need different names.'
+      )
+    if self.target.is_picture:
+      raise ValueError(
+        f'stage {self.name!r} cannot write {self.target.name!r}: a stage reads'
+        ' pictures and writes streams of one position a frame.'
       )
 
   @property

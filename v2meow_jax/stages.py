@@ -22,6 +22,9 @@ def _table(*streams: specs.Stream) -> dict[str, specs.Stream]:
 PAPER = _table(
   specs.FeatureSpec(name='clip', dim=768, rate_hz=1.0),  # paper: ViT-L/14
   specs.FeatureSpec(name='flow', dim=1024, rate_hz=1.0),  # paper: I3D flow
+  specs.TokenSpec(  # paper: ViT-VQGAN; 32 x 32 cells, as published elsewhere
+    name='vit_vqgan', codebook_size=8192, rate_hz=1.0, num_positions=1024
+  ),
   specs.FeatureSpec(name='style', dim=128, rate_hz=0.0),  # paper: MuLan
   specs.TokenSpec(  # paper: w2v-BERT k-means, as MusicLM
     name='semantic', codebook_size=1024, rate_hz=25.0

@@ -21,21 +21,21 @@ def codes_to_ids(
   [1033, 2050, 3074, 4103]
 
   Args:
-    codes: One code per frame and level.
+    codes: One code per frame and level; of pictures, per frame and cell.
     stage: Whose id space is meant.
     stream: Which of the stage's token streams the codes are.
 
   Returns:
-    int32 ids, `frames * levels` of them.
+    int32 ids, in the order of the codes.
 
   Raises:
     ValueError: Wrong number of levels, or a code outside the codebook.
   """
   codes = np.asarray(codes)
-  if codes.ndim < 2 or codes.shape[-1] != stream.num_codebooks:
+  if codes.ndim < 2 or codes.shape[-1] != stream.codes_per_frame:
     raise ValueError(
       f'codes of stream {stream.name!r} have shape {codes.shape}; wanted'
-      f' [..., frames, {stream.num_codebooks}].'
+      f' [..., frames, {stream.codes_per_frame}].'
     )
   if codes.size and (codes.min() < 0 or codes.max() >= stream.codebook_size):
     bad = codes[(codes < 0) | (codes >= stream.codebook_size)][0]
@@ -54,12 +54,12 @@ def ids_to_codes(
 ) -> Int[np.ndarray, '*b frames levels']:
   """The inverse of `codes_to_ids`; a misplaced id raises ValueError by name."""
   ids = np.asarray(ids)
-  if ids.shape[-1] % stream.num_codebooks:
+  if ids.shape[-1] % stream.codes_per_frame:
     raise ValueError(
       f'{ids.shape[-1]} ids of stream {stream.name!r} are not whole frames of'
-      f' {stream.num_codebooks} levels.'
+      f' {stream.codes_per_frame} codes.'
     )
-  frames = ids.reshape(*ids.shape[:-1], -1, stream.num_codebooks)
+  frames = ids.reshape(*ids.shape[:-1], -1, stream.codes_per_frame)
   codes = frames - level_offsets(stage, stream)
   wrong = (codes < 0) | (codes >= stream.codebook_size)
   if wrong.any():
@@ -76,11 +76,18 @@ def ids_to_codes(
 def level_offsets(
   stage: specs.StageSpec, stream: specs.TokenSpec
 ) -> Int[np.ndarray, 'levels']:
-  """First id of each level of a stream, in the stage's id space."""
-  return (
-    stage.id_offset(stream)
-    + np.arange(stream.num_codebooks, dtype=np.int32) * stream.codebook_size
-  ).astype(np.int32)
+  """First id of each level of a stream, in the stage's id space.
+
+  Args:
+    stage: Whose id space is meant.
+    stream: One of its token streams.
+
+  Returns:
+    int32, for each code of a frame; the cells of a picture share theirs.
+  """
+  level = np.arange(stream.codes_per_frame, dtype=np.int32)
+  level = level % stream.num_codebooks
+  return stage.id_offset(stream) + level * stream.codebook_size
 
 
 def level_masks(stage: specs.StageSpec, stream: specs.TokenSpec) -> np.ndarray:

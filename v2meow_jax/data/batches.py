@@ -159,6 +159,11 @@ class MixedBatches:
       raise ValueError('parts is empty; wanted at least one TaskBatches.')
     self._parts = tuple(parts)
 
+  @property
+  def num_examples(self) -> int:
+    """Recordings in all parts."""
+    return sum(part.num_examples for part in self._parts)
+
   def __call__(self, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]:
     """Batches from `start_step` on, until a part ends."""
     streams = [part(start_step) for part in self._parts]

@@ -108,7 +108,7 @@ def codes_to_ids(example, *, stage: specs.StageSpec):
       example[stream.name], [None, stream.dim]
     )
   for stream in stage.token_streams:
-    last = stream.first_codebook + stream.num_codebooks
+    last = stream.first_codebook + stream.codes_per_frame
     codes = example[stream.record_name][:, stream.first_codebook : last]
     ids = codes + tokens.level_offsets(stage, stream)
     # [frames, levels] -> [frames * levels]

@@ -38,10 +38,10 @@ def num_frames(stream: specs.Stream, seconds: float) -> int:
 
 
 def width(stream: specs.Stream) -> int:
-  """Numbers in one frame: dimensions of features, levels of codes."""
+  """Numbers in one frame: dimensions of features, or codes."""
   if isinstance(stream, specs.FeatureSpec):
     return stream.dim
-  return stream.num_codebooks
+  return stream.codes_per_frame
 
 
 def serialise(
@@ -217,6 +217,7 @@ def _serves(source: specs.Stream, stream: specs.Stream) -> bool:
   return (
     isinstance(source, specs.TokenSpec)
     and source.codebook_size == stream.codebook_size
+    and source.num_positions == stream.num_positions
     and source.num_codebooks >= stream.first_codebook + stream.num_codebooks
   )
 

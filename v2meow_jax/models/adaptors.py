@@ -36,9 +36,9 @@ def frame_times(num_frames: int, rate_hz: float) -> np.ndarray:
 
 
 def token_times(stream: specs.TokenSpec, num_frames: int) -> np.ndarray:
-  """Time of each id: every level of a frame has the time of the frame."""
+  """Time of each id: every code of a frame has the time of the frame."""
   times = frame_times(num_frames, stream.rate_hz)
-  return np.repeat(times, stream.num_codebooks)
+  return np.repeat(times, stream.codes_per_frame)
 
 
 def token_levels(
@@ -66,11 +66,12 @@ def token_levels(
 
 
 def encoder_layout(spec: specs.StageSpec) -> EncoderLayout:
-  """Tokens first, then frames by time, then what stands for the whole clip.
+  """Music first, then pictures by time, then what stands for the whole clip.
 
-  Token inputs keep the order of the stage. Continuous streams are interleaved:
-  earlier frames first and, at the same time, earlier streams first, so that
-  the features of one moment are neighbours.
+  Token inputs, but for pictures, keep the order of the stage. Pictures in
+  tokens and continuous streams are interleaved: earlier frames first and, at
+  the same time, tokens first, then earlier streams, so that what was seen at
+  one moment is neighbours.
 
   Args:
     spec: Of the stage.
@@ -80,7 +81,10 @@ def encoder_layout(spec: specs.StageSpec) -> EncoderLayout:
   """
   seconds = spec.crop_seconds
   times = [token_times(s, s.num_frames(seconds)) for s in spec.token_inputs]
-  groups = [np.zeros(len(t)) for t in times]
+  groups = [
+    np.full(len(t), float(s.is_picture))
+    for s, t in zip(spec.token_inputs, times, strict=True)
+  ]
   for s in spec.feature_inputs:
     if s.is_static:
       times.append(np.full(1, np.nan))

@@ -1,0 +1,113 @@
+"""The inventory: every experiment of the paper, at its full size."""
+
+import json
+import pathlib
+
+import pytest
+
+from v2meow_jax import cli
+from v2meow_jax import experiments
+from v2meow_jax import gin_config
+
+pytestmark = pytest.mark.data
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+RECIPES = experiments.recipes((str(ROOT / 'gin'),))
+STAGE_ONE = [r for r in RECIPES if 'semantic' in r]
+STAGE_TWO = [r for r in RECIPES if 'coarse' in r]
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch):
+  monkeypatch.chdir(ROOT)
+  monkeypatch.syspath_prepend(str(ROOT))
+  yield
+  import gin
+
+  gin.clear_config()
+
+
+def inputs(recipe):
+  model = experiments.load_model(['runs/train.gin', recipe], [], ['gin'])
+  return frozenset(s.name for s in model.spec.inputs)
+
+
+def test_stage_one_has_five_pairs_of_features_with_and_without_style():
+  clip, flow, picture = {'clip'}, {'flow'}, {'vit_vqgan'}
+  seen = [clip, flow, picture, picture | flow, clip | flow]
+  wanted = {frozenset(s | style) for s in seen for style in ({'style'}, set())}
+  assert len(STAGE_ONE) == 10
+  assert {inputs(recipe) for recipe in STAGE_ONE} == wanted
+
+
+def test_stage_two_has_no_sight_or_any_or_no_semantic_tokens():
+  semantic = {'semantic'}
+  seen = [
+    set(), {'clip'}, {'flow'}, {'vit_vqgan'}, {'vit_vqgan', 'flow'},
+    {'clip', 'flow'},
+  ]  # fmt: skip
+  wanted = {frozenset(semantic | s) for s in seen}
+  wanted |= {frozenset({'clip'}), frozenset({'clip', 'style'})}
+  assert {inputs(recipe) for recipe in STAGE_TWO} == wanted
+
+
+def test_every_recipe_trains_in_a_folder_of_its_own():
+  import gin
+
+  folders = []
+  for recipe in RECIPES:
+    gin_config.parse(['runs/train.gin', recipe])
+    folders.append(gin.query_parameter('%MODEL_DIR'))
+  assert len(set(folders)) == len(folders)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_every_recipe_builds_at_full_size(recipe):
+  experiment = experiments.build(recipe)
+  has_encoder = experiment.model == 'EncoderDecoderModel'
+  assert has_encoder == bool(experiment.encoder_tokens)
+  # Twelve gated layers have 201 M, as many in each half 453 M; then embeddings.
+  layers = 453e6 if has_encoder else 201e6
+  assert layers < experiment.num_parameters < layers + 40e6
+  # Two for each parameter at each position, three times, and attention.
+  assert experiment.train_flops > 6 * 201e6 * experiment.decoder_tokens
+
+
+def test_parameters_of_the_first_stage_are_those_of_a_t5_of_its_size():
+  layers = ('NUM_LAYERS = 2',)
+  built = experiments.build('stages/semantic.gin', bindings=layers)
+  square, mlp = 1024 * 1024, 3 * 1024 * 4096
+  encoder = 4 * square + mlp + 2 * 1024
+  decoder = 8 * square + mlp + 3 * 1024
+  vectors = 2 * 1152 * 1024 + (768 + 1024 + 128 + 3) * 1024
+  biases = 16 * (32 + 32 + 33) + 2 * 1024
+  wanted = 2 * (encoder + decoder) + vectors + biases
+  assert built.num_parameters == wanted
+  assert built.encoder_tokens == 21
+  assert built.decoder_tokens == built.target_tokens == 250
+  assert built.command.endswith("stages/semantic.gin '--gin.NUM_LAYERS = 2'")
+
+
+def test_the_table_and_its_json_tell_the_same(capsys, tmp_path):
+  (tmp_path / 'stages').mkdir()
+  (tmp_path / 'stages' / 'mine.gin').write_text("include 'stages/fine.gin'\n")
+  argv = [
+    'experiments', f'--gin_search_paths={tmp_path},gin', '--gin_file=tiny.gin',
+    '--gin.NUM_LAYERS=1', '--gin.EMB_DIM=8', '--gin.MLP_DIM=16',
+  ]  # fmt: skip
+  # The recipes of the repository would take their time.
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(experiments, 'recipes', lambda paths: ['stages/mine.gin'])
+    assert cli.main(argv) == 0
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert cli.main([*argv, '--json']) == 0
+  (found,) = json.loads(capsys.readouterr().out)
+  assert found['inputs'] == ['coarse']
+  assert found['command'] in row
+  assert f'{found["num_parameters"] / 1e6:.1f}' in row
+
+
+def test_a_folder_without_recipes_is_named(tmp_path):
+  with pytest.raises(gin_config.ConfigError, match='gin_search_paths'):
+    experiments.recipes([str(tmp_path)])

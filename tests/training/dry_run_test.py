@@ -1,0 +1,115 @@
+"""What a dry run tells is what training takes, and it leaves no trace."""
+
+import re
+
+import jax
+import pytest
+
+from tests.models import transformer_test
+from v2meow_jax import cli
+from v2meow_jax.models import sequence_model
+from v2meow_jax.training import dry_run
+from v2meow_jax.training import schedules
+from v2meow_jax.training import step as step_lib
+from v2meow_jax.training import train_state
+
+MODEL = sequence_model.DecoderOnlyModel(
+  transformer_test.TOKENS, transformer_test.DECODER_ONLY
+)
+OPTIMIZER = schedules.adamw(schedules.warmup_rsqrt(1e-3, 10))
+ROWS = 8
+
+
+@pytest.fixture(scope='module')
+def state():
+  create = jax.jit(
+    lambda rng, batch: train_state.create(MODEL, OPTIMIZER, rng, batch)
+  )
+  return create(jax.random.key(0), MODEL.example_batch(ROWS))
+
+
+def num_bytes(tree) -> int:
+  return sum(x.nbytes for x in jax.tree.leaves(tree))
+
+
+def test_costs_are_those_of_the_arrays_that_training_makes(state):
+  costs = dry_run.costs(MODEL, OPTIMIZER, ROWS)
+  assert costs.num_parameters == train_state.num_parameters(state.params)
+  assert costs.parameter_bytes == num_bytes(state.params)
+  assert costs.optimizer_bytes == num_bytes(state.opt_state)
+  assert costs.data_bytes == num_bytes(MODEL.example_batch(ROWS))
+  assert costs.step_flops == ROWS * costs.example_flops
+
+
+def test_memory_holds_the_state_the_batch_and_something_between(state):
+  memory = dry_run.memory(MODEL, OPTIMIZER, ROWS)
+  key_bytes = 8
+  batch_bytes = num_bytes(MODEL.example_batch(ROWS)) // jax.device_count()
+  held = num_bytes(state) + batch_bytes + key_bytes
+  assert memory.argument_bytes == pytest.approx(held, rel=0.01)
+  assert memory.temporary_bytes > num_bytes(state.params)
+  assert memory.total_bytes > held
+
+
+def test_the_epoch_of_a_chip_is_its_flops_over_its_speed():
+  run = {
+    'model': MODEL,
+    'schedule': schedules.warmup_rsqrt(1e-3, 10),
+    'make_optimizer': schedules.adamw,
+    'train_steps': 10**9,
+  }
+  lines = list(
+    dry_run.report(run, batch_size=ROWS, num_examples=801, utilisation=0.5)
+  )
+  assert any('101 steps' in line for line in lines)
+  (v4,) = [line for line in lines if line.startswith('TPU v4')]
+  flops = dry_run.costs(MODEL, OPTIMIZER, ROWS).step_flops
+  step, epoch = (float(x) for x in re.findall(r'([\d.e-]+) s', v4)[:2])
+  assert step == pytest.approx(flops / (275e12 / 2), rel=0.01)
+  assert epoch == pytest.approx(101 * flops / (275e12 / 2), rel=0.01)
+
+
+def test_what_makes_no_sense_is_refused():
+  run = {'model': MODEL, 'train_steps': 1}
+  with pytest.raises(ValueError, match='utilisation is 40'):
+    next(dry_run.report(run, batch_size=1, num_examples=1, utilisation=40.0))
+  with pytest.raises(ValueError, match='num_examples is 0'):
+    next(dry_run.report(run, batch_size=1, num_examples=0))
+  with pytest.raises(ValueError, match='trains a object'):
+    next(
+      dry_run.report(run | {'model': object()}, batch_size=1, num_examples=1)
+    )
+
+
+def test_the_batch_must_divide_among_the_devices():
+  if step_lib.data_mesh().size > 1:
+    with pytest.raises(ValueError, match='BATCH_SIZE'):
+      dry_run.memory(MODEL, OPTIMIZER, jax.device_count() + 1)
+
+
+SMALL = (
+  '--gin_file=runs/train.gin', '--gin_file=stages/fine.gin',
+  '--gin_file=tiny.gin', '--gin.NUM_LAYERS=1', '--gin.EMB_DIM=8',
+  '--gin.NUM_HEADS=2', '--gin.HEAD_DIM=4', '--gin.MLP_DIM=16',
+)  # fmt: skip
+
+
+@pytest.mark.data
+def test_the_command_reads_no_data_and_writes_nothing(
+  tmp_path, capsys, monkeypatch
+):
+  monkeypatch.setenv('V2MEOW_DATA_DIR', str(tmp_path / 'none'))
+  model_dir = f"--gin.MODEL_DIR='{tmp_path / 'run'}'"
+  assert cli.main(['train', *SMALL, model_dir, '--dry_run']) == 0
+  said = capsys.readouterr().out
+  # Two seconds of 25 frames of 2 levels, in and out.
+  assert 'coarse 100 -> fine 100' in said
+  assert 'pass --num_examples' in said
+  assert 'by XLA for' in said
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.data
+def test_flags_of_a_dry_run_without_one_are_refused(capsys):
+  assert cli.main(['train', *SMALL, '--num_examples=3']) == 2
+  assert 'go with --dry_run' in capsys.readouterr().err

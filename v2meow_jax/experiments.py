@@ -1,0 +1,151 @@
+"""The experiments that the recipes describe, and what each one is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+import pathlib
+import re
+import shlex
+
+import jax
+
+from v2meow_jax import gin_config
+from v2meow_jax.models import sequence_model
+from v2meow_jax.training import flops
+from v2meow_jax.training import train_state
+
+_RUN = 'runs/train.gin'
+_MODEL = re.compile(r'^MODEL\s*=', re.M)
+_INCLUDE = re.compile(r"""^include\s+['"]([^'"]+)['"]""", re.M)
+HEADER = (
+  'parameters  encoder  decoder  predicts  GFLOP/example  command\n'
+  '         M     positions of one crop     of training'
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+  """A recipe of a stage, built without allocating it.
+
+  Attributes:
+    command: That trains it.
+    model: Kind of the model.
+    inputs: Streams that it reads.
+    target: Stream that it writes.
+    crop_seconds: Of one example.
+    num_parameters: Of the network.
+    encoder_tokens: Positions of the encoder in one example; 0 without one.
+    decoder_tokens: Positions of the decoder, a prompt included.
+    target_tokens: Ids that it learns to predict.
+    train_flops: Of one example in a training step: see `training.flops`.
+  """
+
+  command: str
+  model: str
+  inputs: tuple[str, ...]
+  target: str
+  crop_seconds: float
+  num_parameters: int
+  encoder_tokens: int
+  decoder_tokens: int
+  target_tokens: int
+  train_flops: int
+
+  @property
+  def row(self) -> str:
+    """One line below `HEADER`."""
+    return (
+      f'{self.num_parameters / 1e6:10.1f}  {self.encoder_tokens:7,}'
+      f'  {self.decoder_tokens:7,}  {self.target_tokens:8,}'
+      f'  {self.train_flops / 1e9:13,.0f}  {self.command}'
+    )
+
+
+def recipes(search_paths: Sequence[str] = ('gin',)) -> list[str]:
+  """Recipes of stages that say, themselves or by an include, which model.
+
+  Args:
+    search_paths: Folders that hold recipes.
+
+  Returns:
+    Names below a search path, the stages before their ablations.
+
+  Raises:
+    gin_config.ConfigError: There are none.
+  """
+  found = {
+    str(path.relative_to(folder))
+    for folder in search_paths
+    for path in pathlib.Path(folder).glob('stages/**/*.gin')
+    if _names_a_model(path, search_paths)
+  }
+  if not found:
+    raise gin_config.ConfigError(
+      f'no recipe of a stage lies in {list(search_paths)}; run from the'
+      ' repository root, or pass --gin_search_paths.'
+    )
+  return sorted(found, key=lambda name: (name.count('/'), name))
+
+
+def _names_a_model(path: pathlib.Path, search_paths: Sequence[str]) -> bool:
+  text = path.read_text()
+  return bool(_MODEL.search(text)) or any(
+    _names_a_model(gin_config.find(name, search_paths), search_paths)
+    for name in _INCLUDE.findall(text)
+  )
+
+
+def build(
+  recipe: str,
+  overrides: Sequence[str] = (),
+  bindings: Sequence[str] = (),
+  search_paths: Sequence[str] = ('gin',),
+) -> Experiment:
+  """Builds one experiment with `jax.eval_shape`.
+
+  Args:
+    recipe: One of `recipes()`.
+    overrides: Recipes that are read after it, such as 'models/small.gin'.
+    bindings: Such as 'NUM_LAYERS = 2', read last.
+    search_paths: Folders that hold recipes.
+
+  Returns:
+    What it is.
+
+  Raises:
+    gin_config.ConfigError: A recipe does not parse.
+    ValueError: It does not describe a stage.
+  """
+  model = load_model((_RUN, recipe, *overrides), bindings, search_paths)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), model.example_batch(1))
+  files = [f'--gin_file={name}' for name in (_RUN, recipe, *overrides)]
+  given = [f'--gin.{binding}' for binding in bindings]
+  return Experiment(
+    command=shlex.join(['v2meow', 'train', *files, *given]),
+    model=type(model).__name__,
+    inputs=tuple(s.name for s in model.spec.inputs),
+    target=model.spec.target.name,
+    crop_seconds=model.spec.crop_seconds,
+    num_parameters=train_state.num_parameters(shapes['params']),
+    encoder_tokens=flops.encoder_length(model),
+    decoder_tokens=model.decoder_length,
+    target_tokens=model.target_length,
+    train_flops=flops.train_flops(model),
+  )
+
+
+def load_model(
+  files: Sequence[str], bindings: Sequence[str], search_paths: Sequence[str]
+) -> sequence_model.SequenceModel:
+  """The MODEL of a command line; ValueError when it is not that of a stage."""
+  gin_config.parse(files, bindings, search_paths)
+  import gin  # pylint: disable=g-import-not-at-top
+
+  model = gin.get_configurable('MODEL/macro')()
+  if not isinstance(model, sequence_model.SequenceModel):
+    raise ValueError(
+      f'{" ".join(files)} trains a {type(model).__name__}, which is no stage;'
+      ' name one of stages/*.gin.'
+    )
+  return model
