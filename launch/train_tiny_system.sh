@@ -38,8 +38,10 @@ prepare() { # MANIFEST NAME
 }
 prepare "$manifest" synthetic
 prepare "$contrary" contrary
-train semantic --gin_file=stages/semantic.gin --gin_file=tiny.gin
+train semantic --gin_file=stages/semantic.gin --gin_file=tiny.gin \
+  --gin.TRAIN_STEPS=2500
 train coarse --gin_file=stages/coarse_encoder.gin --gin_file=tiny.gin
-train fine --gin_file=stages/fine_encoder.gin --gin_file=tiny.gin
-"$v2meow" export "$out" --name tiny --temperature 0.8 0.1 0.1 "${networks[@]}" \
+train fine --gin_file=stages/fine_encoder.gin --gin_file=tiny.gin \
+  --gin.TRAIN_STEPS=1500
+"$v2meow" export "$out" --name tiny "${networks[@]}" \
   --stages "$work/semantic" "$work/coarse" "$work/fine"

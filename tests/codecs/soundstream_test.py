@@ -85,9 +85,10 @@ def test_the_tiny_encoder_does_not_hear_phase():
   module = soundstream.SoundStream(config)
   x = jnp.asarray(_waveform(32 * 24))
   variables = module.init(jax.random.key(0), x)
-  latents = lambda x: module.apply(
-    variables, x, method=lambda m, x: m.encoder(x)
-  )
+
+  def latents(x):
+    return module.apply(variables, x, method=lambda m, x: m.encoder(x))
+
   np.testing.assert_allclose(latents(x), latents(-x), atol=1e-5)
   assert np.abs(latents(x) - latents(2 * x)).max() > 1e-2
 

@@ -72,7 +72,9 @@ class PatchConfig:
   @property
   def encoder_lookahead_frames(self) -> int:
     """Code frames after its own that a code depends on."""
-    return -(-(self.pitch_window_samples - self.hop_samples) // 2 // self.hop_samples)
+    return -(
+      -(self.pitch_window_samples - self.hop_samples) // 2 // self.hop_samples
+    )
 
   @property
   def latent_dim(self) -> int:
