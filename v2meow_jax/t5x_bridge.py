@@ -103,8 +103,9 @@ class T5XModel(models.BaseModel):
   def get_initial_variables(self, rng, input_shapes, input_types=None):
     """Parameters, and `params_axes`: their axes as T5X reads them."""
     del input_shapes, input_types  # The stage knows them.
-    boxed = self.model.init(rng, self.model.example_batch(1))['params']
-    axes = traverse_util.flatten_dict(nn.get_partition_spec(boxed))
+    batch: Any = self.model.example_batch(1)
+    boxed = self.model.init(rng, batch)['params']
+    axes: Any = traverse_util.flatten_dict(nn.get_partition_spec(boxed))
     named = {
       (*path[:-1], f'{path[-1]}_axes'): flax_partitioning.AxisMetadata(
         names=tuple(spec)
@@ -145,9 +146,9 @@ def get_dataset(
   Returns:
     An iterator, or for SeqIO a `tf.data.Dataset`.
   """
-  source = cfg.mixture_or_task_name
-  if not callable(source):
+  if not callable(cfg.mixture_or_task_name):
     return utils.get_dataset(cfg, shard_id, num_shards, feature_converter_cls)
+  source: Any = cfg.mixture_or_task_name
   start_step = max(t5x_checkpoints.find(model_dir), default=0)
   shard = (shard_id, num_shards)
   return clu_batches.CluBatches(source, shard, start_step=start_step)
