@@ -6,7 +6,6 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import functools
-import json
 import pathlib
 from typing import Any
 
@@ -158,7 +157,7 @@ def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
   """Fits the training-free streams to `num` training clips of a manifest.
 
   Args:
-    manifest: Json lines with `path`, `caption` and `split`.
+    manifest: See `data.manifests.read`.
     output: The .safetensors to write.
     num: Clips, evenly spread over the training split.
     seed: Of the clusterings.
@@ -169,19 +168,16 @@ def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
   Raises:
     ValueError: There are no training clips with captions.
   """
-  path = pathlib.Path(manifest)
-  lines = path.read_text().splitlines()
-  rows = [json.loads(line) for line in lines if line.strip()]
-  rows = [r for r in rows if r.get('split') == 'train' and r.get('caption')]
-  if not rows:
-    raise ValueError(
-      f'{manifest} has no clip with "split": "train" and a caption.'
-    )
+  from v2meow_jax.data import manifests  # pylint: disable=g-import-not-at-top
+
+  clips = [c for c in manifests.read(manifest, 'train') if c.caption]
+  if not clips:
+    raise ValueError(f"{manifest} has no clip of split 'train' with a caption.")
   if num < 1:
     raise ValueError(f'num is {num}; wanted at least 1 clip to fit to.')
-  chosen = np.linspace(0, len(rows) - 1, min(num, len(rows))).astype(int)
-  rows = [rows[i] for i in chosen]
-  files = [str(path.parent / r['path']) for r in rows]
+  chosen = np.linspace(0, len(clips) - 1, min(num, len(clips))).astype(int)
+  clips = [clips[i] for i in chosen]
+  files = [clip.path for clip in clips]
   with tqdm.tqdm(total=2 * len(files), unit='clip', desc='fit') as progress:
 
     def advance(part: str, count: int) -> None:
@@ -196,8 +192,8 @@ def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
       progress=advance,
     )
   examples = [
-    fitted.clip_features(params, media_io.read_audio(f), r['caption'])
-    for f, r in zip(files, rows, strict=True)
+    fitted.clip_features(params, media_io.read_audio(c.path), c.caption)
+    for c in clips
   ]
   stacked = {
     f'example/{k}': np.stack([e[k] for e in examples]) for k in examples[0]

@@ -1,4 +1,6 @@
 import itertools
+import shutil
+import time
 
 import numpy as np
 import pytest
@@ -127,44 +129,69 @@ def test_wrong_lengths_are_refused():
     converter(ds, lengths)
 
 
-@pytest.mark.parametrize('start', [5, 13])
-def test_batch_k_does_not_depend_on_where_one_starts(
-  planted_data, monkeypatch, start
+def test_batch_k_is_the_same_from_anywhere_and_by_any_number(planted_data):
+  # 24 recordings and batches of 20: every other batch is of two epochs.
+  def made():
+    return _make(SEMANTIC, batch_size=20, drop_rates={'style': 0.5})
+
+  straight = _take(made()(0), 7)
+  for start, count in ((5, 1), (1, 2), (0, 4)):
+    slices = [made()(start, (i, count)) for i in range(count)]
+    for batch in straight[start : start + 2]:
+      parts = [next(s) for s in slices]
+      assert {len(p['example_ids']) for p in parts} == {20 // count}
+      assert _equal(_joined(parts), batch)
+  with pytest.raises(ValueError, match='20 rows do not divide among 3'):
+    made()(0, (0, 3))
+
+
+def _joined(parts):
+  return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+
+
+def test_every_epoch_is_every_recording_once_and_seeds_differ(planted_data):
+  # What a row holds follows from its position, not from its batch.
+  rows = _joined(_take(_make(batch_size=9)(0), 8))
+  assert _equal(rows, _joined(_take(_make(batch_size=24)(0), 3)))
+  ids = rows['example_ids']
+  assert ids.dtype == 'S64'
+  epochs = ids.reshape(3, 24)
+  assert all(len(set(epoch)) == 24 for epoch in epochs)
+  assert set(epochs[0]) == set(epochs[1]) == set(epochs[2])
+  other = next(_make(batch_size=24, seed=2)(0))['example_ids']
+  assert len({tuple(e) for e in (*epochs, other)}) == 4
+  # The crop of a recording is another in each epoch: 12 s and more leave nine
+  # starts and more, so that 24 of them never agree by chance.
+  start = rows['encoder_inputs_appearance'][:, 0, 0].reshape(3, 24)
+  by_id = [s[np.argsort(e)] for s, e in zip(start, epochs, strict=True)]
+  assert (by_id[0] != by_id[1]).any() and (by_id[1] != by_id[2]).any()
+
+
+def test_a_far_step_is_reached_at_once(planted_data):
+  def seconds(step):
+    begin = time.process_time()
+    next(_make()(step))
+    return time.process_time() - begin
+
+  seconds(0)
+  # To skip eight million rows would take minutes.
+  assert seconds(10**6) < 10 * seconds(0)
+
+
+def test_a_damaged_record_is_refused_by_file_when_it_is_read(
+  planted_data, tmp_path, monkeypatch
 ):
-  # Passes of 48 examples, so that 13 batches of 8 are three passes.
-  monkeypatch.setattr(batches, '_PASS_EXAMPLES', 48)
-  straight = _take(_make(SEMANTIC, drop_rates={'style': 0.5})(0), start + 3)
-  resumed = _take(_make(SEMANTIC, drop_rates={'style': 0.5})(start), 3)
-  assert all(map(_equal, straight[start:], resumed))
-
-
-def test_seeds_and_epochs_differ(planted_data):
-  first = _take(_make()(0), 6)
-  assert not any(map(_equal, first, _take(_make(seed=2)(0), 6)))
-  # 24 recordings are 3 batches; the next epoch is in another order.
-  assert not any(map(_equal, first[:3], first[3:]))
-
-
-def test_an_epoch_sees_every_recording_once(
-  planted_prepare, tmp_path, monkeypatch
-):
-  # Recordings are told apart by their first code.
-  clips = {f'c{i}': ('train', {'seconds': 4, 'first': i}) for i in range(12)}
-  manifest = planted.write_manifest(tmp_path / 'media', clips)
-  planted_prepare(tmp_path / 'numbered', manifest=manifest, min_seconds=4.0)
+  shutil.copytree(planted_data, tmp_path / 'planted')
+  name = 'v2meow-train.tfrecord-00001-of-00003'
+  data = bytearray((tmp_path / 'planted' / name).read_bytes())
+  data[-100] ^= 1
+  (tmp_path / 'planted' / name).write_bytes(data)
   monkeypatch.setenv('V2MEOW_DATA_DIR', str(tmp_path))
-  made = _make(dataset='numbered', batch_size=4)
-  assert made.num_examples == 12
-  for _ in range(2):
-    epoch = [b['encoder_inputs_semantic'][:, 0] for b in _take(made(0), 3)]
-    assert len(set(np.concatenate(epoch).tolist())) == 12
-
-
-def test_a_split_too_large_for_memory_also_resumes(planted_data, monkeypatch):
-  monkeypatch.setattr(batches, '_CACHE_BYTES', 0)
-  straight = _take(_make()(0), 5)
-  assert _equal(straight[4], next(_make()(4)))
-  assert not _equal(straight[0], straight[3])
+  with pytest.raises(ValueError, match=f'{name}: the record at byte'):
+    _take(_make()(0), 3)
+  (tmp_path / 'planted' / name).write_bytes(data[:-100])
+  with pytest.raises(ValueError, match=f'damaged: {name}'):
+    next(_make()(0))
 
 
 def test_evaluation_is_one_pass_of_first_crops(planted_data):
@@ -178,6 +205,11 @@ def test_evaluation_is_one_pass_of_first_crops(planted_data):
   # 6 recordings: the second batch has two rows, and two without weight.
   weights = np.concatenate([b['decoder_loss_weights'] for b in once])
   np.testing.assert_array_equal(weights.mean(1), [1, 1, 1, 1, 1, 1, 0, 0])
+  ids = np.concatenate([b['example_ids'] for b in once])
+  assert len(set(ids[:6])) == 6
+  slices = [made(1, (i, 2)) for i in range(2)]
+  assert _equal(_joined([next(s) for s in slices]), once[1])
+  assert not any(list(s) for s in slices)
 
 
 def test_a_recording_shorter_than_the_crop_is_named(planted_data):
@@ -200,6 +232,7 @@ def test_streams_are_dropped_as_often_as_asked():
   ds = tf.data.Dataset.from_tensors(example).repeat(4000)
   with seqio.utils.map_seed_manager(3):
     rates = {'style': 0.2, 'appearance': 0.1}
+    ds = preprocessors.give_seeds(ds)
     ds = preprocessors.drop_streams(ds, rates=rates)
   rows = list(ds.as_numpy_iterator())
   kept = {k: np.array([r[k].max() for r in rows]) for k in example}
@@ -226,16 +259,28 @@ def test_a_mixture_holds_the_rows_of_its_parts(planted_data):
     for size, seed, rate in ((3, 0, 1.0), (5, 1, 0.0))
   ]
   mixed = batches.MixedBatches(parts)
-  for start in (0, 4):
-    first, second = (next(part(start)) for part in parts)
-    both = next(mixed(start))
-    for key, rows in both.items():
-      np.testing.assert_array_equal(rows[:3], first[key])
-      np.testing.assert_array_equal(rows[3:], second[key])
+  first, second = (next(part(4)) for part in parts)
+  both = next(mixed(4))
+  for key, rows in both.items():
+    np.testing.assert_array_equal(rows[:3], first[key])
+    np.testing.assert_array_equal(rows[3:], second[key])
+  # Four processes of two rows: one reads of both parts.
+  slices = [next(mixed(4, (i, 4))) for i in range(4)]
+  assert _equal(_joined(slices), both)
   style = both['encoder_inputs_style']
   assert not style[:3].any() and style[3:].any(axis=(1, 2)).all()
   with pytest.raises(ValueError, match='parts is empty'):
     batches.MixedBatches([])
+
+
+def test_a_mixture_that_evaluates_ends_for_all_processes_at_once(planted_data):
+  parts = [
+    _make(split=split, batch_size=4, repeat=False)
+    for split in ('train', 'validation')
+  ]
+  mixed = batches.MixedBatches(parts)
+  # 24 and 6 recordings are six and two batches.
+  assert [len(list(mixed(0, (i, 2)))) for i in range(2)] == [2, 2]
 
 
 def test_only_a_continuous_input_can_be_dropped():
@@ -257,14 +302,28 @@ def test_the_synthetic_tasks_are_registered_for_the_embedded_default():
 
 def test_seqio_gives_a_registered_task_to_a_trainer_as_t5x_does(planted_data):
   task_builder.add_task('planted', FINE)
-  ds = seqio.get_dataset(
-    'planted_fine',
-    FINE.feature_lengths(),
-    feature_converters.StageFeatureConverter(FINE, pack=False),
-    shuffle=True,
-    seed=0,
-    batch_size=4,
-  )
-  batch = next(ds.as_numpy_iterator())
-  codes = tokens.ids_to_codes(batch['decoder_target_tokens'], FINE, FINE.target)
-  assert codes.shape == (4, 75, 6)
+
+  def batch(seed):
+    ds = seqio.get_dataset(
+      'planted_fine',
+      FINE.feature_lengths(),
+      feature_converters.StageFeatureConverter(FINE, pack=False),
+      shuffle=True,
+      num_epochs=1,
+      seed=seed,
+      batch_size=24,
+    )
+    assert set(ds.element_spec) == {
+      'encoder_inputs_coarse',
+      'decoder_input_tokens',
+      'decoder_target_tokens',
+      'decoder_loss_weights',
+    }
+    return next(ds.as_numpy_iterator())['decoder_target_tokens']
+
+  codes = tokens.ids_to_codes(batch(0), FINE, FINE.target)
+  assert codes.shape == (24, 75, 6)
+  # Crops of 3 s out of 12 s and more start anywhere: 24 of 226 or more places.
+  assert len(np.unique(codes[:, 0, 0])) > 12
+  np.testing.assert_array_equal(batch(0), batch(0))
+  assert (batch(0) != batch(1)).any()

@@ -73,10 +73,26 @@ def test_too_few_clips_are_named(manifest):
     batches(manifest, split='validation', batch_size=8)
 
 
-def test_bad_lines_are_named(manifest):
-  manifest.write_text('{"path": "a.mp4"}\n')
-  with pytest.raises(ValueError, match=r'line 1 lacks .*caption'):
+def test_clips_without_a_caption_are_named(manifest):
+  manifest.write_text('{"id": "mute", "path": "a.mp4"}\n')
+  with pytest.raises(ValueError, match=r"no caption: \['mute'\]"):
     batches(manifest)
-  manifest.write_text('\n[not json\n')
-  with pytest.raises(ValueError, match='line 2 is not a JSON object'):
-    batches(manifest)
+
+
+@pytest.mark.parametrize('count', [2, 4])
+def test_slices_of_all_processes_are_the_batch(manifest, count):
+  whole = itertools.islice(batches(manifest)(2), 5)
+  slices = [batches(manifest)(2, (i, count)) for i in range(count)]
+  for batch, parts in zip(whole, zip(*slices, strict=True), strict=False):
+    for name, rows in batch.items():
+      assert {len(part[name]) for part in parts} == {4 // count}
+      np.testing.assert_array_equal(
+        np.concatenate([part[name] for part in parts]), rows
+      )
+
+
+def test_a_batch_never_holds_a_clip_twice(manifest):
+  # 16 clips in batches of 5: three a epoch, one clip left out.
+  data = batches(manifest, batch_size=5)
+  for batch in itertools.islice(data(0), 12):
+    assert len(set(batch['said'])) == 5

@@ -2,8 +2,6 @@ import pytest
 
 from v2meow_jax.data import manifests
 
-pytestmark = pytest.mark.data
-
 
 def test_a_bad_manifest_names_every_bad_line(tmp_path):
   manifest = tmp_path / 'manifest.jsonl'
@@ -14,11 +12,13 @@ def test_a_bad_manifest_names_every_bad_line(tmp_path):
     '{"id": "../c", "path": "c.mp4"}',
     '{"id": "d"}',
     '{"id": "e", "path": "e.mp4", "split": "test"}',
+    '{"id": "f", "path": "f.mp4", "caption": 3}',
+    '[]',
   ]
   manifest.write_text('\n'.join(lines))
   with pytest.raises(ValueError) as error:
     manifests.read(str(manifest))
-  for number in (2, 3, 4, 5, 6):
+  for number in range(2, 9):
     assert f'line {number}: ' in str(error.value)
   assert 'line 1:' not in str(error.value)
 
@@ -27,5 +27,21 @@ def test_paths_are_relative_to_the_manifest_and_the_split_is_train(tmp_path):
   manifest = tmp_path / 'manifest.jsonl'
   manifest.write_text('{"id": "a", "path": "b/a.mp4", "caption": "jazz"}\n\n')
   assert manifests.read(str(manifest)) == [
-    manifests.Clip(id='a', path=str(tmp_path / 'b/a.mp4'), split='train')
+    manifests.Clip(
+      id='a',
+      path=str(tmp_path / 'b/a.mp4'),
+      split='train',
+      caption='jazz',
+    )
   ]
+
+
+def test_a_split_without_clips_names_those_there_are(tmp_path):
+  manifest = tmp_path / 'manifest.jsonl'
+  manifest.write_text('{"id": "a", "path": "a.mp4"}\n')
+  assert len(manifests.read(manifest, 'train')) == 1
+  with pytest.raises(ValueError, match=r"split 'validation'.*'train': 1"):
+    manifests.read(manifest, 'validation')
+  manifest.write_text('\n')
+  with pytest.raises(ValueError, match='holds no clips'):
+    manifests.read(manifest)

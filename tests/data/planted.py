@@ -49,7 +49,7 @@ def read_video(path):
 def read_audio(path):
   """Silence as long as 'audio_seconds' or 'seconds'; None when 'mute'.
 
-  'poison' breaks what is read; 'first' is the code of the first frame.
+  'poison' breaks what is read.
   """
   with open(path) as f:
     row = json.load(f)
@@ -58,7 +58,6 @@ def read_audio(path):
   seconds = row.get('audio_seconds', row['seconds'])
   samples = np.zeros(round(seconds * 1000), np.float32)
   samples[:1] = row.get('poison', 0)
-  samples[1:2] = row.get('first', 0)
   return media.Audio(samples=samples, rate_hz=1000)
 
 
@@ -78,8 +77,6 @@ class Clock:
     levels = np.arange(self.stream.num_codebooks)
     if isinstance(item, media.Audio) and item.samples[0] == 1:
       return frames[:, None] + 2000 + levels
-    if isinstance(item, media.Audio):
-      frames = frames + int(item.samples[1])
     return frames[:, None] % self.stream.codebook_size + 0 * levels
 
 

@@ -20,7 +20,11 @@ def _ramp(path):
 def _batches(tmp_path, read=_ramp, **kwargs):
   manifest = tmp_path / 'manifest.jsonl'
   lines = [
-    {'id': str(k), 'path': f'{k}.wav', 'split': 'train' if k < 4 else 'test'}
+    {
+      'id': str(k),
+      'path': f'{k}.wav',
+      'split': 'train' if k < 4 else 'validation',
+    }
     for k in range(6)
   ]
   manifest.write_text('\n'.join(json.dumps(x) for x in lines))
@@ -49,7 +53,7 @@ def test_only_files_of_the_split_are_read(tmp_path):
     seen.add(path.stem)
     return _ramp(path)
 
-  batches = _batches(tmp_path, read=read, split='test', num_prefetched=1)
+  batches = _batches(tmp_path, read=read, split='validation', num_prefetched=1)
   _take(batches(0), 4)
   assert seen == {'4', '5'}
 
@@ -58,6 +62,21 @@ def test_resuming_gives_the_batches_of_an_undisturbed_run(tmp_path):
   whole = _take(_batches(tmp_path)(0), 5)
   resumed = _take(_batches(tmp_path)(3), 2)
   np.testing.assert_array_equal(whole[3:], resumed)
+
+
+@pytest.mark.parametrize('count', [2, 4])
+def test_slices_of_all_processes_are_the_batch(tmp_path, count):
+  whole = _take(_batches(tmp_path)(3), 2)
+  slices = [_take(_batches(tmp_path)(3, (i, count)), 2) for i in range(count)]
+  for step in range(2):
+    rows = [part[step] for part in slices]
+    assert {len(r) for r in rows} == {8 // count}
+    np.testing.assert_array_equal(np.concatenate(rows), whole[step])
+
+
+def test_rows_that_do_not_divide_are_refused(tmp_path):
+  with pytest.raises(ValueError, match='8 rows do not divide among 3'):
+    _batches(tmp_path)(0, (0, 3))
 
 
 def test_steps_and_seeds_give_different_batches(tmp_path):
@@ -101,7 +120,7 @@ def test_wrong_rate_is_refused_by_name(tmp_path):
 
 
 def test_missing_split_names_those_there_are(tmp_path):
-  with pytest.raises(ValueError, match=r"no lines of split 'x'.*'test'"):
+  with pytest.raises(ValueError, match=r"no clips of split 'x'.*'train': 4"):
     _batches(tmp_path, split='x')
 
 

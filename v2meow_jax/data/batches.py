@@ -6,8 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-import functools
-import typing
+import itertools
 
 import numpy as np
 import seqio
@@ -15,22 +14,24 @@ import tensorflow as tf
 
 from v2meow_jax import specs
 from v2meow_jax.data import feature_converters
+from v2meow_jax.data import order
 from v2meow_jax.data import records
+from v2meow_jax.data import seekable
 from v2meow_jax.data import task_builder
 
-# Examples whose seeds are drawn together. To resume inside a pass, what was
-# seen of it is drawn again, so this bounds the wait (1-2 s).
-_PASS_EXAMPLES = 8192
-_CACHE_BYTES = 1 << 30
-_SHUFFLE_EXAMPLES = 2048
+# Reads under way at once; they wait for a disk or a bucket, not for a core.
+_PARALLEL_READS = 16
+_ID = {'id': seqio.FeatureConverter.FeatureSpec(dtype=tf.string, rank=0)}
 
 
 class TaskBatches:
   """Batches of one stage: `batches(start_step)` iterates from that step on.
 
-  Batch k is a function of (dataset, stage, batch size, seed, k): every epoch is a new
-  permutation of the recordings, with new crops. A split under 1 GiB is read
-  once and kept in memory; a larger one is shuffled by shards and in a buffer.
+  The row at a position of the whole run (see `order`) is a function of
+  (dataset, stage, seed, position): which recording, where it is cropped and
+  what is dropped. So any step is reached at once, and processes that read slices
+  of a batch read together what one would read alone. Each row is one read of
+  its record alone; nothing is kept in memory but the order of an epoch.
   """
 
   def __init__(
@@ -43,7 +44,7 @@ class TaskBatches:
     seed: int = 0,
     repeat: bool = True,
     converter: Callable[
-      [specs.StageSpec], seqio.FeatureConverter
+      ..., seqio.FeatureConverter
     ] = feature_converters.StageFeatureConverter,
     drop_rates: Mapping[str, float] | None = None,
   ):
@@ -54,7 +55,7 @@ class TaskBatches:
       dataset: Folder under `$V2MEOW_DATA_DIR`.
       split: 'train' or 'validation'.
       batch_size: Rows of every batch.
-      seed: Of permutations, crops and dropped streams.
+      seed: Of permutations, crops and dropped streams; not negative.
       repeat: True trains: without end, random crops. False evaluates: one pass
         in a fixed order, first crops, nothing dropped; the last batch is filled
         up with rows whose `decoder_loss_weights` are 0.
@@ -64,12 +65,12 @@ class TaskBatches:
     """
     if batch_size < 1:
       raise ValueError(f'batch_size is {batch_size}; wanted at least 1.')
+    self.batch_size = batch_size
     self._stage = stage
     self._split = split
-    self._batch_size = batch_size
     self._seed = seed
     self._repeat = repeat
-    self._converter = converter(stage)
+    self._converter = converter(stage, passthrough_features=_ID)
     self._source = records.RecordSource(dataset)
     self._task = task_builder.build_task(
       dataset,
@@ -84,58 +85,87 @@ class TaskBatches:
     """Recordings in the split."""
     return self._source.num_input_examples(self._split)
 
-  def __call__(self, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]:
-    """Batches from `start_step` on, as {key: array[batch, ...]}."""
-    _leave_accelerators_to_jax()
-    if not self._repeat:
-      yield from self._evaluation(start_step)
-      return
-    pass_epochs = 1
-    if self._fits_memory:
-      pass_epochs = max(1, _PASS_EXAMPLES // self.num_examples)
-    # A pass is whole batches, so batch k belongs to one pass.
-    pass_steps = -(-pass_epochs * self.num_examples // self._batch_size)
-    number, skip = divmod(start_step, pass_steps)
-    while True:
-      ds = self._pass(number).take(pass_steps * self._batch_size)
-      ds = ds.skip(skip * self._batch_size)
-      ds = ds.batch(self._batch_size, drop_remainder=True)
-      yield from _numpy(ds.prefetch(2))
-      number, skip = number + 1, 0
-
   @property
-  def _fits_memory(self) -> bool:
-    return self._source.num_bytes(self._split) <= _CACHE_BYTES
+  def num_batches(self) -> int | None:
+    """Batches of the one pass that evaluates; None: without end."""
+    return None if self._repeat else -(-self.num_examples // self.batch_size)
 
-  @functools.cached_property
-  def _parsed(self) -> tf.data.Dataset:
-    ds = self._source.get_dataset(self._split, shuffle=False)
-    return ds.cache() if self._fits_memory else ds
+  def __call__(
+    self, start_step: int = 0, shard: tuple[int, int] = (0, 1)
+  ) -> Iterator[dict[str, np.ndarray]]:
+    """Batches from a step on.
 
-  def _pass(self, number: int) -> tf.data.Dataset:
-    """Examples of one pass, endless: the caller takes what it needs."""
-    # Two 31-bit halves of one hash, so that no two passes share their seeds.
-    state = np.random.SeedSequence([self._seed, number]).generate_state(2)
-    order, crops = (int(s >> 1) for s in state)
-    if self._fits_memory:
-      ds = self._parsed.shuffle(self.num_examples, seed=order).repeat()
-    else:
-      ds = self._source.get_dataset(self._split, shuffle=True, seed=order)
-      ds = ds.repeat().shuffle(_SHUFFLE_EXAMPLES, seed=order)
-    return self._prepared(ds, crops)
+    Args:
+      start_step: Of the first batch.
+      shard: See `order.shard_rows`.
 
-  def _prepared(self, ds: tf.data.Dataset, seed: int) -> tf.data.Dataset:
+    Returns:
+      An iterator of {key: array[rows, ...]}: what the converter makes, and
+      `example_ids`, bytes of up to 64 characters.
+    """
+    return self.rows(start_step, order.shard_rows(self.batch_size, shard))
+
+  def rows(
+    self, start_step: int, rows: range
+  ) -> Iterator[dict[str, np.ndarray]]:
+    """Only these rows of every batch from `start_step` on; others stay unread."""
+    _leave_accelerators_to_jax()
+    found = self._source.records(self._split)
+    number = self._numbering(len(found))
+    ds = self._examples(found, number, start_step, rows)
     lengths = self._stage.feature_lengths()
-    ds = self._task.preprocess_postcache(ds, lengths, seed=seed)
-    return self._converter(ds, lengths)
-
-  def _evaluation(self, start_step: int) -> Iterator[dict[str, np.ndarray]]:
-    ds = self._prepared(self._parsed, self._seed).batch(self._batch_size)
-    for batch in _numpy(ds.skip(start_step)):
-      missing = self._batch_size - len(batch['decoder_target_tokens'])
-      if missing:
-        batch = {k: _filled(k, v, missing) for k, v in batch.items()}
+    ds = self._task.preprocess_postcache(ds, lengths)
+    ds = self._converter(ds, {**lengths, **dict.fromkeys(_ID, 1)})
+    batches = ds.batch(len(rows)).prefetch(2).as_numpy_iterator()
+    for step in itertools.count(start_step):
+      positions = step * self.batch_size + np.array(rows)
+      try:
+        batch = next(batches, None)
+      except tf.errors.OpError:
+        for n in number(positions):
+          found.check(n)
+        raise
+      if batch is None:
+        return
+      batch['example_ids'] = batch.pop('id').astype('S64')
+      if not self._repeat:
+        real = (positions < len(found))[:, None]
+        batch['decoder_loss_weights'] = batch['decoder_loss_weights'] * real
       yield batch
+
+  def _numbering(self, num: int) -> Callable[[np.ndarray], np.ndarray]:
+    """From positions to the numbers of the recordings that stand there."""
+    if self._repeat:
+      return order.Epochs(num, self._seed)
+    # The last recording also fills the last batch up.
+    return lambda positions: np.minimum(positions, num - 1)
+
+  def _examples(
+    self,
+    found: seekable.SeekableRecords,
+    number: Callable[[np.ndarray], np.ndarray],
+    start_step: int,
+    rows: range,
+  ) -> tf.data.Dataset:
+    """Parsed recordings, each with a `seed`, in the order of positions."""
+
+    def place(step: np.ndarray) -> tuple[np.ndarray, ...]:
+      positions = step * self.batch_size + np.array(rows)
+      return positions, *found.places(number(positions))
+
+    def places(step: tf.Tensor) -> tf.data.Dataset:
+      types = [tf.int64, tf.string, tf.int64, tf.int64]
+      columns = tf.numpy_function(place, [step], types)
+      columns = [tf.ensure_shape(c, [len(rows)]) for c in columns]
+      return tf.data.Dataset.from_tensor_slices(tuple(columns))
+
+    def read(position, path, start, size) -> dict[str, tf.Tensor]:
+      example = self._source.parse(seekable.read(path, start, size))
+      return {**example, 'seed': tf.stack([self._seed, position])}
+
+    end = np.iinfo(np.int64).max if self._repeat else self.num_batches
+    ds = tf.data.Dataset.range(start_step, end).flat_map(places)
+    return ds.map(read, num_parallel_calls=_PARALLEL_READS)
 
 
 class MixedBatches:
@@ -164,25 +194,33 @@ class MixedBatches:
     """Recordings in all parts."""
     return sum(part.num_examples for part in self._parts)
 
-  def __call__(self, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]:
-    """Batches from `start_step` on, until a part ends."""
-    streams = [part(start_step) for part in self._parts]
-    for rows in zip(*streams, strict=False):
-      yield {key: np.concatenate([r[key] for r in rows]) for key in rows[0]}
+  def __call__(
+    self, start_step: int = 0, shard: tuple[int, int] = (0, 1)
+  ) -> Iterator[dict[str, np.ndarray]]:
+    """Batches from `start_step` on, until a part ends; see `TaskBatches`."""
+    size = sum(part.batch_size for part in self._parts)
+    return self._rows(start_step, order.shard_rows(size, shard))
+
+  def _rows(
+    self, start_step: int, rows: range
+  ) -> Iterator[dict[str, np.ndarray]]:
+    streams = []
+    first = 0
+    for part in self._parts:
+      # Where the slice and the part's rows overlap, as rows of the part.
+      start = max(rows.start - first, 0)
+      stop = min(rows.stop - first, part.batch_size)
+      if start < stop:
+        streams.append(part.rows(start_step, range(start, stop)))
+      first += part.batch_size
+    # All processes end together, also those that have no rows of the shortest.
+    ends = [n for p in self._parts if (n := p.num_batches) is not None]
+    count = max(0, min(ends) - start_step) if ends else None
+    for found in itertools.islice(zip(*streams, strict=False), count):
+      yield {key: np.concatenate([r[key] for r in found]) for key in found[0]}
 
 
 def _leave_accelerators_to_jax() -> None:
   """Else TensorFlow takes all memory of a GPU that it only copies through."""
   if tf.config.get_visible_devices('GPU'):
     tf.config.set_visible_devices([], 'GPU')
-
-
-def _numpy(ds: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
-  return typing.cast('Iterator[dict[str, np.ndarray]]', ds.as_numpy_iterator())
-
-
-def _filled(key: str, rows: np.ndarray, missing: int) -> np.ndarray:
-  filler = np.repeat(rows[:1], missing, axis=0)
-  if key == 'decoder_loss_weights':
-    filler = np.zeros_like(filler)
-  return np.concatenate([rows, filler])

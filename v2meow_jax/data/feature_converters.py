@@ -44,6 +44,7 @@ class StageFeatureConverter(seqio.FeatureConverter):
     *,
     pack: bool = False,
     use_custom_packing_ops: bool = False,
+    passthrough_features: Mapping[str, _Feature] | None = None,
   ):
     """Makes the converter of a stage.
 
@@ -51,6 +52,7 @@ class StageFeatureConverter(seqio.FeatureConverter):
       stage: Whose streams and lengths are meant.
       pack: Must be False; T5X passes it.
       use_custom_packing_ops: Must be False; T5X passes it.
+      passthrough_features: Of the task, kept as they are.
     """
     if pack or use_custom_packing_ops:
       raise ValueError(
@@ -65,7 +67,11 @@ class StageFeatureConverter(seqio.FeatureConverter):
       **_DECODER,
     }
     self.PACKING_FEATURE_DTYPES = {}
-    super().__init__(pack=False, bos_id=specs.PAD_ID)
+    super().__init__(
+      pack=False,
+      bos_id=specs.PAD_ID,
+      passthrough_features=passthrough_features,
+    )
 
   def _encoded(self) -> tuple[specs.Stream, ...]:
     """Streams that stay inputs of their own."""
@@ -79,10 +85,15 @@ class StageFeatureConverter(seqio.FeatureConverter):
     self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]
   ) -> tf.data.Dataset:
     wanted = self._stage.feature_lengths()
-    if dict(task_feature_lengths) != wanted:
+    given = {
+      name: length
+      for name, length in task_feature_lengths.items()
+      if name not in self._passthrough_features
+    }
+    if given != wanted:
       raise ValueError(
         f'stage {self._stage.name!r} has the feature lengths {wanted}, got'
-        f' {dict(task_feature_lengths)}; pass stage.feature_lengths().'
+        f' {given}; pass stage.feature_lengths().'
       )
     return ds.map(self._convert, num_parallel_calls=tf.data.AUTOTUNE)
 
@@ -94,7 +105,9 @@ class StageFeatureConverter(seqio.FeatureConverter):
     inputs = {
       f'encoder_inputs_{s.name}': features[s.name] for s in self._encoded()
     }
+    kept = {name: features[name] for name in self._passthrough_features}
     return {
+      **kept,
       **inputs,
       'decoder_input_tokens': tf.concat([[self.bos_id], ids[:-1]], 0),
       'decoder_target_tokens': ids,
@@ -106,9 +119,10 @@ class StageFeatureConverter(seqio.FeatureConverter):
   ) -> Mapping[str, int]:
     """Lengths of the batch's arrays, from those of the task's features."""
     lengths = {
-      f'encoder_inputs_{s.name}': task_feature_lengths[s.name]
-      for s in self._encoded()
+      name: task_feature_lengths[name] for name in self._passthrough_features
     }
+    for s in self._encoded():
+      lengths[f'encoder_inputs_{s.name}'] = task_feature_lengths[s.name]
     length = sum(
       task_feature_lengths[s.name]
       for s in (*self._prefix(), self._stage.target)

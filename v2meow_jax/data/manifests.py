@@ -1,14 +1,15 @@
-"""A manifest: one clip a line, as json."""
+"""A manifest: one clip a line, as json. No TensorFlow here."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import os
 import re
 from typing import Any
 
-import tensorflow as tf
+from etils import epath
 
 SPLITS = ('train', 'validation')
 _ID = re.compile(r'[A-Za-z0-9._-]{1,128}')
@@ -23,38 +24,40 @@ class Clip:
     id: Unique; letters, digits, dot, underscore, dash.
     path: Of the media file; in the manifest, relative to its folder.
     split: 'train' or 'validation'.
+    caption: What the music is like, where a manifest says it.
   """
 
   id: str
   path: str
   split: str = 'train'
+  caption: str | None = None
 
 
-def read(path: str) -> list[Clip]:
-  """The clips of a manifest: json lines with `id`, `path` and `split`.
+def read(path: epath.PathLike, split: str | None = None) -> list[Clip]:
+  """The clips of a manifest: json lines of `id`, `path`, `split`, `caption`.
 
-  `split` is 'train' when absent; other keys (captions, ground truth) are for
-  other readers.
+  `split` is 'train' when absent and `caption` may be; other keys (ground truth)
+  are for other readers.
 
   Args:
     path: Of the manifest.
+    split: The one whose clips are wanted; None: all.
 
   Returns:
     The clips, in the order of the lines.
 
   Raises:
-    ValueError: Names every line that is wrong, and how.
+    ValueError: Names every line that is wrong, and how; or there are no clips.
   """
-  with tf.io.gfile.GFile(path) as f:
-    lines = f.read().splitlines()
-  folder = os.path.dirname(path)
+  path = epath.Path(path)
   clips: dict[str, Clip] = {}
   errors = []
+  lines = path.read_text(encoding='utf-8').split('\n')
   for number, line in enumerate(lines, 1):
     if not line.strip():
       continue
     try:
-      clip = _clip(json.loads(line), folder)
+      clip = _clip(json.loads(line), os.fspath(path.parent))
       if clip.id in clips:
         raise ValueError(f'the id {clip.id!r} is there twice')
       clips[clip.id] = clip
@@ -63,9 +66,12 @@ def read(path: str) -> list[Clip]:
   if errors:
     shown = '; '.join(errors[:_MOST_ERRORS])
     raise ValueError(f'manifest {path}: {len(errors)} bad lines: {shown}.')
-  if not clips:
-    raise ValueError(f'manifest {path} holds no clips.')
-  return list(clips.values())
+  chosen = [c for c in clips.values() if split in (None, c.split)]
+  if not chosen:
+    counts = dict(collections.Counter(c.split for c in clips.values()))
+    wanted = 'clips' if split is None else f'clips of split {split!r}'
+    raise ValueError(f'manifest {path} holds no {wanted}; it has {counts}.')
+  return chosen
 
 
 def _clip(row: Any, folder: str) -> Clip:
@@ -82,4 +88,12 @@ def _clip(row: Any, folder: str) -> Clip:
   split = row.get('split', SPLITS[0])
   if split not in SPLITS:
     raise ValueError(f'the split is {split!r}; wanted one of {list(SPLITS)}')
-  return Clip(id=row['id'], path=os.path.join(folder, row['path']), split=split)
+  caption = row.get('caption')
+  if not isinstance(caption, str | None):
+    raise ValueError(f'wanted a string as caption, got {caption!r}')
+  return Clip(
+    id=row['id'],
+    path=os.path.join(folder, row['path']),
+    split=split,
+    caption=caption,
+  )

@@ -1,7 +1,8 @@
 """From a parsed recording to the features of a stage; pure TensorFlow.
 
-Each is one job over a dataset, with stateless seeds. The order is `crop`,
-`codes_to_ids`, `drop_streams`: see `task_builder.build_task`.
+Each is one job over a dataset. The order is `give_seeds`, `random_crop`,
+`codes_to_ids`, `drop_streams`: see `task_builder.build_task`. All that is random
+about an example follows from its own `seed`, wherever in a dataset it stands.
 """
 
 from __future__ import annotations
@@ -32,24 +33,41 @@ def grid_seconds(stage: specs.StageSpec) -> float:
   return float(grid)
 
 
+# What a draw is for, so that draws by one seed are independent.
+_CROP, _DROP = 0, 1
+
+
+def give_seeds(ds: tf.data.Dataset) -> tf.data.Dataset:
+  """Gives every example an int64[2] `seed`, drawn by SeqIO, if it has none."""
+  return ds if 'seed' in ds.element_spec else _give_seed(ds)
+
+
 @seqio.map_over_dataset(num_seeds=1)
-def random_crop(example, seed, *, stage: specs.StageSpec):
+def _give_seed(example, seed):
+  return {**example, 'seed': tf.cast(tf.stack(seed), tf.int64)}
+
+
+def _fold_in(seed: tf.Tensor, purpose: int) -> tf.Tensor:
+  data = tf.constant(purpose, tf.int64)
+  return tf.random.experimental.stateless_fold_in(seed, data)
+
+
+@seqio.map_over_dataset
+def random_crop(example, *, stage: specs.StageSpec):
   """Cuts the same random stretch of time out of every stream.
 
   Args:
-    example: A parsed recording.
-    seed: A pair of integers.
+    example: A parsed recording, with a `seed`.
     stage: Its streams are kept and its `crop_seconds` cut, starting at a random
       multiple of `grid_seconds(stage)`.
 
   Returns:
-    'id', and per recorded stream float32[frames, dim] or int32[frames, levels].
+    'id', 'seed', and per recorded stream float32[frames, dim] or int32[frames, levels].
     Reading fails by id when the recording is shorter than the crop.
   """
   starts = _num_starts(example, stage)
-  start = tf.random.stateless_uniform(
-    [], tf.stack(seed), maxval=starts, dtype=tf.int32
-  )
+  seed = _fold_in(example['seed'], _CROP)
+  start = tf.random.stateless_uniform([], seed, maxval=starts, dtype=tf.int32)
   return _cut(example, start, stage)
 
 
@@ -78,7 +96,7 @@ def _num_starts(example, stage: specs.StageSpec) -> tf.Tensor:
 
 def _cut(example, start, stage: specs.StageSpec) -> dict[str, tf.Tensor]:
   """Start: in units of the grid."""
-  cut = {'id': example['id']}
+  cut = _carried(example)
   for stream in (*stage.inputs, stage.target):
     is_tokens = isinstance(stream, specs.TokenSpec)
     name = stream.record_name if is_tokens else stream.name
@@ -93,6 +111,11 @@ def _cut(example, start, stage: specs.StageSpec) -> dict[str, tf.Tensor]:
   return cut
 
 
+def _carried(example) -> dict[str, tf.Tensor]:
+  """What is not a stream and stays with the example."""
+  return {k: example[k] for k in ('id', 'seed') if k in example}
+
+
 @seqio.map_over_dataset
 def codes_to_ids(example, *, stage: specs.StageSpec):
   """Recorded codes -> int32 ids of each token stream of the stage.
@@ -101,7 +124,7 @@ def codes_to_ids(example, *, stage: specs.StageSpec):
   into its own range of the stage's ids, and frames are laid out one after
   another.
   """
-  converted = {'id': example['id']}
+  converted = _carried(example)
   for stream in stage.feature_inputs:
     converted[stream.name] = tf.ensure_shape(
       example[stream.name], [None, stream.dim]
@@ -124,7 +147,7 @@ def drop_streams(
   A model trained so can do without a stream, and leans on those that are left.
 
   Args:
-    ds: Examples with float32[frames, dim] features.
+    ds: Examples with float32[frames, dim] features and a `seed`.
     rates: Probability for each stream of being zeroed, independently.
 
   Returns:
@@ -136,12 +159,14 @@ def drop_streams(
   return _drop(ds, rates=dict(rates))
 
 
-@seqio.map_over_dataset(num_seeds=1)
-def _drop(example, seed, *, rates):
+@seqio.map_over_dataset
+def _drop(example, *, rates):
+  seed = _fold_in(example['seed'], _DROP)
+  draws = tf.random.stateless_uniform([len(rates)], seed)
   zeroed = {}
-  for number, (name, rate) in enumerate(sorted(rates.items())):
-    folded = tf.random.experimental.stateless_fold_in(tf.stack(seed), number)
-    happens = tf.random.stateless_uniform([], folded) < rate
+  for draw, (name, rate) in zip(
+    tf.unstack(draws), sorted(rates.items()), strict=True
+  ):
     stream = example[name]
-    zeroed[name] = tf.where(happens, tf.zeros_like(stream), stream)
+    zeroed[name] = tf.where(draw < rate, tf.zeros_like(stream), stream)
   return {**example, **zeroed}

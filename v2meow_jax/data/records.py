@@ -21,6 +21,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from v2meow_jax import specs
+from v2meow_jax.data import seekable
 from v2meow_jax.data import shards
 
 DATA_DIR_VARIABLE = 'V2MEOW_DATA_DIR'
@@ -281,6 +282,16 @@ class RecordSource(seqio.DataSource):
   def num_bytes(self, split: str) -> int:
     """Size of a split's shards."""
     return self._split(split).num_bytes
+
+  def records(self, split: str) -> seekable.SeekableRecords:
+    """The records of a split by number, as bytes, in the order of its files."""
+    info = self._split(split)
+    return seekable.SeekableRecords(info.filepaths, info.shard_lengths)
+
+  def parse(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The bytes of a record -> an example as `get_dataset` gives it."""
+    example = self.builder.info.features.deserialize_example(record)
+    return parse(example, self.streams)
 
   def list_shards(self, split: str) -> Sequence[str]:
     """Files of a split."""

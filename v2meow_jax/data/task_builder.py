@@ -46,6 +46,7 @@ def build_task(
   crop = preprocessors.random_crop if training else preprocessors.first_crop
   steps = [
     functools.partial(_check_stage, source=source, stage=stage),
+    *([preprocessors.give_seeds] if training else []),
     functools.partial(crop, stage=stage),
     functools.partial(preprocessors.codes_to_ids, stage=stage),
   ]

@@ -10,7 +10,7 @@ import collections
 from collections.abc import Callable
 from collections.abc import Iterator
 import dataclasses
-import json
+import functools
 import pathlib
 import queue
 import threading
@@ -20,6 +20,8 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax import specs
+from v2meow_jax.data import manifests
+from v2meow_jax.data import order
 
 Batch = dict[str, np.ndarray]
 _INT16_SCALE = 32767.0
@@ -33,14 +35,13 @@ class WaveformBatches:
   Batch k is a function of (seed, k) alone, so training resumes anywhere.
 
   Attributes:
-    manifest: jsonl; each line has `path` (relative to the manifest) and
-      `split`.
+    manifest: See `manifests.read`.
     batch_size: Crops in a batch.
     crop_seconds: Of every crop; a shorter file is padded with silence.
     seed: Of the choice of files and crops.
     read: Path to the whole of its audio, at `rate_hz`.
     rate_hz: Samples a second.
-    split: Which lines of the manifest to use.
+    split: Which clips of the manifest to use.
     max_cache_bytes: Decoded files kept in memory, as int16, oldest use out
       first.
     num_prefetched: Batches made ahead by a thread.
@@ -57,26 +58,43 @@ class WaveformBatches:
   num_prefetched: int = 4
 
   def __post_init__(self):
-    self._paths = _paths(pathlib.Path(self.manifest), self.split)
+    clips = manifests.read(self.manifest, self.split)
+    self._paths = [pathlib.Path(clip.path) for clip in clips]
     self._crop_samples = specs.whole_frames(
       'waveform', self.crop_seconds, self.rate_hz
     )
     self._cache = _AudioCache(self._load, self.max_cache_bytes)
 
-  def __call__(self, start_step: int) -> Iterator[Batch]:
-    """Yields {'waveform': float32[batch_size, samples]} from a step on."""
-    return _prefetched(self.batch, start_step, self.num_prefetched)
+  def __call__(
+    self, start_step: int = 0, shard: tuple[int, int] = (0, 1)
+  ) -> Iterator[Batch]:
+    """Yields {'waveform': float32[rows, samples]} from a step on.
+
+    Args:
+      start_step: Of the first batch.
+      shard: See `order.shard_rows`; only files of these rows are read.
+
+    Returns:
+      An iterator without end.
+    """
+    rows = order.shard_rows(self.batch_size, shard)
+    make = functools.partial(self._rows, rows)
+    return _prefetched(make, start_step, self.num_prefetched)
 
   def batch(self, step: int) -> Batch:
-    """The batch of one step."""
+    """The whole batch of one step."""
+    return self._rows(range(self.batch_size), step)
+
+  def _rows(self, rows: range, step: int) -> Batch:
+    # All are drawn, so that a row does not depend on who asks for it.
     rng = np.random.default_rng([self.seed, step])
     files = rng.integers(len(self._paths), size=self.batch_size)
     places = rng.random(self.batch_size)
-    rows = [
-      _crop(self._cache.get(int(f)), self._crop_samples, place)
-      for f, place in zip(files, places, strict=True)
+    crops = [
+      _crop(self._cache.get(int(files[r])), self._crop_samples, places[r])
+      for r in rows
     ]
-    return {'waveform': np.stack(rows)}
+    return {'waveform': np.stack(crops)}
 
   def _load(self, index: int) -> np.ndarray:
     path = self._paths[index]
@@ -112,18 +130,6 @@ class _AudioCache:
       while self._num_bytes > self._max_bytes and len(self._items) > 1:
         self._num_bytes -= self._items.popitem(last=False)[1].nbytes
       return item
-
-
-def _paths(manifest: pathlib.Path, split: str) -> list[pathlib.Path]:
-  lines = manifest.read_text(encoding='utf-8').splitlines()
-  entries = [json.loads(line) for line in lines if line.strip()]
-  paths = [manifest.parent / e['path'] for e in entries if e['split'] == split]
-  if not paths:
-    found = sorted({e['split'] for e in entries})
-    raise ValueError(
-      f'{manifest} has no lines of split {split!r}; its splits are {found}.'
-    )
-  return paths
 
 
 def _crop(
