@@ -109,6 +109,10 @@ def _count_one(eqn: Any) -> float:
     kernel = eqn.invars[1].aval.shape
     outputs = kernel[eqn.params['dimension_numbers'].rhs_spec[0]]
     return 2.0 * out * math.prod(kernel) / outputs
+  if eqn.primitive.name.startswith('dot_product_attention_fwd'):
+    # cuDNN's fused kernel: query and key are [b, length, heads, head_dim].
+    query, key = (x.aval.shape for x in eqn.invars[:2])
+    return 4.0 * math.prod(query) * key[1]
   inner = [_count(jaxpr) for jaxpr in _jaxprs(eqn.params.values())]
   if eqn.primitive.name == 'cond':
     return max(inner)
