@@ -141,6 +141,14 @@ def test_variables_alone_are_verified_and_nothing_is_moved(model_dir):
   assert names(model_dir) == ['1', '2']
 
 
+def test_a_damaged_description_is_named(model_dir):
+  assert checkpoints.read_description(model_dir) == {'model': 'planted'}
+  path = model_dir / checkpoints.DESCRIPTION_NAME
+  path.write_text(path.read_text()[:-4])
+  with pytest.raises(checkpoints.CheckpointError, match=str(path)):
+    checkpoints.read_description(model_dir)
+
+
 def other_vocabulary(state):
   bias = np.zeros(planted_states.SIZE + 1, np.float32)
   return state.replace(params={**state.params, 'bias': bias})

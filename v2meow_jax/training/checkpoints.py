@@ -247,7 +247,13 @@ def read_description(model_dir: epath.PathLike) -> dict[str, Any]:
     raise CheckpointError(
       f'{path} is missing: {model_dir} is not the MODEL_DIR of a run.'
     )
-  return json.loads(path.read_text())
+  try:
+    return json.loads(path.read_text())
+  except ValueError as e:
+    raise CheckpointError(
+      f'{path} is damaged: {e}. Train on with the same config, which writes it'
+      ' again.'
+    ) from e
 
 
 def restore_variables(
