@@ -21,6 +21,7 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint import future
 
 ITEM = 'digests'
 
@@ -110,13 +111,13 @@ class DigestHandler(ocp.AsyncCheckpointHandler):
       )
 
     return [
-      ocp.future.CommitFutureAwaitingContractedSignals(write(), name='digests')
+      future.CommitFutureAwaitingContractedSignals(write(), name='digests')
     ]
 
   def save(self, directory: epath.Path, args: DigestArgs) -> None:
     """Writes the file of this process."""
-    for future in asyncio.run(self.async_save(directory, args)):
-      future.result()
+    for written in asyncio.run(self.async_save(directory, args)):
+      written.result()
 
   def restore(
     self, directory: epath.Path, args: ocp.args.CheckpointArgs | None = None
@@ -253,7 +254,7 @@ def _whole(x: Any) -> np.ndarray:
 
 
 def _crc32(x: np.ndarray) -> int:
-  return zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8))
+  return zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)
 
 
 def _json_crc32(content: Any) -> int:

@@ -171,7 +171,8 @@ def _together(read: Callable[[], T]) -> T:
   Raises:
     DamagedError: On any process it raised something that damage explains.
   """
-  result = cause = None
+  result: Any = None
+  cause: Exception | None = None
   try:
     result = read()
   except (MemoryError, PermissionError, jax.errors.JaxRuntimeError):
