@@ -123,11 +123,21 @@ class Attention(nn.Module):
     self.dropout = Dropout(self.dropout_rate)
 
   def _heads(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return jnp.einsum('blm,mhd->bhld', x, kernel.astype(self.dtype))
+    """dtype[b, length, emb_dim] -> dtype[b, length, heads, head_dim]."""
+    # As matrices: an einsum makes XLA transpose the weights in every step of
+    # a decoder.
+    flat = kernel.astype(self.dtype).reshape(self.emb_dim, -1)
+    return (x @ flat).reshape(*x.shape[:2], self.num_heads, self.head_dim)
+
+  def _merge(self, y: jax.Array) -> jax.Array:
+    """dtype[b, length, heads, head_dim] -> dtype[b, length, emb_dim]."""
+    flat = self.out.astype(self.dtype).reshape(-1, self.emb_dim)
+    return y.reshape(*y.shape[:2], -1) @ flat
 
   def keys_values(self, x: jax.Array) -> KeyValue:
     """dtype[b, length, emb_dim] -> two of dtype[b, heads, length, head_dim]."""
-    return self._heads(x, self.key), self._heads(x, self.value)
+    key, value = self._heads(x, self.key), self._heads(x, self.value)
+    return key.swapaxes(1, 2), value.swapaxes(1, 2)
 
   def __call__(
     self,
@@ -147,7 +157,7 @@ class Attention(nn.Module):
     Returns:
       dtype[b, queries, emb_dim].
     """
-    query = self._heads(x, self.query)
+    query = self._heads(x, self.query).swapaxes(1, 2)
     scores = []
     for (key, _), bias in zip(parts, biases, strict=True):
       score = einsum32('bhqd,bhkd->bhqk', query, key)
@@ -162,7 +172,7 @@ class Attention(nn.Module):
       jnp.einsum('bhqk,bhkd->bhqd', piece, value)
       for piece, (_, value) in zip(pieces, parts, strict=True)
     )
-    return jnp.einsum('bhqd,hdm->bqm', y, self.out.astype(self.dtype))
+    return self._merge(y.swapaxes(1, 2))
 
   def attend(
     self,
@@ -187,16 +197,14 @@ class Attention(nn.Module):
     if not self.fused:
       parts = (self.keys_values(source),)
       return self(x, parts, (bias,), deterministic)
-    query = jnp.einsum('blm,mhd->blhd', x, self.query.astype(self.dtype))
-    key = jnp.einsum('blm,mhd->blhd', source, self.key.astype(self.dtype))
-    value = jnp.einsum('blm,mhd->blhd', source, self.value.astype(self.dtype))
+    query = self._heads(x, self.query)
+    key, value = self._heads(source, self.key), self._heads(source, self.value)
     if not deterministic:
       # `Dropout` drops a key for all queries, which is to drop its value.
       ones = jnp.ones((len(x), self.num_heads, 1, source.shape[1]), self.dtype)
       kept = self.dropout(ones, deterministic)
       value = value * kept.transpose(0, 3, 1, 2)
-    y = fused_attention(query, key, value, bias, causal)
-    return jnp.einsum('bqhd,hdm->bqm', y, self.out.astype(self.dtype))
+    return self._merge(fused_attention(query, key, value, bias, causal))
 
 
 def fused_attention(
