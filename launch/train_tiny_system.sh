@@ -26,7 +26,8 @@ train() { # NAME FLAG...
   --surprise 1 --workers 2
 [ -f "$work/features.safetensors" ] ||
   "$v2meow" data fit "$manifest" -o "$work/features.safetensors" --num 160
-train style --gin_file=style.gin --gin.MANIFEST="'$manifest'" \
+# Where tempo does not tell the genre, the style must hear it.
+train style --gin_file=style.gin --gin.MANIFEST="['$manifest', '$contrary']" \
   --gin.FEATURES="'$work/features.safetensors'"
 train codec --gin_file=codecs/tiny.gin --gin.MANIFEST="'$manifest'"
 networks=(--features "$work/features.safetensors" --style "$work/style"

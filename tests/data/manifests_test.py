@@ -1,3 +1,6 @@
+import json
+import pathlib
+
 import pytest
 
 from v2meow_jax.data import manifests
@@ -45,3 +48,13 @@ def test_a_split_without_clips_names_those_there_are(tmp_path):
   manifest.write_text('\n')
   with pytest.raises(ValueError, match='holds no clips'):
     manifests.read(manifest)
+
+
+def test_several_manifests_are_read_one_after_the_other(tmp_path):
+  paths = []
+  for name in ('a', 'b'):
+    path = tmp_path / f'{name}.jsonl'
+    path.write_text(json.dumps({'id': 'same', 'path': f'{name}.mp4'}) + '\n')
+    paths.append(str(path))
+  found = manifests.read(paths, 'train')
+  assert [pathlib.Path(c.path).name for c in found] == ['a.mp4', 'b.mp4']

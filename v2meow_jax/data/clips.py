@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import functools
 import itertools
 import pathlib
@@ -29,7 +30,7 @@ class CaptionBatches:
 
   def __init__(
     self,
-    manifest: str | pathlib.Path,
+    manifest: str | pathlib.Path | Sequence[str | pathlib.Path],
     *,
     batch_size: int,
     seed: int,

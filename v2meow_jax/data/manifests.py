@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Sequence
 import dataclasses
 import json
 import os
@@ -33,14 +34,17 @@ class Clip:
   caption: str | None = None
 
 
-def read(path: epath.PathLike, split: str | None = None) -> list[Clip]:
+def read(
+  path: epath.PathLike | Sequence[epath.PathLike], split: str | None = None
+) -> list[Clip]:
   """The clips of a manifest: json lines of `id`, `path`, `split`, `caption`.
 
   `split` is 'train' when absent and `caption` may be; other keys (ground truth)
   are for other readers.
 
   Args:
-    path: Of the manifest.
+    path: Of the manifest, or of several, which are read one after the other
+      and may use an id again.
     split: The one whose clips are wanted; None: all.
 
   Returns:
@@ -49,6 +53,8 @@ def read(path: epath.PathLike, split: str | None = None) -> list[Clip]:
   Raises:
     ValueError: Names every line that is wrong, and how; or there are no clips.
   """
+  if isinstance(path, (list, tuple)):
+    return [clip for one in path for clip in read(one, split)]
   path = epath.Path(path)
   clips: dict[str, Clip] = {}
   errors = []
