@@ -51,6 +51,18 @@ def test_stage_two_has_no_sight_or_any_or_no_semantic_tokens():
   assert {inputs(recipe) for recipe in STAGE_TWO} == wanted
 
 
+def test_the_fine_tuned_stage_shares_the_ids_of_the_one_it_begins_with():
+  blind, seeing = (
+    experiments.load_model(
+      ['runs/train.gin', f'stages/{name}.gin'], [], ['gin']
+    )
+    for name in ('coarse', 'coarse_fine_tuned')
+  )
+  assert blind.spec.token_streams == seeing.spec.token_streams
+  for size in ('emb_dim', 'num_decoder_layers', 'relative_num_buckets'):
+    assert getattr(blind.config, size) == getattr(seeing.config, size)
+
+
 def test_every_recipe_trains_in_a_folder_of_its_own():
   import gin
 

@@ -22,6 +22,7 @@ import v2meow_jax
 from v2meow_jax import media
 from v2meow_jax.models import trainable
 from v2meow_jax.training import checkpoints
+from v2meow_jax.training import fine_tuning
 from v2meow_jax.training import goodput
 from v2meow_jax.training import health
 from v2meow_jax.training import mesh as mesh_lib
@@ -84,6 +85,7 @@ def train(
   watchdog_seconds: float = 600.0,
   peak_flops: float | None = None,
   on_eval: OnEval | None = None,
+  warm_start: epath.PathLike | None = None,
 ) -> train_state.TrainState:
   """Trains to `train_steps`, going on from the newest checkpoint.
 
@@ -117,6 +119,8 @@ def train(
     peak_flops: Of all devices, to tell MFU by; None: that of known chips.
     on_eval: From step and variables to sounds that TensorBoard shows; called in
       every process at each evaluation.
+    warm_start: MODEL_DIR of a run whose weights a new run begins with, where
+      they fit; a run that goes on has its own.
 
   Returns:
     The last state.
@@ -149,6 +153,8 @@ def train(
         model, optimizer, shapes, example, mesh, rules
       )
       state = _initial_state(create, shapes, places, example, seed, saved)
+      if warm_start and saved.latest_step() is None:
+        state = fine_tuning.begin(state, model, warm_start, places)
       run_key = jax.random.key(seed + 1)
       train_step = step_lib.make_train_step(
         model,
