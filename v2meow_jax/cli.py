@@ -297,7 +297,10 @@ def _add_train(verbs) -> None:
   parser.add_argument(
     '--dry_run',
     action='store_true',
-    help='print what it would take, and neither allocate, read nor write',
+    help=(
+      'print what it would take, and neither allocate, read nor write; for a'
+      ' mesh of N devices set XLA_FLAGS=--xla_force_host_platform_device_count=N'
+    ),
   )
   parser.add_argument(
     '--num_examples',

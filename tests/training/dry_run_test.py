@@ -10,20 +10,25 @@ from v2meow_jax import cli
 from v2meow_jax.models import sequence_model
 from v2meow_jax.training import dry_run
 from v2meow_jax.training import schedules
-from v2meow_jax.training import step as step_lib
 from v2meow_jax.training import train_state
 
 MODEL = sequence_model.DecoderOnlyModel(
   transformer_test.TOKENS, transformer_test.DECODER_ONLY
 )
-OPTIMIZER = schedules.adamw(schedules.warmup_rsqrt(1e-3, 10))
+RUN = {
+  'model': MODEL,
+  'schedule': schedules.warmup_rsqrt(1e-3, 10),
+  'make_optimizer': schedules.adamw,
+  'train_steps': 10**9,
+}
 ROWS = 8
 
 
 @pytest.fixture(scope='module')
 def state():
+  optimizer = schedules.adamw(RUN['schedule'])
   create = jax.jit(
-    lambda rng, batch: train_state.create(MODEL, OPTIMIZER, rng, batch)
+    lambda rng, batch: train_state.create(MODEL, optimizer, rng, batch)
   )
   return create(jax.random.key(0), MODEL.example_batch(ROWS))
 
@@ -33,7 +38,7 @@ def num_bytes(tree) -> int:
 
 
 def test_costs_are_those_of_the_arrays_that_training_makes(state):
-  costs = dry_run.costs(MODEL, OPTIMIZER, ROWS)
+  costs = dry_run.costs(RUN, ROWS)
   assert costs.num_parameters == train_state.num_parameters(state.params)
   assert costs.parameter_bytes == num_bytes(state.params)
   assert costs.optimizer_bytes == num_bytes(state.opt_state)
@@ -42,7 +47,7 @@ def test_costs_are_those_of_the_arrays_that_training_makes(state):
 
 
 def test_memory_holds_the_state_the_batch_and_something_between(state):
-  memory = dry_run.memory(MODEL, OPTIMIZER, ROWS)
+  memory = dry_run.memory(RUN, ROWS)
   key_bytes = 8
   batch_bytes = num_bytes(MODEL.example_batch(ROWS)) // jax.device_count()
   held = num_bytes(state) + batch_bytes + key_bytes
@@ -52,39 +57,36 @@ def test_memory_holds_the_state_the_batch_and_something_between(state):
 
 
 def test_the_epoch_of_a_chip_is_its_flops_over_its_speed():
-  run = {
-    'model': MODEL,
-    'schedule': schedules.warmup_rsqrt(1e-3, 10),
-    'make_optimizer': schedules.adamw,
-    'train_steps': 10**9,
-  }
   lines = list(
-    dry_run.report(run, batch_size=ROWS, num_examples=801, utilisation=0.5)
+    dry_run.report(RUN, batch_size=ROWS, num_examples=801, utilisation=0.5)
   )
   assert any('101 steps' in line for line in lines)
   (v4,) = [line for line in lines if line.startswith('TPU v4')]
-  flops = dry_run.costs(MODEL, OPTIMIZER, ROWS).step_flops
+  flops = dry_run.costs(RUN, ROWS).step_flops
   step, epoch = (float(x) for x in re.findall(r'([\d.e-]+) s', v4)[:2])
   assert step == pytest.approx(flops / (275e12 / 2), rel=0.01)
   assert epoch == pytest.approx(101 * flops / (275e12 / 2), rel=0.01)
 
 
 def test_what_makes_no_sense_is_refused():
-  run = {'model': MODEL, 'train_steps': 1}
   with pytest.raises(ValueError, match='utilisation is 40'):
-    next(dry_run.report(run, batch_size=1, num_examples=1, utilisation=40.0))
+    next(dry_run.report(RUN, batch_size=1, num_examples=1, utilisation=40.0))
   with pytest.raises(ValueError, match='num_examples is 0'):
-    next(dry_run.report(run, batch_size=1, num_examples=0))
+    next(dry_run.report(RUN, batch_size=1, num_examples=0))
+  codec = RUN | {'model': object()}
   with pytest.raises(ValueError, match='trains a object'):
-    next(
-      dry_run.report(run | {'model': object()}, batch_size=1, num_examples=1)
-    )
+    next(dry_run.report(codec, batch_size=1, num_examples=1))
 
 
-def test_the_batch_must_divide_among_the_devices():
-  if step_lib.data_mesh().size > 1:
-    with pytest.raises(ValueError, match='BATCH_SIZE'):
-      dry_run.memory(MODEL, OPTIMIZER, jax.device_count() + 1)
+def test_microbatches_need_less_between_and_an_average_more_state():
+  plain = dry_run.memory(RUN, ROWS)
+  parts = dry_run.memory(RUN | {'num_microbatches': 8}, ROWS)
+  assert parts.temporary_bytes < plain.temporary_bytes
+  averaged = dry_run.memory(RUN | {'ema_decay': 0.9}, ROWS)
+  more = averaged.argument_bytes - plain.argument_bytes
+  assert more == pytest.approx(
+    dry_run.costs(RUN, ROWS).parameter_bytes, rel=0.01
+  )
 
 
 SMALL = (

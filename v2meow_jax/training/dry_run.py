@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -13,38 +14,27 @@ import optax
 
 from v2meow_jax.models import sequence_model
 from v2meow_jax.training import flops
+from v2meow_jax.training import goodput
+from v2meow_jax.training import mesh as mesh_lib
+from v2meow_jax.training import schedules
 from v2meow_jax.training import step as step_lib
 from v2meow_jax.training import train_state
 
 DEFAULT_UTILISATION = 0.4
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Chip:
-  """A chip by its data sheet.
-
-  Attributes:
-    name: Of the chip.
-    peak_flops: bfloat16 FLOP/s, of dense matrices.
-    source: Where that is said.
-  """
-
-  name: str
-  peak_flops: float
-  source: str
-
-
+# Chips by name: their kind in `goodput.PEAK_FLOPS`, and where the peak is said.
 _TPU = 'https://cloud.google.com/tpu/docs/'
 _NVIDIA = 'https://www.nvidia.com/en-us/data-center/'
-CHIPS = (
+CHIPS = {
   # The data sheet says 1,979 with sparsity, which is twice as much.
-  Chip(name='H100 SXM', peak_flops=989e12, source=f'{_NVIDIA}h100'),
-  Chip(name='A100', peak_flops=312e12, source=f'{_NVIDIA}a100'),
-  Chip(name='TPU v4', peak_flops=275e12, source=f'{_TPU}v4'),
-  Chip(name='TPU v5e', peak_flops=197e12, source=f'{_TPU}v5e'),
-  Chip(name='TPU v5p', peak_flops=459e12, source=f'{_TPU}v5p'),
-  Chip(name='TPU v6e', peak_flops=918e12, source=f'{_TPU}v6e'),
-)
+  'H100 SXM': ('NVIDIA H100', f'{_NVIDIA}h100'),
+  'A100': ('NVIDIA A100', f'{_NVIDIA}a100'),
+  'TPU v4': ('TPU v4', f'{_TPU}v4'),
+  'TPU v5e': ('TPU v5e', f'{_TPU}v5e'),
+  'TPU v5p': ('TPU v5', f'{_TPU}v5p'),
+  'TPU v6e': ('TPU v6e', f'{_TPU}v6e'),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,7 +63,7 @@ class Memory:
   """Memory of one device in a step, as XLA planned it for this machine.
 
   Attributes:
-    devices: How many and of what kind.
+    devices: The mesh, and their kind.
     argument_bytes: State and batch.
     output_bytes: New state and metrics, where they do not replace the old.
     temporary_bytes: What is held between: activations and gradients.
@@ -100,14 +90,11 @@ def batch_shapes(
   }
 
 
-def costs(
-  model: sequence_model.SequenceModel,
-  optimizer: optax.GradientTransformation,
-  batch_size: int,
-) -> Costs:
-  """What can be told from shapes alone."""
+def costs(run: Mapping[str, Any], batch_size: int) -> Costs:
+  """What can be told from shapes alone; the arguments are those of `memory`."""
+  model = run['model']
   batch = batch_shapes(model, batch_size)
-  state = _state_shapes(model, optimizer, batch)
+  _, state = _optimizer_and_state(run, batch)
   example_flops = flops.train_flops(model)
   return Costs(
     num_parameters=train_state.num_parameters(state.params),
@@ -119,18 +106,13 @@ def costs(
   )
 
 
-def memory(
-  model: sequence_model.SequenceModel,
-  optimizer: optax.GradientTransformation,
-  batch_size: int,
-) -> Memory:
+def memory(run: Mapping[str, Any], batch_size: int) -> Memory:
   """Compiles the step for the devices of this machine and asks XLA.
 
   Another kind of device fuses otherwise, so its numbers differ.
 
   Args:
-    model: To be trained.
-    optimizer: That trains it.
+    run: Arguments of `loop.train`, those with a default left out or not.
     batch_size: Rows, all devices together.
 
   Returns:
@@ -139,25 +121,33 @@ def memory(
   Raises:
     ValueError: The batch does not divide among the devices.
   """
-  mesh = step_lib.data_mesh()
-  if batch_size % mesh.size:
-    raise ValueError(
-      f'a batch of {batch_size} does not divide among {mesh.size} devices; make'
-      ' BATCH_SIZE a multiple.'
-    )
+  model, schedule = run['model'], run['schedule']
+  mesh = run.get('mesh') or mesh_lib.make_mesh()
+  rules = run.get('rules', mesh_lib.DEFAULT_RULES)
+  split = mesh_lib.batch_sharding(mesh, rules)
   batch = batch_shapes(model, batch_size)
-  copied, split = (
-    jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
-    for axes in ((), ('data',))
+  mesh_lib.check_rows(batch_size, split)
+  optimizer, state = _optimizer_and_state(run, batch)
+  places = mesh_lib.state_shardings(model, optimizer, state, batch, mesh, rules)
+  step = step_lib.make_train_step(
+    model,
+    optimizer,
+    schedule=schedule,
+    num_microbatches=run.get('num_microbatches', 1),
+    ema_decay=run.get('ema_decay'),
+    spikes=run.get('spikes'),
+    shardings=places,
   )
-  lowered = step_lib.make_train_step(model, optimizer).lower(
-    _placed(_state_shapes(model, optimizer, batch), copied),
-    _placed(batch, split),
-    _placed(jax.eval_shape(lambda: jax.random.key(0)), copied),
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  lowered = step.lower(
+    jax.tree.map(_placed, state, places),
+    {name: _placed(rows, split) for name, rows in batch.items()},
+    _placed(key, mesh_lib.replicated(mesh)),
   )
   found = lowered.compile().memory_analysis()
+  shape = 'x'.join(str(n) for n in mesh.shape.values())
   return Memory(
-    devices=f'{mesh.size} x {jax.devices()[0].device_kind}',
+    devices=f'{shape} {jax.devices()[0].device_kind}',
     argument_bytes=found.argument_size_in_bytes,
     output_bytes=found.output_size_in_bytes - found.alias_size_in_bytes,
     temporary_bytes=found.temp_size_in_bytes,
@@ -174,8 +164,7 @@ def report(
   """Lines to print: first what shapes tell, then memory, which takes longer.
 
   Args:
-    run: Arguments of `loop.train`: 'model', 'schedule', 'make_optimizer' and
-      'train_steps' are read.
+    run: Arguments of `loop.train`, those with a default left out or not.
     batch_size: Rows of a step.
     num_examples: Recordings in the data; None when that is not known.
     utilisation: Share of a chip's peak that is reached, in (0, 1].
@@ -196,8 +185,7 @@ def report(
     raise ValueError(f'utilisation is {utilisation}; wanted it in (0, 1].')
   if num_examples is not None and num_examples < 1:
     raise ValueError(f'num_examples is {num_examples}; wanted at least 1.')
-  optimizer = run['make_optimizer'](run['schedule'])
-  found = costs(model, optimizer, batch_size)
+  found = costs(run, batch_size)
   spec = model.spec
   lengths = spec.feature_lengths()
   reads = ' + '.join(f'{s.name} {lengths[s.name]:,}' for s in spec.inputs)
@@ -227,16 +215,17 @@ def report(
     ' n-th:'
   )
   yield f'{"":10}  {"TFLOP/s":>7}  {"step":>8}  {"epoch":>8}  {"run":>8}'
-  for chip in CHIPS:
-    step_seconds = found.step_flops / (chip.peak_flops * utilisation)
+  for name, (kind, source) in CHIPS.items():
+    peak = goodput.PEAK_FLOPS[kind]
+    step_seconds = found.step_flops / (peak * utilisation)
     epoch = _time(epoch_steps * step_seconds) if epoch_steps else '-'
     yield (
-      f'{chip.name:10}  {chip.peak_flops / 1e12:7.0f}  {_time(step_seconds):>8}'
-      f'  {epoch:>8}  {_time(train_steps * step_seconds):>8}  {chip.source}'
+      f'{name:10}  {peak / 1e12:7.0f}  {_time(step_seconds):>8}  {epoch:>8}'
+      f'  {_time(train_steps * step_seconds):>8}  {source}'
     )
   yield ''
   yield f'Compiling the step for {jax.devices()[0].device_kind} ...'
-  planned = memory(model, optimizer, batch_size)
+  planned = memory(run, batch_size)
   yield (
     f'memory      {_size(planned.total_bytes)} of each device, by XLA for'
     f' {planned.devices}: {_size(planned.argument_bytes)} state and batch,'
@@ -245,18 +234,26 @@ def report(
   )
 
 
-def _state_shapes(model, optimizer, batch) -> train_state.TrainState:
-  return jax.eval_shape(
-    lambda rng, b: train_state.create(model, optimizer, rng, b),
-    jax.random.key(0),
-    batch,
+def _optimizer_and_state(
+  run: Mapping[str, Any], batch: Mapping[str, jax.ShapeDtypeStruct]
+) -> tuple[optax.GradientTransformation, train_state.TrainState]:
+  """The optimiser, and the state before the first step as shapes."""
+  optimizer = run.get('make_optimizer', schedules.adamw)(run['schedule'])
+  spikes = run.get('spikes')
+  create = functools.partial(
+    train_state.create,
+    run['model'],
+    optimizer,
+    ema=run.get('ema_decay') is not None,
+    recent=None if spikes is None else spikes.initial(),
   )
+  return optimizer, jax.eval_shape(create, jax.random.key(0), batch)
 
 
-def _placed(tree: Any, where: jax.sharding.Sharding) -> Any:
-  return jax.tree.map(
-    lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), tree
-  )
+def _placed(
+  shape: jax.ShapeDtypeStruct, where: jax.sharding.Sharding
+) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=where)
 
 
 def _num_bytes(tree: Any) -> int:

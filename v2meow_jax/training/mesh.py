@@ -124,17 +124,22 @@ def put_batch(
   """
   parts = process_shard(split)[1]
   rows = len(next(iter(batch.values()))) * parts
-  if rows % _ways(split, 0):
-    raise ValueError(
-      f'a batch of {rows} does not divide among {_ways(split, 0)} devices; make'
-      ' BATCH_SIZE a multiple.'
-    )
+  check_rows(rows, split)
   return {
     key: jax.make_array_from_process_local_data(
       split, value, (rows, *value.shape[1:])
     )
     for key, value in batch.items()
   }
+
+
+def check_rows(rows: int, split: sharding.NamedSharding) -> None:
+  """Raises ValueError unless a batch of `rows` divides among the devices."""
+  if rows % _ways(split, 0):
+    raise ValueError(
+      f'a batch of {rows} does not divide among {_ways(split, 0)} devices; make'
+      ' BATCH_SIZE a multiple.'
+    )
 
 
 def state_shardings(
