@@ -17,6 +17,8 @@ from v2meow_jax import media
 from v2meow_jax import media_io
 from v2meow_jax import specs
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = argparse.Namespace(
   num=6, seed=7, seconds=5.0, num_blank=2, num_prompted=3, probe_per_genre=4
 )

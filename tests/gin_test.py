@@ -4,6 +4,7 @@ What is meant to be run: a run, then something to train, then, for a stage, an
 override if wanted.
 """
 
+import functools
 import pathlib
 import re
 
@@ -23,43 +24,52 @@ NUMBER = re.compile(r'(?<![\w.])-?\d[\d_]*(\.\d+)?(e-?\d+)?(?!\w)')
 CHOSEN_BY_THE_USER = ('MODEL_DIR', 'MANIFEST', 'FEATURES')
 
 
+@functools.cache
 def recipes() -> list[str]:
   return sorted(str(path.relative_to(GIN)) for path in GIN.rglob('*.gin'))
 
 
+@functools.cache
 def includes(name: str) -> list[str]:
   return INCLUDE.findall((GIN / name).read_text())
 
 
+@functools.cache
 def with_includes(name: str) -> str:
   """The text of a recipe after that of the files that it includes."""
   texts = [with_includes(included) for included in includes(name)]
   return '\n'.join([*texts, (GIN / name).read_text()])
 
 
+@functools.cache
 def parts() -> set[str]:
   """Recipes that others include."""
   return {part for name in recipes() for part in includes(name)}
 
 
+@functools.cache
 def runs() -> list[str]:
   return [n for n in recipes() if n.startswith('runs/') and n not in parts()]
 
 
+@functools.cache
 def trainable() -> list[str]:
   """Recipes that say, themselves or by an include, which model to train."""
   return [
     name
     for name in recipes()
-    if name not in runs() and 'MODEL' in MACRO.findall(with_includes(name))
+    if not name.startswith('runs/')
+    and 'MODEL' in MACRO.findall(with_includes(name))
   ]
 
 
+@functools.cache
 def overrides() -> list[str]:
   """What is left and is no part of another recipe."""
   return sorted({*recipes()} - {*runs()} - {*trainable()} - parts())
 
 
+@functools.cache
 def combinations() -> list[tuple[str, ...]]:
   """Command lines, in the order in which gin reads the files."""
   pairs = [
@@ -82,6 +92,7 @@ def strip_comment(line: str) -> str:
   return line.partition('#')[0].rstrip()
 
 
+@functools.cache
 def macros(names: tuple[str, ...]) -> tuple[set[str], set[str]]:
   """Macros that a command line binds, and those that it uses."""
   code = '\n'.join(

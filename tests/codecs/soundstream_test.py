@@ -14,6 +14,8 @@ from v2meow_jax.codecs import rvq
 from v2meow_jax.codecs import seanet
 from v2meow_jax.codecs import soundstream
 
+pytestmark = pytest.mark.slow
+
 GIN = pathlib.Path(__file__).resolve().parents[2] / 'gin'
 _ENDS = {
   'patch': patch.PatchConfig(

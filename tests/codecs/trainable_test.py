@@ -13,6 +13,8 @@ from v2meow_jax.codecs import rvq
 from v2meow_jax.codecs import soundstream
 from v2meow_jax.codecs import trainable
 
+pytestmark = pytest.mark.slow
+
 _ADVERSARIAL = adversarial.AdversarialConfig(
   start_step=1,
   stft_channels=4,

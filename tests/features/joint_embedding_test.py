@@ -11,6 +11,8 @@ from v2meow_jax import specs
 from v2meow_jax.features import joint_embedding
 from v2meow_jax.features import style_features
 
+pytestmark = pytest.mark.slow
+
 STYLE = specs.FeatureSpec(name='style', dim=16, rate_hz=0.0)
 WORDS = ('calm piano', 'loud rock', 'fast techno', 'slow jazz')
 

@@ -14,6 +14,8 @@ from v2meow_jax import tokens
 from v2meow_jax.models import decoding
 from v2meow_jax.models import layer_stacking
 
+pytestmark = pytest.mark.slow
+
 make, random_batch = transformer_test.make, transformer_test.random_batch
 MIXED, TOKENS = transformer_test.MIXED, transformer_test.TOKENS
 BOTH_KINDS = transformer_test.BOTH_KINDS

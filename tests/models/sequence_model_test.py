@@ -12,6 +12,8 @@ from tests.models import transformer_test
 from v2meow_jax import tokens
 from v2meow_jax.models import sequence_model
 
+pytestmark = pytest.mark.slow
+
 make, random_batch = transformer_test.make, transformer_test.random_batch
 logits = transformer_test.logits
 MIXED, TOKENS = transformer_test.MIXED, transformer_test.TOKENS

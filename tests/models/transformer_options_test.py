@@ -14,6 +14,8 @@ from tests.models import transformer_test
 from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import sequence_model
 
+pytestmark = pytest.mark.slow
+
 CONFIG = dataclasses.replace(
   transformer_test.EVERYTHING,
   emb_dim=8,

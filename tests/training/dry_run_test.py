@@ -12,6 +12,8 @@ from v2meow_jax.training import dry_run
 from v2meow_jax.training import schedules
 from v2meow_jax.training import train_state
 
+pytestmark = pytest.mark.slow
+
 MODEL = sequence_model.DecoderOnlyModel(
   transformer_test.TOKENS, transformer_test.DECODER_ONLY
 )

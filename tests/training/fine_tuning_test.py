@@ -13,6 +13,8 @@ from v2meow_jax.training import checkpoints
 from v2meow_jax.training import loop
 from v2meow_jax.training import schedules
 
+pytestmark = pytest.mark.slow
+
 BLIND = sequence_model.DecoderOnlyModel(
   transformer_test.TOKENS, transformer_test.DECODER_ONLY
 )

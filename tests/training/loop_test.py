@@ -15,6 +15,8 @@ from v2meow_jax.training import health
 from v2meow_jax.training import loop
 from v2meow_jax.training import schedules
 
+pytestmark = pytest.mark.slow
+
 
 def run(model_dir, train_steps, tensorboard=False, **kwargs):
   return loop.train(

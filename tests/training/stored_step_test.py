@@ -97,7 +97,9 @@ def test_damaged_metadata_is_noticed(step_path, name, damage):
 def test_a_file_that_orbax_can_do_without_may_be_missing(step_path):
   delete(step_path / 'variables' / '_METADATA')
   found = jax.device_get(stored_step.restore(step_path, items()))
-  np.testing.assert_equal(found['variables'], planted_states.state(STEP).variables)
+  np.testing.assert_equal(
+    found['variables'], planted_states.state(STEP).variables
+  )
 
 
 @pytest.mark.parametrize('damage', [flip_the_middle, truncate, zero, delete])
