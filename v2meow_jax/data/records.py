@@ -290,8 +290,8 @@ class RecordSource(seqio.DataSource):
 
   def parse(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
     """The bytes of a record -> an example as `get_dataset` gives it."""
-    example = self.builder.info.features.deserialize_example(record)
-    return parse(example, self.streams)
+    features: Any = self.builder.info.features
+    return parse(features.deserialize_example(record), self.streams)
 
   def list_shards(self, split: str) -> Sequence[str]:
     """Files of a split."""
