@@ -10,6 +10,7 @@ A batch holds `encoder_inputs_<stream>` for inputs and T5X's `decoder_*` keys:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import seqio
 import tensorflow as tf
@@ -44,7 +45,7 @@ class StageFeatureConverter(seqio.FeatureConverter):
     *,
     pack: bool = False,
     use_custom_packing_ops: bool = False,
-    passthrough_features: Mapping[str, _Feature] | None = None,
+    passthrough_features: Mapping[str, Any] | None = None,
   ):
     """Makes the converter of a stage.
 
@@ -52,7 +53,8 @@ class StageFeatureConverter(seqio.FeatureConverter):
       stage: Whose streams and lengths are meant.
       pack: Must be False; T5X passes it.
       use_custom_packing_ops: Must be False; T5X passes it.
-      passthrough_features: Of the task, kept as they are.
+      passthrough_features: SeqIO's `FeatureSpec` of each feature of the task that
+        is kept as it is.
     """
     if pack or use_custom_packing_ops:
       raise ValueError(
