@@ -223,6 +223,7 @@ def train(
             f'asked to stop; step {done} is saved in {saved.path}, and the same'
             ' command goes on from there.'
           )
+        saved.check()
         dog.fed()
         progress.update()
       monitor.check()
