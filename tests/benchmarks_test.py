@@ -13,9 +13,11 @@ from benchmarks import generate as generate_benchmark
 from benchmarks import held_out
 from benchmarks import judges
 from benchmarks import report
+from benchmarks import training
 from v2meow_jax import media
 from v2meow_jax import media_io
 from v2meow_jax import specs
+from v2meow_jax import tokens
 
 pytestmark = pytest.mark.slow
 
@@ -242,3 +244,25 @@ def test_json_is_written_whole_with_versions(tmp_path):
   figures = json.loads(path.read_text())
   assert figures['a'] == 1 and 'numpy' in figures['versions']
   assert [p.name for p in tmp_path.iterdir()] == ['out.json']
+
+
+def test_steps_take_turns_after_one_that_compiles():
+  called = []
+  runs = {name: lambda name=name: called.append(name) for name in ('a', 'b')}
+  taken = training.seconds_in_turn(runs, 3)
+  assert called == ['a', 'b'] * 4
+  assert [len(seconds) for seconds in taken.values()] == [3, 3]
+
+
+@pytest.mark.parametrize('shape', training.SHAPES)
+def test_a_timed_stage_has_the_lengths_that_the_table_names(shape):
+  model = training.stage_model(*shape)
+  batch = training.random_batch(model, 2)
+  lengths = {k: v.shape[1] for k, v in batch.items()}
+  assert lengths['encoder_inputs_read'] == shape[0]
+  assert lengths['decoder_target_tokens'] == shape[1]
+  # The ids are those of their own levels, or this would refuse them.
+  codes = tokens.ids_to_codes(
+    batch['decoder_target_tokens'], model.spec, model.spec.target
+  )
+  assert codes.shape == (2, shape[1] // shape[2], shape[2])
