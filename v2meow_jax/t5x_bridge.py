@@ -19,6 +19,7 @@ from flax.linen import partitioning as flax_partitioning
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import seqio
 from t5x import gin_utils
 from t5x import models
@@ -36,6 +37,7 @@ from v2meow_jax.training import checkpoints
 from v2meow_jax.training import t5x_checkpoints
 
 Batch = Mapping[str, jax.Array]
+_OURS = 'checkpoints'  # In a MODEL_DIR of `v2meow train`.
 
 
 class T5XModel(models.BaseModel):
@@ -213,7 +215,7 @@ def write_facts(
     ValueError: `v2meow train` has trained in this folder.
   """
   path = epath.Path(model_dir)
-  if (path / 'checkpoints').exists():
+  if (path / _OURS).exists():
     raise ValueError(
       f'{model_dir} holds a run of `v2meow train`, which T5X cannot continue;'
       ' pass another --gin.MODEL_DIR.'
@@ -223,6 +225,17 @@ def write_facts(
     (path / checkpoints.DESCRIPTION_NAME).write_text(
       json.dumps(model.describe(), indent=1) + '\n'
     )
+
+
+def newest_checkpoint(model_dir: epath.PathLike) -> str:
+  """The folder of a run's newest step, by whose number `t5x.eval` goes."""
+  ours = ocp.path.step.standard_name_format()
+  found = t5x_checkpoints.find(model_dir) or {
+    m.step: m.path for m in ours.find_all(epath.Path(model_dir) / _OURS)
+  }
+  if not found:
+    raise ValueError(f'{model_dir} holds no checkpoint of either trainer.')
+  return str(found[max(found)])
 
 
 class EitherTrainersWeights:
@@ -239,16 +252,23 @@ class EitherTrainersWeights:
     """T5X's state with the newest weights of a run.
 
     Args:
-      path: MODEL_DIR of `v2meow train` or of `t5x.train`, or one
-        `checkpoint_<step>` of the latter.
+      path: MODEL_DIR of `v2meow train` or of `t5x.train`, or the folder of
+        a step; of the former that must be the newest.
       **changes: Of names and shapes; T5X's own manager can make some.
 
     Raises:
-      ValueError: The weights are another model's, or a change is asked for.
+      ValueError: The weights are another model's or another step's, or a
+        change is asked for.
     """
     if asked := sorted(name for name, value in changes.items() if value):
       raise ValueError(f"{asked} need T5X's own checkpoint_manager_cls.")
-    variables, step = checkpoints.restore_variables(path)
+    folder = epath.Path(path)
+    is_our_step = folder.parent.name == _OURS
+    variables, step = checkpoints.restore_variables(
+      folder.parent.parent if is_our_step else folder
+    )
+    if is_our_step and folder.name != str(step):
+      raise ValueError(f'{path} is not the newest good step; that is {step}.')
     params = variables['params']
     state = self._state.state_dict()
     if jax.tree.map(jnp.shape, state['target']) != jax.tree.map(

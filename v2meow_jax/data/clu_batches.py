@@ -35,7 +35,7 @@ class CluBatches(dataset_iterator.DatasetIterator):
     keywords = {} if shard[1] == 1 else {'shard': shard}
     self._start = functools.partial(batches, start_step, **keywords)
     self._num_batches = num_batches
-    self._going = iter(self)
+    self._going: Iterator[dict[str, np.ndarray]] = iter(self)
 
   def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
     for batch in itertools.islice(self._start(), self._num_batches):
@@ -47,6 +47,8 @@ class CluBatches(dataset_iterator.DatasetIterator):
 
   @functools.cached_property
   def element_spec(self) -> dict[str, dataset_iterator.ArraySpec]:
-    """Shapes and types of a batch."""
+    """Shapes and types of a batch; reads one, which `next` then gives."""
+    first = next(self._going)
+    self._going = itertools.chain([first], self._going)
     spec = dataset_iterator.ArraySpec
-    return {k: spec(v.dtype, v.shape) for k, v in next(iter(self)).items()}
+    return {k: spec(v.dtype, v.shape) for k, v in first.items()}
