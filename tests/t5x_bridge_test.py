@@ -459,18 +459,26 @@ def documented() -> list[str]:
 def test_documented_commands_run(workspace):
   commands = documented()
   assert [re.search(r't5x\.(\w+)', c)[1] for c in commands] == list(PROGRAMS)
+  out = workspace / 'documented'
+  macros = bindings(
+    MODEL_DIR=str(out),
+    INFER_OUTPUT_DIR=str(out / 'ids'),
+    EVAL_OUTPUT_DIR=str(out / 'loss'),
+  )
   for command in commands:
     done = subprocess.run(
       [
         sys.executable,
         *shlex.split(command)[1:],
-        *(f'--gin.{line}' for line in bindings()),
-        f"--gin.MODEL_DIR='{workspace}/documented'",
+        *(f'--gin.{binding}' for binding in macros),
       ],
       env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
       capture_output=True,
       text=True,
-      timeout=900,
+      timeout=1200,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-  assert checkpoints.restore_variables(workspace / 'documented')[1] == NUM_STEPS
+  assert checkpoints.restore_variables(out)[1] == NUM_STEPS
+  (ids,) = (out / 'ids').glob('*.jsonl-*of-00001')
+  assert len(ids.read_text().splitlines()) == NUM_EXAMPLES['validation']
+  assert list((out / 'loss' / 'inference_eval').glob('*-metrics.jsonl'))
