@@ -7,6 +7,8 @@ import pytest
 
 from v2meow_jax.codecs import rvq
 
+pytestmark = pytest.mark.slow
+
 
 def _config(**kwargs):
   sizes = dict(num_levels=4, codebook_size=16, code_dim=8)

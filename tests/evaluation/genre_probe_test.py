@@ -6,6 +6,8 @@ import pytest
 from v2meow_jax import media
 from v2meow_jax.evaluation import genre_probe
 
+pytestmark = pytest.mark.slow
+
 RATE_HZ = 16_000
 SECONDS = 3
 

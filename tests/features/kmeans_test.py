@@ -6,6 +6,8 @@ import pytest
 
 from v2meow_jax.features import kmeans
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def blobs():

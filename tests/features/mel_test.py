@@ -11,6 +11,7 @@ def noise():
   return np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
 
 
+@pytest.mark.slow  # librosa compiles with numba
 def test_log_mel_equals_librosa(noise):
   librosa = pytest.importorskip('librosa')
   power = librosa.feature.melspectrogram(

@@ -15,6 +15,8 @@ from v2meow_jax.models import position_bias
 from v2meow_jax.models import sequence_model
 from v2meow_jax.models import transformer
 
+pytestmark = pytest.mark.slow
+
 SIZES = transformer.TransformerConfig(
   emb_dim=32,
   num_heads=4,
