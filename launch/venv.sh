@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the other scripts, from the repository root:
 #   install_venv ''       .venv with what generation needs
 #   install_venv '[dev]'  .venv with every extra

@@ -52,7 +52,7 @@ class Checkpoints:
     Raises:
       CheckpointError: It cannot be written, or another trainer writes there.
     """
-    self.path = epath.Path(model_dir).resolve()
+    self.path = stored_step.absolute(model_dir)
     self._steps_path = self.path / _FOLDER
     self._config_digest: str | None = None
     self._lock: run_lock.RunLock | None = None
@@ -273,7 +273,7 @@ def restore_variables(
   Raises:
     CheckpointError: There is no checkpoint, or the newest is damaged.
   """
-  path = epath.Path(model_dir).resolve() / _FOLDER
+  path = stored_step.absolute(model_dir) / _FOLDER
   steps = stored_step.committed(path)
   if not steps and t5x_checkpoints.find(model_dir):
     return t5x_checkpoints.restore_variables(model_dir)

@@ -40,6 +40,12 @@ class DamagedError(CheckpointError):
   """A step does not read as it was written."""
 
 
+def absolute(path: epath.PathLike) -> epath.Path:
+  """As orbax wants a path; one with a scheme, such as gs://, is so already."""
+  path = epath.Path(path)
+  return path if '://' in str(path) else path.resolve()
+
+
 def committed(path: epath.Path) -> list[int]:
   """The steps of a folder that were saved to the end."""
   return ocp.utils.checkpoint_steps(path) if path.exists() else []

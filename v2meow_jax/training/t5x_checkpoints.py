@@ -13,6 +13,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from v2meow_jax.training import stored_step
+
 _FOLDERS = ocp.path.step.standard_name_format(step_prefix='checkpoint')
 
 
@@ -25,7 +27,7 @@ def find(path: epath.PathLike) -> dict[int, epath.Path]:
   Returns:
     {step: folder}, {} when T5X saved nothing there.
   """
-  path = epath.Path(path).resolve()
+  path = stored_step.absolute(path)
   # T5X's own glob sees folders that a killed run left half written.
   found = {m.step: m.path for m in _FOLDERS.find_all(path)}
   one = {m.step: m.path for m in _FOLDERS.find_all(path.parent)}
