@@ -5,7 +5,7 @@ MODEL_DIR=${MODEL_DIR:-runs/semantic}  # EDIT: a folder, or gs://...
 STAGE=${STAGE:-stages/semantic.gin}    # EDIT: what to train, below gin/
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
-export PATH=$PWD/.venv/bin:$PATH
+export PATH=$PATH:$PWD/.venv/bin
 
 # Told to stop, this script passes it on, once: the trainer saves and ends with
 # 75. A trainer that was told by somebody else is started again.

@@ -11,7 +11,7 @@ MODEL_DIR=${MODEL_DIR:-runs/semantic}  # EDIT: a shared folder, or gs://...
 STAGE=${STAGE:-stages/semantic.gin}    # EDIT: what to train, below gin/
 set -uo pipefail
 cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")/../..}" || exit
-export PATH=$PWD/.venv/bin:$PATH
+export PATH=$PATH:$PWD/.venv/bin
 
 if [ -n "${DRY:-}" ]; then
   source launch/slurm/dry.sh
