@@ -179,6 +179,26 @@ def test_a_folder_that_is_no_system_is_refused(clip, tmp_path, capsys):
   assert 'config.json' in error
 
 
+def test_an_input_is_never_replaced(clip, tmp_path, capsys):
+  before = pathlib.Path(clip).read_bytes()
+  link = tmp_path / 'link.mp4'
+  link.symlink_to(clip)
+  for out in (clip, link):
+    assert cli.main(['generate', str(clip), '-o', str(out)]) == 2
+    assert 'is an input as well' in capsys.readouterr().err
+  assert pathlib.Path(clip).read_bytes() == before
+
+
+def test_a_sidecar_that_cannot_be_written_is_known_before(
+  clip, tmp_path, capsys
+):
+  (tmp_path / 'out.wav.json').mkdir()
+  out = tmp_path / 'out.wav'
+  assert cli.main(['generate', str(clip), '-o', str(out)]) == 2
+  assert 'out.wav.json' in capsys.readouterr().err
+  assert not out.exists()
+
+
 def test_no_takes_are_refused(clip, tmp_path, capsys):
   error = fails(
     capsys, tmp_path, clip, '-o', tmp_path / 'out.mp4', '--takes', '0'

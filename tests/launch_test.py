@@ -160,8 +160,7 @@ def test_a_tpu_vm_worker_gets_a_script_that_bash_can_parse(tmp_path):
   # Copies what is sent.
   gcloud = tmp_path / 'gcloud'
   gcloud.write_text(
-    gcloud.read_text()
-    + f'[ "$4" != scp ] || cp "${{@:5:2}}" "{tmp_path}"\n'
+    gcloud.read_text() + f'[ "$4" != scp ] || cp "${{@:5:2}}" "{tmp_path}"\n'
   )
   lines = gcloud.read_text().splitlines()
   lines.insert(1, lines.pop())
@@ -269,7 +268,9 @@ def test_a_jobset_has_the_fields_of_its_kind(documents):
   })  # fmt: skip
   with pytest.raises(AssertionError, match='maxRestart'):
     wrong = {'maxRestart': 1, 'rules': [{}]}
-    check({**jobset, 'spec': {**jobset['spec'], 'failurePolicy': wrong}}, JOBSET)
+    check(
+      {**jobset, 'spec': {**jobset['spec'], 'failurePolicy': wrong}}, JOBSET
+    )
 
 
 def test_a_jobset_starts_again_unless_a_person_must_look(documents):

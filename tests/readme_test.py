@@ -74,8 +74,8 @@ def tree() -> dict[str, list[str]]:
 def test_readme_shows_the_commands_of_a_newcomer():
   lines = [' '.join(c) for c in commands()]
   assert lines[0] == 'bash launch/quickstart.sh'
-  assert lines[1] == 'bash launch/check.sh'
-  assert lines[2].startswith('.venv/bin/v2meow generate my.mp4 -o out.mp4')
+  assert lines[1].startswith('.venv/bin/v2meow generate my.mp4 -o out.mp4')
+  assert 'bash launch/check.sh' in lines
   assert {verb(c)[0] for c in v2meow_commands()} == {
     'generate',
     'doctor',

@@ -180,7 +180,10 @@ def _add_generate(verbs) -> None:
     '-o', '--output', required=True, help='.mp4, .wav or .flac'
   )
   style = parser.add_mutually_exclusive_group()
-  style.add_argument('--prompt', help='style in words; default: the picture')
+  style.add_argument(
+    '--prompt',
+    help='style in words: genre, instruments, mood; default: the picture',
+  )
   style.add_argument('--style-audio', help='a piece of music as the style')
   parser.add_argument(
     '--seed', type=int, default=0, help='another seed, another take'

@@ -66,13 +66,13 @@ def write(
     raise ValueError(
       f'seed is {seed}; wanted 0 to {MAX_SEED - takes} for {takes} take(s).'
     )
+  paths = _take_paths(out, takes)
+  _check_inputs_survive(paths, video, style_audio)
   _check_video(video, out)
   style = media_io.read_audio(style_audio) if style_audio else None
   compile_cache.enable()
   system = system_lib.load(system_dir)
-  written = []
-  for take in range(takes):
-    path = out if takes == 1 else out.with_stem(f'{out.stem}_{take + 1}')
+  for take, path in enumerate(paths):
     with tqdm.tqdm(unit='part', desc=path.name) as progress:
 
       def show(part: str, progress=progress) -> None:
@@ -91,8 +91,7 @@ def write(
     _write_one(video, path, result.audio)
     _write_sidecar(path, video, result)
     print(path)
-    written.append(path)
-  return written
+  return paths
 
 
 def _check_temperatures(temperatures: Sequence[float] | None) -> None:
@@ -121,6 +120,33 @@ def _checked_output(output: str) -> pathlib.Path:
       f'{path.parent} cannot be written ({e.strerror}); give -o another folder.'
     ) from e
   return path
+
+
+def _take_paths(out: pathlib.Path, takes: int) -> list[pathlib.Path]:
+  """OUT, or OUT_1, OUT_2 ... when there are several takes."""
+  if takes == 1:
+    return [out]
+  return [out.with_stem(f'{out.stem}_{n}') for n in range(1, takes + 1)]
+
+
+def _sidecar(path: pathlib.Path) -> pathlib.Path:
+  return path.with_name(path.name + '.json')
+
+
+def _check_inputs_survive(
+  paths: Sequence[pathlib.Path], *inputs: str | None
+) -> None:
+  """Refuses to replace the video or the style music, or to write on a folder."""
+  for path in (p for take in paths for p in (take, _sidecar(take))):
+    if path.is_dir():
+      raise ValueError(f'{str(path)!r} is a directory; give -o another name.')
+    for given in filter(None, inputs):
+      both = path.exists() and pathlib.Path(given).exists()
+      if both and path.samefile(given):
+        raise ValueError(
+          f'{str(path)!r} is an input as well, which would be lost; give -o'
+          ' another name.'
+        )
 
 
 def _check_video(video: str, out: pathlib.Path) -> None:
@@ -155,6 +181,6 @@ def _write_sidecar(
     **result.settings,
     'seconds_per_part': result.seconds_per_part,
   }
-  with media_io.replacing(path.with_name(path.name + '.json')) as partial:
+  with media_io.replacing(_sidecar(path)) as partial:
     text = json.dumps(facts, indent=1, ensure_ascii=False)
     pathlib.Path(partial).write_text(text + '\n')

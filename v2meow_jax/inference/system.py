@@ -220,6 +220,12 @@ class System:
         f'{len(temperatures)} temperatures for {len(self.stages)} stages;'
         ' wanted one per stage: semantic, coarse, fine.'
       )
+    fewest = min(s.spec.target.codebook_size for s in self.stages)
+    if top_k is not None and not 1 <= top_k <= fewest:
+      raise ValueError(
+        f'top_k is {top_k}; wanted 1 to {fewest}, the codes of the smallest'
+        ' stage, or none at all.'
+      )
     return [
       pipeline.Sampling(temperature=float(t), top_k=top_k) for t in temperatures
     ]
