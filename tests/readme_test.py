@@ -1,9 +1,13 @@
-"""What README.md says is so: commands, flags, paths, the map, the example."""
+"""What README.md says is so: commands, flags, paths, the map, the example.
+
+The commands of docs/training.md as well.
+"""
 
 import ast
 import functools
 import importlib
 import importlib.util
+import itertools
 import os
 import pathlib
 import re
@@ -15,22 +19,27 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text()
+TRAINING = (ROOT / 'docs/training.md').read_text()
+VARIABLE = re.compile('[A-Z][A-Z0-9_]*=')
 CLI = 'import sys; from v2meow_jax import cli; sys.exit(cli.main())'
 
 
-def fences(language: str) -> list[str]:
-  return re.findall(rf'^```{language}\n(.*?)^```', README, re.M | re.S)
+def fences(language: str, page: str = README) -> list[str]:
+  return re.findall(rf'^```{language}\n(.*?)^```', page, re.M | re.S)
 
 
-def commands() -> list[list[str]]:
-  text = '\n'.join(fences('bash')).replace('\\\n', ' ')
-  lines = [shlex.split(line, comments=True) for line in text.splitlines()]
-  return [line for line in lines if line]
+def commands(*pages: str) -> list[list[str]]:
+  """The words of each command, without variables that are set for it."""
+  text = '\n'.join(f for p in pages or (README,) for f in fences('bash', p))
+  lines = text.replace('\\\n', ' ').splitlines()
+  found = [shlex.split(line, comments=True) for line in lines]
+  bare = [itertools.dropwhile(VARIABLE.match, words) for words in found]
+  return [words for words in map(list, bare) if words]
 
 
-def v2meow_commands() -> list[list[str]]:
+def v2meow_commands(*pages: str) -> list[list[str]]:
   """What follows `v2meow` in each command that calls it."""
-  return [c[1:] for c in commands() if c[0].endswith('v2meow')]
+  return [c[1:] for c in commands(*pages) if c[0].endswith('v2meow')]
 
 
 def verb(arguments: list[str]) -> tuple[str, ...]:
@@ -85,14 +94,35 @@ def test_readme_shows_the_commands_of_a_newcomer():
   }
 
 
-@pytest.mark.parametrize('arguments', v2meow_commands(), ids=' '.join)
+@pytest.mark.parametrize(
+  'arguments', v2meow_commands(README, TRAINING), ids=' '.join
+)
 def test_verb_and_flags_exist(arguments):
   text = help_of(*verb(arguments))
   offered = set(re.findall(r'(?<![\w-])--?[a-zA-Z][\w.-]*\b', text))
-  assert set(flags(arguments)) <= offered
+  bindings = {f for f in flags(arguments) if f.startswith('--gin.')}
+  assert set(flags(arguments)) - bindings <= offered
+  assert not bindings or '--gin.' in text
 
 
-@pytest.mark.parametrize('command', commands(), ids=' '.join)
+@pytest.mark.parametrize(
+  'arguments',
+  [c for c in v2meow_commands(README, TRAINING) if verb(c) == ('train',)],
+  ids=' '.join,
+)
+def test_macros_that_a_command_binds_are_used(arguments):
+  pairs = [word.partition('=') for word in arguments]
+  waiting = [value for flag, _, value in pairs if flag == '--gin_file']
+  bound = {f[6:] for f, _, _ in pairs if re.match('--gin.[A-Z]', f)}
+  used = set()
+  while waiting:
+    recipe = (ROOT / 'gin' / waiting.pop()).read_text()
+    waiting += re.findall(r"^include '(.+)'", recipe, re.M)
+    used |= set(re.findall(r'%([A-Z_]+)', recipe))
+  assert bound <= used
+
+
+@pytest.mark.parametrize('command', commands(README, TRAINING), ids=' '.join)
 def test_scripts_modules_and_recipes_of_a_command_exist(command):
   for word in command:
     name, _, value = word.partition('=')
@@ -121,9 +151,16 @@ def test_the_map_shows_the_whole_library():
   assert set(tree()['v2meow_jax/']) == on_disk
 
 
-@pytest.mark.parametrize('target', re.findall(r'\]\(([^)#]+)\)', README))
-def test_link_leads_somewhere(target):
-  assert target.startswith('https://') or (ROOT / target).exists()
+LINK = re.compile(r'\]\(([^)#]+)\)')
+
+
+@pytest.mark.parametrize(
+  ('folder', 'target'),
+  [('', t) for t in LINK.findall(README)]
+  + [('docs', t) for t in LINK.findall(TRAINING)],
+)
+def test_link_leads_somewhere(folder, target):
+  assert target.startswith('https://') or (ROOT / folder / target).exists()
 
 
 def test_python_example_imports_what_exists():

@@ -94,6 +94,12 @@ def test_damaged_metadata_is_noticed(step_path, name, damage):
     stored_step.restore(step_path, items())
 
 
+def test_a_bucket_is_not_taken_for_a_folder(monkeypatch, tmp_path):
+  monkeypatch.chdir(tmp_path)
+  assert str(stored_step.absolute('gs://b/runs/x')) == 'gs://b/runs/x'
+  assert stored_step.absolute('runs/x') == tmp_path / 'runs/x'
+
+
 def test_a_file_that_orbax_can_do_without_may_be_missing(step_path):
   delete(step_path / 'variables' / '_METADATA')
   found = jax.device_get(stored_step.restore(step_path, items()))
