@@ -206,6 +206,16 @@ def test_no_takes_are_refused(clip, tmp_path, capsys):
   assert 'takes' in error
 
 
+def test_a_missing_library_says_what_to_install(monkeypatch, capsys):
+  def fails(args):
+    raise ModuleNotFoundError("No module named 'seqio'")
+
+  monkeypatch.setattr(cli, '_experiments', fails)
+  assert cli.main(['experiments']) == 2
+  error = capsys.readouterr().err
+  assert "'seqio'" in error and "-e '.[train]'" in error
+
+
 def test_a_wrong_gin_binding_is_named_with_file_and_line(tmp_path, capsys):
   recipe = tmp_path / 'mine.gin'
   recipe.write_text(

@@ -11,6 +11,10 @@ import sys
 import v2meow_jax
 
 _EXIT_USER_ERROR = 2
+_MISSING = (
+  '; what training and its data need is an extra: python -m pip install -c'
+  " requirements.lock -e '.[train]'"
+)
 
 
 def _generate(args: argparse.Namespace) -> None:
@@ -430,7 +434,11 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     return args.run(args) or 0
   except (ValueError, OSError, ImportError) as e:
-    print(f'v2meow: error: {" ".join(str(e).split())}', file=sys.stderr)
+    message = ' '.join(str(e).split())
+    # Also where gin tells of it: recipes import what only training needs.
+    if 'No module named' in message:
+      message += _MISSING
+    print(f'v2meow: error: {message}', file=sys.stderr)
     return _EXIT_USER_ERROR
 
 
