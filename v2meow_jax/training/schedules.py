@@ -32,7 +32,16 @@ def warmup_rsqrt(peak: float, warmup_steps: int) -> Schedule:
 def warmup_cosine(
   peak: float, warmup_steps: int, total_steps: int, final_fraction: float = 0.0
 ) -> Schedule:
-  """Linear to `peak`, then a half cosine to `peak * final_fraction`."""
+  """Linear to `peak`, then a half cosine to `peak * final_fraction`.
+
+  Raises:
+    ValueError: The run would end before the warm-up does.
+  """
+  if total_steps <= warmup_steps:
+    raise ValueError(
+      f'TRAIN_STEPS is {total_steps} and WARMUP_STEPS {warmup_steps}; train'
+      ' longer than the warm-up, or shorten it.'
+    )
   return optax.warmup_cosine_decay_schedule(
     init_value=peak / max(warmup_steps, 1),
     peak_value=peak,
