@@ -81,7 +81,7 @@ def first_crop(example, *, stage: specs.StageSpec):
 def _num_starts(example, stage: specs.StageSpec) -> tf.Tensor:
   spare = example['seconds'] - stage.crop_seconds
   starts = tf.cast(tf.floor(spare / grid_seconds(stage) + 1e-4), tf.int32) + 1
-  tf.debugging.Assert(
+  long_enough = tf.debugging.Assert(
     starts > 0,
     [
       f'a recording is shorter than the {stage.crop_seconds:g} s crop of stage'
@@ -91,7 +91,9 @@ def _num_starts(example, stage: specs.StageSpec) -> tf.Tensor:
       example['seconds'],
     ],
   )
-  return starts
+  # Else the draw of a start may fail first, and not say why.
+  with tf.control_dependencies([long_enough]):
+    return tf.identity(starts)
 
 
 def _cut(example, start, stage: specs.StageSpec) -> dict[str, tf.Tensor]:
