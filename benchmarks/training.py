@@ -222,7 +222,7 @@ def measure(shape: tuple[int, int, int], batch_size: int, rounds: int):
   except ImportError as e:
     print(f'without T5X ({e}); see docs/t5x.md', file=sys.stderr)
   taken = seconds_in_turn(runs, rounds)
-  work = flops.train_flops(model) * batch_size
+  work = flops.train_flops(model, batch)
   peak = 2 * _MATMUL**3
   rates = [
     work / ours / (peak / best)

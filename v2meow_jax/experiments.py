@@ -17,7 +17,6 @@ from v2meow_jax.training import train_state
 
 _RUN = 'runs/train.gin'
 _MODEL = re.compile(r'^MODEL\s*=', re.M)
-_INCLUDE = re.compile(r"""^include\s+['"]([^'"]+)['"]""", re.M)
 HEADER = (
   'parameters  encoder  decoder  predicts  GFLOP/example  command\n'
   '         M     positions of one crop     of training'
@@ -89,10 +88,9 @@ def recipes(search_paths: Sequence[str] = ('gin',)) -> list[str]:
 
 
 def _names_a_model(path: pathlib.Path, search_paths: Sequence[str]) -> bool:
-  text = path.read_text()
-  return bool(_MODEL.search(text)) or any(
-    _names_a_model(gin_config.find(name, search_paths), search_paths)
-    for name in _INCLUDE.findall(text)
+  return bool(_MODEL.search(path.read_text())) or any(
+    _names_a_model(part, search_paths)
+    for part in gin_config.included(path, search_paths)
   )
 
 
@@ -128,10 +126,10 @@ def build(
     target=model.spec.target.name,
     crop_seconds=model.spec.crop_seconds,
     num_parameters=train_state.num_parameters(shapes['params']),
-    encoder_tokens=flops.encoder_length(model),
+    encoder_tokens=model.encoder_length,
     decoder_tokens=model.decoder_length,
     target_tokens=model.target_length,
-    train_flops=flops.train_flops(model),
+    train_flops=flops.train_flops(model, model.example_batch(1)),
   )
 
 

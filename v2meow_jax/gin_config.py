@@ -37,6 +37,14 @@ def find(name: str, search_paths: Sequence[str]) -> pathlib.Path:
   )
 
 
+def included(
+  path: pathlib.Path, search_paths: Sequence[str]
+) -> list[pathlib.Path]:
+  """The recipes that a recipe includes itself, in order."""
+  matches = map(_INCLUDE.match, path.read_text().splitlines())
+  return [find(m.group(1), search_paths) for m in matches if m]
+
+
 def check_imports(path: pathlib.Path, search_paths: Sequence[str]) -> None:
   """Refuses imports from outside the allowed packages, includes followed.
 
@@ -51,8 +59,8 @@ def check_imports(path: pathlib.Path, search_paths: Sequence[str]) -> None:
           f'{path}, line {number}: importing {package!r} is not allowed in a'
           f' recipe; allowed are {", ".join(ALLOWED_IMPORTS)}.'
         )
-    elif match := _INCLUDE.match(line):
-      check_imports(find(match.group(1), search_paths), search_paths)
+  for part in included(path, search_paths):
+    check_imports(part, search_paths)
 
 
 def parse(

@@ -53,7 +53,7 @@ def test_only_files_of_the_split_are_read(tmp_path):
     seen.add(path.stem)
     return _ramp(path)
 
-  batches = _batches(tmp_path, read=read, split='validation', num_prefetched=1)
+  batches = _batches(tmp_path, read=read, split='validation')
   _take(batches(0), 4)
   assert seen == {'4', '5'}
 
@@ -124,7 +124,7 @@ def test_missing_split_names_those_there_are(tmp_path):
     _batches(tmp_path, split='x')
 
 
-def test_an_error_in_the_thread_reaches_the_reader(tmp_path):
+def test_an_error_of_a_file_reaches_the_reader(tmp_path):
   def read(path):
     raise OSError(f'cannot read {path.name}')
 

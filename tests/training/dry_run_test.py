@@ -45,7 +45,7 @@ def test_costs_are_those_of_the_arrays_that_training_makes(state):
   assert costs.parameter_bytes == num_bytes(state.params)
   assert costs.optimizer_bytes == num_bytes(state.opt_state)
   assert costs.data_bytes == num_bytes(MODEL.example_batch(ROWS))
-  assert costs.step_flops == ROWS * costs.example_flops
+  assert costs.step_flops == ROWS * dry_run.costs(RUN, 1).step_flops
 
 
 def test_memory_holds_the_state_the_batch_and_something_between(state):

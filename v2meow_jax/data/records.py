@@ -279,10 +279,6 @@ class RecordSource(seqio.DataSource):
     """Clips in a split."""
     return self._split(split).num_examples
 
-  def num_bytes(self, split: str) -> int:
-    """Size of a split's shards."""
-    return self._split(split).num_bytes
-
   def records(self, split: str) -> seekable.SeekableRecords:
     """The records of a split by number, as bytes, in the order of its files."""
     info = self._split(split)

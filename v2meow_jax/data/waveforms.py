@@ -11,9 +11,8 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import dataclasses
 import functools
+import itertools
 import pathlib
-import queue
-import threading
 
 from jaxtyping import Float
 import numpy as np
@@ -44,7 +43,6 @@ class WaveformBatches:
     split: Which clips of the manifest to use.
     max_cache_bytes: Decoded files kept in memory, as int16, oldest use out
       first.
-    num_prefetched: Batches made ahead by a thread.
   """
 
   manifest: str | pathlib.Path
@@ -55,7 +53,6 @@ class WaveformBatches:
   rate_hz: int = 16_000
   split: str = 'train'
   max_cache_bytes: int = 2**30
-  num_prefetched: int = 4
 
   def __post_init__(self):
     clips = manifests.read(self.manifest, self.split)
@@ -78,8 +75,7 @@ class WaveformBatches:
       An iterator without end.
     """
     rows = order.shard_rows(self.batch_size, shard)
-    make = functools.partial(self._rows, rows)
-    return _prefetched(make, start_step, self.num_prefetched)
+    return map(functools.partial(self._rows, rows), itertools.count(start_step))
 
   def batch(self, step: int) -> Batch:
     """The whole batch of one step."""
@@ -109,7 +105,7 @@ class WaveformBatches:
 
 
 class _AudioCache:
-  """Decoded files by index, within a budget of bytes; safe among threads."""
+  """Decoded files by index, within a budget of bytes."""
 
   def __init__(self, load: Callable[[int], np.ndarray], max_bytes: int):
     self._load = load
@@ -118,18 +114,16 @@ class _AudioCache:
       collections.OrderedDict()
     )
     self._num_bytes = 0
-    self._lock = threading.Lock()
 
   def get(self, index: int) -> np.ndarray:
-    with self._lock:
-      if index in self._items:
-        self._items.move_to_end(index)
-        return self._items[index]
-      item = self._items[index] = self._load(index)
-      self._num_bytes += item.nbytes
-      while self._num_bytes > self._max_bytes and len(self._items) > 1:
-        self._num_bytes -= self._items.popitem(last=False)[1].nbytes
-      return item
+    if index in self._items:
+      self._items.move_to_end(index)
+      return self._items[index]
+    item = self._items[index] = self._load(index)
+    self._num_bytes += item.nbytes
+    while self._num_bytes > self._max_bytes and len(self._items) > 1:
+      self._num_bytes -= self._items.popitem(last=False)[1].nbytes
+    return item
 
 
 def _crop(
@@ -139,41 +133,3 @@ def _crop(
   start = int(place * (max(0, len(samples) - num_samples) + 1))
   crop = samples[start : start + num_samples].astype(np.float32) / _INT16_SCALE
   return np.pad(crop, (0, num_samples - len(crop)))
-
-
-def _prefetched(
-  make: Callable[[int], Batch], start_step: int, num_ahead: int
-) -> Iterator[Batch]:
-  """make(start_step), make(start_step + 1), ..., made ahead by a thread.
-
-  An error of `make` is raised here, at its batch. The thread ends when the
-  iterator is closed or dropped.
-  """
-  ready: queue.Queue[Batch | Exception] = queue.Queue(max(1, num_ahead))
-  stopped = threading.Event()
-
-  def put(item: Batch | Exception) -> None:
-    while not stopped.is_set():
-      try:
-        return ready.put(item, timeout=0.2)
-      except queue.Full:
-        continue
-
-  def work() -> None:
-    step = start_step
-    while not stopped.is_set():
-      try:
-        put(make(step))
-      except Exception as e:  # Raised again where the batch is asked for.
-        return put(e)
-      step += 1
-
-  threading.Thread(target=work, daemon=True).start()
-  try:
-    while True:
-      item = ready.get()
-      if isinstance(item, Exception):
-        raise item
-      yield item
-  finally:
-    stopped.set()

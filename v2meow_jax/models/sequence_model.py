@@ -14,6 +14,7 @@ import numpy as np
 
 from v2meow_jax import specs
 from v2meow_jax import tokens
+from v2meow_jax.models import adaptors
 from v2meow_jax.models import decoding
 from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import losses
@@ -65,6 +66,13 @@ class SequenceModel(abc.ABC):
   @abc.abstractmethod
   def _prompt(self, inputs: Batch) -> jax.Array | None:
     """Ids the decoder reads before the target; None when an encoder does."""
+
+  @property
+  def encoder_length(self) -> int:
+    """Positions the encoder reads in one crop; 0 without an encoder."""
+    if not self.config.num_encoder_layers:
+      return 0
+    return len(adaptors.encoder_layout(self.spec).order)
 
   @property
   def target_length(self) -> int:

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
-import functools
+import inspect
 import math
 from typing import Any
 
 import jax
-import optax
 
 from v2meow_jax.models import sequence_model
 from v2meow_jax.training import flops
 from v2meow_jax.training import goodput
 from v2meow_jax.training import mesh as mesh_lib
-from v2meow_jax.training import schedules
-from v2meow_jax.training import step as step_lib
+from v2meow_jax.training import plan
 from v2meow_jax.training import train_state
 
 DEFAULT_UTILISATION = 0.4
@@ -46,15 +44,13 @@ class Costs:
     parameter_bytes: Of the parameters.
     optimizer_bytes: Of the state of the optimiser.
     data_bytes: Of the arrays of one batch.
-    example_flops: Of one example in a step; see `flops.train_flops`.
-    step_flops: Of one step.
+    step_flops: Of one step; see `flops.train_flops`.
   """
 
   num_parameters: int
   parameter_bytes: int
   optimizer_bytes: int
   data_bytes: int
-  example_flops: int
   step_flops: int
 
 
@@ -94,15 +90,14 @@ def costs(run: Mapping[str, Any], batch_size: int) -> Costs:
   """What can be told from shapes alone; the arguments are those of `memory`."""
   model = run['model']
   batch = batch_shapes(model, batch_size)
-  _, state = _optimizer_and_state(run, batch)
-  example_flops = flops.train_flops(model)
+  state = _plan(run, batch).shapes
+  step_flops = flops.train_flops(model, batch)
   return Costs(
     num_parameters=train_state.num_parameters(state.params),
     parameter_bytes=_num_bytes(state.params),
     optimizer_bytes=_num_bytes(state.opt_state),
     data_bytes=_num_bytes(batch),
-    example_flops=example_flops,
-    step_flops=example_flops * batch_size,
+    step_flops=step_flops,
   )
 
 
@@ -121,26 +116,16 @@ def memory(run: Mapping[str, Any], batch_size: int) -> Memory:
   Raises:
     ValueError: The batch does not divide among the devices.
   """
-  model, schedule = run['model'], run['schedule']
-  mesh = run.get('mesh') or mesh_lib.make_mesh()
-  rules = run.get('rules', mesh_lib.DEFAULT_RULES)
-  split = mesh_lib.batch_sharding(mesh, rules)
-  batch = batch_shapes(model, batch_size)
-  mesh_lib.check_rows(batch_size, split)
-  optimizer, state = _optimizer_and_state(run, batch)
-  places = mesh_lib.state_shardings(model, optimizer, state, batch, mesh, rules)
-  step = step_lib.make_train_step(
-    model,
-    optimizer,
-    schedule=schedule,
-    num_microbatches=run.get('num_microbatches', 1),
-    ema_decay=run.get('ema_decay'),
-    spikes=run.get('spikes'),
-    shardings=places,
+  mesh = _mesh(run)
+  split = mesh_lib.batch_sharding(
+    mesh, run.get('rules', mesh_lib.DEFAULT_RULES)
   )
+  batch = batch_shapes(run['model'], batch_size)
+  mesh_lib.check_rows(batch_size, split)
+  planned = _plan(run, batch)
   key = jax.eval_shape(lambda: jax.random.key(0))
-  lowered = step.lower(
-    jax.tree.map(_placed, state, places),
+  lowered = planned.train_step.lower(
+    jax.tree.map(_placed, planned.shapes, planned.places),
     {name: _placed(rows, split) for name, rows in batch.items()},
     _placed(key, mesh_lib.replicated(mesh)),
   )
@@ -199,7 +184,7 @@ def report(
   yield f'data        {_size(found.data_bytes)} a step of {batch_size} examples'
   yield (
     f'compute     {found.step_flops / 1e12:.4g} TFLOP a step,'
-    f' {found.example_flops / 1e9:.4g} GFLOP an example (matrix products)'
+    f' {found.step_flops / batch_size / 1e9:.4g} GFLOP an example (matrix products)'
   )
   if epoch_steps:
     yield (
@@ -234,20 +219,17 @@ def report(
   )
 
 
-def _optimizer_and_state(
+def _mesh(run: Mapping[str, Any]) -> jax.sharding.Mesh:
+  return run.get('mesh') or mesh_lib.make_mesh()
+
+
+def _plan(
   run: Mapping[str, Any], batch: Mapping[str, jax.ShapeDtypeStruct]
-) -> tuple[optax.GradientTransformation, train_state.TrainState]:
-  """The optimiser, and the state before the first step as shapes."""
-  optimizer = run.get('make_optimizer', schedules.adamw)(run['schedule'])
-  spikes = run.get('spikes')
-  create = functools.partial(
-    train_state.create,
-    run['model'],
-    optimizer,
-    ema=run.get('ema_decay') is not None,
-    recent=None if spikes is None else spikes.initial(),
-  )
-  return optimizer, jax.eval_shape(create, jax.random.key(0), batch)
+) -> plan.Plan:
+  """That of the loop, whose other arguments do not change a step."""
+  known = inspect.signature(plan.plan).parameters
+  chosen = {k: v for k, v in run.items() if k in known}
+  return plan.plan(**{**chosen, 'batch': batch, 'mesh': _mesh(run)})
 
 
 def _placed(

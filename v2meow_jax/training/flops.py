@@ -1,4 +1,4 @@
-"""Floating-point operations of a stage, from its sizes.
+"""Floating-point operations of a training step, read off the traced program.
 
 Counted as for the utilisation of PaLM (Chowdhery et al. 2022, appendix B,
 https://arxiv.org/abs/2204.02311): matrix products only, a multiplication and an
@@ -9,50 +9,79 @@ again is not counted: it is work, not progress.
 
 from __future__ import annotations
 
-from v2meow_jax.models import adaptors
-from v2meow_jax.models import sequence_model
-from v2meow_jax.models import transformer
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jax.extend import core
+
+from v2meow_jax.models import trainable
 
 
-def encoder_length(model: sequence_model.SequenceModel) -> int:
-  """Positions of the encoder in one example; 0 without an encoder."""
-  if not model.config.num_encoder_layers:
-    return 0
-  return len(adaptors.encoder_layout(model.spec).order)
+def train_flops(model: trainable.Trainable, batch: Mapping[str, Any]) -> int:
+  """FLOPs of a training step on a batch; arrays or shapes, nothing is run."""
+  variables = dict(
+    nn.unbox(jax.eval_shape(model.init, jax.random.key(0), batch))
+  )
+  params = variables.pop('params')
+
+  def loss(params, extras, batch):
+    return model.train_loss(params, extras, batch, None)[0]
+
+  # Backward is twice forward.
+  return round(3 * matmul_flops(loss, params, variables, batch))
 
 
-def forward_flops(model: sequence_model.SequenceModel) -> int:
-  """Operations of the loss of one example."""
-  c, spec = model.config, model.spec
-  reads, writes = encoder_length(model), model.decoder_length
-  encoder = _attention(c, reads, reads) + _mlp(c, reads)
-  decoder = _attention(c, writes, writes) + _mlp(c, writes)
-  flops = c.num_decoder_layers * decoder
-  if reads:
-    frames = spec.feature_lengths()
-    flops += c.num_encoder_layers * encoder
-    flops += c.num_decoder_layers * _attention(c, writes, reads)
-    flops += sum(
-      2 * frames[s.name] * s.dim * c.emb_dim for s in spec.feature_inputs
-    )
-  choices = spec.target.codebook_size if c.legal_loss else spec.vocab_size
-  return flops + 2 * model.target_length * c.emb_dim * choices
+def matmul_flops(fn: Callable[..., Any], *args: Any) -> float:
+  """FLOPs of the matrix products and convolutions in one call of a function.
+
+  Counted in the program as it is written, so loops count as often as they run,
+  and neither the compiler nor recomputation changes the number. Of a
+  conditional the most costly branch counts, of a `while` one round.
+
+  Args:
+    fn: Any traceable function.
+    *args: Arrays or shapes.
+
+  Returns:
+    FLOPs; a multiply and an add are two.
+  """
+  return _count(jax.make_jaxpr(fn)(*args).jaxpr)
 
 
-def train_flops(model: sequence_model.SequenceModel) -> int:
-  """Operations of one example in a training step."""
-  return 3 * forward_flops(model)
+def _count(jaxpr: core.Jaxpr) -> float:
+  return float(sum(map(_count_one, jaxpr.eqns)))
 
 
-def _attention(
-  c: transformer.TransformerConfig, queries: int, keys: int
-) -> int:
-  """Four projections, the scores, and the sums that they weigh."""
-  width = c.num_heads * c.head_dim
-  projections = 2 * (queries + keys) * c.emb_dim * width
-  return 2 * (projections + 2 * queries * keys * width)
+def _count_one(eqn: Any) -> float:
+  out = math.prod(getattr(eqn.outvars[0].aval, 'shape', ()))
+  if eqn.primitive.name == 'dot_general':
+    (contracted, _), _ = eqn.params['dimension_numbers']
+    shape = eqn.invars[0].aval.shape
+    return 2.0 * out * math.prod(shape[axis] for axis in contracted)
+  if eqn.primitive.name == 'conv_general_dilated':
+    kernel = eqn.invars[1].aval.shape
+    outputs = kernel[eqn.params['dimension_numbers'].rhs_spec[0]]
+    return 2.0 * out * math.prod(kernel) / outputs
+  if eqn.primitive.name.startswith('dot_product_attention_fwd'):
+    # cuDNN's fused kernel: query and key are [b, length, heads, head_dim].
+    query, key = (x.aval.shape for x in eqn.invars[:2])
+    return 4.0 * math.prod(query) * key[1]
+  inner = [_count(jaxpr) for jaxpr in _jaxprs(eqn.params.values())]
+  if eqn.primitive.name == 'cond':
+    return max(inner)
+  return sum(inner) * eqn.params.get('length', 1)
 
 
-def _mlp(c: transformer.TransformerConfig, length: int) -> int:
-  """Gate, linear and out."""
-  return 3 * 2 * length * c.emb_dim * c.mlp_dim
+def _jaxprs(values: Any) -> Iterator[core.Jaxpr]:
+  for value in values:
+    if isinstance(value, core.ClosedJaxpr):
+      yield value.jaxpr
+    elif isinstance(value, core.Jaxpr):
+      yield value
+    elif isinstance(value, (tuple, list)):
+      yield from _jaxprs(value)

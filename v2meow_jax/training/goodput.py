@@ -6,12 +6,10 @@ import collections
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
-import math
 import time
 from typing import Any
 
 import jax
-from jax.extend import core
 
 # Dense bf16 FLOP/s of a device, by how the name of its kind begins; from the
 # vendors' data sheets. The first that fits counts.
@@ -76,54 +74,3 @@ def peak_flops() -> float | None:
     if kind.startswith(name):
       return flops * jax.device_count()
   return None
-
-
-def matmul_flops(fn: Callable[..., Any], *args: Any) -> float:
-  """FLOPs of the matrix products and convolutions in one call of a function.
-
-  Counted in the program as it is written, so loops count as often as they run,
-  and neither the compiler nor recomputation changes the number. Of a
-  conditional the most costly branch counts, of a `while` one round.
-
-  Args:
-    fn: Any traceable function.
-    *args: Arrays or shapes.
-
-  Returns:
-    FLOPs; a multiply and an add are two.
-  """
-  return _count(jax.make_jaxpr(fn)(*args).jaxpr)
-
-
-def _count(jaxpr: core.Jaxpr) -> float:
-  return float(sum(map(_count_one, jaxpr.eqns)))
-
-
-def _count_one(eqn: Any) -> float:
-  out = math.prod(getattr(eqn.outvars[0].aval, 'shape', ()))
-  if eqn.primitive.name == 'dot_general':
-    (contracted, _), _ = eqn.params['dimension_numbers']
-    shape = eqn.invars[0].aval.shape
-    return 2.0 * out * math.prod(shape[axis] for axis in contracted)
-  if eqn.primitive.name == 'conv_general_dilated':
-    kernel = eqn.invars[1].aval.shape
-    outputs = kernel[eqn.params['dimension_numbers'].rhs_spec[0]]
-    return 2.0 * out * math.prod(kernel) / outputs
-  if eqn.primitive.name.startswith('dot_product_attention_fwd'):
-    # cuDNN's fused kernel: query and key are [b, length, heads, head_dim].
-    query, key = (x.aval.shape for x in eqn.invars[:2])
-    return 4.0 * math.prod(query) * key[1]
-  inner = [_count(jaxpr) for jaxpr in _jaxprs(eqn.params.values())]
-  if eqn.primitive.name == 'cond':
-    return max(inner)
-  return sum(inner) * eqn.params.get('length', 1)
-
-
-def _jaxprs(values: Any) -> Iterator[core.Jaxpr]:
-  for value in values:
-    if isinstance(value, core.ClosedJaxpr):
-      yield value.jaxpr
-    elif isinstance(value, core.Jaxpr):
-      yield value
-    elif isinstance(value, (tuple, list)):
-      yield from _jaxprs(value)

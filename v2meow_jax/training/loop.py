@@ -23,10 +23,12 @@ from v2meow_jax import media
 from v2meow_jax.models import trainable
 from v2meow_jax.training import checkpoints
 from v2meow_jax.training import fine_tuning
+from v2meow_jax.training import flops
 from v2meow_jax.training import goodput
 from v2meow_jax.training import health
 from v2meow_jax.training import mesh as mesh_lib
 from v2meow_jax.training import metrics_out
+from v2meow_jax.training import plan
 from v2meow_jax.training import preemption
 from v2meow_jax.training import prefetch
 from v2meow_jax.training import schedules
@@ -139,32 +141,23 @@ def train(
     with clock.on('start'):
       mesh = mesh_lib.make_mesh() if mesh is None else mesh
       split = mesh_lib.batch_sharding(mesh, rules)
-      optimizer = make_optimizer(schedule)
       example = _put(next(_read(train_batches, 0, split)), split)
-      create = functools.partial(
-        train_state.create,
+      planned = plan.plan(
         model,
-        optimizer,
-        ema=ema_decay is not None,
-        recent=None if spikes is None else spikes.initial(),
-      )
-      shapes = jax.eval_shape(create, jax.random.key(seed), example)
-      places = mesh_lib.state_shardings(
-        model, optimizer, shapes, example, mesh, rules
-      )
-      state = _initial_state(create, shapes, places, example, seed, saved)
-      if warm_start and saved.latest_step() is None:
-        state = fine_tuning.begin(state, model, warm_start, places)
-      run_key = jax.random.key(seed + 1)
-      train_step = step_lib.make_train_step(
-        model,
-        optimizer,
+        example,
         schedule=schedule,
+        mesh=mesh,
+        make_optimizer=make_optimizer,
+        rules=rules,
         num_microbatches=num_microbatches,
         ema_decay=ema_decay,
         spikes=spikes,
-        shardings=places,
       )
+      state = _initial_state(planned, example, seed, saved)
+      if warm_start and saved.latest_step() is None:
+        state = fine_tuning.begin(state, model, warm_start, planned.places)
+      run_key = jax.random.key(seed + 1)
+      train_step = planned.train_step
       start = int(state.step)
       if start < train_steps:
         train_step = train_step.lower(state, example, run_key).compile()
@@ -195,7 +188,7 @@ def train(
           mininterval=2.0, disable=jax.process_index() > 0,
       ) as progress,
     ):  # fmt: skip
-      speed = _Speed(model, state, example, clock, peak_flops)
+      speed = _Speed(model, example, clock, peak_flops)
       metrics, window = None, []
       for done in range(start + 1, train_steps + 1):
         if not batches.is_ready:
@@ -257,15 +250,17 @@ def _next(batches, step, train_steps):
     ) from None
 
 
-def _initial_state(create, shapes, places, example, seed, saved):
+def _initial_state(
+  planned: plan.Plan, example: trainable.Batch, seed: int, saved: Any
+) -> train_state.TrainState:
   """A fresh state, or the newest saved one, where it belongs on the mesh."""
   if saved.latest_step() is None:
-    fresh = jax.jit(create, out_shardings=places)
+    fresh = jax.jit(planned.create, out_shardings=planned.places)
     return fresh(jax.random.key(seed), example)
   like = jax.tree.map(
     lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
-    shapes,
-    places,
+    planned.shapes,
+    planned.places,
   )
   return saved.restore(like)
 
@@ -305,19 +300,13 @@ class _Evaluation:
 class _Speed:
   """Steps, examples and FLOPs by the second, and what stood in their way."""
 
-  def __init__(self, model, state, batch, clock, peak_flops):
+  def __init__(self, model, batch, clock, peak_flops):
     self._clock = clock
     self._rows = len(next(iter(batch.values())))
     self._peak = goodput.peak_flops() if peak_flops is None else peak_flops
     self._flops = 0.0
     if self._peak:
-      # Backward is twice forward.
-      self._flops = 3 * goodput.matmul_flops(
-        lambda p, e, b: model.train_loss(p, e, b, None)[0],
-        state.params,
-        state.model_extras,
-        batch,
-      )
+      self._flops = flops.train_flops(model, batch)
     clock.window()
 
   def since(self, num_steps: int) -> dict[str, float]:

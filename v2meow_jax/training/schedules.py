@@ -70,15 +70,10 @@ def adamw(
   Returns:
     An optax transformation.
   """
-  clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
-  return optax.chain(
-    clip,
+  return _clipped(
+    clip_norm,
     optax.adamw(
-      schedule,
-      b1=b1,
-      b2=b2,
-      weight_decay=weight_decay,
-      mask=_matrices,
+      schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=_matrices
     ),
   )
 
@@ -106,9 +101,8 @@ def adafactor(
   Returns:
     An optax transformation.
   """
-  clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
-  return optax.chain(
-    clip,
+  return _clipped(
+    clip_norm,
     optax.adafactor(
       schedule,
       min_dim_size_to_factor=min_dim_size_to_factor,
@@ -117,6 +111,13 @@ def adafactor(
       weight_decay_mask=_matrices,
     ),
   )
+
+
+def _clipped(
+  norm: float | None, optimizer: optax.GradientTransformation
+) -> optax.GradientTransformation:
+  clip = optax.clip_by_global_norm(norm) if norm else optax.identity()
+  return optax.chain(clip, optimizer)
 
 
 def _matrices(params: Any) -> Any:
