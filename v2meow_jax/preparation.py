@@ -58,10 +58,7 @@ class Networks:
   def __call__(self) -> dict[str, tuple[str, Callable[[Any], np.ndarray]]]:
     """{stream: ('video' or 'audio', extractor)}, as `data.prepare` asks."""
     if self.features and self.style and self.codec:
-      config, weights = export.read_codec(self.codec)
-      codec = soundstream.TrainedCodec(
-        soundstream.CodecConfig.from_dict(config), weights
-      )
+      codec = export.load_codec(self.codec)
       params = export.read_extractors(self.features, self.style)
       extractors = fitted.extractors_from_params(params, stages.TINY)
     else:

@@ -14,6 +14,7 @@ import numpy as np
 
 import v2meow_jax
 from v2meow_jax import specs
+from v2meow_jax.codecs import soundstream
 from v2meow_jax.features import fitted
 from v2meow_jax.inference import restore
 from v2meow_jax.inference import weights_io
@@ -142,6 +143,14 @@ def read_codec(model_dir: epath.PathLike) -> tuple[dict[str, Any], Any]:
     'codebooks': variables['codebooks'],
   }
   return description['config'], weights
+
+
+def load_codec(model_dir: epath.PathLike) -> soundstream.TrainedCodec:
+  """The codec that a run trained; raises as `read_codec`."""
+  config, weights = read_codec(model_dir)
+  return soundstream.TrainedCodec(
+    soundstream.CodecConfig.from_dict(config), weights
+  )
 
 
 def read_extractors(

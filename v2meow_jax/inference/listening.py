@@ -14,7 +14,6 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax import tokens
-from v2meow_jax.codecs import soundstream
 from v2meow_jax.codecs import trainable as trainable_codec
 from v2meow_jax.inference import export
 from v2meow_jax.inference import system
@@ -59,10 +58,7 @@ class StageSounds:
     if codec is None:
       self._codec = system.load().codec
     else:
-      config, weights = export.read_codec(codec)
-      self._codec = soundstream.TrainedCodec(
-        soundstream.CodecConfig.from_dict(config), weights
-      )
+      self._codec = export.load_codec(codec)
     recorded = self._codec.stream.name
     before = [s for s in spec.token_inputs if s.record_name == recorded]
     self._streams = (*before, spec.target)

@@ -1,4 +1,4 @@
-"""Names of parameter axes, and which mesh axis each one is split over."""
+"""Names of the axes of parameters, which rules split over a mesh."""
 
 from __future__ import annotations
 
@@ -28,17 +28,3 @@ NAMES = (
   TIME_BUCKETS,
   LEVELS,
 )
-
-
-def data_parallel_rules(
-  mesh_axis: str = 'data',
-) -> tuple[tuple[str, str | None], ...]:
-  """Rules that split the batch and copy every parameter.
-
-  Args:
-    mesh_axis: Of the mesh, over which the batch is split.
-
-  Returns:
-    (logical axis, mesh axis) pairs for `flax.linen.logical_axis_rules`.
-  """
-  return tuple((n, mesh_axis if n == BATCH else None) for n in NAMES)
