@@ -160,11 +160,19 @@ def test_bfloat16_parameters_are_float32_and_so_is_every_softmax():
   assert jnp.float32 not in types['dot_general']
 
 
+def is_outer_product(equation):
+  """Whether it sums nothing: a broadcast."""
+  if equation.primitive.name != 'dot_general':
+    return False
+  (contracted, _), _ = equation.params['dimension_numbers']
+  return not contracted
+
+
 def operand_types(jaxpr):
   """Types of the first operand of each equation, by its primitive."""
   types = {}
   for equation in jaxpr.eqns:
-    if equation.invars:
+    if equation.invars and not is_outer_product(equation):
       kind = equation.invars[0].aval.dtype
       types.setdefault(equation.primitive.name, []).append(kind)
     for inner in jax.tree.leaves(list(equation.params.values())):

@@ -61,6 +61,8 @@ def _count_one(eqn: Any) -> float:
   out = math.prod(getattr(eqn.outvars[0].aval, 'shape', ()))
   if eqn.primitive.name == 'dot_general':
     (contracted, _), _ = eqn.params['dimension_numbers']
+    if not contracted:  # A broadcast, written as an outer product.
+      return 0.0
     shape = eqn.invars[0].aval.shape
     return 2.0 * out * math.prod(shape[axis] for axis in contracted)
   if eqn.primitive.name == 'conv_general_dilated':
