@@ -221,6 +221,24 @@ def test_a_step_written_without_digests_is_used_and_said_to_be(
     restore(tmp_path, other_vocabulary(planted_states.state(0)))
 
 
+def test_old_steps_go_and_those_of_the_period_stay(tmp_path):
+  with checkpoints.Checkpoints(tmp_path, keep_every=4) as saved:
+    for step in range(3, 10):
+      saved.save(planted_states.state(step), {})
+  assert names(tmp_path) == ['4', '8', '9']
+
+
+def test_no_step_goes_while_the_newest_cannot_be_relied_on(tmp_path):
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    for step in (1, 2, 3):
+      saved.save(planted_states.state(step), {})
+    saved.wait()
+    damage(tmp_path, 3)
+    saved.save(planted_states.state(4), {})
+  assert names(tmp_path) == ['2', '4', 'corrupt-3']
+  planted_states.assert_is_that_of_step(restore(tmp_path), 4)
+
+
 def test_two_trainers_do_not_share_a_directory(tmp_path):
   with checkpoints.Checkpoints(tmp_path):
     with pytest.raises(checkpoints.CheckpointError, match='another trainer'):

@@ -34,6 +34,12 @@ def run(model_dir, train_steps, tensorboard=False, **kwargs):
   )
 
 
+def half(start_step, shard=(0, 1)):
+  """Half of the rows."""
+  del shard
+  return planted.batches(start_step, (0, 2))
+
+
 def test_the_loop_finds_the_planted_weights(tmp_path):
   state = run(tmp_path, 300, config_text='# gin')
   np.testing.assert_allclose(state.params['w'], planted.TRUTH, atol=0.05)
@@ -102,6 +108,20 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
       train_steps=6,
       tensorboard=False,
     )
+
+
+@pytest.mark.parametrize(
+  ('changed', 'said'),
+  [
+    ({'train_batches': half}, 'batch_size was 8 and is 4'),
+    ({'seed': 3}, 'seed was 0 and is 3'),
+  ],
+)
+def test_another_order_of_the_data_is_refused(tmp_path, changed, said):
+  run(tmp_path, 5)
+  with pytest.raises(checkpoints.CheckpointError, match=said):
+    run(tmp_path, 10, **changed)
+  assert int(run(tmp_path, 6).step) == 6
 
 
 def poisoned(first, last):

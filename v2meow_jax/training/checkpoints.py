@@ -7,6 +7,7 @@ is used: see `Checkpoints.restore`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
 import json
 import os
@@ -42,18 +43,28 @@ class Checkpoints:
   `with` block. All processes of a job make one each and call it together.
   """
 
-  def __init__(self, model_dir: epath.PathLike, *, max_to_keep: int = 2):
+  def __init__(
+    self,
+    model_dir: epath.PathLike,
+    *,
+    max_to_keep: int = 2,
+    keep_every: int | None = None,
+  ):
     """Opens or creates `model_dir`.
 
     Args:
       model_dir: Of the run, local or in a bucket.
-      max_to_keep: Steps kept; an older one goes when a newer is committed.
+      max_to_keep: Newest steps kept. An older one goes only once the newest was
+        read again and is as it was written.
+      keep_every: Multiples of this step stay for good; None: none do.
 
     Raises:
       CheckpointError: It cannot be written, or another trainer writes there.
     """
     self.path = stored_step.absolute(model_dir)
     self._steps_path = self.path / _FOLDER
+    self._max_to_keep = max_to_keep
+    self._keep_every = keep_every
     self._config_digest: str | None = None
     self._lock: run_lock.RunLock | None = None
     primary = jax.process_index() == 0
@@ -73,7 +84,6 @@ class Checkpoints:
     self._manager = ocp.CheckpointManager(
       self._steps_path,
       options=ocp.CheckpointManagerOptions(
-        max_to_keep=max_to_keep,
         cleanup_tmp_directories=True,
         lightweight_initialize=True,
       ),
@@ -110,7 +120,8 @@ class Checkpoints:
     Raises:
       CheckpointError: An earlier save failed.
     """
-    self.check()
+    self.wait()
+    self._drop_old()
     step = int(state.step)
     items = {'variables': state.variables, 'optimizer': state.opt_state}
     facts = {
@@ -153,6 +164,7 @@ class Checkpoints:
       with self._failures_of_a_save():
         try:
           self._manager.wait_until_finished()
+          self._drop_old()
         finally:
           self._manager.close()
     finally:
@@ -170,7 +182,11 @@ class Checkpoints:
       _refuse_to_start_afresh(self._steps_path)
     return max(steps, default=None)
 
-  def restore(self, like: train_state.TrainState) -> train_state.TrainState:
+  def restore(
+    self,
+    like: train_state.TrainState,
+    same: Mapping[str, Any] | None = None,
+  ) -> train_state.TrainState:
     """The newest state that reads as it was written.
 
     Every leaf is compared with its digest. A damaged step is logged and renamed
@@ -179,6 +195,7 @@ class Checkpoints:
     Args:
       like: A state of the same structure, shapes and dtypes (values unused);
         its shardings are those of the result.
+      same: What `save` was told that must not have changed since.
 
     Raises:
       CheckpointError: Nothing to restore, all of it is damaged, or it does not
@@ -188,6 +205,7 @@ class Checkpoints:
     for step in sorted(stored_step.committed(self._steps_path), reverse=True):
       try:
         state = self._restore_step(step, like)
+        self._refuse_another_run(step, same or {})
       except stored_step.DamagedError as e:
         causes.append(f'step {step}: {e}')
         self._set_aside(step, str(e))
@@ -209,6 +227,41 @@ class Checkpoints:
       extras=variables,
       opt_state=restored['optimizer'],
     )
+
+  def _refuse_another_run(self, step, same) -> None:
+    path = self._steps_path / str(step)
+    saved = stored_step.facts(path)
+    changed = [
+      f'{name} was {saved[name]} and is {value}'
+      for name, value in same.items()
+      if saved.get(name, value) != value
+    ]
+    if changed:
+      raise CheckpointError(
+        f'{path}: {", ".join(changed)}. With the number of steps they tell which'
+        ' examples come next, so this run could not go on with those it has not'
+        ' seen. Set it back, or begin a new MODEL_DIR from these weights:'
+        f" --gin.loop.train.warm_start=\"'{self.path}'\"."
+      )
+
+  def _drop_old(self) -> None:
+    """Deletes steps beyond those to keep, if the newest can be relied on."""
+    steps = sorted(stored_step.committed(self._steps_path))
+    every = self._keep_every
+    old = [
+      step
+      for step in steps[: -self._max_to_keep]
+      if every is None or step % every
+    ]
+    if not old:
+      return
+    try:
+      stored_step.verify(self._steps_path / str(steps[-1]))
+    except stored_step.DamagedError as e:
+      self._set_aside(steps[-1], str(e))
+      return
+    for step in old:
+      self._manager.delete(step)
 
   def _set_aside(self, step: int, cause: str) -> None:
     source = self._steps_path / str(step)

@@ -18,7 +18,6 @@ import numpy as np
 import optax
 import tqdm
 
-import v2meow_jax
 from v2meow_jax import media
 from v2meow_jax.models import trainable
 from v2meow_jax.training import checkpoints
@@ -73,6 +72,7 @@ def train(
   train_steps: int,
   seed: int = 0,
   save_every: int = 500,
+  keep_every: int | None = None,
   eval_every: int = 500,
   num_eval_batches: int = 8,
   log_every: int = 50,
@@ -104,6 +104,7 @@ def train(
     train_steps: Total, over all resumes.
     seed: Of initial parameters and of everything random in a step.
     save_every: Steps between checkpoints; the last step is always saved.
+    keep_every: Checkpoints of its multiples stay; None: only the newest do.
     eval_every: Steps between evaluations; the last step is always evaluated.
     num_eval_batches: How many batches make an evaluation.
     log_every: Steps between lines of metrics.
@@ -134,7 +135,7 @@ def train(
   """
   clock = goodput.Clock()
   with (
-    checkpoints.Checkpoints(model_dir) as saved,
+    checkpoints.Checkpoints(model_dir, keep_every=keep_every) as saved,
     preemption.Notice() as notice,
     watchdog.Watchdog(watchdog_seconds) as dog,
   ):
@@ -153,7 +154,8 @@ def train(
         ema_decay=ema_decay,
         spikes=spikes,
       )
-      state = _initial_state(planned, example, seed, saved)
+      order = {'batch_size': _num_rows(example), 'seed': seed}
+      state = _initial_state(planned, example, order, saved)
       if warm_start and saved.latest_step() is None:
         state = fine_tuning.begin(state, model, warm_start, planned.places)
       run_key = jax.random.key(seed + 1)
@@ -210,7 +212,8 @@ def train(
             evaluate(done, state, out)
         if done % save_every == 0 or at_end or stop:
           with clock.on('save', after=metrics):
-            saved.save(state, {'version': v2meow_jax.__version__, 'step': done})
+            position = done * order['batch_size']
+            saved.save(state, {**order, 'data_position': position})
         if stop:
           raise preemption.Preempted(
             f'asked to stop; step {done} is saved in {saved.path}, and the same'
@@ -251,18 +254,25 @@ def _next(batches, step, train_steps):
 
 
 def _initial_state(
-  planned: plan.Plan, example: trainable.Batch, seed: int, saved: Any
+  planned: plan.Plan,
+  example: trainable.Batch,
+  order: Mapping[str, int],
+  saved: checkpoints.Checkpoints,
 ) -> train_state.TrainState:
   """A fresh state, or the newest saved one, where it belongs on the mesh."""
   if saved.latest_step() is None:
     fresh = jax.jit(planned.create, out_shardings=planned.places)
-    return fresh(jax.random.key(seed), example)
+    return fresh(jax.random.key(order['seed']), example)
   like = jax.tree.map(
     lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
     planned.shapes,
     planned.places,
   )
-  return saved.restore(like)
+  return saved.restore(like, same=order)
+
+
+def _num_rows(batch: trainable.Batch) -> int:
+  return len(next(iter(batch.values())))
 
 
 class _Evaluation:
@@ -302,7 +312,7 @@ class _Speed:
 
   def __init__(self, model, batch, clock, peak_flops):
     self._clock = clock
-    self._rows = len(next(iter(batch.values())))
+    self._rows = _num_rows(batch)
     self._peak = goodput.peak_flops() if peak_flops is None else peak_flops
     self._flops = 0.0
     if self._peak:

@@ -116,6 +116,21 @@ def restore_numpy(step_path: epath.Path, item: str) -> Any:
   return tree
 
 
+def verify(step_path: epath.Path) -> None:
+  """Reads a step whole; raises DamagedError unless it is as it was written."""
+  for item in ('variables', 'optimizer'):
+    restore_numpy(step_path, item)
+
+
+def facts(step_path: epath.Path) -> dict[str, Any]:
+  """What was told when a step was saved; DamagedError when it is unreadable."""
+  return _together(lambda: _read_facts(step_path))
+
+
+def _read_facts(step_path):
+  return json.loads((step_path / INFO / 'metadata').read_text())
+
+
 def _saved_leaves(
   step_path: epath.Path, items: tuple[str, ...]
 ) -> dict[str, digests.Leaf]:
@@ -136,8 +151,7 @@ def _has_digests(step_path: epath.Path) -> bool:
   """False only when what wrote the step knew of none."""
   if (step_path / digests.ITEM).exists():
     return True
-  info = json.loads((step_path / INFO / 'metadata').read_text())
-  return digests.ITEM in info
+  return digests.ITEM in _read_facts(step_path)
 
 
 def _verify(tree: Any, saved: Mapping[str, digests.Leaf]) -> None:
@@ -162,7 +176,8 @@ def _refuse_other_structure(step_path, saved, wanted) -> None:
   if any(complaints.values()):
     raise CheckpointError(
       f'{step_path} does not fit this model and optimiser; train into a new'
-      f' MODEL_DIR or restore the config that wrote it.'
+      ' MODEL_DIR (loop.train.warm_start keeps the weights that fit) or restore'
+      ' the config that wrote it.'
       + ''.join(
         f'\n  {len(paths)} leaves are {how}: {_listed(paths)}'
         for how, paths in complaints.items()
