@@ -1,4 +1,6 @@
-"""Program: trains a tiny stage for five steps on each mesh, with the loop.
+"""Program: trains a tiny stage for six steps on each mesh, with the loop.
+
+One row of one step is infinite, so that step is to be skipped everywhere.
 
 `python -m tests.training.mesh_losses OUT MESH...` with a mesh as 'data,fsdp,
 tensor'; prints, as json, losses and how each parameter lies, by mesh. The mesh
@@ -36,6 +38,7 @@ SIZES = transformer.TransformerConfig(
 )
 MODEL = sequence_model.EncoderDecoderModel(STAGE, SIZES)
 ROWS = 8
+BAD_STEP = 3
 
 
 def batches(start_step, shard=(0, 1)):
@@ -47,6 +50,8 @@ def batches(start_step, shard=(0, 1)):
     first = STAGE.id_offset(MELODY)
     targets = first + rng.integers(16, size=(ROWS, 8), dtype=np.int32)
     batch['encoder_inputs_picture'][:] = rng.normal(size=(ROWS, 4, 6))
+    if step + 1 == BAD_STEP:
+      batch['encoder_inputs_picture'][-1, 0] = np.inf
     batch['decoder_target_tokens'][:] = targets
     batch['decoder_input_tokens'][:, 1:] = targets[:, :-1]
     batch['decoder_loss_weights'][:] = 1.0
@@ -75,7 +80,7 @@ def run(out, name):
     model=MODEL,
     train_batches=batches,
     schedule=schedules.warmup_rsqrt(1e-2, 2),
-    train_steps=5,
+    train_steps=6,
     log_every=1,
     tensorboard=False,
     mesh=make_mesh(tuple(map(int, name.split(',')))),

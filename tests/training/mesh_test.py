@@ -116,9 +116,19 @@ def finish(process):
   return json.loads(out.splitlines()[-1])
 
 
-def losses(folder):
+def logged(folder):
+  """Metrics of training, by step."""
   lines = map(json.loads, (folder / 'metrics.jsonl').read_text().splitlines())
-  return [m['train/total_loss'] for m in lines if 'train/total_loss' in m]
+  return {m['step']: m for m in lines if 'train/skipped' in m}
+
+
+def losses(folder):
+  """Of every step but the bad one, which is skipped."""
+  metrics = logged(folder)
+  skipped = [step for step, m in metrics.items() if m['train/skipped']]
+  assert skipped == [mesh_losses.BAD_STEP]
+  return [m['train/total_loss'] for m in metrics.values()
+          if not m['train/skipped']]  # fmt: skip
 
 
 @pytest.fixture(scope='module')
