@@ -216,6 +216,15 @@ def test_a_missing_library_says_what_to_install(monkeypatch, capsys):
   assert "'seqio'" in error and "-e '.[train]'" in error
 
 
+def test_ctrl_c_is_one_line_and_the_code_of_shells(monkeypatch, capsys):
+  def stopped(args):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(cli, '_doctor', stopped)
+  assert cli.main(['doctor']) == 130
+  assert capsys.readouterr().err == 'v2meow: interrupted\n'
+
+
 def test_a_wrong_gin_binding_is_named_with_file_and_line(tmp_path, capsys):
   recipe = tmp_path / 'mine.gin'
   recipe.write_text(

@@ -11,6 +11,7 @@ import sys
 import v2meow_jax
 
 _EXIT_USER_ERROR = 2
+_EXIT_INTERRUPTED = 130  # As shells have it: 128 + SIGINT.
 _MISSING = (
   '; what training and its data need is an extra: python -m pip install -c'
   " requirements.lock -e '.[train]'"
@@ -410,7 +411,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs a command; returns the exit code: 0, or 2 for the user's error.
+  """Runs a command; returns 0, 2 for the user's error, 130 for Ctrl-C.
 
   `train` also returns 75 when it was asked to stop and has saved (start it
   again), and 66 when too many steps in a row were skipped (look at the data).
@@ -440,6 +441,9 @@ def main(argv: Sequence[str] | None = None) -> int:
       message += _MISSING
     print(f'v2meow: error: {message}', file=sys.stderr)
     return _EXIT_USER_ERROR
+  except KeyboardInterrupt:
+    print('v2meow: interrupted', file=sys.stderr)
+    return _EXIT_INTERRUPTED
 
 
 if __name__ == '__main__':

@@ -20,6 +20,7 @@ from v2meow_jax.training import loop
 from v2meow_jax.training import preemption
 from v2meow_jax.training import schedules
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STEPS = 60
 # As `undisturbed`, for the command line.
 RECIPE = f"""
@@ -53,15 +54,26 @@ schedules.warmup_rsqrt:
 """
 
 
-def test_sigterm_is_noted_once_and_only_inside():
-  before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize('number', SIGNALS)
+def test_a_signal_is_noted_once_and_only_inside(number):
+  before = [signal.getsignal(s) for s in SIGNALS]
   with preemption.Notice() as notice:
     assert not notice.reached(1)
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), number)
     assert notice.reached(2)
     # The next one ends the process.
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-  assert signal.getsignal(signal.SIGTERM) == before
+    assert {signal.getsignal(s) for s in SIGNALS} == {signal.SIG_DFL}
+  assert [signal.getsignal(s) for s in SIGNALS] == before
+
+
+def test_a_signal_that_is_ignored_stays_so():
+  before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+  try:
+    with preemption.Notice() as notice:
+      os.kill(os.getpid(), signal.SIGHUP)
+      assert not notice.reached(1)
+  finally:
+    signal.signal(signal.SIGHUP, before)
 
 
 def undisturbed(model_dir):

@@ -18,32 +18,37 @@ class Preempted(Exception):
 
 
 class Notice:
-  """Whether SIGTERM has come, to any process of the job.
+  """Whether the run was asked to stop, in any process of the job.
 
-  A process alone listens by itself; the processes of a job agree on a step
-  through JAX's preemption service. From the first SIGTERM on a second one ends
-  the process at once (in a job: once the step was agreed on). A context
-  manager: outside of it SIGTERM does what it did before.
+  A process alone listens to SIGTERM, to SIGINT (Ctrl-C) and to SIGHUP (a lost
+  terminal), as far as they are not ignored, as under nohup. The processes of a
+  job agree on a step through JAX's preemption service, which knows SIGTERM.
+  From the first signal on, a second one ends the process at once (in a job:
+  once the step was agreed on). A context manager: outside of it signals do what
+  they did before.
   """
 
   def __init__(self):
     self._is_given = False
-    self._before: Any = None
+    self._before: dict[signal.Signals, Any] = {}
 
   def __enter__(self) -> Notice:
     # Python takes signals in its main thread only.
     in_main = threading.current_thread() is threading.main_thread()
     if in_main and not jax.distributed.is_initialized():
-      self._before = signal.signal(signal.SIGTERM, self._receive)
+      for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+          self._before[number] = signal.signal(number, self._receive)
     return self
 
   def __exit__(self, *_):
-    if self._before is not None:
-      signal.signal(signal.SIGTERM, self._before)
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
 
   def _receive(self, *_):
     self._is_given = True
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in self._before:
+      signal.signal(number, signal.SIG_DFL)
 
   def reached(self, step: int) -> bool:
     """Whether to save and stop after `step`; every process asks at each step.
