@@ -120,9 +120,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def progress(items: Sequence, what: str) -> Iterable:
   """The items, with a progress bar on stderr."""
-  import tqdm
+  from v2meow_jax import progress as progress_lib
 
-  return tqdm.tqdm(items, desc=what, file=sys.stderr, dynamic_ncols=True)
+  return progress_lib.bar(items, desc=what)
 
 
 def run(main: Callable[[], None]) -> int:

@@ -104,6 +104,8 @@ def test_a_video_file_keeps_its_picture_and_gets_sound(tmp_path, capsys):
   facts = json.loads((tmp_path / 'out.mp4.json').read_text())
   assert facts['seed'] == 1
   assert len(facts['system_sha256']) == 64
+  digest = hashlib.sha256(clip.read_bytes()).hexdigest()
+  assert facts['video_sha256'] == digest
   assert set(facts['seconds_per_part']) == {
       'streams', 'semantic', 'coarse', 'fine', 'codec',
   }  # fmt: skip

@@ -31,6 +31,7 @@ ONLY = {
   'stages': {'v2meow_jax.specs'},
   'tokens': {'numpy', 'jaxtyping', 'v2meow_jax.specs'},
   'media': {'numpy', 'v2meow_jax.specs'},
+  'progress': {'tqdm'},
 }
 NEVER = {
   'models': DATA_LIBRARIES

@@ -11,10 +11,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 
 from v2meow_jax import media
 from v2meow_jax import media_io
+from v2meow_jax import progress as progress_lib
 from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax.codecs import soundstream
@@ -175,11 +175,11 @@ def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
   chosen = np.linspace(0, len(clips) - 1, min(num, len(clips))).astype(int)
   clips = [clips[i] for i in chosen]
   files = [clip.path for clip in clips]
-  with tqdm.tqdm(total=2 * len(files), unit='clip', desc='fit') as progress:
+  with progress_lib.bar(total=2 * len(files), unit='clip', desc='fit') as bar:
 
     def advance(part: str, count: int) -> None:
-      progress.set_postfix_str(part)
-      progress.update()
+      bar.set_postfix_str(part, refresh=False)
+      bar.update()
 
     params = fitted.fit(
       (read_video(f) for f in files),

@@ -26,8 +26,8 @@ from apache_beam.options import pipeline_options as beam_options
 from apache_beam.runners.portability import fn_api_runner
 import tensorflow as tf
 import tensorflow_datasets as tfds
-import tqdm
 
+from v2meow_jax import progress as progress_lib
 from v2meow_jax import specs
 from v2meow_jax.data import extraction
 from v2meow_jax.data import manifests
@@ -301,7 +301,7 @@ def _bar(folder: str, total: int, *, shown: bool) -> Iterator[None]:
     while not finished.wait(0.5):
       refresh(bar)
 
-  with tqdm.tqdm(total=total, unit='clip', desc='prepare') as bar:
+  with progress_lib.bar(total=total, unit='clip', desc='prepare') as bar:
     watcher = threading.Thread(target=watch, args=(bar,), daemon=True)
     watcher.start()
     try:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import hashlib
 import json
 import math
 import pathlib
 import tempfile
 
 import numpy as np
-import tqdm
 
 import v2meow_jax
 from v2meow_jax import media
 from v2meow_jax import media_io
+from v2meow_jax import progress as progress_lib
 from v2meow_jax.inference import compile_cache
 from v2meow_jax.inference import system as system_lib
 
@@ -73,11 +74,11 @@ def write(
   compile_cache.enable()
   system = system_lib.load(system_dir)
   for take, path in enumerate(paths):
-    with tqdm.tqdm(unit='part', desc=path.name) as progress:
+    with progress_lib.bar(unit='part', desc=path.name) as bar:
 
-      def show(part: str, progress=progress) -> None:
-        progress.set_postfix_str(part)
-        progress.update()
+      def show(part: str, bar=bar) -> None:
+        bar.set_postfix_str(part, refresh=False)
+        bar.update()
 
       result = system.run(
         video,
@@ -169,11 +170,17 @@ def _write_one(video: str, path: pathlib.Path, audio: media.Audio) -> None:
     media_io.write_audio(path, audio)
 
 
+def _digest(path: str) -> str:
+  with open(path, 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
 def _write_sidecar(
   path: pathlib.Path, video: str, result: system_lib.Result
 ) -> None:
   facts = {
     'video': str(video),
+    'video_sha256': _digest(video),
     'output': path.name,
     'seconds': result.audio.seconds,
     'sample_rate_hz': result.audio.rate_hz,

@@ -10,8 +10,8 @@ import multiprocessing
 import pathlib
 
 from absl import logging
-import tqdm
 
+from v2meow_jax import progress as progress_lib
 from v2meow_jax.synthetic import captions
 from v2meow_jax.synthetic import compose
 from v2meow_jax.synthetic import render
@@ -78,7 +78,7 @@ def write(
   one = functools.partial(
     _write_clip, out, seed=seed, seconds=seconds, surprise=surprise
   )
-  made = tqdm.tqdm(
+  made = progress_lib.bar(
     _each(one, num, workers), total=num, unit='clip', disable=not progress
   )
   lines = [json.dumps(line) + '\n' for line in made]

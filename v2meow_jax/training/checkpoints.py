@@ -241,7 +241,7 @@ class Checkpoints:
         f'{path}: {", ".join(changed)}. With the number of steps they tell which'
         ' examples come next, so this run could not go on with those it has not'
         ' seen. Set it back, or begin a new MODEL_DIR from these weights:'
-        f" --gin.loop.train.warm_start=\"'{self.path}'\"."
+        f' --gin.loop.train.warm_start="\'{self.path}\'".'
       )
 
   def _drop_old(self) -> None:

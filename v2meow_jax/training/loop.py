@@ -16,9 +16,9 @@ from etils import epath
 import jax
 import numpy as np
 import optax
-import tqdm
 
 from v2meow_jax import media
+from v2meow_jax import progress as progress_lib
 from v2meow_jax.models import trainable
 from v2meow_jax.training import checkpoints
 from v2meow_jax.training import fine_tuning
@@ -185,10 +185,10 @@ def train(
           functools.partial(_put, split=split),
         )
       ) as batches,
-      tqdm.tqdm(
+      progress_lib.bar(
           initial=start, total=train_steps, desc=saved.path.name, unit='step',
-          mininterval=2.0, disable=jax.process_index() > 0,
-      ) as progress,
+          disable=jax.process_index() > 0,
+      ) as bar,
     ):  # fmt: skip
       speed = _Speed(model, example, clock, peak_flops)
       metrics, window = None, []
@@ -205,7 +205,7 @@ def train(
         if done % log_every == 0 or at_end:
           told = metrics_out.summary(window) | speed.since(len(window))
           out.write(done, 'train', told)
-          progress.set_postfix_str(metrics_out.line(told))
+          bar.set_postfix_str(metrics_out.line(told), refresh=False)
           window = []
         if (done % eval_every == 0 and not stop) or at_end:
           with clock.on('eval', after=metrics):
@@ -221,7 +221,7 @@ def train(
           )
         saved.check()
         dog.fed()
-        progress.update()
+        bar.update()
       monitor.check()
   return state
 
