@@ -191,7 +191,7 @@ def _add_generate(verbs) -> None:
   )
   style.add_argument('--style-audio', help='a piece of music as the style')
   parser.add_argument(
-    '--seed', type=int, default=0, help='another seed, another take'
+    '--seed', type=int, default=0, help='another seed, another take; default: 0'
   )
   parser.add_argument(
     '--temperature',
@@ -204,7 +204,10 @@ def _add_generate(verbs) -> None:
     '--top-k', type=int, help='draw from the k likeliest codes only'
   )
   parser.add_argument(
-    '--takes', type=int, default=1, help='make N, from seed to seed+N-1'
+    '--takes',
+    type=int,
+    default=1,
+    help='make N, from seed to seed+N-1; default: 1',
   )
   parser.add_argument(
     '--system', help='folder of a released system; default: the embedded one'
@@ -222,10 +225,12 @@ def _add_data(verbs) -> None:
       'Renders clips whose music is a function of the picture, into'
       ' OUT/clips and OUT/manifest.jsonl. Equal arguments, equal bytes.'
     ),
+    epilog='example: v2meow data synth data/world --num 80 --workers 2',
+    formatter_class=argparse.ArgumentDefaultsHelpFormatter,
   )
-  synth.add_argument('out')
+  synth.add_argument('out', help='folder; clips that are there are kept')
   synth.add_argument('--num', type=int, default=8, help='clips')
-  synth.add_argument('--seed', type=int, default=0)
+  synth.add_argument('--seed', type=int, default=0, help='of the world')
   synth.add_argument('--seconds', type=float, default=10.0, help='of each clip')
   synth.add_argument(
     '--surprise',
@@ -243,11 +248,17 @@ def _add_data(verbs) -> None:
       'Fits standardisation and k-means of the training-free streams to'
       ' clips of MANIFEST and saves them as one safetensors file.'
     ),
+    epilog=(
+      'example: v2meow data fit data/world/manifest.jsonl -o'
+      ' data/features.safetensors'
+    ),
   )
-  fit.add_argument('manifest')
+  fit.add_argument('manifest', help='manifest.jsonl, as of `data synth`')
   fit.add_argument('-o', '--output', required=True, help='.safetensors')
-  fit.add_argument('--num', type=int, default=200, help='clips to fit to')
-  fit.add_argument('--seed', type=int, default=0)
+  fit.add_argument(
+    '--num', type=int, default=200, help='clips to fit to; default: 200'
+  )
+  fit.add_argument('--seed', type=int, default=0, help='of k-means; default: 0')
   fit.set_defaults(run=_fit)
 
   prepare = kinds.add_parser(
@@ -257,6 +268,11 @@ def _add_data(verbs) -> None:
       'Runs the networks over every clip of MANIFEST and writes a TFDS'
       ' dataset. What could not be used is in OUT/rejected.jsonl, with the'
       ' reason. Options after -- go to Beam, e.g. -- --runner=FlinkRunner.'
+    ),
+    epilog=(
+      'example: v2meow data prepare data/world/manifest.jsonl data/synthetic'
+      ' --features data/features.safetensors --style runs/style --codec'
+      ' runs/codec'
     ),
   )
   prepare.add_argument('manifest', help='manifest.jsonl: id, path, split')
@@ -364,8 +380,13 @@ def _add_export(verbs) -> None:
     'export',
     help='pack trained runs into a system that `generate` plays',
     description='Packs the newest weights of the runs into the folder OUT.',
+    epilog=(
+      'example: v2meow export my_system --stages runs/semantic runs/coarse'
+      ' runs/fine --codec runs/codec --style runs/style --features'
+      ' data/features.safetensors'
+    ),
   )
-  parser.add_argument('out')
+  parser.add_argument('out', help='folder, for `generate --system`')
   parser.add_argument(
     '--stages',
     nargs='+',
@@ -374,9 +395,14 @@ def _add_export(verbs) -> None:
     help='of the stages, in the order they run',
   )
   _add_networks(parser, required=True)
-  parser.add_argument('--name', default='v2meow', help='of the system')
   parser.add_argument(
-    '--dtype', choices=('float16', 'float32'), default='float16'
+    '--name', default='v2meow', help='of the system; default: v2meow'
+  )
+  parser.add_argument(
+    '--dtype',
+    choices=('float16', 'float32'),
+    default='float16',
+    help='of the weights in the files; default: float16',
   )
   parser.add_argument(
     '--temperature',
@@ -384,7 +410,7 @@ def _add_export(verbs) -> None:
     type=float,
     default=(1.0, 0.95, 0.4),
     metavar=('SEMANTIC', 'COARSE', 'FINE'),
-    help='what the system samples with by default; 1.0 0.95 0.4',
+    help='what the system samples with; default: 1.0 0.95 0.4',
   )
   parser.set_defaults(run=_export)
 
