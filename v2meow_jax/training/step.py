@@ -35,8 +35,8 @@ def make_train_step(
   """(state, batch, key of the run) -> (state, metrics); the state is donated.
 
   The key of a step is fold_in(key of the run, step), so a resumed run draws
-  what an undisturbed one would have drawn. A step whose loss or gradient is not
-  finite, or spikes, changes nothing but the count of steps.
+  what an undisturbed one would have drawn. A step whose loss, gradient or update
+  is not finite, or that spikes, changes nothing but the count of steps.
 
   Args:
     model: What is trained.
@@ -69,13 +69,17 @@ def make_train_step(
     )
     if ema_decay is not None:
       new = _with_average(new, state, ema_decay)
+    # Among what is judged also because of the order it makes: old moments are
+    # read for it before new ones take their place, which spares copies.
+    update_norm = optax.global_norm(updates)
     healthy, recent = _judged(spikes, state, loss, norm)
+    healthy &= jnp.isfinite(update_norm)
     metrics = {
       'loss': loss,
       **metrics,
       'total_loss': loss,
       'gradient_norm': norm,
-      'update_norm': optax.global_norm(updates),
+      'update_norm': update_norm,
       'skipped': 1.0 - healthy,
       'module_norms': health.module_norms(grads),
     }
