@@ -1,0 +1,205 @@
+"""I3D equals a forward pass written in torch, from files of both layouts."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from safetensors import numpy as safetensors_numpy
+
+from v2meow_jax.features import i3d
+from v2meow_jax.features import i3d_weights
+
+TINY = i3d.I3DConfig(
+  stem=(4, 3, 6),
+  blocks=tuple(
+    (name, (2, 3, 4, 2, 3, 1)) for name, _ in i3d.I3DConfig().blocks
+  ),
+)
+NUM_FRAMES = 24
+SONNET = {
+  'b0': 'Branch_0/Conv3d_0a_1x1',
+  'b1a': 'Branch_1/Conv3d_0a_1x1',
+  'b1b': 'Branch_1/Conv3d_0b_3x3',
+  'b2a': 'Branch_2/Conv3d_0a_1x1',
+  'b2b': 'Branch_2/Conv3d_0b_3x3',
+  'b3b': 'Branch_3/Conv3d_0b_1x1',
+}
+
+
+def torch_state(config, seed=0, with_scale=True):
+  """Random tensors under the names of the PyTorch port."""
+  rng = np.random.default_rng(seed)
+  state = {}
+  for path, (size, inputs, outputs) in config.convolutions.items():
+    name = '.'.join(path)
+    shape = (outputs, inputs, size, size, size)
+    fan_in = inputs * size**3
+    state[f'{name}.conv3d.weight'] = rng.normal(0, fan_in**-0.5, shape)
+    scale = rng.uniform(0.5, 1.5, outputs) if with_scale else np.ones(outputs)
+    state[f'{name}.bn.weight'] = scale
+    state[f'{name}.bn.bias'] = rng.normal(0, 0.2, outputs)
+    state[f'{name}.bn.running_mean'] = rng.normal(0, 0.2, outputs)
+    state[f'{name}.bn.running_var'] = rng.uniform(0.5, 1.5, outputs)
+  state['logits.conv3d.weight'] = rng.normal(size=(400, 8, 1, 1, 1))
+  return {k: v.astype(np.float32) for k, v in state.items()}
+
+
+def sonnet_variables(state, config):
+  """The same numbers under the names of the published checkpoint."""
+  variables = {'Flow/inception_i3d/Logits/Conv3d_0c_1x1/conv_3d/w': np.ones(1)}
+  for path in config.convolutions:
+    name = '/'.join([path[0], *(SONNET[p] for p in path[1:])])
+    if path == ('Mixed_5b', 'b2b'):  # As published.
+      name = 'Mixed_5b/Branch_2/Conv3d_0a_3x3'
+    source, target = '.'.join(path), f'Flow/inception_i3d/{name}'
+    kernel = state[f'{source}.conv3d.weight']
+    variables[f'{target}/conv_3d/w'] = kernel.transpose(2, 3, 4, 1, 0)
+    for ours, theirs in (
+      ('bias', 'beta'),
+      ('running_mean', 'moving_mean'),
+      ('running_var', 'moving_variance'),
+    ):
+      values = state[f'{source}.bn.{ours}'].reshape(1, 1, 1, 1, -1)
+      variables[f'{target}/batch_norm/{theirs}'] = values
+  return variables
+
+
+def torch_forward(state, config, x):
+  """The published network, layer by layer, in torch: float32[b, dim]."""
+  torch = pytest.importorskip('torch')
+  functional = torch.nn.functional
+
+  def same(x, sizes, strides):
+    """Zeros around, so that the result is the input over the stride."""
+    pads = []
+    for n, size, stride in zip(
+      x.shape[:1:-1], sizes[::-1], strides[::-1], strict=True
+    ):
+      total = max((-(-n // stride) - 1) * stride + size - n, 0)
+      pads += [total // 2, total - total // 2]
+    return functional.pad(x, pads)
+
+  def unit(x, *path, stride=1):
+    name = '.'.join(path)
+    t = {
+      k.rpartition('.')[2]: torch.from_numpy(v)
+      for k, v in state.items()
+      if k.startswith(f'{name}.bn.')
+    }
+    kernel = torch.from_numpy(state[f'{name}.conv3d.weight'])
+    x = same(x, kernel.shape[2:], (stride,) * 3)
+    x = functional.conv3d(x, kernel, stride=stride)
+    x = functional.batch_norm(
+      x, t['running_mean'], t['running_var'], t['weight'], t['bias'], eps=1e-3
+    )
+    return functional.relu(x)
+
+  def pool(x, sizes, strides):
+    # Everything is positive here, so zeros around change nothing.
+    return functional.max_pool3d(same(x, sizes, strides), sizes, strides)
+
+  def mixed(x, name):
+    pooled = pool(x, (3, 3, 3), (1, 1, 1))
+    return torch.cat(
+      [
+        unit(x, name, 'b0'),
+        unit(unit(x, name, 'b1a'), name, 'b1b'),
+        unit(unit(x, name, 'b2a'), name, 'b2b'),
+        unit(pooled, name, 'b3b'),
+      ],
+      1,
+    )
+
+  with torch.no_grad():
+    x = torch.from_numpy(x).permute(0, 4, 1, 2, 3)
+    x = unit(x, 'Conv3d_1a_7x7', stride=2)
+    x = pool(x, (1, 3, 3), (1, 2, 2))
+    x = unit(unit(x, 'Conv3d_2b_1x1'), 'Conv3d_2c_3x3')
+    x = pool(x, (1, 3, 3), (1, 2, 2))
+    x = mixed(mixed(x, 'Mixed_3b'), 'Mixed_3c')
+    x = pool(x, (3, 3, 3), (2, 2, 2))
+    for letter in 'bcdef':
+      x = mixed(x, f'Mixed_4{letter}')
+    x = pool(x, (2, 2, 2), (2, 2, 2))
+    x = mixed(mixed(x, 'Mixed_5b'), 'Mixed_5c')
+    x = functional.avg_pool3d(x, (2, 7, 7), 1)
+    return x.mean((2, 3, 4)).numpy()
+
+
+def flow(num_frames=NUM_FRAMES, rows=1):
+  rng = np.random.default_rng(1)
+  shape = (rows, num_frames, 224, 224, 2)
+  return rng.uniform(-1, 1, shape).astype(np.float32)
+
+
+@functools.cache
+def network(config):
+  return jax.jit(i3d.I3D(config).apply)
+
+
+def features(config, params, x):
+  return np.asarray(network(config)({'params': params}, x))
+
+
+@pytest.mark.torch
+def test_features_are_those_of_torch_from_its_file(tmp_path):
+  state = torch_state(TINY)
+  path = tmp_path / 'flow_imagenet.safetensors'
+  safetensors_numpy.save_file(state, path)
+  params = i3d_weights.read(safetensors_numpy.load_file(path), TINY)
+  wanted = torch_forward(state, TINY, flow())
+  assert wanted.std() > 0.05
+  np.testing.assert_allclose(
+    features(TINY, params, flow()), wanted, rtol=0, atol=1e-4
+  )
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+def test_the_published_size_is_that_of_torch():
+  config = i3d.I3DConfig()
+  assert config.dim == 1024
+  state = torch_state(config)
+  params = i3d_weights.read(state, config)
+  x = flow(num_frames=i3d.MIN_FRAMES)
+  np.testing.assert_allclose(
+    features(config, params, x), torch_forward(state, config, x), atol=1e-4
+  )
+
+
+def test_both_layouts_are_the_same_network():
+  state = torch_state(TINY, with_scale=False)
+  ours = i3d_weights.read(state, TINY)
+  theirs = i3d_weights.read(sonnet_variables(state, TINY), TINY)
+  jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_the_parameters_are_those_of_the_network():
+  shapes = jax.eval_shape(i3d.I3D(TINY).init, jax.random.key(0), flow())
+  wanted = jax.tree.map(lambda s: s.shape, shapes['params'])
+  params = i3d_weights.read(torch_state(TINY), TINY)
+  assert jax.tree.map(np.shape, params) == wanted
+
+
+@pytest.mark.parametrize(
+  ('change', 'said'),
+  [
+    (lambda s: s.pop('Mixed_4c.b1b.conv3d.weight'), "no 'Mixed_4c.b1b.conv3d"),
+    (
+      lambda s: s.update(
+        {'Conv3d_1a_7x7.conv3d.weight': np.zeros((4, 3, 7, 7, 7))}
+      ),
+      r'shape \(4, 3, 7, 7, 7\); wanted \(4, 2, 7, 7, 7\)',
+    ),
+    (
+      lambda s: s['Mixed_3b.b0.bn.running_var'].fill(np.nan),
+      "'Mixed_3b.b0.bn.running_var' .* not finite",
+    ),
+  ],
+)
+def test_wrong_weights_are_named(change, said):
+  state = torch_state(TINY)
+  change(state)
+  with pytest.raises(ValueError, match=said):
+    i3d_weights.read(state, TINY)

@@ -1,0 +1,151 @@
+"""Inception-I3D: one vector for a stretch of optical flow.
+
+The two-stream inflated 3D ConvNet of Carreira and Zisserman (2017,
+https://arxiv.org/abs/1705.07750), its flow half, as published at
+https://github.com/google-deepmind/kinetics-i3d. Batch normalisation is folded
+into the convolutions when weights are read: see `i3d_weights`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+# Channels of an Inception block: 1x1x1; 1x1x1 then 3x3x3; 1x1x1 then 3x3x3;
+# pooling then 1x1x1.
+Block = tuple[int, int, int, int, int, int]
+# Numbers that are pooled into one feature: frames (already an eighth), then a
+# square of 7 x 7, a 32nd of 224.
+_LAST_POOL = (2, 7, 7)
+MIN_FRAMES = 9  # Of flow: an eighth, rounded up, is the 2 of the last pooling.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class I3DConfig:
+  """Sizes; the defaults are the published network's.
+
+  Attributes:
+    stem: Channels of the three convolutions before the blocks.
+    blocks: Of each Inception block, by its published name.
+    in_channels: 2 for flow, 3 for RGB.
+  """
+
+  stem: tuple[int, int, int] = (64, 64, 192)
+  blocks: tuple[tuple[str, Block], ...] = (
+    ('Mixed_3b', (64, 96, 128, 16, 32, 32)),
+    ('Mixed_3c', (128, 128, 192, 32, 96, 64)),
+    ('Mixed_4b', (192, 96, 208, 16, 48, 64)),
+    ('Mixed_4c', (160, 112, 224, 24, 64, 64)),
+    ('Mixed_4d', (128, 128, 256, 24, 64, 64)),
+    ('Mixed_4e', (112, 144, 288, 32, 64, 64)),
+    ('Mixed_4f', (256, 160, 320, 32, 128, 128)),
+    ('Mixed_5b', (256, 160, 320, 32, 128, 128)),
+    ('Mixed_5c', (384, 192, 384, 48, 128, 128)),
+  )
+  in_channels: int = 2
+
+  @property
+  def dim(self) -> int:
+    """Numbers of a feature vector: 1024 in the published network."""
+    b0, _, b1, _, b2, b3 = self.blocks[-1][1]
+    return b0 + b1 + b2 + b3
+
+  @property
+  def convolutions(self) -> dict[tuple[str, ...], tuple[int, int, int]]:
+    """(kernel size, channels in, channels out) by path in the parameters."""
+    first, second, third = self.stem
+    found = {
+      ('Conv3d_1a_7x7',): (7, self.in_channels, first),
+      ('Conv3d_2b_1x1',): (1, first, second),
+      ('Conv3d_2c_3x3',): (3, second, third),
+    }
+    width = third
+    for name, (b0, b1a, b1b, b2a, b2b, b3b) in self.blocks:
+      found |= {
+        (name, 'b0'): (1, width, b0),
+        (name, 'b1a'): (1, width, b1a),
+        (name, 'b1b'): (3, b1a, b1b),
+        (name, 'b2a'): (1, width, b2a),
+        (name, 'b2b'): (3, b2a, b2b),
+        (name, 'b3b'): (1, width, b3b),
+      }
+      width = b0 + b1b + b2b + b3b
+    return found
+
+
+def _unit(features: int, size: int, name: str, stride: int = 1):
+  """A convolution with a bias, SAME as TensorFlow has it; relu is outside."""
+  return nn.Conv(
+    features, (size,) * 3, (stride,) * 3, padding='SAME', name=name
+  )
+
+
+class Inception(nn.Module):
+  """Four branches over the same input, side by side in the result.
+
+  Attributes:
+    channels: Of the branches.
+  """
+
+  channels: Block
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """float32[b, t, h, w, channels in] -> float32[b, t, h, w, channels out]."""
+    b0, b1a, b1b, b2a, b2b, b3b = self.channels
+    pooled = nn.max_pool(x, (3, 3, 3), padding='SAME')
+    return jnp.concatenate(
+      [
+        nn.relu(_unit(b0, 1, 'b0')(x)),
+        nn.relu(_unit(b1b, 3, 'b1b')(nn.relu(_unit(b1a, 1, 'b1a')(x)))),
+        nn.relu(_unit(b2b, 3, 'b2b')(nn.relu(_unit(b2a, 1, 'b2a')(x)))),
+        nn.relu(_unit(b3b, 1, 'b3b')(pooled)),
+      ],
+      -1,
+    )
+
+
+class I3D(nn.Module):
+  """The network up to its pooled features.
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: I3DConfig
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Pooled features of clips.
+
+    Args:
+      x: float32[b, frames, 224, 224, in_channels], in [-1, 1]; at least
+        `MIN_FRAMES` frames.
+
+    Returns:
+      float32[b, dim], the mean over what the published average pooling (2 x 7
+      x 7, stride 1) gives.
+    """
+    first, second, third = self.config.stem
+    x = nn.relu(_unit(first, 7, 'Conv3d_1a_7x7', stride=2)(x))
+    x = _pool(x, (1, 3, 3), (1, 2, 2))
+    x = nn.relu(_unit(second, 1, 'Conv3d_2b_1x1')(x))
+    x = nn.relu(_unit(third, 3, 'Conv3d_2c_3x3')(x))
+    x = _pool(x, (1, 3, 3), (1, 2, 2))
+    previous = '3'
+    for name, channels in self.config.blocks:
+      stage = name.removeprefix('Mixed_')[0]
+      if stage != previous:
+        x = _pool(
+          x, *(((3,) * 3, (2,) * 3) if stage == '4' else ((2,) * 3,) * 2)
+        )
+      previous = stage
+      x = Inception(channels, name=name)(x)
+    return nn.avg_pool(x, _LAST_POOL).mean((1, 2, 3))
+
+
+def _pool(x: jax.Array, window, strides) -> jax.Array:
+  return nn.max_pool(x, window, strides, padding='SAME')
