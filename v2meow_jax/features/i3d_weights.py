@@ -6,17 +6,17 @@ which is one convolution with a bias.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from v2meow_jax.features import i3d
+from v2meow_jax.features import published
 
 EPSILON = 1e-3  # Of the batch normalisation, in both.
 
-Tensors = Mapping[str, np.ndarray]
+_WANTED = 'the flow network of kinetics-i3d or its PyTorch port'
 _SCOPE = 'Flow/inception_i3d/'
 _BRANCHES = {
   'b0': 'Branch_0/Conv3d_0a_1x1',
@@ -30,7 +30,9 @@ _BRANCHES = {
 _SONNET_ODD = {('Mixed_5b', 'b2b'): 'Mixed_5b/Branch_2/Conv3d_0a_3x3'}
 
 
-def read(tensors: Tensors, config: i3d.I3DConfig) -> dict[str, Any]:
+def read(
+  tensors: Mapping[str, np.ndarray], config: i3d.I3DConfig
+) -> dict[str, Any]:
   """Parameters of `i3d.I3D` from a published state.
 
   Args:
@@ -46,8 +48,8 @@ def read(tensors: Tensors, config: i3d.I3DConfig) -> dict[str, Any]:
   Raises:
     ValueError: A tensor is missing or of another shape, or not finite.
   """
-  is_sonnet = any(name.startswith(_SCOPE) for name in tensors)
-  unit = _sonnet_unit if is_sonnet else _torch_unit
+  source = published.Tensors(tensors, _WANTED)
+  unit = _sonnet_unit if source.has(_SCOPE) else _torch_unit
   params: dict[str, Any] = {}
   for path, (size, inputs, outputs) in config.convolutions.items():
     shape = (size, size, size, inputs, outputs)
@@ -55,7 +57,7 @@ def read(tensors: Tensors, config: i3d.I3DConfig) -> dict[str, Any]:
     node = params
     for parent in parents:
       node = node.setdefault(parent, {})
-    node[last] = _folded(*unit(tensors, path, shape))
+    node[last] = _folded(*unit(source, path, shape))
   return params
 
 
@@ -67,47 +69,24 @@ def _folded(kernel, scale, offset, mean, variance) -> dict[str, np.ndarray]:
   }
 
 
-def _torch_unit(tensors, path, shape):
+def _torch_unit(source, path, shape):
   *window, inputs, outputs = shape
-  take = _taker(tensors)
   prefix = '.'.join(path)
-  kernel = take(f'{prefix}.conv3d.weight', (outputs, inputs, *window))
+  kernel = source.take(f'{prefix}.conv3d.weight', outputs, inputs, *window)
   rest = (
-    take(f'{prefix}.bn.{name}', (outputs,))
+    source.take(f'{prefix}.bn.{name}', outputs)
     for name in ('weight', 'bias', 'running_mean', 'running_var')
   )
   return kernel.transpose(2, 3, 4, 1, 0), *rest
 
 
-def _sonnet_unit(tensors, path, shape):
+def _sonnet_unit(source, path, shape):
   outputs = shape[-1]
-  take = _taker(tensors)
   name = '/'.join([path[0], *(_BRANCHES[p] for p in path[1:])])
   prefix = _SCOPE + _SONNET_ODD.get(path, name)
-  kernel = take(f'{prefix}/conv_3d/w', shape)
+  kernel = source.take(f'{prefix}/conv_3d/w', *shape)
   offset, mean, variance = (
-    take(f'{prefix}/batch_norm/{name}', (1, 1, 1, 1, outputs)).reshape(-1)
+    source.take(f'{prefix}/batch_norm/{name}', 1, 1, 1, 1, outputs).reshape(-1)
     for name in ('beta', 'moving_mean', 'moving_variance')
   )
   return kernel, np.ones(outputs, np.float32), offset, mean, variance
-
-
-def _taker(tensors: Tensors) -> Callable[[str, tuple[int, ...]], np.ndarray]:
-  def take(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    if name not in tensors:
-      raise ValueError(
-        f'the I3D weights have no {name!r}; they have {len(tensors)} tensors,'
-        f' such as {", ".join(sorted(tensors)[:3])}. Wanted the flow network of'
-        ' kinetics-i3d, or its PyTorch port.'
-      )
-    found = np.asarray(tensors[name])
-    if found.shape != shape:
-      raise ValueError(
-        f'{name!r} of the I3D weights has shape {found.shape}; wanted {shape}.'
-        ' The flow network reads 2 channels, the RGB network 3.'
-      )
-    if not np.isfinite(found).all():
-      raise ValueError(f'{name!r} of the I3D weights is not finite.')
-    return found.astype(np.float32)
-
-  return take
