@@ -1,0 +1,213 @@
+"""CLIP's image tower (Radford et al. 2021, https://arxiv.org/abs/2103.00020).
+
+`ImageTower` is the network, `ImageEmbedding` the extractor: what V2Meow sees of
+a picture. `clip_weights` reads the published weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import dataclasses
+import functools
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax import specs
+from v2meow_jax.features import bicubic
+from v2meow_jax.features import standardize
+
+# Of the pixels of CLIP's training images, in [0, 1], RGB.
+MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
+STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TowerConfig:
+  """Sizes of an `ImageTower`.
+
+  Attributes:
+    image_size: Side of the square images, in pixels.
+    patch_size: Side of a patch; divides `image_size`.
+    emb_dim: Width of the Transformer.
+    num_layers: Of the Transformer.
+    num_heads: Of each layer; divides `emb_dim`.
+    mlp_dim: Width inside the feed-forward layers.
+    projection_dim: Of the space that images and texts share.
+  """
+
+  image_size: int
+  patch_size: int
+  emb_dim: int
+  num_layers: int
+  num_heads: int
+  mlp_dim: int
+  projection_dim: int
+
+  def __post_init__(self):
+    if self.image_size % self.patch_size or self.emb_dim % self.num_heads:
+      raise ValueError(
+        f'{self}: patch_size must divide image_size, and num_heads emb_dim.'
+      )
+
+
+# paper: CLIP, table 20; openai/clip-vit-large-patch14. 303 million parameters.
+VIT_L_14 = TowerConfig(
+  image_size=224,
+  patch_size=14,
+  emb_dim=1024,
+  num_layers=24,
+  num_heads=16,
+  mlp_dim=4096,
+  projection_dim=768,
+)
+
+
+def normalize(squares: jax.Array) -> jax.Array:
+  """uint8[..., 3] RGB -> float32[..., 3], as CLIP's training images."""
+  return (squares.astype(jnp.float32) / 255 - MEAN) / STD
+
+
+def _norm(name: str) -> nn.LayerNorm:
+  # A few channels of CLIP are far larger than the others: E[x^2] - E[x]^2
+  # would cancel.
+  return nn.LayerNorm(1e-5, use_fast_variance=False, name=name)
+
+
+class Layer(nn.Module):
+  """Self-attention and a feed-forward layer, each normalised before.
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: TowerConfig
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """float32[b, length, emb_dim], the same."""
+    config = self.config
+    heads = (*x.shape[:2], config.num_heads, -1)
+    y = _norm('attention_norm')(x)
+    query, key, value = (
+      nn.Dense(config.emb_dim, name=name)(y).reshape(heads)
+      for name in ('query', 'key', 'value')
+    )
+    y = jax.nn.dot_product_attention(query, key, value).reshape(x.shape)
+    x += nn.Dense(config.emb_dim, name='out')(y)
+    y = nn.Dense(config.mlp_dim, name='wide')(_norm('mlp_norm')(x))
+    # The logistic approximation of GELU, which CLIP was trained with.
+    y *= jax.nn.sigmoid(1.702 * y)
+    return x + nn.Dense(config.emb_dim, name='narrow')(y)
+
+
+class ImageTower(nn.Module):
+  """A vision Transformer whose first position, a class, sums up the image.
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: TowerConfig
+
+  @nn.compact
+  def __call__(self, pixels: jax.Array) -> jax.Array:
+    """float32[b, size, size, 3], normalised -> float32[b, projection_dim]."""
+    config = self.config
+    patch = (config.patch_size, config.patch_size)
+    x = nn.Conv(
+      config.emb_dim, patch, patch, 'VALID', use_bias=False, name='patches'
+    )(pixels)
+    x = x.reshape(len(x), -1, config.emb_dim)
+    normal = nn.initializers.normal(0.02)
+    first = self.param('class', normal, (config.emb_dim,))
+    first = jnp.broadcast_to(first, (len(x), 1, config.emb_dim))
+    x = jnp.concatenate([first, x], 1)
+    x += self.param('positions', normal, x.shape[1:])
+    x = _norm('first_norm')(x)
+    for i in range(config.num_layers):
+      x = Layer(config, name=f'layer_{i}')(x)
+    x = _norm('last_norm')(x[:, 0])
+    return nn.Dense(config.projection_dim, use_bias=False, name='projection')(x)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _embed(config: TowerConfig, params: Any, squares: jax.Array) -> jax.Array:
+  # In full: accelerators would round the factors of a float32 product.
+  with jax.default_matmul_precision('float32'):
+    return ImageTower(config).apply({'params': params}, normalize(squares))
+
+
+class ImageEmbedding:
+  """The projected embedding of the frame at the middle of each step.
+
+  Not scaled to unit length, as `CLIPVisionModelWithProjection` gives it.
+  Frames come as they were decoded: CLIP's own resizing belongs to the network,
+  and one before it changes the embedding.
+
+  Attributes:
+    stream: Its dim is the tower's `projection_dim`.
+    config: Sizes of the tower.
+  """
+
+  def __init__(
+    self,
+    stream: specs.FeatureSpec,
+    config: TowerConfig,
+    params: Mapping[str, Any],
+    *,
+    batch_size: int = 8,
+  ):
+    """Puts the parameters on the device.
+
+    Args:
+      stream: What it emits.
+      config: Sizes of the tower.
+      params: Of `ImageTower(config)`; `clip_weights.read` gives them.
+      batch_size: Images that the network sees at once; bounds its memory.
+
+    Raises:
+      ValueError: The stream does not fit the tower, or has no rate.
+    """
+    standardize.check_dim(stream.name, stream.dim, config.projection_dim)
+    if stream.is_static or batch_size < 1:
+      raise ValueError(
+        f'stream {stream.name!r} has rate_hz={stream.rate_hz} and batch_size is'
+        f' {batch_size}; CLIP embeds frames, so both must be more than 0.'
+      )
+    self.stream = stream
+    self.config = config
+    self._params = jax.device_put(dict(params))
+    self._batch_size = batch_size
+
+  def __call__(self, item: media.Video) -> np.ndarray:
+    """float32[frames, dim]."""
+    num_frames = max(1, round(item.seconds * self.stream.rate_hz))
+    times = (np.arange(num_frames) + 0.5) / self.stream.rate_hz
+    # One by one: frames may be large, and the squares are not.
+    squares = [
+      bicubic.center_square(item.at(time), self.config.image_size)
+      for time in (item.start_seconds + times)[:, None]
+    ]
+    return self.embed(np.concatenate(squares))
+
+  def embed(self, squares: np.ndarray) -> np.ndarray:
+    """Embeds images of any origin, in batches of one size.
+
+    Args:
+      squares: uint8[n, size, size, 3] of `bicubic.center_square`; n >= 0.
+
+    Returns:
+      float32[n, dim]; a row depends on its image alone.
+    """
+    rows = [np.empty((0, self.stream.dim), np.float32)]
+    for i in range(0, len(squares), self._batch_size):
+      some = squares[i : i + self._batch_size]
+      missing = self._batch_size - len(some)
+      full = np.pad(some, ((0, missing), (0, 0), (0, 0), (0, 0)))
+      rows.append(np.asarray(_embed(self.config, self._params, full)))
+    return np.concatenate(rows)[: len(squares)]
