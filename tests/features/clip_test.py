@@ -189,12 +189,12 @@ def test_tower_equals_hugging_face_through_a_file(extractor, tensors):
 @pytest.mark.torch
 def test_full_tower_equals_hugging_face_through_a_file(tmp_path):
   tensors = published(clip.VIT_L_14)
-  st.save_file(tensors, tmp_path / 'model.safetensors')
+  file = tmp_path / 'model.safetensors'
+  st.save_file(tensors, file)
+  params = clip_weights.read(file)
+  file.unlink()  # 1.2 GB, which pytest would keep.
   extractor = clip.ImageEmbedding(
-    stages.PAPER['clip'],
-    clip.VIT_L_14,
-    clip_weights.read(tmp_path),
-    batch_size=1,
+    stages.PAPER['clip'], clip.VIT_L_14, params, batch_size=1
   )
   images = squares(1, clip.VIT_L_14)
   tower = hugging_face(clip.VIT_L_14, tensors)

@@ -44,7 +44,7 @@ def _weighted(weights: np.ndarray, pixels: np.ndarray) -> np.ndarray:
   return np.clip(levels, 0, 255).reshape(-1, *pixels.shape[1:])
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=8)
 def _weights(source: int, target: int, size: int) -> tuple[slice, np.ndarray]:
   """Weights of the middle `size` of `target` pixels made from `source` ones.
 
