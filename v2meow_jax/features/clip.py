@@ -18,7 +18,7 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax import specs
-from v2meow_jax.features import bicubic
+from v2meow_jax.features import squares
 from v2meow_jax.features import standardize
 
 # Of the pixels of CLIP's training images, in [0, 1], RGB.
@@ -67,9 +67,9 @@ VIT_L_14 = TowerConfig(
 )
 
 
-def normalize(squares: jax.Array) -> jax.Array:
+def normalize(images: jax.Array) -> jax.Array:
   """uint8[..., 3] RGB -> float32[..., 3], as CLIP's training images."""
-  return (squares.astype(jnp.float32) / 255 - MEAN) / STD
+  return (images.astype(jnp.float32) / 255 - MEAN) / STD
 
 
 def _norm(name: str) -> nn.LayerNorm:
@@ -136,18 +136,16 @@ class ImageTower(nn.Module):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _embed(config: TowerConfig, params: Any, squares: jax.Array) -> jax.Array:
+def _embed(config: TowerConfig, params: Any, images: jax.Array) -> jax.Array:
   # In full: accelerators would round the factors of a float32 product.
   with jax.default_matmul_precision('float32'):
-    return ImageTower(config).apply({'params': params}, normalize(squares))
+    return ImageTower(config).apply({'params': params}, normalize(images))
 
 
 class ImageEmbedding:
   """The projected embedding of the frame at the middle of each step.
 
   Not scaled to unit length, as `CLIPVisionModelWithProjection` gives it.
-  Frames come as they were decoded: CLIP's own resizing belongs to the network,
-  and one before it changes the embedding.
 
   Attributes:
     stream: Its dim is the tower's `projection_dim`.
@@ -174,11 +172,7 @@ class ImageEmbedding:
       ValueError: The stream does not fit the tower, or has no rate.
     """
     standardize.check_dim(stream.name, stream.dim, config.projection_dim)
-    if stream.is_static or batch_size < 1:
-      raise ValueError(
-        f'stream {stream.name!r} has rate_hz={stream.rate_hz} and batch_size is'
-        f' {batch_size}; CLIP embeds frames, so both must be more than 0.'
-      )
+    squares.check_rate(stream, batch_size)
     self.stream = stream
     self.config = config
     self._params = jax.device_put(dict(params))
@@ -186,28 +180,17 @@ class ImageEmbedding:
 
   def __call__(self, item: media.Video) -> np.ndarray:
     """float32[frames, dim]."""
-    num_frames = max(1, round(item.seconds * self.stream.rate_hz))
-    times = (np.arange(num_frames) + 0.5) / self.stream.rate_hz
-    # One by one: frames may be large, and the squares are not.
-    squares = [
-      bicubic.center_square(item.at(time), self.config.image_size)
-      for time in (item.start_seconds + times)[:, None]
-    ]
-    return self.embed(np.concatenate(squares))
+    size = self.config.image_size
+    return self.embed(squares.of_video(item, self.stream.rate_hz, size))
 
-  def embed(self, squares: np.ndarray) -> np.ndarray:
+  def embed(self, images: np.ndarray) -> np.ndarray:
     """Embeds images of any origin, in batches of one size.
 
     Args:
-      squares: uint8[n, size, size, 3] of `bicubic.center_square`; n >= 0.
+      images: uint8[n, size, size, 3] of `resampling.center_square`; n >= 1.
 
     Returns:
       float32[n, dim]; a row depends on its image alone.
     """
-    rows = [np.empty((0, self.stream.dim), np.float32)]
-    for i in range(0, len(squares), self._batch_size):
-      some = squares[i : i + self._batch_size]
-      missing = self._batch_size - len(some)
-      full = np.pad(some, ((0, missing), (0, 0), (0, 0), (0, 0)))
-      rows.append(np.asarray(_embed(self.config, self._params, full)))
-    return np.concatenate(rows)[: len(squares)]
+    network = functools.partial(_embed, self.config, self._params)
+    return squares.in_batches(network, images, self._batch_size)

@@ -30,13 +30,11 @@ _BRANCHES = {
 _SONNET_ODD = {('Mixed_5b', 'b2b'): 'Mixed_5b/Branch_2/Conv3d_0a_3x3'}
 
 
-def read(
-  tensors: Mapping[str, np.ndarray], config: i3d.I3DConfig
-) -> dict[str, Any]:
+def read(tensors: Mapping[str, Any], config: i3d.I3DConfig) -> dict[str, Any]:
   """Parameters of `i3d.I3D` from a published state.
 
   Args:
-    tensors: By name; names of PyTorch's layout (https://github.com/piergiaj/
+    tensors: From `published.load`; names of PyTorch's layout (https://github.com/piergiaj/
       pytorch-i3d: `Mixed_3b.b0.conv3d.weight`) or of the variables of the
       published checkpoint (`Flow/inception_i3d/Mixed_3b/Branch_0/...`). What
       belongs to the classifier is not used.

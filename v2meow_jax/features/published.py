@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+import io
 from typing import Any
 
+from etils import epath
+from flax import serialization
+from flax import traverse_util
 import numpy as np
+from safetensors import numpy as safetensors_numpy
 
 
 class Tensors:
@@ -45,13 +50,48 @@ class Tensors:
     return found
 
 
-def flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-  """{'a': {'b': x}} -> {'a/b': x}."""
-  found = {}
-  for name, value in tree.items():
-    path = f'{prefix}{name}'
-    if isinstance(value, Mapping):
-      found |= flat(value, f'{path}/')
-    else:
-      found[path] = value
-  return found
+def load(path: epath.PathLike) -> dict[str, np.ndarray]:
+  """The tensors of a file, by name; of a nested tree as 'a/b/c'.
+
+  Args:
+    path: .safetensors, .npz, or what Flax serialised (.msgpack or no suffix).
+      A pickle (.pt, .pth, .bin) is not read: it runs what it holds.
+
+  Returns:
+    {name: array}.
+
+  Raises:
+    FileNotFoundError: There is no such file.
+    ValueError: It is of another kind, or damaged.
+  """
+  file = epath.Path(path)
+  if not file.is_file():
+    raise FileNotFoundError(f'there are no weights at {file}.')
+  if file.suffix not in _READERS:
+    raise ValueError(
+      f'{file} is a {file.suffix} file; wanted .safetensors, .npz or what Flax'
+      ' serialised. A PyTorch pickle runs what it holds: convert it with'
+      ' torch.load(..., weights_only=True) and safetensors.'
+    )
+  try:
+    return _READERS[file.suffix](file.read_bytes())
+  except Exception as e:
+    raise ValueError(f'{file} is damaged or another kind of file: {e}') from e
+
+
+def _read_npz(content: bytes) -> dict[str, np.ndarray]:
+  with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+    return dict(arrays)
+
+
+def _read_flax(content: bytes) -> dict[str, np.ndarray]:
+  tree = serialization.msgpack_restore(content)
+  return traverse_util.flatten_dict(tree, sep='/')
+
+
+_READERS = {
+  '.safetensors': safetensors_numpy.load,
+  '.npz': _read_npz,
+  '.msgpack': _read_flax,
+  '': _read_flax,
+}

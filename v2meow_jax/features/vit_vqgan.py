@@ -14,7 +14,6 @@ from typing import Any
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from v2meow_jax.features import published
 
@@ -110,13 +109,11 @@ def _unit(x: jax.Array) -> jax.Array:
   return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
-def read(
-  tensors: Mapping[str, np.ndarray], config: VitVqganConfig
-) -> dict[str, Any]:
+def read(tensors: Mapping[str, Any], config: VitVqganConfig) -> dict[str, Any]:
   """Parameters of `VitVqgan` from the state of the published model.
 
   Args:
-    tensors: By name, such as `encoder.transformer.layers.0.0.fn.to_qkv.weight`;
+    tensors: From `published.load`, such as `encoder.transformer.layers.0.0.fn.to_qkv.weight`;
       the decoder's are not used.
     config: Of the network.
 

@@ -120,12 +120,12 @@ class Vqgan(nn.Module):
     return jnp.argmin(distances, -1).astype(jnp.int32)
 
 
-def read(state: Mapping[str, Any], config: VqganConfig) -> dict[str, Any]:
+def read(tensors: Mapping[str, Any], config: VqganConfig) -> dict[str, Any]:
   """Parameters of `Vqgan` from the published checkpoint.
 
   Args:
-    state: What `flax.serialization.msgpack_restore` makes of the file: 'params'
-      with 'encoder' and 'quantizer'; the decoder is not used.
+    tensors: From `published.load`: 'params/encoder/...' and
+      'params/quantizer/...'; the decoder is not used.
     config: Of the network.
 
   Returns:
@@ -134,7 +134,7 @@ def read(state: Mapping[str, Any], config: VqganConfig) -> dict[str, Any]:
   Raises:
     ValueError: An array is missing, of another shape, or not finite.
   """
-  source = published.Tensors(published.flat(state), _WANTED)
+  source = published.Tensors(tensors, _WANTED)
   picture = jnp.zeros((1, config.image_size, config.image_size, 3))
   shapes = jax.eval_shape(Vqgan(config).init, jax.random.key(0), picture)
   codes = source.take(

@@ -1,20 +1,25 @@
-"""Bicubic resizing to a square, as Pillow does it: what CLIP was trained on."""
+"""Resizing to a square as Pillow does it, which is how networks were trained."""
 
 from __future__ import annotations
 
 import functools
+from typing import Literal
 
 import numpy as np
 
 # Fractional bits of the weights of 8-bit images.
 _BITS = 22
 
+Method = Literal['bicubic', 'bilinear']
 
-def center_square(frames: np.ndarray, size: int) -> np.ndarray:
+
+def center_square(
+  frames: np.ndarray, size: int, method: Method = 'bicubic'
+) -> np.ndarray:
   """Resizes the shorter side to `size` and keeps the square in the middle.
 
-  Equal to Pillow's `Image.resize(..., BICUBIC)` and a centre crop: the kernel
-  of Keys (1981) with a = -0.5, stretched when shrinking so that nothing
+  Equal to Pillow's `Image.resize` and a centre crop: the kernel of Keys (1981)
+  with a = -0.5, or a triangle, stretched when shrinking so that nothing
   aliases, weights in fixed point, columns first and rounded to 8 bits before
   the rows (https://github.com/python-pillow/Pillow, libImaging/Resample.c).
   Only pixels that the square depends on are read.
@@ -22,13 +27,14 @@ def center_square(frames: np.ndarray, size: int) -> np.ndarray:
   Args:
     frames: uint8[n, h, w, channels].
     size: Of the square.
+    method: Of resizing.
 
   Returns:
     uint8[n, size, size, channels].
   """
   n, h, w, channels = frames.shape
-  rows, row_weights = _weights(h, size * h // min(h, w), size)
-  columns, column_weights = _weights(w, size * w // min(h, w), size)
+  rows, row_weights = _weights(h, size * h // min(h, w), size, method)
+  columns, column_weights = _weights(w, size * w // min(h, w), size, method)
   squares = np.empty((n, size, size, channels), np.uint8)
   for frame, square in zip(frames, squares, strict=True):
     across = _weighted(column_weights, frame[rows, columns].swapaxes(0, 1))
@@ -45,26 +51,30 @@ def _weighted(weights: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=8)
-def _weights(source: int, target: int, size: int) -> tuple[slice, np.ndarray]:
+def _weights(
+  source: int, target: int, size: int, method: Method
+) -> tuple[slice, np.ndarray]:
   """Weights of the middle `size` of `target` pixels made from `source` ones.
 
   Args:
     source: Length of a side.
     target: Its length after resizing.
     size: How much of that is kept, at most `target`.
+    method: Whose kernel.
 
   Returns:
     The source pixels that count, and float64[size, their count], whole numbers:
     each row sums to about 2 ** 22.
   """
+  kernel, support = _KERNELS[method]
   scale = source / target
   stretch = max(scale, 1.0)
   centers = ((target - size) // 2 + np.arange(size) + 0.5) * scale
-  low = np.maximum(np.floor(centers - 2 * stretch + 0.5), 0).astype(int)
-  high = np.floor(centers + 2 * stretch + 0.5).astype(int)
+  low = np.maximum(np.floor(centers - support * stretch + 0.5), 0).astype(int)
+  high = np.floor(centers + support * stretch + 0.5).astype(int)
   read = slice(low[0], min(high[-1], source))
   pixels = np.arange(read.start, read.stop)
-  weights = _keys((pixels - centers[:, None] + 0.5) / stretch)
+  weights = kernel((pixels - centers[:, None] + 0.5) / stretch)
   weights[(pixels < low[:, None]) | (pixels >= high[:, None])] = 0.0
   scaled = np.ldexp(weights / weights.sum(1, keepdims=True), _BITS)
   return read, np.trunc(scaled + np.copysign(0.5, scaled))
@@ -76,3 +86,12 @@ def _keys(x: np.ndarray) -> np.ndarray:
   near = (1.5 * x - 2.5) * x * x + 1
   far = ((x - 5) * x + 8) * x * -0.5 + 2
   return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+
+
+def _triangle(x: np.ndarray) -> np.ndarray:
+  """Linear interpolation; 0 beyond one pixel."""
+  return np.maximum(1 - np.abs(x), 0)
+
+
+# With the pixels on either side that they reach.
+_KERNELS = {'bicubic': (_keys, 2), 'bilinear': (_triangle, 1)}
