@@ -52,6 +52,7 @@ NEVER = {
   | {'gin', 't5x'}
   | {f'v2meow_jax.{m}' for m in ('data', 'models', 'codecs', 'features')}
   | {'v2meow_jax.inference', 'v2meow_jax.cli'},
+  'weights': DATA_LIBRARIES | TORCH | {'gin', 't5x', 'jax'},
   'data': {'t5x', 'gin'}
   | {f'v2meow_jax.{m}' for m in ('models', 'codecs', 'features', 'training')},
   'training': {'t5x', 'v2meow_jax.cli'},
@@ -72,6 +73,7 @@ AT_IMPORT = {
   'media_write': DATA_LIBRARIES | TORCH | {'jax', 'gin'},
   'gin_config': DATA_LIBRARIES | TORCH | {'jax', 'gin'},
   'cli': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
+  'cli_weights': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'doctor': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   # Where networks and records meet, and only when it is called.
   'preparation': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},

@@ -1,6 +1,6 @@
 """What README.md says is so: commands, flags, paths, the map, the example.
 
-The commands of docs/training.md as well.
+The commands of docs/training.md and docs/weights.md as well.
 """
 
 import ast
@@ -20,6 +20,8 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text()
 TRAINING = (ROOT / 'docs/training.md').read_text()
+WEIGHTS = (ROOT / 'docs/weights.md').read_text()
+GROUPS = ('data', 'weights')  # Verbs of verbs.
 VARIABLE = re.compile('[A-Z][A-Z0-9_]*=')
 CLI = 'import sys; from v2meow_jax import cli; sys.exit(cli.main())'
 
@@ -43,7 +45,7 @@ def v2meow_commands(*pages: str) -> list[list[str]]:
 
 
 def verb(arguments: list[str]) -> tuple[str, ...]:
-  return tuple(arguments[: 2 if arguments[0] == 'data' else 1])
+  return tuple(arguments[: 2 if arguments[0] in GROUPS else 1])
 
 
 def flags(arguments: list[str]) -> list[str]:
@@ -95,7 +97,7 @@ def test_readme_shows_the_commands_of_a_newcomer():
 
 
 @pytest.mark.parametrize(
-  'arguments', v2meow_commands(README, TRAINING), ids=' '.join
+  'arguments', v2meow_commands(README, TRAINING, WEIGHTS), ids=' '.join
 )
 def test_verb_and_flags_exist(arguments):
   text = help_of(*verb(arguments))
@@ -122,7 +124,9 @@ def test_macros_that_a_command_binds_are_used(arguments):
   assert bound <= used
 
 
-@pytest.mark.parametrize('command', commands(README, TRAINING), ids=' '.join)
+@pytest.mark.parametrize(
+  'command', commands(README, TRAINING, WEIGHTS), ids=' '.join
+)
 def test_scripts_modules_and_recipes_of_a_command_exist(command):
   for word in command:
     name, _, value = word.partition('=')
@@ -157,7 +161,7 @@ LINK = re.compile(r'\]\(([^)#]+)\)')
 @pytest.mark.parametrize(
   ('folder', 'target'),
   [('', t) for t in LINK.findall(README)]
-  + [('docs', t) for t in LINK.findall(TRAINING)],
+  + [('docs', t) for t in LINK.findall(TRAINING + WEIGHTS)],
 )
 def test_link_leads_somewhere(folder, target):
   assert target.startswith('https://') or (ROOT / folder / target).exists()

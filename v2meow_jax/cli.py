@@ -9,6 +9,7 @@ import json
 import sys
 
 import v2meow_jax
+from v2meow_jax import cli_weights
 
 _EXIT_USER_ERROR = 2
 _EXIT_INTERRUPTED = 130  # As shells have it: 128 + SIGINT.
@@ -429,6 +430,7 @@ def parser() -> argparse.ArgumentParser:
   _add_experiments(verbs)
   _add_train(verbs)
   _add_export(verbs)
+  cli_weights.add(verbs)
   doctor = verbs.add_parser(
     'doctor', help='say what is installed and which parts work'
   )

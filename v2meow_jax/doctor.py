@@ -78,6 +78,7 @@ EXTRAS = (
     enables='benchmarks, metrics',
     modules=('librosa', 'mir_eval', 'sklearn'),
   ),
+  Extra(name='weights', enables='v2meow weights fetch', modules=('pooch',)),
   Extra(name='flow', enables='optical flow for I3D', modules=('cv2',)),
   Extra(name='dev', enables='launch/check.sh', modules=('pytest', 'torch')),
 )

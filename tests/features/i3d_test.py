@@ -9,7 +9,7 @@ from safetensors import numpy as safetensors_numpy
 
 from v2meow_jax.features import i3d
 from v2meow_jax.features import i3d_weights
-from v2meow_jax.features import published
+from v2meow_jax.weights import tensors
 
 TINY = i3d.I3DConfig(
   stem=(4, 3, 6),
@@ -148,7 +148,7 @@ def test_features_are_those_of_torch_from_its_file(tmp_path):
   state = torch_state(TINY)
   path = tmp_path / 'flow_imagenet.safetensors'
   safetensors_numpy.save_file(state, path)
-  params = i3d_weights.read(published.load(path), TINY)
+  params = i3d_weights.read(tensors.load(path), TINY)
   wanted = torch_forward(state, TINY, flow())
   assert wanted.std() > 0.05
   np.testing.assert_allclose(

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors_numpy
 
-from v2meow_jax.features import published
 from v2meow_jax.features import vit_vqgan
+from v2meow_jax.weights import tensors
 
 TINY = vit_vqgan.VitVqganConfig(
   image_size=32,
@@ -117,7 +117,7 @@ def codes(c, params, images):
 def test_codes_are_those_of_torch_from_its_file(tmp_path):
   state = published_state(TINY)
   safetensors_numpy.save_file(state, tmp_path / 'vit.safetensors')
-  params = vit_vqgan.read(published.load(tmp_path / 'vit.safetensors'), TINY)
+  params = vit_vqgan.read(tensors.load(tmp_path / 'vit.safetensors'), TINY)
   images = pictures(TINY, 8)
   found = codes(TINY, params, images)
   wanted = torch_codes(state, TINY, images)

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from v2meow_jax.features import published
 from v2meow_jax.features import vqgan
+from v2meow_jax.weights import tensors
 
 TINY = vqgan.VqganConfig(
   image_size=32,
@@ -127,7 +127,7 @@ def test_codes_are_those_of_torch_from_the_file(tmp_path):
   path = tmp_path / 'tokenizer_imagenet256_checkpoint'
   path.write_bytes(serialization.to_bytes(state))
   images = pictures(TINY, 8)
-  found = codes(TINY, vqgan.read(published.load(path), TINY), images)
+  found = codes(TINY, vqgan.read(tensors.load(path), TINY), images)
   wanted = torch_codes(state, TINY, images)
   assert len(np.unique(wanted)) > 10
   np.testing.assert_array_equal(found, wanted)

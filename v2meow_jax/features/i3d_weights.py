@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from v2meow_jax.features import i3d
-from v2meow_jax.features import published
+from v2meow_jax.weights import tensors
 
 EPSILON = 1e-3  # Of the batch normalisation, in both.
 
@@ -30,11 +30,11 @@ _BRANCHES = {
 _SONNET_ODD = {('Mixed_5b', 'b2b'): 'Mixed_5b/Branch_2/Conv3d_0a_3x3'}
 
 
-def read(tensors: Mapping[str, Any], config: i3d.I3DConfig) -> dict[str, Any]:
+def read(state: Mapping[str, Any], config: i3d.I3DConfig) -> dict[str, Any]:
   """Parameters of `i3d.I3D` from a published state.
 
   Args:
-    tensors: From `published.load`; names of PyTorch's layout (https://github.com/piergiaj/
+    state: From `tensors.load`; names of PyTorch's layout (https://github.com/piergiaj/
       pytorch-i3d: `Mixed_3b.b0.conv3d.weight`) or of the variables of the
       published checkpoint (`Flow/inception_i3d/Mixed_3b/Branch_0/...`). What
       belongs to the classifier is not used.
@@ -46,7 +46,7 @@ def read(tensors: Mapping[str, Any], config: i3d.I3DConfig) -> dict[str, Any]:
   Raises:
     ValueError: A tensor is missing or of another shape, or not finite.
   """
-  source = published.Tensors(tensors, _WANTED)
+  source = tensors.Tensors(state, _WANTED)
   unit = _sonnet_unit if source.has(_SCOPE) else _torch_unit
   params: dict[str, Any] = {}
   for path, (size, inputs, outputs) in config.convolutions.items():

@@ -15,7 +15,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from v2meow_jax.features import published
+from v2meow_jax.weights import tensors
 
 _WANTED = 'a ViT-VQGAN of enhancing-transformers (vitvqgan-imagenet-base)'
 _EPSILON = 1e-5  # Of layer normalisation, in PyTorch.
@@ -109,11 +109,11 @@ def _unit(x: jax.Array) -> jax.Array:
   return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
-def read(tensors: Mapping[str, Any], config: VitVqganConfig) -> dict[str, Any]:
+def read(state: Mapping[str, Any], config: VitVqganConfig) -> dict[str, Any]:
   """Parameters of `VitVqgan` from the state of the published model.
 
   Args:
-    tensors: From `published.load`, such as `encoder.transformer.layers.0.0.fn.to_qkv.weight`;
+    state: From `tensors.load`, such as `encoder.transformer.layers.0.0.fn.to_qkv.weight`;
       the decoder's are not used.
     config: Of the network.
 
@@ -123,7 +123,7 @@ def read(tensors: Mapping[str, Any], config: VitVqganConfig) -> dict[str, Any]:
   Raises:
     ValueError: A tensor is missing, of another shape, or not finite.
   """
-  take = published.Tensors(tensors, _WANTED).take
+  take = tensors.Tensors(state, _WANTED).take
   c = config
   width = c.num_heads * c.head_dim
 

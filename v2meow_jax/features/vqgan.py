@@ -15,7 +15,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from v2meow_jax.features import published
+from v2meow_jax.weights import tensors
 
 _WANTED = "the 'tokenizer' checkpoint of MaskGIT"
 
@@ -120,11 +120,11 @@ class Vqgan(nn.Module):
     return jnp.argmin(distances, -1).astype(jnp.int32)
 
 
-def read(tensors: Mapping[str, Any], config: VqganConfig) -> dict[str, Any]:
+def read(state: Mapping[str, Any], config: VqganConfig) -> dict[str, Any]:
   """Parameters of `Vqgan` from the published checkpoint.
 
   Args:
-    tensors: From `published.load`: 'params/encoder/...' and
+    state: From `tensors.load`: 'params/encoder/...' and
       'params/quantizer/...'; the decoder is not used.
     config: Of the network.
 
@@ -134,7 +134,7 @@ def read(tensors: Mapping[str, Any], config: VqganConfig) -> dict[str, Any]:
   Raises:
     ValueError: An array is missing, of another shape, or not finite.
   """
-  source = published.Tensors(tensors, _WANTED)
+  source = tensors.Tensors(state, _WANTED)
   picture = jnp.zeros((1, config.image_size, config.image_size, 3))
   shapes = jax.eval_shape(Vqgan(config).init, jax.random.key(0), picture)
   codes = source.take(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors_numpy
 
-from v2meow_jax.features import published
+from v2meow_jax.weights import tensors
 
 KERNEL = np.arange(6, dtype=np.float32).reshape(2, 3)
 NAME = 'layer/kernel'
@@ -26,12 +26,12 @@ def write(path):
 @pytest.mark.parametrize('suffix', ['.safetensors', '.npz', '.msgpack', ''])
 def test_every_kind_gives_the_tensors(tmp_path, suffix):
   path = write(tmp_path / f'weights{suffix}')
-  (name,), (kernel,) = zip(*published.load(path).items(), strict=True)
+  (name,), (kernel,) = zip(*tensors.load(path).items(), strict=True)
   assert name == NAME
   np.testing.assert_array_equal(kernel, KERNEL)
   path.write_bytes(path.read_bytes()[:40])
   with pytest.raises(ValueError, match='damaged'):
-    published.load(path)
+    tensors.load(path)
 
 
 def test_pickles_are_not_read(tmp_path):
@@ -39,17 +39,17 @@ def test_pickles_are_not_read(tmp_path):
     path = tmp_path / name
     path.write_bytes(b'\x80\x04.')
     with pytest.raises(ValueError, match='runs what it holds'):
-      published.load(path)
+      tensors.load(path)
   path = tmp_path / 'objects.npz'
   with path.open('wb') as file:
     np.savez(file, x=np.array([{}], dtype=object))
   with pytest.raises(ValueError, match='pickle'):
-    published.load(path)
+    tensors.load(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
   with pytest.raises(FileNotFoundError, match='nowhere'):
-    published.load(tmp_path / 'nowhere.safetensors')
+    tensors.load(tmp_path / 'nowhere.safetensors')
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,6 @@ def test_a_missing_file_is_named(tmp_path):
 )
 def test_a_wrong_tensor_is_named(value, said):
   with pytest.raises(ValueError, match=f"'{NAME}' of the weights .*{said}"):
-    published.Tensors({NAME: value}, 'a test').take(NAME, 2, 3)
+    tensors.Tensors({NAME: value}, 'a test').take(NAME, 2, 3)
   with pytest.raises(ValueError, match="no 'other'.*wanted a test"):
-    published.Tensors({NAME: value}, 'a test').take('other', 2, 3)
+    tensors.Tensors({NAME: value}, 'a test').take('other', 2, 3)

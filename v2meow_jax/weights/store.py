@@ -1,0 +1,233 @@
+"""Where published weights lie on this machine; fetches and verifies them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+
+from v2meow_jax.weights import convert
+from v2meow_jax.weights import ledger
+
+VARIABLE = 'V2MEOW_WEIGHTS_DIR'
+_RECORD = 'SOURCE.json'
+
+
+class WeightsError(ValueError):
+  """Weights are missing, or are not what was published."""
+
+
+def default_dir() -> pathlib.Path:
+  """$V2MEOW_WEIGHTS_DIR, or a folder in the user's cache."""
+  given = os.environ.get(VARIABLE)
+  if given:
+    return pathlib.Path(given)
+  cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+  return pathlib.Path(cache) / 'v2meow' / 'weights'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Store:
+  """A folder with a folder for each artefact.
+
+  Attributes:
+    path: Of the folder.
+  """
+
+  path: pathlib.Path = dataclasses.field(default_factory=default_dir)
+
+  def folder(self, artefact: ledger.Artefact) -> pathlib.Path:
+    """Where the file of an artefact belongs."""
+    return self.path / artefact.name
+
+  def file(self, artefact: ledger.Artefact) -> pathlib.Path:
+    """The file that readers read: a pickle's conversion, else the original."""
+    file = self.folder(artefact) / artefact.file_name
+    return file.with_suffix('.safetensors') if artefact.is_pickle else file
+
+  def find(self, artefact: ledger.Artefact) -> pathlib.Path | None:
+    """The file here or in the hub's cache; None when it is in neither."""
+    file = self.file(artefact)
+    if file.is_file():
+      return file
+    return None if artefact.is_pickle else _in_hub_cache(artefact)
+
+  def locate(self, artefact: ledger.Artefact) -> pathlib.Path:
+    """As `find`; WeightsError says how to get what is missing."""
+    found = self.find(artefact)
+    if found:
+      return found
+    by_hand = (
+      f'download {artefact.url} ({artefact.megabytes} MB) into'
+      f' {self.folder(artefact)}'
+    )
+    if artefact.is_pickle:
+      by_hand = (
+        f'download {artefact.url} ({artefact.megabytes} MB) and v2meow weights'
+        f' import {artefact.name} FILE'
+      )
+    raise WeightsError(
+      f'the weights {artefact.name!r} are not at {self.file(artefact)}: v2meow'
+      f' weights fetch {artefact.name}, or {by_hand}.'
+    )
+
+  def fetch(self, artefact: ledger.Artefact) -> pathlib.Path:
+    """Downloads an artefact unless it is here, and converts a pickle.
+
+    Args:
+      artefact: What to get.
+
+    Returns:
+      The file that readers read.
+
+    Raises:
+      WeightsError: What came is not what was published.
+      OSError: The server cannot be reached.
+    """
+    found = self.find(artefact)
+    if found:
+      return found
+    original = _download(artefact, self.folder(artefact))
+    return self._keep(artefact, original)
+
+  def take(self, artefact: ledger.Artefact, file: os.PathLike) -> pathlib.Path:
+    """Takes in a file that was downloaded by other means: copies or converts.
+
+    Args:
+      artefact: What it is.
+      file: Of the user, which stays as it is.
+
+    Returns:
+      The file that readers read.
+
+    Raises:
+      WeightsError: There is no such file, or it is not what was published.
+    """
+    source = pathlib.Path(file)
+    if not source.is_file():
+      raise WeightsError(f'{source} is no file; wanted {artefact.file_name}.')
+    return self._keep(artefact, source)
+
+  def verify(self, artefact: ledger.Artefact) -> str:
+    """Compares the bytes with those that were fetched: what was found.
+
+    Args:
+      artefact: What to verify.
+
+    Returns:
+      A sentence.
+
+    Raises:
+      WeightsError: It is missing, or changed since.
+    """
+    file = self.locate(artefact)
+    record = self.folder(artefact) / _RECORD
+    if not record.is_file() or file.parent != self.folder(artefact):
+      _check_published(artefact, file)
+      known = artefact.sha256 or artefact.git_blob
+      return 'as published' if known else 'here; no digest of it is known'
+    noted = json.loads(record.read_text())['sha256']
+    found = sha256(file)
+    if found != noted:
+      raise WeightsError(
+        f'{file} has sha256 {found}; when it was fetched it had {noted}. Delete'
+        f' {file.parent} and fetch it again.'
+      )
+    return 'as it was fetched'
+
+  def _keep(self, artefact, original: pathlib.Path) -> pathlib.Path:
+    _check_published(artefact, original)
+    file = self.file(artefact)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f'{file.name}.partial')
+    try:
+      if artefact.is_pickle:
+        convert.to_safetensors(original, partial)
+      elif original != file:
+        _copy(original, partial)
+      if partial.exists():
+        partial.replace(file)
+    finally:
+      partial.unlink(missing_ok=True)
+    source = {'url': artefact.url, 'sha256': sha256(file)}
+    if artefact.is_pickle:
+      source['original_sha256'] = sha256(original)
+    record = file.parent / _RECORD
+    record.write_text(json.dumps(source, indent=1) + '\n')
+    return file
+
+
+def sha256(file: pathlib.Path) -> str:
+  """Hex digest of a file's bytes."""
+  with file.open('rb') as f:
+    return hashlib.file_digest(f, 'sha256').hexdigest()
+
+
+def _git_blob(file: pathlib.Path) -> str:
+  """The SHA-1 by which git names a file's content."""
+  digest = hashlib.sha1(f'blob {file.stat().st_size}\0'.encode())
+  with file.open('rb') as f:
+    while piece := f.read(1 << 20):
+      digest.update(piece)
+  return digest.hexdigest()
+
+
+def _check_published(artefact: ledger.Artefact, file: pathlib.Path) -> None:
+  """Raises WeightsError unless a file has the digests that are known of it."""
+  for kind, wanted, compute in (
+    ('sha256', artefact.sha256, sha256),
+    ("git's SHA-1", artefact.git_blob, _git_blob),
+  ):
+    found = compute(file) if wanted else None
+    if found != wanted:
+      raise WeightsError(
+        f'{file} has {kind} {found}; {artefact.name} was published with'
+        f' {wanted}. Delete it and get {artefact.url} again.'
+      )
+
+
+def _in_hub_cache(artefact: ledger.Artefact) -> pathlib.Path | None:
+  """Of the layout of https://huggingface.co/docs/huggingface_hub/guides/manage-cache."""
+  repository = artefact.hub_repository
+  if repository is None:
+    return None
+  home = pathlib.Path.home() / '.cache' / 'huggingface'
+  home = pathlib.Path(os.environ.get('HF_HOME') or home)
+  cache = pathlib.Path(os.environ.get('HF_HUB_CACHE') or home / 'hub')
+  model = cache / f'models--{repository.replace("/", "--")}'
+  main = model / 'refs' / 'main'
+  if not main.is_file():
+    return None
+  commit = main.read_text().strip()
+  file = model / 'snapshots' / commit / artefact.file_name
+  return file if file.is_file() else None
+
+
+def _download(artefact: ledger.Artefact, folder: pathlib.Path) -> pathlib.Path:
+  try:
+    import pooch
+  except ImportError as e:
+    raise ImportError(
+      'fetching weights needs pooch: python -m pip install -c requirements.lock'
+      " -e '.[weights]'"
+    ) from e
+  digest = f'sha256:{artefact.sha256}' if artefact.sha256 else None
+  try:
+    file = pooch.retrieve(
+      artefact.url,
+      known_hash=digest,
+      fname=artefact.file_name,
+      path=folder,
+      progressbar=True,
+    )
+  except ValueError as e:  # Another digest.
+    raise WeightsError(f'{artefact.url}: {e}') from e
+  return pathlib.Path(file)
+
+
+def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
+  with source.open('rb') as read, target.open('wb') as write:
+    while piece := read.read(1 << 20):
+      write.write(piece)
