@@ -1,0 +1,65 @@
+"""Long music in pieces, for codecs that hear where it begins and ends.
+
+Their networks pad both ends, so a window never reaches beyond the music: the
+first one begins where it begins, the last one ends where it ends, and all have
+one length, so that one compilation serves any length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+
+def windows(
+  num_frames: int, piece_frames: int, before: int, after: int
+) -> Iterator[tuple[slice, slice, slice]]:
+  """Windows that overlap by what a network hears around a frame.
+
+  >>> for window, piece, inside in windows(10, 4, 2, 1):
+  ...   print(window.start, window.stop, piece.start, piece.stop, inside.start)
+  0 7 0 4 0
+  2 9 4 8 2
+  3 10 8 10 5
+
+  Args:
+    num_frames: Of the music.
+    piece_frames: That one window contributes.
+    before: Frames that a frame needs before itself.
+    after: Frames that a frame needs after itself.
+
+  Yields:
+    (frames of the window, frames that it contributes, where in the window
+    these are).
+
+  Raises:
+    ValueError: `piece_frames` is less than 1.
+  """
+  if piece_frames < 1:
+    raise ValueError(f'piece_frames is {piece_frames}; wanted at least 1.')
+  length = min(before + piece_frames + after, num_frames)
+  for start in range(0, num_frames, piece_frames):
+    stop = min(start + piece_frames, num_frames)
+    first = min(max(0, start - before), num_frames - length)
+    yield (
+      slice(first, first + length),
+      slice(start, stop),
+      slice(start - first, stop - first),
+    )
+
+
+def in_samples(frames: slice, hop_samples: int) -> slice:
+  """Frames as samples.
+
+  >>> in_samples(slice(2, 5), 320)
+  slice(640, 1600, None)
+  """
+  return slice(frames.start * hop_samples, frames.stop * hop_samples)
+
+
+def check_whole(num_samples: int, hop_samples: int) -> None:
+  """Raises ValueError unless samples are a positive number of frames."""
+  if num_samples == 0 or num_samples % hop_samples:
+    raise ValueError(
+      f'a waveform of {num_samples} samples is not whole code frames of'
+      f' {hop_samples} samples; pad it with zeros, or cut it, first.'
+    )
