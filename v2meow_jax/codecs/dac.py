@@ -124,11 +124,7 @@ class DacCodec:
     Raises:
       ValueError: There are no levels, or more than the codec has.
     """
-    if not 1 <= codes.shape[-1] <= self.config.num_levels:
-      raise ValueError(
-        f'codes have {codes.shape[-1]} levels but the codec has'
-        f' {self.config.num_levels}; they come from another codec.'
-      )
+    pieces.check_levels(codes.shape[-1], self.config.num_levels)
     return _apply(self.config, 'decode', self._variables, jnp.asarray(codes))
 
   def encode_in_pieces(

@@ -63,3 +63,12 @@ def check_whole(num_samples: int, hop_samples: int) -> None:
       f'a waveform of {num_samples} samples is not whole code frames of'
       f' {hop_samples} samples; pad it with zeros, or cut it, first.'
     )
+
+
+def check_levels(levels: int, num_levels: int) -> None:
+  """Raises ValueError unless a codec of `num_levels` has that many levels."""
+  if not 1 <= levels <= num_levels:
+    raise ValueError(
+      f'codes have {levels} levels but the codec has {num_levels}; they come'
+      ' from another codec.'
+    )
