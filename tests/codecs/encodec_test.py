@@ -1,6 +1,5 @@
 """Codes and waveforms equal those of `transformers.EncodecModel`."""
 
-import dataclasses
 import math
 
 from flax import traverse_util
@@ -182,13 +181,15 @@ def test_older_and_newer_names_of_factors_read_alike(codec, folder, tmp_path):
   np.testing.assert_array_equal(older.decode(codes), codec.decode(codes))
 
 
-@pytest.mark.parametrize('strides', [(2, 3), (4, 4, 5, 8)])
-def test_reach_is_as_far_as_a_broken_frame_spreads(name, strides):
-  config = dataclasses.replace(TINY[name], strides=strides, base_channels=2)
+def test_reach_is_as_far_as_a_broken_frame_spreads(name):
+  config = TINY[name]
   at, hop = 20, config.hop_samples
   wave = jnp.zeros((1, 2 * at * hop))
   network = encodec.Encodec(config)
-  variables = jax.jit(network.init)(jax.random.key(0), wave)
+  variables = jax.tree.map(
+    lambda x: jnp.ones(x.shape),
+    jax.eval_shape(network.init, jax.random.key(0), wave),
+  )
 
   @jax.jit
   def parts(wave, x):

@@ -203,11 +203,11 @@ class EncodecCodec:
     """
     c = self.config
     batch_size, num_frames = x.shape[:2]
-    before, after = c.edge_reach_frames, c.edge_reach_frames
+    # What the parts before and after the LSTM hear around a frame.
     if way is _ENCODER:
-      before = c.encoder_reach_frames
+      before, after = c.encoder_reach_frames, c.edge_reach_frames
     else:
-      after = c.decoder_reach_frames
+      before, after = c.edge_reach_frames, c.decoder_reach_frames
     state = _initial_state(c, batch_size)
     sources = pieces.windows(num_frames, piece_frames, *before)
     written, first = np.empty((batch_size, 0, c.top_channels), np.float32), 0
