@@ -23,6 +23,7 @@ from jaxtyping import Float
 from jaxtyping import Int
 import numpy as np
 
+from v2meow_jax.codecs import encodec_layers
 from v2meow_jax.codecs import encodec_network
 from v2meow_jax.codecs import pieces
 from v2meow_jax.codecs import torch_weights
@@ -260,7 +261,7 @@ def load(
 
 
 def _initial_state(config, batch_size):
-  layers = encodec_network.NUM_LSTM_LAYERS
+  layers = encodec_layers.NUM_LSTM_LAYERS
   return jnp.zeros((layers, 2, batch_size, config.top_channels))
 
 

@@ -15,22 +15,17 @@ import math
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 from jaxtyping import Float
 from jaxtyping import Int
 
 from v2meow_jax import specs
+from v2meow_jax.codecs import encodec_layers
 from v2meow_jax.codecs import rvq
-from v2meow_jax.codecs import torch_weights
 
 _EDGE_KERNEL = 7
-_RESIDUAL_KERNEL = 3
-NUM_LSTM_LAYERS = 2
 
-# What an LSTM remembers: hidden and cell of every layer.
-State = Float[Array, 'layers 2 b dim']
 # Frames before and after its own that a frame depends on.
 Reach = tuple[int, int]
 
@@ -90,8 +85,7 @@ class EncodecConfig:
   @property
   def edge_reach_frames(self) -> Reach:
     """Reach of the convolution at the code rate: after or before an LSTM."""
-    left = self.pad(_EDGE_KERNEL, 1)
-    return left, _EDGE_KERNEL - 1 - left
+    return encodec_layers.padding(_EDGE_KERNEL, 1, self.causal)
 
   @property
   def encoder_reach_frames(self) -> Reach:
@@ -99,174 +93,28 @@ class EncodecConfig:
     # The steps that frame 0 hears, walked up to the samples.
     kernels = [(_EDGE_KERNEL, 1)]
     for stride in self.strides:
-      kernels += [(_RESIDUAL_KERNEL, 1), (2 * stride, stride)]
+      kernels += [(encodec_layers.RESIDUAL_KERNEL, 1), (2 * stride, stride)]
     first = last = 0
     for size, stride in reversed(kernels):
-      first = stride * first - self.pad(size, stride)
-      last = stride * last - self.pad(size, stride) + size - 1
+      left, _ = encodec_layers.padding(size, stride, self.causal)
+      first = stride * first - left
+      last = stride * last - left + size - 1
     return -(first // self.hop_samples), last // self.hop_samples
 
   @property
   def decoder_reach_frames(self) -> Reach:
     """Reach of the decoder after its LSTM."""
     # The steps that the samples of frame 0 hear, walked up to the frames.
-    left = self.pad(_EDGE_KERNEL, 1)
-    first, last = -left, self.hop_samples - 1 + _EDGE_KERNEL - 1 - left
+    left, right = encodec_layers.padding(_EDGE_KERNEL, 1, self.causal)
+    first, last = -left, self.hop_samples - 1 + right
+    left, right = encodec_layers.padding(
+      encodec_layers.RESIDUAL_KERNEL, 1, self.causal
+    )
     for stride in self.strides:
-      left = self.pad(_RESIDUAL_KERNEL, 1)
-      first, last = first - left, last + _RESIDUAL_KERNEL - 1 - left
-      first = (first + self.drop(stride)) // stride - 1
-      last = (last + self.drop(stride)) // stride
+      dropped = encodec_layers.dropped(stride, self.causal)
+      first = (first - left + dropped) // stride - 1
+      last = (last + right + dropped) // stride
     return -first, last
-
-  def pad(self, size: int, stride: int) -> int:
-    """Steps that a convolution puts before the first."""
-    return size - stride if self.causal else -(-(size - stride) // 2)
-
-  def drop(self, stride: int) -> int:
-    """Steps that a transposed convolution drops before the first."""
-    return 0 if self.causal else -(-stride // 2)
-
-
-class Conv(nn.Module):
-  """A convolution over time, behind mirrored edges.
-
-  Attributes:
-    config: Says which edges.
-    features: Output channels.
-    size: Of the kernel.
-    stride: Down-sampling.
-  """
-
-  config: EncodecConfig
-  features: int
-  size: int
-  stride: int = 1
-
-  @nn.compact
-  def __call__(
-    self, x: Float[Array, 'b steps channels']
-  ) -> Float[Array, 'b steps_out features']:
-    """float[b, steps, channels] -> float[b, steps / stride, features]."""
-    left = self.config.pad(self.size, self.stride)
-    right = self.size - self.stride - left
-    # What is too short to be mirrored goes on in silence first.
-    missing = max(0, max(left, right) + 1 - x.shape[1])
-    x = jnp.pad(x, ((0, 0), (0, missing), (0, 0)))
-    x = jnp.pad(x, ((0, 0), (left, right), (0, 0)), mode='reflect')
-    return nn.Conv(
-      self.features,
-      (self.size,),
-      strides=self.stride,
-      padding='VALID',
-      name='conv',
-    )(x[:, : x.shape[1] - missing])
-
-
-class Upsample(nn.Module):
-  """A transposed convolution, cut to whole steps.
-
-  Attributes:
-    config: Says on which side.
-    features: Output channels.
-    stride: Up-sampling.
-  """
-
-  config: EncodecConfig
-  features: int
-  stride: int
-
-  @nn.compact
-  def __call__(
-    self, x: Float[Array, 'b steps channels']
-  ) -> Float[Array, 'b steps_out features']:
-    """float[b, steps, channels] -> float[b, steps * stride, features]."""
-    first, length = self.config.drop(self.stride), x.shape[1] * self.stride
-    y = torch_weights.TransposedConv(self.features, self.stride, name='conv')(x)
-    return y[:, first : first + length]
-
-
-class ResidualBlock(nn.Module):
-  """Two convolutions through half the channels, added to the input.
-
-  Attributes:
-    config: Sizes.
-    channels: In and out.
-  """
-
-  config: EncodecConfig
-  channels: int
-
-  def setup(self):
-    """The layers, at their published places."""
-    c = self.config
-    self.block = [
-      nn.elu,
-      Conv(c, self.channels // 2, _RESIDUAL_KERNEL),
-      nn.elu,
-      Conv(c, self.channels, 1),
-    ]
-    if c.shortcut_conv:
-      self.shortcut = Conv(c, self.channels, 1)
-
-  def __call__(
-    self, x: Float[Array, 'b steps channels']
-  ) -> Float[Array, 'b steps channels']:
-    """float[b, steps, channels] -> float[b, steps, channels]."""
-    y = _through(self.block, x)
-    return y + (self.shortcut(x) if self.config.shortcut_conv else x)
-
-
-class Lstm(nn.Module):
-  """Layers of LSTM over the frames, added to their input.
-
-  Attributes:
-    dim: In and out.
-  """
-
-  dim: int
-
-  @nn.compact
-  def __call__(
-    self, x: Float[Array, 'b frames dim'], state: State
-  ) -> tuple[Float[Array, 'b frames dim'], State]:
-    """Output, and what to go on with; begins with zeros."""
-    # [b, frames, dim] -> [frames, b, dim]
-    y = jnp.moveaxis(x, 1, 0)
-    after = []
-    for k in range(NUM_LSTM_LAYERS):
-      last, y = self._layer(k, y, state[k])
-      after.append(last)
-    return x + jnp.moveaxis(y, 0, 1), jnp.stack(after)
-
-  def _layer(self, k, x, state):
-    def param(name, *shape):
-      return self.param(f'lstm.{name}_l{k}', _uniform, (4 * self.dim, *shape))
-
-    w_ih, w_hh = param('weight_ih', self.dim), param('weight_hh', self.dim)
-    driven = x @ w_ih.T + param('bias_ih') + param('bias_hh')
-
-    def step(state, driven):
-      hidden, cell = state
-      gates = jnp.split(driven + hidden @ w_hh.T, 4, axis=-1)
-      write, keep, read = (nn.sigmoid(gates[i]) for i in (0, 1, 3))
-      cell = keep * cell + write * jnp.tanh(gates[2])
-      hidden = read * jnp.tanh(cell)
-      return jnp.stack([hidden, cell]), hidden
-
-    return jax.lax.scan(step, state, driven)
-
-
-def _uniform(rng, shape):
-  # PyTorch's, for all four of a layer.
-  bound = (4 / shape[0]) ** 0.5
-  return jax.random.uniform(rng, shape, minval=-bound, maxval=bound)
-
-
-def _through(layers, x):
-  for layer in layers:
-    x = layer(x)
-  return x
 
 
 class Encoder(nn.Module):
@@ -281,26 +129,31 @@ class Encoder(nn.Module):
   def setup(self):
     """The layers, at their published places."""
     c = self.config
-    layers: list[Any] = [Conv(c, c.base_channels, _EDGE_KERNEL)]
+    layers: list[Any] = [
+      encodec_layers.Conv(c.base_channels, _EDGE_KERNEL, c.causal)
+    ]
     for i, stride in enumerate(c.strides):
       channels = c.base_channels * 2**i
       layers += [
-        ResidualBlock(c, channels),
+        encodec_layers.ResidualBlock(channels, c.causal, c.shortcut_conv),
         nn.elu,
-        Conv(c, 2 * channels, 2 * stride, stride),
+        encodec_layers.Conv(2 * channels, 2 * stride, c.causal, stride),
       ]
-    layers += [Lstm(c.top_channels), nn.elu]
-    self.layers = [*layers, Conv(c, c.latent_dim, _EDGE_KERNEL)]
+    layers += [encodec_layers.Lstm(c.top_channels), nn.elu]
+    self.layers = [
+      *layers,
+      encodec_layers.Conv(c.latent_dim, _EDGE_KERNEL, c.causal),
+    ]
 
   def before(
     self, waveform: Float[Array, 'b samples']
   ) -> Float[Array, 'b frames dim']:
     """What the LSTM reads."""
-    return _through(self.layers[:-3], waveform[..., None])
+    return encodec_layers.through(self.layers[:-3], waveform[..., None])
 
   def recurrent(
-    self, x: Float[Array, 'b frames dim'], state: State
-  ) -> tuple[Float[Array, 'b frames dim'], State]:
+    self, x: Float[Array, 'b frames dim'], state: encodec_layers.State
+  ) -> tuple[Float[Array, 'b frames dim'], encodec_layers.State]:
     """The LSTM."""
     return self.layers[-3](x, state)
 
@@ -308,7 +161,7 @@ class Encoder(nn.Module):
     self, x: Float[Array, 'b frames dim']
   ) -> Float[Array, 'b frames latent_dim']:
     """Latents of what the LSTM wrote."""
-    return _through(self.layers[-2:], x)
+    return encodec_layers.through(self.layers[-2:], x)
 
 
 class Decoder(nn.Module):
@@ -324,17 +177,21 @@ class Decoder(nn.Module):
     """The layers, at their published places."""
     c = self.config
     layers: list[Any] = [
-      Conv(c, c.top_channels, _EDGE_KERNEL),
-      Lstm(c.top_channels),
+      encodec_layers.Conv(c.top_channels, _EDGE_KERNEL, c.causal),
+      encodec_layers.Lstm(c.top_channels),
     ]
     for i, stride in reversed(list(enumerate(c.strides))):
       channels = c.base_channels * 2**i
       layers += [
         nn.elu,
-        Upsample(c, channels, stride),
-        ResidualBlock(c, channels),
+        encodec_layers.Upsample(channels, stride, c.causal),
+        encodec_layers.ResidualBlock(channels, c.causal, c.shortcut_conv),
       ]
-    self.layers = [*layers, nn.elu, Conv(c, 1, _EDGE_KERNEL)]
+    self.layers = [
+      *layers,
+      nn.elu,
+      encodec_layers.Conv(1, _EDGE_KERNEL, c.causal),
+    ]
 
   def before(
     self, latents: Float[Array, 'b frames latent_dim']
@@ -343,14 +200,14 @@ class Decoder(nn.Module):
     return self.layers[0](latents)
 
   def recurrent(
-    self, x: Float[Array, 'b frames dim'], state: State
-  ) -> tuple[Float[Array, 'b frames dim'], State]:
+    self, x: Float[Array, 'b frames dim'], state: encodec_layers.State
+  ) -> tuple[Float[Array, 'b frames dim'], encodec_layers.State]:
     """The LSTM."""
     return self.layers[1](x, state)
 
   def after(self, x: Float[Array, 'b frames dim']) -> Float[Array, 'b samples']:
     """The waveform of what the LSTM wrote."""
-    return jnp.squeeze(_through(self.layers[2:], x), -1)
+    return jnp.squeeze(encodec_layers.through(self.layers[2:], x), -1)
 
 
 class Quantizer(nn.Module):
