@@ -40,9 +40,9 @@ class Conv(nn.Module):
   """A convolution over time, behind mirrored edges.
 
   Attributes:
-    causal: Whether it hears the past alone.
     features: Output channels.
     size: Of the kernel.
+    causal: Whether it hears the past alone.
     stride: Down-sampling.
   """
 
@@ -74,9 +74,9 @@ class Upsample(nn.Module):
   """A transposed convolution, cut to whole steps.
 
   Attributes:
-    causal: Whether it hears the past alone.
     features: Output channels.
     stride: Up-sampling.
+    causal: Whether it hears the past alone.
   """
 
   features: int
