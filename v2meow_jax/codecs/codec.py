@@ -7,6 +7,7 @@ from typing import Protocol
 from jaxtyping import Array
 from jaxtyping import Float
 from jaxtyping import Int
+import numpy as np
 
 from v2meow_jax import specs
 
@@ -32,4 +33,10 @@ class Codec(Protocol):
     self, codes: Int[Array, 'b frames levels']
   ) -> Float[Array, 'b samples']:
     """The waveform of the first `levels` levels (fewer than all is allowed)."""
+    ...
+
+  def decode_in_pieces(
+    self, codes: Int[np.ndarray, 'b frames levels'], piece_frames: int
+  ) -> Float[np.ndarray, 'b samples']:
+    """As `decode`, in memory that `piece_frames` frames bound, without seams."""
     ...

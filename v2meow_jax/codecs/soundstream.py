@@ -173,6 +173,47 @@ class TrainedCodec:
     waveform = _decode(self.config, self._variables, padded)
     return waveform[:, : codes.shape[1] * self.hop_samples]
 
+  def decode_in_pieces(
+    self, codes: Int[np.ndarray, 'b frames levels'], piece_frames: int
+  ) -> Float[np.ndarray, 'b samples']:
+    """As `decode`, in memory that one piece bounds; compiles once.
+
+    Every piece is decoded with the frames around it that its samples need, so
+    the result is that of `decode` up to rounding.
+
+    Args:
+      codes: Of the first levels.
+      piece_frames: Frames whose samples one call contributes, >= 1.
+
+    Returns:
+      float32, `hop_samples` samples a frame.
+
+    Raises:
+      ValueError: `piece_frames` is less than 1.
+    """
+    if piece_frames < 1:
+      raise ValueError(f'piece_frames is {piece_frames}; wanted at least 1.')
+    num_frames = codes.shape[1]
+    clock = self.clock_frames
+    # Windows begin where a clock of the decoder does, so they are longer.
+    window = (
+      self.context_frames + piece_frames + self.lookahead_frames + clock - 1
+    )
+    hop = self.hop_samples
+    out = np.empty((codes.shape[0], num_frames * hop), np.float32)
+    for start in range(0, num_frames, piece_frames):
+      stop = min(start + piece_frames, num_frames)
+      first = max(0, start - self.context_frames) // clock * clock
+      missing = max(0, first + window - num_frames)
+      piece_codes = np.pad(
+        codes[:, first : first + window], ((0, 0), (0, missing), (0, 0)), 'edge'
+      )
+      piece = np.asarray(self.decode(piece_codes))
+      out[:, start * hop : stop * hop] = piece[
+        :, (start - first) * hop : (stop - first) * hop
+      ]
+    return out
+
 
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(config, variables, waveform):
@@ -184,48 +225,3 @@ def _encode(config, variables, waveform):
 @functools.partial(jax.jit, static_argnums=0)
 def _decode(config, variables, codes):
   return SoundStream(config).apply(variables, codes, method=SoundStream.decode)
-
-
-def decode_in_pieces(
-  codec: TrainedCodec,
-  codes: Int[np.ndarray, 'b frames levels'],
-  piece_frames: int,
-) -> Float[np.ndarray, 'b samples']:
-  """Decodes any length in memory that one piece bounds, and compiles once.
-
-  Every piece is decoded with the frames around it that its samples need, so
-  the result is that of `codec.decode(codes)` up to rounding.
-
-  Args:
-    codec: Says how many frames of context and look-ahead it needs.
-    codes: Of the first levels, as for `codec.decode`.
-    piece_frames: Frames whose samples one call contributes, >= 1.
-
-  Returns:
-    float32, `codec.hop_samples` samples a frame.
-
-  Raises:
-    ValueError: `piece_frames` is less than 1.
-  """
-  if piece_frames < 1:
-    raise ValueError(f'piece_frames is {piece_frames}; wanted at least 1.')
-  num_frames = codes.shape[1]
-  clock = codec.clock_frames
-  # Windows begin where a clock of the decoder does, so they are longer.
-  window = (
-    codec.context_frames + piece_frames + codec.lookahead_frames + clock - 1
-  )
-  hop = codec.hop_samples
-  out = np.empty((codes.shape[0], num_frames * hop), np.float32)
-  for start in range(0, num_frames, piece_frames):
-    stop = min(start + piece_frames, num_frames)
-    first = max(0, start - codec.context_frames) // clock * clock
-    missing = max(0, first + window - num_frames)
-    piece_codes = np.pad(
-      codes[:, first : first + window], ((0, 0), (0, missing), (0, 0)), 'edge'
-    )
-    piece = np.asarray(codec.decode(piece_codes))
-    out[:, start * hop : stop * hop] = piece[
-      :, (start - first) * hop : (stop - first) * hop
-    ]
-  return out

@@ -261,9 +261,7 @@ class System:
     return np.zeros((1, self.extractors['style'].stream.dim), np.float32)
 
   def _decode(self, codes: np.ndarray, seconds: float) -> media.Audio:
-    samples = soundstream.decode_in_pieces(
-      self.codec, codes[None], _PIECE_FRAMES
-    )[0]
+    samples = self.codec.decode_in_pieces(codes[None], _PIECE_FRAMES)[0]
     wanted = round(seconds * self.codec.sample_rate_hz)
     audio = media_io.fit_length(
       media.Audio(samples=samples, rate_hz=self.codec.sample_rate_hz), wanted

@@ -63,8 +63,6 @@ class Artefact:
     return self.url.endswith(('.pt', '.pth', '.ckpt', '.bin'))
 
 
-_DAC = 'v2meow_jax.codecs.dac.load'
-_ENCODEC = 'v2meow_jax.codecs.encodec.load'
 ARTEFACTS = (
   Artefact(
     name='clip-vit-l14',
@@ -115,6 +113,39 @@ ARTEFACTS = (
     code_licence='Apache-2.0',
     weights_licence='Apache-2.0',
     commercial=True,
+  ),
+  *(
+    Artefact(
+      name=f'dac-{rate}khz',
+      what=f'DAC at {rate} kHz',
+      url=f'{_HUB}/descript/dac_{rate}khz/resolve/main/model.safetensors',
+      megabytes=300,
+      reader='v2meow_jax.codecs.dac.load',
+      code_licence='MIT',
+      weights_licence='MIT',
+      commercial=True,
+    )
+    for rate in (16, 24, 44)
+  ),
+  Artefact(
+    name='encodec-24khz',
+    what='EnCodec at 24 kHz',
+    url=f'{_HUB}/facebook/encodec_24khz/resolve/main/model.safetensors',
+    megabytes=93,
+    reader='v2meow_jax.codecs.encodec.load',
+    code_licence='MIT',
+    weights_licence='not stated',
+    commercial=None,
+  ),
+  Artefact(
+    name='encodec-32khz',
+    what='EnCodec at 32 kHz, the codec of MusicGen',
+    url=f'{_HUB}/facebook/encodec_32khz/resolve/main/model.safetensors',
+    megabytes=236,
+    reader='v2meow_jax.codecs.encodec.load',
+    code_licence='MIT',
+    weights_licence='CC-BY-NC-4.0',
+    commercial=False,
   ),
 )
 
