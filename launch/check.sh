@@ -17,7 +17,8 @@ step 'nothing in the library runs code that it finds in data'
 unsafe='(import|from) +(c?pickle|cloudpickle|dill|joblib|shelve|marshal)\b'
 unsafe+='|torch\.load|yaml\.(unsafe_|full_)?load|allow_pickle *= *True'
 unsafe+='|(^|[^._[:alnum:]])(eval|exec)\('
-if grep -rnE --include='*.py' "$unsafe" v2meow_jax; then
+safe='torch\.load\(.*weights_only=True\)'  # Builds tensors and nothing else.
+if grep -rnE --include='*.py' "$unsafe" v2meow_jax | grep -vE "$safe"; then
   echo 'Read data as data: safetensors, json, numpy without pickle.' >&2
   exit 1
 fi
