@@ -71,7 +71,7 @@ def encode(
       stream.codec_context.sample_aspect_ratio = aspect
     for index, pixels in enumerate(frames):
       frame = av.VideoFrame.from_ndarray(pixels, format='rgb24')
-      frame = frame.reformat(format=pix_fmt)
+      frame = frame.reformat(format=pix_fmt, threads=1)
       frame.pts = index if ticks is None else int(ticks[index])
       frame.time_base, frame.duration = 1 / rate, 1
       out.mux(stream.encode(frame))

@@ -223,8 +223,10 @@ def _timed_frames(
       if size is None:
         aspect = stream.sample_aspect_ratio or fractions.Fraction(1)
         size = _shown_size(frame, max_side, aspect)
+      # One thread: FFmpeg's scaler, given several, now and then writes a wrong
+      # row where the slices of two of them meet.
       picture = reformatter.reformat(
-        frame, *size, 'rgb24', interpolation='BILINEAR'
+        frame, *size, 'rgb24', interpolation='BILINEAR', threads=1
       )
       yield time, _upright(picture.to_ndarray(), frame)
   if last is None:
