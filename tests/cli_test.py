@@ -2,6 +2,8 @@
 
 import pathlib
 import shutil
+import sys
+import time
 import zlib
 
 import av
@@ -223,6 +225,29 @@ def test_ctrl_c_is_one_line_and_the_code_of_shells(monkeypatch, capsys):
   monkeypatch.setattr(cli, '_doctor', stopped)
   assert cli.main(['doctor']) == 130
   assert capsys.readouterr().err == 'v2meow: interrupted\n'
+
+
+def test_ctrl_c_inside_a_callback_is_not_lost(monkeypatch, capsys):
+  class Dropped:
+    def __del__(self):  # What it raises is printed and forgotten.
+      raise KeyboardInterrupt
+
+  def works(args):
+    Dropped()
+    for _ in range(1000):
+      time.sleep(0.01)
+
+  monkeypatch.setattr(cli, '_doctor', works)
+  monkeypatch.setattr(sys, 'unraisablehook', sys.unraisablehook)
+  assert cli.main(['doctor']) == 130
+  assert capsys.readouterr().err == 'v2meow: interrupted\n'
+
+
+def test_a_billion_takes_are_refused(clip, tmp_path, capsys):
+  error = fails(
+    capsys, tmp_path, clip, '-o', tmp_path / 'out.mp4', '--takes', '1000000000'
+  )
+  assert 'wanted 1 to 1000' in error
 
 
 def test_a_wrong_gin_binding_is_named_with_file_and_line(tmp_path, capsys):

@@ -65,3 +65,16 @@ def test_a_wrong_binding_is_named_with_file_and_line(tmp_path, line):
 def test_a_missing_recipe_says_where_it_was_looked_for():
   with pytest.raises(gin_config.ConfigError, match='gin_search_paths'):
     gin_config.parse(['no_such.gin'])
+
+
+def test_a_binding_that_nothing_reads_is_refused_with_what_was_meant(tmp_path):
+  recipe, part = tmp_path / 'mine.gin', tmp_path / 'part.gin'
+  part.write_text('# %NOPE\nmesh.make_mesh.fsdp = %FSDP\n')
+  recipe.write_text("include 'part.gin'\nloop.train.seed = %SEED\n")
+  paths = [str(tmp_path)]
+  fine = ['FSDP = 4', 'SEED=%OTHER', 'OTHER=3', 'loop.train.save_every=5']
+  gin_config.check_used(['mine.gin'], fine, paths)
+  with pytest.raises(gin_config.ConfigError, match='FDSP .*mean FSDP'):
+    gin_config.check_used(['mine.gin'], ['FDSP = 4'], paths)
+  with pytest.raises(gin_config.ConfigError, match="they read .'FSDP', 'SEED'"):
+    gin_config.check_used(['mine.gin'], ['NOPE=1'], paths)

@@ -6,12 +6,15 @@ import argparse
 from collections.abc import Sequence
 import dataclasses
 import json
+import signal
 import sys
+import threading
 
 import v2meow_jax
 from v2meow_jax import cli_weights
 
 _EXIT_USER_ERROR = 2
+_INSIST_SECONDS = 0.05
 _EXIT_INTERRUPTED = 130  # As shells have it: 128 + SIGINT.
 _MISSING = (
   '; what training and its data need is an extra: python -m pip install -c'
@@ -80,7 +83,9 @@ def _train(args: argparse.Namespace) -> int:
   from v2meow_jax.training import distributed  # pylint: disable=g-import-not-at-top
 
   distributed.initialize()
-  gin_config.parse(args.gin_file, args.gin_bindings, args.gin_search_paths)
+  recipe = args.gin_file, args.gin_bindings, args.gin_search_paths
+  gin_config.check_used(*recipe)
+  gin_config.parse(*recipe)
   import gin  # pylint: disable=g-import-not-at-top
   from v2meow_jax.training import health  # pylint: disable=g-import-not-at-top
   from v2meow_jax.training import loop  # pylint: disable=g-import-not-at-top
@@ -438,6 +443,14 @@ def parser() -> argparse.ArgumentParser:
   return top
 
 
+def _insist(lost) -> None:
+  """Asks again for a Ctrl-C that came inside a callback, where it is dropped."""
+  if not isinstance(lost.exc_value, KeyboardInterrupt):
+    sys.__unraisablehook__(lost)
+    return
+  threading.Timer(_INSIST_SECONDS, signal.raise_signal, [signal.SIGINT]).start()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs a command; returns 0, 2 for the user's error, 130 for Ctrl-C.
 
@@ -460,10 +473,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     strange += args.beam_options
   if strange:
     top.error(f'unrecognized arguments: {" ".join(strange)}')
+  sys.unraisablehook = _insist
   try:
     return args.run(args) or 0
   except (ValueError, OSError, ImportError) as e:
-    message = ' '.join(str(e).split())
+    message = ' '.join(str(e).split()).partition(' In call to config')[0]
     # Also where gin tells of it: recipes import what only training needs.
     if 'No module named' in message:
       message += _MISSING

@@ -7,7 +7,9 @@ gin sees the text, and released systems hold no gin at all.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence
+import difflib
 import logging
 import pathlib
 import re
@@ -17,6 +19,8 @@ ALLOWED_IMPORTS = (
     'v2meow_jax', '__main__',
 )  # fmt: skip
 _IMPORT = re.compile(r'^\s*(?:import|from)\s+([\w.]+)')
+_USED = re.compile(r'%([A-Za-z_]\w*)')
+_MACRO = re.compile(r'^\s*([A-Za-z_]\w*)\s*=')
 _INCLUDE = re.compile(r"""^\s*include\s+['"]([^'"]+)['"]""")
 
 
@@ -63,6 +67,43 @@ def check_imports(path: pathlib.Path, search_paths: Sequence[str]) -> None:
     check_imports(part, search_paths)
 
 
+def check_used(
+  files: Sequence[str],
+  bindings: Sequence[str],
+  search_paths: Sequence[str] = ('gin',),
+) -> None:
+  """Refuses a binding of the command line that no recipe reads.
+
+  Args:
+    files: As for `parse`.
+    bindings: Likewise.
+    search_paths: Likewise.
+
+  Raises:
+    ConfigError: Names the binding and what it may have been meant for.
+  """
+  texts = [*bindings]
+  for name in files:
+    texts += _texts(find(name, search_paths), search_paths)
+  used = set(_USED.findall('\n'.join(texts)))
+  for binding in bindings:
+    match = _MACRO.match(binding)
+    if match and match.group(1) not in used:
+      name = match.group(1)
+      near = difflib.get_close_matches(name, used, n=1)
+      meant = (
+        f'did you mean {near[0]}?' if near else f'they read {sorted(used)}.'
+      )
+      raise ConfigError(f'{name} is read by none of the recipes: {meant}')
+
+
+def _texts(path: pathlib.Path, search_paths: Sequence[str]) -> Iterator[str]:
+  """The text of a recipe and of those that it includes, without comments."""
+  yield re.sub(r'#.*', '', path.read_text())
+  for part in included(path, search_paths):
+    yield from _texts(part, search_paths)
+
+
 def parse(
   files: Sequence[str],
   bindings: Sequence[str] = (),
@@ -96,7 +137,10 @@ def parse(
       [str(p) for p in paths], list(bindings), finalize_config=True
     )
   except Exception as e:  # gin raises many kinds; each tells file and line.
-    raise ConfigError(' '.join(str(e).split())) from e
+    message = ' '.join(str(e).split())
+    if 'malformed node' in message:
+      message += ' A text needs quotes of its own: --gin.NAME="\'text\'".'
+    raise ConfigError(message) from e
   finally:
     root.removeFilter(_found_elsewhere)
 

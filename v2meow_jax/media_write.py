@@ -67,8 +67,10 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
     with open(temp, 'rb') as written:
       os.fsync(written.fileno())
     os.replace(temp, target)
-  except BaseException:
+  except BaseException as error:
     temp.unlink(missing_ok=True)
+    if isinstance(error, OSError) and error.filename == str(temp):
+      raise OSError(error.errno, error.strerror, str(target)) from error
     raise
 
 
@@ -101,13 +103,18 @@ def write_audio(path: str | os.PathLike, audio: media.Audio) -> None:
   samples = np.nan_to_num(audio.samples, nan=0.0, posinf=1.0, neginf=-1.0)
   pcm = np.clip(np.round(samples * 32_768.0), -32_768, 32_767)
   with replacing(path) as temp:
-    soundfile.write(
-      temp,
-      pcm.astype(np.int16),
-      audio.rate_hz,
-      subtype='PCM_16',
-      format=suffix[1:].upper(),
-    )
+    try:
+      soundfile.write(
+        temp,
+        pcm.astype(np.int16),
+        audio.rate_hz,
+        subtype='PCM_16',
+        format=suffix[1:].upper(),
+      )
+    except soundfile.LibsndfileError as error:
+      raise OSError(
+        f'{os.fspath(path)!r} could not be written ({error}); is the disk full?'
+      ) from error
 
 
 def write_video(

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import http.server
 import json
+import subprocess
 import threading
 
 import numpy as np
@@ -39,6 +40,7 @@ def artefact(url, **changes):
       'what': 'a test',
       'url': url,
       'megabytes': 1,
+      'holds': 'kernel',
       'reader': 'v2meow_jax.weights.tensors.load',
       'code_licence': 'MIT',
       'weights_licence': 'MIT',
@@ -66,12 +68,13 @@ def test_what_was_fetched_is_found_and_verified(server, here):
   assert file == here.path / 'planted' / 'model.safetensors'
   assert file.read_bytes() == published.read_bytes()
   assert here.locate(wanted) == here.fetch(wanted) == file
-  assert here.verify(wanted) == 'as it was fetched'
+  assert here.verify(wanted) == 'as it came'
+  assert {p.name for p in file.parent.iterdir()} == {file.name, 'SOURCE.json'}
   np.testing.assert_array_equal(tensors.load(file)['kernel'], KERNEL)
   content = bytearray(file.read_bytes())
   content[-1] ^= 1
   file.write_bytes(content)
-  with pytest.raises(store.WeightsError, match='when it was fetched it had'):
+  with pytest.raises(store.WeightsError, match='when it came it had'):
     here.verify(wanted)
 
 
@@ -93,19 +96,22 @@ def test_a_file_that_is_not_there_says_what_to_do(server, here):
   said = str(caught.value)
   assert 'v2meow weights fetch planted' in said
   assert f'download {missing.url}' in said
+  assert 'v2meow weights import planted FILE' in said
   assert str(here.path / 'planted') in said
 
 
 def test_the_digest_of_git_is_known(tmp_path, here):
-  # git hash-object of a file that holds 'v2meow'.
-  wanted = artefact(
-    'https://example.org/a.npz',
-    git_blob='1a950cfa8f2d011f33b17151285116c5b196e4a3',
+  good, bad = tmp_path / 'good.safetensors', tmp_path / 'bad.safetensors'
+  for path, value in ((good, KERNEL), (bad, KERNEL + 1)):
+    safetensors_numpy.save_file({'kernel': value}, path)
+  done = subprocess.run(
+    ['git', 'hash-object', good], capture_output=True, text=True, check=True
   )
-  good, bad = tmp_path / 'good', tmp_path / 'bad'
-  good.write_bytes(b'v2meow')
-  bad.write_bytes(b'meow')
-  assert here.take(wanted, good).read_bytes() == b'v2meow'
+  wanted = artefact(
+    'https://example.org/a.safetensors',
+    git_blob=done.stdout.strip(),
+  )
+  assert here.take(wanted, good).read_bytes() == good.read_bytes()
   with pytest.raises(store.WeightsError, match="git's SHA-1"):
     here.take(wanted, bad)
 
@@ -118,9 +124,49 @@ def test_the_cache_of_the_hub_is_read(tmp_path, here):
   snapshot.mkdir(parents=True)
   (model / 'refs').mkdir()
   (model / 'refs/main').write_text('abc')
-  (snapshot / 'model.safetensors').write_bytes(b'weights')
+  safetensors_numpy.save_file(
+    {clip.holds: KERNEL}, snapshot / 'model.safetensors'
+  )
   assert here.locate(clip) == snapshot / 'model.safetensors'
-  assert here.verify(clip) == 'here; no digest of it is known'
+  said = 'complete; no published digest of it is known'
+  assert here.verify(clip) == said
+
+
+@pytest.mark.parametrize(
+  ('name', 'write'),
+  [
+    ('README.md', lambda p: p.write_text('# no weights')),
+    ('empty.safetensors', lambda p: p.write_bytes(b'')),
+    ('page.html', lambda p: p.write_text('<html>log in</html>')),
+    (
+      'other.safetensors',
+      lambda p: safetensors_numpy.save_file({'other': KERNEL}, p),
+    ),
+  ],
+)
+def test_another_file_is_not_taken_in_and_nothing_is_replaced(
+  tmp_path, here, name, write
+):
+  wanted = artefact('https://example.org/model.safetensors')
+  good = tmp_path / 'good.safetensors'
+  safetensors_numpy.save_file({'kernel': KERNEL}, good)
+  kept = here.take(wanted, good)
+  write(tmp_path / name)
+  with pytest.raises(store.WeightsError, match='this is not planted'):
+    here.take(wanted, tmp_path / name)
+  assert kept.read_bytes() == good.read_bytes()
+  assert {p.name for p in kept.parent.iterdir()} == {kept.name, 'SOURCE.json'}
+
+
+def test_a_damaged_record_is_named(tmp_path, here):
+  wanted = artefact('https://example.org/model.safetensors')
+  good = tmp_path / 'good.safetensors'
+  safetensors_numpy.save_file({'kernel': KERNEL}, good)
+  record = here.take(wanted, good).parent / 'SOURCE.json'
+  for text in ('{}', 'garbage'):
+    record.write_text(text)
+    with pytest.raises(store.WeightsError, match='SOURCE.json is damaged'):
+      here.verify(wanted)
 
 
 class _Runs:
@@ -148,7 +194,8 @@ def test_a_pickle_of_tensors_is_converted_and_one_of_more_is_not(
   torch.save({'state_dict': state, 'epoch': 3}, good)
   file = here.take(wanted, good)
   np.testing.assert_array_equal(tensors.load(file)['kernel'], KERNEL)
-  assert here.verify(wanted) == 'as it was fetched'
+  said = 'as it came; no published digest of it is known'
+  assert here.verify(wanted) == said
   noted = json.loads((file.parent / 'SOURCE.json').read_text())
   assert noted['original_sha256'] == store.sha256(good)
 
@@ -169,13 +216,15 @@ def test_the_command_lists_imports_and_verifies(tmp_path, here, capsys):
     assert a.name in listed and a.weights_licence in listed
   assert listed.count('not here') == len(ledger.ARTEFACTS)
   file = tmp_path / 'model.safetensors'
-  file.write_bytes(b'weights')
   name = 'clip-vit-l14'
+  tensor = ledger.find(name).holds
+  safetensors_numpy.save_file({tensor: KERNEL}, file)
   assert cli.main(['weights', 'import', name, str(file), *arguments]) == 0
   kept = capsys.readouterr().out.strip()
   assert kept == str(here.path / name / file.name)
   assert cli.main(['weights', 'verify', *arguments]) == 0
-  assert capsys.readouterr().out == f'{name}: as it was fetched\n'
+  told = capsys.readouterr().out
+  assert told == f'{name}: as it came; no published digest of it is known\n'
   here.locate(ledger.find(name)).write_bytes(b'others')
   assert cli.main(['weights', 'verify', name, *arguments]) == 2
   assert cli.main(['weights', 'list', '--json', *arguments]) == 0

@@ -20,6 +20,7 @@ from v2meow_jax.inference import system as system_lib
 
 SUFFIXES = ('.mp4', '.wav', '.flac')
 MAX_SEED = 2**32
+MAX_TAKES = 1000
 _CHECK_RATE_HZ = 8_000
 
 
@@ -58,8 +59,8 @@ def write(
     ValueError: An argument, the media or the system is not usable.
     OSError: A file is missing or cannot be written.
   """
-  if takes < 1:
-    raise ValueError(f'takes is {takes}; wanted 1 or more.')
+  if not 1 <= takes <= MAX_TAKES:
+    raise ValueError(f'takes is {takes}; wanted 1 to {MAX_TAKES}.')
   _check_temperatures(temperatures)
   prompt = system_lib.clean_prompt(prompt)
   out = _checked_output(output)

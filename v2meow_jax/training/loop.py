@@ -134,15 +134,18 @@ def train(
     ValueError: The mesh, the batches or a checkpoint do not fit.
   """
   clock = goodput.Clock()
+  with clock.on('start'):
+    mesh = mesh_lib.make_mesh() if mesh is None else mesh
+    split = mesh_lib.batch_sharding(mesh, rules)
+    # Before a directory is made: data may be missing.
+    first = next(_read(train_batches, 0, split))
   with (
     checkpoints.Checkpoints(model_dir, keep_every=keep_every) as saved,
     preemption.Notice() as notice,
     watchdog.Watchdog(watchdog_seconds) as dog,
   ):
     with clock.on('start'):
-      mesh = mesh_lib.make_mesh() if mesh is None else mesh
-      split = mesh_lib.batch_sharding(mesh, rules)
-      example = _put(next(_read(train_batches, 0, split)), split)
+      example = _put(first, split)
       planned = plan.plan(
         model,
         example,

@@ -7,6 +7,7 @@ it, and its memory, away from this one.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -30,6 +31,16 @@ safetensors_torch.save_file(tensors, target)
 """
 
 
+def require() -> None:
+  """Raises ImportError unless PyTorch is here to read its files."""
+  if importlib.util.find_spec('torch') is None:
+    raise ImportError(
+      'a PyTorch file is converted by PyTorch, which is not installed: python'
+      " -m pip install -c requirements.lock -e '.[dev]', or import a"
+      ' .safetensors that was converted elsewhere'
+    )
+
+
 def to_safetensors(source: os.PathLike, target: os.PathLike) -> None:
   """Converts a .pt, .pth, .ckpt or .bin.
 
@@ -41,6 +52,7 @@ def to_safetensors(source: os.PathLike, target: os.PathLike) -> None:
     ImportError: PyTorch is not installed.
     ValueError: The file holds more than tensors, or none.
   """
+  require()
   done = subprocess.run(
     [
       sys.executable,
@@ -57,11 +69,6 @@ def to_safetensors(source: os.PathLike, target: os.PathLike) -> None:
   if not done.returncode:
     return
   lines = done.stderr.strip().splitlines() or ['it said nothing']
-  if 'No module named' in lines[-1]:
-    raise ImportError(
-      f'converting a PyTorch file needs PyTorch ({lines[-1]}): python -m pip'
-      " install -c requirements.lock -e '.[dev]', or convert it elsewhere."
-    )
   reason = next((x for x in lines if 'Error' in x), lines[-1])
   raise ValueError(
     f'{os.fspath(source)} cannot be converted: {reason[:300]}. Wanted a state'

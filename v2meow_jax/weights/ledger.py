@@ -20,6 +20,7 @@ class Artefact:
     what: It is.
     url: Of the file, at a fixed version where the publisher has versions.
     megabytes: About.
+    holds: Name of a tensor that is in it, to know it by.
     reader: Function that makes parameters of it, 'module.function'.
     code_licence: Of the code it was trained with.
     weights_licence: Of the file.
@@ -32,6 +33,7 @@ class Artefact:
   what: str
   url: str
   megabytes: int
+  holds: str
   reader: str
   code_licence: str
   weights_licence: str
@@ -69,6 +71,7 @@ ARTEFACTS = (
     what='CLIP ViT-L/14, of which the image tower is read',
     url=f'{_HUB}/openai/clip-vit-large-patch14/resolve/main/model.safetensors',
     megabytes=1710,
+    holds='vision_model.post_layernorm.weight',
     reader='v2meow_jax.features.clip_weights.read',
     code_licence='MIT',
     weights_licence='not stated',
@@ -82,6 +85,7 @@ ARTEFACTS = (
       '05783d11f9632b25fe3d50395a9c9bb51f848d6d/models/flow_imagenet.pt'
     ),
     megabytes=51,
+    holds='Conv3d_1a_7x7.conv3d.weight',
     reader='v2meow_jax.features.i3d_weights.read',
     code_licence='Apache-2.0',
     weights_licence='Apache-2.0',
@@ -96,6 +100,7 @@ ARTEFACTS = (
       'imagenet_vitvq_base.ckpt'
     ),
     megabytes=700,
+    holds='encoder.to_patch_embedding.0.weight',
     reader='v2meow_jax.features.vit_vqgan.read',
     code_licence='MIT',
     weights_licence='MIT',
@@ -109,6 +114,7 @@ ARTEFACTS = (
       'tokenizer_imagenet256_checkpoint'
     ),
     megabytes=220,
+    holds='params/quantizer/codebook',
     reader='v2meow_jax.features.vqgan.read',
     code_licence='Apache-2.0',
     weights_licence='Apache-2.0',
@@ -120,6 +126,7 @@ ARTEFACTS = (
       what=f'DAC at {rate} kHz',
       url=f'{_HUB}/descript/dac_{rate}khz/resolve/main/model.safetensors',
       megabytes=300,
+      holds='quantizer.quantizers.0.codebook.weight',
       reader='v2meow_jax.codecs.dac.load',
       code_licence='MIT',
       weights_licence='MIT',
@@ -132,6 +139,7 @@ ARTEFACTS = (
     what='EnCodec at 24 kHz',
     url=f'{_HUB}/facebook/encodec_24khz/resolve/main/model.safetensors',
     megabytes=93,
+    holds='quantizer.layers.0.codebook.embed',
     reader='v2meow_jax.codecs.encodec.load',
     code_licence='MIT',
     weights_licence='not stated',
@@ -142,6 +150,7 @@ ARTEFACTS = (
     what='EnCodec at 32 kHz, the codec of MusicGen',
     url=f'{_HUB}/facebook/encodec_32khz/resolve/main/model.safetensors',
     megabytes=236,
+    holds='quantizer.layers.0.codebook.embed',
     reader='v2meow_jax.codecs.encodec.load',
     code_licence='MIT',
     weights_licence='CC-BY-NC-4.0',

@@ -7,9 +7,11 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 
 from v2meow_jax.weights import convert
 from v2meow_jax.weights import ledger
+from v2meow_jax.weights import tensors
 
 VARIABLE = 'V2MEOW_WEIGHTS_DIR'
 _RECORD = 'SOURCE.json'
@@ -59,18 +61,15 @@ class Store:
     found = self.find(artefact)
     if found:
       return found
-    by_hand = (
-      f'download {artefact.url} ({artefact.megabytes} MB) into'
-      f' {self.folder(artefact)}'
-    )
-    if artefact.is_pickle:
-      by_hand = (
-        f'download {artefact.url} ({artefact.megabytes} MB) and v2meow weights'
-        f' import {artefact.name} FILE'
-      )
     raise WeightsError(
       f'the weights {artefact.name!r} are not at {self.file(artefact)}: v2meow'
-      f' weights fetch {artefact.name}, or {by_hand}.'
+      f' weights fetch {artefact.name}, or {self._by_hand(artefact)}.'
+    )
+
+  def _by_hand(self, artefact) -> str:
+    return (
+      f'download {artefact.url} ({artefact.megabytes} MB) elsewhere and v2meow'
+      f' weights import {artefact.name} FILE'
     )
 
   def fetch(self, artefact: ledger.Artefact) -> pathlib.Path:
@@ -89,15 +88,22 @@ class Store:
     found = self.find(artefact)
     if found:
       return found
-    original = _download(artefact, self.folder(artefact))
-    return self._keep(artefact, original)
+    if artefact.is_pickle:
+      convert.require()
+    download = _download(
+      artefact, self.folder(artefact), self._by_hand(artefact)
+    )
+    try:
+      return self._keep(artefact, download)
+    finally:
+      download.unlink(missing_ok=True)
 
   def take(self, artefact: ledger.Artefact, file: os.PathLike) -> pathlib.Path:
     """Takes in a file that was downloaded by other means: copies or converts.
 
     Args:
       artefact: What it is.
-      file: Of the user, which stays as it is.
+      file: Of the user, which stays as it is; of a pickle also its conversion.
 
     Returns:
       The file that readers read.
@@ -124,35 +130,48 @@ class Store:
     """
     file = self.locate(artefact)
     record = self.folder(artefact) / _RECORD
+    known = artefact.sha256 or artefact.git_blob
+    unknown = '' if known else '; no published digest of it is known'
     if not record.is_file() or file.parent != self.folder(artefact):
-      _check_published(artefact, file)
-      known = artefact.sha256 or artefact.git_blob
-      return 'as published' if known else 'here; no digest of it is known'
-    noted = json.loads(record.read_text())['sha256']
+      _check_content(artefact, file)
+      if not artefact.is_pickle:
+        _check_published(artefact, file)
+      return f'complete{unknown}'
+    try:
+      noted = json.loads(record.read_text())['sha256']
+    except (ValueError, KeyError, TypeError) as e:
+      raise WeightsError(
+        f'{record} is damaged; delete {file.parent} and fetch it again.'
+      ) from e
     found = sha256(file)
     if found != noted:
       raise WeightsError(
-        f'{file} has sha256 {found}; when it was fetched it had {noted}. Delete'
+        f'{file} has sha256 {found}; when it came it had {noted}. Delete'
         f' {file.parent} and fetch it again.'
       )
-    return 'as it was fetched'
+    return f'as it came{unknown}'
 
   def _keep(self, artefact, original: pathlib.Path) -> pathlib.Path:
-    _check_published(artefact, original)
+    converts = artefact.is_pickle and original.suffix != '.safetensors'
+    if converts:
+      convert.require()
+    if converts or not artefact.is_pickle:
+      _check_published(artefact, original)
     file = self.file(artefact)
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f'{file.name}.partial')
+    # With the suffix by which it is read, to be looked at before it counts.
+    partial = file.with_name(f'partial-{file.name}')
     try:
-      if artefact.is_pickle:
+      if converts:
         convert.to_safetensors(original, partial)
-      elif original != file:
-        _copy(original, partial)
-      if partial.exists():
-        partial.replace(file)
+      else:
+        shutil.copyfile(original, partial)
+      _check_content(artefact, partial)
+      partial.replace(file)
     finally:
       partial.unlink(missing_ok=True)
     source = {'url': artefact.url, 'sha256': sha256(file)}
-    if artefact.is_pickle:
+    if converts:
       source['original_sha256'] = sha256(original)
     record = file.parent / _RECORD
     record.write_text(json.dumps(source, indent=1) + '\n')
@@ -188,6 +207,19 @@ def _check_published(artefact: ledger.Artefact, file: pathlib.Path) -> None:
       )
 
 
+def _check_content(artefact: ledger.Artefact, file: pathlib.Path) -> None:
+  """Raises WeightsError unless a file is readable and has what it should."""
+  try:
+    names = tensors.names(file)
+  except ValueError as e:
+    raise WeightsError(f'this is not {artefact.name}: {e}.') from e
+  if artefact.holds not in names:
+    raise WeightsError(
+      f'this is not {artefact.name}: of its {len(names)} tensors'
+      f' ({", ".join(sorted(names)[:3])}, ...) none is {artefact.holds!r}.'
+    )
+
+
 def _in_hub_cache(artefact: ledger.Artefact) -> pathlib.Path | None:
   """Of the layout of https://huggingface.co/docs/huggingface_hub/guides/manage-cache."""
   repository = artefact.hub_repository
@@ -205,7 +237,9 @@ def _in_hub_cache(artefact: ledger.Artefact) -> pathlib.Path | None:
   return file if file.is_file() else None
 
 
-def _download(artefact: ledger.Artefact, folder: pathlib.Path) -> pathlib.Path:
+def _download(
+  artefact: ledger.Artefact, folder: pathlib.Path, by_hand: str
+) -> pathlib.Path:
   try:
     import pooch
   except ImportError as e:
@@ -218,16 +252,14 @@ def _download(artefact: ledger.Artefact, folder: pathlib.Path) -> pathlib.Path:
     file = pooch.retrieve(
       artefact.url,
       known_hash=digest,
-      fname=artefact.file_name,
+      fname=f'download-{artefact.file_name}',
       path=folder,
       progressbar=True,
     )
   except ValueError as e:  # Another digest.
     raise WeightsError(f'{artefact.url}: {e}') from e
+  except OSError as e:
+    raise OSError(
+      f'{artefact.name} could not be fetched: {e}. Or {by_hand}.'
+    ) from e
   return pathlib.Path(file)
-
-
-def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
-  with source.open('rb') as read, target.open('wb') as write:
-    while piece := read.read(1 << 20):
-      write.write(piece)

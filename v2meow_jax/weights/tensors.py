@@ -10,6 +10,7 @@ from etils import epath
 from flax import serialization
 from flax import traverse_util
 import numpy as np
+import safetensors
 from safetensors import numpy as safetensors_numpy
 
 
@@ -76,6 +77,22 @@ def load(path: epath.PathLike) -> dict[str, np.ndarray]:
   try:
     return _READERS[file.suffix](file.read_bytes())
   except Exception as e:
+    raise ValueError(f'{file} is damaged or another kind of file: {e}') from e
+
+
+def names(path: epath.PathLike) -> list[str]:
+  """The names of the tensors of a file; of a safetensors reads its header only.
+
+  Raises:
+    FileNotFoundError, ValueError: As `load`.
+  """
+  file = epath.Path(path)
+  if file.suffix != '.safetensors' or not file.is_file():
+    return list(load(file))
+  try:
+    with safetensors.safe_open(str(file), 'numpy') as opened:
+      return list(opened.keys())
+  except safetensors.SafetensorError as e:
     raise ValueError(f'{file} is damaged or another kind of file: {e}') from e
 
 
