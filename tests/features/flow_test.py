@@ -9,6 +9,7 @@ from v2meow_jax import specs
 from v2meow_jax.features import flow
 from v2meow_jax.features import i3d_weights
 
+pytestmark = pytest.mark.slow
 pytest.importorskip('cv2', reason='the extra `flow` is not installed')
 
 # Pixels a frame, right and down.

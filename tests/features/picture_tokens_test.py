@@ -13,6 +13,8 @@ from v2meow_jax.features import resampling
 from v2meow_jax.features import vit_vqgan
 from v2meow_jax.features import vqgan
 
+pytestmark = pytest.mark.slow
+
 
 def stream(config, **changes):
   return specs.TokenSpec(
