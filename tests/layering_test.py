@@ -73,6 +73,7 @@ AT_IMPORT = {
   'media_write': DATA_LIBRARIES | TORCH | {'jax', 'gin'},
   'gin_config': DATA_LIBRARIES | TORCH | {'jax', 'gin'},
   'cli': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
+  'cli_data': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'cli_weights': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'doctor': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   # Where networks and records meet, and only when it is called.

@@ -49,18 +49,24 @@ def gray(frames: np.ndarray, height: int, width: int) -> np.ndarray:
   Returns:
     float32[n, height, width] in [0, 1].
   """
-  n, h, w, _ = frames.shape
-  rows = frames.reshape(n * h, w * 3).astype(np.float32)
-  columns = rows @ _luma_columns(w, width)
-  return _averaging(h, height) @ columns.reshape(n, h, width)
+  return _rows(frames, height) @ _luma_columns(frames.shape[2], width)
 
 
 def rgb(frames: np.ndarray, height: int, width: int) -> np.ndarray:
   """uint8[n, h, w, 3] -> float32[n, height, width, 3], area-averaged, [0, 1]."""
+  small = _rows(frames, height) @ _rgb_columns(frames.shape[2], width)
+  return small.reshape(len(frames), height, width, 3)
+
+
+def _rows(frames: np.ndarray, height: int) -> np.ndarray:
+  """uint8[n, h, w, 3] -> float32[n, height, w * 3], rows averaged.
+
+  One product a frame: in a product of all of them, how a frame is rounded
+  would depend on their number.
+  """
   n, h, w, _ = frames.shape
   flat = frames.reshape(n, h, w * 3).astype(np.float32)
-  rows = (_averaging(h, height) @ flat).reshape(n * height, w * 3)
-  return (rows @ _rgb_columns(w, width)).reshape(n, height, width, 3)
+  return _averaging(h, height) @ flat
 
 
 def soft_histogram(
