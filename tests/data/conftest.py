@@ -41,6 +41,7 @@ def planted_prepare(planted_manifest):
       'manifest': planted_manifest,
       'streams': planted.STREAMS,
       'make_extractors': planted.make_extractors,
+      'video_seconds': planted.video_seconds,
       'read_video': planted.read_video,
       'read_audio': planted.read_audio,
       'min_seconds': 10.0,

@@ -15,6 +15,7 @@ def _extract(tmp_path, content):
   extract = extraction.Extract(
     streams=planted.STREAMS,
     make_extractors=planted.make_extractors,
+    video_seconds=planted.video_seconds,
     read_video=planted.read_video,
     read_audio=planted.read_audio,
     min_seconds=2.0,
@@ -22,7 +23,7 @@ def _extract(tmp_path, content):
   )
   extract.setup()
   clip = manifests.Clip(id='a', path=str(tmp_path / 'a.json'))
-  (result,) = extract.process((('train', 0), clip))
+  (result,) = extract.process([(('train', 0), clip)])
   return result
 
 
@@ -70,6 +71,7 @@ def test_a_stream_without_extractor_stops_the_worker():
   extract = extraction.Extract(
     streams=planted.STREAMS,
     make_extractors=lambda: {},
+    video_seconds=planted.video_seconds,
     read_video=planted.read_video,
     read_audio=planted.read_audio,
     min_seconds=2.0,

@@ -37,16 +37,21 @@ TINY = {
 }
 
 
-def read_video(path):
-  """A file holding json {'seconds': s}; one gray picture a second."""
+def video_seconds(path):
+  """Of a file holding json {'seconds': s}."""
   with open(path) as f:
-    seconds = json.load(f)['seconds']
+    return json.load(f)['seconds']
+
+
+def read_video(path):
+  """One gray picture a second, in stretches of 4 s."""
+  seconds = video_seconds(path)
   times = np.arange(max(1, int(seconds))) * 1.0
   frames = np.zeros((len(times), 2, 2, 3), np.uint8)
-  return media.Video(frames=frames, times=times, seconds=seconds)
+  return media.Video(frames=frames, times=times, seconds=seconds).pieces(4.0)
 
 
-def read_audio(path):
+def read_audio(path, rate_hz):
   """Silence as long as 'audio_seconds' or 'seconds'; None when 'mute'.
 
   'poison' breaks what is read.
@@ -56,9 +61,9 @@ def read_audio(path):
   if row.get('mute'):
     return None
   seconds = row.get('audio_seconds', row['seconds'])
-  samples = np.zeros(round(seconds * 1000), np.float32)
+  samples = np.zeros(round(seconds * rate_hz), np.float32)
   samples[:1] = row.get('poison', 0)
-  return media.Audio(samples=samples, rate_hz=1000)
+  return media.Audio(samples=samples, rate_hz=rate_hz)
 
 
 @dataclasses.dataclass
@@ -70,7 +75,9 @@ class Clock:
   def __call__(self, item):
     if not self.stream.rate_hz:
       return np.ones((1, self.stream.dim), np.float32)
-    frames = np.arange(max(1, round(item.seconds * self.stream.rate_hz)))
+    first = round(getattr(item, 'start_seconds', 0) * self.stream.rate_hz)
+    count = max(1, round(item.seconds * self.stream.rate_hz))
+    frames = np.arange(first, first + count)
     if isinstance(self.stream, specs.FeatureSpec):
       times = frames / self.stream.rate_hz
       return np.repeat(times[:, None], self.stream.dim, 1).astype(np.float32)
@@ -91,12 +98,18 @@ class NanWhenPoisoned(Clock):
 
 def make_extractors():
   """The clocks, as `prepare` wants them."""
+  from v2meow_jax.data import extraction
+
   video = ('appearance', 'motion')
   made = {
-    s.name: ('video' if s.name in video else 'audio', Clock(s)) for s in STREAMS
+    s.name: extraction.Reading(
+      'video' if s.name in video else 'audio', Clock(s), 1000
+    )
+    for s in STREAMS
   }
   style = next(s for s in STREAMS if s.name == 'style')
-  return {**made, 'style': ('audio', NanWhenPoisoned(style))}
+  broken = extraction.Reading('audio', NanWhenPoisoned(style), 1000)
+  return {**made, 'style': broken}
 
 
 def write_manifest(folder, clips):

@@ -59,9 +59,11 @@ def prepare(
   *,
   streams: Sequence[specs.Stream],
   make_extractors: Callable[[], extraction.Extractors],
-  read_video: extraction.Reader,
-  read_audio: extraction.Reader,
+  video_seconds: extraction.SecondsOf,
+  read_video: extraction.ReadVideo,
+  read_audio: extraction.ReadAudio,
   min_seconds: float = 1.0,
+  clips_at_once: int = 1,
   num_shards: int | None = None,
   pipeline_options: Sequence[str] = (),
   progress: bool = True,
@@ -78,9 +80,12 @@ def prepare(
     streams: What is recorded, each with an extractor of its name.
     make_extractors: Called once in every worker process: this is where networks
       are loaded. Workers unpickle it, so it is a function of a module.
-    read_video: path -> `media.Video`.
-    read_audio: path -> `media.Audio`, or None when there is no sound.
+    video_seconds: path -> length of a video.
+    read_video: path -> its consecutive stretches, `media.Video`.
+    read_audio: path, Hz -> `media.Audio`, or None when there is no sound.
     min_seconds: Shorter clips are rejected; the longest crop of the stages.
+    clips_at_once: Clips whose frames fill a batch of a network together; what
+      is recorded of a clip does not depend on it.
     num_shards: Files of each split; None: one for 256 clips.
     pipeline_options: Beam's, as on a command line:
       `('--direct_num_workers=2', '--direct_running_mode=multi_processing')`, or
@@ -110,13 +115,19 @@ def prepare(
     extract = extraction.Extract(
       streams=tuple(streams),
       make_extractors=make_extractors,
+      video_seconds=video_seconds,
       read_video=read_video,
       read_audio=read_audio,
       min_seconds=min_seconds,
       progress_dir=progress_dir if is_local else None,
     )
     with _bar(progress_dir, len(clips), shown=progress and is_local):
-      _run(_placed(clips, num_shards), extract, building, pipeline_options)
+      placed = _placed(clips, num_shards)
+      groups = [
+        placed[i : i + clips_at_once]
+        for i in range(0, len(placed), clips_at_once)
+      ]
+      _run(groups, extract, building, pipeline_options)
     tf.io.gfile.rmtree(progress_dir)
     summary = _finish(building, streams)
     _replace(building, out)
@@ -149,7 +160,7 @@ def _hashed(example_id: str) -> str:
   return hashlib.sha256(example_id.encode()).hexdigest()
 
 
-def _run(placed, extract, building: str, options: Sequence[str]) -> None:
+def _run(groups, extract, building: str, options: Sequence[str]) -> None:
   parsed = beam_options.PipelineOptions(list(options))
   # Named, because the default runner first asks the network for a binary.
   chosen = parsed.view_as(beam_options.StandardOptions).runner
@@ -157,7 +168,7 @@ def _run(placed, extract, building: str, options: Sequence[str]) -> None:
   with beam.Pipeline(runner=runner, options=parsed) as pipeline:
     extracted = (
       pipeline
-      | 'Clips' >> beam.Create(placed)
+      | 'Clips' >> beam.Create(groups)
       | 'Spread' >> beam.Reshuffle()
       | 'Extract' >> beam.ParDo(extract).with_outputs('rejected', main='done')
     )

@@ -150,6 +150,7 @@ class ImageEmbedding:
   Attributes:
     stream: Its dim is the tower's `projection_dim`.
     config: Sizes of the tower.
+    batch_size: Images that the network sees at once.
   """
 
   def __init__(
@@ -175,13 +176,21 @@ class ImageEmbedding:
     squares.check_rate(stream, batch_size)
     self.stream = stream
     self.config = config
+    self.batch_size = batch_size
     self._params = jax.device_put(dict(params))
-    self._batch_size = batch_size
 
   def __call__(self, item: media.Video) -> np.ndarray:
     """float32[frames, dim]."""
+    return self.embed(self.inputs(item))
+
+  def inputs(self, item: media.Video) -> np.ndarray:
+    """uint8[frames, size, size, 3]: the pictures that the tower sees."""
     size = self.config.image_size
-    return self.embed(squares.of_video(item, self.stream.rate_hz, size))
+    return squares.of_video(item, self.stream.rate_hz, size)
+
+  def outputs(self, inputs: np.ndarray) -> np.ndarray:
+    """uint8[batch_size, size, size, 3] -> float32[batch_size, dim]."""
+    return np.asarray(_embed(self.config, self._params, inputs))
 
   def embed(self, images: np.ndarray) -> np.ndarray:
     """Embeds images of any origin, in batches of one size.
@@ -192,5 +201,4 @@ class ImageEmbedding:
     Returns:
       float32[n, dim]; a row depends on its image alone.
     """
-    network = functools.partial(_embed, self.config, self._params)
-    return squares.in_batches(network, images, self._batch_size)
+    return squares.in_batches(self.outputs, images, self.batch_size)

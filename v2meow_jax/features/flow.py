@@ -18,6 +18,7 @@ from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.features import i3d
 from v2meow_jax.features import images
+from v2meow_jax.features import squares
 from v2meow_jax.features import standardize
 
 # As the published I3D was trained: https://github.com/google-deepmind/
@@ -86,6 +87,7 @@ class I3DFlow:
     config: Of the network.
     estimator: `tv_l1`, as the network was trained, or the faster `dis`.
     num_flows: Fields of flow in a window; 24 are 0.96 s.
+    batch_size: Windows that the network sees at once; bounds its memory.
   """
 
   stream: specs.FeatureSpec
@@ -93,6 +95,7 @@ class I3DFlow:
   config: i3d.I3DConfig = i3d.I3DConfig()
   estimator: Estimator = tv_l1
   num_flows: int = 24
+  batch_size: int = 1
 
   def __post_init__(self):
     standardize.check_dim(self.stream.name, self.stream.dim, self.config.dim)
@@ -103,15 +106,22 @@ class I3DFlow:
 
   def __call__(self, item: media.Video) -> np.ndarray:
     """float32[frames, dim]."""
+    return squares.in_batches(self.outputs, self.inputs(item), self.batch_size)
+
+  def inputs(self, item: media.Video) -> np.ndarray:
+    """float32[frames, num_flows, 224, 224, 2]: the flow that I3D sees."""
     num_frames = max(1, round(item.seconds * self.stream.rate_hz))
     middles = (np.arange(num_frames) + 0.5) / self.stream.rate_hz
     offsets = np.arange(self.num_flows + 1) - self.num_flows / 2
-    rows = []
+    windows = []
     for middle in item.start_seconds + middles:
       frames = item.at(middle + offsets / FRAME_RATE_HZ)
-      inputs = network_inputs(self.estimator(gray_frames(frames)))
-      rows.append(self._network(inputs[None])[0])
-    return np.asarray(rows, np.float32)
+      windows.append(network_inputs(self.estimator(gray_frames(frames))))
+    return np.stack(windows)
+
+  def outputs(self, inputs: np.ndarray) -> np.ndarray:
+    """float32[batch_size, num_flows, 224, 224, 2] -> [batch_size, dim]."""
+    return np.asarray(self._network(inputs))
 
   @functools.cached_property
   def _network(self):

@@ -24,6 +24,7 @@ class PictureTokens:
   Attributes:
     stream: What it emits: `num_positions` codes a frame.
     network: Of pixels to codes.
+    batch_size: Images that the network sees at once.
   """
 
   def __init__(
@@ -56,7 +57,7 @@ class PictureTokens:
     squares.check_rate(stream, batch_size)
     self.stream = stream
     self.network = network
-    self._batch_size = batch_size
+    self.batch_size = batch_size
     variables = jax.device_put({'params': dict(params)})
 
     @jax.jit
@@ -69,6 +70,13 @@ class PictureTokens:
 
   def __call__(self, item: media.Video) -> np.ndarray:
     """int32[frames, num_positions]."""
+    return squares.in_batches(self.outputs, self.inputs(item), self.batch_size)
+
+  def inputs(self, item: media.Video) -> np.ndarray:
+    """uint8[frames, size, size, 3]: the pictures that the network sees."""
     size = self.network.config.image_size
-    images = squares.of_video(item, self.stream.rate_hz, size, 'bilinear')
-    return squares.in_batches(self._codes, images, self._batch_size)
+    return squares.of_video(item, self.stream.rate_hz, size, 'bilinear')
+
+  def outputs(self, inputs: np.ndarray) -> np.ndarray:
+    """uint8[batch_size, size, size, 3] -> int32[batch_size, num_positions]."""
+    return np.asarray(self._codes(inputs))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import jax
 import numpy as np
 
 from v2meow_jax import media
@@ -44,27 +43,27 @@ def of_video(
 
 
 def in_batches(
-  network: Callable[[np.ndarray], jax.Array],
-  squares: np.ndarray,
+  network: Callable[[np.ndarray], np.ndarray],
+  inputs: np.ndarray,
   batch_size: int,
 ) -> np.ndarray:
-  """A network over images, so many at once that its memory is bounded.
+  """A network over frames, so many at once that its memory is bounded.
 
   Args:
-    network: uint8[batch_size, size, size, 3] -> array[batch_size, ...].
-    squares: uint8[n, size, size, 3], n >= 1.
-    batch_size: The last batch is filled up with black.
+    network: array[batch_size, ...] -> array[batch_size, ...].
+    inputs: array[n, ...], n >= 1.
+    batch_size: The last batch is filled up with zeros.
 
   Returns:
-    array[n, ...]; a row depends on its image alone.
+    array[n, ...]; a row depends on its input alone.
   """
   rows = []
-  for i in range(0, len(squares), batch_size):
-    some = squares[i : i + batch_size]
+  for i in range(0, len(inputs), batch_size):
+    some = inputs[i : i + batch_size]
     missing = batch_size - len(some)
-    full = np.pad(some, ((0, missing), (0, 0), (0, 0), (0, 0)))
-    rows.append(np.asarray(network(full)))
-  return np.concatenate(rows)[: len(squares)]
+    full = np.pad(some, ((0, missing), *[(0, 0)] * (inputs.ndim - 1)))
+    rows.append(network(full))
+  return np.concatenate(rows)[: len(inputs)]
 
 
 def check_rate(stream: specs.Stream, batch_size: int) -> None:
