@@ -76,6 +76,9 @@ AT_IMPORT = {
   'cli_data': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'cli_weights': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'doctor': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
+  'networks': DATA_LIBRARIES
+  | TORCH
+  | {'jax', 'flax', 'gin', 'v2meow_jax.data'},
   # Where networks and records meet, and only when it is called.
   'preparation': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
   # Reads recipes, which name data.

@@ -109,6 +109,9 @@ def _experiments(args: argparse.Namespace) -> None:
 def _export(args: argparse.Namespace) -> None:
   from v2meow_jax.inference import export  # pylint: disable=g-import-not-at-top
 
+  if args.gin_bindings and not args.gin_file:
+    raise ValueError('--gin.NAME=VALUE goes with --gin_file.')
+  networks = cli_data.published(args).networks if args.gin_file else ()
   print(
     export.export(
       args.out,
@@ -116,6 +119,7 @@ def _export(args: argparse.Namespace) -> None:
       codec=args.codec,
       features=args.features,
       style=args.style,
+      networks=networks,
       name=args.name,
       dtype=args.dtype,
       temperatures=args.temperature,
@@ -202,7 +206,7 @@ def _add_train(verbs) -> None:
   parser.add_argument(
     '--gin_file', action='append', required=True, help='may be repeated'
   )
-  _add_search_paths(parser)
+  cli_data.add_search_paths(parser)
   parser.add_argument(
     '--dry_run',
     action='store_true',
@@ -222,15 +226,6 @@ def _add_train(verbs) -> None:
     help='of a dry run: share of the peak that chips reach; default: 0.4',
   )
   parser.set_defaults(run=_train, takes_gin_bindings=True)
-
-
-def _add_search_paths(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument(
-    '--gin_search_paths',
-    type=lambda text: text.split(','),
-    default=['gin'],
-    help='folders of recipes, comma separated; default: gin',
-  )
 
 
 def _add_experiments(verbs) -> None:
@@ -255,7 +250,7 @@ def _add_experiments(verbs) -> None:
     default=[],
     help='read after each recipe, such as models/small.gin; may be repeated',
   )
-  _add_search_paths(parser)
+  cli_data.add_search_paths(parser)
   parser.add_argument('--json', action='store_true', help='for programs')
   parser.set_defaults(run=_experiments, takes_gin_bindings=True)
 
@@ -266,10 +261,14 @@ def _add_export(verbs) -> None:
     help='pack trained runs into a system that `generate` plays',
     description='Packs the newest weights of the runs into the folder OUT.',
     epilog=(
-      'example: v2meow export my_system --stages runs/semantic runs/coarse'
-      ' runs/fine --codec runs/codec --style runs/style --features'
-      ' data/features.safetensors'
+      'examples:\n'
+      '  v2meow export my_system --stages runs/semantic runs/coarse runs/fine'
+      ' --codec runs/codec --style runs/style --features'
+      ' data/features.safetensors\n'
+      '  v2meow export my_system --stages runs/semantic runs/coarse runs/fine'
+      ' --gin_file=prepare/paper.gin'
     ),
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument('out', help='folder, for `generate --system`')
   parser.add_argument(
@@ -279,7 +278,8 @@ def _add_export(verbs) -> None:
     metavar='MODEL_DIR',
     help='of the stages, in the order they run',
   )
-  cli_data.add_networks(parser, required=True)
+  cli_data.add_networks(parser)
+  cli_data.add_recipe(parser, 'the published networks of the records, instead')
   parser.add_argument(
     '--name', default='v2meow', help='of the system; default: v2meow'
   )
@@ -297,7 +297,7 @@ def _add_export(verbs) -> None:
     metavar=('SEMANTIC', 'COARSE', 'FINE'),
     help='what the system samples with; default: 1.0 0.95 0.4',
   )
-  parser.set_defaults(run=_export)
+  parser.set_defaults(run=_export, takes_gin_bindings=True)
 
 
 def parser() -> argparse.ArgumentParser:

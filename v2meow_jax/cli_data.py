@@ -61,10 +61,14 @@ def add(verbs) -> None:
       ' reason. Options after -- go to Beam, e.g. -- --runner=FlinkRunner.'
     ),
     epilog=(
-      'example: v2meow data prepare data/world/manifest.jsonl data/synthetic'
+      'examples:\n'
+      '  v2meow data prepare data/world/manifest.jsonl data/synthetic'
       ' --features data/features.safetensors --style runs/style --codec'
-      ' runs/codec'
+      ' runs/codec\n'
+      '  v2meow data prepare videos.jsonl data/mv100k'
+      ' --gin_file=prepare/paper.gin --estimate'
     ),
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   prepare.add_argument('manifest', help='manifest.jsonl: id, path, split')
   prepare.add_argument('out', help='folder; a dataset there is replaced')
@@ -73,20 +77,45 @@ def add(verbs) -> None:
   prepare.add_argument(
     '--num-shards', type=int, help='files of a split; default: by size'
   )
-  prepare.set_defaults(takes_beam_options=True)
+  add_recipe(prepare, 'networks, such as prepare/paper.gin; may be repeated')
+  prepare.add_argument(
+    '--estimate',
+    action='store_true',
+    help='try three clips, print hours and bytes, and write nothing',
+  )
+  prepare.add_argument(
+    '--hours',
+    type=float,
+    help='of video, for the estimate; default: those of MANIFEST',
+  )
+  prepare.set_defaults(takes_beam_options=True, takes_gin_bindings=True)
   prepare.set_defaults(run=_prepare)
 
 
-def add_networks(
-  parser: argparse.ArgumentParser, *, required: bool = False
-) -> None:
+def add_recipe(parser: argparse.ArgumentParser, what: str) -> None:
+  """The flags that name gin files and where they lie."""
+  parser.add_argument('--gin_file', action='append', default=[], help=what)
+  add_search_paths(parser)
+
+
+def add_search_paths(parser: argparse.ArgumentParser) -> None:
+  """The flag that says where gin files lie."""
+  parser.add_argument(
+    '--gin_search_paths',
+    type=lambda text: text.split(','),
+    default=['gin'],
+    help='folders of recipes, comma separated; default: gin',
+  )
+
+
+def add_networks(parser: argparse.ArgumentParser) -> None:
   """The flags that name the parts of a system in the making."""
   for flag, text in (
     ('--features', 'file that `data fit` wrote'),
     ('--style', 'MODEL_DIR of the style embedding'),
     ('--codec', 'MODEL_DIR of the codec'),
   ):
-    parser.add_argument(flag, required=required, help=text)
+    parser.add_argument(flag, help=text)
 
 
 def _synth(args: argparse.Namespace) -> None:
@@ -112,12 +141,28 @@ def _fit(args: argparse.Namespace) -> None:
 def _prepare(args: argparse.Namespace) -> None:
   from v2meow_jax import preparation  # pylint: disable=g-import-not-at-top
 
-  networks = preparation.Networks(
-    system=args.system,
-    features=args.features,
-    style=args.style,
-    codec=args.codec,
-  )
+  own = {
+    'system': args.system,
+    'features': args.features,
+    'style': args.style,
+    'codec': args.codec,
+  }
+  if args.gin_file:
+    given = [f'--{name}' for name, value in own.items() if value]
+    if given:
+      raise ValueError(
+        f'{" ".join(given)} and --gin_file both name networks; give one.'
+      )
+    networks = published(args)
+  elif args.gin_bindings:
+    raise ValueError('--gin.NAME=VALUE goes with --gin_file.')
+  else:
+    networks = preparation.Networks(**own)
+  if args.hours is not None and not args.estimate:
+    raise ValueError('--hours goes with --estimate.')
+  if args.estimate:
+    print(preparation.estimate(args.manifest, networks, args.hours))
+    return
   print(
     preparation.prepare(
       args.manifest,
@@ -127,3 +172,15 @@ def _prepare(args: argparse.Namespace) -> None:
       beam_options=args.beam_options,
     )
   )
+
+
+def published(args: argparse.Namespace):
+  """The networks that recipes name, as `preparation.Published`."""
+  from v2meow_jax import gin_config  # pylint: disable=g-import-not-at-top
+
+  recipe = args.gin_file, args.gin_bindings, args.gin_search_paths
+  gin_config.check_used(*recipe)
+  gin_config.parse(*recipe)
+  import gin  # pylint: disable=g-import-not-at-top
+
+  return gin.get_configurable('NETWORKS/macro')()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import functools
@@ -14,22 +14,28 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax import media_io
+from v2meow_jax import networks as networks_lib
 from v2meow_jax import progress as progress_lib
 from v2meow_jax import specs
 from v2meow_jax import stages
-from v2meow_jax.codecs import soundstream
+from v2meow_jax.codecs import codec as codec_lib
 from v2meow_jax.features import fitted
 from v2meow_jax.inference import export
 from v2meow_jax.inference import system as system_lib
 from v2meow_jax.inference import weights_io
 
-# Which media an extractor reads; the others read the picture.
+# Of the embedded default's extractors, those of sound; others read the picture.
 _FROM_AUDIO = ('semantic', 'style', 'acoustic')
+# The longest crop of a stage: shorter clips could not train it.
+MIN_SECONDS = max(
+  stage.crop_seconds
+  for stage in (stages.semantic(), stages.coarse(), stages.fine())
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Networks:
-  """Where the networks of a preparation come from; loaded once per worker.
+  """Networks of the embedded default's kind; loaded once per worker.
 
   Either a released system, or the parts of one that is being made. With
   neither, the embedded system.
@@ -39,12 +45,18 @@ class Networks:
     features: File that `v2meow data fit` wrote.
     style: MODEL_DIR of the style embedding.
     codec: MODEL_DIR of the codec.
+    clips_at_once: See `data.prepare`.
+    piece_seconds: Of the stretches in which a video is read.
+    max_side: To which its frames are shrunk.
   """
 
   system: str | None = None
   features: str | None = None
   style: str | None = None
   codec: str | None = None
+  clips_at_once: int = 1
+  piece_seconds: float = export.PIECE_SECONDS
+  max_side: int | None = export.MAX_SIDE
 
   def __post_init__(self):
     parts = (self.features, self.style, self.codec)
@@ -55,8 +67,16 @@ class Networks:
         f' style {self.style!r}, codec {self.codec!r}.'
       )
 
-  def __call__(self) -> dict[str, tuple[str, Callable[[Any], np.ndarray]]]:
-    """{stream: ('video' or 'audio', extractor)}, as `data.prepare` asks."""
+  @property
+  def streams(self) -> list[specs.Stream]:
+    """What is recorded: every level of the codec."""
+    others = [s for n, s in stages.TINY.items() if n not in ('coarse', 'fine')]
+    return [*others, stages.acoustic(stages.TINY)]
+
+  def __call__(self) -> dict[str, Any]:
+    """The extractors, as `data.prepare` asks for them: `extraction.Reading`s."""
+    from v2meow_jax.data import extraction  # pylint: disable=g-import-not-at-top
+
     if self.features and self.style and self.codec:
       codec = export.load_codec(self.codec)
       params = export.read_extractors(self.features, self.style)
@@ -64,44 +84,70 @@ class Networks:
     else:
       system = system_lib.load(self.system)
       codec, extractors = system.codec, system.extractors
-    wanted = recorded_streams()[-1]
-    if codec.stream != wanted:
-      raise ValueError(
-        f'the codec writes {codec.stream}; records hold {wanted}. Choose a codec'
-        ' of that rate and depth, or change the streams in stages.py.'
-      )
+    networks_lib.check_codec(codec, self.streams[-1])
     found = {
-      name: ('audio' if name in _FROM_AUDIO else 'video', extract)
+      name: extraction.Reading(
+        'audio' if name in _FROM_AUDIO else 'video', extract
+      )
       for name, extract in extractors.items()
       if name != 'style_text'
     }
-    return {**found, 'acoustic': ('audio', functools.partial(_encode, codec))}
+    acoustic = extraction.Reading('audio', functools.partial(encode, codec))
+    return {**found, 'acoustic': acoustic}
 
 
-def _encode(codec: soundstream.TrainedCodec, audio: media.Audio) -> np.ndarray:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Published:
+  """Published networks, as a recipe names them; loaded once per worker.
+
+  Attributes:
+    table: The streams by name, such as `stages.paper_streams()`.
+    networks: One for each stream that is recorded; of a codec, all levels.
+    clips_at_once: See `data.prepare`.
+    piece_seconds: Of the stretches in which a video is read; frames come as
+      they were decoded, so this bounds the memory.
+  """
+
+  table: Mapping[str, specs.Stream]
+  networks: Sequence[networks_lib.Network]
+  clips_at_once: int = 16
+  piece_seconds: float = export.PUBLISHED_PIECE_SECONDS
+  max_side: None = dataclasses.field(default=None, init=False)
+
+  @property
+  def streams(self) -> list[specs.Stream]:
+    """What is recorded."""
+    table = {**self.table, 'acoustic': stages.acoustic(self.table)}
+    return [networks_lib.stream_of(n, table) for n in self.networks]
+
+  def __call__(self) -> dict[str, Any]:
+    """The extractors, as `data.prepare` asks for them: `extraction.Reading`s."""
+    from v2meow_jax.data import extraction  # pylint: disable=g-import-not-at-top
+
+    found = {}
+    for network, stream in zip(self.networks, self.streams, strict=True):
+      built = network.build(stream)
+      if network.reads == 'video':
+        found[stream.name] = extraction.Reading('video', built)
+        continue
+      rate_hz = built.sample_rate_hz
+      if network.reads == 'codes':
+        built = functools.partial(encode, built)
+      found[stream.name] = extraction.Reading('audio', built, rate_hz)
+    return found
+
+
+def encode(codec: codec_lib.Codec, audio: media.Audio) -> np.ndarray:
   """int32[frames, levels] of a waveform, padded to whole frames."""
   missing = -len(audio.samples) % codec.hop_samples
   samples = np.pad(audio.samples, (0, missing))
   return np.asarray(codec.encode(jnp.asarray(samples[None])))[0]
 
 
-def recorded_streams() -> list[specs.Stream]:
-  """What a record of the embedded default holds: every level of the codec."""
-  coarse, fine = stages.TINY['coarse'], stages.TINY['fine']
-  acoustic = dataclasses.replace(
-    coarse,
-    name='acoustic',
-    stored_as=None,
-    num_codebooks=coarse.num_codebooks + fine.num_codebooks,
-  )
-  others = [s for s in stages.TINY.values() if s not in (coarse, fine)]
-  return [*others, acoustic]
-
-
 def prepare(
   manifest: str,
   out: str,
-  networks: Networks,
+  networks: Networks | Published,
   *,
   num_shards: int | None = None,
   beam_options: Sequence[str] = (),
@@ -112,17 +158,10 @@ def prepare(
   summary = prepare_lib.prepare(
     manifest,
     out,
-    streams=recorded_streams(),
-    make_extractors=networks,
-    read_video=read_video,
-    read_audio=media_io.read_audio,
-    # The longest crop of a stage: shorter clips could not train it.
-    min_seconds=max(
-      stage.crop_seconds
-      for stage in (stages.semantic(), stages.coarse(), stages.fine())
-    ),
+    clips_at_once=networks.clips_at_once,
     num_shards=num_shards,
     pipeline_options=beam_options,
+    **_reading(networks),
   )
   counts = ', '.join(f'{n} {s}' for s, n in summary.num_examples.items())
   return (
@@ -131,9 +170,42 @@ def prepare(
   )
 
 
-def read_video(path: str) -> media.Video:
-  """A video at the size the embedded default's streams are computed at."""
-  return media_io.read_video(path, max_side=export.MAX_SIDE)
+def estimate(
+  manifest: str, networks: Networks | Published, hours: float | None
+) -> str:
+  """What preparing would take, measured on clips of the manifest: a table."""
+  from v2meow_jax.data import estimate as estimate_lib  # pylint: disable=g-import-not-at-top
+
+  return estimate_lib.estimate(
+    manifest,
+    hours=hours,
+    clips_at_once=networks.clips_at_once,
+    **_reading(networks),
+  )
+
+
+def _reading(networks: Networks | Published) -> dict[str, Any]:
+  """How clips are read; functions of modules, which workers unpickle."""
+  return {
+    'streams': networks.streams,
+    'make_extractors': networks,
+    'video_seconds': _video_seconds,
+    'read_video': functools.partial(
+      media_io.iter_video,
+      piece_seconds=networks.piece_seconds,
+      max_side=networks.max_side,
+    ),
+    'read_audio': _read_audio,
+    'min_seconds': MIN_SECONDS,
+  }
+
+
+def _video_seconds(path: str) -> float:
+  return media_io.probe_video(path).seconds
+
+
+def _read_audio(path: str, rate_hz: int) -> media.Audio:
+  return media_io.read_audio(path, rate_hz=rate_hz)
 
 
 class CaptionFeatures:
@@ -182,7 +254,7 @@ def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
       bar.update()
 
     params = fitted.fit(
-      (read_video(f) for f in files),
+      (media_io.read_video(f, max_side=export.MAX_SIDE) for f in files),
       (media_io.read_audio(f) for f in files),
       stages.TINY,
       seed=seed,

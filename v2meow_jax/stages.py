@@ -71,14 +71,34 @@ TINY = _table(
 )
 
 
-def paper_streams() -> Mapping[str, specs.Stream]:
-  """The paper's streams; bind as `streams` of a stage in gin."""
-  return PAPER
+def paper_streams(style_dim: int = 128) -> Mapping[str, specs.Stream]:
+  """The paper's streams; bind as `streams` of a stage in gin.
+
+  Args:
+    style_dim: Of the style vector, where another joint embedding stands in for
+      MuLan.
+
+  Returns:
+    The streams by name.
+  """
+  style = specs.FeatureSpec(name='style', dim=style_dim, rate_hz=0.0)
+  return {**PAPER, 'style': style}
 
 
 def tiny_streams() -> Mapping[str, specs.Stream]:
   """The embedded default's streams; bind as `streams` of a stage in gin."""
   return TINY
+
+
+def acoustic(streams: Mapping[str, specs.Stream]) -> specs.TokenSpec:
+  """All levels of the codec, as records hold them: coarse, then fine."""
+  coarse_levels, fine_levels = streams['coarse'], streams['fine']
+  return specs.TokenSpec(
+    name='acoustic',
+    codebook_size=coarse_levels.codebook_size,
+    rate_hz=coarse_levels.rate_hz,
+    num_codebooks=coarse_levels.num_codebooks + fine_levels.num_codebooks,
+  )
 
 
 def _stage(

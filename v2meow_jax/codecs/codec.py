@@ -18,10 +18,12 @@ class Codec(Protocol):
   Attributes:
     stream: Its codes: all levels, 'acoustic'.
     sample_rate_hz: Of the waveforms.
+    hop_samples: Samples of one code frame.
   """
 
   stream: specs.TokenSpec
   sample_rate_hz: int
+  hop_samples: int
 
   def encode(
     self, waveform: Float[Array, 'b samples']

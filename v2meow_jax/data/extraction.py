@@ -141,8 +141,9 @@ class Extract(beam.DoFn):
         for frames in batches.values():
           frames.drop(clip.id)
         yield self._rejected(clip, e)
-    for frames in batches.values():
-      frames.flush()
+    for name, frames in batches.items():
+      with self._stage(f'extract {name}'):
+        frames.flush()
     for place, clip, found in started:
       try:
         yield place, (clip.id, self._record(clip, found, batches))
@@ -238,12 +239,13 @@ class Extract(beam.DoFn):
     while True:
       with self._stage('read video'):
         piece = next(pieces, None)
-      over = piece is None or piece.start_seconds >= seconds - 1e-9
+      if piece is None or piece.start_seconds >= seconds - 1e-9:
+        break
       if waiting is not None:
-        yield _fit_video(waiting, seconds if over else piece.start_seconds)
-      if over:
-        return
+        yield _fit_video(waiting, piece.start_seconds)
       waiting = piece
+    if waiting is not None:
+      yield _fit_video(waiting, seconds)
 
   @contextlib.contextmanager
   def _stage(self, name: str) -> Iterator[None]:

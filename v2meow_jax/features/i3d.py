@@ -47,6 +47,12 @@ class I3DConfig:
   )
   in_channels: int = 2
 
+  def __post_init__(self):
+    # Lists, as json and gin write them, would not hash.
+    blocks = tuple((name, tuple(sizes)) for name, sizes in self.blocks)
+    object.__setattr__(self, 'blocks', blocks)
+    object.__setattr__(self, 'stem', tuple(self.stem))
+
   @property
   def dim(self) -> int:
     """Numbers of a feature vector: 1024 in the published network."""

@@ -42,6 +42,11 @@ class VqganConfig:
   codebook_size: int = 1024
   num_groups: int = 32
 
+  def __post_init__(self):
+    # A list, as json and gin write it, would not hash.
+    multipliers = tuple(self.channel_multipliers)
+    object.__setattr__(self, 'channel_multipliers', multipliers)
+
   @property
   def num_tokens(self) -> int:
     """Of a picture, row by row."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -13,6 +14,7 @@ from etils import epath
 import numpy as np
 
 import v2meow_jax
+from v2meow_jax import networks as networks_lib
 from v2meow_jax import specs
 from v2meow_jax.codecs import soundstream
 from v2meow_jax.features import fitted
@@ -27,7 +29,10 @@ PREFIX_SHARE = {'semantic': 0.2, 'coarse': 0.25, 'fine': 0.0}
 # Fine windows are independent, so several go through the network at once: ten
 # seconds of the embedded default.
 ROWS = {'semantic': 1, 'coarse': 1, 'fine': 5}
-_PIECE_SECONDS = 10.0
+# Of a video, read at once: small frames, or frames as they were decoded, where
+# 2 s of 1080 lines are 300 MB.
+PIECE_SECONDS = 10.0
+PUBLISHED_PIECE_SECONDS = 2.0
 MAX_SIDE = 128
 
 
@@ -35,9 +40,10 @@ def export(
   out: str,
   *,
   stages: Sequence[str],
-  codec: str,
-  features: str,
-  style: str,
+  codec: str | None = None,
+  features: str | None = None,
+  style: str | None = None,
+  networks: Sequence[networks_lib.Network] = (),
   name: str = 'v2meow',
   dtype: str = 'float16',
   temperatures: Sequence[float] = TEMPERATURES,
@@ -51,6 +57,8 @@ def export(
     codec: MODEL_DIR of the codec.
     features: File that `v2meow data fit` wrote.
     style: MODEL_DIR of the style embedding, trained on the same features.
+    networks: In place of these three: the published networks that the records
+      were made with. Their weights stay where they are.
     name: Of the system.
     dtype: Of the stored floats.
     temperatures: That the system samples with by default, one per stage.
@@ -60,8 +68,15 @@ def export(
     The folder.
 
   Raises:
-    ValueError: A run is not what it is given as, or `out` is in the way.
+    ValueError: A run is not what it is given as, `out` is in the way, or a
+      network of a stream is missing.
   """
+  own = codec, features, style
+  if not (all(own) and not networks) and (any(own) or not networks):
+    raise ValueError(
+      'a system takes codec, features and style of runs, or published networks'
+      f' in their place; got {own} and {len(networks)} networks.'
+    )
   target = pathlib.Path(out)
   in_the_way = target.exists() and (
     not target.is_dir() or any(target.iterdir())
@@ -80,14 +95,24 @@ def export(
     config = {
       'name': name,
       'version': v2meow_jax.__version__,
-      'licences': {'weights': licence},
-      'codec': _write_codec(partial, codec, dtype),
+      'licences': {'weights': licence, **_licences(networks)},
       'stages': descriptions,
-      'streams': _write_extractors(partial, features, style, descriptions),
+      'streams': _streams(descriptions),
       'visual': _visual(descriptions),
-      'piece_seconds': _PIECE_SECONDS,
-      'max_side': MAX_SIDE,
     }
+    if networks:
+      config |= {
+        'networks': _named(networks, descriptions),
+        'piece_seconds': PUBLISHED_PIECE_SECONDS,
+        'max_side': None,  # Networks of others resize pictures themselves.
+      }
+    else:
+      _write_extractors(partial, features, style)
+      config |= {
+        'codec': _write_codec(partial, codec, dtype),
+        'piece_seconds': PIECE_SECONDS,
+        'max_side': MAX_SIDE,
+      }
     weights_io.write_config(partial, config)
     _replace(partial, target)
   finally:
@@ -174,15 +199,41 @@ def read_extractors(
   return fitted.with_style(flat, variables['params'], example)
 
 
-def _write_extractors(
-  folder: pathlib.Path,
-  features: str,
-  style: str,
-  descriptions: Sequence[dict[str, Any]],
-) -> dict[str, Any]:
+def _write_extractors(folder: pathlib.Path, features: str, style: str) -> None:
   params = read_extractors(features, style)
   # In full precision: they are small, and tokens should not move.
   weights_io.write_tensors(folder / 'extractors.safetensors', params, None)
+
+
+def _named(
+  networks: Sequence[networks_lib.Network],
+  descriptions: Sequence[dict[str, Any]],
+) -> list[dict[str, Any]]:
+  """The networks that generation needs, and the digests of their weights."""
+  needed = [*_visual(descriptions), 'acoustic']
+  given = {network.stream: network for network in networks}
+  missing = sorted(set(needed) - set(given))
+  if missing:
+    raise ValueError(
+      f'no network gives {missing}, which the stages read or the codec plays;'
+      f' there are {sorted(given)}.'
+    )
+  chosen = [given[n] for n in (*needed, 'style') if n in given]
+  return [
+    {
+      'network': dataclasses.asdict(network),
+      'sha256': weights_io.sha256(network.file()),
+    }
+    for network in chosen
+  ]
+
+
+def _licences(networks: Sequence[networks_lib.Network]) -> dict[str, Any]:
+  return {network.stream: network.licence() for network in networks}
+
+
+def _streams(descriptions: Sequence[dict[str, Any]]) -> dict[str, Any]:
+  """Every stream of the stages, as JSON data."""
   streams = {}
   for description in descriptions:
     spec = specs.stage_from_dict(description['model']['spec'])
@@ -192,11 +243,12 @@ def _write_extractors(
 
 
 def _visual(descriptions: Sequence[dict[str, Any]]) -> list[str]:
-  """Names of the continuous streams with a rate: what a video must give."""
+  """Names of the streams that a video must give, those of pictures among them."""
   names = []
   for description in descriptions:
     spec = specs.stage_from_dict(description['model']['spec'])
     names += [s.name for s in spec.feature_inputs if not s.is_static]
+    names += [s.name for s in spec.token_inputs if s.is_picture]
   return sorted(set(names))
 
 

@@ -25,7 +25,9 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax import media_io
+from v2meow_jax import networks
 from v2meow_jax import specs
+from v2meow_jax import stages
 from v2meow_jax.codecs import soundstream
 from v2meow_jax.features import fitted
 from v2meow_jax.inference import pipeline
@@ -69,17 +71,31 @@ class System:
     self.windows = [
       pipeline.Windows(**s['windows']) for s in self.config['stages']
     ]
-    self.codec = soundstream.TrainedCodec(
-      soundstream.CodecConfig.from_dict(self.config['codec']),
-      self._tensors('codec'),
-    )
-    streams = {
+    self.streams = {
       name: specs.stream_from_dict(s)
       for name, s in self.config['streams'].items()
     }
-    self.extractors = fitted.extractors_from_params(
-      weights_io.flatten(self._tensors('extractors')), streams
-    )
+    if 'networks' in self.config:
+      self.extractors = self._published()
+      self.codec = self.extractors.pop('acoustic')
+    else:
+      self.extractors = fitted.extractors_from_params(
+        weights_io.flatten(self._tensors('extractors')), self.streams
+      )
+      self.codec = soundstream.TrainedCodec(
+        soundstream.CodecConfig.from_dict(self.config['codec']),
+        self._tensors('codec'),
+      )
+
+  def _published(self) -> dict[str, Any]:
+    """Networks of others, whose weights lie elsewhere, and the codec."""
+    table = {**self.streams, 'acoustic': stages.acoustic(self.streams)}
+    found = {}
+    for row in self.config['networks']:
+      network = networks.Network(**row['network'])
+      weights_io.check_digest(network.file(), row['sha256'])
+      found[network.stream] = network.build(networks.stream_of(network, table))
+    return found
 
   def _tensors(self, name: str) -> dict[str, Any]:
     return weights_io.read_tensors(self.folder / f'{name}.safetensors')
@@ -171,7 +187,8 @@ class System:
     with clock('streams'):
       on_progress('streams')
       streams, seconds = self._visual_streams(video)
-      streams['style'] = self._style(prompt, style_audio)
+      if 'style' in self.streams or prompt or style_audio is not None:
+        streams['style'] = self._style(prompt, style_audio)
     for stage, windows, sampling in zip(
       self.stages, self.windows, samplings, strict=True
     ):
@@ -254,11 +271,17 @@ class System:
     self, prompt: str | None, style_audio: media.Audio | None
   ) -> np.ndarray:
     """float32[1, dim]; zeros, as dropped in training, when none is given."""
-    if prompt:
-      return self.extractors['style_text'](prompt)
-    if style_audio is not None:
-      return self.extractors['style'](style_audio)
-    return np.zeros((1, self.extractors['style'].stream.dim), np.float32)
+    given = prompt or style_audio
+    if given is None:
+      return np.zeros((1, self.streams['style'].dim), np.float32)
+    name = 'style_text' if prompt else 'style'
+    if name not in self.extractors:
+      kind = 'text' if prompt else 'music'
+      raise ValueError(
+        f'the system {self.config["name"]!r} has no network for a style given'
+        f' as {kind}; leave it out, or export the system with one.'
+      )
+    return self.extractors[name](given)
 
   def _decode(self, codes: np.ndarray, seconds: float) -> media.Audio:
     samples = self.codec.decode_in_pieces(codes[None], _PIECE_FRAMES)[0]

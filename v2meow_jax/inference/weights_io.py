@@ -19,7 +19,11 @@ class DamagedSystem(ValueError):
 
 
 def sha256(path: pathlib.Path) -> str:
-  """Hex digest of a file."""
+  """Hex digest of a file; of a folder, over the names and digests in it."""
+  if path.is_dir():
+    files = sorted(p for p in path.rglob('*') if p.is_file())
+    lines = [f'{p.relative_to(path)} {sha256(p)}' for p in files]
+    return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
   with path.open('rb') as f:
     return hashlib.file_digest(f, 'sha256').hexdigest()
 
@@ -108,13 +112,18 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
     file = folder / name
     if not file.is_file():
       raise DamagedSystem(f'{file} is missing; reinstall or export again.')
-    found = sha256(file)
-    if found != wanted:
-      raise DamagedSystem(
-        f'{file} is damaged: its sha256 is {found}, wanted {wanted};'
-        ' reinstall or export again.'
-      )
+    check_digest(file, wanted)
   return config
+
+
+def check_digest(path: pathlib.Path, wanted: str) -> None:
+  """Raises DamagedSystem unless a file is the one that was exported."""
+  found = sha256(path)
+  if found != wanted:
+    raise DamagedSystem(
+      f'{path} is damaged, or another one: its sha256 is {found}, wanted'
+      f' {wanted}; reinstall or export again.'
+    )
 
 
 def write_config(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
