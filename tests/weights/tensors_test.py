@@ -34,6 +34,13 @@ def test_every_kind_gives_the_tensors(tmp_path, suffix):
     tensors.load(path)
 
 
+@pytest.mark.parametrize('suffix', ['.safetensors', '.npz', '.msgpack'])
+def test_only_names_with_a_prefix_are_taken(tmp_path, suffix):
+  path = write(tmp_path / f'weights{suffix}')
+  assert list(tensors.load(path, ('other', 'layer'))) == [NAME]
+  assert not tensors.load(path, 'kernel')
+
+
 def test_pickles_are_not_read(tmp_path):
   for name in ('weights.pt', 'weights.bin'):
     path = tmp_path / name

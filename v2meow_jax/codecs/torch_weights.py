@@ -21,6 +21,8 @@ from jaxtyping import Array
 from jaxtyping import Float
 import numpy as np
 
+from v2meow_jax.weights import tensors as tensors_lib
+
 FILE_NAME = 'model.safetensors'
 
 # Names of magnitude and direction, of older and of newer versions of PyTorch.
@@ -101,7 +103,7 @@ def read(
       shapes are not those of the network.
   """
   file = path / FILE_NAME if path.is_dir() else path
-  tensors = _read_tensors(file, source)
+  tensors = _load(file, source)
   advice = f'wanted the {FILE_NAME} of {source}, and its configuration'
   params = {}
   for keys, parameter in traverse_util.flatten_dict(wanted).items():
@@ -125,19 +127,16 @@ def read(
   return traverse_util.unflatten_dict(params)
 
 
-def _read_tensors(file: epath.Path, source: str) -> dict[str, np.ndarray]:
-  from safetensors import numpy as st  # pylint: disable=g-import-not-at-top
-  from safetensors import SafetensorError  # pylint: disable=g-import-not-at-top
-
-  if not file.is_file():
+def _load(file: epath.Path, source: str) -> dict[str, np.ndarray]:
+  try:
+    return tensors_lib.load(file)
+  except FileNotFoundError as e:
     raise ValueError(
       f'{file} is missing; download'
       f' https://huggingface.co/{source}/resolve/main/{FILE_NAME} and put it'
       ' there.'
-    )
-  try:
-    return dict(st.load_file(file))
-  except SafetensorError as e:
+    ) from e
+  except ValueError as e:
     raise ValueError(
       f'{file} is no safetensors file ({e}); download {FILE_NAME} of {source}'
       ' again.'

@@ -8,19 +8,17 @@ flax_model.msgpack. The text tower is left out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-import mmap
 import os
 import pathlib
 from typing import Any
 
-from flax import serialization
 from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 
 from v2meow_jax.features import clip
+from v2meow_jax.weights import tensors as tensors_lib
 
 _FILES = ('model.safetensors', 'flax_model.msgpack')
 _ADVICE = (
@@ -71,7 +69,11 @@ def read(
   """
   file = _find(pathlib.Path(path))
   pytorch = file.suffix == '.safetensors'
-  tensors = _read_safetensors(file) if pytorch else _read_msgpack(file)
+  try:
+    tensors = tensors_lib.load(file, _TOWER)
+  except ValueError as e:
+    raise ValueError(f'{e}; {_ADVICE}.') from e
+  tensors.pop(_POSITION_IDS, None)
   params = {}
   for name, shape in _shapes(config).items():
     axes = tuple(range(len(shape)))
@@ -95,18 +97,11 @@ def _find(path: pathlib.Path) -> pathlib.Path:
   candidates = [path / name for name in _FILES] if path.is_dir() else [path]
   for file in candidates:
     if file.is_file():
-      break
-  else:
-    tried = ' nor '.join(str(c) for c in candidates)
-    raise FileNotFoundError(
-      f'no CLIP weights: there is no {tried}; {_ADVICE} and put it there.'
-    )
-  if file.suffix not in ('.safetensors', '.msgpack'):
-    raise ValueError(
-      f'{file} is a {file.suffix or "nameless"} file; wanted .safetensors or'
-      f' .msgpack: {_ADVICE}.'
-    )
-  return file
+      return file
+  tried = ' nor '.join(str(c) for c in candidates)
+  raise FileNotFoundError(
+    f'no CLIP weights: there is no {tried}; {_ADVICE} and put it there.'
+  )
 
 
 def _shapes(config: clip.TowerConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
@@ -159,32 +154,3 @@ def _take(
       ' of this file.'
     )
   return tensor
-
-
-def _read_safetensors(file: pathlib.Path) -> dict[str, np.ndarray]:
-  """The image tower's tensors by name."""
-  try:
-    with safetensors.safe_open(file, 'numpy') as f:
-      keys = [k for k in f.keys() if k.partition('.')[0] in _TOWER]
-      return {k: f.get_tensor(k) for k in keys if k != _POSITION_IDS}
-  except safetensors.SafetensorError as e:
-    raise ValueError(
-      f'{file} is damaged or no safetensors file: {e}; {_ADVICE} again.'
-    ) from e
-
-
-def _read_msgpack(file: pathlib.Path) -> dict[str, np.ndarray]:
-  """The image tower's tensors by path."""
-  try:
-    with (
-      file.open('rb') as f,
-      mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data,
-    ):
-      tree = serialization.msgpack_restore(data)
-    towers = {k: v for k, v in tree.items() if k in _TOWER}
-    flat = traverse_util.flatten_dict(towers, sep='/')
-    return {k: np.asarray(v) for k, v in flat.items()}
-  except (ValueError, TypeError, AttributeError) as e:
-    raise ValueError(
-      f'{file} is damaged or no parameters of Flax: {e}; {_ADVICE} again.'
-    ) from e

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-import io
+import mmap
+import os
+import pathlib
 from typing import Any
+from typing import cast
 
-from etils import epath
 from flax import serialization
 from flax import traverse_util
 import numpy as np
 import safetensors
-from safetensors import numpy as safetensors_numpy
 
 
 class Tensors:
@@ -51,12 +52,16 @@ class Tensors:
     return found
 
 
-def load(path: epath.PathLike) -> dict[str, np.ndarray]:
+def load(
+  path: str | os.PathLike, prefixes: str | tuple[str, ...] = ''
+) -> dict[str, np.ndarray]:
   """The tensors of a file, by name; of a nested tree as 'a/b/c'.
 
   Args:
     path: .safetensors, .npz, or what Flax serialised (.msgpack or no suffix).
       A pickle (.pt, .pth, .bin) is not read: it runs what it holds.
+    prefixes: What a name begins with; other tensors are left out, and in a
+      safetensors or npz file not even read.
 
   Returns:
     {name: array}.
@@ -65,7 +70,7 @@ def load(path: epath.PathLike) -> dict[str, np.ndarray]:
     FileNotFoundError: There is no such file.
     ValueError: It is of another kind, or damaged.
   """
-  file = epath.Path(path)
+  file = pathlib.Path(path)
   if not file.is_file():
     raise FileNotFoundError(f'there are no weights at {file}.')
   if file.suffix not in _READERS:
@@ -75,40 +80,50 @@ def load(path: epath.PathLike) -> dict[str, np.ndarray]:
       ' torch.load(..., weights_only=True) and safetensors.'
     )
   try:
-    return _READERS[file.suffix](file.read_bytes())
+    return _READERS[file.suffix](file, prefixes)
   except Exception as e:
     raise ValueError(f'{file} is damaged or another kind of file: {e}') from e
 
 
-def names(path: epath.PathLike) -> list[str]:
+def names(path: str | os.PathLike) -> list[str]:
   """The names of the tensors of a file; of a safetensors reads its header only.
 
   Raises:
     FileNotFoundError, ValueError: As `load`.
   """
-  file = epath.Path(path)
+  file = pathlib.Path(path)
   if file.suffix != '.safetensors' or not file.is_file():
     return list(load(file))
   try:
-    with safetensors.safe_open(str(file), 'numpy') as opened:
+    with safetensors.safe_open(file, 'numpy') as opened:
       return list(opened.keys())
   except safetensors.SafetensorError as e:
     raise ValueError(f'{file} is damaged or another kind of file: {e}') from e
 
 
-def _read_npz(content: bytes) -> dict[str, np.ndarray]:
-  with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-    return dict(arrays)
+def _read_safetensors(file, prefixes) -> dict[str, np.ndarray]:
+  with safetensors.safe_open(file, 'numpy') as f:
+    return {k: f.get_tensor(k) for k in f.keys() if k.startswith(prefixes)}
 
 
-def _read_flax(content: bytes) -> dict[str, np.ndarray]:
-  tree = serialization.msgpack_restore(content)
+def _read_npz(file, prefixes) -> dict[str, np.ndarray]:
+  with np.load(file, allow_pickle=False) as arrays:
+    return {k: arrays[k] for k in arrays if k.startswith(prefixes)}
+
+
+def _read_flax(file, prefixes) -> dict[str, np.ndarray]:
+  with (
+    file.open('rb') as f,
+    mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as content,
+  ):
+    # A buffer will do: read whole, a large file would be in memory twice.
+    tree = serialization.msgpack_restore(cast(bytes, content))
   flat = traverse_util.flatten_dict(tree, sep='/')
-  return {str(name): np.asarray(x) for name, x in flat.items()}
+  return {k: np.asarray(x) for k, x in flat.items() if k.startswith(prefixes)}
 
 
 _READERS = {
-  '.safetensors': safetensors_numpy.load,
+  '.safetensors': _read_safetensors,
   '.npz': _read_npz,
   '.msgpack': _read_flax,
   '': _read_flax,
