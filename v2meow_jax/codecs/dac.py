@@ -7,9 +7,7 @@ waveforms are those of `transformers.DacModel`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import functools
-from typing import Any
 
 from etils import epath
 import flax.linen as nn
@@ -23,6 +21,7 @@ import numpy as np
 from v2meow_jax.codecs import dac_network
 from v2meow_jax.codecs import dac_quantizer
 from v2meow_jax.codecs import pieces
+from v2meow_jax.codecs import published
 from v2meow_jax.codecs import torch_weights
 
 DAC_16KHZ = dac_network.DacConfig(
@@ -82,103 +81,26 @@ class Dac(nn.Module):
     return jnp.pad(waveform, ((0, 0), (0, missing)))
 
 
-class DacCodec:
-  """A DAC with its weights: the `Codec` protocol.
+class DacCodec(published.PublishedCodec[dac_network.DacConfig]):
+  """A DAC with its weights; in pieces it compiles once."""
 
-  Attributes:
-    config: What it is.
-    stream: Its codes.
-    sample_rate_hz: Of the waveforms.
-    hop_samples: Of one code frame.
-  """
+  def _whole(self, way, x):
+    return _apply(self.config, way, self._variables, x)
 
-  def __init__(self, config: dac_network.DacConfig, params: Mapping[str, Any]):
-    """Keeps weights for `encode` and `decode`, which compile per length.
-
-    Args:
-      config: What it is.
-      params: Of `Dac(config)`.
-    """
-    self.config = config
-    self.stream = config.stream
-    self.sample_rate_hz = config.sample_rate_hz
-    self.hop_samples = config.hop_samples
-    self._variables = {'params': jax.tree.map(jnp.asarray, params)}
-
-  def encode(
-    self, waveform: Float[Array, 'b samples']
-  ) -> Int[Array, 'b frames levels']:
-    """Codes of all levels.
-
-    Raises:
-      ValueError: The waveform is not a positive whole number of frames.
-    """
-    pieces.check_whole(waveform.shape[-1], self.hop_samples)
-    return _apply(self.config, 'encode', self._variables, jnp.asarray(waveform))
-
-  def decode(
-    self, codes: Int[Array, 'b frames levels']
-  ) -> Float[Array, 'b samples']:
-    """The waveform of the first `levels` levels.
-
-    Raises:
-      ValueError: There are no levels, or more than the codec has.
-    """
-    pieces.check_levels(codes.shape[-1], self.config.num_levels)
-    return _apply(self.config, 'decode', self._variables, jnp.asarray(codes))
-
-  def encode_in_pieces(
-    self, waveform: Float[np.ndarray, 'b samples'], piece_frames: int
-  ) -> Int[np.ndarray, 'b frames levels']:
-    """As `encode`, in memory that one piece bounds; compiles once.
-
-    Args:
-      waveform: Whole frames.
-      piece_frames: Frames whose codes one call contributes, >= 1.
-
-    Returns:
-      int32 codes.
-
-    Raises:
-      ValueError: As `encode`, or `piece_frames` is less than 1.
-    """
-    hop = self.hop_samples
-    pieces.check_whole(waveform.shape[-1], hop)
-    batch_size, num_frames = waveform.shape[0], waveform.shape[1] // hop
-    out = np.empty((batch_size, num_frames, self.config.num_levels), np.int32)
+  def _in_pieces(self, way, x, piece_frames):
+    if way == 'encode':
+      reach = self.config.encoder_reach_frames
+    else:
+      reach = self.config.decoder_reach_frames
     for window, piece, inside in pieces.windows(
-      num_frames, piece_frames, *self.config.encoder_reach_frames
+      x.shape[1], piece_frames, *reach
     ):
-      codes = self.encode(waveform[:, pieces.in_samples(window, hop)])
-      out[:, piece] = np.asarray(codes)[:, inside]
-    return out
-
-  def decode_in_pieces(
-    self, codes: Int[np.ndarray, 'b frames levels'], piece_frames: int
-  ) -> Float[np.ndarray, 'b samples']:
-    """As `decode`, in memory that one piece bounds; compiles once.
-
-    Args:
-      codes: Of the first levels.
-      piece_frames: Frames whose samples one call contributes, >= 1.
-
-    Returns:
-      float32, `hop_samples` samples a frame.
-
-    Raises:
-      ValueError: As `decode`, or `piece_frames` is less than 1.
-    """
-    hop = self.hop_samples
-    batch_size, num_frames = codes.shape[:2]
-    out = np.empty((batch_size, num_frames * hop), np.float32)
-    for window, piece, inside in pieces.windows(
-      num_frames, piece_frames, *self.config.decoder_reach_frames
-    ):
-      waveform = np.asarray(self.decode(codes[:, window]))
-      out[:, pieces.in_samples(piece, hop)] = waveform[
-        :, pieces.in_samples(inside, hop)
-      ]
-    return out
+      some = x[:, window]
+      if way == 'encode':
+        y = self.encode(some.reshape(len(x), -1))
+      else:
+        y = self.decode(some)
+      yield piece, np.asarray(y).reshape(*some.shape[:2], -1)[:, inside]
 
 
 def load(path: epath.PathLike, config: dac_network.DacConfig) -> DacCodec:

@@ -8,7 +8,6 @@ https://huggingface.co/descript, so that `torch_weights.read` finds them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import dataclasses
 import math
 
@@ -17,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 from jaxtyping import Float
 
-from v2meow_jax import specs
+from v2meow_jax.codecs import published
 from v2meow_jax.codecs import torch_weights
 
 _EDGE_KERNEL = 7
@@ -29,53 +28,25 @@ _RESIDUAL_REACH = sum(_DILATIONS) * (_RESIDUAL_KERNEL // 2)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DacConfig:
+class DacConfig(published.PublishedConfig):
   """Sizes of a `Dac`.
 
   Attributes:
-    source: Repository of the Hugging Face hub with its weights.
-    sample_rate_hz: Of the waveforms.
-    num_levels: Codebooks, coarsest first.
-    strides: Down-sampling of the encoder's blocks, first to last; the decoder
-      undoes them in reverse.
     encoder_channels: At the sample rate; doubled by every stride.
     decoder_channels: At the code rate; halved by every stride.
     codebook_size: Vectors in one codebook.
     code_dim: Of the vectors.
   """
 
-  source: str
-  sample_rate_hz: int
-  num_levels: int
-  strides: Sequence[int]
   encoder_channels: int = 64
   decoder_channels: int = 1536
   codebook_size: int = 1024
   code_dim: int = 8
 
-  def __post_init__(self):
-    # Lists, as json and gin write them, would not hash.
-    object.__setattr__(self, 'strides', tuple(self.strides))
-
-  @property
-  def hop_samples(self) -> int:
-    """Samples of one code frame."""
-    return math.prod(self.strides)
-
   @property
   def latent_dim(self) -> int:
     """Width at the quantiser."""
     return self.encoder_channels * 2 ** len(self.strides)
-
-  @property
-  def stream(self) -> specs.TokenSpec:
-    """The codes, all levels."""
-    return specs.TokenSpec(
-      name='acoustic',
-      codebook_size=self.codebook_size,
-      num_codebooks=self.num_levels,
-      rate_hz=self.sample_rate_hz / self.hop_samples,
-    )
 
   @property
   def encoder_reach_frames(self) -> tuple[int, int]:

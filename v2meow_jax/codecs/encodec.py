@@ -9,10 +9,8 @@ commercially.
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Mapping
 import dataclasses
 import functools
-from typing import Any
 
 from etils import epath
 import flax.linen as nn
@@ -20,12 +18,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 from jaxtyping import Float
-from jaxtyping import Int
 import numpy as np
 
 from v2meow_jax.codecs import encodec_layers
 from v2meow_jax.codecs import encodec_network
 from v2meow_jax.codecs import pieces
+from v2meow_jax.codecs import published
 from v2meow_jax.codecs import torch_weights
 
 ENCODEC_24KHZ = encodec_network.EncodecConfig(
@@ -101,115 +99,28 @@ _DECODER = _Way(
   recurrent=lambda module, x, state: module.decoder.recurrent(x, state),
   after=lambda module, x: module.decoder.after(x),
 )
+_WAYS = {'encode': _ENCODER, 'decode': _DECODER}
 
 
-class EncodecCodec:
-  """An EnCodec with its weights: the `Codec` protocol.
+class EncodecCodec(published.PublishedCodec[encodec_network.EncodecConfig]):
+  """An EnCodec with its weights.
 
-  Attributes:
-    config: What it is.
-    stream: Its codes.
-    sample_rate_hz: Of the waveforms.
-    hop_samples: Of one code frame.
+  In pieces, the LSTM runs through all frames once and is read a little ahead:
+  no more of what it writes is kept than one window of what follows it.
   """
 
-  def __init__(
-    self, config: encodec_network.EncodecConfig, params: Mapping[str, Any]
-  ):
-    """Keeps weights for `encode` and `decode`, which compile per length.
+  def _whole(self, way, x):
+    return _whole(self.config, _WAYS[way], self._variables, x)
 
-    Args:
-      config: What it is.
-      params: Of `Encodec(config)`.
-    """
-    self.config = config
-    self.stream = config.stream
-    self.sample_rate_hz = config.sample_rate_hz
-    self.hop_samples = config.hop_samples
-    self._variables = {'params': jax.tree.map(jnp.asarray, params)}
-
-  def encode(
-    self, waveform: Float[Array, 'b samples']
-  ) -> Int[Array, 'b frames levels']:
-    """Codes of all levels.
-
-    Raises:
-      ValueError: The waveform is not a positive whole number of frames.
-    """
-    pieces.check_whole(waveform.shape[-1], self.hop_samples)
-    return _whole(self.config, _ENCODER, self._variables, jnp.asarray(waveform))
-
-  def decode(
-    self, codes: Int[Array, 'b frames levels']
-  ) -> Float[Array, 'b samples']:
-    """The waveform of the first `levels` levels.
-
-    Raises:
-      ValueError: There are no levels, or more than the codec has.
-    """
-    pieces.check_levels(codes.shape[-1], self.config.num_levels)
-    return _whole(self.config, _DECODER, self._variables, jnp.asarray(codes))
-
-  def encode_in_pieces(
-    self, waveform: Float[np.ndarray, 'b samples'], piece_frames: int
-  ) -> Int[np.ndarray, 'b frames levels']:
-    """As `encode`, in memory that one piece bounds.
-
-    Args:
-      waveform: Whole frames.
-      piece_frames: Frames whose codes one call contributes, >= 1.
-
-    Returns:
-      int32 codes.
-
-    Raises:
-      ValueError: As `encode`, or `piece_frames` is less than 1.
-    """
-    pieces.check_whole(waveform.shape[-1], self.hop_samples)
-    batch_size = waveform.shape[0]
-    num_frames = waveform.shape[1] // self.hop_samples
-    out = np.empty((batch_size, num_frames, self.config.num_levels), np.int32)
-    # [b, samples] -> [b, frames, samples]
-    framed = waveform.reshape(batch_size, num_frames, -1)
-    for piece, codes in self._finished(_ENCODER, framed, piece_frames):
-      out[:, piece] = codes
-    return out
-
-  def decode_in_pieces(
-    self, codes: Int[np.ndarray, 'b frames levels'], piece_frames: int
-  ) -> Float[np.ndarray, 'b samples']:
-    """As `decode`, in memory that one piece bounds.
-
-    Args:
-      codes: Of the first levels.
-      piece_frames: Frames whose samples one call contributes, >= 1.
-
-    Returns:
-      float32, `hop_samples` samples a frame.
-
-    Raises:
-      ValueError: As `decode`, or `piece_frames` is less than 1.
-    """
-    pieces.check_levels(codes.shape[-1], self.config.num_levels)
-    out = np.empty((*codes.shape[:2], self.hop_samples), np.float32)
-    for piece, waveform in self._finished(_DECODER, codes, piece_frames):
-      out[:, piece] = waveform
-    return out.reshape(codes.shape[0], -1)
-
-  def _finished(self, way, x, piece_frames):
-    """Yields (frames, what comes out of them), from the first to the last.
-
-    The LSTM runs through all frames once and is read a little ahead: no more
-    of what it writes is kept than one window of what follows it.
-    """
+  def _in_pieces(self, way, x, piece_frames):
     c = self.config
     batch_size, num_frames = x.shape[:2]
     # What the parts before and after the LSTM hear around a frame.
-    if way is _ENCODER:
+    if way == 'encode':
       before, after = c.encoder_reach_frames, c.edge_reach_frames
     else:
       before, after = c.edge_reach_frames, c.decoder_reach_frames
-    state = _initial_state(c, batch_size)
+    parts, state = _WAYS[way], _initial_state(c, batch_size)
     sources = pieces.windows(num_frames, piece_frames, *before)
     written, first = np.empty((batch_size, 0, c.top_channels), np.float32), 0
     for window, piece, inside in pieces.windows(
@@ -219,7 +130,7 @@ class EncodecCodec:
         source, new, where = next(sources)
         y, state = _advance(
           c,
-          way,
+          parts,
           new.stop - new.start,
           self._variables,
           jnp.asarray(x[:, source]),
@@ -229,7 +140,7 @@ class EncodecCodec:
         written = np.concatenate([written, np.asarray(y)], axis=1)
       written, first = written[:, window.start - first :], window.start
       y = _finish(
-        c, way, self._variables, written[:, : window.stop - window.start]
+        c, parts, self._variables, written[:, : window.stop - window.start]
       )
       # [b, samples] -> [b, frames, samples], and codes as they are
       y = np.asarray(y).reshape(batch_size, window.stop - window.start, -1)

@@ -9,9 +9,7 @@ the files of https://huggingface.co/facebook/encodec_24khz, so that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import dataclasses
-import math
 from typing import Any
 
 import flax.linen as nn
@@ -20,8 +18,8 @@ from jaxtyping import Array
 from jaxtyping import Float
 from jaxtyping import Int
 
-from v2meow_jax import specs
 from v2meow_jax.codecs import encodec_layers
+from v2meow_jax.codecs import published
 from v2meow_jax.codecs import rvq
 
 _EDGE_KERNEL = 7
@@ -31,16 +29,10 @@ Reach = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EncodecConfig:
+class EncodecConfig(published.PublishedConfig):
   """Sizes of an `Encodec`.
 
   Attributes:
-    source: Repository of the Hugging Face hub with its weights.
-    sample_rate_hz: Of the waveforms.
-    num_levels: Codebooks, coarsest first.
-    codebook_size: Vectors in one codebook.
-    strides: Down-sampling of the encoder's blocks, first to last; the decoder
-      undoes them in reverse.
     base_channels: At the sample rate; doubled by every stride.
     causal: Whether convolutions hear the past alone.
     shortcut_conv: Whether a residual block projects its input before it adds
@@ -48,39 +40,15 @@ class EncodecConfig:
     latent_dim: Width at the quantiser.
   """
 
-  source: str
-  sample_rate_hz: int
-  num_levels: int
-  codebook_size: int
-  strides: Sequence[int]
   base_channels: int
   causal: bool
   shortcut_conv: bool
   latent_dim: int = 128
 
-  def __post_init__(self):
-    # Lists, as json and gin write them, would not hash.
-    object.__setattr__(self, 'strides', tuple(self.strides))
-
-  @property
-  def hop_samples(self) -> int:
-    """Samples of one code frame."""
-    return math.prod(self.strides)
-
   @property
   def top_channels(self) -> int:
     """Width of the LSTMs."""
     return self.base_channels * 2 ** len(self.strides)
-
-  @property
-  def stream(self) -> specs.TokenSpec:
-    """The codes, all levels."""
-    return specs.TokenSpec(
-      name='acoustic',
-      codebook_size=self.codebook_size,
-      num_codebooks=self.num_levels,
-      rate_hz=self.sample_rate_hz / self.hop_samples,
-    )
 
   @property
   def edge_reach_frames(self) -> Reach:

@@ -47,15 +47,6 @@ def windows(
     )
 
 
-def in_samples(frames: slice, hop_samples: int) -> slice:
-  """Frames as samples.
-
-  >>> in_samples(slice(2, 5), 320)
-  slice(640, 1600, None)
-  """
-  return slice(frames.start * hop_samples, frames.stop * hop_samples)
-
-
 def check_whole(num_samples: int, hop_samples: int) -> None:
   """Raises ValueError unless samples are a positive number of frames."""
   if num_samples == 0 or num_samples % hop_samples:
