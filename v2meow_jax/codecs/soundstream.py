@@ -22,6 +22,7 @@ import numpy as np
 
 from v2meow_jax import specs
 from v2meow_jax.codecs import patch
+from v2meow_jax.codecs import pieces
 from v2meow_jax.codecs import rvq
 from v2meow_jax.codecs import seanet
 from v2meow_jax.codecs import tones
@@ -156,12 +157,7 @@ class TrainedCodec:
     Raises:
       ValueError: The waveform is not a positive whole number of frames.
     """
-    num_samples = waveform.shape[-1]
-    if num_samples == 0 or num_samples % self.hop_samples:
-      raise ValueError(
-        f'a waveform of {num_samples} samples is not whole code frames of'
-        f' {self.hop_samples} samples; pad or cut it first.'
-      )
+    pieces.check_whole(waveform.shape[-1], self.hop_samples)
     return _encode(self.config, self._variables, jnp.asarray(waveform))
 
   def decode(
