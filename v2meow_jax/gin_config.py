@@ -49,22 +49,30 @@ def included(
   return [find(m.group(1), search_paths) for m in matches if m]
 
 
+def _with_included(
+  path: pathlib.Path, search_paths: Sequence[str]
+) -> Iterator[pathlib.Path]:
+  """A recipe, and those that it includes, themselves or through others."""
+  yield path
+  for part in included(path, search_paths):
+    yield from _with_included(part, search_paths)
+
+
 def check_imports(path: pathlib.Path, search_paths: Sequence[str]) -> None:
   """Refuses imports from outside the allowed packages, includes followed.
 
   Raises:
     ConfigError: Names the file, the line and the package.
   """
-  for number, line in enumerate(path.read_text().splitlines(), 1):
-    if match := _IMPORT.match(line):
-      package = match.group(1).split('.')[0]
-      if package not in ALLOWED_IMPORTS:
+  for recipe in _with_included(path, search_paths):
+    for number, line in enumerate(recipe.read_text().splitlines(), 1):
+      match = _IMPORT.match(line)
+      package = match.group(1).split('.')[0] if match else None
+      if package and package not in ALLOWED_IMPORTS:
         raise ConfigError(
-          f'{path}, line {number}: importing {package!r} is not allowed in a'
+          f'{recipe}, line {number}: importing {package!r} is not allowed in a'
           f' recipe; allowed are {", ".join(ALLOWED_IMPORTS)}.'
         )
-  for part in included(path, search_paths):
-    check_imports(part, search_paths)
 
 
 def check_used(
@@ -84,7 +92,8 @@ def check_used(
   """
   texts = [*bindings]
   for name in files:
-    texts += _texts(find(name, search_paths), search_paths)
+    for recipe in _with_included(find(name, search_paths), search_paths):
+      texts.append(re.sub(r'#.*', '', recipe.read_text()))
   used = set(_USED.findall('\n'.join(texts)))
   for binding in bindings:
     match = _MACRO.match(binding)
@@ -95,13 +104,6 @@ def check_used(
         f'did you mean {near[0]}?' if near else f'they read {sorted(used)}.'
       )
       raise ConfigError(f'{name} is read by none of the recipes: {meant}')
-
-
-def _texts(path: pathlib.Path, search_paths: Sequence[str]) -> Iterator[str]:
-  """The text of a recipe and of those that it includes, without comments."""
-  yield re.sub(r'#.*', '', path.read_text())
-  for part in included(path, search_paths):
-    yield from _texts(part, search_paths)
 
 
 def parse(
