@@ -18,6 +18,14 @@ def test_the_frame_on_screen_is_the_last_that_has_begun():
   assert shown.tolist() == [0, 0, 1, 2, 3, 3]
 
 
+def test_a_stream_has_the_middles_of_its_steps():
+  piece = list(clip(np.arange(25) / 10, 2.5).pieces(1.0))[1]
+  assert piece.num_steps(4.0) == 4
+  assert piece.middles(4.0).tolist() == [1.125, 1.375, 1.625, 1.875]
+  # A step that does not fit still stands for the little that there is.
+  assert piece.middles(0.25).tolist() == [3.0]
+
+
 def test_pieces_cover_the_clip_and_are_led_by_one_frame():
   video = clip(np.arange(25) / 10, 2.5)
   pieces = list(video.pieces(1.0))

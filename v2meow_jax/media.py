@@ -43,6 +43,15 @@ class Video:
     shown = np.searchsorted(self.times, np.asarray(times) + 1e-9, 'right') - 1
     return self.frames[np.clip(shown, 0, len(self.frames) - 1)]
 
+  def num_steps(self, rate_hz: float) -> int:
+    """Frames of a stream of `rate_hz` in this stretch, at least one."""
+    return max(1, round(self.seconds * rate_hz))
+
+  def middles(self, rate_hz: float) -> np.ndarray:
+    """The middle of each of them, in clip seconds: float64[num_steps]."""
+    middles = (np.arange(self.num_steps(rate_hz)) + 0.5) / rate_hz
+    return self.start_seconds + middles
+
   def pieces(self, piece_seconds: float) -> Iterator[Video]:
     """Consecutive stretches, each led by the last frame of the one before."""
     end = self.start_seconds + self.seconds

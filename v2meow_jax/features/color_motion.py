@@ -257,9 +257,7 @@ def appearance_frames(
   video: media.Video, stream: specs.FeatureSpec
 ) -> np.ndarray:
   """`appearance_features` at the times of a stream's frames."""
-  num_frames = max(1, round(video.seconds * stream.rate_hz))
-  times = (np.arange(num_frames) + 0.5) / stream.rate_hz
-  return appearance_features(video.at(video.start_seconds + times))
+  return appearance_features(video.at(video.middles(stream.rate_hz)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,5 +285,4 @@ class Motion:
 
 def motion_frames(video: media.Video, stream: specs.FeatureSpec) -> np.ndarray:
   """`motion_features` of the sub-frames of a stream: float32[2 * frames, 16]."""
-  num_frames = max(1, round(video.seconds * stream.rate_hz))
-  return motion_features(video, num_frames * SUBFRAMES)
+  return motion_features(video, video.num_steps(stream.rate_hz) * SUBFRAMES)

@@ -110,11 +110,9 @@ class I3DFlow:
 
   def inputs(self, item: media.Video) -> np.ndarray:
     """float32[frames, num_flows, 224, 224, 2]: the flow that I3D sees."""
-    num_frames = max(1, round(item.seconds * self.stream.rate_hz))
-    middles = (np.arange(num_frames) + 0.5) / self.stream.rate_hz
     offsets = np.arange(self.num_flows + 1) - self.num_flows / 2
     windows = []
-    for middle in item.start_seconds + middles:
+    for middle in item.middles(self.stream.rate_hz):
       frames = item.at(middle + offsets / FRAME_RATE_HZ)
       windows.append(network_inputs(self.estimator(gray_frames(frames))))
     return np.stack(windows)

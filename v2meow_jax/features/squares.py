@@ -31,13 +31,11 @@ def of_video(
   Returns:
     uint8[frames, size, size, 3].
   """
-  num_frames = max(1, round(video.seconds * rate_hz))
-  times = video.start_seconds + (np.arange(num_frames) + 0.5) / rate_hz
   # One by one: frames may be large, and the squares are not.
   return np.concatenate(
     [
       resampling.center_square(video.at(time), size, method)
-      for time in times[:, None]
+      for time in video.middles(rate_hz)[:, None]
     ]
   )
 
