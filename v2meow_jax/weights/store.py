@@ -63,13 +63,7 @@ class Store:
       return found
     raise WeightsError(
       f'the weights {artefact.name!r} are not at {self.file(artefact)}: v2meow'
-      f' weights fetch {artefact.name}, or {self._by_hand(artefact)}.'
-    )
-
-  def _by_hand(self, artefact) -> str:
-    return (
-      f'download {artefact.url} ({artefact.megabytes} MB) elsewhere and v2meow'
-      f' weights import {artefact.name} FILE'
+      f' weights fetch {artefact.name}, or {_by_hand(artefact)}.'
     )
 
   def fetch(self, artefact: ledger.Artefact) -> pathlib.Path:
@@ -90,9 +84,7 @@ class Store:
       return found
     if artefact.is_pickle:
       convert.require()
-    download = _download(
-      artefact, self.folder(artefact), self._by_hand(artefact)
-    )
+    download = _download(artefact, self.folder(artefact))
     try:
       return self._keep(artefact, download)
     finally:
@@ -130,26 +122,17 @@ class Store:
     """
     file = self.locate(artefact)
     record = self.folder(artefact) / _RECORD
-    known = artefact.sha256 or artefact.git_blob
-    unknown = '' if known else '; no published digest of it is known'
-    if not record.is_file() or file.parent != self.folder(artefact):
+    if file.parent == record.parent and record.is_file():
+      _check_noted(record, file)
+      found = 'as it came'
+    else:
       _check_content(artefact, file)
       if not artefact.is_pickle:
         _check_published(artefact, file)
-      return f'complete{unknown}'
-    try:
-      noted = json.loads(record.read_text())['sha256']
-    except (ValueError, KeyError, TypeError) as e:
-      raise WeightsError(
-        f'{record} is damaged; delete {file.parent} and fetch it again.'
-      ) from e
-    found = sha256(file)
-    if found != noted:
-      raise WeightsError(
-        f'{file} has sha256 {found}; when it came it had {noted}. Delete'
-        f' {file.parent} and fetch it again.'
-      )
-    return f'as it came{unknown}'
+      found = 'complete'
+    if artefact.sha256 or artefact.git_blob:
+      return found
+    return f'{found}; no published digest of it is known'
 
   def _keep(self, artefact, original: pathlib.Path) -> pathlib.Path:
     converts = artefact.is_pickle and original.suffix != '.safetensors'
@@ -191,6 +174,20 @@ def _git_blob(file: pathlib.Path) -> str:
     while piece := f.read(1 << 20):
       digest.update(piece)
   return digest.hexdigest()
+
+
+def _check_noted(record: pathlib.Path, file: pathlib.Path) -> None:
+  """Raises WeightsError unless a file is what its record noted."""
+  advice = f'delete {file.parent} and fetch it again.'
+  try:
+    noted = json.loads(record.read_text())['sha256']
+  except (ValueError, KeyError, TypeError) as e:
+    raise WeightsError(f'{record} is damaged; {advice}') from e
+  found = sha256(file)
+  if found != noted:
+    raise WeightsError(
+      f'{file} has sha256 {found}; when it came it had {noted}: {advice}'
+    )
 
 
 def _check_published(artefact: ledger.Artefact, file: pathlib.Path) -> None:
@@ -237,9 +234,14 @@ def _in_hub_cache(artefact: ledger.Artefact) -> pathlib.Path | None:
   return file if file.is_file() else None
 
 
-def _download(
-  artefact: ledger.Artefact, folder: pathlib.Path, by_hand: str
-) -> pathlib.Path:
+def _by_hand(artefact: ledger.Artefact) -> str:
+  return (
+    f'download {artefact.url} ({artefact.megabytes} MB) elsewhere and v2meow'
+    f' weights import {artefact.name} FILE'
+  )
+
+
+def _download(artefact: ledger.Artefact, folder: pathlib.Path) -> pathlib.Path:
   try:
     import pooch
   except ImportError as e:
@@ -260,6 +262,6 @@ def _download(
     raise WeightsError(f'{artefact.url}: {e}') from e
   except OSError as e:
     raise OSError(
-      f'{artefact.name} could not be fetched: {e}. Or {by_hand}.'
+      f'{artefact.name} could not be fetched: {e}. Or {_by_hand(artefact)}.'
     ) from e
   return pathlib.Path(file)
