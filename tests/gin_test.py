@@ -64,9 +64,17 @@ def trainable() -> list[str]:
 
 
 @functools.cache
+def preparations() -> list[str]:
+  """Recipes that say which networks prepare data."""
+  return [name for name in recipes() if name.startswith('prepare/')]
+
+
+@functools.cache
 def overrides() -> list[str]:
-  """What is left and is no part of another recipe."""
-  return sorted({*recipes()} - {*runs()} - {*trainable()} - parts())
+  """Streams, and what is left and is no part of another recipe."""
+  others = {*runs(), *trainable(), *preparations(), *parts()}
+  streams = {name for name in recipes() if name.startswith('streams/')}
+  return sorted({*recipes()} - others | streams)
 
 
 @functools.cache
@@ -157,16 +165,35 @@ def test_every_macro_that_is_used_is_bound():
 
 def test_every_macro_that_is_bound_is_used():
   unused = {
-    names: bound - used
+    names: bound - used - {'NETWORKS'}  # What the command line reads.
     for names, (bound, used) in _macros().items()
-    if len(names) == 2 and names[0].endswith('train.gin')
+    if names[1:] == () or (len(names) == 2 and names[0].endswith('train.gin'))
   }
   assert unused
   assert not {' '.join(n): idle for n, idle in unused.items() if idle}
 
 
 def _macros():
-  return {names: macros(names) for names in combinations()}
+  alone = [(name,) for name in preparations()]
+  return {names: macros(names) for names in [*combinations(), *alone]}
+
+
+@pytest.mark.parametrize('name', preparations())
+def test_a_preparation_names_networks_of_streams_that_stages_read(
+  name, monkeypatch
+):
+  import gin
+  from v2meow_jax import stages
+
+  monkeypatch.chdir(ROOT)
+  gin_config.parse([name])
+  networks = gin.get_configurable('NETWORKS/macro')()
+  gin.clear_config()
+  names = [stream.name for stream in networks.streams]
+  assert len(set(names)) == len(names)
+  assert {*names} <= {*stages.PAPER, 'acoustic'}
+  for network in networks.networks:
+    assert network.licence()['licence'] != 'not known', network
 
 
 @pytest.mark.parametrize('override', overrides())

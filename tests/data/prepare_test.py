@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from tests.data import planted
+from v2meow_jax.data import extraction
 from v2meow_jax.data import shards
 
 pytestmark = pytest.mark.data
@@ -105,3 +106,31 @@ def test_a_folder_of_something_else_is_not_replaced(planted_prepare, tmp_path):
   with pytest.raises(ValueError, match='not a prepared dataset'):
     planted_prepare(tmp_path)
   assert (tmp_path / 'thesis.tex').read_text() == 'years'
+
+
+class _Squares(planted.Clock):
+  """A clock that is a network of frames."""
+
+  batch_size = 8
+
+  def inputs(self, item):
+    return planted.Clock.__call__(self, item)
+
+  def outputs(self, inputs):
+    return inputs**2
+
+
+def _with_squares():
+  made = planted.make_extractors()
+  stream = made['appearance'].extractor.stream
+  return made | {
+    'appearance': extraction.Reading('video', _Squares(stream)),
+  }
+
+
+def test_clips_at_once_change_no_byte(planted_prepare, tmp_path):
+  planted_prepare(tmp_path / 'one', make_extractors=_with_squares)
+  planted_prepare(
+    tmp_path / 'seven', make_extractors=_with_squares, clips_at_once=7
+  )
+  _same(tmp_path / 'one', tmp_path / 'seven')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
 import os
@@ -71,6 +72,34 @@ def export(
     ValueError: A run is not what it is given as, `out` is in the way, or a
       network of a stream is missing.
   """
+  return pack(
+    out,
+    stages=map(restore.read_stage, stages),
+    codec=codec,
+    features=features,
+    style=style,
+    networks=networks,
+    name=name,
+    dtype=dtype,
+    temperatures=temperatures,
+    licence=licence,
+  )
+
+
+def pack(
+  out: str,
+  *,
+  stages: Iterable[tuple[dict[str, Any], Any, int]],
+  codec: str | None,
+  features: str | None,
+  style: str | None,
+  networks: Sequence[networks_lib.Network],
+  name: str,
+  dtype: str,
+  temperatures: Sequence[float],
+  licence: str,
+) -> pathlib.Path:
+  """`export` of stages in memory, one at a time: description, params, step."""
   own = codec, features, style
   if not (all(own) and not networks) and (any(own) or not networks):
     raise ValueError(
@@ -89,8 +118,8 @@ def export(
   )
   try:
     descriptions = [
-      _write_stage(partial, model_dir, dtype, temperature)
-      for model_dir, temperature in zip(stages, temperatures, strict=True)
+      _write_stage(partial, *stage, dtype, temperature)
+      for stage, temperature in zip(stages, temperatures, strict=True)
     ]
     config = {
       'name': name,
@@ -121,9 +150,13 @@ def export(
 
 
 def _write_stage(
-  folder: pathlib.Path, model_dir: str, dtype: str, temperature: float
+  folder: pathlib.Path,
+  description: dict[str, Any],
+  params: Any,
+  step: int,
+  dtype: str,
+  temperature: float,
 ) -> dict[str, Any]:
-  description, params, step = restore.read_stage(model_dir)
   spec = specs.stage_from_dict(description['spec'])
   name = spec.name
   weights_io.write_tensors(folder / f'{name}.safetensors', params, dtype)

@@ -144,12 +144,17 @@ def read_stage(
   """
   description = checkpoints.read_description(model_dir)
   build_model(description)
+  variables, step = checkpoints.restore_variables(model_dir)
+  params = layer_stacking.unstack(variables['params'])
+  return released(description), params, step
+
+
+def released(description: Mapping[str, Any]) -> dict[str, Any]:
+  """A description without what only training needs."""
   config = {
     k: v for k, v in description['config'].items() if k not in _TRAINING_ONLY
   }
-  variables, step = checkpoints.restore_variables(model_dir)
-  params = layer_stacking.unstack(variables['params'])
-  return description | {'config': config}, params, step
+  return {**description, 'config': config}
 
 
 def restore_stage(model_dir: epath.PathLike) -> ModelStage:

@@ -1,0 +1,76 @@
+"""A network that is named is the network; what is wrong with a name is said."""
+
+import json
+
+import pytest
+
+from v2meow_jax import networks
+from v2meow_jax import specs
+from v2meow_jax import stages
+from v2meow_jax.weights import store
+
+TABLE = {**stages.PAPER, 'acoustic': stages.acoustic(stages.PAPER)}
+
+
+def _network(**changes):
+  arguments = {'kind': 'clip', 'stream': 'clip', 'weights': 'clip-vit-l14'}
+  return networks.Network(**{**arguments, **changes})
+
+
+def test_json_brings_a_network_back():
+  network = _network(settings={'batch_size': 4})
+  row = {
+    'kind': 'clip',
+    'stream': 'clip',
+    'weights': 'clip-vit-l14',
+    'settings': {'batch_size': 4},
+  }
+  assert networks.Network(**json.loads(json.dumps(row))) == network
+
+
+def test_an_unknown_kind_says_which_there_are():
+  with pytest.raises(ValueError, match="'klip'; there are.*'clip'.*'dac'"):
+    _network(kind='klip')
+
+
+def test_weights_that_are_nowhere_say_how_to_get_them(tmp_path, monkeypatch):
+  monkeypatch.setenv(store.VARIABLE, str(tmp_path))
+  monkeypatch.setenv('HF_HUB_CACHE', str(tmp_path))
+  with pytest.raises(store.WeightsError, match='weights fetch clip-vit-l14'):
+    _network().build(TABLE['clip'])
+
+
+def test_weights_that_are_neither_path_nor_name_say_so():
+  with pytest.raises(store.WeightsError, match="'clip-vit'.*neither a path"):
+    _network(weights='clip-vit').file()
+
+
+def test_a_setting_that_does_not_exist_is_named(tmp_path):
+  network = _network(weights=str(tmp_path), settings={'batchsize': 4})
+  with pytest.raises(ValueError, match="'clip'.*batchsize"):
+    network.build(TABLE['clip'])
+
+
+def test_a_stream_that_is_not_in_the_table_is_named():
+  with pytest.raises(ValueError, match="'klip'; there are.*'flow'"):
+    networks.stream_of(_network(stream='klip'), TABLE)
+
+
+def test_a_codec_of_another_rate_is_refused():
+  class Codec:
+    stream = specs.TokenSpec(name='acoustic', codebook_size=8, rate_hz=25.0)
+
+  with pytest.raises(ValueError, match='codebook_size=8.*records hold'):
+    networks.check_codec(Codec, TABLE['acoustic'])
+
+
+def test_all_levels_are_coarse_and_fine():
+  assert TABLE['acoustic'].num_codebooks == 12
+  assert TABLE['acoustic'].rate_hz == 50
+
+
+@pytest.mark.parametrize(
+  ('weights', 'licence'), [('dac-16khz', 'MIT'), ('my/own', 'not known')]
+)
+def test_the_licence_is_that_of_the_ledger(weights, licence):
+  assert _network(weights=weights).licence()['licence'] == licence
