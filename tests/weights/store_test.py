@@ -6,6 +6,7 @@ import http.server
 import json
 import subprocess
 import threading
+import zipfile
 
 import numpy as np
 import pytest
@@ -206,6 +207,33 @@ def test_a_pickle_of_tensors_is_converted_and_one_of_more_is_not(
     here.take(other, bad)
   assert not (tmp_path / 'made').exists()
   assert not list(here.folder(other).iterdir())
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize('module', ['numpy._core', 'numpy.core'])
+def test_arrays_beside_the_state_are_passed_over(tmp_path, here, module):
+  import torch
+
+  wanted = artefact('https://example.org/model.pth')
+  saved = tmp_path / 'saved.pth'
+  model = {'kernel': torch.from_numpy(KERNEL)}
+  torch.save(
+    {'model': model, 'sampler': {'queue': [np.arange(3)], 'pointer': 2}}, saved
+  )
+  # As older versions of NumPy name themselves.
+  given = tmp_path / 'model.pth'
+  with zipfile.ZipFile(saved) as old, zipfile.ZipFile(given, 'w') as new:
+    for item in old.infolist():
+      content = old.read(item)
+      if item.filename.endswith('data.pkl'):
+        assert b'numpy._core.multiarray' in content
+        content = content.replace(b'numpy._core', module.encode())
+      new.writestr(item.filename, content)
+  file = here.take(wanted, given)
+  np.testing.assert_array_equal(tensors.load(file)['kernel'], KERNEL)
+  torch.save({'model': model, 'x': np.array([{}], dtype=object)}, given)
+  with pytest.raises(ValueError, match='cannot be converted'):
+    here.take(dataclasses.replace(wanted, name='other'), given)
 
 
 def test_the_command_lists_imports_and_verifies(tmp_path, here, capsys):

@@ -2,7 +2,8 @@
 
 A pickle runs what it holds. `weights_only` lets PyTorch build tensors and plain
 containers and nothing else; that it happens in another process keeps a hole in
-it, and its memory, away from this one.
+it, and its memory, away from this one. Arrays of whole numbers are let through
+too: training leaves them beside the state, in PANNs for one.
 """
 
 from __future__ import annotations
@@ -16,9 +17,16 @@ _TIMEOUT_SECONDS = 1800
 # Only tensors of the state are kept: of a Lightning checkpoint 'state_dict'.
 _PROGRAM = """
 import sys
+import numpy as np
 import torch
 from safetensors import torch as safetensors_torch
 source, target = sys.argv[1:]
+reconstruct = np.empty(0).__reduce__()[0]
+torch.serialization.add_safe_globals([
+  (reconstruct, 'numpy.core.multiarray._reconstruct'),  # Before NumPy 2.
+  (reconstruct, 'numpy._core.multiarray._reconstruct'),
+  np.ndarray, np.dtype, np.dtypes.Int64DType,
+])
 state = torch.load(source, map_location='cpu', weights_only=True)
 for name in ('state_dict', 'model'):
   if isinstance(state.get(name), dict):

@@ -156,6 +156,57 @@ ARTEFACTS = (
     weights_licence='CC-BY-NC-4.0',
     commercial=False,
   ),
+  Artefact(
+    name='vggish',
+    what='VGGish, for Frechet distances, in PyTorch',
+    url=(
+      'https://github.com/harritaylor/torchvggish/releases/download/v0.1/'
+      'vggish-10086976.pth'
+    ),
+    megabytes=289,
+    holds='features.0.weight',
+    reader='v2meow_jax.evaluation.vggish_weights.read',
+    code_licence='Apache-2.0',
+    weights_licence='Apache-2.0',
+    commercial=True,
+  ),
+  Artefact(
+    name='vggish-pca',
+    what='the whitening of the AudioSet release, for vggish-pca',
+    url='https://storage.googleapis.com/audioset/vggish_pca_params.npz',
+    megabytes=1,
+    holds='pca_eigen_vectors',
+    reader='v2meow_jax.evaluation.vggish_weights.read_whitening',
+    code_licence='Apache-2.0',
+    weights_licence='not stated',
+    commercial=None,
+  ),
+  Artefact(
+    name='ast-audioset',
+    what='AST, AudioSet classes, for divergences',
+    url=(
+      f'{_HUB}/MIT/ast-finetuned-audioset-10-10-0.4593/resolve/main/'
+      'model.safetensors'
+    ),
+    megabytes=346,
+    holds='classifier.dense.weight',
+    reader='v2meow_jax.evaluation.audio_transformer.load',
+    code_licence='BSD-3-Clause',
+    weights_licence='BSD-3-Clause',
+    commercial=True,
+  ),
+  Artefact(
+    name='panns-cnn14-16khz',
+    what='CNN14 of PANNs at 16 kHz, AudioSet, in PyTorch',
+    url=('https://zenodo.org/records/3987831/files/Cnn14_16k_mAP%3D0.438.pth'),
+    megabytes=359,
+    holds='logmel_extractor.melW',
+    reader='v2meow_jax.evaluation.panns.read',
+    code_licence='MIT',
+    weights_licence='CC-BY-4.0',
+    commercial=True,
+    sha256='e2ee543a27919542c2ea03eabaa70b24dcd4e6c8e05621de6b67a94e4c5058e6',
+  ),
 )
 
 

@@ -1,0 +1,83 @@
+"""The embedding of style of a released system, as a network of the metrics.
+
+The one that ships hears without a download and on any machine. It is this
+project's own: compare checkpoints with it, and nothing with published figures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+from jaxtyping import Float
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax.evaluation import network
+from v2meow_jax.features import extractor as extractor_lib
+from v2meow_jax.features import style_features
+
+_WINDOW_SECONDS = 10.0  # As style_features.segments, which it was trained on.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExtractorNetwork:
+  """A static extractor (one vector a clip) that listens window by window.
+
+  Attributes:
+    name: For reports.
+    sample_rate_hz: That the extractor wants.
+    digest: Of its weights.
+    extractor: Its stream has `rate_hz=0`.
+    window_seconds: That a row is of; see `network.windows`.
+  """
+
+  name: str
+  sample_rate_hz: int
+  digest: str
+  extractor: extractor_lib.Extractor
+  window_seconds: float
+  output: network.Output = dataclasses.field(default='embedding', init=False)
+
+  @property
+  def dim(self) -> int:
+    """Of the stream."""
+    return self.extractor.stream.dim
+
+  def __call__(self, audio: media.Audio) -> Float[np.ndarray, 'rows dim']:
+    """See `network.Network`."""
+    rate_hz = self.sample_rate_hz
+    samples = network.samples_at(audio, rate_hz)
+    rows = [
+      self.extractor(media.Audio(samples=window, rate_hz=rate_hz))
+      for window in network.windows(
+        samples, round(self.window_seconds * rate_hz)
+      )
+    ]
+    return network.checked(self, np.concatenate(rows))
+
+
+def load(name: str, path: pathlib.Path | None) -> ExtractorNetwork:
+  """The style embedding of a system.
+
+  Args:
+    name: `tiny-style`.
+    path: Folder of another system, which then names the network; None: the
+      embedded one.
+
+  Returns:
+    The network.
+
+  Raises:
+    weights_io.DamagedSystem: The folder is no whole system.
+  """
+  from v2meow_jax.inference import system
+
+  loaded = system.load(path)
+  return ExtractorNetwork(
+    name=f'{loaded.config["name"]}-style' if path else name,
+    sample_rate_hz=style_features.SAMPLE_RATE_HZ,
+    digest=loaded.digest,
+    extractor=loaded.extractors['style'],
+    window_seconds=_WINDOW_SECONDS,
+  )
