@@ -12,6 +12,7 @@ from typing import Any
 
 from jaxtyping import Float
 import numpy as np
+import safetensors
 
 from v2meow_jax import media
 from v2meow_jax.evaluation import network
@@ -122,7 +123,7 @@ def load(name: str, path: pathlib.Path) -> AudioTransformer:
       dtype='float32',
       output_loading_info=True,
     )
-  except (OSError, RuntimeError, ValueError) as e:
+  except (OSError, RuntimeError, ValueError, safetensors.SafetensorError) as e:
     raise ValueError(f'{file} cannot be read as AST: {e}') from e
   # transformers would draw these at random, and only warn.
   absent = sorted(told['missing_keys'])
