@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import json
 import os
 import pathlib
-import platform
 import sys
 from typing import Any
+
+from v2meow_jax.evaluation import scores
 
 
 def parser(module: str, description: str, example: str):
@@ -68,35 +69,10 @@ def write_json(path: str | None, figures: dict[str, Any]) -> None:
   """Writes the figures with the versions of what made them; None: nothing."""
   if path is None:
     return
-  text = json.dumps({**figures, 'versions': versions()}, indent=2)
+  text = json.dumps({**figures, 'versions': scores.libraries()}, indent=2)
   part = pathlib.Path(f'{path}.part')
   part.write_text(text + '\n')
   part.replace(path)
-
-
-def versions() -> dict[str, str]:
-  """Of Python, the machine and the libraries a figure depends on."""
-  from importlib import metadata
-
-  found = {
-    'python': platform.python_version(),
-    'machine': f'{platform.system()} {platform.machine()}',
-    'cpu_count': str(os.cpu_count()),
-  }
-  for name in (
-    'v2meow_jax',
-    'jax',
-    'jaxlib',
-    'numpy',
-    'librosa',
-    'scikit-learn',
-    'mir_eval',
-  ):
-    try:
-      found[name] = metadata.version(name)
-    except metadata.PackageNotFoundError:
-      found[name] = 'not installed'
-  return found
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

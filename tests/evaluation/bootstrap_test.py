@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from v2meow_jax.evaluation import bootstrap
 
@@ -80,3 +81,48 @@ def test_bad_input_is_named(values, level, names):
 def test_one_clip_cannot_be_shuffled():
   with pytest.raises(ValueError, match='--num'):
     bootstrap.shuffled_interval(np.ones((1, 1)))
+
+
+def test_interval_of_one_mean_is_that_of_the_mean():
+  values = np.random.default_rng(4).normal(size=30)
+  plain = bootstrap.mean_interval(values, seed=1)
+  got = bootstrap.means_interval(values[:, None], lambda m: m[:, 0], seed=1)
+  assert (got.mean, got.low, got.high) == pytest.approx(
+    (plain.mean, plain.low, plain.high)
+  )
+
+
+def test_clips_of_several_values_are_resampled_whole():
+  # The two values of each clip sum to 1, and so do their means in any sample.
+  first = np.random.default_rng(5).random(20)
+  got = bootstrap.means_interval(
+    np.stack([first, 1 - first], axis=1), lambda m: m.sum(axis=1)
+  )
+  assert (got.low, got.high) == pytest.approx((1.0, 1.0))
+
+
+def test_jackknife_of_a_mean_is_students_interval():
+  values = np.random.default_rng(6).normal(size=25)
+  wanted = stats.t.interval(
+    0.95, len(values) - 1, values.mean(), stats.sem(values)
+  )
+  got = bootstrap.jackknife_interval(
+    lambda kept: float(values[kept].mean()), len(values), num_groups=25
+  )
+  assert (got.low, got.high) == pytest.approx(wanted)
+
+
+def test_jackknife_sees_every_clip_and_leaves_each_out_once():
+  seen = []
+  bootstrap.jackknife_interval(
+    lambda kept: float(seen.append(kept) or 0.0), 10, num_groups=4
+  )
+  assert seen[0].tolist() == list(range(10))
+  left_out = [np.setdiff1d(np.arange(10), kept) for kept in seen[1:]]
+  assert sorted(np.concatenate(left_out)) == list(range(10))
+  assert len(left_out) == 4
+
+
+def test_jackknife_of_one_clip_is_refused():
+  with pytest.raises(ValueError, match='at least two clips'):
+    bootstrap.jackknife_interval(lambda kept: 0.0, 1)

@@ -211,10 +211,28 @@ def tempo_octave(estimated_bpm: float | None, true_bpm: float) -> bool:
   return any(tempo_agrees(estimated_bpm, k * true_bpm) for k in OCTAVES)
 
 
+def tempo_error(first_bpm: float | None, second_bpm: float | None) -> float:
+  """How far two tempi are apart, in octaves, at most 1.
+
+  >>> tempo_error(120.0, 60.0), tempo_error(120.0, 120.0)
+  (1.0, 0.0)
+
+  Args:
+    first_bpm: None: no beats were heard.
+    second_bpm: The same of the other clip; the order makes no difference.
+
+  Returns:
+    |log2 of their ratio|; 1 where one clip has no beats, 0 where neither has.
+  """
+  if first_bpm is None or second_bpm is None:
+    return float(first_bpm is not second_bpm)
+  return min(1.0, float(abs(np.log2(first_bpm / second_bpm))))
+
+
 def beat_f(
   estimated: Float[np.ndarray, 'n'], reference: Float[np.ndarray, 'm']
 ) -> float:
-  """F-measure of beats within 70 ms (`mir_eval.beat.f_measure`).
+  """F-measure of beats, or onsets, within 70 ms (`mir_eval.beat.f_measure`).
 
   Nothing is trimmed from the start: `mir_eval.beat.evaluate` drops five
   seconds, which would be half of a clip.

@@ -1,10 +1,12 @@
-"""Percentile bootstrap intervals of means: of clips, and of pairs of clips."""
+"""Intervals: bootstraps of means, and a jackknife for what is no mean."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import dataclasses
 
 from jaxtyping import Float
+from jaxtyping import Int
 import numpy as np
 
 LEVEL = 0.95
@@ -137,6 +139,89 @@ def shuffled_interval(
   kept = pairs > 0
   means = totals[kept] / pairs[kept]
   return _interval(off.sum() / (n * (n - 1)), means, level)
+
+
+def means_interval(
+  values: Float[np.ndarray, 'n k'],
+  statistic: Callable[
+    [Float[np.ndarray, 'resamples k']], Float[np.ndarray, 'resamples']
+  ],
+  *,
+  seed: int = 0,
+  num_resamples: int = 10_000,
+  level: float = LEVEL,
+) -> Interval:
+  """Interval of a function of several means over the same clips.
+
+  >>> pairs = np.array([[1.0, 0.5], [1.0, 0.5]])
+  >>> means_interval(pairs, lambda m: m[:, 0] * m[:, 1]).mean
+  0.5
+
+  Args:
+    values: `values[i]` are the k values of clip i; clips are resampled whole.
+    statistic: From rows of k means to one number a row; finite.
+    seed: Of the resampling.
+    num_resamples: Bootstrap samples.
+    level: Coverage aimed at, in (0, 1).
+
+  Returns:
+    The statistic of the means, as `mean`, and the interval.
+
+  Raises:
+    ValueError: As `mean_interval`.
+  """
+  values = _checked(values, 2, level)
+  drawn = _counts(np.random.default_rng(seed), len(values), num_resamples)
+  whole = statistic(values.mean(axis=0, keepdims=True))[0]
+  return _interval(whole, statistic(drawn @ values / len(values)), level)
+
+
+def jackknife_interval(
+  statistic: Callable[[Int[np.ndarray, 'kept']], float],
+  num_clips: int,
+  *,
+  seed: int = 0,
+  num_groups: int = 20,
+  level: float = LEVEL,
+) -> Interval:
+  """Interval of a statistic that repeated clips would bias.
+
+  A bootstrap sample holds clips twice, which makes a covariance narrower and
+  a set less varied. The delete-a-group jackknife leaves a share of the clips
+  out in turn and repeats none (Efron & Tibshirani 1993, ch. 11).
+
+  Args:
+    statistic: Of the clips with these indices, sorted; it is called with all
+      of them and then `num_groups` times with those that are left.
+    num_clips: How many there are, at least 2.
+    seed: Of the division into groups.
+    num_groups: At most; never more than clips.
+    level: Coverage aimed at, in (0, 1), by Student's t.
+
+  Returns:
+    The statistic of all clips, as `mean`, and the interval around it.
+
+  Raises:
+    ValueError: Fewer than two clips, or a bad level.
+  """
+  import scipy.special
+
+  if num_clips < 2 or not 0 < level < 1:
+    raise ValueError(
+      f'{num_clips} clips and level {level}; wanted at least two clips and a'
+      ' level in (0, 1).'
+    )
+  order = np.random.default_rng(seed).permutation(num_clips)
+  groups = np.array_split(order, min(num_groups, num_clips))
+  whole = statistic(np.arange(num_clips))
+  left = np.array(
+    [statistic(np.setdiff1d(order, group)) for group in groups], np.float64
+  )
+  variance = (len(left) - 1) / len(left) * np.sum((left - left.mean()) ** 2)
+  half = np.sqrt(variance) * scipy.special.stdtrit(
+    len(left) - 1, (1 + level) / 2
+  )
+  return Interval(mean=whole, low=float(whole - half), high=float(whole + half))
 
 
 def _checked(values: np.ndarray, ndim: int, level: float) -> np.ndarray:

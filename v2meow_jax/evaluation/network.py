@@ -8,6 +8,7 @@ rate; `samples_at` brings it to the network's, and `windows` cuts it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+import dataclasses
 import hashlib
 import pathlib
 from typing import Literal
@@ -23,6 +24,24 @@ from v2meow_jax.weights import store
 # What a row is: a vector; a distribution over classes, which sums to 1; or
 # the probability of each class by itself.
 Output = Literal['embedding', 'softmax', 'sigmoid']
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkId:
+  """Which network a figure was measured with.
+
+  Attributes:
+    name: Short, lower case; it ends the metric's name, as in 'fad/vggish'.
+    digest: Of the weights. Two figures are comparable only where it and the
+      name are the same.
+  """
+
+  name: str
+  digest: str
+
+  def as_dict(self) -> dict[str, str]:
+    """`{'name': ..., 'digest': ...}`."""
+    return dataclasses.asdict(self)
 
 
 class Network(Protocol):
