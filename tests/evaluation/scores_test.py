@@ -1,12 +1,17 @@
 """scores.json: what is written comes back, and nothing else is read."""
 
+import importlib
 import json
+import pathlib
+import re
 
 import numpy as np
 import pytest
 
 from v2meow_jax.evaluation import bootstrap
 from v2meow_jax.evaluation import scores
+
+DOCS = pathlib.Path(__file__).parents[2] / 'docs/evaluation.md'
 
 
 def run(**changes):
@@ -126,3 +131,18 @@ def test_a_score_that_is_not_finite_is_refused():
 
 def test_libraries_have_what_figures_depend_on():
   assert scores.libraries()['numpy'] == np.__version__
+
+
+def test_the_file_that_the_docs_show_is_read(tmp_path):
+  (example,) = re.findall(r'```json\n(.*?)```', DOCS.read_text(), re.S)
+  path = tmp_path / 'scores.json'
+  path.write_text(example)
+  assert scores.read(path).metrics['bcs'].details['saturated']
+
+
+def test_the_functions_that_the_docs_name_are_there():
+  rows = re.findall(r'^\| .* \| `(\w+)\.(\w+)` \|', DOCS.read_text(), re.M)
+  assert len(rows) >= 8
+  for module, name in rows:
+    found = importlib.import_module(f'v2meow_jax.evaluation.{module}')
+    assert callable(getattr(found, name))

@@ -20,7 +20,7 @@ def inception_score(
   """exp of the mean KL(p(class | clip) || p(class)), Salimans et al. 2016.
 
   p(class) is the mean over all clips: one split (the paper's code has ten,
-  whose scores are smaller, as every score of fewer clips is).
+  whose scores are smaller, as those of fewer clips are).
 
   Args:
     generated: Posteriors of a classifier of one label, by `kld.softmax`.
