@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from v2meow_jax.features import kmeans
+from v2meow_jax.features import kmeans_assign
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +22,7 @@ def blobs():
 def test_recovers_planted_clusters(blobs):
   rows, labels, centres = blobs
   found = kmeans.fit(rows, 12, rng=jax.random.key(0))
-  index, distance = kmeans.assign(rows, found.centroids)
+  index, distance = kmeans_assign.assign(rows, found.centroids)
   # Each planted cluster has one code and no two share it.
   codes = [set(index[labels == i]) for i in range(12)]
   assert all(len(c) == 1 for c in codes) and len(set.union(*codes)) == 12
@@ -29,6 +30,7 @@ def test_recovers_planted_clusters(blobs):
   np.testing.assert_allclose(found.centroids[order], centres, atol=0.2)
   np.testing.assert_array_equal(found.usage, np.full(12, 100))
   assert found.inertia == pytest.approx(distance.sum(), rel=1e-5)
+  assert found.moved == 0
 
 
 @pytest.mark.parametrize('init', ['k-means++', 'random'])
@@ -38,16 +40,6 @@ def test_inertia_is_that_of_sklearn(init):
   theirs = cluster.KMeans(16, n_init=1, random_state=0).fit(rows).inertia_
   ours = kmeans.fit(rows, 16, rng=jax.random.key(1), init=init).inertia
   assert ours == pytest.approx(theirs, rel=0.03)
-
-
-def test_assign_is_brute_force_across_chunks(monkeypatch):
-  monkeypatch.setattr(kmeans, '_ROWS_AT_ONCE', 64)
-  rng = np.random.default_rng(2)
-  rows, centroids = rng.normal(size=(150, 3)), rng.normal(size=(7, 3))
-  index, distance = kmeans.assign(rows, centroids)
-  every = ((rows[:, None] - centroids) ** 2).sum(-1)
-  np.testing.assert_array_equal(index, every.argmin(1))
-  np.testing.assert_allclose(distance, every.min(1), rtol=1e-4)
 
 
 def test_empty_cluster_is_refilled():
@@ -67,6 +59,15 @@ def test_same_key_same_clusters(blobs):
 def test_equal_rows_do_not_break_it():
   found = kmeans.fit(np.ones((10, 2)), 3, rng=jax.random.key(0))
   assert found.inertia == 0 and np.isfinite(found.centroids).all()
+
+
+def test_moved_is_the_way_of_the_last_iteration():
+  rows = np.array([[0, 0], [4, 0], [4, 4]], np.float32)
+  found = kmeans.fit(
+    rows, 1, rng=jax.random.key(0), num_iterations=1, init='random'
+  )
+  ways = np.linalg.norm(rows - rows.mean(0), axis=1)
+  assert np.abs(ways - found.moved).min() < 1e-6 < found.moved
 
 
 def test_refuses_what_it_cannot_cluster():

@@ -1,15 +1,17 @@
-"""k-means in JAX: Lloyd's iterations in chunks, with empty clusters refilled."""
+"""k-means: Lloyd's iterations, with empty clusters refilled.
+
+For rows that fit into memory; `kmeans_stream` is for those that do not.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-_ROWS_AT_ONCE = 8192
+from v2meow_jax import progress
+from v2meow_jax.features import kmeans_assign
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,57 +22,14 @@ class Clusters:
     centroids: float32[k, dim].
     inertia: Sum over rows of the squared distance to their centroid.
     usage: int64[k], rows of each centroid.
+    moved: Root mean square of how far the centroids went in the last
+      iteration; 0 when it converged.
   """
 
   centroids: np.ndarray
   inertia: float
   usage: np.ndarray
-
-
-@jax.jit
-def _nearest(
-  rows: jax.Array, centroids: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """int32[n] nearest centroid and float32[n] squared distance to it."""
-  scores = rows @ centroids.T - 0.5 * jnp.sum(centroids**2, -1)
-  index = jnp.argmax(scores, -1)
-  distance = jnp.sum((rows - centroids[index]) ** 2, -1)
-  return index.astype(jnp.int32), distance
-
-
-@functools.partial(jax.jit, static_argnames='k')
-def _sums(
-  rows: jax.Array, index: jax.Array, k: int
-) -> tuple[jax.Array, jax.Array]:
-  """float32[k, dim] sums and int32[k] counts of each cluster's rows."""
-  sums = jax.ops.segment_sum(rows, index, k)
-  return sums, jnp.bincount(index, length=k)
-
-
-def assign(
-  rows: np.ndarray, centroids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """The nearest centroid of each row.
-
-  Args:
-    rows: float[n, dim].
-    centroids: float[k, dim].
-
-  Returns:
-    int32[n] indices and float32[n] squared distances.
-  """
-  centroids = jnp.asarray(centroids, jnp.float32)
-  parts = [
-    _nearest(jnp.asarray(chunk, jnp.float32), centroids)
-    for chunk in _chunks(rows)
-  ]
-  index, distance = zip(*parts, strict=True)
-  return np.concatenate(index), np.concatenate(distance)
-
-
-def _chunks(rows: np.ndarray) -> list[np.ndarray]:
-  starts = range(0, max(len(rows), 1), _ROWS_AT_ONCE)
-  return [rows[i : i + _ROWS_AT_ONCE] for i in starts]
+  moved: float
 
 
 def fit(
@@ -80,8 +39,9 @@ def fit(
   rng: jax.Array,
   num_iterations: int = 50,
   init: str = 'k-means++',
+  show_progress: bool = False,
 ) -> Clusters:
-  """Lloyd's algorithm.
+  """Lloyd's algorithm, on all devices of this process.
 
   A cluster without rows moves to a row that is far from its centroid. Stops
   early when no centroid moves.
@@ -91,16 +51,57 @@ def fit(
     k: Clusters.
     rng: A JAX key.
     num_iterations: At most.
-    init: 'k-means++' (Arthur and Vassilvitskii 2007) or 'random' rows.
+    init: See `start`.
+    show_progress: Draw a bar.
 
   Returns:
-    The clusters; the same rows and key give the same clusters.
+    The clusters; the same rows, key and number of devices give the same
+    clusters, another number of devices the same up to rounding.
 
   Raises:
     ValueError: Fewer rows than clusters, rows that are not finite, or an
       unknown `init`.
   """
   rows = np.asarray(rows, np.float32)
+  start_rng, refill_rng = jax.random.split(rng)
+  centroids = start(rows, k, rng=start_rng, init=init)
+  moved = 0.0
+  with progress.bar(
+    total=num_iterations, desc='k-means', disable=not show_progress
+  ) as bar:
+    for i in range(num_iterations):
+      before = centroids
+      centroids = _step(rows, before, jax.random.fold_in(refill_rng, i))
+      moved = distance_moved(before, centroids)
+      bar.update()
+      if not moved:
+        break
+  found = kmeans_assign.tally(rows, centroids)
+  return Clusters(
+    centroids=centroids,
+    inertia=float(found.distance.sum(dtype=np.float64)),
+    usage=found.counts,
+    moved=moved,
+  )
+
+
+def start(rows: np.ndarray, k: int, *, rng: jax.Array, init: str) -> np.ndarray:
+  """Rows to begin with.
+
+  Args:
+    rows: float32[n, dim], n >= k.
+    k: Clusters.
+    rng: A JAX key.
+    init: 'k-means++' (Arthur and Vassilvitskii 2007), which goes through the
+      rows k times, or 'random' rows.
+
+  Returns:
+    float32[k, dim].
+
+  Raises:
+    ValueError: Fewer rows than clusters, rows that are not finite, or an
+      unknown `init`.
+  """
   if len(rows) < k:
     raise ValueError(
       f'{len(rows)} rows cannot form {k} clusters; give more rows or ask for'
@@ -111,46 +112,30 @@ def fit(
   starts = {'k-means++': _plus_plus, 'random': _random_rows}
   if init not in starts:
     raise ValueError(f'init is {init!r}; wanted one of {sorted(starts)}.')
-  start_rng, refill_rng = jax.random.split(rng)
-  centroids = starts[init](rows, k, start_rng)
-  for i in range(num_iterations):
-    moved = _step(rows, centroids, jax.random.fold_in(refill_rng, i))
-    done = np.array_equal(moved, centroids)
-    centroids = moved
-    if done:
-      break
-  index, distance = assign(rows, centroids)
-  return Clusters(
-    centroids=centroids,
-    inertia=float(distance.sum(dtype=np.float64)),
-    usage=np.bincount(index, minlength=k),
-  )
+  return starts[init](rows, k, rng)
+
+
+def distance_moved(before: np.ndarray, after: np.ndarray) -> float:
+  """Root mean square of the distances between centroids, by pairs."""
+  return float(np.sqrt(((after - before) ** 2).sum(1, np.float64).mean()))
 
 
 def _step(
   rows: np.ndarray, centroids: np.ndarray, rng: jax.Array
 ) -> np.ndarray:
   """One assignment and one update: float32[k, dim]."""
-  k = len(centroids)
-  index, distance = assign(rows, centroids)
-  sums = np.zeros(centroids.shape, np.float64)
-  counts = np.zeros(k, np.int64)
-  for chunk, chunk_index in zip(_chunks(rows), _chunks(index), strict=True):
-    chunk_sums, chunk_counts = _sums(
-      jnp.asarray(chunk), jnp.asarray(chunk_index), k
-    )
-    sums += np.asarray(chunk_sums)
-    counts += np.asarray(chunk_counts)
-  moved = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
-  empty = np.flatnonzero(counts == 0)
-  if len(empty) and distance.sum() > 0:
-    moved[empty] = rows[_draw(distance, len(empty), rng)]
+  found = kmeans_assign.tally(rows, centroids)
+  moved = found.sums / np.maximum(found.counts, 1)[:, None]
+  moved = moved.astype(np.float32)
+  empty = np.flatnonzero(found.counts == 0)
+  if len(empty) and found.distance.sum() > 0:
+    moved[empty] = rows[draw(found.distance, len(empty), rng)]
   elif len(empty):
     moved[empty] = centroids[empty]
   return moved
 
 
-def _draw(weights: np.ndarray, count: int, rng: jax.Array) -> np.ndarray:
+def draw(weights: np.ndarray, count: int, rng: jax.Array) -> np.ndarray:
   """`count` indices, each drawn in proportion to its weight."""
   sums = np.cumsum(weights, dtype=np.float64)
   points = np.asarray(jax.random.uniform(rng, (count,)), np.float64) * sums[-1]
@@ -169,12 +154,12 @@ def _plus_plus(rows: np.ndarray, k: int, rng: jax.Array) -> np.ndarray:
   """
   num_candidates = 2 + int(np.log(k))
   norms = (rows**2).sum(1)
-  first = _draw(np.ones(len(rows)), 1, rng)[0]
+  first = draw(np.ones(len(rows)), 1, rng)[0]
   chosen = [first]
   nearest = np.maximum(norms - 2 * rows @ rows[first] + norms[first], 0)
   for i in range(1, k):
     weights = nearest if nearest.sum() > 0 else np.ones(len(rows))
-    candidates = _draw(weights, num_candidates, jax.random.fold_in(rng, i))
+    candidates = draw(weights, num_candidates, jax.random.fold_in(rng, i))
     distance = norms[:, None] - 2 * rows @ rows[candidates].T
     distance = np.maximum(distance + norms[candidates], 0)
     lowered = np.minimum(nearest[:, None], distance)
