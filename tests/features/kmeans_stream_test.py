@@ -15,6 +15,10 @@ from v2meow_jax.features import snapshots
 K = 24
 
 
+class Stop(BaseException):
+  """What ends a run from outside."""
+
+
 def mixture(scale):
   """float32[6000, 8]: 24 clusters of unequal size, `scale` deviations apart."""
   rng = np.random.default_rng(0)
@@ -154,10 +158,10 @@ def test_an_interrupted_run_ends_to_the_bit_where_a_whole_one_does(
 
   def interrupt(_):
     if next(steps) == stop:
-      raise KeyboardInterrupt
+      raise Stop
 
   options |= {'state_file': tmp_path / 'state.safetensors', 'batch_rows': 500}
-  with pytest.raises(KeyboardInterrupt):
+  with pytest.raises(Stop):
     kmeans_stream.fit(blocks, K, seed=0, on_batch=interrupt, **options)
   seen = []
   found = kmeans_stream.fit(

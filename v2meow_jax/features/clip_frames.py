@@ -57,9 +57,9 @@ class Ledger:
         f.write(json.dumps({'clip': clip, 'error': reason}) + '\n')
     if len(self.reasons) > self._most:
       raise TooManyRejected(
-        f'{len(self.reasons)} clips gave no frames, and {self._most:g} may; the'
-        f' last is {clip}: {reason}. Mend or leave out those in the ledger, or'
-        ' raise max_rejected.'
+        f'clips that gave no frames: {len(self.reasons)}, more than'
+        f' {self._most:g}; the last is {clip}: {reason}. Mend them or leave them'
+        ' out, or raise max_rejected.'
       ) from error
 
 

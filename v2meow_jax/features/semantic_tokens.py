@@ -173,6 +173,6 @@ class SemanticTokens:
 
 
 def _nearest(rows: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-  """int64[n]: `kmeans.assign` without a compilation per clip length."""
+  """int64[n]: `kmeans_assign.assign` without a compilation per clip length."""
   scores = rows @ centroids.T - 0.5 * (centroids**2).sum(1)
   return scores.argmax(1)
