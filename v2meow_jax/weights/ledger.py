@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 
 _HUB = 'https://huggingface.co'
+# After the correction of February 2024, of which its README tells.
+_MUSICFM = '4513b38bc25ad1d227b1980819b9691ba97f4d87'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Artefact:
-  """One published file.
+  """One published file, and the small ones that it is of no use without.
 
   Attributes:
     name: For commands, and of the folder it is kept in.
@@ -27,6 +29,7 @@ class Artefact:
     commercial: Whether the weights may be used commercially; None: not stated.
     sha256: Of the bytes, where it is known for certain.
     git_blob: SHA-1 that git has of the file, where a repository holds it.
+    companions: Names of files beside it that its reader needs.
   """
 
   name: str
@@ -40,6 +43,7 @@ class Artefact:
   commercial: bool | None
   sha256: str | None = None
   git_blob: str | None = None
+  companions: tuple[str, ...] = ()
 
   @property
   def file_name(self) -> str:
@@ -58,6 +62,21 @@ class Artefact:
     """Where a person reads about it."""
     repository = self.hub_repository
     return f'{_HUB}/{repository}' if repository else self.url
+
+  @property
+  def beside(self) -> tuple[Artefact, ...]:
+    """Its companions, each as an artefact of the same name."""
+    folder = self.url.rpartition('/')[0]
+    return tuple(
+      dataclasses.replace(
+        self,
+        url=f'{folder}/{name}',
+        sha256=None,
+        git_blob=None,
+        companions=(),
+      )
+      for name in self.companions
+    )
 
   @property
   def is_pickle(self) -> bool:
@@ -206,6 +225,60 @@ ARTEFACTS = (
     weights_licence='CC-BY-4.0',
     commercial=True,
     sha256='e2ee543a27919542c2ea03eabaa70b24dcd4e6c8e05621de6b67a94e4c5058e6',
+  ),
+  *(
+    Artefact(
+      name=f'musicfm-{variant}',
+      what=f'MusicFM at 25 Hz, trained on {data}',
+      url=f'{_HUB}/minzwon/MusicFM/resolve/{_MUSICFM}/pretrained_{variant}.pt',
+      megabytes=1317,
+      holds='model.conv.conv.0.conv1.weight',
+      reader='v2meow_jax.features.musicfm_weights.load',
+      code_licence='MIT',
+      weights_licence='MIT',
+      commercial=True,
+      sha256=sha256,
+      companions=(f'{variant}_stats.json',),
+    )
+    for variant, data, sha256 in (
+      (
+        'fma',
+        'FMA',
+        '68392eee13d34c2941b3761934abb6b1e67b2e9df498695bda2ea5c1087d4b96',
+      ),
+      (
+        'msd',
+        'the Million Song Dataset',
+        '218b483a0256ddef736267425fabb166fd97008983696bb9270def464b47bded',
+      ),
+    )
+  ),
+  Artefact(
+    name='w2v-bert-2',
+    what='w2v-BERT 2.0, trained on speech',
+    url=f'{_HUB}/facebook/w2v-bert-2.0/resolve/main/model.safetensors',
+    megabytes=2322,
+    holds='encoder.layers.23.self_attn.distance_embedding.weight',
+    reader='v2meow_jax.features.w2v_bert.load',
+    code_licence='MIT',
+    weights_licence='MIT',
+    commercial=True,
+    companions=('config.json', 'preprocessor_config.json'),
+  ),
+  *(
+    Artefact(
+      name=f'mert-v1-{size.lower()}',
+      what=f'MERT v1 with {size} parameters',
+      url=f'{_HUB}/m-a-p/MERT-v1-{size}/resolve/main/model.safetensors',
+      megabytes=megabytes,
+      holds=f'encoder.layers.{last_layer}.attention.k_proj.weight',
+      reader='v2meow_jax.features.mert.load',
+      code_licence='not stated',
+      weights_licence='CC-BY-NC-4.0',
+      commercial=False,
+      companions=('config.json', 'preprocessor_config.json'),
+    )
+    for size, megabytes, last_layer in (('95M', 378, 11), ('330M', 1262, 23))
   ),
 )
 

@@ -50,11 +50,18 @@ class Store:
     return file.with_suffix('.safetensors') if artefact.is_pickle else file
 
   def find(self, artefact: ledger.Artefact) -> pathlib.Path | None:
-    """The file here or in the hub's cache; None when it is in neither."""
+    """The file here or in the hub's cache; None when it is in neither.
+
+    Nor when what belongs beside it is missing.
+    """
     file = self.file(artefact)
-    if file.is_file():
-      return file
-    return None if artefact.is_pickle else _in_hub_cache(artefact)
+    candidates = [file if file.is_file() else None]
+    if not artefact.is_pickle:
+      candidates.append(_in_hub_cache(artefact))
+    for found in filter(None, candidates):
+      if all((found.parent / name).is_file() for name in artefact.companions):
+        return found
+    return None
 
   def locate(self, artefact: ledger.Artefact) -> pathlib.Path:
     """As `find`; WeightsError says how to get what is missing."""
@@ -84,6 +91,9 @@ class Store:
       return found
     if artefact.is_pickle:
       convert.require()
+    for companion in artefact.beside:
+      file = _download(companion, self.folder(artefact))
+      file.replace(self.folder(artefact) / companion.file_name)
     download = _download(artefact, self.folder(artefact))
     try:
       return self._keep(artefact, download)
@@ -96,17 +106,31 @@ class Store:
     Args:
       artefact: What it is.
       file: Of the user, which stays as it is; of a pickle also its conversion.
+        Its companions lie beside it.
 
     Returns:
       The file that readers read.
 
     Raises:
-      WeightsError: There is no such file, or it is not what was published.
+      WeightsError: There is no such file, it is not what was published, or a
+        companion is missing.
     """
     source = pathlib.Path(file)
     if not source.is_file():
       raise WeightsError(f'{source} is no file; wanted {artefact.file_name}.')
-    return self._keep(artefact, source)
+    for name in artefact.companions:
+      companion = source.with_name(name)
+      if not companion.is_file():
+        raise WeightsError(
+          f'there is no {companion}, which {artefact.name} needs beside its'
+          f' weights: {_by_hand(artefact)}.'
+        )
+    file = self._keep(artefact, source)
+    for name in artefact.companions:
+      partial = file.with_name(f'partial-{name}')
+      shutil.copyfile(source.with_name(name), partial)
+      partial.replace(file.with_name(name))
+    return file
 
   def verify(self, artefact: ledger.Artefact) -> str:
     """Compares the bytes with those that were fetched: what was found.
@@ -235,9 +259,10 @@ def _in_hub_cache(artefact: ledger.Artefact) -> pathlib.Path | None:
 
 
 def _by_hand(artefact: ledger.Artefact) -> str:
+  beside = ''.join(f', beside it {a.url},' for a in artefact.beside)
   return (
-    f'download {artefact.url} ({artefact.megabytes} MB) elsewhere and v2meow'
-    f' weights import {artefact.name} FILE'
+    f'download {artefact.url} ({artefact.megabytes} MB){beside} elsewhere and'
+    f' v2meow weights import {artefact.name} FILE'
   )
 
 
