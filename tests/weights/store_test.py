@@ -101,6 +101,42 @@ def test_a_file_that_is_not_there_says_what_to_do(server, here):
   assert str(here.path / 'planted') in said
 
 
+def test_companions_come_and_are_found_with_their_file(server, here):
+  folder, address = server
+  (folder / 'a_stats.json').write_text('{}')
+  wanted = artefact(
+    f'{address}/model.safetensors', companions=('a_stats.json',)
+  )
+  file = here.fetch(wanted)
+  beside = file.with_name('a_stats.json')
+  assert beside.read_text() == '{}'
+  assert {p.name for p in file.parent.iterdir()} == {
+    file.name,
+    beside.name,
+    'SOURCE.json',
+  }
+  beside.unlink()
+  assert here.find(wanted) is None
+
+
+def test_a_file_is_taken_in_with_its_companions_or_not_at_all(tmp_path, here):
+  came = tmp_path / 'came'
+  came.mkdir()
+  safetensors_numpy.save_file({'kernel': KERNEL}, came / 'b.safetensors')
+  wanted = artefact(
+    'https://example.org/a.safetensors', companions=('a_stats.json',)
+  )
+  with pytest.raises(store.WeightsError) as caught:
+    here.take(wanted, came / 'b.safetensors')
+  assert f'no {came / "a_stats.json"}' in str(caught.value)
+  assert 'https://example.org/a_stats.json' in str(caught.value)
+  assert here.find(wanted) is None
+  (came / 'a_stats.json').write_text('{}')
+  file = here.take(wanted, came / 'b.safetensors')
+  assert file.with_name('a_stats.json').read_text() == '{}'
+  assert here.take(wanted, file) == file == here.locate(wanted)
+
+
 def test_the_digest_of_git_is_known(tmp_path, here):
   good, bad = tmp_path / 'good.safetensors', tmp_path / 'bad.safetensors'
   for path, value in ((good, KERNEL), (bad, KERNEL + 1)):
