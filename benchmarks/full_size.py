@@ -135,7 +135,6 @@ def _dac_model(sizes: dict[str, Any] | None) -> Any:
       encoder_hidden_size=sizes['encoder_channels'],
       decoder_hidden_size=sizes['decoder_channels'],
       downsampling_ratios=sizes['strides'],
-      upsampling_ratios=sizes['strides'][::-1],
       n_codebooks=sizes['num_levels'],
       sampling_rate=sizes['sample_rate_hz'],
     )
