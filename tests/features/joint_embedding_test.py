@@ -9,6 +9,7 @@ import pytest
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.features import joint_embedding
+from v2meow_jax.features import segments
 from v2meow_jax.features import style_features
 
 pytestmark = pytest.mark.slow
@@ -115,7 +116,7 @@ def test_long_music_is_the_mean_of_its_segments(trained):
   samples[: 10 * 16_000 : 8000] += 0.9
   extract = joint_embedding.MusicEmbedding(STYLE, frozen)
   whole = media.Audio(samples=samples, rate_hz=16_000)
-  halves = np.concatenate([extract(s) for s in style_features.segments(whole)])
+  halves = np.concatenate([extract(s) for s in segments.of_audio(whole)])
   mean = halves.mean(0) / np.linalg.norm(halves.mean(0))
   np.testing.assert_allclose(extract(whole)[0], mean, atol=1e-4)
 

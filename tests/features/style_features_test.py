@@ -71,17 +71,6 @@ def test_gain_does_not_matter():
   np.testing.assert_allclose(loud, soft, atol=0.6)
 
 
-@pytest.mark.parametrize(
-  'seconds,expected', [(1, [1]), (10, [10]), (14, [10]), (16, [10, 6])]
-)
-def test_segments(seconds, expected):
-  audio = media.Audio(
-    samples=np.zeros(seconds * RATE, np.float32), rate_hz=RATE
-  )
-  got = [s.seconds for s in style_features.segments(audio)]
-  assert got == expected
-
-
 def test_wrong_rate_is_named():
   audio = media.Audio(samples=np.zeros(100, np.float32), rate_hz=44_100)
   with pytest.raises(ValueError, match='44100 Hz; wanted 16000'):

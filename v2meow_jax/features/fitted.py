@@ -13,6 +13,7 @@ from v2meow_jax import specs
 from v2meow_jax.features import color_motion
 from v2meow_jax.features import extractor
 from v2meow_jax.features import joint_embedding
+from v2meow_jax.features import segments
 from v2meow_jax.features import semantic_tokens
 from v2meow_jax.features import standardize
 from v2meow_jax.features import style_features
@@ -106,7 +107,7 @@ def fit(
     sound.append(semantic_tokens.sound_features(audio, rate_hz))
     harmony.append(semantic_tokens.harmony_features(audio, rate_hz))
     style += [
-      style_features.music_features(s) for s in style_features.segments(audio)
+      style_features.music_features(s) for s in segments.of_audio(audio)
     ]
     progress('audios', count)
   semantic = semantic_tokens.fit(
@@ -136,7 +137,7 @@ def clip_features(
   Returns:
     'text_features' float32[2048] and 'music_features' float32[233].
   """
-  features = style_features.music_features(style_features.segments(audio)[0])
+  features = style_features.music_features(segments.of_audio(audio)[0])
   return {
     'text_features': style_features.text_features(caption),
     'music_features': standardize.apply(features, _under(params, 'style')),

@@ -18,8 +18,10 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax import specs
+from v2meow_jax.features import segments
 from v2meow_jax.features import standardize
 from v2meow_jax.features import style_features
+from v2meow_jax.features import text_music
 
 
 def info_nce(
@@ -211,12 +213,7 @@ def _embed(
 
 
 def _check(stream: specs.FeatureSpec, params: Mapping[str, np.ndarray]) -> None:
-  standardize.check_dim(stream.name, stream.dim, len(params['text_center']))
-  if not stream.is_static:
-    raise ValueError(
-      f'stream {stream.name!r} has rate_hz={stream.rate_hz}; a joint embedding'
-      ' is one vector per clip, rate_hz=0.'
-    )
+  text_music.check_stream(stream, len(params['text_center']))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,7 +254,7 @@ class MusicEmbedding:
   def __call__(self, item: media.Audio) -> np.ndarray:
     """float32[1, dim], a unit vector."""
     features = [
-      style_features.music_features(s) for s in style_features.segments(item)
+      style_features.music_features(s) for s in segments.of_audio(item)
     ]
     scaled = standardize.apply(np.stack(features), self.params)
     mean = _embed(self.params, scaled, 'music').mean(0, keepdims=True)

@@ -14,7 +14,6 @@ SAMPLE_RATE_HZ = 16_000
 NUM_BUCKETS = 2048
 MUSIC_DIM = 233
 _HOP, _WINDOW, _NUM_BANDS = 320, 1024, 32  # 50 frames a second.
-_SEGMENT_SECONDS = 10.0
 # Groups of bands whose rhythm is described apart, and lags of 0.26 to 1.1 s:
 # beats of 55 to 230 a minute.
 _RHYTHM_EDGES = (0, 4, 18, 32)
@@ -98,16 +97,3 @@ def _autocorrelation(onsets: np.ndarray) -> np.ndarray:
     a, b = centred[lag:], centred[: max(len(centred) - lag, 0)]
     rows.append((a * b).mean(0) / energy if len(a) else np.zeros(len(energy)))
   return np.stack(rows)
-
-
-def segments(audio: media.Audio) -> list[media.Audio]:
-  """Stretches of 10 s; a rest of more than half of that counts as one."""
-  length = round(_SEGMENT_SECONDS * audio.rate_hz)
-  count = max(1, round(len(audio.samples) / length))
-  return [
-    media.Audio(
-      samples=audio.samples[i * length : (i + 1) * length],
-      rate_hz=audio.rate_hz,
-    )
-    for i in range(count)
-  ]
