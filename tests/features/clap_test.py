@@ -1,0 +1,194 @@
+"""CLAP is what transformers makes of the same files, segment by segment."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors import numpy as st
+import soxr
+
+from v2meow_jax import media
+from v2meow_jax import specs
+from v2meow_jax.features import clap
+from v2meow_jax.features import text_music
+
+pytestmark = pytest.mark.torch
+
+STREAM = specs.FeatureSpec(name='style', dim=12, rate_hz=0.0)
+RATE = 48_000
+TEXTS = ('calm piano', 'loud rock', 'x')
+
+
+def write_tokenizer(folder):
+  """A tokenizer of the published layout, which has learnt a few words."""
+  import tokenizers
+  import transformers
+
+  bpe = tokenizers.ByteLevelBPETokenizer()
+  bpe.train_from_iterator(
+    ['calm piano', 'loud rock guitar', 'slow techno'],
+    vocab_size=290,
+    special_tokens=['<s>', '<pad>', '</s>', '<unk>', '<mask>'],
+  )
+  bpe.save_model(str(folder))
+  return transformers.RobertaTokenizer(
+    vocab=str(folder / 'vocab.json'), merges=str(folder / 'merges.txt')
+  )
+
+
+def write(folder, **audio_config):
+  """A tiny model with random weights, and its processor, as published."""
+  import torch
+  import transformers
+
+  torch.manual_seed(0)
+  text = {
+    'vocab_size': 300,
+    'hidden_size': 16,
+    'num_hidden_layers': 2,
+    'num_attention_heads': 2,
+    'intermediate_size': 24,
+    'max_position_embeddings': 40,
+    'projection_dim': 12,
+    'initializer_range': 0.3,
+  }
+  audio = {
+    'window_size': 4,
+    'patch_embeds_hidden_size': 8,
+    'hidden_size': 64,
+    'depths': [1, 1, 1, 1],
+    'num_attention_heads': [1, 1, 2, 2],
+    'projection_dim': 12,
+    'initializer_range': 0.3,
+    **audio_config,
+  }
+  config = transformers.ClapConfig(
+    text_config=text, audio_config=audio, projection_dim=12
+  )
+  transformers.ClapModel(config).save_pretrained(folder)
+  transformers.ClapProcessor(
+    feature_extractor=transformers.ClapFeatureExtractor(
+      truncation='rand_trunc'
+    ),
+    tokenizer=write_tokenizer(folder),
+  ).save_pretrained(folder)
+  return folder
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  return write(tmp_path_factory.mktemp('clap'))
+
+
+@pytest.fixture(scope='module')
+def network(folder):
+  return clap.Clap(folder)
+
+
+@pytest.fixture(scope='module')
+def reference(folder):
+  import transformers
+
+  return (
+    transformers.ClapModel.from_pretrained(folder).eval(),
+    transformers.ClapProcessor.from_pretrained(folder),
+  )
+
+
+def music(seconds, rate_hz=RATE):
+  """Tones that change from second to second."""
+  time = np.arange(round(seconds * rate_hz)) / rate_hz
+  rising = 0.3 * np.sin(2 * np.pi * (200 + 90 * np.floor(time)) * time)
+  return media.Audio(samples=rising.astype(np.float32), rate_hz=rate_hz)
+
+
+def embeddings(reference, segments=(), texts=()):
+  """Of the reference's own forward pass, before any averaging."""
+  import torch
+
+  model, processor = reference
+  rows = []
+  with torch.no_grad():
+    for samples in segments:
+      inputs = processor.feature_extractor(
+        samples, sampling_rate=RATE, return_tensors='pt'
+      )
+      hidden = model.audio_model(**inputs).pooler_output
+      rows.append(model.audio_projection(hidden)[0].numpy())
+    for text in texts:
+      inputs = processor.tokenizer(text, return_tensors='pt')
+      hidden = model.text_model(**inputs).pooler_output
+      rows.append(model.text_projection(hidden)[0].numpy())
+  return [row / np.linalg.norm(row) for row in rows]
+
+
+def test_music_is_the_mean_of_what_the_model_hears(network, reference):
+  rate_hz = 44_100
+  item = music(27.0, rate_hz)
+  samples = soxr.resample(item.samples, rate_hz, RATE, quality='HQ')
+  cut = 10 * RATE
+  # The processor fills the last 7 s by its own rule.
+  rows = embeddings(reference, [samples[i * cut :][:cut] for i in range(3)])
+  assert np.abs(rows[0] - rows[1]).max() > 1e-3
+  mean = np.mean(rows, axis=0)
+  got = text_music.MusicEmbedding(STREAM, network, batch_size=2)(item)
+  np.testing.assert_allclose(got[0], mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_a_short_clip_is_filled_as_the_processor_fills_it(network, reference):
+  item = music(3.2)
+  [wanted] = embeddings(reference, [item.samples])
+  got = text_music.MusicEmbedding(STREAM, network)(item)
+  np.testing.assert_allclose(got[0], wanted, atol=1e-5)
+
+
+def test_texts_are_the_models_alone_and_together(network, reference):
+  wanted = embeddings(reference, texts=TEXTS)
+  assert np.abs(wanted[0] - wanted[1]).max() > 1e-2
+  np.testing.assert_allclose(network.embed_texts(TEXTS), wanted, atol=1e-5)
+  extract = text_music.TextEmbedding(STREAM, network)
+  for text, row in zip(TEXTS, wanted, strict=True):
+    np.testing.assert_allclose(extract(text), row[None], atol=1e-5)
+
+
+def test_the_same_music_gives_the_same_vector(network):
+  extract = text_music.MusicEmbedding(STREAM, network)
+  np.testing.assert_array_equal(extract(music(31.0)), extract(music(31.0)))
+
+
+def test_a_text_that_is_too_long_is_cut(network):
+  one, two = network.embed_texts(['x' * 36 + 'rock', 'x' * 36 + 'calm piano'])
+  np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+def test_missing_files_say_what_to_get_and_where_to_put_it(tmp_path):
+  with pytest.raises(FileNotFoundError) as caught:
+    clap.Clap()
+  assert 'hf download laion/larger_clap_music' in str(caught.value)
+  with pytest.raises(FileNotFoundError, match='model.safetensors, into') as e:
+    clap.Clap(tmp_path / 'nowhere')
+  assert str(tmp_path / 'nowhere') in str(e.value)
+
+
+def test_a_missing_weight_is_named(folder, tmp_path):
+  other = write(tmp_path)
+  tensors = st.load_file(folder / 'model.safetensors')
+  del tensors['text_projection.linear2.weight']
+  st.save_file(tensors, other / 'model.safetensors', {'format': 'pt'})
+  with pytest.raises(ValueError, match='lacks 1 .*text_projection.linear2.wei'):
+    clap.Clap(other)
+
+
+def test_a_weight_of_another_shape_is_refused(tmp_path):
+  other = write(tmp_path)
+  config = json.loads((other / 'config.json').read_text())
+  config['text_config']['vocab_size'] = 299
+  (other / 'config.json').write_text(json.dumps(config))
+  with pytest.raises(ValueError, match='holds no ClapModel'):
+    clap.Clap(other)
+
+
+def test_a_model_that_fuses_random_crops_is_refused(tmp_path):
+  fused = write(tmp_path, enable_fusion=True)
+  with pytest.raises(ValueError, match='another vector every time'):
+    clap.Clap(fused)

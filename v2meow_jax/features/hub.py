@@ -1,0 +1,96 @@
+"""Networks that transformers runs, from a folder or from the hub's cache.
+
+Nothing is downloaded and no code of a repository is run; weights are read of
+safetensors alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pathlib
+from typing import Any
+
+
+def import_library(name: str) -> Any:
+  """A library of the extra `hub`; ImportError says how to install it."""
+  try:
+    return importlib.import_module(name)
+  except ImportError as e:
+    raise ImportError(
+      f'{name} is missing, which published networks need: python -m pip install'
+      " -c requirements.lock -e '.[hub]'"
+    ) from e
+
+
+def load_model(kind: Any, source: str | os.PathLike) -> Any:
+  """A model of transformers in evaluation mode, all its weights as float32.
+
+  Args:
+    kind: A class of transformers.
+    source: See `load_files`.
+
+  Returns:
+    The model.
+
+  Raises:
+    FileNotFoundError, ValueError: See `load_files`; or a weight is missing.
+  """
+  model, told = load_files(
+    kind,
+    source,
+    dtype='float32',
+    use_safetensors=True,
+    output_loading_info=True,
+  )
+  if told['missing_keys']:
+    missing = sorted(told['missing_keys'])
+    raise ValueError(
+      f'{source} lacks {len(missing)} weights of a {kind.__name__}, of which'
+      f' the first is {missing[0]!r}; {_advice(source)}.'
+    )
+  return model.eval()
+
+
+def load_files(kind: Any, source: str | os.PathLike, **options: Any) -> Any:
+  """Anything of transformers that is read by `from_pretrained`.
+
+  Args:
+    kind: A class of transformers.
+    source: A folder, or the name of a repository of the hub, in its cache.
+    **options: Of `from_pretrained`.
+
+  Returns:
+    What it gives.
+
+  Raises:
+    FileNotFoundError: The files are not there; says how to get them.
+    ValueError: They cannot be read, or are not what `kind` is made of.
+  """
+  path = os.fspath(source)
+  try:
+    return kind.from_pretrained(path, local_files_only=True, **options)
+  except OSError as e:
+    raise FileNotFoundError(
+      f'no {kind.__name__} is at {path!r}, neither as a folder nor in the cache'
+      f' of the hub: {_advice(source)}. ({_first_line(e)})'
+    ) from e
+  except Exception as e:
+    raise ValueError(
+      f'{path!r} holds no {kind.__name__} that can be read: {_first_line(e)};'
+      f' {_advice(source)}.'
+    ) from e
+
+
+def _advice(source: str | os.PathLike) -> str:
+  name = os.fspath(source)
+  if pathlib.Path(name).is_absolute() or name.count('/') != 1:
+    return f'put the published files, with model.safetensors, into {name}'
+  return (
+    f'`hf download {name}` on a machine with a network, or download'
+    f' https://huggingface.co/{name} into a folder and name that'
+  )
+
+
+def _first_line(error: Exception) -> str:
+  return str(error).strip().partition('\n')[0][:300]
