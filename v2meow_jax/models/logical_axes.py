@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Names as in T5X, so that its rules apply; the last three are ours.
+# Names as in T5X, so that its rules apply; the last five are ours.
 BATCH = 'batch'
 EMBED = 'embed'
 HEADS = 'heads'
@@ -14,6 +14,8 @@ LAYERS = 'layers'
 INPUT_DIM = 'input_dim'
 TIME_BUCKETS = 'time_buckets'
 LEVELS = 'levels'
+LENGTH = 'length'
+JOINT_DIM = 'joint_dim'
 
 NAMES = (
   BATCH,
@@ -27,4 +29,6 @@ NAMES = (
   INPUT_DIM,
   TIME_BUCKETS,
   LEVELS,
+  LENGTH,
+  JOINT_DIM,
 )
