@@ -66,12 +66,9 @@ def write(folder, **audio_config):
     text_config=text, audio_config=audio, projection_dim=12
   )
   transformers.ClapModel(config).save_pretrained(folder)
-  transformers.ClapProcessor(
-    feature_extractor=transformers.ClapFeatureExtractor(
-      truncation='rand_trunc'
-    ),
-    tokenizer=write_tokenizer(folder),
-  ).save_pretrained(folder)
+  heard = transformers.ClapFeatureExtractor(truncation='rand_trunc')
+  heard.save_pretrained(folder)
+  write_tokenizer(folder).save_pretrained(folder)
   return folder
 
 
@@ -165,9 +162,18 @@ def test_missing_files_say_what_to_get_and_where_to_put_it(tmp_path):
   with pytest.raises(FileNotFoundError) as caught:
     clap.Clap()
   assert 'hf download laion/larger_clap_music' in str(caught.value)
-  with pytest.raises(FileNotFoundError, match='model.safetensors, into') as e:
+  with pytest.raises(FileNotFoundError, match='published files into') as e:
     clap.Clap(tmp_path / 'nowhere')
   assert str(tmp_path / 'nowhere') in str(e.value)
+
+
+def test_what_was_converted_from_a_pickle_is_read_as_well(
+  folder, network, tmp_path
+):
+  other = write(tmp_path)
+  (other / 'model.safetensors').rename(other / 'pytorch_model.safetensors')
+  found = clap.Clap(other).embed_texts(TEXTS)
+  np.testing.assert_array_equal(found, network.embed_texts(TEXTS))
 
 
 def test_a_missing_weight_is_named(folder, tmp_path):

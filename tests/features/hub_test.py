@@ -31,7 +31,9 @@ def test_a_repository_that_is_not_in_the_cache_is_named():
 
 def test_a_folder_without_files_is_named(tmp_path):
   Kind.error = OSError('no file')
-  with pytest.raises(FileNotFoundError, match=f'into {tmp_path}'):
+  with pytest.raises(
+    FileNotFoundError, match=f'into {tmp_path}, with model.safetensors'
+  ):
     hub.load_files(Kind, tmp_path)
 
 

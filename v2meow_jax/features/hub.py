@@ -12,6 +12,10 @@ import pathlib
 from typing import Any
 
 
+# What `v2meow weights` makes of a published pytorch_model.bin.
+CONVERTED = 'pytorch_model.safetensors'
+
+
 def import_library(name: str) -> Any:
   """A library of the extra `hub`; ImportError says how to install it."""
   try:
@@ -36,13 +40,14 @@ def load_model(kind: Any, source: str | os.PathLike) -> Any:
   Raises:
     FileNotFoundError, ValueError: See `load_files`; or a weight is missing.
   """
-  model, told = load_files(
-    kind,
-    source,
-    dtype='float32',
-    use_safetensors=True,
-    output_loading_info=True,
-  )
+  options: dict[str, Any] = {'dtype': 'float32', 'output_loading_info': True}
+  converted = pathlib.Path(source) / CONVERTED
+  if converted.is_file():
+    options['config'] = load_files(kind.config_class, source)
+    options['state_dict'] = load_tensors(converted)
+    model, told = kind.from_pretrained(None, **options)
+  else:
+    model, told = load_files(kind, source, use_safetensors=True, **options)
   if told['missing_keys']:
     missing = sorted(told['missing_keys'])
     raise ValueError(
@@ -50,6 +55,46 @@ def load_model(kind: Any, source: str | os.PathLike) -> Any:
       f' the first is {missing[0]!r}; {_advice(source)}.'
     )
   return model.eval()
+
+
+def load_tensors(file: pathlib.Path) -> dict[str, Any]:
+  """The tensors of a safetensors file by name; ValueError if it is damaged."""
+  safetensors_torch = import_library('safetensors.torch')
+  try:
+    return safetensors_torch.load_file(file)
+  except Exception as e:
+    raise ValueError(
+      f'{file} is damaged or no safetensors file: {first_line(e)}.'
+    ) from e
+
+
+def find_file(source: str | os.PathLike, name: str) -> pathlib.Path:
+  """One file of a folder, or of a repository in the cache of the hub.
+
+  Args:
+    source: See `load_files`.
+    name: Of the file.
+
+  Returns:
+    Its path.
+
+  Raises:
+    FileNotFoundError: It is not there; says how to get it.
+  """
+  path = pathlib.Path(source)
+  if path.is_dir() and (path / name).is_file():
+    return path / name
+  hub_library = import_library('huggingface_hub')
+  try:
+    return pathlib.Path(
+      hub_library.hf_hub_download(
+        os.fspath(source), name, local_files_only=True
+      )
+    )
+  except (OSError, ValueError) as e:
+    raise FileNotFoundError(
+      f'there is no {name} at {os.fspath(source)!r}: {_advice(source)}.'
+    ) from e
 
 
 def load_files(kind: Any, source: str | os.PathLike, **options: Any) -> Any:
@@ -73,11 +118,11 @@ def load_files(kind: Any, source: str | os.PathLike, **options: Any) -> Any:
   except OSError as e:
     raise FileNotFoundError(
       f'no {kind.__name__} is at {path!r}, neither as a folder nor in the cache'
-      f' of the hub: {_advice(source)}. ({_first_line(e)})'
+      f' of the hub: {_advice(source)}. ({first_line(e)})'
     ) from e
   except Exception as e:
     raise ValueError(
-      f'{path!r} holds no {kind.__name__} that can be read: {_first_line(e)};'
+      f'{path!r} holds no {kind.__name__} that can be read: {first_line(e)};'
       f' {_advice(source)}.'
     ) from e
 
@@ -85,12 +130,17 @@ def load_files(kind: Any, source: str | os.PathLike, **options: Any) -> Any:
 def _advice(source: str | os.PathLike) -> str:
   name = os.fspath(source)
   if pathlib.Path(name).is_absolute() or name.count('/') != 1:
-    return f'put the published files, with model.safetensors, into {name}'
+    return (
+      f'put the published files into {name}, with model.safetensors or, where'
+      f' that was not published, {CONVERTED}, which `v2meow weights import`'
+      ' makes'
+    )
   return (
     f'`hf download {name}` on a machine with a network, or download'
     f' https://huggingface.co/{name} into a folder and name that'
   )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+  """What an error says first, which is what can be put into another one."""
   return str(error).strip().partition('\n')[0][:300]
