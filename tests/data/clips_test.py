@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from v2meow_jax import media
 from v2meow_jax.data import clips
 
 
@@ -96,3 +97,47 @@ def test_a_batch_never_holds_a_clip_twice(manifest):
   data = batches(manifest, batch_size=5)
   for batch in itertools.islice(data(0), 12):
     assert len(set(batch['said'])) == 5
+
+
+def crops(manifest, **changes):
+  """Sample i of file k is 1000 k + i, at 10 Hz; files last 20 s."""
+  settings = dict(
+    batch_size=4,
+    seed=0,
+    split='train',
+    crop_seconds=5.0,
+    read=lambda path: media.Audio(
+      samples=1000 * int(path.stem) + np.arange(200.0), rate_hz=10
+    ),
+    features=lambda audio, caption: {
+      'samples': audio.samples,
+      'said': np.array(int(caption.split()[1])),
+    },
+  )
+  return clips.CaptionCrops(manifest, **{**settings, **changes})
+
+
+def test_crops_are_of_their_clip_and_others_in_every_epoch(manifest):
+  starts = {}
+  for batch in itertools.islice(crops(manifest)(0), 8):
+    assert batch['samples'].shape == (4, 50)
+    for samples, clip in zip(batch['samples'], batch['said'], strict=True):
+      start = samples[0] - 1000 * clip
+      assert 0 <= start <= 150
+      np.testing.assert_array_equal(samples, samples[0] + np.arange(50))
+      starts.setdefault(int(clip), set()).add(start)
+  assert len(starts) == 16
+  assert sum(len(s) == 2 for s in starts.values()) > 12
+
+
+def test_a_short_clip_is_given_whole(manifest):
+  batch = next(crops(manifest, crop_seconds=99.0)(0))
+  assert batch['samples'].shape == (4, 200)
+
+
+def test_crops_resume_and_are_sliced_alike(manifest):
+  straight = list(itertools.islice(crops(manifest)(0), 6))
+  resumed = next(crops(manifest)(5))
+  np.testing.assert_array_equal(straight[5]['samples'], resumed['samples'])
+  halves = [next(crops(manifest)(5, (i, 2)))['samples'] for i in range(2)]
+  np.testing.assert_array_equal(np.concatenate(halves), resumed['samples'])

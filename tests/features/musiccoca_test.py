@@ -84,7 +84,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def network(folder):
-  return musiccoca.MusicCoCa(folder)
+  return musiccoca.MusicCoCa(folder / musiccoca.FILES[1])
 
 
 def unit(x):

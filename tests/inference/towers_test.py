@@ -79,7 +79,6 @@ def write_world(folder, captions):
 def train_and_freeze(folder, captions):
   """Trains as `v2meow train` does, and freezes."""
   import gin
-
   from v2meow_jax import gin_config
   from v2meow_jax.inference import towers
 

@@ -71,3 +71,13 @@ def test_a_wrong_tensor_is_named(value, said):
     tensors.Tensors({NAME: value}, 'a test').take(NAME, 2, 3)
   with pytest.raises(ValueError, match="no 'other'.*wanted a test"):
     tensors.Tensors({NAME: value}, 'a test').take('other', 2, 3)
+
+
+def test_a_tflite_file_is_known_by_its_kind(tmp_path):
+  path = tmp_path / 'graph.tflite'
+  path.write_bytes(b'\x1c\0\0\0TFL3and a graph')
+  assert tensors.names(path) == ['TFL3']
+  path.write_bytes(b'<html>')
+  assert tensors.names(path) != ['TFL3']
+  with pytest.raises(ValueError, match='is a .tflite file'):
+    tensors.load(path)

@@ -16,8 +16,6 @@ import numpy as np
 from v2meow_jax.features import hub
 from v2meow_jax.features import segments
 
-MUSIC = 'laion/larger_clap_music'
-
 
 class Clap:
   """A `text_music.Network`: the towers and projections of a `ClapModel`.
@@ -30,12 +28,13 @@ class Clap:
     sample_rate_hz: Of the waveforms that it hears.
   """
 
-  def __init__(self, source: str | os.PathLike = MUSIC, device: str = 'cpu'):
+  def __init__(self, source: str | os.PathLike, device: str = 'cpu'):
     """Reads a model and its processor.
 
     Args:
-      source: A folder that holds the published files, with safetensors, or the
-        name of a repository that is in the cache of the Hugging Face hub.
+      source: A folder that holds the published files, with safetensors, or one
+        of those, or the name of a repository in the cache of the Hugging Face
+        hub.
       device: Of PyTorch, where it runs.
 
     Raises:
@@ -45,6 +44,7 @@ class Clap:
     """
     transformers = hub.import_library('transformers')
     self._torch = hub.import_library('torch')
+    source = hub.folder_of(source)
     self._model = hub.load_model(transformers.ClapModel, source).to(device)
     self._processor: Any = hub.load_files(transformers.ClapProcessor, source)
     self._device = device
@@ -53,7 +53,7 @@ class Clap:
     if config.audio_config.enable_fusion or heard.truncation == 'fusion':
       raise ValueError(
         f'{source} fuses a long recording with random crops of it, which gives'
-        f' another vector every time; use a model without, as {MUSIC}.'
+        ' another vector every time; use one without, laion/larger_clap_music.'
       )
     if heard.max_length_s != segments.SECONDS:
       raise ValueError(

@@ -11,7 +11,6 @@ import os
 import pathlib
 from typing import Any
 
-
 # What `v2meow weights` makes of a published pytorch_model.bin.
 CONVERTED = 'pytorch_model.safetensors'
 
@@ -55,6 +54,12 @@ def load_model(kind: Any, source: str | os.PathLike) -> Any:
       f' the first is {missing[0]!r}; {_advice(source)}.'
     )
   return model.eval()
+
+
+def folder_of(source: str | os.PathLike) -> str | os.PathLike:
+  """The folder of a file, as `v2meow weights` gives one; others as they are."""
+  path = pathlib.Path(source)
+  return path.parent if path.is_file() else source
 
 
 def load_tensors(file: pathlib.Path) -> dict[str, Any]:
@@ -137,7 +142,8 @@ def _advice(source: str | os.PathLike) -> str:
     )
   return (
     f'`hf download {name}` on a machine with a network, or download'
-    f' https://huggingface.co/{name} into a folder and name that'
+    f' https://huggingface.co/{name} into a folder and name that; where it has'
+    ' no safetensors, `v2meow weights` makes one of its pytorch_model.bin'
   )
 
 

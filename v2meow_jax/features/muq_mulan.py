@@ -65,7 +65,7 @@ class MuQMuLan:
 
     Args:
       source: Folder of MuQ-MuLan: config.json, and its weights converted to
-        `hub.CONVERTED` or model.safetensors.
+        `hub.CONVERTED` or model.safetensors; or that file.
       muq: Folder or repository of MuQ, of which config.json is read; None: the
         repository that `source` names.
       text: Of XLM-RoBERTa, config.json and its tokenizer; None: likewise.
@@ -77,7 +77,7 @@ class MuQMuLan:
     """
     self._torch = hub.import_library('torch')
     transformers = hub.import_library('transformers')
-    file = _find_weights(pathlib.Path(source))
+    file = _find_weights(pathlib.Path(hub.folder_of(source)))
     config = _read_json(file.with_name('config.json'))
     try:
       heard = config['mulan']

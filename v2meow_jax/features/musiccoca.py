@@ -44,14 +44,14 @@ class MusicCoCa:
     """Reads `FILES`.
 
     Args:
-      folder: That holds them.
+      folder: That holds them, or one of them.
 
     Raises:
       ImportError: LiteRT or sentencepiece is missing.
       FileNotFoundError: A file is missing; says how to get it.
       ValueError: A file is of another network.
     """
-    path = pathlib.Path(folder)
+    path = pathlib.Path(hub.folder_of(folder))
     missing = [name for name in FILES if not (path / name).is_file()]
     if missing:
       raise FileNotFoundError(

@@ -22,7 +22,7 @@ class Artefact:
     what: It is.
     url: Of the file, at a fixed version where the publisher has versions.
     megabytes: About.
-    holds: Name of a tensor that is in it, to know it by.
+    holds: Name of a tensor that is in it, to know it by; of a TFLite file 'TFL3'.
     reader: Function that makes parameters of it, 'module.function'.
     code_licence: Of the code it was trained with.
     weights_licence: Of the file.
@@ -138,6 +138,54 @@ ARTEFACTS = (
     code_licence='Apache-2.0',
     weights_licence='Apache-2.0',
     commercial=True,
+  ),
+  Artefact(
+    name='clap-music',
+    what='LAION-CLAP for music: HTSAT-base and RoBERTa, 512 numbers',
+    url=f'{_HUB}/laion/larger_clap_music/resolve/main/pytorch_model.bin',
+    megabytes=776,
+    holds='audio_projection.linear1.weight',
+    reader='v2meow_jax.features.clap.Clap',
+    code_licence='CC0-1.0',
+    weights_licence='not stated',
+    commercial=None,
+    companions=(
+      'config.json',
+      'preprocessor_config.json',
+      'vocab.json',
+      'merges.txt',
+    ),
+  ),
+  Artefact(
+    name='musiccoca',
+    what='MusicCoCa of Magenta RealTime 2, as TFLite, 768 numbers',
+    url=(
+      f'{_HUB}/google/magenta-realtime-2/resolve/main/resources/musiccoca/'
+      'music_encoder.tflite'
+    ),
+    megabytes=400,
+    holds='TFL3',
+    reader='v2meow_jax.features.musiccoca.MusicCoCa',
+    code_licence='Apache-2.0',
+    weights_licence='CC-BY-4.0',
+    commercial=True,
+    companions=(
+      'audio_preprocessor.tflite',
+      'text_encoder.tflite',
+      'spm.model',
+    ),
+  ),
+  Artefact(
+    name='muq-mulan',
+    what='MuQ-MuLan-large: MuQ and XLM-RoBERTa, 512 numbers',
+    url=f'{_HUB}/OpenMuQ/MuQ-MuLan-large/resolve/main/pytorch_model.bin',
+    megabytes=2600,
+    holds='mulan.audio_to_latents.weight',
+    reader='v2meow_jax.features.muq_mulan.MuQMuLan',
+    code_licence='MIT',
+    weights_licence='CC-BY-NC-4.0',
+    commercial=False,
+    companions=('config.json',),
   ),
   *(
     Artefact(

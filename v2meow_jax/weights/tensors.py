@@ -88,10 +88,16 @@ def load(
 def names(path: str | os.PathLike) -> list[str]:
   """The names of the tensors of a file; of a safetensors reads its header only.
 
+  Of a TFLite file, whose graph no reader here takes apart, it is the four
+  letters by which such a file names its kind, 'TFL3'.
+
   Raises:
     FileNotFoundError, ValueError: As `load`.
   """
   file = pathlib.Path(path)
+  if file.suffix == '.tflite' and file.is_file():
+    with file.open('rb') as f:
+      return [f.read(8)[4:].decode('ascii', 'replace')]
   if file.suffix != '.safetensors' or not file.is_file():
     return list(load(file))
   try:
