@@ -79,6 +79,7 @@ AT_IMPORT = {
   'networks': DATA_LIBRARIES
   | TORCH
   | {'jax', 'flax', 'gin', 'v2meow_jax.data'},
+  'published': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
   # Where networks and records meet, and only when it is called.
   'preparation': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
   # Reads recipes, which name data.

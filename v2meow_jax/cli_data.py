@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+_NUM_FIT = 200  # Clips: enough for the embedded streams.
+
 
 def add(verbs) -> None:
   """Adds `v2meow data synth | fit | prepare`."""
@@ -37,20 +39,28 @@ def add(verbs) -> None:
     help='fit the visual streams and the semantic tokens to clips',
     description=(
       'Fits standardisation and k-means of the training-free streams to'
-      ' clips of MANIFEST and saves them as one safetensors file.'
+      ' clips of MANIFEST and saves them as one safetensors file. With'
+      ' --gin_file, the clusters of the network that it names for semantic'
+      ' tokens; an interrupted fit goes on.'
     ),
     epilog=(
-      'example: v2meow data fit data/world/manifest.jsonl -o'
-      ' data/features.safetensors'
+      'examples:\n'
+      '  v2meow data fit data/world/manifest.jsonl -o data/features.safetensors\n'
+      '  v2meow data fit music.jsonl -o data/musicfm_1024.safetensors'
+      ' --gin_file=prepare/paper.gin'
     ),
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   fit.add_argument('manifest', help='manifest.jsonl, as of `data synth`')
   fit.add_argument('-o', '--output', required=True, help='.safetensors')
   fit.add_argument(
-    '--num', type=int, default=200, help='clips to fit to; default: 200'
+    '--num',
+    type=int,
+    help=f'clips to fit to; default: {_NUM_FIT}, or all with --gin_file',
   )
   fit.add_argument('--seed', type=int, default=0, help='of k-means; default: 0')
-  fit.set_defaults(run=_fit)
+  add_recipe(fit, 'networks, such as prepare/paper.gin; may be repeated')
+  fit.set_defaults(run=_fit, takes_gin_bindings=True)
 
   prepare = kinds.add_parser(
     'prepare',
@@ -135,7 +145,17 @@ def _synth(args: argparse.Namespace) -> None:
 def _fit(args: argparse.Namespace) -> None:
   from v2meow_jax import preparation  # pylint: disable=g-import-not-at-top
 
-  print(preparation.fit(args.manifest, args.output, args.num, args.seed))
+  if args.gin_file:
+    print(
+      published(args).fit_tokens(
+        args.manifest, args.output, args.seed, args.num
+      )
+    )
+    return
+  if args.gin_bindings:
+    raise ValueError('--gin.NAME=VALUE goes with --gin_file.')
+  num = _NUM_FIT if args.num is None else args.num
+  print(preparation.fit(args.manifest, args.output, num, args.seed))
 
 
 def _prepare(args: argparse.Namespace) -> None:

@@ -6,9 +6,10 @@ workers and into a system's config.json. Nothing is imported before it is built.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
+import importlib
+import inspect
 import pathlib
 from typing import Any
 
@@ -22,12 +23,11 @@ class Network:
   """One frozen network.
 
   Attributes:
-    kind: A key of `KINDS`.
+    kind: Such as 'clip'; `published` has what builds each.
     stream: Name of the stream that it gives.
     weights: A name of `v2meow weights list`, or the path of a file or folder of
       the published layout.
-    settings: Arguments of the kind's builder, as JSON data; `config`, where it
-      is one of them, are sizes other than the published ones.
+    settings: Arguments of its function in `published`, as JSON data.
   """
 
   kind: str
@@ -36,17 +36,17 @@ class Network:
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
-    if self.kind not in KINDS:
+    if self.kind not in _KINDS:
       raise ValueError(
-        f'no network is called {self.kind!r}; there are {sorted(KINDS)}.'
+        f'no network is called {self.kind!r}; there are {sorted(_KINDS)}.'
       )
     # A plain dict of what gin or JSON gave, so that it can be written again.
     object.__setattr__(self, 'settings', dict(self.settings))
 
   @property
   def reads(self) -> str:
-    """'video', 'audio', or 'codes' for a codec, which reads and writes."""
-    return KINDS[self.kind].reads
+    """'video', 'audio', 'style' (music or text), or 'codes' of a codec."""
+    return _KINDS[self.kind][0]
 
   def file(self) -> pathlib.Path:
     """Where its weights are; WeightsError says how to get what is missing."""
@@ -75,17 +75,43 @@ class Network:
   def build(self, stream: specs.Stream) -> Any:
     """The extractor, or the codec, with its weights loaded.
 
+    Of a style: {'style': of music, 'style_text': of a prompt}.
+
     Raises:
       ValueError: The weights are missing or not of this network, the stream
         does not fit it, or a setting is unknown.
       ImportError: A library that it runs in is missing; names the extra.
     """
+    module, _, name = _KINDS[self.kind][1].rpartition('.')
+    build = getattr(importlib.import_module(f'{_HERE}.{module}'), name)
+    return self._called(build, stream)
+
+  def encoder(self) -> Any:
+    """What hears music in a network of semantic tokens, before its clusters.
+
+    Raises:
+      ValueError: As `build`; or it has no clusters.
+      ImportError: As `build`.
+    """
+    from v2meow_jax.published import semantic  # pylint: disable=g-import-not-at-top
+
+    if self.kind not in semantic.ENCODERS:
+      raise ValueError(
+        f'the network {self.kind!r} has no clusters to fit; wanted one of'
+        f' {sorted(semantic.ENCODERS)}.'
+      )
+    settings = {k: v for k, v in self.settings.items() if k != 'clusters'}
+    return self._called(semantic.ENCODERS[self.kind], settings=settings)
+
+  def _called(self, build, *arguments, settings=None) -> Any:
+    settings = self.settings if settings is None else settings
     try:
-      return KINDS[self.kind].build(stream, self.file(), **self.settings)
+      inspect.signature(build).bind(*arguments, self.file(), **settings)
     except TypeError as e:
       raise ValueError(
-        f'settings of the network {self.kind!r} are {self.settings}: {e}'
+        f'settings of the network {self.kind!r} are {settings}: {e}'
       ) from e
+    return build(*arguments, self.file(), **settings)
 
 
 def stream_of(
@@ -109,117 +135,21 @@ def check_codec(codec: Any, stream: specs.Stream) -> None:
     )
 
 
-def _clip(stream, file, *, config=None, batch_size=32):
-  from v2meow_jax.features import clip  # pylint: disable=g-import-not-at-top
-  from v2meow_jax.features import clip_weights  # pylint: disable=g-import-not-at-top
-
-  sizes = clip.TowerConfig(**config) if config else clip.VIT_L_14
-  params = clip_weights.read(file, sizes)
-  return clip.ImageEmbedding(stream, sizes, params, batch_size=batch_size)
-
-
-def _i3d_flow(
-  stream, file, *, config=None, estimator='tv_l1', num_flows=24, batch_size=4
-):
-  from v2meow_jax.features import flow  # pylint: disable=g-import-not-at-top
-  from v2meow_jax.features import i3d  # pylint: disable=g-import-not-at-top
-  from v2meow_jax.features import i3d_weights  # pylint: disable=g-import-not-at-top
-  from v2meow_jax.weights import tensors  # pylint: disable=g-import-not-at-top
-
-  estimators = {'tv_l1': flow.tv_l1, 'dis': flow.dis}
-  if estimator not in estimators:
-    raise ValueError(
-      f'the flow estimator is {estimator!r}; wanted one of'
-      f' {sorted(estimators)}.'
-    )
-  sizes = i3d.I3DConfig(**config or {})
-  return flow.I3DFlow(
-    stream,
-    i3d_weights.read(tensors.load(file), sizes),
-    sizes,
-    estimators[estimator],
-    num_flows,
-    batch_size,
-  )
-
-
-def _vit_vqgan(stream, file, *, config=None, batch_size=8):
-  from v2meow_jax.features import picture_tokens  # pylint: disable=g-import-not-at-top
-  from v2meow_jax.features import vit_vqgan  # pylint: disable=g-import-not-at-top
-  from v2meow_jax.weights import tensors  # pylint: disable=g-import-not-at-top
-
-  sizes = vit_vqgan.VitVqganConfig(**config or {})
-  return picture_tokens.PictureTokens(
-    stream,
-    vit_vqgan.VitVqgan(sizes),
-    vit_vqgan.read(tensors.load(file), sizes),
-    batch_size=batch_size,
-  )
-
-
-def _maskgit_vqgan(stream, file, *, config=None, batch_size=8):
-  from v2meow_jax.features import picture_tokens  # pylint: disable=g-import-not-at-top
-  from v2meow_jax.features import vqgan  # pylint: disable=g-import-not-at-top
-  from v2meow_jax.weights import tensors  # pylint: disable=g-import-not-at-top
-
-  sizes = vqgan.VqganConfig(**config or {})
-  return picture_tokens.PictureTokens(
-    stream,
-    vqgan.Vqgan(sizes),
-    vqgan.read(tensors.load(file), sizes),
-    batch_size=batch_size,
-  )
-
-
-def _dac(stream, file, *, variant='16khz', config=None):
-  from v2meow_jax.codecs import dac  # pylint: disable=g-import-not-at-top
-  from v2meow_jax.codecs import dac_network  # pylint: disable=g-import-not-at-top
-
-  published = {
-    '16khz': dac.DAC_16KHZ,
-    '24khz': dac.DAC_24KHZ,
-    '44khz': dac.DAC_44KHZ,
-  }
-  sizes = dac_network.DacConfig(**config) if config else published[variant]
-  codec = dac.load(file, sizes)
-  check_codec(codec, stream)
-  return codec
-
-
-def _encodec(stream, file, *, variant='24khz', config=None):
-  from v2meow_jax.codecs import encodec  # pylint: disable=g-import-not-at-top
-  from v2meow_jax.codecs import encodec_network  # pylint: disable=g-import-not-at-top
-
-  published = {
-    '24khz': encodec.ENCODEC_24KHZ,
-    '32khz': encodec.ENCODEC_32KHZ,
-  }
-  sizes = (
-    encodec_network.EncodecConfig(**config) if config else published[variant]
-  )
-  codec = encodec.load(file, sizes)
-  check_codec(codec, stream)
-  return codec
-
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-  """What a kind of network reads, and what builds one.
-
-  Attributes:
-    reads: 'video', 'audio' or 'codes'.
-    build: (stream, file, **settings) -> an extractor or a codec.
-  """
-
-  reads: str
-  build: Callable[..., Any]
-
-
-KINDS = {
-  'clip': Kind('video', _clip),
-  'i3d_flow': Kind('video', _i3d_flow),
-  'vit_vqgan': Kind('video', _vit_vqgan),
-  'maskgit_vqgan': Kind('video', _maskgit_vqgan),
-  'dac': Kind('codes', _dac),
-  'encodec': Kind('codes', _encodec),
+_HERE = 'v2meow_jax.published'
+# Kind -> what it reads, and the function that builds it: (stream, file,
+# **settings) -> an extractor or a codec; of a style, both its extractors.
+_KINDS = {
+  'clip': ('video', 'video.clip_embedding'),
+  'i3d_flow': ('video', 'video.i3d_flow'),
+  'vit_vqgan': ('video', 'video.vit_vqgan_tokens'),
+  'maskgit_vqgan': ('video', 'video.maskgit_vqgan_tokens'),
+  'musicfm': ('audio', 'semantic.musicfm_tokens'),
+  'w2v_bert': ('audio', 'semantic.w2v_bert_tokens'),
+  'mert': ('audio', 'semantic.mert_tokens'),
+  'clap': ('style', 'style.clap_embedding'),
+  'musiccoca': ('style', 'style.musiccoca_embedding'),
+  'muq_mulan': ('style', 'style.muq_mulan_embedding'),
+  'towers': ('style', 'style.towers_embedding'),
+  'dac': ('codes', 'codecs.dac_codec'),
+  'encodec': ('codes', 'codecs.encodec_codec'),
 }

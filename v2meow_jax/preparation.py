@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import dataclasses
 import functools
 import pathlib
+import shutil
 from typing import Any
 
 import jax.numpy as jnp
@@ -130,11 +131,62 @@ class Published:
       if network.reads == 'video':
         found[stream.name] = extraction.Reading('video', built)
         continue
+      if network.reads == 'style':
+        built = built['style']  # Of music.
       rate_hz = built.sample_rate_hz
       if network.reads == 'codes':
         built = functools.partial(encode, built)
       found[stream.name] = extraction.Reading('audio', built, rate_hz)
     return found
+
+  def fit_tokens(
+    self, manifest: str, output: str, seed: int, num: int | None
+  ) -> str:
+    """Fits the clusters of semantic tokens; returns lines to print.
+
+    Clips of the training split go by as `token_fitting` says; a run that was
+    interrupted goes on where OUTPUT's folder `.fitting` stopped.
+
+    Args:
+      manifest: See `data.manifests.read`.
+      output: The .safetensors to write.
+      seed: Of the order and the clusters.
+      num: Clips, evenly spread; None: all.
+
+    Returns:
+      What was fitted, and how good it is.
+
+    Raises:
+      ValueError: There is not one network of semantic tokens.
+    """
+    from v2meow_jax.data import manifests  # pylint: disable=g-import-not-at-top
+    from v2meow_jax.features import token_fitting  # pylint: disable=g-import-not-at-top
+
+    chosen = [n for n in self.networks if n.stream == 'semantic']
+    if len(chosen) != 1:
+      raise ValueError(
+        f'{len(chosen)} networks give semantic tokens; wanted one to fit.'
+      )
+    clips = [clip.path for clip in manifests.read(manifest, 'train')]
+    if num is not None:
+      places = np.linspace(0, len(clips) - 1, min(num, len(clips)))
+      clips = [clips[i] for i in places.astype(int)]
+    encoder = chosen[0].encoder()
+    out = pathlib.Path(output)
+    state_dir = out.with_name(f'{out.name}.fitting')
+    state_dir.mkdir(parents=True, exist_ok=True)
+    fitted_tokens = token_fitting.fit_tokens(
+      clips,
+      functools.partial(media_io.read_audio, rate_hz=encoder.sample_rate_hz),
+      encoder,
+      self.table['semantic'].codebook_size,
+      seed=seed,
+      state_dir=state_dir,
+    )
+    weights_io.write_tensors(out, dict(fitted_tokens.params), None)
+    shutil.rmtree(state_dir)
+    lines = [f'{n}: {why}' for n, why in fitted_tokens.rejected.items()]
+    return '\n'.join([*lines, str(fitted_tokens.report), str(out)])
 
 
 def encode(codec: codec_lib.Codec, audio: media.Audio) -> np.ndarray:

@@ -33,6 +33,11 @@ class Encoder(Protocol):
     """Numbers of a frame."""
     ...
 
+  @property
+  def sample_rate_hz(self) -> int:
+    """Of what it hears; other audio it resamples."""
+    ...
+
   def __call__(self, audio: media.Audio) -> np.ndarray:
     """float32[frames, dim], round(audio.seconds * rate_hz) frames, at least 1."""
     ...
@@ -106,6 +111,11 @@ class ClusteredTokens:
           f' its encoder gives {self.encoder.dim}; they were fitted to another'
           ' encoder: fit them again or use that one.'
         )
+
+  @property
+  def sample_rate_hz(self) -> int:
+    """At which audio is best read."""
+    return self.encoder.sample_rate_hz
 
   def __call__(self, item: media.Audio) -> np.ndarray:
     """int32[frames, 1]."""

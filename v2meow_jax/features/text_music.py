@@ -101,6 +101,11 @@ class MusicEmbedding:
     if self.batch_size < 1:
       raise ValueError(f'batch_size is {self.batch_size}; wanted at least 1.')
 
+  @property
+  def sample_rate_hz(self) -> int:
+    """At which audio is best read."""
+    return self.network.sample_rate_hz
+
   def __call__(self, item: media.Audio) -> np.ndarray:
     """float32[1, dim], a unit vector."""
     heard = segments.waveforms(item, self.network.sample_rate_hz)

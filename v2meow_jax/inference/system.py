@@ -89,13 +89,26 @@ class System:
 
   def _published(self) -> dict[str, Any]:
     """Networks of others, whose weights lie elsewhere, and the codec."""
-    table = {**self.streams, 'acoustic': stages.acoustic(self.streams)}
     found = {}
     for row in self.config['networks']:
       network = networks.Network(**row['network'])
-      weights_io.check_digest(network.file(), row['sha256'])
-      found[network.stream] = network.build(networks.stream_of(network, table))
+      if network.reads != 'style':
+        found[network.stream] = self._build(network, row['sha256'])
     return found
+
+  def _build(self, network: networks.Network, sha256: str) -> Any:
+    weights_io.check_digest(network.file(), sha256)
+    table = {**self.streams, 'acoustic': stages.acoustic(self.streams)}
+    return network.build(networks.stream_of(network, table))
+
+  @functools.cached_property
+  def _styles(self) -> Mapping[str, Any]:
+    """The extractors of style: large ones of others once they are needed."""
+    for row in self.config.get('networks', ()):
+      network = networks.Network(**row['network'])
+      if network.reads == 'style':
+        return self._build(network, row['sha256'])
+    return self.extractors
 
   def _tensors(self, name: str) -> dict[str, Any]:
     return weights_io.read_tensors(self.folder / f'{name}.safetensors')
@@ -275,13 +288,13 @@ class System:
     if given is None:
       return np.zeros((1, self.streams['style'].dim), np.float32)
     name = 'style_text' if prompt else 'style'
-    if name not in self.extractors:
+    if name not in self._styles:
       kind = 'text' if prompt else 'music'
       raise ValueError(
         f'the system {self.config["name"]!r} has no network for a style given'
         f' as {kind}; leave it out, or export the system with one.'
       )
-    return self.extractors[name](given)
+    return self._styles[name](given)
 
   def _decode(self, codes: np.ndarray, seconds: float) -> media.Audio:
     samples = self.codec.decode_in_pieces(codes[None], _PIECE_FRAMES)[0]
