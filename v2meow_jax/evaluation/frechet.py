@@ -84,7 +84,8 @@ def frechet_distance(
   Raises:
     ValueError: Fewer than two rows on a side, or rows of different width.
   """
-  return distance(fit(x), _same_dims(fit(x), fit(y)))
+  fitted = fit(x)
+  return distance(fitted, _same_dims(fitted, fit(y)))
 
 
 def fad(
