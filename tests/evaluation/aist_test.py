@@ -1,7 +1,10 @@
 """The protocol of Table 2 on lists like the public ones."""
 
+import shutil
+
 import pytest
 
+from tests import media_clips
 from v2meow_jax.evaluation import aist
 
 # The music and the segments of two and of six seconds of the 20 videos, by the
@@ -112,3 +115,15 @@ def test_a_video_that_is_missing_or_cut_is_named(copy):
   (copy / 'gHO_sBM_c01_d20_mHO5_ch02.mp4').unlink()
   with pytest.raises(ValueError, match='1 of 20 videos.*d20_mHO5'):
     build(copy, 2)
+
+
+def test_durations_are_those_of_the_videos_themselves(copy):
+  # 36 frames at 4 Hz last 9 s.
+  made = media_clips.encode(
+    copy / 'x.mp4', media_clips.gray(range(36)), rate_hz=4
+  )
+  for video in VIDEOS:
+    shutil.copy(made, copy / f'{video}.mp4')
+  found = aist.segments(copy / 's6.txt', copy, seconds=6)
+  starts = [s.start_seconds for s in found if s.moved]
+  assert starts == pytest.approx([3.0] * 16)
