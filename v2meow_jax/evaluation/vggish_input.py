@@ -51,8 +51,8 @@ def log_mel(
 def mel_weights() -> Float[np.ndarray, 'bins bands']:
   """Triangles on mel(f) = 1127 ln(1 + f / 700), 125 to 7500 Hz.
 
-  Their sides are straight in mel, not in Hz (as in HTK, and unlike
-  `features.mel`); the bin of 0 Hz counts nowhere.
+  Their sides are straight in mel, as in HTK; those of `features.mel` are
+  straight in Hz.
   """
   edges = np.linspace(_mel(_LOW_HZ), _mel(_HIGH_HZ), NUM_BANDS + 2)
   frequencies = np.linspace(0, SAMPLE_RATE_HZ / 2, _FFT_SAMPLES // 2 + 1)
@@ -60,9 +60,7 @@ def mel_weights() -> Float[np.ndarray, 'bins bands']:
   low, center, high = edges[:-2], edges[1:-1], edges[2:]
   rising = (bins - low) / (center - low)
   falling = (high - bins) / (high - center)
-  weights = np.maximum(0, np.minimum(rising, falling))
-  weights[0] = 0
-  return weights
+  return np.maximum(0, np.minimum(rising, falling))
 
 
 def _mel(hertz):
