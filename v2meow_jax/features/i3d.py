@@ -82,11 +82,47 @@ class I3DConfig:
     return found
 
 
-def _unit(features: int, size: int, name: str, stride: int = 1):
-  """A convolution with a bias, SAME as TensorFlow has it; relu is outside."""
-  return nn.Conv(
-    features, (size,) * 3, (stride,) * 3, padding='SAME', name=name
-  )
+class Unit(nn.Module):
+  """A convolution over time and space, SAME as TensorFlow has it, then relu.
+
+  The frames that it sees at once become channels of one, so that it convolves
+  in space alone: on a CPU that takes a fraction of the time of three
+  dimensions.
+
+  Attributes:
+    features: Channels of the result.
+    size: Of the kernel, in time and space.
+    stride: Likewise.
+  """
+
+  features: int
+  size: int
+  stride: int = 1
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """float32[b, t, h, w, channels] -> float32[b, t_out, h_out, w_out, features]."""
+    batch_size, num_frames, *square, channels = x.shape
+    shape = (self.size,) * 3 + (channels, self.features)
+    kernel = self.param('kernel', nn.initializers.lecun_normal(), shape)
+    bias = self.param('bias', nn.initializers.zeros, (self.features,))
+    steps = -(-num_frames // self.stride)
+    last = (steps - 1) * self.stride
+    missing = max(last + self.size - num_frames, 0)
+    padding = ((missing // 2, missing - missing // 2),)
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0), (0, 0), (0, 0)))
+    seen = [
+      x[:, first : first + last + 1 : self.stride] for first in range(self.size)
+    ]
+    y = jax.lax.conv_general_dilated(
+      jnp.concatenate(seen, -1).reshape(batch_size * steps, *square, -1),
+      # Channels of the first frame come first.
+      jnp.moveaxis(kernel, 0, 2).reshape(*shape[1:3], -1, self.features),
+      window_strides=(self.stride, self.stride),
+      padding='SAME',
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+    return nn.relu(y + bias).reshape(batch_size, steps, *y.shape[1:])
 
 
 class Inception(nn.Module):
@@ -102,13 +138,16 @@ class Inception(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """float32[b, t, h, w, channels in] -> float32[b, t, h, w, channels out]."""
     b0, b1a, b1b, b2a, b2b, b3b = self.channels
-    pooled = nn.max_pool(x, (3, 3, 3), padding='SAME')
+    pooled = x
+    # A cube's maximum, one axis after the other: 9 numbers, not 27.
+    for window in ((3, 1, 1), (1, 3, 1), (1, 1, 3)):
+      pooled = nn.max_pool(pooled, window, padding='SAME')
     return jnp.concatenate(
       [
-        nn.relu(_unit(b0, 1, 'b0')(x)),
-        nn.relu(_unit(b1b, 3, 'b1b')(nn.relu(_unit(b1a, 1, 'b1a')(x)))),
-        nn.relu(_unit(b2b, 3, 'b2b')(nn.relu(_unit(b2a, 1, 'b2a')(x)))),
-        nn.relu(_unit(b3b, 1, 'b3b')(pooled)),
+        Unit(b0, 1, name='b0')(x),
+        Unit(b1b, 3, name='b1b')(Unit(b1a, 1, name='b1a')(x)),
+        Unit(b2b, 3, name='b2b')(Unit(b2a, 1, name='b2a')(x)),
+        Unit(b3b, 1, name='b3b')(pooled),
       ],
       -1,
     )
@@ -136,10 +175,10 @@ class I3D(nn.Module):
       x 7, stride 1) gives.
     """
     first, second, third = self.config.stem
-    x = nn.relu(_unit(first, 7, 'Conv3d_1a_7x7', stride=2)(x))
+    x = Unit(first, 7, stride=2, name='Conv3d_1a_7x7')(x)
     x = _pool(x, (1, 3, 3), (1, 2, 2))
-    x = nn.relu(_unit(second, 1, 'Conv3d_2b_1x1')(x))
-    x = nn.relu(_unit(third, 3, 'Conv3d_2c_3x3')(x))
+    x = Unit(second, 1, name='Conv3d_2b_1x1')(x)
+    x = Unit(third, 3, name='Conv3d_2c_3x3')(x)
     x = _pool(x, (1, 3, 3), (1, 2, 2))
     previous = '3'
     for name, channels in self.config.blocks:
