@@ -18,6 +18,7 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax import specs
+from v2meow_jax.features import attention
 from v2meow_jax.features import squares
 from v2meow_jax.features import standardize
 
@@ -97,7 +98,7 @@ class Layer(nn.Module):
       nn.Dense(config.emb_dim, name=name)(y).reshape(heads)
       for name in ('query', 'key', 'value')
     )
-    y = jax.nn.dot_product_attention(query, key, value).reshape(x.shape)
+    y = attention.full(query, key, value).reshape(x.shape)
     x += nn.Dense(config.emb_dim, name='out')(y)
     y = nn.Dense(config.mlp_dim, name='wide')(_norm('mlp_norm')(x))
     # The logistic approximation of GELU, which CLIP was trained with.

@@ -15,6 +15,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from v2meow_jax.features import attention
 from v2meow_jax.weights import tensors
 
 _WANTED = 'a ViT-VQGAN of enhancing-transformers (vitvqgan-imagenet-base)'
@@ -65,9 +66,7 @@ class _Layer(nn.Module):
     y = nn.LayerNorm(epsilon=_EPSILON, name='attention_norm')(x)
     y = nn.Dense(3 * width, use_bias=False, name='qkv')(y)
     heads = y.reshape(*y.shape[:2], 3, c.num_heads, c.head_dim)
-    y = jax.nn.dot_product_attention(
-      heads[:, :, 0], heads[:, :, 1], heads[:, :, 2]
-    )
+    y = attention.full(*jnp.moveaxis(heads, 2, 0))
     x = x + nn.Dense(c.emb_dim, name='out')(y.reshape(*y.shape[:2], width))
     y = nn.LayerNorm(epsilon=_EPSILON, name='mlp_norm')(x)
     y = jnp.tanh(nn.Dense(c.mlp_dim, name='wi')(y))
