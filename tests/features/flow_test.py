@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks import torch_networks
 from tests.features import i3d_test
 from v2meow_jax import media
 from v2meow_jax import specs
@@ -67,7 +68,9 @@ def video(rate_hz, seconds, start=0.0):
 
 
 def extractor(**options):
-  params = i3d_weights.read(i3d_test.torch_state(i3d_test.TINY), i3d_test.TINY)
+  params = i3d_weights.read(
+    torch_networks.i3d_state(i3d_test.TINY), i3d_test.TINY
+  )
   return flow.I3DFlow(
     STREAM, params, i3d_test.TINY, estimator=flow.dis, **options
   )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors_numpy
 
+from benchmarks import torch_networks
 from v2meow_jax.features import i3d
 from v2meow_jax.features import i3d_weights
 from v2meow_jax.weights import tensors
@@ -26,24 +27,6 @@ SONNET = {
   'b2b': 'Branch_2/Conv3d_0b_3x3',
   'b3b': 'Branch_3/Conv3d_0b_1x1',
 }
-
-
-def torch_state(config, seed=0, with_scale=True):
-  """Random tensors under the names of the PyTorch port."""
-  rng = np.random.default_rng(seed)
-  state = {}
-  for path, (size, inputs, outputs) in config.convolutions.items():
-    name = '.'.join(path)
-    shape = (outputs, inputs, size, size, size)
-    fan_in = inputs * size**3
-    state[f'{name}.conv3d.weight'] = rng.normal(0, fan_in**-0.5, shape)
-    scale = rng.uniform(0.5, 1.5, outputs) if with_scale else np.ones(outputs)
-    state[f'{name}.bn.weight'] = scale
-    state[f'{name}.bn.bias'] = rng.normal(0, 0.2, outputs)
-    state[f'{name}.bn.running_mean'] = rng.normal(0, 0.2, outputs)
-    state[f'{name}.bn.running_var'] = rng.uniform(0.5, 1.5, outputs)
-  state['logits.conv3d.weight'] = rng.normal(size=(400, 8, 1, 1, 1))
-  return {k: v.astype(np.float32) for k, v in state.items()}
 
 
 def sonnet_variables(state, config):
@@ -67,65 +50,7 @@ def sonnet_variables(state, config):
 
 
 def torch_forward(state, config, x):
-  """The published network, layer by layer, in torch: float32[b, dim]."""
-  torch = pytest.importorskip('torch')
-  functional = torch.nn.functional
-
-  def same(x, sizes, strides):
-    """Zeros around, so that the result is the input over the stride."""
-    pads = []
-    for n, size, stride in zip(
-      x.shape[:1:-1], sizes[::-1], strides[::-1], strict=True
-    ):
-      total = max((-(-n // stride) - 1) * stride + size - n, 0)
-      pads += [total // 2, total - total // 2]
-    return functional.pad(x, pads)
-
-  def unit(x, *path, stride=1):
-    name = '.'.join(path)
-    t = {
-      k.rpartition('.')[2]: torch.from_numpy(v)
-      for k, v in state.items()
-      if k.startswith(f'{name}.bn.')
-    }
-    kernel = torch.from_numpy(state[f'{name}.conv3d.weight'])
-    x = same(x, kernel.shape[2:], (stride,) * 3)
-    x = functional.conv3d(x, kernel, stride=stride)
-    x = functional.batch_norm(
-      x, t['running_mean'], t['running_var'], t['weight'], t['bias'], eps=1e-3
-    )
-    return functional.relu(x)
-
-  def pool(x, sizes, strides):
-    # Everything is positive here, so zeros around change nothing.
-    return functional.max_pool3d(same(x, sizes, strides), sizes, strides)
-
-  def mixed(x, name):
-    pooled = pool(x, (3, 3, 3), (1, 1, 1))
-    return torch.cat(
-      [
-        unit(x, name, 'b0'),
-        unit(unit(x, name, 'b1a'), name, 'b1b'),
-        unit(unit(x, name, 'b2a'), name, 'b2b'),
-        unit(pooled, name, 'b3b'),
-      ],
-      1,
-    )
-
-  with torch.no_grad():
-    x = torch.from_numpy(x).permute(0, 4, 1, 2, 3)
-    x = unit(x, 'Conv3d_1a_7x7', stride=2)
-    x = pool(x, (1, 3, 3), (1, 2, 2))
-    x = unit(unit(x, 'Conv3d_2b_1x1'), 'Conv3d_2c_3x3')
-    x = pool(x, (1, 3, 3), (1, 2, 2))
-    x = mixed(mixed(x, 'Mixed_3b'), 'Mixed_3c')
-    x = pool(x, (3, 3, 3), (2, 2, 2))
-    for letter in 'bcdef':
-      x = mixed(x, f'Mixed_4{letter}')
-    x = pool(x, (2, 2, 2), (2, 2, 2))
-    x = mixed(mixed(x, 'Mixed_5b'), 'Mixed_5c')
-    x = functional.avg_pool3d(x, (2, 7, 7), 1)
-    return x.mean((2, 3, 4)).numpy()
+  return torch_networks.prepared(torch_networks.i3d, state, config)(x)
 
 
 def flow(num_frames=NUM_FRAMES, rows=1):
@@ -145,7 +70,7 @@ def features(config, params, x):
 
 @pytest.mark.torch
 def test_features_are_those_of_torch_from_its_file(tmp_path):
-  state = torch_state(TINY)
+  state = torch_networks.i3d_state(TINY)
   path = tmp_path / 'flow_imagenet.safetensors'
   safetensors_numpy.save_file(state, path)
   params = i3d_weights.read(tensors.load(path), TINY)
@@ -161,7 +86,7 @@ def test_features_are_those_of_torch_from_its_file(tmp_path):
 def test_the_published_size_is_that_of_torch():
   config = i3d.I3DConfig()
   assert config.dim == 1024
-  state = torch_state(config)
+  state = torch_networks.i3d_state(config)
   params = i3d_weights.read(state, config)
   x = flow(num_frames=i3d.MIN_FRAMES)
   np.testing.assert_allclose(
@@ -170,7 +95,10 @@ def test_the_published_size_is_that_of_torch():
 
 
 def test_both_layouts_are_the_same_network():
-  state = torch_state(TINY, with_scale=False)
+  state = torch_networks.i3d_state(TINY)
+  for name, x in state.items():
+    if name.endswith('bn.weight'):  # Sonnet's normalisation has no scale.
+      x.fill(1)
   ours = i3d_weights.read(state, TINY)
   theirs = i3d_weights.read(sonnet_variables(state, TINY), TINY)
   jax.tree.map(np.testing.assert_array_equal, ours, theirs)
@@ -179,7 +107,7 @@ def test_both_layouts_are_the_same_network():
 def test_the_parameters_are_those_of_the_network():
   shapes = jax.eval_shape(i3d.I3D(TINY).init, jax.random.key(0), flow())
   wanted = jax.tree.map(lambda s: s.shape, shapes['params'])
-  params = i3d_weights.read(torch_state(TINY), TINY)
+  params = i3d_weights.read(torch_networks.i3d_state(TINY), TINY)
   assert jax.tree.map(np.shape, params) == wanted
 
 
@@ -200,7 +128,7 @@ def test_the_parameters_are_those_of_the_network():
   ],
 )
 def test_wrong_weights_are_named(change, said):
-  state = torch_state(TINY)
+  state = torch_networks.i3d_state(TINY)
   change(state)
   with pytest.raises(ValueError, match=said):
     i3d_weights.read(state, TINY)

@@ -1,9 +1,9 @@
 """A frame's codes are its network's, of the square that the network reads."""
 
-from flax import traverse_util
 import numpy as np
 import pytest
 
+from benchmarks import torch_networks
 from tests.features import vit_vqgan_test
 from tests.features import vqgan_test
 from v2meow_jax import media
@@ -37,16 +37,20 @@ def video(seconds):
 
 
 @pytest.mark.parametrize(
-  ('tests', 'module', 'network'),
+  ('tests', 'module', 'network', 'state'),
   [
-    (vit_vqgan_test, vit_vqgan, vit_vqgan.VitVqgan),
-    (vqgan_test, vqgan, vqgan.Vqgan),
+    (
+      vit_vqgan_test,
+      vit_vqgan,
+      vit_vqgan.VitVqgan,
+      torch_networks.vit_vqgan_state,
+    ),
+    (vqgan_test, vqgan, vqgan.Vqgan, torch_networks.vqgan_state),
   ],
 )
-def test_codes_of_a_frame_a_second(tests, module, network):
+def test_codes_of_a_frame_a_second(tests, module, network, state):
   config = tests.TINY
-  state = traverse_util.flatten_dict(tests.published_state(config), sep='/')
-  params = module.read(state, config)
+  params = module.read(state(config), config)
   extractor = picture_tokens.PictureTokens(
     stream(config), network(config), params, batch_size=2
   )
