@@ -125,8 +125,14 @@ class I3DFlow:
   def _network(self):
     module = i3d.I3D(self.config)
     variables = jax.device_put({'params': dict(self.params)})
-    apply = jax.jit(module.apply)
-    return lambda x: apply(variables, x)
+
+    @jax.jit
+    def apply(variables, flow):
+      # In full: accelerators would round the factors of a float32 product.
+      with jax.default_matmul_precision('float32'):
+        return module.apply(variables, flow)
+
+    return lambda flow: apply(variables, flow)
 
 
 def gray_frames(frames: np.ndarray) -> np.ndarray:
