@@ -184,6 +184,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     ' how many codes of each level are in use.',
     'python -m benchmarks.codec --media song.mp3 --json out.json',
   )
+  report.add_system(parser)
   add = parser.add_argument
   add('--num', type=report.positive, default=24, help='scenes (default 24)')
   add('--seed', type=int, default=7, help='of the scenes (default 7)')

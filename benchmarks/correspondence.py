@@ -217,6 +217,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     ' on held-out scenes, for real, shuffled and blank video.',
     'python -m benchmarks.correspondence --num 64 --seed 7 --json out.json',
   )
+  report.add_system(parser)
   add = parser.add_argument
   add('--num', type=report.positive, default=64, help='scenes (default 64)')
   add('--seed', type=int, default=7, help='of scenes and draws (default 7)')

@@ -285,6 +285,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     ' memory, memory of long videos, sequential steps.',
     'python -m benchmarks.generate --skip_long --json out.json',
   )
+  report.add_system(parser)
   add = parser.add_argument
   add('--seconds', type=float, default=10.0, help='of the clip (default 10)')
   add('--seed', type=int, default=7, help='of the picture (default 7)')

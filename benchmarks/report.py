@@ -16,7 +16,7 @@ from v2meow_jax.evaluation import scores
 
 
 def parser(module: str, description: str, example: str):
-  """An argument parser with `--json` and `--system`, and an example in --help.
+  """An argument parser with `--json`, and an example in --help.
 
   Args:
     module: Of the benchmark, as `python -m` takes it.
@@ -33,12 +33,16 @@ def parser(module: str, description: str, example: str):
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   made.add_argument('--json', metavar='FILE', help='also write the figures')
-  made.add_argument(
+  return made
+
+
+def add_system(parser: argparse.ArgumentParser) -> None:
+  """Adds `--system` to the parser of a benchmark that measures one."""
+  parser.add_argument(
     '--system',
     metavar='DIR',
     help='folder of a released system (default: the embedded one)',
   )
-  return made
 
 
 def positive(text: str) -> int:
