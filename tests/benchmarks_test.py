@@ -9,10 +9,13 @@ import pytest
 
 from benchmarks import codec as codec_benchmark
 from benchmarks import correspondence
+from benchmarks import extractors
 from benchmarks import generate as generate_benchmark
 from benchmarks import held_out
 from benchmarks import judges
+from benchmarks import networks
 from benchmarks import report
+from benchmarks import sides
 from benchmarks import training
 from v2meow_jax import media
 from v2meow_jax import media_io
@@ -266,3 +269,48 @@ def test_a_timed_stage_has_the_lengths_that_the_table_names(shape):
     batch['decoder_target_tokens'], model.spec, model.spec.target
   )
   assert codes.shape == (2, shape[1] // shape[2], shape[2])
+
+
+def test_ratios_are_those_of_medians_and_speeds_of_media(monkeypatch):
+  taken = {'ours': [2.0, 9.0, 1.0], 'reference': [3.0, 1.0, 40.0]}
+
+  def in_turn(runs, rounds):
+    assert [run() for run in runs.values()] == ['ours', 'theirs']
+    return {name: taken[name][:rounds] for name in runs}
+
+  network = sides.Sides(
+    amount=5.0,
+    unit='s',
+    ours=lambda: 'ours',
+    num_parameters=7,
+    reference=lambda device: lambda: {'cpu': 'theirs'}[device],
+  )
+  monkeypatch.setattr(training, 'seconds_in_turn', in_turn)
+  monkeypatch.setattr(extractors, '_torch_device', lambda cores: 'cpu')
+  monkeypatch.setitem(networks.NETWORKS, 'planted', lambda tiny: network)
+  figures = extractors.measure('planted', rounds=3, cores=1, tiny=True)
+  assert figures['per_second'] == 2.5 and figures['ratio'] == 1.5
+  assert figures['parameters'] == 7 and figures['unit'] == 's'
+  assert 'met' in extractors.show({'planted': figures})
+  assert 'MISSED' in extractors.show({'planted': {**figures, 'ratio': 0.99}})
+  assert 'MISSED' not in extractors.show({'none': {**figures, 'ratio': None}})
+
+
+@pytest.mark.torch
+def test_a_tiny_network_is_timed_in_a_process_of_its_own(tmp_path, capsys):
+  path = tmp_path / 'out.json'
+  argv = ['--network', 'vit-vqgan', '--tiny', '--rounds', '2']
+  extractors.main([*argv, '--json', str(path)])
+  assert 'vit-vqgan' in capsys.readouterr().out
+  ((name, found),) = json.loads(path.read_text())['networks'].items()
+  layer = 24 * (3 * 24 + 24 + 2 * 40) + 24 + 40 + 24 + 4 * 24
+  ends = (8 * 8 * 3 + 1) * 24 + 16 * 24 + 2 * 24 + 25 * 6 + 50 * 6
+  assert name == 'vit-vqgan' and found['parameters'] == 2 * layer + ends
+  assert found['peak_bytes'] > 50e6
+  assert [len(turns) for turns in found['rounds'].values()] == [2, 2]
+
+
+def test_a_network_that_fails_is_named():
+  options = argparse.Namespace(rounds=1, cores=1, tiny=True)
+  with pytest.raises(ValueError, match="nowhere: exit code 2: .*'nowhere'"):
+    extractors.measure_apart('nowhere', options)
