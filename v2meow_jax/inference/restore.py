@@ -15,6 +15,7 @@ import numpy as np
 
 from v2meow_jax import specs
 from v2meow_jax import tokens
+from v2meow_jax.models import input_attention
 from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import sequence_model
 from v2meow_jax.models import transformer
@@ -59,6 +60,10 @@ class ModelStage:
     self._sample = functools.partial(jax.jit, static_argnames='top_k')(
       model.sample_batch
     )
+    self._attention = jax.jit(
+      functools.partial(input_attention.input_attention, model)
+    )
+    self._logits = jax.jit(model.code_logits)
 
   def sample(
     self,
@@ -81,14 +86,7 @@ class ModelStage:
     Returns:
       int32[b, frames, levels].
     """
-    batch = {
-      f'encoder_inputs_{s.name}': (
-        tokens.codes_to_ids(inputs[s.name], self.spec, s)
-        if isinstance(s, specs.TokenSpec)
-        else np.asarray(inputs[s.name], np.float32)
-      )
-      for s in self.spec.inputs
-    }
+    batch = self._encoder_inputs(inputs)
     if prefix is not None:
       prefix = tokens.codes_to_ids(prefix, self.spec, self.spec.target)
     ids = self._sample(
@@ -100,6 +98,56 @@ class ModelStage:
       prefix=prefix,
     )
     return tokens.ids_to_codes(np.asarray(ids), self.spec, self.spec.target)
+
+  def attention(
+    self, inputs: Mapping[str, np.ndarray], codes: np.ndarray
+  ) -> dict[str, np.ndarray]:
+    """What the stage attends to as it writes some codes.
+
+    Args:
+      inputs: As of `sample`.
+      codes: int[b, frames, levels], of the target, one whole crop.
+
+    Returns:
+      See `input_attention.input_attention`.
+    """
+    weights = self._attention(self._params, self._forced(inputs, codes))
+    return {name: np.asarray(x) for name, x in weights.items()}
+
+  def log_probabilities(
+    self, inputs: Mapping[str, np.ndarray], codes: np.ndarray
+  ) -> np.ndarray:
+    """Of every code at each place, given the codes before; temperature 1.
+
+    Args:
+      inputs: As of `sample`.
+      codes: int[b, frames, levels], of the target, one whole crop.
+
+    Returns:
+      float32[b, frames * levels, codebook_size].
+    """
+    batch = self._forced(inputs, codes)
+    return np.asarray(jax.nn.log_softmax(self._logits(self._params, batch)))
+
+  def _forced(
+    self, inputs: Mapping[str, np.ndarray], codes: np.ndarray
+  ) -> dict[str, jax.Array]:
+    ids = tokens.codes_to_ids(codes, self.spec, self.spec.target)
+    return self.model.forced_batch(
+      self._encoder_inputs(inputs), jnp.asarray(ids)
+    )
+
+  def _encoder_inputs(
+    self, inputs: Mapping[str, np.ndarray]
+  ) -> dict[str, np.ndarray]:
+    return {
+      f'encoder_inputs_{s.name}': (
+        tokens.codes_to_ids(inputs[s.name], self.spec, s)
+        if isinstance(s, specs.TokenSpec)
+        else np.asarray(inputs[s.name], np.float32)
+      )
+      for s in self.spec.inputs
+    }
 
 
 def build_model(

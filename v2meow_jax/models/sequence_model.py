@@ -119,6 +119,38 @@ class SequenceModel(abc.ABC):
     """float32[b, target length, vocab_size], given the true ids; no dropout."""
     return self._logits(params, batch, None, legal=False)
 
+  def code_logits(self, params: Params, batch: Batch) -> jax.Array:
+    """As `logits`, of the ids that may stand at each position, by code.
+
+    Args:
+      params: Of the network.
+      batch: As `example_batch`.
+
+    Returns:
+      float32[b, target length, codebook_size].
+    """
+    return self._logits(params, batch, None, legal=True)
+
+  def forced_batch(self, inputs: Batch, ids: jax.Array) -> dict[str, jax.Array]:
+    """A batch whose every position reads what sampling reads to draw `ids`.
+
+    Args:
+      inputs: 'encoder_inputs_<stream>' of every input, one whole crop.
+      ids: int32[b, target length], of the target.
+
+    Returns:
+      As `example_batch`, and the inputs.
+    """
+    prompt = self._prompt(inputs)
+    known = ids if prompt is None else jnp.concatenate([prompt, ids], 1)
+    read = jnp.pad(known, ((0, 0), (1, 0)), constant_values=specs.PAD_ID)
+    return {
+      **inputs,
+      'decoder_input_tokens': read[:, :-1],
+      'decoder_target_tokens': known,
+      'decoder_loss_weights': jnp.ones(known.shape, jnp.float32),
+    }
+
   def _logits(self, params, batch, dropout_rng, legal):
     self._check_batch(batch)
     rngs = None if dropout_rng is None else {'dropout': dropout_rng}

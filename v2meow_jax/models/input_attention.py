@@ -1,0 +1,71 @@
+"""Attention of a stage to its inputs, laid out by stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2meow_jax.models import adaptors
+from v2meow_jax.models import layer_stacking
+from v2meow_jax.models import sequence_model
+from v2meow_jax.models import transformer
+
+
+def input_attention(
+  model: sequence_model.SequenceModel,
+  params: sequence_model.Params,
+  batch: sequence_model.Batch,
+) -> dict[str, jax.Array]:
+  """How much each target id attends to each place of the inputs.
+
+  Means over the heads of the decoder's cross-attention or, without an encoder,
+  of its attention to the ids before the target; there the rest of 1 is
+  attention to the target's own past and to the id that begins it all.
+
+  The layers run one after the other and without a fused kernel, whatever the
+  config says, because loops and kernels do not give weights.
+
+  Args:
+    model: Of the stage.
+    params: Of its network.
+    batch: As `SequenceModel.forced_batch`.
+
+  Returns:
+    By stream float32[layers, b, target length, length of the stream].
+  """
+  module = transformer.Transformer(
+    spec=model.spec,
+    config=dataclasses.replace(
+      model.config, scan_layers=False, remat=False, fused_attention=False
+    ),
+  )
+  _, sown = module.apply(
+    {'params': layer_stacking.unstack(params)}, batch, mutable=['intermediates']
+  )
+  layers = [
+    _on_inputs(model, sown['intermediates'][f'decoder_{i}']).mean(1)
+    for i in range(model.config.num_decoder_layers)
+  ]
+  # The token inputs first, as in `adaptors.EncoderLayout.order`.
+  streams = (*model.spec.token_inputs, *model.spec.feature_inputs)
+  ends = np.cumsum([s.length(model.spec.crop_seconds) for s in streams])
+  parts = jnp.split(jnp.stack(layers), ends[:-1], -1)
+  return {s.name: part for s, part in zip(streams, parts, strict=True)}
+
+
+def _on_inputs(
+  model: sequence_model.SequenceModel, layer: Mapping[str, Any]
+) -> jax.Array:
+  """float32[b, heads, target length, entries of the streams end to end]."""
+  if model.config.num_encoder_layers:
+    (weights,) = layer['cross_attention']['weights']
+    return weights[..., np.argsort(adaptors.encoder_layout(model.spec).order)]
+  (weights,) = layer['attention']['weights']
+  # Position 0 reads the padding id, position i the id i - 1.
+  num_inputs = model.decoder_length - model.target_length
+  return weights[..., num_inputs:, 1 : 1 + num_inputs]
