@@ -74,6 +74,7 @@ AT_IMPORT = {
   'gin_config': DATA_LIBRARIES | TORCH | {'jax', 'gin'},
   'cli': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'cli_data': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
+  'cli_explain': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'cli_weights': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'doctor': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'networks': DATA_LIBRARIES

@@ -12,6 +12,7 @@ import threading
 
 import v2meow_jax
 from v2meow_jax import cli_data
+from v2meow_jax import cli_explain
 from v2meow_jax import cli_weights
 
 _EXIT_USER_ERROR = 2
@@ -310,6 +311,7 @@ def parser() -> argparse.ArgumentParser:
   )
   verbs = top.add_subparsers(dest='verb', required=True)
   _add_generate(verbs)
+  cli_explain.add(verbs)
   cli_data.add(verbs)
   _add_experiments(verbs)
   _add_train(verbs)

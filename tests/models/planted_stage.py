@@ -1,5 +1,7 @@
 """A stage whose attention is known, because its weights were set by hand."""
 
+import dataclasses
+
 import numpy as np
 
 from v2meow_jax import specs
@@ -16,11 +18,12 @@ PICTURE = specs.TokenSpec(
 MARK = 10.0
 MARKED_CODE = 3
 
-_SIZES = dict(
+_SIZES = transformer.TransformerConfig(
   emb_dim=8,
   num_heads=2,
   head_dim=4,
   mlp_dim=4,
+  num_encoder_layers=0,
   num_decoder_layers=1,
 )
 # What the directions of the embedding stand for.
@@ -95,7 +98,7 @@ def encoder_decoder(*inputs, deaf=False):
     deaf: What is at a mark makes no difference.
   """
   stage = spec(*inputs)
-  config = transformer.TransformerConfig(num_encoder_layers=1, **_SIZES)
+  config = dataclasses.replace(_SIZES, num_encoder_layers=1)
   embedding = _set((stage.vocab_size, 8), (slice(None), _ELSE))
   for s in stage.token_inputs:
     offset = stage.id_offset(s)
@@ -139,7 +142,6 @@ def encoder_decoder(*inputs, deaf=False):
 def decoder_only(*inputs):
   """Likewise, where the decoder reads the ids of the inputs itself."""
   stage = spec(*inputs)
-  config = transformer.TransformerConfig(num_encoder_layers=0, **_SIZES)
   embedding = _set((stage.vocab_size, 8), (slice(None), _ELSE))
   for s in stage.token_inputs:
     embedding[stage.id_offset(s) + MARKED_CODE, _FIRST] = 1.0
@@ -155,4 +157,4 @@ def decoder_only(*inputs):
     'decoder_bias': {'embedding': np.zeros((2, 32), np.float32)},
     'decoder_norm': _norm(),
   }
-  return sequence_model.DecoderOnlyModel(stage, config), params
+  return sequence_model.DecoderOnlyModel(stage, _SIZES), params

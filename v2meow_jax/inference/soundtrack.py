@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import hashlib
-import json
 import math
 import pathlib
 import tempfile
@@ -16,7 +14,9 @@ from v2meow_jax import media
 from v2meow_jax import media_io
 from v2meow_jax import progress as progress_lib
 from v2meow_jax.inference import compile_cache
+from v2meow_jax.inference import outputs
 from v2meow_jax.inference import system as system_lib
+from v2meow_jax.inference import weights_io
 
 SUFFIXES = ('.mp4', '.wav', '.flac')
 MAX_SEED = 2**32
@@ -63,13 +63,14 @@ def write(
     raise ValueError(f'takes is {takes}; wanted 1 to {MAX_TAKES}.')
   _check_temperatures(temperatures)
   prompt = system_lib.clean_prompt(prompt)
-  out = _checked_output(output)
+  out = outputs.checked(output, SUFFIXES)
   if not 0 <= seed <= MAX_SEED - takes:
     raise ValueError(
       f'seed is {seed}; wanted 0 to {MAX_SEED - takes} for {takes} take(s).'
     )
   paths = _take_paths(out, takes)
-  _check_inputs_survive(paths, video, style_audio)
+  written = [p for take in paths for p in (take, outputs.sidecar(take))]
+  outputs.check_inputs_survive(written, video, style_audio)
   _check_video(video, out)
   style = media_io.read_audio(style_audio) if style_audio else None
   compile_cache.enable()
@@ -104,51 +105,11 @@ def _check_temperatures(temperatures: Sequence[float] | None) -> None:
       )
 
 
-def _checked_output(output: str) -> pathlib.Path:
-  """The output path, once it is known that it can be written."""
-  path = pathlib.Path(output)
-  if path.suffix.lower() not in SUFFIXES:
-    raise ValueError(
-      f'{output!r} has the extension {path.suffix!r}; wanted one of'
-      f' {", ".join(SUFFIXES)}.'
-    )
-  if path.is_dir():
-    raise ValueError(f'{output!r} is a directory; wanted a file name.')
-  try:
-    with tempfile.NamedTemporaryFile(dir=path.parent):
-      pass
-  except OSError as e:
-    raise OSError(
-      f'{path.parent} cannot be written ({e.strerror}); give -o another folder.'
-    ) from e
-  return path
-
-
 def _take_paths(out: pathlib.Path, takes: int) -> list[pathlib.Path]:
   """OUT, or OUT_1, OUT_2 ... when there are several takes."""
   if takes == 1:
     return [out]
   return [out.with_stem(f'{out.stem}_{n}') for n in range(1, takes + 1)]
-
-
-def _sidecar(path: pathlib.Path) -> pathlib.Path:
-  return path.with_name(path.name + '.json')
-
-
-def _check_inputs_survive(
-  paths: Sequence[pathlib.Path], *inputs: str | None
-) -> None:
-  """Refuses to replace the video or the style music, or to write on a folder."""
-  for path in (p for take in paths for p in (take, _sidecar(take))):
-    if path.is_dir():
-      raise ValueError(f'{str(path)!r} is a directory; give -o another name.')
-    for given in filter(None, inputs):
-      both = path.exists() and pathlib.Path(given).exists()
-      if both and path.samefile(given):
-        raise ValueError(
-          f'{str(path)!r} is an input as well, which would be lost; give -o'
-          ' another name.'
-        )
 
 
 def _check_video(video: str, out: pathlib.Path) -> None:
@@ -171,17 +132,12 @@ def _write_one(video: str, path: pathlib.Path, audio: media.Audio) -> None:
     media_io.write_audio(path, audio)
 
 
-def _digest(path: str) -> str:
-  with open(path, 'rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
 def _write_sidecar(
   path: pathlib.Path, video: str, result: system_lib.Result
 ) -> None:
   facts = {
     'video': str(video),
-    'video_sha256': _digest(video),
+    'video_sha256': weights_io.sha256(pathlib.Path(video)),
     'output': path.name,
     'seconds': result.audio.seconds,
     'sample_rate_hz': result.audio.rate_hz,
@@ -189,6 +145,4 @@ def _write_sidecar(
     **result.settings,
     'seconds_per_part': result.seconds_per_part,
   }
-  with media_io.replacing(_sidecar(path)) as partial:
-    text = json.dumps(facts, indent=1, ensure_ascii=False)
-    pathlib.Path(partial).write_text(text + '\n')
+  outputs.write_json(outputs.sidecar(path), facts)

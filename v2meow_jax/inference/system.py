@@ -49,12 +49,15 @@ class Result:
   Attributes:
     audio: As long as the video, to the sample.
     codes: int32[frames, levels] of the codec.
+    streams: Inputs and outputs of the stages, by name, [frames, dim | levels];
+      outputs may reach beyond the end of the clip.
     seconds_per_part: Wall time of each part.
     settings: Seed, prompt, sampling and the system's digest.
   """
 
   audio: media.Audio
   codes: np.ndarray
+  streams: dict[str, np.ndarray]
   seconds_per_part: dict[str, float]
   settings: dict[str, Any]
 
@@ -237,6 +240,7 @@ class System:
     return Result(
       audio=audio,
       codes=codes,
+      streams=streams,
       seconds_per_part=clock.seconds,
       settings=settings,
     )
