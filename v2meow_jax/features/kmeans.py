@@ -156,11 +156,11 @@ def _plus_plus(rows: np.ndarray, k: int, rng: jax.Array) -> np.ndarray:
   norms = (rows**2).sum(1)
   first = draw(np.ones(len(rows)), 1, rng)[0]
   chosen = [first]
-  nearest = np.maximum(norms - 2 * rows @ rows[first] + norms[first], 0)
+  nearest = np.maximum(norms - 2 * (rows @ rows[first]) + norms[first], 0)
   for i in range(1, k):
     weights = nearest if nearest.sum() > 0 else np.ones(len(rows))
     candidates = draw(weights, num_candidates, jax.random.fold_in(rng, i))
-    distance = norms[:, None] - 2 * rows @ rows[candidates].T
+    distance = norms[:, None] - 2 * (rows @ rows[candidates].T)
     distance = np.maximum(distance + norms[candidates], 0)
     lowered = np.minimum(nearest[:, None], distance)
     best = lowered.sum(0).argmin()
