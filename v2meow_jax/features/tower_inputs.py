@@ -26,7 +26,9 @@ def log_mel(waveform: np.ndarray) -> np.ndarray:
   Returns:
     float32[NUM_FRAMES, NUM_BANDS]; zeros for silence.
   """
-  bands = mel.log_mel(waveform, SAMPLE_RATE_HZ, _HOP, _WINDOW, NUM_BANDS)
+  # Before the logarithm, whose floor would treat soft music otherwise.
+  even = waveform / (np.sqrt(np.mean(waveform**2)) + 1e-6)
+  bands = mel.log_mel(even, SAMPLE_RATE_HZ, _HOP, _WINDOW, NUM_BANDS)
   return (bands - bands.mean()) / (bands.std() + 1e-3)
 
 
