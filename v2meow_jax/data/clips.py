@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from concurrent import futures
 import functools
 import itertools
 import pathlib
@@ -140,6 +141,7 @@ class CaptionCrops(_Captioned):
     crop_seconds: float,
     read: Callable[[pathlib.Path], media.Audio],
     features: Callable[[media.Audio, str], Row],
+    num_threads: int = 4,
   ):
     """Reads the manifest only.
 
@@ -151,6 +153,7 @@ class CaptionCrops(_Captioned):
       crop_seconds: How much of a clip's music; of a shorter one all.
       read: From a clip's path to its music.
       features: From a crop and the clip's caption to one row of each array.
+      num_threads: That read and compute features side by side.
 
     Raises:
       ValueError: As `CaptionBatches`.
@@ -159,15 +162,14 @@ class CaptionCrops(_Captioned):
     self._crop_seconds = crop_seconds
     self._read = read
     self._features = features
+    self._threads = futures.ThreadPoolExecutor(num_threads)
 
   def _batch(self, rows: range, step: int) -> dict[str, np.ndarray]:
     # All are drawn, so that a row does not depend on who asks for it.
     rng = np.random.default_rng([self._seed, step])
     places = rng.random(self._batch_size)[rows]
-    found = [
-      self._row(self._clips[i], place)
-      for i, place in zip(self._chosen(rows, step), places, strict=True)
-    ]
+    chosen = [self._clips[i] for i in self._chosen(rows, step)]
+    found = list(self._threads.map(self._row, chosen, places))
     return {name: np.stack([r[name] for r in found]) for name in found[0]}
 
   def _row(self, clip: manifests.Clip, place: float) -> Row:
