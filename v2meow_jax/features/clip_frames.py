@@ -13,6 +13,7 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax.features import clustered_tokens
+from v2meow_jax.features import semantic_encoder
 
 LEDGER_NAME = 'rejected.jsonl'
 
@@ -70,7 +71,7 @@ class ClipFrames:
     self,
     clips: Sequence[str],
     read_audio: Callable[[str], media.Audio],
-    encoder: clustered_tokens.Encoder,
+    encoder: semantic_encoder.SemanticEncoder,
     ledger: Ledger,
     *,
     seed: int,

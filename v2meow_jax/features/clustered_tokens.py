@@ -10,40 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import dataclasses
-from typing import Protocol
 
 import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.features import kmeans_assign
+from v2meow_jax.features import semantic_encoder
 from v2meow_jax.features import standardize
 
 
-class Encoder(Protocol):
-  """What is asked of a network that hears music."""
-
-  @property
-  def rate_hz(self) -> float:
-    """Frames a second."""
-    ...
-
-  @property
-  def dim(self) -> int:
-    """Numbers of a frame."""
-    ...
-
-  @property
-  def sample_rate_hz(self) -> int:
-    """Of what it hears; other audio it resamples."""
-    ...
-
-  def __call__(self, audio: media.Audio) -> np.ndarray:
-    """float32[frames, dim], round(audio.seconds * rate_hz) frames, at least 1."""
-    ...
-
-
-def encode(encoder: Encoder, audio: media.Audio) -> np.ndarray:
+def encode(
+  encoder: semantic_encoder.SemanticEncoder, audio: media.Audio
+) -> np.ndarray:
   """float32[frames, dim] of an encoder that keeps its word.
 
   Raises:
@@ -77,7 +56,7 @@ class ClusteredTokens:
   """
 
   stream: specs.TokenSpec
-  encoder: Encoder
+  encoder: semantic_encoder.SemanticEncoder
   params: Mapping[str, np.ndarray]
 
   def __post_init__(self):

@@ -18,11 +18,14 @@ CONVERTED = 'pytorch_model.safetensors'
 def import_library(name: str) -> Any:
   """A library of the extra `hub`; ImportError says how to install it."""
   try:
+    if name.startswith('transformers'):
+      # Without it, transformers imports, and only its models complain.
+      importlib.import_module('torch')
     return importlib.import_module(name)
   except ImportError as e:
     raise ImportError(
-      f'{name} is missing, which published networks need: python -m pip install'
-      " -c requirements.lock -e '.[hub]'"
+      f'{name} is missing; published networks need the extra `hub`: python -m pip'
+      " install -c requirements.lock -e '.[hub]'"
     ) from e
 
 

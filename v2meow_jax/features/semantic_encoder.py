@@ -17,17 +17,22 @@ from v2meow_jax import media
 
 
 class SemanticEncoder(Protocol):
-  """Turns audio of any rate and length into frames; frozen.
+  """Turns audio of any rate and length into frames; frozen."""
 
-  Attributes:
-    sample_rate_hz: Of the waveforms that its network hears.
-    rate_hz: Frames a second.
-    dim: Of a frame.
-  """
+  @property
+  def sample_rate_hz(self) -> int:
+    """Of the waveforms that its network hears; other audio it resamples."""
+    ...
 
-  sample_rate_hz: int
-  rate_hz: float
-  dim: int
+  @property
+  def rate_hz(self) -> float:
+    """Frames a second."""
+    ...
+
+  @property
+  def dim(self) -> int:
+    """Numbers of a frame."""
+    ...
 
   def __call__(self, audio: media.Audio) -> np.ndarray:
     """float32[frames, dim], round(audio.seconds * rate_hz) frames, at least 1.

@@ -16,9 +16,9 @@ import numpy as np
 from v2meow_jax import media
 from v2meow_jax import progress
 from v2meow_jax.features import clip_frames
-from v2meow_jax.features import clustered_tokens
 from v2meow_jax.features import kmeans_report
 from v2meow_jax.features import kmeans_stream
+from v2meow_jax.features import semantic_encoder
 from v2meow_jax.features import snapshots
 from v2meow_jax.features import standardize
 
@@ -70,7 +70,7 @@ class Sampling:
 def fit_tokens(
   clips: Sequence[str],
   read_audio: Callable[[str], media.Audio],
-  encoder: clustered_tokens.Encoder,
+  encoder: semantic_encoder.SemanticEncoder,
   k: int,
   *,
   seed: int,

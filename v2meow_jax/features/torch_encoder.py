@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from v2meow_jax import media
+from v2meow_jax.features import hub
 from v2meow_jax.features import semantic_encoder
 
 WEIGHTS, CONFIG, AUDIO = FILES = (
@@ -33,19 +34,6 @@ _FACTORS = {
   'weight_g': 'parametrizations.weight.original0',
   'weight_v': 'parametrizations.weight.original1',
 }
-
-
-def libraries() -> tuple[Any, Any]:
-  """torch and transformers; ImportError says how to install them."""
-  try:
-    import torch  # pylint: disable=g-import-not-at-top
-    import transformers  # pylint: disable=g-import-not-at-top
-  except ImportError as e:
-    raise ImportError(
-      f'a network of transformers needs the extra `hub` ({e}): python -m pip'
-      " install -c requirements.lock -e '.[hub]'"
-    ) from e
-  return torch, transformers
 
 
 class TorchEncoder:
@@ -93,7 +81,7 @@ class TorchEncoder:
       raise ValueError(f'layer is {layer}; the network has 0 to {len(layers)}.')
     if pool < 1:
       raise ValueError(f'pool is {pool}; wanted at least 1.')
-    torch, _ = libraries()
+    torch = hub.import_library('torch')
     self.sample_rate_hz = extract.sampling_rate
     self.rate_hz = self.sample_rate_hz / (hop_samples * pool)
     self.dim = network.config.hidden_size
@@ -114,7 +102,7 @@ class TorchEncoder:
     )
 
   def _hear(self, samples: np.ndarray) -> np.ndarray:
-    torch, _ = libraries()
+    torch = hub.import_library('torch')
     half, rest = self._silence
     inputs = self._extract(
       np.pad(samples, (half, half + rest)),
@@ -197,14 +185,7 @@ def read_weights(network: Any, file: pathlib.Path) -> None:
     ValueError: The file is damaged, lacks a tensor, or has one too many or of
       another shape; names it.
   """
-  libraries()
-  import safetensors  # pylint: disable=g-import-not-at-top
-  from safetensors import torch as safetensors_torch  # pylint: disable=g-import-not-at-top
-
-  try:
-    tensors = safetensors_torch.load_file(file)
-  except safetensors.SafetensorError as e:
-    raise ValueError(f'{file} is damaged or no safetensors file: {e}.') from e
+  tensors = hub.load_tensors(file)
   tensors.pop(_UNUSED, None)
   wanted = network.state_dict()
   state = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from v2meow_jax.features import hub
 from v2meow_jax.features import semantic_encoder
 from v2meow_jax.features import torch_encoder
 
@@ -47,7 +48,7 @@ def load(
     FileNotFoundError: A file is missing; says where to get it.
     ValueError: A file is damaged or of another network; names what differs.
   """
-  _, transformers = torch_encoder.libraries()
+  transformers = hub.import_library('transformers')
   folder = torch_encoder.find(path, SOURCE)
   settings = torch_encoder.read_json(
     folder / torch_encoder.CONFIG, {'model_type': ['wav2vec2-bert']}
