@@ -96,11 +96,11 @@ def train_and_freeze(folder, captions):
   )
   gin.get_configurable('loop.train')()
   batches = gin.get_configurable('TRAIN_BATCHES/macro')()
-  gin.clear_config()
   rows = batches(0)
   out = towers.export(
     folder / 'run', folder / 'frozen', [next(rows) for _ in range(6)]
   )
+  gin.clear_config()
   return towers.load(out)
 
 
