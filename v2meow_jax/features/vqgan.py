@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from v2meow_jax.weights import tensors
 
 _WANTED = "the 'tokenizer' checkpoint of MaskGIT"
+_EPSILON = 1e-6  # Of group normalisation, in Flax.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,35 @@ class VqganConfig:
     return side**2
 
 
+class GroupNorm(nn.Module):
+  """Group normalisation (https://arxiv.org/abs/1803.08494), as `nn.GroupNorm`.
+
+  Sums are taken of every channel first and then over the few of a group, which
+  on a CPU is faster than of groups at once.
+
+  Attributes:
+    num_groups: Divides the channels.
+  """
+
+  num_groups: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """float32[b, h, w, n], the same."""
+    channels = x.shape[-1]
+    scale = self.param('scale', nn.initializers.ones, (channels,))
+    bias = self.param('bias', nn.initializers.zeros, (channels,))
+
+    def of_groups(values):  # [b, h, w, n] -> [b, 1, 1, n]
+      sums = values.mean((1, 2)).reshape(len(x), self.num_groups, -1).mean(-1)
+      return jnp.repeat(sums, channels // self.num_groups, -1)[:, None, None]
+
+    mean = of_groups(x)
+    variance = jnp.maximum(of_groups(x**2) - mean**2, 0)
+    gain = scale * jax.lax.rsqrt(variance + _EPSILON)
+    return x * gain + (bias - mean * gain)
+
+
 class ResBlock(nn.Module):
   """Two convolutions around which the input goes; unnamed as in the files.
 
@@ -70,7 +100,7 @@ class ResBlock(nn.Module):
     """float32[b, h, w, n] -> float32[b, h, w, channels]."""
     y = x
     for _ in range(2):
-      y = nn.swish(nn.GroupNorm(self.num_groups)(y))
+      y = nn.swish(GroupNorm(self.num_groups)(y))
       y = nn.Conv(self.channels, (3, 3), use_bias=False)(y)
     if x.shape[-1] == self.channels:
       return x + y
@@ -99,7 +129,7 @@ class Encoder(nn.Module):
         x = nn.avg_pool(x, (2, 2), (2, 2))
       for _ in range(c.num_res_blocks):
         x = ResBlock(n, c.num_groups)(x)
-    x = nn.swish(nn.GroupNorm(c.num_groups)(x))
+    x = nn.swish(GroupNorm(c.num_groups)(x))
     return nn.Conv(c.code_dim, (1, 1))(x)
 
 
