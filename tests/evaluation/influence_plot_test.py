@@ -30,6 +30,7 @@ def found(bins):
   )
 
 
+@pytest.mark.slow
 def test_onsets_are_where_something_begins():
   times = [0.5, 1.2, 1.9, 3.1]
   heard = influence_plot.onsets(clicks(times, 4.0))

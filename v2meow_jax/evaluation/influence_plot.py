@@ -192,8 +192,7 @@ def _draw_spectrogram(axes, audio: media.Audio) -> None:
     np.interp(ticks, edges[1:-1], np.arange(64) + 0.5),
     [f'{hz} Hz' for hz in ticks],
   )
-  times = onsets(audio)
-  axes.plot(times, np.full(len(times), 62.0), 'v', color='cyan', markersize=2.5)
+  axes.vlines(onsets(audio), 59, 64, color='cyan', linewidth=0.6)
   axes.set_title(
     'mel spectrogram of the generated music, dB; marks: onsets',
     **_title_style(),
@@ -216,7 +215,7 @@ def _draw_panel(axes, panel: _Panel, bin_seconds: float) -> None:
     cmap=panel.colours,
     vmin=0,
     vmax=highest,
-    edgecolors='white' if count <= 4 * _MOST_NUMBERS else 'none',
+    edgecolors='white' if count <= 2 * _MOST_NUMBERS else 'none',
     linewidth=0.4,
   )
   axes.set_xlim(0, end)
