@@ -4,19 +4,23 @@ All networks are small and random, and come from files of the published layout;
 streams, rates and ids are those of the full size.
 """
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+from safetensors import numpy as st
 import soundfile
 
 from benchmarks import full_size
+from tests.features import musicfm_test
 from v2meow_jax import cli
 from v2meow_jax import media
 from v2meow_jax import media_io
 from v2meow_jax import networks
 from v2meow_jax import preparation
 from v2meow_jax import stages
+from v2meow_jax.features import musicfm_weights
 from v2meow_jax.synthetic import world
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
@@ -126,6 +130,55 @@ def test_other_weights_than_those_of_the_system_are_refused(folder, capsys):
     file.write_bytes(before)
   assert 'flow_imagenet.safetensors is damaged' in capsys.readouterr().err
   assert not (folder / 'out.wav').exists()
+
+
+def test_clusters_that_data_fit_makes_are_the_tokens_of_the_records(
+  tmp_path, capsys, root, monkeypatch
+):
+  monkeypatch.chdir(root)
+  # A thousand clusters want as many frames.
+  manifest = world.write(str(tmp_path / 'world'), num=8, seed=6, seconds=10.0)
+  sizes = dataclasses.asdict(musicfm_test.TINY)
+  weights = musicfm_test.write(
+    tmp_path / 'musicfm', musicfm_test.published(musicfm_test.TINY)
+  )
+  clusters = tmp_path / 'clusters.safetensors'
+  recipe = tmp_path / 'small.gin'
+  recipe.write_text(
+    'from __gin__ import dynamic_registration\n'
+    'from v2meow_jax import networks\n'
+    'from v2meow_jax import preparation\n'
+    'from v2meow_jax import stages\n'
+    "include 'prepare/paper.gin'\n"
+    'preparation.Published.networks = [@semantic/networks.Network()]\n'
+    f"semantic/networks.Network.weights = '{weights}'\n"
+    'semantic/networks.Network.settings = {'
+    f"'layer': 2, 'config': {sizes}, 'clusters': %SEMANTIC_CLUSTERS}}\n"
+  )
+  common = [f'--gin_file={recipe}', f"--gin.SEMANTIC_CLUSTERS='{clusters}'"]
+  out = str(tmp_path / 'out')
+  prepare = ['data', 'prepare', str(manifest), out, *common]
+  assert cli.main(prepare) == 2
+  assert 'v2meow data fit MANIFEST' in capsys.readouterr().err
+  fit = ['data', 'fit', str(manifest), '-o', str(clusters), *common]
+  assert cli.main(fit) == 0
+  assert 'inertia per row' in capsys.readouterr().out
+  assert cli.main(prepare) == 0
+  found = st.load_file(clusters)
+  encoder = musicfm_weights.load(weights, layer=2, config=musicfm_test.TINY)
+  for name, record in _records(out).items():
+    codes = np.frombuffer(record['semantic'], np.uint16)
+    audio = media_io.read_audio(
+      manifest.parent / 'clips' / f'{name}.mp4', rate_hz=24_000
+    )
+    # Records hold whole frames; what is short by rounding is silent.
+    samples = np.zeros(len(codes) * 960, np.float32)
+    heard = audio.samples[: len(samples)]
+    samples[: len(heard)] = heard
+    frames = encoder(dataclasses.replace(audio, samples=samples))
+    frames = (frames - found['mean']) / found['std']
+    distance = ((frames[:, None] - found['centroids']) ** 2).sum(-1)
+    assert (codes == distance.argmin(1)).mean() > 0.99  # Ties may round.
 
 
 def test_a_recipe_prepares_from_the_command_line(
