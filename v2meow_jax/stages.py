@@ -25,6 +25,9 @@ PAPER = _table(
   specs.TokenSpec(  # paper: ViT-VQGAN; 32 x 32 cells, as published elsewhere
     name='vit_vqgan', codebook_size=8192, rate_hz=1.0, num_positions=1024
   ),
+  specs.TokenSpec(  # ours: MaskGIT's VQGAN, a quarter of the positions
+    name='maskgit_vqgan', codebook_size=1024, rate_hz=1.0, num_positions=256
+  ),
   specs.FeatureSpec(name='style', dim=128, rate_hz=0.0),  # paper: MuLan
   specs.TokenSpec(  # paper: w2v-BERT k-means, as MusicLM
     name='semantic', codebook_size=1024, rate_hz=25.0
