@@ -86,6 +86,15 @@ def test_a_stream_that_is_ignored_has_attention_but_no_influence():
     assert not any(x.any() for x in lost.values())
 
 
+def test_a_code_counts_in_the_window_that_drew_it_and_no_other():
+  stage, streams = planted()
+  streams['music'] = np.ones((28, 1), np.int32)
+  found = measure(stage, streams)
+  # The second window does not know what stood before it, the first does.
+  np.testing.assert_allclose(found.attention['far'][1:, 3], 1, atol=1e-6)
+  assert found.attention['far'][0, 3] == pytest.approx(3 / 4)
+
+
 def test_mirrored_frames_count_to_their_own_time():
   stage, streams = planted()
   # The second window shows 3 to 5 s, and those again backwards.
