@@ -263,3 +263,62 @@ def test_a_failure_keeps_the_old_file(tmp_path):
   with pytest.raises(RuntimeError, match='renderer'):
     media_io.write_video(path, frames(), rate_hz=5)
   assert path.read_bytes() == b'old' and list(tmp_path.iterdir()) == [path]
+
+
+def _titled(path, seconds=1.5) -> media.Audio:
+  """A stereo clip at 44.1 kHz that says in four places who made it."""
+  rate_hz = 44_100
+  tone = _tone(seconds, rate_hz).samples
+  channels = np.stack([tone, tone / 2])
+  with av.open(str(path), 'w', format='mp4') as out:
+    out.metadata.update(title='Maker 7', comment='Maker 7')
+    pictures = out.add_stream('libx264', rate=30, options={'bf': '2'})
+    pictures.width, pictures.height, pictures.pix_fmt = 64, 48, 'yuv420p'
+    sound = out.add_stream('aac', rate=rate_hz, layout='stereo')
+    for stream in out.streams:
+      stream.metadata['handler_name'] = 'Maker 7'
+    for index, pixels in enumerate(media_clips.planted(range(45))):
+      frame = av.VideoFrame.from_ndarray(pixels, format='rgb24')
+      frame.pts = index
+      out.mux(pictures.encode(frame))
+    out.mux(pictures.encode(None))
+    for start in range(0, channels.shape[1], 1024):
+      block = np.ascontiguousarray(channels[:, start : start + 1024])
+      frame = av.AudioFrame.from_ndarray(block, 'fltp', 'stereo')
+      frame.sample_rate, frame.pts = rate_hz, start
+      out.mux(sound.encode(frame))
+    out.mux(sound.encode(None))
+
+
+def test_combined_tracks_are_those_of_their_files_to_the_sample(tmp_path):
+  ours, theirs, both = (tmp_path / f'{n}.mp4' for n in ('a', 'b', 'c'))
+  media_io.write_video(ours, media_clips.planted(range(45)), rate_hz=25)
+  _titled(theirs)
+  media_io.combine(ours, theirs, both)
+  assert _packets(both) == _packets(ours)
+  np.testing.assert_array_equal(
+    media_io.read_audio(both, rate_hz=44_100).samples,
+    media_io.read_audio(theirs, rate_hz=44_100).samples,
+  )
+
+
+def test_a_combined_file_does_not_say_who_made_its_parts(tmp_path):
+  source, out = tmp_path / 'source.mp4', tmp_path / 'out.mp4'
+  _titled(source)
+  assert b'Maker 7' in source.read_bytes()
+  media_io.combine(source, source, out)
+  assert b'Maker 7' not in out.read_bytes()
+  with av.open(str(out)) as container:
+    assert set(container.metadata) == {
+      'major_brand',
+      'minor_version',
+      'compatible_brands',
+    }
+
+
+def test_pictures_are_not_combined_with_a_silent_film(tmp_path):
+  silent = tmp_path / 'silent.mp4'
+  media_io.write_video(silent, media_clips.planted(range(5)), rate_hz=25)
+  with pytest.raises(media_io.UnsupportedMedia, match='no audio track'):
+    media_io.combine(silent, silent, tmp_path / 'out.mp4')
+  assert not (tmp_path / 'out.mp4').exists()

@@ -30,6 +30,7 @@ from v2meow_jax.media_probe import MediaInfo
 from v2meow_jax.media_probe import probe
 from v2meow_jax.media_probe import probe_video
 from v2meow_jax.media_probe import UnsupportedMedia
+from v2meow_jax.media_write import combine
 from v2meow_jax.media_write import fit_length
 from v2meow_jax.media_write import mux
 from v2meow_jax.media_write import replacing
@@ -40,6 +41,7 @@ __all__ = [
   'Limits',
   'MediaInfo',
   'UnsupportedMedia',
+  'combine',
   'fit_length',
   'iter_video',
   'mux',

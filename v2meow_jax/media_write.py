@@ -236,6 +236,69 @@ def mux(
       ) from error
 
 
+def combine(
+  pictures_path: str | os.PathLike,
+  sound_path: str | os.PathLike,
+  out_path: str | os.PathLike,
+  *,
+  limits: media_probe.Limits = media_probe.DEFAULT_LIMITS,
+) -> None:
+  """Copies the pictures of one video and the sound of another into an mp4.
+
+  Nothing is encoded again, and nothing else is copied: no titles, comments,
+  chapters, subtitles or covers. Sound that began with the pictures of its own
+  file begins with the new ones.
+
+  Args:
+    pictures_path: Any video `media_io.probe` accepts.
+    sound_path: The same, with sound; may equal `pictures_path`.
+    out_path: Target, .mp4; replaced when it exists.
+    limits: For the inputs.
+
+  Raises:
+    UnsupportedMedia: An input is refused, has no sound, or mp4 cannot hold
+      its codecs.
+    ValueError: Another suffix.
+    OSError: The target cannot be written.
+  """
+  _require_mp4(out_path)
+  shown = media_probe.probe_video(pictures_path, limits)
+  heard = media_probe.probe_video(sound_path, limits)
+  with (
+    replacing(out_path) as temp,
+    media_probe.open_input(shown.path, limits) as picture_source,
+    media_probe.open_input(heard.path, limits) as sound_source,
+  ):
+    pictures = media_probe.require_video_stream(picture_source)
+    sound = media_probe.audio_stream(sound_source)
+    if sound is None:
+      raise media_probe.UnsupportedMedia(
+        f'{heard.path}: no audio track; wanted one.'
+      )
+    options = {**_BITEXACT, 'movie_timescale': str(sound.rate)}
+    try:
+      with av.open(temp, 'w', format='mp4', options=options) as out:
+        tracks = [
+          (picture_source, pictures, shown),
+          (sound_source, sound, heard),
+        ]
+        copied = [
+          _copied_packets(
+            source, track, out.add_stream_from_template(track), info
+          )
+          for source, track, info in tracks
+        ]
+        for stream in out.streams:
+          stream.metadata.clear()
+        for packet in heapq.merge(*copied, key=_decode_time):
+          out.mux(packet)
+    except (ValueError, av.error.FFmpegError) as error:
+      raise media_probe.UnsupportedMedia(
+        f'{heard.path}: its sound or the pictures of {shown.path} cannot be'
+        f' copied into an mp4 ({error}); encode them as H.264 and AAC.'
+      ) from error
+
+
 def _require_mp4(path: str | os.PathLike) -> None:
   """Raises ValueError unless the path ends in .mp4."""
   suffix = pathlib.Path(path).suffix.lower()
@@ -292,13 +355,13 @@ def _add_sound(
 
 def _copied_packets(
   source: av.container.InputContainer,
-  pictures: av.VideoStream,
-  copied: av.VideoStream,
+  track: av.stream.Stream,
+  copied: av.stream.Stream,
   info: media_probe.MediaInfo,
 ) -> Iterator[av.Packet]:
-  """The video packets of the source, moved to start at 0."""
-  start = round(info.start_seconds / pictures.time_base)
-  for packet in media_probe.packets(source, pictures):
+  """The packets of a track, moved so that the file's pictures start at 0."""
+  start = round(info.start_seconds / track.time_base)
+  for packet in media_probe.packets(source, track):
     packet.stream = copied
     if packet.pts is not None:
       packet.pts -= start
