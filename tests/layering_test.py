@@ -59,6 +59,12 @@ NEVER = {
   'inference': DATA_LIBRARIES
   | {'t5x', 'gin', 'v2meow_jax.data', 'v2meow_jax.cli'},
   'evaluation': {'t5x', 'gin', 'v2meow_jax.cli'},
+  # Media, statistics and pages: no network at all.
+  'study': DATA_LIBRARIES
+  | TORCH
+  | {'gin', 't5x', 'jax', 'flax'}
+  | {f'v2meow_jax.{m}' for m in ('data', 'models', 'codecs', 'features')}
+  | {f'v2meow_jax.{m}' for m in ('training', 'inference', 'cli')},
 }
 AT_IMPORT = {
   'training': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
@@ -66,6 +72,7 @@ AT_IMPORT = {
   | TORCH
   | {'v2meow_jax.data', 'v2meow_jax.models'},
   'inference': TORCH,
+  'study': {'fastapi', 'jinja2', 'uvicorn', 'matplotlib', 'scipy'},
   'codecs': TORCH,
   'features': TORCH,
   'media_io': DATA_LIBRARIES | TORCH | {'jax', 'gin'},
@@ -75,6 +82,7 @@ AT_IMPORT = {
   'cli': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'cli_data': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'cli_explain': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
+  'cli_study': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'cli_weights': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'doctor': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'networks': DATA_LIBRARIES

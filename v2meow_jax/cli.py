@@ -13,6 +13,7 @@ import threading
 import v2meow_jax
 from v2meow_jax import cli_data
 from v2meow_jax import cli_explain
+from v2meow_jax import cli_study
 from v2meow_jax import cli_weights
 
 _EXIT_USER_ERROR = 2
@@ -317,6 +318,7 @@ def parser() -> argparse.ArgumentParser:
   _add_train(verbs)
   _add_export(verbs)
   cli_weights.add(verbs)
+  cli_study.add(verbs)
   doctor = verbs.add_parser(
     'doctor', help='say what is installed and which parts work'
   )

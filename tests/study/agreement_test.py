@@ -1,0 +1,47 @@
+"""Krippendorff's alpha: his own worked example, and its ends."""
+
+import numpy as np
+import pytest
+
+from v2meow_jax.study import agreement
+
+NAN = float('nan')
+# Krippendorff 2011, "Computing Krippendorff's alpha-reliability", section E:
+# four observers, twelve units, missing values.
+PUBLISHED = np.array([
+  [1, 2, 3, 3, 2, 1, 4, 1, 2, NAN, NAN, NAN],
+  [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, NAN, 3],
+  [NAN, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, NAN],
+  [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, NAN],
+])
+
+
+def test_the_published_example_comes_out():
+  assert agreement.krippendorff_alpha(PUBLISHED) == pytest.approx(
+    0.815, abs=5e-4
+  )
+
+
+def test_only_the_order_of_values_counts():
+  stretched = PUBLISHED**3
+  assert agreement.krippendorff_alpha(stretched) == pytest.approx(
+    agreement.krippendorff_alpha(PUBLISHED), rel=1e-12
+  )
+
+
+def test_full_agreement_is_one_and_chance_is_zero():
+  rng = np.random.default_rng(0)
+  one = rng.integers(-2, 3, 4000).astype(float)
+  assert agreement.krippendorff_alpha(np.stack([one, one, one])) == 1.0
+  other = rng.permutation(one)
+  assert abs(agreement.krippendorff_alpha(np.stack([one, other]))) < 0.05
+  assert agreement.krippendorff_alpha(np.stack([one, -one])) < -0.8
+
+
+@pytest.mark.parametrize(
+  'ratings',
+  [[[1.0, NAN], [NAN, 2.0]], [[1.0, 1.0], [1.0, 1.0]], np.zeros((0, 3))],
+  ids=['nobody_shares', 'all_equal', 'nobody'],
+)
+def test_what_has_no_alpha_has_none(ratings):
+  assert np.isnan(agreement.krippendorff_alpha(np.array(ratings)))

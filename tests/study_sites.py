@@ -1,0 +1,111 @@
+"""Small studies for tests: films of one second under tones of each system."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import pathlib
+
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax import media_io
+from v2meow_jax.study import building
+from v2meow_jax.study import protocol
+
+RATE_HZ = 16_000
+SYSTEMS = ('alpha', 'beta', 'gamma')
+
+
+def write_clip(
+  path: pathlib.Path,
+  *,
+  scene: int,
+  pitch_hz: float,
+  seconds: float = 1.0,
+  level: float = 0.2,
+) -> pathlib.Path:
+  """A square that moves over a ground, both of the scene, under a tone."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  rng = np.random.default_rng(scene)
+  ground, square = rng.integers(40, 216, (2, 3), dtype=np.uint8)
+  frames = np.empty((round(10 * seconds), 180, 320, 3), np.uint8)
+  frames[:] = ground
+  for index, frame in enumerate(frames):
+    left = 20 + 220 * index // len(frames)
+    frame[60:120, left : left + 60] = square
+  times = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+  tone = level * np.sin(2 * np.pi * pitch_hz * times)
+  audio = media.Audio(samples=tone.astype(np.float32), rate_hz=RATE_HZ)
+  media_io.write_video(path, frames, rate_hz=10, audio=audio)
+  return path
+
+
+def write_folders(
+  root: pathlib.Path,
+  *,
+  systems: Sequence[str] = SYSTEMS,
+  num_clips: int = 2,
+  seconds: float = 1.0,
+) -> list[str]:
+  """A folder for each system; the pitch tells the system."""
+  for number, system in enumerate(systems):
+    for scene in range(num_clips):
+      write_clip(
+        root / system / f'clip_{scene}.mp4',
+        scene=scene,
+        pitch_hz=220.0 * (number + 1),
+        seconds=seconds,
+      )
+  return [str(root / system) for system in systems]
+
+
+def build(
+  root: pathlib.Path, *, seconds: float = 1.0, num_clips: int = 2, **settings
+) -> tuple[pathlib.Path, protocol.Study]:
+  """Builds a study into root/site."""
+  folders = write_folders(root / 'in', seconds=seconds, num_clips=num_clips)
+  study = building.build(folders, root / 'site', **settings)
+  return root / 'site', study
+
+
+def bare(
+  *,
+  systems: Sequence[str] = SYSTEMS,
+  num_clips: int = 6,
+  num_comparisons: int = 8,
+  num_checks: int = 2,
+  genres: Sequence[str | None] = (None,),
+  num_silent: int = 2,
+) -> protocol.Study:
+  """A study without files, for what needs none."""
+  clips = {
+    f'clip_{i:02d}': protocol.Clip(
+      name=f'clip_{i:02d}',
+      genre=genres[i % len(genres)],
+      seconds=10.0,
+      files={s: f'{s}_{i}' for s in systems},
+      silent=f'silent_{i}' if i < num_silent else None,
+    )
+    for i in range(num_clips)
+  }
+  pairs = tuple(
+    protocol.Pair(clip=clip, first=first, second=second)
+    for clip in clips
+    for i, first in enumerate(systems)
+    for second in systems[i + 1 :]
+  )
+  return protocol.Study(
+    id='0123456789abcdef',
+    title='Music for films',
+    seed=0,
+    systems=tuple(systems),
+    clips=clips,
+    pairs=pairs,
+    num_comparisons=num_comparisons,
+    num_checks=num_checks,
+    min_played=0.9,
+    files={},
+    left_out=(),
+    notes=(),
+    version='0',
+  )
