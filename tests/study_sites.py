@@ -9,11 +9,22 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax import media_io
+from v2meow_jax.study import answers
+from v2meow_jax.study import assignment
 from v2meow_jax.study import building
 from v2meow_jax.study import protocol
 
 RATE_HZ = 16_000
 SYSTEMS = ('alpha', 'beta', 'gamma')
+
+
+def tone(
+  pitch_hz: float = 440.0, *, seconds: float = 1.0, level: float = 0.2
+) -> media.Audio:
+  """A sine."""
+  times = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+  samples = level * np.sin(2 * np.pi * pitch_hz * times)
+  return media.Audio(samples=samples.astype(np.float32), rate_hz=RATE_HZ)
 
 
 def write_clip(
@@ -28,14 +39,12 @@ def write_clip(
   path.parent.mkdir(parents=True, exist_ok=True)
   rng = np.random.default_rng(scene)
   ground, square = rng.integers(40, 216, (2, 3), dtype=np.uint8)
-  frames = np.empty((round(10 * seconds), 180, 320, 3), np.uint8)
+  frames = np.empty((round(10 * seconds), 90, 160, 3), np.uint8)
   frames[:] = ground
   for index, frame in enumerate(frames):
-    left = 20 + 220 * index // len(frames)
-    frame[60:120, left : left + 60] = square
-  times = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
-  tone = level * np.sin(2 * np.pi * pitch_hz * times)
-  audio = media.Audio(samples=tone.astype(np.float32), rate_hz=RATE_HZ)
+    left = 10 + 110 * index // len(frames)
+    frame[30:60, left : left + 30] = square
+  audio = tone(pitch_hz, seconds=seconds, level=level)
   media_io.write_video(path, frames, rate_hz=10, audio=audio)
   return path
 
@@ -109,3 +118,67 @@ def bare(
     notes=(),
     version='0',
   )
+
+
+def answer(relevance: int = 0, preference: int = 0, *, seconds: float = 60.0):
+  """An answer of someone who heard clips of ten seconds."""
+  return answers.Answer(
+    relevance=relevance,
+    preference=preference,
+    played=(10.0, 10.0),
+    seconds=seconds,
+  )
+
+
+def fields(relevance: int = 0, preference: int = 0, played=(10.0, 10.0)):
+  """The same as a page sends it."""
+  return {
+    'relevance': relevance,
+    'preference': preference,
+    'played': list(played),
+  }
+
+
+def simulate(
+  study: protocol.Study,
+  logits: Sequence[float],
+  *,
+  num_raters: int,
+  tie_rate: float = 0.0,
+  seed: int = 0,
+) -> list[answers.Rater]:
+  """Raters who prefer systems as Bradley and Terry have it, and pass checks.
+
+  Args:
+    study: The study.
+    logits: Planted score of each system, for both questions.
+    num_raters: How many.
+    tie_rate: Share of 'no preference', whatever the systems.
+    seed: Of their answers.
+  """
+  rng = np.random.default_rng(seed)
+  score = dict(zip(study.systems, logits, strict=True))
+
+  def choose(trial: protocol.Trial) -> int:
+    if trial.kind == protocol.INSTRUCTED:
+      assert trial.wanted is not None
+      return trial.wanted
+    pair = study.pairs[trial.pair]
+    gap = score[pair.second] - score[pair.first]
+    if trial.kind == protocol.SILENCE:
+      value = -2
+    elif rng.random() < tie_rate:
+      value = 0
+    else:
+      wins = rng.random() < 1 / (1 + np.exp(-gap))
+      value = int(rng.integers(1, 3)) * (1 if wins else -1)
+    return trial.towards_second(value)
+
+  return [
+    answers.Rater(
+      code=f'R{number}',
+      trials=trials,
+      answers=[answer(choose(t), choose(t)) for t in trials],
+    )
+    for number, trials in enumerate(assignment.booklets(study, num_raters))
+  ]

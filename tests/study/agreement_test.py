@@ -8,12 +8,14 @@ from v2meow_jax.study import agreement
 NAN = float('nan')
 # Krippendorff 2011, "Computing Krippendorff's alpha-reliability", section E:
 # four observers, twelve units, missing values.
-PUBLISHED = np.array([
-  [1, 2, 3, 3, 2, 1, 4, 1, 2, NAN, NAN, NAN],
-  [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, NAN, 3],
-  [NAN, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, NAN],
-  [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, NAN],
-])
+PUBLISHED = np.array(
+  [
+    [1, 2, 3, 3, 2, 1, 4, 1, 2, NAN, NAN, NAN],
+    [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, NAN, 3],
+    [NAN, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, NAN],
+    [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, NAN],
+  ]
+)
 
 
 def test_the_published_example_comes_out():

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import json
-import math
 import pathlib
 from typing import Any
 
@@ -143,6 +142,6 @@ def read_file(
 def _seconds(value: Any, name: str) -> float:
   if isinstance(value, bool) or not isinstance(value, int | float):
     raise protocol.StudyError(f'{name} is in seconds')
-  if not math.isfinite(value) or not 0 <= value < _MAX_SECONDS:
+  if not 0 <= value < _MAX_SECONDS:  # Nor is NaN.
     raise protocol.StudyError(f'{name} is from 0 to {_MAX_SECONDS:.0f} seconds')
   return float(value)

@@ -72,7 +72,9 @@ def create_app(site: str | os.PathLike, *, max_participants: int = 1000):
   answers = storage.Storage(site / storage.FILE_NAME, study)
   joins = _JoinLimit()
   # The interactive documentation would load scripts from elsewhere.
-  app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+  app = fastapi.FastAPI(
+    docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+  )
 
   def problem(status: int, text: str, **headers: str):
     return fastapi.HTTPException(status, text, headers or None)
