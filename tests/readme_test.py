@@ -1,6 +1,6 @@
 """What README.md says is so: commands, flags, paths, the map, the example.
 
-The commands of docs/training.md and docs/weights.md as well.
+The commands of docs/training.md, docs/weights.md and docs/study.md as well.
 """
 
 import ast
@@ -21,7 +21,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text()
 TRAINING = (ROOT / 'docs/training.md').read_text()
 WEIGHTS = (ROOT / 'docs/weights.md').read_text()
-GROUPS = ('data', 'weights')  # Verbs of verbs.
+STUDY = (ROOT / 'docs/study.md').read_text()
+GROUPS = ('data', 'weights', 'study')  # Verbs of verbs.
 VARIABLE = re.compile('[A-Z][A-Z0-9_]*=')
 CLI = 'import sys; from v2meow_jax import cli; sys.exit(cli.main())'
 
@@ -97,7 +98,7 @@ def test_readme_shows_the_commands_of_a_newcomer():
 
 
 @pytest.mark.parametrize(
-  'arguments', v2meow_commands(README, TRAINING, WEIGHTS), ids=' '.join
+  'arguments', v2meow_commands(README, TRAINING, WEIGHTS, STUDY), ids=' '.join
 )
 def test_verb_and_flags_exist(arguments):
   text = help_of(*verb(arguments))
@@ -125,7 +126,7 @@ def test_macros_that_a_command_binds_are_used(arguments):
 
 
 @pytest.mark.parametrize(
-  'command', commands(README, TRAINING, WEIGHTS), ids=' '.join
+  'command', commands(README, TRAINING, WEIGHTS, STUDY), ids=' '.join
 )
 def test_scripts_modules_and_recipes_of_a_command_exist(command):
   for word in command:
@@ -161,7 +162,7 @@ LINK = re.compile(r'\]\(([^)#]+)\)')
 @pytest.mark.parametrize(
   ('folder', 'target'),
   [('', t) for t in LINK.findall(README)]
-  + [('docs', t) for t in LINK.findall(TRAINING + WEIGHTS)],
+  + [('docs', t) for t in LINK.findall(TRAINING + WEIGHTS + STUDY)],
 )
 def test_link_leads_somewhere(folder, target):
   assert target.startswith('https://') or (ROOT / folder / target).exists()

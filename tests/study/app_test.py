@@ -204,12 +204,25 @@ def test_nobody_joins_without_the_consent_that_is_shown(client):
     assert client.post('/join', json=given).status_code == 409
 
 
-def test_a_rush_is_slowed_down(make, monkeypatch):
-  monkeypatch.setattr(app.storage.Storage, 'join', lambda *a, **k: 'token')
-  client = make()
-  given = {'consent': consent(client)}
-  codes = [client.post('/join', json=given).status_code for _ in range(61)]
-  assert codes == [200] * 60 + [429]
+def test_a_rush_is_slowed_down(site, monkeypatch):
+  monkeypatch.setattr(app, '_MAX_JOINS', 2)
+  served = app.create_app(site)
+  replies = []
+  for _ in range(3):
+    client = testclient.TestClient(served)
+    given = {'consent': consent(client)}
+    replies.append(client.post('/join', json=given))
+  assert [r.status_code for r in replies] == [200, 200, 429]
+  assert replies[2].headers['retry-after'] == '60'
+
+
+def test_a_minute_later_others_may_join(monkeypatch):
+  monkeypatch.setattr(app, '_MAX_JOINS', 2)
+  limit = app._JoinLimit()
+  assert [limit.allows(t) for t in (0, 30, 59, 60, 61, 90)] == [
+    *(True, True, False),
+    *(True, False, True),
+  ]
 
 
 def test_a_full_study_says_so(site):
