@@ -31,7 +31,7 @@ def test_a_participant_is_not_shown_a_pair_twice_and_meets_clips_evenly():
     assert len(set(pairs)) == STUDY.num_comparisons
   first = comparisons(assignment.booklets(STUDY, 1)[0])
   clips = collections.Counter(STUDY.pairs[t.pair].clip for t in first)
-  assert max(clips.values()) - min(clips.values()) <= 1
+  assert {clips[clip] for clip in STUDY.clips} == {1, 2}
 
 
 def test_each_side_leads_in_half_of_the_comparisons():

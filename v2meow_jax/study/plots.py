@@ -66,9 +66,9 @@ def _win_rates(
         axes.barh(y, 100 * part.mean, left=left, color=colour, height=0.7)
         left += 100 * part.mean
       wins = parts[0]
-      axes.plot(
-        (100 * wins.low, 100 * wins.high), (y, y), color='black', linewidth=1.5
-      )
+      for width, colour in ((4.0, 'white'), (1.6, 'black')):
+        ends = (100 * wins.low, 100 * wins.high)
+        axes.plot(ends, (y, y), color=colour, linewidth=width)
     axes.axvline(50, color='black', linewidth=0.7, linestyle=':')
     axes.set_xlim(0, 100)
     axes.set_yticks(range(len(rows)), [_label(row) for row in rows])
