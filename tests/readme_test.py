@@ -90,6 +90,7 @@ def test_readme_shows_the_commands_of_a_newcomer():
   assert 'bash launch/check.sh' in lines
   assert {verb(c)[0] for c in v2meow_commands()} == {
     'generate',
+    'explain',
     'doctor',
     'data',
     'train',

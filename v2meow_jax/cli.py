@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 import dataclasses
+import itertools
 import json
 import signal
 import sys
@@ -17,6 +18,7 @@ from v2meow_jax import cli_study
 from v2meow_jax import cli_weights
 
 _EXIT_USER_ERROR = 2
+_TOWER_BATCHES = 8  # That tell the centres of text and music.
 _INSIST_SECONDS = 0.05
 _EXIT_INTERRUPTED = 130  # As shells have it: 128 + SIGINT.
 _MISSING = (
@@ -113,6 +115,11 @@ def _export(args: argparse.Namespace) -> None:
 
   if args.gin_bindings and not args.gin_file:
     raise ValueError('--gin.NAME=VALUE goes with --gin_file.')
+  if args.towers:
+    print(_export_towers(args))
+    return
+  if not args.stages:
+    raise ValueError('a system is made of --stages; name their MODEL_DIRs.')
   networks = cli_data.published(args).networks if args.gin_file else ()
   print(
     export.export(
@@ -127,6 +134,22 @@ def _export(args: argparse.Namespace) -> None:
       temperatures=args.temperature,
     )
   )
+
+
+def _export_towers(args: argparse.Namespace):
+  """The towers that a recipe trained, with the centres of its training data."""
+  from v2meow_jax.inference import towers  # pylint: disable=g-import-not-at-top
+
+  if not args.gin_file:
+    raise ValueError(
+      '--towers takes the --gin_file of the run: contrastive.gin.'
+    )
+  cli_data.parse_recipe(args)
+  import gin  # pylint: disable=g-import-not-at-top
+
+  batches = gin.get_configurable('TRAIN_BATCHES/macro')()
+  some = itertools.islice(batches(0), _TOWER_BATCHES)
+  return towers.export(gin.query_parameter('%MODEL_DIR'), args.out, some)
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -268,15 +291,21 @@ def _add_export(verbs) -> None:
       ' --codec runs/codec --style runs/style --features'
       ' data/features.safetensors\n'
       '  v2meow export my_system --stages runs/semantic runs/coarse runs/fine'
-      ' --gin_file=prepare/paper.gin'
+      ' --gin_file=prepare/paper.gin\n'
+      '  v2meow export my_towers --towers --gin_file=runs/train.gin'
+      ' --gin_file=contrastive.gin --gin.MANIFEST="\'music.jsonl\'"'
     ),
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument('out', help='folder, for `generate --system`')
   parser.add_argument(
+    '--towers',
+    action='store_true',
+    help='export a style embedding instead: the run of --gin_file',
+  )
+  parser.add_argument(
     '--stages',
     nargs='+',
-    required=True,
     metavar='MODEL_DIR',
     help='of the stages, in the order they run',
   )

@@ -102,6 +102,15 @@ def add(verbs) -> None:
   prepare.set_defaults(run=_prepare)
 
 
+def parse_recipe(args: argparse.Namespace) -> None:
+  """Reads what `add_recipe` asks for into gin's configuration."""
+  from v2meow_jax import gin_config  # pylint: disable=g-import-not-at-top
+
+  recipe = args.gin_file, args.gin_bindings, args.gin_search_paths
+  gin_config.check_used(*recipe)
+  gin_config.parse(*recipe)
+
+
 def add_recipe(parser: argparse.ArgumentParser, what: str) -> None:
   """The flags that name gin files and where they lie."""
   parser.add_argument('--gin_file', action='append', default=[], help=what)
@@ -196,11 +205,7 @@ def _prepare(args: argparse.Namespace) -> None:
 
 def published(args: argparse.Namespace):
   """The networks that recipes name, as `preparation.Published`."""
-  from v2meow_jax import gin_config  # pylint: disable=g-import-not-at-top
-
-  recipe = args.gin_file, args.gin_bindings, args.gin_search_paths
-  gin_config.check_used(*recipe)
-  gin_config.parse(*recipe)
+  parse_recipe(args)
   import gin  # pylint: disable=g-import-not-at-top
 
   return gin.get_configurable('NETWORKS/macro')()

@@ -148,6 +148,8 @@ def _licenses(args: argparse.Namespace) -> None:
   config = system.load(args.system).config
   print(f'system {config["name"]}:')
   for part, licence in config['licences'].items():
+    if isinstance(licence, dict):  # Of a published network.
+      licence = '; '.join(f'{name}: {value}' for name, value in licence.items())
     print(f'  {part}: {licence}')
   print('published weights that extractors and codecs read:')
   for a in ledger.ARTEFACTS:

@@ -20,6 +20,7 @@ from v2meow_jax import progress as progress_lib
 from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax.codecs import codec as codec_lib
+from v2meow_jax.codecs import published as published_codec
 from v2meow_jax.features import fitted
 from v2meow_jax.inference import export
 from v2meow_jax.inference import system as system_lib
@@ -27,6 +28,7 @@ from v2meow_jax.inference import weights_io
 
 # Of the embedded default's extractors, those of sound; others read the picture.
 _FROM_AUDIO = ('semantic', 'style', 'acoustic')
+_CODEC_PIECE_SECONDS = 10.0  # ours: a clip of the paper's length is one piece.
 # The longest crop of a stage: shorter clips could not train it.
 MIN_SECONDS = max(
   stage.crop_seconds
@@ -135,7 +137,7 @@ class Published:
         built = built['style']  # Of music.
       rate_hz = built.sample_rate_hz
       if network.reads == 'codes':
-        built = functools.partial(encode, built)
+        built = functools.partial(encode_in_pieces, built)
       found[stream.name] = extraction.Reading('audio', built, rate_hz)
     return found
 
@@ -191,9 +193,21 @@ class Published:
 
 def encode(codec: codec_lib.Codec, audio: media.Audio) -> np.ndarray:
   """int32[frames, levels] of a waveform, padded to whole frames."""
+  return np.asarray(codec.encode(jnp.asarray(_whole_frames(codec, audio))))[0]
+
+
+def encode_in_pieces(
+  codec: published_codec.PublishedCodec, audio: media.Audio
+) -> np.ndarray:
+  """As `encode`, in memory and with a compilation that serve any length."""
+  frames = round(_CODEC_PIECE_SECONDS * codec.stream.rate_hz)
+  return codec.encode_in_pieces(_whole_frames(codec, audio), frames)[0]
+
+
+def _whole_frames(codec: codec_lib.Codec, audio: media.Audio) -> np.ndarray:
+  """float32[1, samples], completed by silence."""
   missing = -len(audio.samples) % codec.hop_samples
-  samples = np.pad(audio.samples, (0, missing))
-  return np.asarray(codec.encode(jnp.asarray(samples[None])))[0]
+  return np.pad(audio.samples, (0, missing))[None]
 
 
 def prepare(
