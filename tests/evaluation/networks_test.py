@@ -8,7 +8,7 @@ import pytest
 
 from v2meow_jax import media
 from v2meow_jax.evaluation import networks
-from v2meow_jax.features import style_features
+from v2meow_jax.features import segments
 from v2meow_jax.inference import system
 from v2meow_jax.weights import ledger
 from v2meow_jax.weights import store
@@ -97,7 +97,7 @@ def test_the_style_of_the_embedded_system_needs_nothing():
   rows = heard(audio)
   assert rows.shape == (2, heard.dim) and rows.dtype == np.float32
   np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-4)
-  for row, segment in zip(rows, style_features.segments(audio), strict=True):
+  for row, segment in zip(rows, segments.of_audio(audio), strict=True):
     np.testing.assert_array_equal(row, whole.extractors['style'](segment)[0])
 
 

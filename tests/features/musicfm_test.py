@@ -23,6 +23,8 @@ from v2meow_jax.features import semantic_encoder
 from v2meow_jax.weights import ledger
 from v2meow_jax.weights import store
 
+pytestmark = pytest.mark.slow
+
 TINY = musicfm.MusicFMConfig(
   num_bands=16,
   conv_channels=6,

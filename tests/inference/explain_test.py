@@ -19,6 +19,8 @@ from v2meow_jax.models import transformer
 from v2meow_jax.synthetic import render
 from v2meow_jax.synthetic import scene as scene_lib
 
+pytestmark = pytest.mark.slow
+
 NEAR, FAR, STYLE = planted_stage.NEAR, planted_stage.FAR, planted_stage.STYLE
 PICTURE = planted_stage.PICTURE
 MARK = planted_stage.MARK

@@ -18,6 +18,8 @@ from v2meow_jax.models import contrastive
 from v2meow_jax.models import logical_axes
 from v2meow_jax.models import losses
 
+pytestmark = pytest.mark.slow
+
 CONFIG = contrastive_losses.CONFIG
 MODEL = contrastive.ContrastiveModel(CONFIG)
 

@@ -14,6 +14,8 @@ from v2meow_jax.models import input_attention
 from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import layers
 
+pytestmark = pytest.mark.slow
+
 NEAR, FAR, STYLE = planted_stage.NEAR, planted_stage.FAR, planted_stage.STYLE
 TARGET = planted_stage.TARGET
 MELODY = dataclasses.replace(TARGET, name='melody')

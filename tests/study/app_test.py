@@ -9,6 +9,8 @@ from tests import study_sites
 from v2meow_jax.study import app
 from v2meow_jax.study import protocol
 
+pytestmark = pytest.mark.slow
+
 testclient = pytest.importorskip('fastapi.testclient')
 pytest.importorskip('httpx')
 

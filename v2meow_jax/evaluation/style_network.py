@@ -17,7 +17,7 @@ from v2meow_jax.evaluation import network
 from v2meow_jax.features import extractor as extractor_lib
 from v2meow_jax.features import style_features
 
-_WINDOW_SECONDS = 10.0  # As style_features.segments, which it was trained on.
+_WINDOW_SECONDS = 10.0  # As `features.segments`, which it was trained on.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
