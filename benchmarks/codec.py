@@ -19,8 +19,8 @@ from jaxtyping import Float
 from jaxtyping import Int
 import numpy as np
 
-from benchmarks import held_out
 from benchmarks import report
+from v2meow_jax.synthetic import held_out
 
 WINDOWS_SAMPLES = (512, 1024, 2048)
 NUM_MELS = 64

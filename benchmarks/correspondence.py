@@ -27,21 +27,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import held_out
-from benchmarks import judges
 from benchmarks import report
 from v2meow_jax import media
 from v2meow_jax.evaluation import bootstrap
-
-# What a user might write; the wordings of training are in synthetic.captions.
-PROMPTS = {
-  'ambient': 'calm ambient music with soft synth pads',
-  'hiphop': 'a laid-back hip hop beat',
-  'waltz': 'an elegant waltz for solo piano',
-  'house': 'energetic house music for the dance floor',
-  'rock': 'loud rock with electric guitar',
-  'drum_and_bass': 'fast drum and bass',
-}
+from v2meow_jax.evaluation import judges
+from v2meow_jax.synthetic import held_out
 
 
 def measure(system: Any, options: argparse.Namespace) -> dict[str, Any]:
@@ -65,12 +55,12 @@ def measure(system: Any, options: argparse.Namespace) -> dict[str, Any]:
     seed=options.seed,
   )
   coded = [
-    held_out.round_trip(system.codec, clip)
+    judges.round_trip(system.codec, clip)
     for clip in report.progress(music, 'codec round trip')
   ]
   generated = generate(system, scenes, options)
   asked = scenes[: options.num_prompted]
-  wanted = [prompted_genre(i, s.genre) for i, s in enumerate(asked)]
+  wanted = [held_out.other_genre(i, s.genre) for i, s in enumerate(asked)]
   heard = {name: judges.listen(c, probe) for name, c in generated.items()}
   real = judges.grids(heard['real'], scenes)
   blank = judges.grids(heard['blank'], scenes)
@@ -99,7 +89,7 @@ def measure(system: Any, options: argparse.Namespace) -> dict[str, Any]:
     'probe': {'accuracy': probe.accuracy, 'genres': probe.genres},
     'clips': _clips(scenes, heard, real, wanted),
     'blank_clips': [_as_dict(clip) for clip in heard['blank']],
-    'prompts': PROMPTS,
+    'prompts': held_out.PROMPTS,
   }
   return {**figures, 'verdict': verdict(figures)}
 
@@ -124,17 +114,10 @@ def generate(
       )
       prompt = None
       if kind == 'prompted':
-        prompt = PROMPTS[prompted_genre(i, scene.genre)]
+        prompt = held_out.PROMPTS[held_out.other_genre(i, scene.genre)]
       seed = 100_000 * options.seed + number
       made[kind].append(system.generate(video, prompt=prompt, seed=seed))
   return made
-
-
-def prompted_genre(index: int, genre: str) -> str:
-  """Another genre than the picture's, each as often as the others."""
-  names = list(PROMPTS)
-  step = 1 + index % (len(names) - 1)
-  return names[(names.index(genre) + step) % len(names)]
 
 
 def verdict(figures: dict[str, Any]) -> dict[str, Any]:
@@ -236,7 +219,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
   add(
     '--probe_per_genre',
     type=report.positive,
-    default=40,
+    default=judges.PROBE_PER_GENRE,
     help='clips per genre that the classifier is fitted on (default 40)',
   )
   options = parser.parse_args(argv)

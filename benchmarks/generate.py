@@ -24,8 +24,8 @@ import tempfile
 import time
 from typing import Any
 
-from benchmarks import held_out
 from benchmarks import report
+from v2meow_jax.synthetic import held_out
 
 AIMS = {
   'cold_seconds': 60.0,

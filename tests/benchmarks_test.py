@@ -11,8 +11,6 @@ from benchmarks import codec as codec_benchmark
 from benchmarks import correspondence
 from benchmarks import extractors
 from benchmarks import generate as generate_benchmark
-from benchmarks import held_out
-from benchmarks import judges
 from benchmarks import networks
 from benchmarks import report
 from benchmarks import sides
@@ -21,6 +19,8 @@ from v2meow_jax import media
 from v2meow_jax import media_io
 from v2meow_jax import specs
 from v2meow_jax import tokens
+from v2meow_jax.evaluation import judges
+from v2meow_jax.synthetic import held_out
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +78,7 @@ class OracleSystem:
 
 
 def _of_genre(prompt, seconds):
-  genres = {text: genre for genre, text in correspondence.PROMPTS.items()}
+  genres = {text: genre for genre, text in held_out.PROMPTS.items()}
   candidates = held_out.scenes(99, 60, seconds)
   return next(s for s in candidates if s.genre == genres[prompt])
 
@@ -142,10 +142,10 @@ def test_figures_have_the_promised_keys_and_print(true_figures):
 def test_prompts_name_every_genre_and_never_that_of_the_picture():
   from v2meow_jax.synthetic import genres
 
-  assert set(correspondence.PROMPTS) == set(genres.GENRES)
+  assert set(held_out.PROMPTS) == set(genres.GENRES)
   for index in range(20):
     for genre in genres.GENRES:
-      assert correspondence.prompted_genre(index, genre) != genre
+      assert held_out.other_genre(index, genre) != genre
 
 
 def test_held_out_scenes_and_probe_scenes_differ_from_training():

@@ -83,6 +83,7 @@ AT_IMPORT = {
   'cli_data': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'cli_explain': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'cli_study': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
+  'cli_evaluate': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'cli_weights': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'doctor': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
   'networks': DATA_LIBRARIES
@@ -91,6 +92,7 @@ AT_IMPORT = {
   'published': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
   # Where networks and records meet, and only when it is called.
   'preparation': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
+  'controls': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
   # Reads recipes, which name data.
   'experiments': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
   't5x_bridge': TORCH | {'gin', 'v2meow_jax.cli'},

@@ -48,6 +48,8 @@ def test_probe_says_what_is_in_a_file(clip):
     num_frames=50,
     has_video=True,
     has_audio=True,
+    sample_rate_hz=TONE.rate_hz,
+    num_channels=1,
   )
   assert info.rate_hz == 25
 

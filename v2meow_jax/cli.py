@@ -13,6 +13,7 @@ import threading
 
 import v2meow_jax
 from v2meow_jax import cli_data
+from v2meow_jax import cli_evaluate
 from v2meow_jax import cli_explain
 from v2meow_jax import cli_study
 from v2meow_jax import cli_weights
@@ -346,6 +347,7 @@ def parser() -> argparse.ArgumentParser:
   _add_experiments(verbs)
   _add_train(verbs)
   _add_export(verbs)
+  cli_evaluate.add(verbs)
   cli_weights.add(verbs)
   cli_study.add(verbs)
   doctor = verbs.add_parser(

@@ -73,6 +73,8 @@ class MediaInfo:
     num_frames: Video packets, one per frame; 0 without video.
     has_video: Whether there is a video track; cover art is none.
     has_audio: Whether there is an audio track.
+    sample_rate_hz: Of that track, as its header says; 0 without one.
+    num_channels: Of that track, as its header says; 0 without one.
   """
 
   path: str
@@ -84,6 +86,8 @@ class MediaInfo:
   num_frames: int
   has_video: bool
   has_audio: bool
+  sample_rate_hz: int
+  num_channels: int
 
   @property
   def rate_hz(self) -> float:
@@ -143,6 +147,8 @@ def probe(
       num_frames=span.num_packets if video else 0,
       has_video=video is not None,
       has_audio=audio is not None,
+      sample_rate_hz=audio.codec_context.sample_rate if audio else 0,
+      num_channels=audio.codec_context.layout.nb_channels if audio else 0,
     )
 
 

@@ -168,8 +168,25 @@ def beat_coverage(
     ValueError: Numbers of clips that differ, or as `compare`.
   """
   scores.require_pairs(reference, generated)
+  return of_bins(
+    [bins(audio, form) for audio in reference],
+    [bins(audio, form) for audio in generated],
+    form=form,
+    seed=seed,
+  )
+
+
+def of_bins(
+  reference: Sequence[Bool[np.ndarray, 'bins']],
+  generated: Sequence[Bool[np.ndarray, 'bins']],
+  *,
+  form: Form = 'adjusted',
+  seed: int = 0,
+) -> dict[str, scores.Score]:
+  """`beat_coverage` of clips that were heard before; see there and `bins`."""
+  scores.require_pairs(reference, generated)
   pairs = [
-    compare(_bins(true, form), _bins(made, form), form)
+    compare(true, made, form)
     for true, made in zip(reference, generated, strict=True)
   ]
   values = np.array([[pair.coverage, pair.hit] for pair in pairs])
@@ -208,7 +225,10 @@ def harmonic_mean(
   return 2 * means.prod(axis=-1) / np.where(sums > 0, sums, 1.0)
 
 
-def _bins(audio: media.Audio, form: Form) -> Bool[np.ndarray, 'bins']:
+def bins(
+  audio: media.Audio, form: Form = 'adjusted'
+) -> Bool[np.ndarray, 'bins']:
+  """The seconds of a clip in which a note starts, as that form hears it."""
   return second_bins(onsets(audio, form), audio.seconds)
 
 

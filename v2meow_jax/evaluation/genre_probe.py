@@ -8,6 +8,7 @@ please it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
 from typing import Any
@@ -41,8 +42,24 @@ class GenreProbe:
     """The genre of each clip; silence gets one too, by its features."""
     if not clips:
       return []
-    rows = np.stack([features(clip) for clip in clips])
+    return self.predict_rows(np.stack([features(clip) for clip in clips]))
+
+  def predict_rows(self, rows: Float[np.ndarray, 'clips dim']) -> list[str]:
+    """The genre of each clip, from its `features`."""
     return [str(genre) for genre in self.classifier.predict(rows)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rows:
+  """Features of clips, some of them in several versions.
+
+  Attributes:
+    features: float64[rows, dim].
+    owner: int64[rows], the clip that a row is of.
+  """
+
+  features: np.ndarray
+  owner: np.ndarray
 
 
 def features(audio: media.Audio) -> Float[np.ndarray, 'dim']:
@@ -125,27 +142,48 @@ def fit(
     ValueError: Clips and genres of different number, one genre only, or too
       few clips of a genre to split.
   """
+  if len(genres) != len(clips):
+    raise ValueError(f'{len(clips)} clips with {len(genres)} genres.')
+  return fit_rows(
+    rows(clips, colour=colour, progress=progress),
+    genres,
+    seed=seed,
+    held_out=held_out,
+  )
+
+
+def rows(
+  clips: Iterable[media.Audio],
+  *,
+  colour: Callable[[media.Audio], media.Audio] | None = None,
+  progress: Callable[[Any], Any] = iter,
+) -> Rows:
+  """The features that `fit` fits to; see there."""
+  found, owner = [], []
+  for i, clip in enumerate(progress(clips)):
+    versions = [clip] if colour is None else [clip, colour(clip)]
+    found += [features(version) for version in versions]
+    owner += [i] * len(versions)
+  return Rows(features=np.stack(found), owner=np.array(owner))
+
+
+def fit_rows(
+  rows: Rows, genres: Sequence[str], *, seed: int = 0, held_out: float = 0.25
+) -> GenreProbe:
+  """`fit`, once the features are known; see there."""
   labels = np.array(genres)
   kinds, counts = np.unique(labels, return_counts=True)
-  if len(labels) != len(clips):
-    raise ValueError(f'{len(clips)} clips with {len(labels)} genres.')
   if len(kinds) < 2 or counts.min() < 2:
     raise ValueError(
       f'clips per genre are {dict(zip(kinds.tolist(), counts.tolist(), strict=True))};'
       ' wanted at least two genres with two clips each.'
     )
-  rows, owner = [], []
-  for i, clip in enumerate(progress(clips)):
-    versions = [clip] if colour is None else [clip, colour(clip)]
-    rows += [features(version) for version in versions]
-    owner += [i] * len(versions)
-  rows, owner = np.stack(rows), np.array(owner)
-  test = np.isin(owner, _test_clips(labels, seed, held_out))
-  judged = _classifier().fit(rows[~test], labels[owner[~test]])
+  test = np.isin(rows.owner, _test_clips(labels, seed, held_out))
+  judged = _classifier().fit(rows.features[~test], labels[rows.owner[~test]])
   return GenreProbe(
     genres=tuple(str(kind) for kind in kinds),
-    accuracy=float(judged.score(rows[test], labels[owner[test]])),
-    classifier=_classifier().fit(rows, labels[owner]),
+    accuracy=float(judged.score(rows.features[test], labels[rows.owner[test]])),
+    classifier=_classifier().fit(rows.features, labels[rows.owner]),
   )
 
 

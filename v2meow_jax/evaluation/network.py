@@ -13,6 +13,7 @@ import hashlib
 import pathlib
 from typing import Literal
 from typing import Protocol
+from typing import runtime_checkable
 
 from jaxtyping import Float
 import numpy as np
@@ -78,6 +79,15 @@ class Network(Protocol):
     Raises:
       ValueError: The clip is too short, or not finite.
     """
+    ...
+
+
+@runtime_checkable
+class JointNetwork(Network, Protocol):
+  """A network that puts words into the space of its rows."""
+
+  def embed_text(self, text: str) -> Float[np.ndarray, 'dim']:
+    """float32, finite."""
     ...
 
 

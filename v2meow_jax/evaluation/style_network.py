@@ -30,6 +30,7 @@ class ExtractorNetwork:
     digest: Of its weights.
     extractor: Its stream has `rate_hz=0`.
     window_seconds: That a row is of; see `network.windows`.
+    text_extractor: Of the same space; its stream has `rate_hz=0` too.
   """
 
   name: str
@@ -37,6 +38,7 @@ class ExtractorNetwork:
   digest: str
   extractor: extractor_lib.Extractor
   window_seconds: float
+  text_extractor: extractor_lib.Extractor
   output: network.Output = dataclasses.field(default='embedding', init=False)
 
   @property
@@ -55,6 +57,10 @@ class ExtractorNetwork:
       )
     ]
     return network.checked(self, np.concatenate(rows))
+
+  def embed_text(self, text: str) -> Float[np.ndarray, 'dim']:
+    """See `network.JointNetwork`."""
+    return network.checked(self, self.text_extractor(text))[0]
 
 
 def load(name: str, path: pathlib.Path | None) -> ExtractorNetwork:
@@ -80,4 +86,5 @@ def load(name: str, path: pathlib.Path | None) -> ExtractorNetwork:
     digest=loaded.digest,
     extractor=loaded.extractors['style'],
     window_seconds=_WINDOW_SECONDS,
+    text_extractor=loaded.extractors['style_text'],
   )

@@ -67,9 +67,9 @@ def folder_of(source: str | os.PathLike) -> str | os.PathLike:
 
 def load_tensors(file: pathlib.Path) -> dict[str, Any]:
   """The tensors of a safetensors file by name; ValueError if it is damaged."""
-  safetensors_torch = import_library('safetensors.torch')
+  tensors_io = import_library('safetensors.torch')
   try:
-    return safetensors_torch.load_file(file)
+    return tensors_io.load_file(file)
   except Exception as e:
     raise ValueError(
       f'{file} is damaged or no safetensors file: {first_line(e)}.'

@@ -6,17 +6,39 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 from typing import Any
+from typing import Protocol
 
 import numpy as np
 
-from benchmarks import held_out
-from benchmarks import report
 from v2meow_jax import media
+from v2meow_jax import progress as progress_lib
 from v2meow_jax.evaluation import beat_scores
 from v2meow_jax.evaluation import bootstrap
 from v2meow_jax.evaluation import genre_probe
+from v2meow_jax.synthetic import held_out
 
 METRICS = ('tempo_accuracy', 'tempo_octave', 'beat_f', 'genre_accuracy')
+# Clips of each genre that the classifier is fitted on.
+PROBE_PER_GENRE = 40
+
+
+class Truth(Protocol):
+  """What is true of a clip, such as a `synthetic.scene.Scene`."""
+
+  @property
+  def genre(self) -> str:
+    """Of the music."""
+    ...
+
+  @property
+  def tempo_bpm(self) -> float:
+    """0 where there is no pulse, which nothing agrees with."""
+    ...
+
+  @property
+  def beat_times(self) -> Sequence[float]:
+    """Seconds, rising."""
+    ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,13 +60,13 @@ def listen(
 
 
 def grids(
-  heard: Sequence[Heard], scenes: Sequence[Any]
+  heard: Sequence[Heard], scenes: Sequence[Truth]
 ) -> dict[str, np.ndarray]:
   """Each metric of every clip against the truth of every scene.
 
   Args:
     heard: Clips.
-    scenes: `synthetic.scene.Scene`s: the truths.
+    scenes: The truths.
 
   Returns:
     For each of METRICS a float64[clips, scenes]: 0 or 1, or F in [0, 1].
@@ -67,7 +89,14 @@ def grids(
 
 
 def fit_probe(
-  codec: Any, *, per_genre: int, seconds: float, seed: int
+  codec: Any,
+  *,
+  per_genre: int,
+  seconds: float,
+  seed: int,
+  rows: Callable[
+    [Callable[[], genre_probe.Rows]], genre_probe.Rows
+  ] = lambda compute: compute(),
 ) -> genre_probe.GenreProbe:
   """Fits the genre classifier on scenes of its own, plain and coded.
 
@@ -76,18 +105,34 @@ def fit_probe(
     per_genre: Scenes of each genre, at least 2.
     seconds: Of each.
     seed: Of the scenes and of the split.
+    rows: Calls what it is given, or knows what that gave before.
 
   Returns:
     The classifier.
   """
   scenes = held_out.probe_scenes(seed, per_genre, seconds)
-  return genre_probe.fit(
-    [held_out.music(s) for s in report.progress(scenes, 'probe music')],
-    [s.genre for s in scenes],
-    colour=lambda clip: held_out.round_trip(codec, clip),
+  return genre_probe.fit_rows(
+    rows(
+      lambda: genre_probe.rows(
+        (held_out.music(scene) for scene in scenes),
+        colour=lambda clip: round_trip(codec, clip),
+        progress=lambda clips: progress_lib.bar(
+          clips, desc='genre judge', total=len(scenes)
+        ),
+      )
+    ),
+    [scene.genre for scene in scenes],
     seed=seed,
-    progress=lambda clips: report.progress(clips, 'genre probe'),
   )
+
+
+def round_trip(codec: Any, clip: media.Audio) -> media.Audio:
+  """A clip, at the codec's rate, through all its levels; the length is kept."""
+  hop = round(codec.sample_rate_hz / codec.stream.rate_hz)
+  n = len(clip.samples)
+  padded = np.pad(clip.samples, (0, -n % hop)).astype(np.float32)
+  decoded = np.asarray(codec.decode(codec.encode(padded[None])))[0, :n]
+  return media.Audio(samples=decoded, rate_hz=clip.rate_hz)
 
 
 def matched(grid: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:

@@ -19,6 +19,16 @@ from v2meow_jax import media
 SCORED_INDEX = 1_000_000_000
 PROBE_INDEX = 2_000_000_000
 
+# What a user might write; the wordings of training are in `captions`.
+PROMPTS = {
+  'ambient': 'calm ambient music with soft synth pads',
+  'hiphop': 'a laid-back hip hop beat',
+  'waltz': 'an elegant waltz for solo piano',
+  'house': 'energetic house music for the dance floor',
+  'rock': 'loud rock with electric guitar',
+  'drum_and_bass': 'fast drum and bass',
+}
+
 
 def scenes(
   seed: int, num: int, seconds: float, first: int = SCORED_INDEX
@@ -27,6 +37,13 @@ def scenes(
   from v2meow_jax.synthetic import scene
 
   return [scene.sample(seed, first + i, seconds) for i in range(num)]
+
+
+def other_genre(index: int, genre: str) -> str:
+  """Another genre than this, each as often as the others over the indices."""
+  names = list(PROMPTS)
+  step = 1 + index % (len(names) - 1)
+  return names[(names.index(genre) + step) % len(names)]
 
 
 def probe_scenes(seed: int, per_genre: int, seconds: float) -> list[Any]:
@@ -60,15 +77,18 @@ def write_video(
     blank: The same grey throughout, at the same times.
 
   Returns:
-    The path, whose stem is 'real_' or 'blank_' and the scene's index.
+    The path, whose stem is 'real_' or 'blank_' and the scene's index; a file
+    that is there is kept.
   """
   from v2meow_jax import media_io
   from v2meow_jax.synthetic import render
 
+  path = folder / f'{"blank" if blank else "real"}_{scene.index}.mp4'
+  if path.exists():
+    return path
   frames = render.frames(scene)
   if blank:
     frames = (np.full_like(frame, 128) for frame in frames)
-  path = folder / f'{"blank" if blank else "real"}_{scene.index}.mp4'
   media_io.write_video(path, frames, rate_hz=scene.rate_hz)
   return path
 
@@ -78,12 +98,3 @@ def music(scene: Any) -> media.Audio:
   from v2meow_jax.synthetic import compose
 
   return compose.music(scene)
-
-
-def round_trip(codec: Any, clip: media.Audio) -> media.Audio:
-  """A clip, at the codec's rate, through all its levels; the length is kept."""
-  hop = round(codec.sample_rate_hz / codec.stream.rate_hz)
-  n = len(clip.samples)
-  padded = np.pad(clip.samples, (0, -n % hop)).astype(np.float32)
-  decoded = np.asarray(codec.decode(codec.encode(padded[None])))[0, :n]
-  return media.Audio(samples=decoded, rate_hz=clip.rate_hz)

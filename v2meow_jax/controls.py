@@ -1,0 +1,347 @@
+"""A system under controls: shown real, blank and contradicted video, scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from v2meow_jax import progress as progress_lib
+from v2meow_jax.evaluation import comparison
+from v2meow_jax.evaluation import control_clips
+from v2meow_jax.evaluation import control_scores
+from v2meow_jax.evaluation import feature_cache
+from v2meow_jax.evaluation import genre_probe
+from v2meow_jax.evaluation import judges
+from v2meow_jax.evaluation import listener as listener_lib
+from v2meow_jax.evaluation import network as network_lib
+from v2meow_jax.evaluation import pairs as pairs_lib
+from v2meow_jax.evaluation import report as report_lib
+from v2meow_jax.evaluation import runner
+from v2meow_jax.evaluation import scores as scores_lib
+from v2meow_jax.inference import takes as takes_lib
+
+CONTROLS = ('shuffle', 'blank', 'prompt', 'stage2')
+SYNTHETIC = 'synthetic'
+# Endings of the metrics' names, as in `control_scores.ROWS`.
+_ENDINGS = {
+  'real': '',
+  'blank': '_blank',
+  'prompt': '_prompt',
+  'stage2': '_stage2_blind',
+}
+# Seeds of two conditions never meet below so many clips.
+_MOST_CLIPS = 10_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Row:
+  """A clip under every condition.
+
+  Attributes:
+    clip: What was shown.
+    pairs: The take and the reference, by condition.
+    heard: Of the takes, by condition.
+    reference: What was heard in the reference.
+  """
+
+  clip: control_clips.ControlClip
+  pairs: dict[str, pairs_lib.Pair]
+  heard: dict[str, listener_lib.Heard]
+  reference: listener_lib.Heard
+
+
+def run(
+  system: Any,
+  dataset: str,
+  out: str | os.PathLike,
+  *,
+  networks: Sequence[network_lib.Network],
+  controls: Sequence[str] = CONTROLS,
+  metrics: Sequence[str] = runner.DEFAULT_METRICS,
+  num: int = 32,
+  seed: int = 0,
+  seconds: float = 10.0,
+  probe_per_genre: int = judges.PROBE_PER_GENRE,
+  run_name: str | None = None,
+  num_plots: int = 4,
+  cache: str | os.PathLike | None = None,
+) -> report_lib.Report:
+  """Generates for videos under controls, scores, and writes a report.
+
+  Takes are kept in the report's folder, and a second run uses those that the
+  same system made of the same video, prompt and seed.
+
+  Args:
+    system: An `inference.system.System`.
+    dataset: `SYNTHETIC`, or a folder or manifest of videos with music.
+    out: Folder of the report.
+    networks: That listen.
+    controls: Some of `CONTROLS`.
+    metrics: Some of `runner.METRICS`.
+    num: Clips, at least 2; of a data set the first ones.
+    seed: Of scenes, takes and intervals.
+    seconds: Of a synthetic scene.
+    probe_per_genre: Scenes of a genre that the judge of genres is fitted on.
+    run_name: Of the run; None: the system's.
+    num_plots: Pairs that are drawn.
+    cache: Folder of what was heard; None: in the report's.
+
+  Returns:
+    What was written.
+
+  Raises:
+    ValueError: An argument, or no clip could be scored.
+    OSError: The report cannot be written.
+  """
+  runner.check_metrics(metrics)
+  unknown = sorted(set(controls) - set(CONTROLS))
+  if unknown or not 2 <= num < _MOST_CLIPS:
+    raise ValueError(
+      f'controls {unknown} and {num} clips; wanted some of'
+      f' {", ".join(CONTROLS)}, and 2 to {_MOST_CLIPS - 1} clips.'
+    )
+  out = pathlib.Path(out)
+  out.mkdir(parents=True, exist_ok=True)
+  kept = feature_cache.FeatureCache(cache or out / comparison.CACHE_NAME)
+  if dataset == SYNTHETIC:
+    clips, faults = (
+      control_clips.synthetic(out, num=num, seed=seed, seconds=seconds),
+      [],
+    )
+  else:
+    clips, faults = control_clips.of_dataset(
+      pathlib.Path(dataset), out, num=num
+    )
+  systems = {'real': system}
+  systems |= {c: system for c in ('blank', 'prompt') if c in controls}
+  blind = takes_lib.without_vision(system) if 'stage2' in controls else None
+  systems |= {} if blind is None else {'stage2': blind}
+  listener = listener_lib.Listener(networks, kept, beats=True, genres=True)
+  rows, more = _rows(clips, systems, out, seed, kept, listener)
+  faults = sorted([*faults, *more], key=lambda fault: fault.name)
+  if not rows:
+    reasons = '; '.join(f'{f.name}: {f.reason}' for f in faults[:5])
+    raise ValueError(f'{dataset}: none of the clips can be scored: {reasons}')
+  probe = judges.fit_probe(
+    system.codec,
+    per_genre=probe_per_genre,
+    seconds=seconds,
+    seed=seed,
+    rows=lambda compute: _probe_rows(
+      kept, compute, [system.digest, probe_per_genre, seconds, seed]
+    ),
+  )
+  heard = {
+    condition: _judge([row.heard[condition] for row in rows], probe)
+    for condition in systems
+  }
+  found, missing = _scores(
+    rows, heard, probe, controls, metrics, networks, seed
+  )
+  sections = [
+    ('Controls', control_scores.table(found, [n.name for n in networks])),
+    ('Genres by group of videos', _bias(rows, heard, seed)),
+  ]
+  if 'stage2' in controls and blind is None:
+    text = 'Not applicable: stage 2 reads no video.'
+    sections.append(('Stage 2 with and without vision', text))
+  drawn = {
+    name: score
+    for name, score in found.items()
+    if name.startswith((*judges.METRICS, 'mcc_'))
+  }
+  real = [(row.pairs['real'], row.reference, row.heard['real']) for row in rows]
+  report = report_lib.Report(
+    pairs=[row.pairs['real'] for row in rows],
+    faults=faults,
+    missing=missing,
+    rule=runner.RULE,
+    sections=sections,
+    plots=comparison.draw(out, real, drawn, num_plots, True),
+    scores=scores_lib.Scores(
+      run=run_name or system.config['name'],
+      dataset=SYNTHETIC if dataset == SYNTHETIC else 'own clips',
+      task='video',
+      clips=tuple(row.clip.name for row in rows),
+      settings={
+        'system': system.config['name'],
+        'system_sha256': system.digest,
+        'dataset': dataset,
+        'controls': list(controls),
+        'metrics': list(metrics),
+        'networks': comparison.describe(networks),
+        'seed': seed,
+        'genre_judge_accuracy': probe.accuracy,
+        'genre_judge_clips_per_genre': probe_per_genre,
+        'rule': runner.RULE,
+        'clips': {
+          condition: report_lib.settings_of(
+            [row.pairs[condition] for row in rows]
+          )
+          for condition in systems
+        },
+        'left_out': [dataclasses.asdict(fault) for fault in faults],
+        'not_computed': missing,
+      },
+      libraries=scores_lib.libraries(),
+      metrics=found,
+    ),
+  )
+  report_lib.write(out, report)
+  return report
+
+
+def _rows(
+  clips: Sequence[control_clips.ControlClip],
+  systems: dict[str, Any],
+  out: pathlib.Path,
+  seed: int,
+  cache: feature_cache.FeatureCache,
+  listener: listener_lib.Listener,
+) -> tuple[list[_Row], list[pairs_lib.Fault]]:
+  """Generates and hears each clip under every condition, or says why not."""
+  takes = {
+    condition: takes_lib.Takes(made, out / 'takes' / condition)
+    for condition, made in systems.items()
+  }
+  rows, faults = [], []
+  for i, clip in enumerate(
+    progress_lib.bar(clips, unit='clip', desc='generating')
+  ):
+    try:
+      reference = pairs_lib.clip(clip.reference, cache)
+      pairs, heard = {}, {}
+      for number, (condition, take) in enumerate(takes.items()):
+        prompt = clip.prompt if condition == 'prompt' else None
+        path = take(
+          clip.name,
+          clip.blank if condition == 'blank' else clip.video,
+          prompt=prompt,
+          seed=100_000 * seed + _MOST_CLIPS * number + i,
+        )
+        pair = pairs_lib.Pair(
+          name=clip.name,
+          generated=pairs_lib.clip(path, cache),
+          reference=reference,
+          prompt=prompt,
+        )
+        pairs[condition] = pair
+        heard[condition] = listener(pair.generated, pair.seconds)
+      rows.append(
+        _Row(
+          clip=clip,
+          pairs=pairs,
+          heard=heard,
+          reference=listener(reference, pairs['real'].seconds),
+        )
+      )
+    except (ValueError, OSError) as e:
+      reason = ' '.join(str(e).split())
+      faults.append(pairs_lib.Fault(name=clip.name, reason=reason))
+  return rows, faults
+
+
+def _scores(
+  rows: Sequence[_Row],
+  heard: dict[str, list[judges.Heard]],
+  probe: genre_probe.GenreProbe,
+  controls: Sequence[str],
+  metrics: Sequence[str],
+  networks: Sequence[network_lib.Network],
+  seed: int,
+) -> tuple[control_scores.Found, dict[str, str]]:
+  """All figures of all conditions."""
+  found: control_scores.Found = {}
+  missing: dict[str, str] = {}
+  reference = [row.reference for row in rows]
+  for condition, ending in _ENDINGS.items():
+    if condition not in heard:
+      continue
+    made, why = runner.score(
+      reference,
+      [row.heard[condition] for row in rows],
+      networks=networks,
+      metrics=metrics,
+      prompts=(
+        [row.clip.prompt for row in rows] if condition == 'prompt' else None
+      ),
+      seed=seed,
+    )
+    # The paper's row is of real video; others have no shuffled row.
+    shuffled = condition == 'real' and 'shuffle' in controls
+    kept = {n: s for n, s in made.items() if shuffled or '_shuffled' not in n}
+    found |= runner.renamed(kept, ending)
+    missing |= {
+      f'{name}{ending and f" ({condition})"}': w for name, w in why.items()
+    }
+  true = _judge(reference, probe)
+  truths = [
+    row.clip.truth or _heard_truth(clip)
+    for row, clip in zip(rows, true, strict=True)
+  ]
+  conditions = {_ENDINGS[name]: clips for name, clips in heard.items()}
+  if all(row.clip.truth for row in rows):
+    conditions['_true_music'] = true
+  enough = len(rows) > 1
+  if 'shuffle' in controls and not enough:
+    missing['shuffle'] = 'needs two clips at least'
+  found |= control_scores.judged(
+    conditions, truths, shuffle='shuffle' in controls and enough, seed=seed
+  )
+  if 'prompt' in heard:
+    followed = [
+      clip.genre == row.clip.prompt_genre
+      for clip, row in zip(heard['prompt'], rows, strict=True)
+    ]
+    found['prompt_following'] = scores_lib.of_clips(
+      np.array(followed), seed=seed
+    )
+  return found, missing
+
+
+def _heard_truth(clip: judges.Heard) -> control_scores.Truth:
+  return control_scores.Truth(
+    genre=clip.genre,
+    tempo_bpm=clip.beats.tempo_bpm or 0.0,
+    beat_times=clip.beats.times.tolist(),
+  )
+
+
+def _judge(
+  heard: Sequence[listener_lib.Heard], probe: genre_probe.GenreProbe
+) -> list[judges.Heard]:
+  genres = probe.predict_rows(np.stack([h.genre_features for h in heard]))
+  return [
+    judges.Heard(genre=genre, beats=h.timing.beats)
+    for genre, h in zip(genres, heard, strict=True)
+  ]
+
+
+def _bias(
+  rows: Sequence[_Row], heard: dict[str, list[judges.Heard]], seed: int
+) -> str:
+  titles = {'real': 'without a prompt', 'prompt': 'with a prompt'}
+  return control_scores.bias_text(
+    [row.clip.group for row in rows],
+    {
+      title: [clip.genre for clip in heard[condition]]
+      for condition, title in titles.items()
+      if condition in heard
+    },
+    seed,
+  )
+
+
+def _probe_rows(
+  cache: feature_cache.FeatureCache, compute: Any, key: list[Any]
+) -> genre_probe.Rows:
+  found = cache.get(
+    {'what': 'genre judge', 'version': 1, 'of': key},
+    lambda: dataclasses.asdict(compute()),
+  )
+  return genre_probe.Rows(**found)

@@ -1,0 +1,166 @@
+"""`v2meow evaluate --generated DIR --reference DIR`: folders to a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+import os
+import pathlib
+from typing import Any
+from typing import Literal
+
+from v2meow_jax import progress as progress_lib
+from v2meow_jax.evaluation import feature_cache
+from v2meow_jax.evaluation import listener as listener_lib
+from v2meow_jax.evaluation import network as network_lib
+from v2meow_jax.evaluation import pairs as pairs_lib
+from v2meow_jax.evaluation import plots
+from v2meow_jax.evaluation import report as report_lib
+from v2meow_jax.evaluation import runner
+from v2meow_jax.evaluation import scores as scores_lib
+
+CACHE_NAME = 'cache'
+PLOTS_NAME = 'plots'
+
+
+def compare(
+  generated: str | os.PathLike,
+  reference: str | os.PathLike,
+  out: str | os.PathLike,
+  *,
+  networks: Sequence[network_lib.Network],
+  prompts: str | os.PathLike | None = None,
+  metrics: Sequence[str] = runner.DEFAULT_METRICS,
+  run: str | None = None,
+  dataset: str = 'own clips',
+  seed: int = 0,
+  num_plots: int = 4,
+  cache: str | os.PathLike | None = None,
+) -> report_lib.Report:
+  """Scores the clips of one folder against those of another, pair by pair.
+
+  What was heard is kept, so that a run goes on where it was interrupted and a
+  second one with other metrics hears nothing twice.
+
+  Args:
+    generated: Folder of the clips that are scored.
+    reference: Folder of the true music, or of videos with it.
+    out: Folder of the report; made if it is not there.
+    networks: That listen.
+    prompts: File of prompts, see `pairs.read_prompts`; None: there were none.
+    metrics: Some of `runner.METRICS`.
+    run: Name of the run; None: that of the folder.
+    dataset: See `scores.Scores`.
+    seed: Of the intervals.
+    num_plots: Pairs whose spectrograms and beats are drawn, the first ones.
+    cache: Folder of what was heard; None: in the report's.
+
+  Returns:
+    What was written.
+
+  Raises:
+    ValueError: An argument, or nothing to score at all in a folder.
+    OSError: The report cannot be written.
+  """
+  runner.check_metrics(metrics)
+  out = pathlib.Path(out)
+  kept = feature_cache.FeatureCache(cache or out / CACHE_NAME)
+  texts = pairs_lib.read_prompts(prompts) if prompts else None
+  pairs, faults = pairs_lib.pair(generated, reference, kept, texts)
+  out.mkdir(parents=True, exist_ok=True)
+  listener = listener_lib.Listener(networks, kept, beats='beats' in metrics)
+  heard, more = runner.listen(
+    listener, progress_lib.bar(pairs, unit='clip', desc='listening')
+  )
+  faults = sorted([*faults, *more], key=lambda fault: fault.name)
+  made = report_lib.Report(
+    scores=None, pairs=(), faults=faults, missing={}, rule=runner.RULE
+  )
+  if heard:
+    pairs, true, new = zip(*heard, strict=True)
+    found, missing = runner.score(
+      true,
+      new,
+      networks=networks,
+      metrics=metrics,
+      prompts=None if texts is None else [pair.prompt for pair in pairs],
+      seed=seed,
+    )
+    task: Literal['video', 'video+text'] = 'video+text' if texts else 'video'
+    made = dataclasses.replace(
+      made,
+      pairs=pairs,
+      missing=missing,
+      plots=draw(out, heard, found, num_plots, 'beats' in metrics),
+      scores=scores_lib.Scores(
+        run=run or pathlib.Path(generated).resolve().name,
+        dataset=dataset,
+        task=task,
+        clips=tuple(pair.name for pair in pairs),
+        settings={
+          'generated': os.fspath(generated),
+          'reference': os.fspath(reference),
+          'prompts': os.fspath(prompts) if prompts else None,
+          'metrics': list(metrics),
+          'networks': describe(networks),
+          'seed': seed,
+          'rule': runner.RULE,
+          'clips': report_lib.settings_of(pairs),
+          'left_out': [dataclasses.asdict(fault) for fault in faults],
+          'not_computed': missing,
+        },
+        libraries=scores_lib.libraries(),
+        metrics=found,
+      ),
+    )
+  report_lib.write(out, made)
+  return made
+
+
+def describe(networks: Sequence[network_lib.Network]) -> list[dict[str, Any]]:
+  """The networks, as `scores.json` has them."""
+  return [
+    {
+      'name': network.name,
+      'digest': network.digest,
+      'output': network.output,
+      'sample_rate_hz': network.sample_rate_hz,
+    }
+    for network in networks
+  ]
+
+
+def draw(
+  out: pathlib.Path,
+  heard: Sequence[tuple[pairs_lib.Pair, Any, Any]],
+  found: dict[str, scores_lib.Score],
+  num_plots: int,
+  beats: bool,
+) -> list[tuple[str, str]]:
+  """Draws the plots of a report.
+
+  Args:
+    out: Folder of the report.
+    heard: See `runner.listen`.
+    found: The scores.
+    num_plots: Pairs that are drawn.
+    beats: Whether beats were listened for.
+
+  Returns:
+    Caption and file, relative to `out`.
+  """
+  folder = out / PLOTS_NAME
+  folder.mkdir(parents=True, exist_ok=True)
+  made = []
+  if plots.distributions(folder / 'distributions.png', found):
+    caption = 'Values per clip; line: mean, dashed: mean of mismatched pairs'
+    made.append((caption, f'{PLOTS_NAME}/distributions.png'))
+  for number, (pair, true, new) in enumerate(heard[:num_plots]):
+    file = f'spectrograms_{number}.png'
+    plots.spectrograms(folder / file, pair)
+    made.append((f'Spectrograms of {pair.name}', f'{PLOTS_NAME}/{file}'))
+    if beats:
+      file = f'beats_{number}.png'
+      plots.beats(folder / file, pair, true, new)
+      made.append((f'Beats of {pair.name}', f'{PLOTS_NAME}/{file}'))
+  return made

@@ -1,0 +1,73 @@
+"""Arrays that were computed once, by everything that they depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import hashlib
+import json
+import os
+import pathlib
+from typing import Any
+import uuid
+import zipfile
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+
+class FeatureCache:
+  """A folder of .npz files named by the digest of a key.
+
+  A key says what was computed (with its version) and of which bytes; names of
+  files are no part of it. Files appear whole or not at all, nothing in them is
+  unpickled, and one that cannot be read is computed again.
+
+  Attributes:
+    num_computed: How often something was not there.
+  """
+
+  def __init__(self, folder: str | os.PathLike):
+    """The folder is made when it is first written to."""
+    self._folder = pathlib.Path(folder)
+    self.num_computed = 0
+
+  def get(
+    self, key: Mapping[str, Any], compute: Callable[[], Arrays]
+  ) -> Arrays:
+    """What `compute` gives, or gave before.
+
+    Args:
+      key: Json; everything that the arrays depend on.
+      compute: Gives arrays of numbers by name.
+
+    Returns:
+      The arrays.
+    """
+    text = json.dumps(key, sort_keys=True, allow_nan=False)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    path = self._folder / digest[:2] / f'{digest}.npz'
+    found = _read(path)
+    if found is not None:
+      return found
+    self.num_computed += 1
+    arrays = compute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'.{uuid.uuid4().hex}.npz')
+    try:
+      with part.open('wb') as file:
+        # The names of arrays are ours, so none is an argument of savez.
+        np.savez(file, allow_pickle=False, **arrays)
+      part.replace(path)
+    finally:
+      part.unlink(missing_ok=True)
+    return arrays
+
+
+def _read(path: pathlib.Path) -> Arrays | None:
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      return {name: file[name] for name in file.files}
+  except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    return None

@@ -1,0 +1,153 @@
+"""Generated clips that are kept, so that none is made twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import copy
+import hashlib
+import json
+import pathlib
+from typing import Any
+from typing import Protocol
+
+import jax
+import numpy as np
+
+import v2meow_jax
+from v2meow_jax import media
+from v2meow_jax import media_io
+from v2meow_jax.inference import restore
+from v2meow_jax.weights import store
+
+
+class Generator(Protocol):
+  """What makes takes: an `inference.system.System`, or its like."""
+
+  digest: str
+
+  def generate(
+    self, video: Any, prompt: str | None = None, seed: int = 0
+  ) -> media.Audio:
+    """Music for a video; equal arguments give equal samples."""
+    ...
+
+
+class Takes:
+  """A folder of takes, each with a json that says what it was made from.
+
+  Attributes:
+    num_made: Takes that were not there.
+  """
+
+  def __init__(self, system: Generator, folder: pathlib.Path):
+    """Makes the folder.
+
+    Args:
+      system: Makes the music.
+      folder: Of the takes.
+    """
+    self._system = system
+    self._folder = folder
+    self.num_made = 0
+    folder.mkdir(parents=True, exist_ok=True)
+
+  def __call__(
+    self, name: str, video: pathlib.Path, *, prompt: str | None, seed: int
+  ) -> pathlib.Path:
+    """The take of this name.
+
+    One that is there is kept if it was made by the same system and version,
+    from the same bytes of video, prompt and seed, and is whole.
+
+    Args:
+      name: Of the take, without suffix.
+      video: That it is for.
+      prompt: Style in words; None: the picture alone.
+      seed: Of every draw.
+
+    Returns:
+      Path of a wav.
+
+    Raises:
+      ValueError: The video or the prompt cannot be used.
+    """
+    path = self._folder / f'{name}.wav'
+    sidecar = path.with_name(f'{path.name}.json')
+    key = {
+      'system_sha256': self._system.digest,
+      'video_sha256': store.sha256(video),
+      'prompt': prompt,
+      'seed': seed,
+      'version': v2meow_jax.__version__,
+    }
+    if _is_take(path, sidecar, key):
+      return path
+    self.num_made += 1
+    audio = self._system.generate(video, prompt=prompt, seed=seed)
+    sidecar.unlink(missing_ok=True)
+    media_io.write_audio(path, audio)
+    facts = {**key, 'sha256': store.sha256(path)}
+    with media_io.replacing(sidecar) as part:
+      pathlib.Path(part).write_text(json.dumps(facts, indent=1) + '\n')
+    return path
+
+
+def _is_take(
+  path: pathlib.Path, sidecar: pathlib.Path, key: Mapping[str, Any]
+) -> bool:
+  try:
+    facts = json.loads(sidecar.read_bytes())
+    return facts == {**key, 'sha256': store.sha256(path)}
+  except (OSError, ValueError):
+    return False
+
+
+def without_vision(system: Any, stage: str = 'coarse') -> Any | None:
+  """The system with a stage that does not see.
+
+  Args:
+    system: An `inference.system.System`.
+    stage: Of which the visual inputs become zeros.
+
+  Returns:
+    A shallow copy with a digest of its own; None where that stage reads no
+    video.
+  """
+  visual = set(system.config['visual'])
+  for i, found in enumerate(system.stages):
+    unseen = visual & {s.name for s in found.spec.inputs}
+    if found.spec.name == stage and unseen:
+      made = copy.copy(system)
+      made.stages = [*system.stages]
+      made.stages[i] = _Blind(found, unseen)
+      text = f'{system.digest} {stage} without {sorted(unseen)}'
+      made.digest = hashlib.sha256(text.encode()).hexdigest()
+      return made
+  return None
+
+
+class _Blind:
+  """A stage whose visual inputs are zeros: for features, the mean picture."""
+
+  def __init__(self, stage: restore.Stage, unseen: set[str]):
+    self.spec = stage.spec
+    self._stage = stage
+    self._unseen = unseen
+
+  def sample(
+    self,
+    inputs: Mapping[str, np.ndarray],
+    rngs: jax.Array,
+    prefix: np.ndarray | None = None,
+    *,
+    temperature: float,
+    top_k: int | None = None,
+  ) -> np.ndarray:
+    """See `restore.Stage`."""
+    seen = {
+      name: np.zeros_like(value) if name in self._unseen else value
+      for name, value in inputs.items()
+    }
+    return self._stage.sample(
+      seen, rngs, prefix, temperature=temperature, top_k=top_k
+    )
