@@ -8,8 +8,6 @@ import os
 import pathlib
 from typing import Any
 
-import numpy as np
-
 from v2meow_jax import progress as progress_lib
 from v2meow_jax.evaluation import comparison
 from v2meow_jax.evaluation import control_clips
@@ -27,32 +25,8 @@ from v2meow_jax.inference import takes as takes_lib
 
 CONTROLS = ('shuffle', 'blank', 'prompt', 'stage2')
 SYNTHETIC = 'synthetic'
-# Endings of the metrics' names, as in `control_scores.ROWS`.
-_ENDINGS = {
-  'real': '',
-  'blank': '_blank',
-  'prompt': '_prompt',
-  'stage2': '_stage2_blind',
-}
 # Seeds of two conditions never meet below so many clips.
 _MOST_CLIPS = 10_000
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Row:
-  """A clip under every condition.
-
-  Attributes:
-    clip: What was shown.
-    pairs: The take and the reference, by condition.
-    heard: Of the takes, by condition.
-    reference: What was heard in the reference.
-  """
-
-  clip: control_clips.ControlClip
-  pairs: dict[str, pairs_lib.Pair]
-  heard: dict[str, listener_lib.Heard]
-  reference: listener_lib.Heard
 
 
 def run(
@@ -136,25 +110,17 @@ def run(
       kept, compute, [system.digest, probe_per_genre, seconds, seed]
     ),
   )
-  heard = {
-    condition: _judge([row.heard[condition] for row in rows], probe)
-    for condition in systems
-  }
-  found, missing = _scores(
-    rows, heard, probe, controls, metrics, networks, seed
+  found, missing, sections = control_scores.of_rows(
+    rows,
+    probe,
+    networks=networks,
+    metrics=metrics,
+    shuffle='shuffle' in controls,
+    seed=seed,
   )
-  sections = [
-    ('Controls', control_scores.table(found, [n.name for n in networks])),
-    ('Genres by group of videos', _bias(rows, heard, seed)),
-  ]
   if 'stage2' in controls and blind is None:
     text = 'Not applicable: stage 2 reads no video.'
     sections.append(('Stage 2 with and without vision', text))
-  drawn = {
-    name: score
-    for name, score in found.items()
-    if name.startswith((*judges.METRICS, 'mcc_'))
-  }
   real = [(row.pairs['real'], row.reference, row.heard['real']) for row in rows]
   report = report_lib.Report(
     pairs=[row.pairs['real'] for row in rows],
@@ -162,7 +128,9 @@ def run(
     missing=missing,
     rule=runner.RULE,
     sections=sections,
-    plots=comparison.draw(out, real, drawn, num_plots, True),
+    plots=comparison.draw(
+      out, real, control_scores.drawn(found), num_plots, True
+    ),
     scores=scores_lib.Scores(
       run=run_name or system.config['name'],
       dataset=SYNTHETIC if dataset == SYNTHETIC else 'own clips',
@@ -203,7 +171,7 @@ def _rows(
   seed: int,
   cache: feature_cache.FeatureCache,
   listener: listener_lib.Listener,
-) -> tuple[list[_Row], list[pairs_lib.Fault]]:
+) -> tuple[list[control_scores.Row], list[pairs_lib.Fault]]:
   """Generates and hears each clip under every condition, or says why not."""
   takes = {
     condition: takes_lib.Takes(made, out / 'takes' / condition)
@@ -233,7 +201,7 @@ def _rows(
         pairs[condition] = pair
         heard[condition] = listener(pair.generated, pair.seconds)
       rows.append(
-        _Row(
+        control_scores.Row(
           clip=clip,
           pairs=pairs,
           heard=heard,
@@ -244,97 +212,6 @@ def _rows(
       reason = ' '.join(str(e).split())
       faults.append(pairs_lib.Fault(name=clip.name, reason=reason))
   return rows, faults
-
-
-def _scores(
-  rows: Sequence[_Row],
-  heard: dict[str, list[judges.Heard]],
-  probe: genre_probe.GenreProbe,
-  controls: Sequence[str],
-  metrics: Sequence[str],
-  networks: Sequence[network_lib.Network],
-  seed: int,
-) -> tuple[control_scores.Found, dict[str, str]]:
-  """All figures of all conditions."""
-  found: control_scores.Found = {}
-  missing: dict[str, str] = {}
-  reference = [row.reference for row in rows]
-  for condition, ending in _ENDINGS.items():
-    if condition not in heard:
-      continue
-    made, why = runner.score(
-      reference,
-      [row.heard[condition] for row in rows],
-      networks=networks,
-      metrics=metrics,
-      prompts=(
-        [row.clip.prompt for row in rows] if condition == 'prompt' else None
-      ),
-      seed=seed,
-    )
-    # The paper's row is of real video; others have no shuffled row.
-    shuffled = condition == 'real' and 'shuffle' in controls
-    kept = {n: s for n, s in made.items() if shuffled or '_shuffled' not in n}
-    found |= runner.renamed(kept, ending)
-    missing |= {
-      f'{name}{ending and f" ({condition})"}': w for name, w in why.items()
-    }
-  true = _judge(reference, probe)
-  truths = [
-    row.clip.truth or _heard_truth(clip)
-    for row, clip in zip(rows, true, strict=True)
-  ]
-  conditions = {_ENDINGS[name]: clips for name, clips in heard.items()}
-  if all(row.clip.truth for row in rows):
-    conditions['_true_music'] = true
-  enough = len(rows) > 1
-  if 'shuffle' in controls and not enough:
-    missing['shuffle'] = 'needs two clips at least'
-  found |= control_scores.judged(
-    conditions, truths, shuffle='shuffle' in controls and enough, seed=seed
-  )
-  if 'prompt' in heard:
-    followed = [
-      clip.genre == row.clip.prompt_genre
-      for clip, row in zip(heard['prompt'], rows, strict=True)
-    ]
-    found['prompt_following'] = scores_lib.of_clips(
-      np.array(followed), seed=seed
-    )
-  return found, missing
-
-
-def _heard_truth(clip: judges.Heard) -> control_scores.Truth:
-  return control_scores.Truth(
-    genre=clip.genre,
-    tempo_bpm=clip.beats.tempo_bpm or 0.0,
-    beat_times=clip.beats.times.tolist(),
-  )
-
-
-def _judge(
-  heard: Sequence[listener_lib.Heard], probe: genre_probe.GenreProbe
-) -> list[judges.Heard]:
-  genres = probe.predict_rows(np.stack([h.genre_features for h in heard]))
-  return [
-    judges.Heard(genre=genre, beats=h.timing.beats)
-    for genre, h in zip(genres, heard, strict=True)
-  ]
-
-
-def _bias(
-  rows: Sequence[_Row], heard: dict[str, list[judges.Heard]], seed: int
-) -> str:
-  titles = {'real': 'without a prompt', 'prompt': 'with a prompt'}
-  return control_scores.bias_text(
-    [row.clip.group for row in rows],
-    {
-      title: [clip.genre for clip in heard[condition]]
-      for condition, title in titles.items()
-      if condition in heard
-    },
-    seed,
-  )
 
 
 def _probe_rows(

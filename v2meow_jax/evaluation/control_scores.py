@@ -9,9 +9,15 @@ import dataclasses
 import numpy as np
 
 from v2meow_jax.evaluation import bootstrap
+from v2meow_jax.evaluation import control_clips
 from v2meow_jax.evaluation import genre_bias
+from v2meow_jax.evaluation import genre_probe
 from v2meow_jax.evaluation import judges
+from v2meow_jax.evaluation import listener
+from v2meow_jax.evaluation import network as network_lib
+from v2meow_jax.evaluation import pairs as pairs_lib
 from v2meow_jax.evaluation import report
+from v2meow_jax.evaluation import runner
 from v2meow_jax.evaluation import scores
 
 # What is shown, by the ending of its metrics' names.
@@ -24,7 +30,34 @@ ROWS = {
   '_true_music': 'the true music',
 }
 
+# Endings of the metrics' names, as in `ROWS`.
+_ENDINGS = {
+  'real': '',
+  'blank': '_blank',
+  'prompt': '_prompt',
+  'stage2': '_stage2_blind',
+}
+# Of the plot of distributions.
+_DRAWN = ('tempo_accuracy', 'beat_f', 'genre_accuracy', 'mcc_')
+
 Found = dict[str, scores.Score]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+  """A clip under every condition.
+
+  Attributes:
+    clip: What was shown.
+    pairs: The take and the reference, by condition.
+    heard: Of the takes, by condition.
+    reference: What was heard in the reference.
+  """
+
+  clip: control_clips.ControlClip
+  pairs: dict[str, pairs_lib.Pair]
+  heard: dict[str, listener.Heard]
+  reference: listener.Heard
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +67,100 @@ class Truth:
   genre: str
   tempo_bpm: float
   beat_times: Sequence[float]
+
+
+def of_rows(
+  rows: Sequence[Row],
+  probe: genre_probe.GenreProbe,
+  *,
+  networks: Sequence[network_lib.Network],
+  metrics: Sequence[str],
+  shuffle: bool,
+  seed: int,
+) -> tuple[Found, dict[str, str], list[tuple[str, str]]]:
+  """All figures of all conditions.
+
+  Args:
+    rows: At least one, all of the same conditions.
+    probe: The judge of genres.
+    networks: That heard the clips.
+    metrics: Some of `runner.METRICS`.
+    shuffle: Whether the shuffled row is wanted.
+    seed: Of the intervals.
+
+  Returns:
+    The scores, why others are not there, and (heading, markdown) for a report.
+  """
+  heard = {
+    condition: _judge([row.heard[condition] for row in rows], probe)
+    for condition in rows[0].heard
+  }
+  found: Found = {}
+  missing: dict[str, str] = {}
+  reference = [row.reference for row in rows]
+  for condition, ending in _ENDINGS.items():
+    if condition not in heard:
+      continue
+    made, why = runner.score(
+      reference,
+      [row.heard[condition] for row in rows],
+      networks=networks,
+      metrics=metrics,
+      prompts=(
+        [row.clip.prompt for row in rows] if condition == 'prompt' else None
+      ),
+      seed=seed,
+    )
+    # The paper's row is of real video; others have no shuffled row.
+    shuffled = condition == 'real' and shuffle
+    kept = {n: s for n, s in made.items() if shuffled or '_shuffled' not in n}
+    found |= runner.renamed(kept, ending)
+    for name, reason in why.items():
+      # What is so for real video need not be said again.
+      if missing.get(name) != reason:
+        missing[f'{name}{ending and f" ({condition})"}'] = reason
+  true = _judge(reference, probe)
+  truths = [
+    row.clip.truth or _heard_truth(clip)
+    for row, clip in zip(rows, true, strict=True)
+  ]
+  conditions = {_ENDINGS[name]: clips for name, clips in heard.items()}
+  if all(row.clip.truth for row in rows):
+    conditions['_true_music'] = true
+  enough = len(rows) > 1
+  if shuffle and not enough:
+    missing['shuffle'] = 'needs two clips at least'
+  found |= judged(conditions, truths, shuffle=shuffle and enough, seed=seed)
+  if 'prompt' in heard:
+    followed = [
+      clip.genre == row.clip.prompt_genre
+      for clip, row in zip(heard['prompt'], rows, strict=True)
+    ]
+    found['prompt_following'] = scores.of_clips(np.array(followed), seed=seed)
+  text = table(found, [network.name for network in networks])
+  if 'prompt' in heard:
+    text += (
+      '\nShare of prompts that are followed, by the judge of genres:'
+      f' {found["prompt_following"]}.\n'
+    )
+  text += (
+    f'\nThe judge of genres is right on {probe.accuracy:.3f} of synthetic music'
+    ' that it was not fitted on.\n'
+  )
+  sections = [
+    ('Controls', text),
+    ('Genres by group of videos', _bias(rows, heard, seed)),
+  ]
+  return found, missing, sections
+
+
+def drawn(found: Mapping[str, scores.Score]) -> Found:
+  """The scores that a plot of distributions is good for, metric by metric."""
+  return {
+    name: found[name]
+    for name in sorted(found)
+    if name.startswith(_DRAWN) and '_true_music' not in name
+  }
 
 
 def judged(
@@ -84,12 +211,18 @@ def table(found: Mapping[str, scores.Score], networks: Sequence[str]) -> str:
   ]
   for ending, title in ROWS.items():
     cells = [
-      str(found.get(f'{metric}{ending}{network}', ''))
+      _cell(found.get(f'{metric}{ending}{network}'))
       for metric, network in metrics
     ]
     if any(cells):
       rows.append([title, *cells])
   return report.table(rows)
+
+
+def _cell(score: scores.Score | None) -> str:
+  if score is None:
+    return ''
+  return f'{score} *singular*' if score.details.get('singular') else str(score)
 
 
 def bias_text(
@@ -119,3 +252,36 @@ def bias_text(
       f'\n\n{report.table(rows)}'
     )
   return '\n'.join(parts)
+
+
+def _heard_truth(clip: judges.Heard) -> Truth:
+  return Truth(
+    genre=clip.genre,
+    tempo_bpm=clip.beats.tempo_bpm or 0.0,
+    beat_times=clip.beats.times.tolist(),
+  )
+
+
+def _judge(
+  heard: Sequence[listener.Heard], probe: genre_probe.GenreProbe
+) -> list[judges.Heard]:
+  genres = probe.predict_rows(np.stack([h.genre_features for h in heard]))
+  return [
+    judges.Heard(genre=genre, beats=h.timing.beats)
+    for genre, h in zip(genres, heard, strict=True)
+  ]
+
+
+def _bias(
+  rows: Sequence[Row], heard: dict[str, list[judges.Heard]], seed: int
+) -> str:
+  titles = {'real': 'without a prompt', 'prompt': 'with a prompt'}
+  return bias_text(
+    [row.clip.group for row in rows],
+    {
+      title: [clip.genre for clip in heard[condition]]
+      for condition, title in titles.items()
+      if condition in heard
+    },
+    seed,
+  )

@@ -75,7 +75,7 @@ def beats(
     for axis, title, clip in _sides(axes, pair):
       envelope = beat_scores.onset_envelope(_samples(clip, pair.seconds))
       times = np.arange(len(envelope)) * beat_scores.HOP_SECONDS
-      axis.fill_between(times, envelope, color='0.72', linewidth=0)
+      axis.plot(times, envelope, color='0.25', linewidth=0.9)
       top = max(float(envelope.max(initial=0.0)), 1.0)
       for side, colour, low, high in (
         ('reference', _REFERENCE, 1.02, 1.18),
@@ -86,9 +86,7 @@ def beats(
         )
       own = heard['reference' if clip is pair.reference else 'generated']
       colour = _REFERENCE if clip is pair.reference else _GENERATED
-      axis.vlines(
-        own.beats.times, 0.0, top, colour, linewidth=0.8, linestyles='dotted'
-      )
+      axis.vlines(own.beats.times, 0.0, top, colour, linewidth=5.0, alpha=0.3)
       bpm = own.beats.tempo_bpm
       tempo = 'no pulse' if bpm is None else f'{bpm:.1f} bpm'
       axis.set_title(f'{title}, {tempo}', loc='left', fontsize=10)
@@ -141,12 +139,15 @@ def distributions(
         axis.axvline(score.value, color=_GENERATED, lw=1.5)
       metric, slash, network = name.partition('/')
       shuffled = found.get(f'{metric}_shuffled{slash}{network}')
+      shown = [0.0, 1.0, *values]  # One scale for all that are shares.
       if shuffled is not None:
         axis.axvline(shuffled.value, color='0.3', lw=1.2, ls='--')
+        shown.append(shuffled.value)
+      margin = 0.04 * (max(shown) - min(shown))
+      axis.set_xlim(min(shown) - margin, max(shown) + margin)
       axis.set_title(f'{name}: {score.value:.3f}', loc='left', fontsize=9)
       axis.set_yticks([])
       axis.set_ylim(0.0, 1.0)
-      axis.margins(x=0.08)
       axis.tick_params(labelsize=8)
   return True
 

@@ -30,7 +30,7 @@ class Report:
     faults: The clips that were not.
     missing: By metric, why it has no figure.
     rule: How clips were made comparable.
-    sections: (heading, markdown) after the figures.
+    sections: (heading, markdown) before the figures.
     plots: (caption, file in the folder).
   """
 
@@ -106,7 +106,10 @@ def markdown(report: Report) -> str:
     scores = report.scores
     lines[0] += f' of {scores.run}'
     lines += [f'Clips of {scores.dataset}; task: {scores.task}.', '']
-    lines += ['## Figures', '', figures(scores.metrics)]
+  for heading, text in report.sections:
+    lines += [f'## {heading}', '', text.rstrip(), '']
+  if report.scores is not None:
+    lines += ['## Figures', '', figures(report.scores.metrics)]
     lines += [
       'Intervals are of 95 %. `docs/evaluation.md` says what each figure is and'
       ' when it misleads; a figure no better than its `_shuffled` row says'
@@ -117,8 +120,6 @@ def markdown(report: Report) -> str:
     lines += ['## Not computed', '']
     lines += [f'- `{name}`: {why}' for name, why in report.missing.items()]
     lines += ['']
-  for heading, text in report.sections:
-    lines += [f'## {heading}', '', text.rstrip(), '']
   lines += ['## Clips', '', report.rule, '', _differences(report.pairs), '']
   if report.faults:
     lines += ['Left out:', '']
