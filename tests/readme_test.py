@@ -22,6 +22,7 @@ README = (ROOT / 'README.md').read_text()
 TRAINING = (ROOT / 'docs/training.md').read_text()
 WEIGHTS = (ROOT / 'docs/weights.md').read_text()
 STUDY = (ROOT / 'docs/study.md').read_text()
+EVALUATION = (ROOT / 'docs/evaluation.md').read_text()
 GROUPS = ('data', 'weights', 'study')  # Verbs of verbs.
 VARIABLE = re.compile('[A-Z][A-Z0-9_]*=')
 CLI = 'import sys; from v2meow_jax import cli; sys.exit(cli.main())'
@@ -95,11 +96,14 @@ def test_readme_shows_the_commands_of_a_newcomer():
     'data',
     'train',
     'export',
+    'evaluate',
   }
 
 
 @pytest.mark.parametrize(
-  'arguments', v2meow_commands(README, TRAINING, WEIGHTS, STUDY), ids=' '.join
+  'arguments',
+  v2meow_commands(README, TRAINING, WEIGHTS, STUDY, EVALUATION),
+  ids=' '.join,
 )
 def test_verb_and_flags_exist(arguments):
   text = help_of(*verb(arguments))
@@ -163,7 +167,9 @@ LINK = re.compile(r'\]\(([^)#]+)\)')
 @pytest.mark.parametrize(
   ('folder', 'target'),
   [('', t) for t in LINK.findall(README)]
-  + [('docs', t) for t in LINK.findall(TRAINING + WEIGHTS + STUDY)],
+  + [
+    ('docs', t) for t in LINK.findall(TRAINING + WEIGHTS + STUDY + EVALUATION)
+  ],
 )
 def test_link_leads_somewhere(folder, target):
   assert target.startswith('https://') or (ROOT / folder / target).exists()
