@@ -80,6 +80,14 @@ EXTRAS = (
   ),
   Extra(name='weights', enables='v2meow weights fetch', modules=('pooch',)),
   Extra(name='flow', enables='optical flow for I3D', modules=('cv2',)),
+  Extra(
+    name='hub',
+    enables='CLAP, MusicCoCa, w2v-BERT, MERT and AST',
+    modules=('torch', 'transformers', 'ai_edge_litert'),
+  ),
+  Extra(
+    name='study', enables='v2meow study serve', modules=('fastapi', 'uvicorn')
+  ),
   Extra(name='dev', enables='launch/check.sh', modules=('pytest', 'torch')),
 )
 
