@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import types
 
 import numpy as np
 import pytest
@@ -176,6 +177,41 @@ def test_videos_of_ones_own_are_scored_and_a_broken_one_is_listed(
   assert 'beat_f_prompt' not in found['metrics']
   text = (tmp_path / 'out' / 'report.md').read_text()
   assert '| group0 | ' in text and '| group1 | ' in text
+
+
+class Stage:
+  """Stage 2 of a system that looks at the picture again."""
+
+  spec = types.SimpleNamespace(
+    name='coarse', inputs=(types.SimpleNamespace(name='clip'),)
+  )
+
+  def sample(self, inputs, rngs, prefix=None, *, temperature, top_k=None):
+    del rngs, prefix, temperature, top_k
+    return inputs['clip']
+
+
+class Seeing(Oracle):
+  """Plays another scene where its stage 2 sees nothing."""
+
+  stages = (Stage(),)
+
+  def play(self, prompt, scene):
+    seen = self.stages[0].sample({'clip': np.ones(1)}, None, temperature=1.0)
+    return held_out.music(
+      scene if seen.any() else held_out.scenes(98, 1, SECONDS)[0]
+    )
+
+
+def test_what_stage_2_sees_is_missed_without_vision(world, tmp_path):
+  report = run(
+    Seeing(), tmp_path, controls=('stage2',), cache=world[0] / 'cache'
+  )
+  found = report.scores.metrics
+  assert found['beat_f'].value > 0.8 > found['beat_f_stage2_blind'].value
+  assert 'beat_f_shuffled' not in found
+  text = (tmp_path / 'report.md').read_text()
+  assert '| stage 2 without vision | ' in text and 'Not applicable' not in text
 
 
 def test_an_unknown_control_lists_those_there_are(tmp_path):
