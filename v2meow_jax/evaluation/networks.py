@@ -135,6 +135,21 @@ ENTRIES = (
     what="this project's own; not comparable with any published figure",
     loader=f'{_HERE}.style_network.load',
   ),
+  *(
+    Entry(
+      name=name,
+      what=f'{what}, audio and text every 10 s: MCC, CLAP score',
+      loader=f'{_HERE}.style_network.load_published',
+      artefacts=(name,),
+      modules=modules,
+      extra='hub',
+    )
+    for name, what, modules in (
+      ('clap-music', 'LAION-CLAP for music', ('torch', 'transformers')),
+      ('musiccoca', 'MusicCoCa', ('ai_edge_litert', 'sentencepiece')),
+      ('muq-mulan', 'MuQ-MuLan', ('torch', 'transformers')),
+    )
+  ),
   Entry(
     name='vggish',
     what='VGGish before its last ReLU, as google/vggish/1: the usual FAD',

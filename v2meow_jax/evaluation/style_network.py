@@ -1,7 +1,8 @@
-"""The embedding of style of a released system, as a network of the metrics.
+"""Joint embeddings of text and music, as networks of the metrics.
 
-The one that ships hears without a download and on any machine. It is this
-project's own: compare checkpoints with it, and nothing with published figures.
+The one of the embedded system hears without a download and on any machine. It
+is this project's own: compare checkpoints with it, and nothing with published
+figures. The others are published.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from jaxtyping import Float
 import numpy as np
 
 from v2meow_jax import media
+from v2meow_jax import specs
 from v2meow_jax.evaluation import network
 from v2meow_jax.features import extractor as extractor_lib
 from v2meow_jax.features import style_features
+from v2meow_jax.features import text_music
+from v2meow_jax.weights import store
 
 _WINDOW_SECONDS = 10.0  # As `features.segments`, which it was trained on.
 
@@ -61,6 +65,43 @@ class ExtractorNetwork:
   def embed_text(self, text: str) -> Float[np.ndarray, 'dim']:
     """See `network.JointNetwork`."""
     return network.checked(self, self.text_extractor(text))[0]
+
+
+def load_published(name: str, path: pathlib.Path) -> ExtractorNetwork:
+  """A published joint embedding.
+
+  Args:
+    name: `clap-music`, `musiccoca` or `muq-mulan`.
+    path: File or folder of its weights.
+
+  Returns:
+    The network.
+
+  Raises:
+    ValueError, FileNotFoundError, ImportError: See its module in `features`.
+  """
+  from v2meow_jax.features import clap
+  from v2meow_jax.features import hub
+  from v2meow_jax.features import muq_mulan
+  from v2meow_jax.features import musiccoca
+
+  kinds = {
+    'clap-music': clap.Clap,
+    'musiccoca': musiccoca.MusicCoCa,
+    'muq-mulan': muq_mulan.MuQMuLan,
+  }
+  joint = kinds[name](hub.folder_of(path))
+  stream = specs.FeatureSpec(name='style', dim=joint.dim, rate_hz=0.0)
+  pair = text_music.extractors(stream, joint)
+  is_file = path.is_file()
+  return ExtractorNetwork(
+    name=name,
+    sample_rate_hz=joint.sample_rate_hz,
+    digest=store.sha256(path) if is_file else network.folder_digest(path),
+    extractor=pair['style'],
+    window_seconds=_WINDOW_SECONDS,
+    text_extractor=pair['style_text'],
+  )
 
 
 def load(name: str, path: pathlib.Path | None) -> ExtractorNetwork:
