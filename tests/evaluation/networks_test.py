@@ -36,7 +36,9 @@ def test_an_entry_names_what_there_is(entry):
 def test_names_are_unique_and_a_wrong_one_lists_them():
   names = [e.name for e in networks.ENTRIES]
   assert len(set(names)) == len(names)
-  with pytest.raises(ValueError, match="'vgg'; there are tiny-style, clap-music,"):
+  with pytest.raises(
+    ValueError, match="'vgg'; there are tiny-style, clap-music,"
+  ):
     networks.load('vgg')
 
 
