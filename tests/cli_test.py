@@ -291,3 +291,15 @@ def test_help_teaches(verb, capsys):
 
 def test_recipes_are_found_from_the_repository_root():
   assert pathlib.Path('gin/runs/train.gin').is_file()
+
+
+def test_a_recipe_without_networks_says_which_to_give(capsys, monkeypatch):
+  monkeypatch.chdir(pathlib.Path(__file__).resolve().parents[1])
+  command = ['data', 'fit', 'm.jsonl', '-o', 'f.safetensors']
+  assert cli.main([*command, '--gin_file=streams/public.gin']) == 2
+  assert 'names no NETWORKS' in capsys.readouterr().err
+
+
+def test_fitted_clusters_have_the_suffix_of_their_format(capsys):
+  assert cli.main(['data', 'fit', 'm.jsonl', '-o', 'fit.txt']) == 2
+  assert 'fit.txt: wanted a name in .safetensors' in capsys.readouterr().err

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from v2meow_jax import networks
+from v2meow_jax import preparation
 from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax.weights import store
@@ -74,3 +75,16 @@ def test_all_levels_are_coarse_and_fine():
 )
 def test_the_licence_is_that_of_the_ledger(weights, licence):
   assert _network(weights=weights).licence()['licence'] == licence
+
+
+def test_all_weights_that_are_missing_are_told_at_once(tmp_path, monkeypatch):
+  monkeypatch.setenv(store.VARIABLE, str(tmp_path))
+  monkeypatch.setenv('HF_HUB_CACHE', str(tmp_path))
+  codec = _network(kind='dac', stream='acoustic', weights='dac-16khz')
+  named = preparation.Published(
+    table=stages.PAPER, networks=[_network(), codec]
+  )
+  with pytest.raises(
+    store.WeightsError, match='clip-vit-l14.* And .*dac-16khz'
+  ):
+    named.check()

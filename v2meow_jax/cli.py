@@ -143,7 +143,8 @@ def _export_towers(args: argparse.Namespace):
 
   if not args.gin_file:
     raise ValueError(
-      '--towers takes the --gin_file of the run: contrastive.gin.'
+      '--towers takes the command line of the run: --gin_file=runs/train.gin'
+      ' --gin_file=contrastive.gin and --gin.MANIFEST.'
     )
   cli_data.parse_recipe(args)
   import gin  # pylint: disable=g-import-not-at-top

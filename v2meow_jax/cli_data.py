@@ -154,6 +154,9 @@ def _synth(args: argparse.Namespace) -> None:
 def _fit(args: argparse.Namespace) -> None:
   from v2meow_jax import preparation  # pylint: disable=g-import-not-at-top
 
+  if not args.output.endswith('.safetensors'):
+    raise ValueError(f'-o {args.output}: wanted a name in .safetensors.')
+
   if args.gin_file:
     print(
       published(args).fit_tokens(
@@ -208,4 +211,11 @@ def published(args: argparse.Namespace):
   parse_recipe(args)
   import gin  # pylint: disable=g-import-not-at-top
 
+  try:
+    gin.query_parameter('%NETWORKS')
+  except ValueError as e:
+    raise ValueError(
+      f'{" ".join(args.gin_file)} names no NETWORKS; give a recipe of'
+      ' gin/prepare, such as prepare/paper.gin.'
+    ) from e
   return gin.get_configurable('NETWORKS/macro')()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 
 
@@ -160,6 +161,15 @@ def _serve(args: argparse.Namespace) -> None:
   from v2meow_jax.study import app  # pylint: disable=g-import-not-at-top
 
   _warn_of_placeholders(args.site)
+  with socket.socket() as free:
+    free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+      free.bind((args.host, args.port))
+    except OSError as e:
+      raise OSError(
+        f'port {args.port} of {args.host} cannot be served ({e.strerror}); give'
+        ' another --port.'
+      ) from e
   print(f'http://{args.host}:{args.port}/ until Ctrl-C', flush=True)
   app.serve(
     args.site,

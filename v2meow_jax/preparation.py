@@ -25,6 +25,7 @@ from v2meow_jax.features import fitted
 from v2meow_jax.inference import export
 from v2meow_jax.inference import system as system_lib
 from v2meow_jax.inference import weights_io
+from v2meow_jax.weights import store
 
 # Of the embedded default's extractors, those of sound; others read the picture.
 _FROM_AUDIO = ('semantic', 'style', 'acoustic')
@@ -76,6 +77,11 @@ class Networks:
     others = [s for n, s in stages.TINY.items() if n not in ('coarse', 'fine')]
     return [*others, stages.acoustic(stages.TINY)]
 
+  def check(self) -> None:
+    """Raises before any work where a worker would."""
+    if not self.features:
+      system_lib.load(self.system)
+
   def __call__(self) -> dict[str, Any]:
     """The extractors, as `data.prepare` asks for them: `extraction.Reading`s."""
     from v2meow_jax.data import extraction  # pylint: disable=g-import-not-at-top
@@ -122,6 +128,17 @@ class Published:
     """What is recorded."""
     table = {**self.table, 'acoustic': stages.acoustic(self.table)}
     return [networks_lib.stream_of(n, table) for n in self.networks]
+
+  def check(self) -> None:
+    """Raises WeightsError that tells of all weights that are missing."""
+    missing = []
+    for network in self.networks:
+      try:
+        network.file()
+      except store.WeightsError as e:
+        missing.append(str(e))
+    if missing:
+      raise store.WeightsError(' And '.join(missing))
 
   def __call__(self) -> dict[str, Any]:
     """The extractors, as `data.prepare` asks for them: `extraction.Reading`s."""
@@ -221,6 +238,8 @@ def prepare(
   """`data.prepare` with this package's networks; returns a line to print."""
   from v2meow_jax.data import prepare as prepare_lib  # pylint: disable=g-import-not-at-top
 
+  networks.check()
+
   summary = prepare_lib.prepare(
     manifest,
     out,
@@ -241,6 +260,8 @@ def estimate(
 ) -> str:
   """What preparing would take, measured on clips of the manifest: a table."""
   from v2meow_jax.data import estimate as estimate_lib  # pylint: disable=g-import-not-at-top
+
+  networks.check()
 
   return estimate_lib.estimate(
     manifest,

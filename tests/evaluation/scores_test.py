@@ -146,3 +146,8 @@ def test_the_functions_that_the_docs_name_are_there():
   for module, name in rows:
     found = importlib.import_module(f'v2meow_jax.evaluation.{module}')
     assert callable(getattr(found, name))
+
+
+def test_a_folder_without_scores_says_what_was_wanted(tmp_path):
+  with pytest.raises(FileNotFoundError, match='`v2meow evaluate` wrote'):
+    scores.read(tmp_path)

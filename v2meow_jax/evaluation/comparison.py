@@ -67,6 +67,13 @@ def compare(
   kept = feature_cache.FeatureCache(cache or out / CACHE_NAME)
   texts = pairs_lib.read_prompts(prompts) if prompts else None
   pairs, faults = pairs_lib.pair(generated, reference, kept, texts)
+  if not pairs:
+    reasons = '; '.join(f'{f.name}: {f.reason}' for f in faults[:5])
+    raise ValueError(
+      f'no clip of {generated} can be scored against {reference}:'
+      f' {len(faults)} are left out, such as {reasons}.'
+      ' Clips are paired by their names without the ending.'
+    )
   out.mkdir(parents=True, exist_ok=True)
   listener = listener_lib.Listener(networks, kept, beats='beats' in metrics)
   heard, more = runner.listen(

@@ -220,6 +220,11 @@ def read(path: str | os.PathLike) -> Scores:
   """
   path = pathlib.Path(path)
   path = path / FILE_NAME if path.is_dir() else path
+  if not path.is_file():
+    raise FileNotFoundError(
+      f'there is no {path}; wanted a folder that `v2meow evaluate` wrote, or'
+      ' its scores.json.'
+    )
   if path.stat().st_size > _MOST_BYTES:
     raise ValueError(f'{path} is larger than {_MOST_BYTES} bytes.')
   try:

@@ -103,8 +103,9 @@ def pack(
   own = codec, features, style
   if not (all(own) and not networks) and (any(own) or not networks):
     raise ValueError(
-      'a system takes codec, features and style of runs, or published networks'
-      f' in their place; got {own} and {len(networks)} networks.'
+      'a system takes --codec, --features and --style, all three, or in their'
+      ' place the --gin_file that names published networks, such as'
+      f' prepare/paper.gin; got {own} and {len(networks)} networks.'
     )
   target = pathlib.Path(out)
   in_the_way = target.exists() and (
