@@ -227,6 +227,7 @@ def test_ctrl_c_is_one_line_and_the_code_of_shells(monkeypatch, capsys):
   assert capsys.readouterr().err == 'v2meow: interrupted\n'
 
 
+@pytest.mark.usefixtures('heeded_signals')
 def test_ctrl_c_inside_a_callback_is_not_lost(monkeypatch, capsys):
   class Dropped:
     def __del__(self):  # What it raises is printed and forgotten.

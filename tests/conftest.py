@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import signal
 import sys
 
 import pytest
@@ -37,6 +38,19 @@ def pytest_ignore_collect(collection_path, config):
 def root() -> pathlib.Path:
   """The root of the repository."""
   return _ROOT
+
+
+@pytest.fixture
+def heeded_signals():
+  """Signals that shells have ignored under nohup or `&` are heeded again."""
+  heeded = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGHUP: signal.SIG_DFL,
+  }
+  before = {number: signal.signal(number, h) for number, h in heeded.items()}
+  yield
+  for number, handler in before.items():
+    signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

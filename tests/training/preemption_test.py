@@ -55,6 +55,7 @@ schedules.warmup_rsqrt:
 
 
 @pytest.mark.parametrize('number', SIGNALS)
+@pytest.mark.usefixtures('heeded_signals')
 def test_a_signal_is_noted_once_and_only_inside(number):
   before = [signal.getsignal(s) for s in SIGNALS]
   with preemption.Notice() as notice:
