@@ -10,6 +10,7 @@ import pytest
 from v2meow_jax import controls
 from v2meow_jax import media
 from v2meow_jax import media_io
+from v2meow_jax.evaluation import control_clips
 from v2meow_jax.evaluation import networks
 from v2meow_jax.evaluation import scores
 from v2meow_jax.synthetic import held_out
@@ -43,12 +44,13 @@ class Oracle:
   digest = 'oracle'
 
   def __init__(self):
-    self.calls = 0
+    self.calls, self.seeds = 0, []
     scenes = held_out.scenes(SEED, NUM, SECONDS)
     self._shown = {str(scene.index): scene for scene in scenes}
 
   def generate(self, video, prompt=None, seed=0):
     self.calls += 1
+    self.seeds.append(seed)
     kind, _, index = video.stem.partition('_')
     scene = self._shown[index]
     if kind == 'blank':
@@ -143,6 +145,30 @@ def test_a_second_run_generates_nothing_and_writes_the_same(world):
   assert scores.read(out).settings['controls'] == list(controls.CONTROLS)
 
 
+def test_a_clip_has_one_seed_under_all_conditions(world):
+  system = next(s for s in world[1] if s.digest == 'oracle')
+  wanted = [10_000 * SEED + i for i in range(NUM) for _ in range(3)]
+  assert system.seeds == wanted
+
+
+def test_judged_figures_name_the_truth_and_the_judge(world):
+  found = figures(world, 'oracle')
+  for name in ('genre_accuracy', 'beat_f_shuffled', 'tempo_accuracy_blank'):
+    assert found[name].details['truth'] == 'known'
+    assert len(found[name].details['genre_judge']['digest']) == 64
+    assert len(found[name].per_clip) == NUM
+  assert found['genre_bias'].details['groups']
+  assert sum(map(sum, found['genre_bias_prompt'].details['counts'])) == NUM
+
+
+def test_a_distance_of_too_few_rows_is_no_headline(world):
+  folder = world[0] / 'oracle'
+  head, _, figures = (folder / 'report.md').read_text().partition('## Figures')
+  assert 'fad/tiny-style' not in head
+  assert '| `fad/tiny-style` | ' in figures and 'singular' in figures
+  assert "this project's own; not comparable" in figures
+
+
 def test_the_report_has_the_table_the_bias_and_what_does_not_apply(world):
   text = (world[0] / 'oracle' / 'report.md').read_text()
   assert '| real video | ' in text and '| grey video, ' in text
@@ -177,6 +203,22 @@ def test_videos_of_ones_own_are_scored_and_a_broken_one_is_listed(
   assert 'beat_f_prompt' not in found['metrics']
   text = (tmp_path / 'out' / 'report.md').read_text()
   assert '| group0 | ' in text and '| group1 | ' in text
+  assert 'videos were taken' not in text
+  assert found['metrics']['beat_f']['details']['truth'].startswith('as heard')
+
+
+def test_videos_that_are_not_taken_are_counted_and_a_name_is_had_once(tmp_path):
+  (tmp_path / 'a').mkdir()
+  for name in ('a/b.mp4', 'c.mp4', 'd.mp4'):
+    frames = np.zeros((30, 16, 16, 3), np.uint8)
+    media_io.write_video(tmp_path / name, frames, rate_hz=10)
+  out = tmp_path / 'out'
+  clips, faults, available = control_clips.of_dataset(tmp_path, out, num=2)
+  assert [c.name for c in clips] == ['a_b.mp4', 'c.mp4']
+  assert (faults, available) == ([], 3)
+  (tmp_path / 'c.mp4').rename(tmp_path / 'a_b.mp4')
+  with pytest.raises(ValueError, match="called 'a_b.mp4' in the report"):
+    control_clips.of_dataset(tmp_path, out, num=2)
 
 
 class Stage:

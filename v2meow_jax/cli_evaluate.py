@@ -200,6 +200,8 @@ def _show(report, output: str) -> int:
       print(f'{heading}\n\n{text}')
   elif report.scores is not None:
     print(report_lib.figures(report.scores.metrics))
+  if report.scores is not None:
+    print(report_lib.networks(report.scores))
   for name, why in report.missing.items():
     print(f'not computed: {name}: {why}', file=sys.stderr)
   for fault in report.faults:

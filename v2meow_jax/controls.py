@@ -9,6 +9,7 @@ import pathlib
 from typing import Any
 
 from v2meow_jax import progress as progress_lib
+from v2meow_jax.evaluation import bootstrap
 from v2meow_jax.evaluation import comparison
 from v2meow_jax.evaluation import control_clips
 from v2meow_jax.evaluation import control_scores
@@ -25,8 +26,9 @@ from v2meow_jax.inference import takes as takes_lib
 
 CONTROLS = ('shuffle', 'blank', 'prompt', 'stage2')
 SYNTHETIC = 'synthetic'
-# Seeds of two conditions never meet below so many clips.
+# Takes of two seeds never meet below so many clips.
 _MOST_CLIPS = 10_000
+_MOST_SEED = 2**32 // _MOST_CLIPS - 1  # The seed of a take has 32 bits.
 
 
 def run(
@@ -74,21 +76,20 @@ def run(
   """
   runner.check_metrics(metrics)
   unknown = sorted(set(controls) - set(CONTROLS))
-  if unknown or not 2 <= num < _MOST_CLIPS:
+  if unknown or not 2 <= num < _MOST_CLIPS or not 0 <= seed <= _MOST_SEED:
     raise ValueError(
-      f'controls {unknown} and {num} clips; wanted some of'
-      f' {", ".join(CONTROLS)}, and 2 to {_MOST_CLIPS - 1} clips.'
+      f'controls {unknown}, {num} clips and seed {seed}; wanted some of'
+      f' {", ".join(CONTROLS)}, 2 to {_MOST_CLIPS - 1} clips and a seed of 0 to'
+      f' {_MOST_SEED}.'
     )
   out = pathlib.Path(out)
   out.mkdir(parents=True, exist_ok=True)
   kept = feature_cache.FeatureCache(cache or out / comparison.CACHE_NAME)
   if dataset == SYNTHETIC:
-    clips, faults = (
-      control_clips.synthetic(out, num=num, seed=seed, seconds=seconds),
-      [],
-    )
+    clips = control_clips.synthetic(out, num=num, seed=seed, seconds=seconds)
+    faults, available = [], num
   else:
-    clips, faults = control_clips.of_dataset(
+    clips, faults, available = control_clips.of_dataset(
       pathlib.Path(dataset), out, num=num
     )
   systems = {'real': system}
@@ -121,6 +122,9 @@ def run(
   if 'stage2' in controls and blind is None:
     text = 'Not applicable: stage 2 reads no video.'
     sections.append(('Stage 2 with and without vision', text))
+  if available > num:
+    text = f'The first {num} of {available} videos were taken.'
+    sections.append(('Videos', text))
   real = [(row.pairs['real'], row.reference, row.heard['real']) for row in rows]
   report = report_lib.Report(
     pairs=[row.pairs['real'] for row in rows],
@@ -143,7 +147,11 @@ def run(
         'controls': list(controls),
         'metrics': list(metrics),
         'networks': comparison.describe(networks),
+        'num': num,
+        'num_available': available,
+        'seconds': seconds if dataset == SYNTHETIC else None,
         'seed': seed,
+        'intervals': bootstrap.SETTINGS,
         'genre_judge_accuracy': probe.accuracy,
         'genre_judge_clips_per_genre': probe_per_genre,
         'rule': runner.RULE,
@@ -184,13 +192,14 @@ def _rows(
     try:
       reference = pairs_lib.clip(clip.reference, cache)
       pairs, heard = {}, {}
-      for number, (condition, take) in enumerate(takes.items()):
+      for condition, take in takes.items():
         prompt = clip.prompt if condition == 'prompt' else None
         path = take(
           clip.name,
           clip.blank if condition == 'blank' else clip.video,
           prompt=prompt,
-          seed=100_000 * seed + _MOST_CLIPS * number + i,
+          # One for all conditions: what differs is what was shown, not chance.
+          seed=_MOST_CLIPS * seed + i,
         )
         pair = pairs_lib.Pair(
           name=clip.name,

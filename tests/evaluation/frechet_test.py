@@ -84,6 +84,7 @@ def test_score_says_of_how_many_clips_and_of_which_network():
     'rows_generated': 40,
     'dims': DIMS,
     'singular': False,
+    'per_clip': 'of the reference and the mean row of the clip',
   }
   assert score.value == pytest.approx(
     by_sqrtm(np.concatenate(clips(0, 30)), np.concatenate(clips(1, 20)))
@@ -123,6 +124,49 @@ def test_extrapolation_takes_away_the_bias_of_few_clips():
     endless.append(found['fad_inf/net'].value)
   assert np.mean(plain) > 0.15
   assert abs(np.mean(endless)) < 0.1 * np.mean(plain)
+
+
+def test_interval_of_the_extrapolation_is_as_wide_as_its_scatter():
+  reference = clips(0, 20, rows_each=200)
+  found = [
+    frechet.fad_infinity(reference, clips(s, 40, scale=1.5), NETWORK, seed=s)[
+      'fad_inf/net'
+    ]
+    for s in range(1, 61)
+  ]
+  scatter = np.std([score.value for score in found])
+  widths = [(score.high - score.low) / 2 for score in found]
+  assert np.mean(widths) == pytest.approx(2.09 * scatter, rel=0.3)
+
+
+def test_a_planted_shift_costs_its_square_in_the_extrapolation_too():
+  reference, generated = clips(0, 20, rows_each=500), clips(1, 60)
+  moved = [clip + 2.0 / np.sqrt(DIMS) for clip in generated]
+  one, other = (
+    frechet.fad_infinity(reference, side, NETWORK)['fad_inf/net'].value
+    for side in (generated, moved)
+  )
+  # The means of the sets are not the same either.
+  gap = np.concatenate(generated).mean(0) - np.concatenate(reference).mean(0)
+  wanted = 4.0 + 2 * gap.sum() * 2.0 / np.sqrt(DIMS)
+  assert other - one == pytest.approx(wanted, rel=0.02)
+
+
+def test_fad_is_symmetric_and_its_extrapolation_is_not():
+  x, y = clips(0, 60), clips(1, 60, scale=1.5)
+  there, back = frechet.fad(x, y, NETWORK), frechet.fad(y, x, NETWORK)
+  assert there['fad/net'].value == pytest.approx(back['fad/net'].value)
+  there = frechet.fad_infinity(x, y, NETWORK)['fad_inf/net'].value
+  back = frechet.fad_infinity(y, x, NETWORK)['fad_inf/net'].value
+  assert abs(there - back) > 0.01 * there
+
+
+def test_the_value_of_a_clip_is_its_distance_as_a_point():
+  reference, generated = clips(0, 30), clips(1, 20)
+  score = frechet.fad(reference, generated, NETWORK)['fad/net']
+  point = generated[3].mean(axis=0, keepdims=True).repeat(2, axis=0)
+  wanted = frechet.frechet_distance(np.concatenate(reference), point)
+  assert score.per_clip[3] == pytest.approx(wanted)
 
 
 def test_extrapolation_is_the_line_through_its_own_distances():

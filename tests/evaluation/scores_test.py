@@ -49,6 +49,26 @@ def test_the_file_has_the_fields_that_its_readers_expect(tmp_path):
   assert metric['details'] == {'window': 0.07}
 
 
+def test_one_clip_and_one_pair_of_pairs_have_no_interval():
+  one = scores.of_clips(np.array([0.5]), seed=0)
+  assert (one.value, one.low, one.high) == (0.5, None, None)
+  grid = np.array([[0.0, 1.0], [3.0, 0.0]])
+  two = scores.of_mismatched(grid, seed=0)
+  assert (two.value, two.low, two.per_clip) == (2.0, None, (1.0, 3.0))
+  three = scores.of_mismatched(np.arange(9.0).reshape(3, 3), seed=0)
+  assert three.low < three.value < three.high
+
+
+def test_a_score_of_pairs_is_the_mean_of_its_values_per_clip():
+  grid = np.random.default_rng(0).random((7, 7))
+  for score in (
+    scores.of_mismatched(grid, seed=0),
+    scores.of_all_pairs(grid, seed=0),
+  ):
+    assert score.value == pytest.approx(np.mean(score.per_clip))
+    assert len(score.per_clip) == score.num_clips == 7
+
+
 def test_a_score_of_clips_is_their_mean_with_its_interval():
   values = np.random.default_rng(0).random(20)
   interval = bootstrap.mean_interval(values, seed=4)

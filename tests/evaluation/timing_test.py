@@ -10,6 +10,7 @@ from v2meow_jax import media
 from v2meow_jax import media_io
 from v2meow_jax.evaluation import beat_coverage
 from v2meow_jax.evaluation import beat_scores
+from v2meow_jax.evaluation import report
 from v2meow_jax.evaluation import timing
 
 pytestmark = pytest.mark.slow
@@ -61,8 +62,14 @@ def test_an_unaligned_click_track_saturates_the_papers_form_alone():
   windowed = timing.timing(
     list(map(timing.listen, reference)), list(map(timing.listen, generated))
   )
-  assert windowed['onset_f'].value < 0.6
-  assert windowed['beat_f'].value < 0.6
+  for name in ('bcs_70ms', 'bhs_70ms', 'f1_70ms', 'onset_f', 'beat_f'):
+    assert windowed[name].value < 0.6
+  assert windowed['f1_70ms'].details['saturated'] is False
+  lines = report.figures(found | windowed).splitlines()
+  assert [line for line in lines if 'bcs_unadjusted' in line] == [
+    '| `bcs_unadjusted` | 1.000 | 1.000 to 1.000 | 2 | saturated |'
+  ]
+  assert not any('saturated' in line for line in lines if '_70ms' in line)
   assert windowed['tempo_accuracy'].value == 0.0
   assert windowed['tempo_error'].value == pytest.approx(
     np.log2(120 / 97), abs=0.01
@@ -197,11 +204,35 @@ def test_a_planted_shift_counts_beyond_70_ms(shift, f):
   times = np.arange(0.3, 10.0, 0.5)
   found = timing.timing([heard(times, 120.0)], [heard(times + shift, 120.0)])
   assert values(found) == {
+    'bcs_70ms': f,
+    'bhs_70ms': f,
+    'f1_70ms': f,
     'onset_f': f,
     'beat_f': f,
     'tempo_error': 0.0,
     'tempo_accuracy': 1.0,
   }
+
+
+def test_windowed_coverage_and_hit_are_a_precision_and_a_recall():
+  times = np.arange(0.3, 10.0, 0.5)
+  late = np.concatenate([times[:5], times[5:10] + 0.1])
+  found = timing.timing(
+    [heard(times, 120.0)] * 2, [heard(times[::2], 60.0), heard(late, 120.0)]
+  )
+  assert found['bcs_70ms'].per_clip == (1.0, 0.5)
+  assert found['bhs_70ms'].per_clip == (0.5, 0.25)
+  # Of the means, 0.75 and 0.375.
+  assert found['f1_70ms'].value == pytest.approx(0.5)
+
+
+def test_onsets_so_dense_that_any_time_is_near_one_saturate_the_window():
+  dense, times = np.arange(0.0, 10.0, 0.13), np.arange(0.3, 10.0, 0.5)
+  found = timing.timing([heard(dense, None)], [heard(times, 120.0)])
+  assert found['bcs_70ms'].value == 1.0
+  assert found['bcs_70ms'].details['saturated'] is True
+  assert found['bhs_70ms'].details['saturated'] is False
+  assert found['f1_70ms'].details['saturated'] is True
 
 
 def test_octave_errors_are_counted_and_silence_is_an_octave_off():

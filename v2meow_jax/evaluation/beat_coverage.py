@@ -160,7 +160,8 @@ def beat_coverage(
 
   Returns:
     'bcs', 'bhs' and 'f1', the harmonic mean of the two means; of two clips or
-    more 'csd' and 'hsd' too, their standard deviations over clips (n - 1).
+    more 'csd' and 'hsd' too, their standard deviations over clips (n - 1), for
+    which `per_clip` has how far a clip is from the mean.
     Names of the unadjusted form end in '_unadjusted'. Shares: the papers print
     them times 100.
 
@@ -207,13 +208,15 @@ def of_bins(
   found[f'f1{suffix}'] = scores.of_set(
     interval,
     len(pairs),
+    harmonic_mean(values),  # The figure is that of the means, not their mean.
     **facts,
     saturated=any(flag['saturated'] for flag in flags),
   )
   if len(pairs) > 1:
     for i, name in enumerate(('csd', 'hsd')):
       interval = _deviation_interval(values[:, i], seed)
-      found[name + suffix] = scores.of_set(interval, len(pairs), **facts)
+      gaps = values[:, i] - values[:, i].mean()
+      found[name + suffix] = scores.of_set(interval, len(pairs), gaps, **facts)
   return found
 
 

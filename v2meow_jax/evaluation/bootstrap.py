@@ -10,6 +10,14 @@ from jaxtyping import Int
 import numpy as np
 
 LEVEL = 0.95
+NUM_RESAMPLES = 10_000
+NUM_GROUPS = 20  # Of the jackknife, at most.
+# What intervals depend on besides the values and the seed, as json.
+SETTINGS = {
+  'level': LEVEL,
+  'bootstrap_resamples': NUM_RESAMPLES,
+  'jackknife_groups': NUM_GROUPS,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +46,7 @@ def mean_interval(
   values: Float[np.ndarray, 'n'],
   *,
   seed: int = 0,
-  num_resamples: int = 10_000,
+  num_resamples: int = NUM_RESAMPLES,
   level: float = LEVEL,
 ) -> Interval:
   """Percentile bootstrap interval of a mean (Efron & Tibshirani 1993, ch. 13).
@@ -67,7 +75,7 @@ def grid_interval(
   values: Float[np.ndarray, 'n m'],
   *,
   seed: int = 0,
-  num_resamples: int = 10_000,
+  num_resamples: int = NUM_RESAMPLES,
   level: float = LEVEL,
 ) -> Interval:
   """Interval of the mean of a grid: every row item scored with every column's.
@@ -100,7 +108,7 @@ def shuffled_interval(
   values: Float[np.ndarray, 'n n'],
   *,
   seed: int = 0,
-  num_resamples: int = 10_000,
+  num_resamples: int = NUM_RESAMPLES,
   level: float = LEVEL,
 ) -> Interval:
   """Interval of the mean score of mismatched pairs of clips.
@@ -148,7 +156,7 @@ def means_interval(
   ],
   *,
   seed: int = 0,
-  num_resamples: int = 10_000,
+  num_resamples: int = NUM_RESAMPLES,
   level: float = LEVEL,
 ) -> Interval:
   """Interval of a function of several means over the same clips.
@@ -181,7 +189,7 @@ def jackknife_interval(
   num_clips: int,
   *,
   seed: int = 0,
-  num_groups: int = 20,
+  num_groups: int = NUM_GROUPS,
   level: float = LEVEL,
 ) -> Interval:
   """Interval of a statistic that repeated clips would bias.

@@ -10,9 +10,11 @@ from typing import Any
 from typing import Literal
 
 from v2meow_jax import progress as progress_lib
+from v2meow_jax.evaluation import bootstrap
 from v2meow_jax.evaluation import feature_cache
 from v2meow_jax.evaluation import listener as listener_lib
 from v2meow_jax.evaluation import network as network_lib
+from v2meow_jax.evaluation import networks as networks_lib
 from v2meow_jax.evaluation import pairs as pairs_lib
 from v2meow_jax.evaluation import plots
 from v2meow_jax.evaluation import report as report_lib
@@ -111,6 +113,7 @@ def compare(
           'metrics': list(metrics),
           'networks': describe(networks),
           'seed': seed,
+          'intervals': bootstrap.SETTINGS,
           'rule': runner.RULE,
           'clips': report_lib.settings_of(pairs),
           'left_out': [dataclasses.asdict(fault) for fault in faults],
@@ -129,6 +132,7 @@ def describe(networks: Sequence[network_lib.Network]) -> list[dict[str, Any]]:
   return [
     {
       'name': network.name,
+      'what': networks_lib.describe(network.name),
       'digest': network.digest,
       'output': network.output,
       'sample_rate_hz': network.sample_rate_hz,

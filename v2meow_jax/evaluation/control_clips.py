@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterable
 import dataclasses
 import itertools
 import pathlib
@@ -93,7 +92,7 @@ def synthetic(
 
 def of_dataset(
   dataset: pathlib.Path, out: pathlib.Path, *, num: int
-) -> tuple[list[ControlClip], list[pairs.Fault]]:
+) -> tuple[list[ControlClip], list[pairs.Fault], int]:
   """Videos with music of one's own; a group is the folder a video lies in.
 
   Prompts name the genres of `held_out.PROMPTS` in turn.
@@ -104,18 +103,18 @@ def of_dataset(
     num: The first so many are taken.
 
   Returns:
-    The clips, and a fault for each that cannot be read.
+    The clips, a fault for each that cannot be read, and how many videos there
+    are.
 
   Raises:
-    ValueError: There is no video, or the manifest is wrong.
+    ValueError: There is no video, two have one name, or the manifest is wrong.
   """
   folder = out / VIDEOS_NAME / 'grey'
   folder.mkdir(parents=True, exist_ok=True)
   clips, faults = [], []
   genres = itertools.cycle(held_out.PROMPTS)
-  for name, video in progress_lib.bar(
-    list(itertools.islice(_videos(dataset), num)), unit='clip', desc='videos'
-  ):
+  videos = _videos(dataset)
+  for name, video in progress_lib.bar(videos[:num], unit='clip', desc='videos'):
     try:
       frames = max(
         1, round(media_io.probe_video(video).seconds * _GREY_RATE_HZ)
@@ -140,15 +139,15 @@ def of_dataset(
         prompt_genre=genre,
       )
     )
-  return clips, faults
+  return clips, faults, len(videos)
 
 
-def _videos(dataset: pathlib.Path) -> Iterable[tuple[str, pathlib.Path]]:
-  """(name, path) of each video."""
+def _videos(dataset: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
+  """(name, path) of each video; no name twice."""
   if dataset.is_file():
     from v2meow_jax.data import manifests
 
-    return ((c.id, pathlib.Path(c.path)) for c in manifests.read(dataset))
+    return [(c.id, pathlib.Path(c.path)) for c in manifests.read(dataset)]
   paths = sorted(
     path
     for path in dataset.rglob('*')
@@ -159,12 +158,17 @@ def _videos(dataset: pathlib.Path) -> Iterable[tuple[str, pathlib.Path]]:
       f'{dataset} holds no video; wanted a manifest or a folder with'
       f' {", ".join(VIDEO_SUFFIXES)}.'
     )
-  # Unique, and fit for the name of a file, whatever the folders are called.
-  names = [
-    re.sub(r'[^\w.-]+', '_', path.relative_to(dataset).as_posix())
-    for path in paths
-  ]
-  return zip(names, paths, strict=True)
+  # Fit for the name of a file, whatever the folders are called.
+  found: dict[str, pathlib.Path] = {}
+  for path in paths:
+    name = re.sub(r'[^\w.-]+', '_', path.relative_to(dataset).as_posix())
+    if name in found:
+      raise ValueError(
+        f'{found[name]} and {path} would both be called {name!r} in the report;'
+        ' rename one of them.'
+      )
+    found[name] = path
+  return list(found.items())
 
 
 def _once(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+from typing import Any
 
 import numpy as np
 
-from v2meow_jax.evaluation import bootstrap
 from v2meow_jax.evaluation import control_clips
 from v2meow_jax.evaluation import genre_bias
 from v2meow_jax.evaluation import genre_probe
@@ -37,6 +37,8 @@ _ENDINGS = {
   'prompt': '_prompt',
   'stage2': '_stage2_blind',
 }
+# Of groups of videos, by condition.
+_BIASES = {'real': 'genre_bias', 'prompt': 'genre_bias_prompt'}
 # Of the plot of distributions.
 _DRAWN = ('tempo_accuracy', 'beat_f', 'genre_accuracy', 'mcc_')
 
@@ -111,9 +113,14 @@ def of_rows(
       ),
       seed=seed,
     )
-    # The paper's row is of real video; others have no shuffled row.
+    # The paper's row is of real video; others have no shuffled row. What is
+    # judged against the truth below is not scored against the reference too.
     shuffled = condition == 'real' and shuffle
-    kept = {n: s for n, s in made.items() if shuffled or '_shuffled' not in n}
+    kept = {
+      name: score
+      for name, score in made.items()
+      if (shuffled or '_shuffled' not in name) and name not in judges.METRICS
+    }
     found |= runner.renamed(kept, ending)
     for name, reason in why.items():
       # What is so for real video need not be said again.
@@ -125,18 +132,37 @@ def of_rows(
     for row, clip in zip(rows, true, strict=True)
   ]
   conditions = {_ENDINGS[name]: clips for name, clips in heard.items()}
-  if all(row.clip.truth for row in rows):
+  known = all(row.clip.truth for row in rows)
+  if known:
     conditions['_true_music'] = true
   enough = len(rows) > 1
   if shuffle and not enough:
     missing['shuffle'] = 'needs two clips at least'
-  found |= judged(conditions, truths, shuffle=shuffle and enough, seed=seed)
+  judge = {'digest': probe.digest, 'accuracy': probe.accuracy}
+  facts = {
+    'truth': 'known' if known else 'as heard in the music of the video',
+    'genre_judge': judge,
+  }
+  found |= judged(
+    conditions, truths, shuffle=shuffle and enough, seed=seed, **facts
+  )
   if 'prompt' in heard:
     followed = [
       clip.genre == row.clip.prompt_genre
       for clip, row in zip(heard['prompt'], rows, strict=True)
     ]
-    found['prompt_following'] = scores.of_clips(np.array(followed), seed=seed)
+    found['prompt_following'] = scores.of_clips(
+      np.array(followed), seed=seed, genre_judge=judge
+    )
+  groups = [row.clip.group for row in rows]
+  biases = {
+    name: genre_bias.bias(
+      groups, [c.genre for c in heard[condition]], seed=seed
+    )
+    for condition, name in _BIASES.items()
+    if condition in heard
+  }
+  found |= biases
   text = table(found, [network.name for network in networks])
   if 'prompt' in heard:
     text += (
@@ -149,7 +175,7 @@ def of_rows(
   )
   sections = [
     ('Controls', text),
-    ('Genres by group of videos', _bias(rows, heard, seed)),
+    ('Genres by group of videos', bias_text(biases)),
   ]
   return found, missing, sections
 
@@ -169,6 +195,7 @@ def judged(
   *,
   shuffle: bool,
   seed: int,
+  **facts: Any,
 ) -> Found:
   """`judges.METRICS` of every condition.
 
@@ -181,6 +208,7 @@ def judged(
     truths: One per clip.
     shuffle: Whether the shuffled row is wanted.
     seed: Of the intervals.
+    **facts: Details of each score, as json.
 
   Returns:
     '<metric><ending>'.
@@ -188,15 +216,15 @@ def judged(
   found: Found = {}
   for ending, clips in heard.items():
     for metric, grid in judges.grids(clips, truths).items():
-      if ending == '_blank':
-        interval = bootstrap.grid_interval(grid, seed=seed)
-        score = scores.of_set(interval, len(grid))
-      else:
-        score = scores.of_clips(np.diagonal(grid), seed=seed)
-      found[metric + ending] = score
+      found[metric + ending] = (
+        scores.of_all_pairs(grid, seed=seed, **facts)
+        if ending == '_blank'
+        else scores.of_clips(np.diagonal(grid), seed=seed, **facts)
+      )
       if shuffle and not ending:
-        interval = bootstrap.shuffled_interval(grid, seed=seed)
-        found[f'{metric}_shuffled'] = scores.of_set(interval, len(grid))
+        found[f'{metric}_shuffled'] = scores.of_mismatched(
+          grid, seed=seed, **facts
+        )
   return found
 
 
@@ -205,7 +233,7 @@ def table(found: Mapping[str, scores.Score], networks: Sequence[str]) -> str:
   metrics = [(metric, '') for metric in judges.METRICS]
   for network in networks:
     metrics += [('mcc_audio', f'/{network}'), ('fad', f'/{network}')]
-  metrics = [m for m in metrics if ''.join(m) in found]
+  metrics = [m for m in metrics if _cell(found.get(''.join(m)))]
   rows: list[list[str]] = [
     ['shown', *(metric + network for metric, network in metrics)]
   ]
@@ -220,35 +248,27 @@ def table(found: Mapping[str, scores.Score], networks: Sequence[str]) -> str:
 
 
 def _cell(score: scores.Score | None) -> str:
-  if score is None:
+  # A distance of too few rows is large whatever was generated: it is among all
+  # figures, with its flag, and no headline.
+  if score is None or score.details.get('singular'):
     return ''
-  return f'{score} *singular*' if score.details.get('singular') else str(score)
+  return str(score)
 
 
-def bias_text(
-  groups: Sequence[str], genres: Mapping[str, Sequence[str]], seed: int
-) -> str:
-  """Genres by group of videos, one table for each kind of generation.
-
-  Args:
-    groups: Of each clip's video.
-    genres: Judged, one per clip, by what the generations are.
-    seed: Of the chance level.
-
-  Returns:
-    Markdown.
-  """
+def bias_text(biases: Mapping[str, scores.Score]) -> str:
+  """Genres by group of videos as markdown, a table for each `genre_bias`."""
   parts = []
-  for title, judged_genres in genres.items():
-    found = genre_bias.bias(groups, judged_genres, seed=seed)
-    rows = [['group of videos', *found.genres]]
+  for name, found in biases.items():
+    facts = found.details
+    rows = [['group of videos', *facts['genres']]]
     rows += [
       [group, *(str(n or '') for n in counts)]
-      for group, counts in zip(found.groups, found.counts, strict=True)
+      for group, counts in zip(facts['groups'], facts['counts'], strict=True)
     ]
+    title = 'with' if name.endswith('_prompt') else 'without'
     parts.append(
-      f'Music {title}, number of clips by judged genre. Distance of a group'
-      f' from all clips: {found.distance:.3f} (by chance {found.chance:.3f}).'
+      f'Music {title} a prompt, number of clips by judged genre. Distance of a'
+      f' group from all clips: {found} (by chance {facts["chance"]:.3f}).'
       f'\n\n{report.table(rows)}'
     )
   return '\n'.join(parts)
@@ -270,18 +290,3 @@ def _judge(
     judges.Heard(genre=genre, beats=h.timing.beats)
     for genre, h in zip(genres, heard, strict=True)
   ]
-
-
-def _bias(
-  rows: Sequence[Row], heard: dict[str, list[judges.Heard]], seed: int
-) -> str:
-  titles = {'real': 'without a prompt', 'prompt': 'with a prompt'}
-  return bias_text(
-    [row.clip.group for row in rows],
-    {
-      title: [clip.genre for clip in heard[condition]]
-      for condition, title in titles.items()
-      if condition in heard
-    },
-    seed,
-  )

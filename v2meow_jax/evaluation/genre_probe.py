@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
+import hashlib
 from typing import Any
 
 from jaxtyping import Float
@@ -31,11 +32,13 @@ class GenreProbe:
   Attributes:
     genres: Those it can answer, sorted.
     accuracy: Share right on clips held out of its own fit, in [0, 1].
+    digest: Of what it was fitted on.
     classifier: A scikit-learn pipeline from features to genres.
   """
 
   genres: tuple[str, ...]
   accuracy: float
+  digest: str
   classifier: Any
 
   def predict(self, clips: Sequence[media.Audio]) -> list[str]:
@@ -183,6 +186,9 @@ def fit_rows(
   return GenreProbe(
     genres=tuple(str(kind) for kind in kinds),
     accuracy=float(judged.score(rows.features[test], labels[rows.owner[test]])),
+    digest=hashlib.sha256(
+      rows.features.tobytes() + rows.owner.tobytes() + labels.tobytes()
+    ).hexdigest(),
     classifier=_classifier().fit(rows.features, labels[rows.owner]),
   )
 

@@ -7,7 +7,6 @@ from typing import Literal
 from jaxtyping import Float
 import numpy as np
 
-from v2meow_jax.evaluation import bootstrap
 from v2meow_jax.evaluation import network as network_lib
 from v2meow_jax.evaluation import scores
 
@@ -114,11 +113,8 @@ def kld(
     )
   }
   if len(generated) > 1:
-    interval = bootstrap.shuffled_interval(
-      _grid(reference, generated, form), seed=seed
-    )
-    found[f'kld_{form}_shuffled/{network.name}'] = scores.of_set(
-      interval, len(generated), **facts
+    found[f'kld_{form}_shuffled/{network.name}'] = scores.of_mismatched(
+      _grid(reference, generated, form), seed=seed, **facts
     )
   return found
 

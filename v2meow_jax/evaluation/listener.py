@@ -22,8 +22,8 @@ from v2meow_jax.evaluation import timing
 
 # `beat_scores.track` has windows for this rate; onsets have their own.
 BEAT_RATE_HZ = 16_000
-# Raised when a detector gives other figures.
-_VERSIONS = {'beats': 1, 'genre': 1}
+# Raised when a network's front end or a detector gives other figures.
+_VERSIONS = {'rows': 1, 'beats': 1, 'genre': 1}
 _NOTHING = timing.Heard(
   onsets=np.zeros(0),
   beats=beat_scores.Beats(tempo_bpm=None, times=np.zeros(0)),
@@ -88,13 +88,8 @@ class Listener:
     for network in self.networks:
       rate_hz = network.sample_rate_hz
       rows[network.name] = self._cache.get(
-        {
-          'what': 'rows',
-          'sha256': clip.sha256,
-          'samples': round(seconds * rate_hz),
-          'network': network.name,
-          'digest': network.digest,
-        },
+        _key('rows', clip, seconds, rate_hz)
+        | {'network': network.name, 'digest': network.digest},
         lambda n=network: {'rows': n(_cut(clip, seconds, n.sample_rate_hz))},
       )['rows']
     return Heard(

@@ -7,7 +7,6 @@ from typing import Literal
 from jaxtyping import Float
 import numpy as np
 
-from v2meow_jax.evaluation import bootstrap
 from v2meow_jax.evaluation import network as network_lib
 from v2meow_jax.evaluation import scores
 
@@ -69,9 +68,8 @@ def mean_cosine(
     )
   }
   if len(grid) > 1:
-    interval = bootstrap.shuffled_interval(grid, seed=seed)
-    found[f'{metric}_shuffled/{network.name}'] = scores.of_set(
-      interval, len(grid), **facts
+    found[f'{metric}_shuffled/{network.name}'] = scores.of_mismatched(
+      grid, seed=seed, **facts
     )
   return found
 

@@ -120,6 +120,11 @@ def load(
   return entry.build(path)
 
 
+def describe(name: str) -> str:
+  """What a network is, for people who read its figures; of others, its name."""
+  return next((e.what for e in ENTRIES if e.name == name), name)
+
+
 def find(name: str) -> Entry:
   """An entry by its name; ValueError lists those there are."""
   for entry in ENTRIES:

@@ -116,6 +116,7 @@ def markdown(report: Report) -> str:
       ' nothing about the clip it was made for.',
       '',
     ]
+    lines += ['## Networks', '', networks(report.scores)]
   if report.missing:
     lines += ['## Not computed', '']
     lines += [f'- `{name}`: {why}' for name, why in report.missing.items()]
@@ -153,6 +154,13 @@ def figures(metrics: Mapping[str, scores_lib.Score]) -> str:
       (f'`{name}`', f'{score.value:.3f}', interval, score.num_clips, flags)
     )
   return table(rows)
+
+
+def networks(scores: scores_lib.Scores) -> str:
+  """What each network that listened is, one to a line."""
+  return ''.join(
+    f'- `{n["name"]}`: {n["what"]}\n' for n in scores.settings['networks']
+  )
 
 
 def table(rows: Sequence[Sequence[Any]]) -> str:

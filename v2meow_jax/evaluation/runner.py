@@ -144,8 +144,11 @@ def score(
       take(name, cosine, means[1], means[0], identity, metric='mcc_audio')
       if prompts is not None:
         texts = np.stack([network.embed_text(prompt) for prompt in prompts])
-        name = f'mcc_text/{network.name}'
-        take(name, cosine, means[1], texts, identity, metric='mcc_text')
+        # MuVi's CLAP score is what the paper calls MCC, with CLAP.
+        is_clap = network.name.startswith('clap')
+        for metric in ('mcc_text', 'clap_score') if is_clap else ('mcc_text',):
+          name = f'{metric}/{network.name}'
+          take(name, cosine, means[1], texts, identity, metric=metric)
   missing |= _without_network(metrics, networks)
   if 'beats' in metrics:
     for form in get_args(beat_coverage.Form):

@@ -124,26 +124,70 @@ def of_clips(
     ValueError: No values, or values that are not finite.
   """
   values = np.asarray(values, np.float64)
-  interval = bootstrap.mean_interval(values, seed=seed)
-  return Score(
-    value=interval.mean,
-    low=interval.low,
-    high=interval.high,
-    num_clips=len(values),
-    per_clip=tuple(values.tolist()),
-    details=details,
+  return of_set(
+    bootstrap.mean_interval(values, seed=seed), len(values), values, **details
   )
 
 
-def of_set(
-  interval: bootstrap.Interval, num_clips: int, **details: Any
+def of_mismatched(
+  grid: Float[np.ndarray, 'clips clips'], *, seed: int, **details: Any
 ) -> Score:
-  """A figure of the clips as a whole, with an interval from `bootstrap`."""
+  """The mean over all pairs that do not belong together.
+
+  The paper's 'random shuffle' row: in expectation over all derangements.
+
+  Args:
+    grid: [i, j]: clip i scored against the target of clip j; two clips at
+      least. The diagonal is not used.
+    seed: Of the resampling.
+    **details: Of the score, as json.
+
+  Returns:
+    The score; `per_clip` has the mean over the targets of all others. Two
+    clips make one pair of pairs, which has no interval.
+  """
+  interval = bootstrap.shuffled_interval(grid, seed=seed)
+  others = (grid.sum(axis=1) - np.diagonal(grid)) / (len(grid) - 1)
+  return of_set(interval, len(grid), others, fewest=3, **details)
+
+
+def of_all_pairs(
+  grid: Float[np.ndarray, 'clips targets'], *, seed: int, **details: Any
+) -> Score:
+  """The mean of every clip scored against every target, as `of_mismatched`."""
+  interval = bootstrap.grid_interval(grid, seed=seed)
+  return of_set(interval, len(grid), grid.mean(axis=1), **details)
+
+
+def of_set(
+  interval: bootstrap.Interval,
+  num_clips: int,
+  per_clip: Sequence[float] | Float[np.ndarray, 'clips'] = (),
+  /,
+  *,
+  fewest: int = 2,
+  **details: Any,
+) -> Score:
+  """A figure with its interval from `bootstrap`.
+
+  Args:
+    interval: Of the clips as a whole.
+    num_clips: How many there are.
+    per_clip: See `Score`.
+    fewest: Clips that an interval wants: fewer tell nothing of what others
+      would give, and resampling them is no chance at all.
+    **details: Of the score, as json.
+
+  Returns:
+    The score.
+  """
+  known = num_clips >= fewest
   return Score(
     value=interval.mean,
-    low=interval.low,
-    high=interval.high,
+    low=interval.low if known else None,
+    high=interval.high if known else None,
     num_clips=num_clips,
+    per_clip=tuple(np.asarray(per_clip, np.float64).tolist()),
     details=details,
   )
 
@@ -170,14 +214,19 @@ def libraries() -> dict[str, str]:
     'v2meow_jax',
     'jax',
     'jaxlib',
+    'flax',
     'numpy',
     'scipy',
+    'av',
+    'soundfile',
     'soxr',
     'librosa',
     'scikit-learn',
     'mir_eval',
     'torch',
     'transformers',
+    'tensorflow',
+    'ai-edge-litert',
   ):
     try:
       found[name] = metadata.version(name)
