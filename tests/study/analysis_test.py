@@ -66,6 +66,23 @@ def test_ties_are_no_wins():
     assert contains(row.first_wins, (1 - TIE_RATE) * wins(first, second))
 
 
+@pytest.mark.parametrize('seed', range(6))
+def test_ties_do_not_draw_scores_together(seed):
+  raters = study_sites.simulate(
+    STUDY, LOGITS, num_raters=60, tie_rate=0.4, seed=seed
+  )
+  scores = analysis.analyse(raters, STUDY, 'preference').scores
+  for score, planted in zip(scores.values(), LOGITS, strict=True):
+    assert contains(score, planted)
+    assert score.high - score.low < 0.8
+
+
+def test_systems_that_only_tie_are_level():
+  raters = study_sites.simulate(STUDY, LOGITS, num_raters=6, tie_rate=1.0)
+  scores = analysis.analyse(raters, STUDY, 'preference').scores
+  assert [score.mean for score in scores.values()] == [0.0, 0.0, 0.0]
+
+
 def test_genres_are_told_apart():
   clips = {name: c.genre for name, c in STUDY.clips.items()}
   raters = study_sites.simulate(STUDY, LOGITS, num_raters=20)

@@ -60,8 +60,8 @@ class Result:
     genre_rows: The same for each genre.
     average_wins: By system: mean of its win rates over its opponents, as in
       Table 4 of the paper; None without answers.
-    scores: Bradley-Terry, in logits, mean 0; None when the answers do not tie
-      all systems together.
+    scores: Bradley-Terry, in logits, mean 0, of the answers that prefer a side;
+      None when the answers do not link all systems.
     alpha: Krippendorff's, ordinal; None when no pair has two raters.
     num_shared: Pairs with two raters or more.
     left_share: Of the answers that prefer a side, those for the left.
@@ -236,8 +236,11 @@ def _average_wins(
 def _scores(
   table: _Table, weights: np.ndarray, study: protocol.Study
 ) -> dict[str, Interval] | None:
-  wins = table.won(weights, tie=0.5)
-  compared = (wins[0] + wins[0].T) > 0
+  # Given that a side was preferred, Davidson's model with ties (1970) is that of
+  # Bradley and Terry; a tie as half a win each would draw all scores together.
+  wins = table.won(weights, tie=0.0)
+  games = table.won(weights[:1], tie=0.5)[0]
+  compared = (games + games.T) > 0
   try:
     scores = bradley_terry.scores(wins + _PRIOR_WINS * compared)
   except ValueError:

@@ -23,9 +23,10 @@ _TITLES = {'relevance': 'Visual relevance', 'preference': 'Music preference'}
 _METHODS = """\
 A win is a strong or slight preference, as in the paper; 'no preference' is a
 tie. Brackets are 95 % bootstrap intervals in which raters and clips are drawn
-anew. Bradley-Terry scores are in logits with a mean of 0, a tie half a win
-each, and half a win added each way to pairs of systems that were compared; a
-difference of 1 is a chance of 73 % to win. Agreement is Krippendorff's alpha on
+anew. Bradley-Terry scores are in logits with a mean of 0, of the answers that
+prefer a side, and half a win added each way to pairs of systems that were
+compared; a difference of 1 is a chance of 73 % to win where a side is
+preferred. Agreement is Krippendorff's alpha on
 the five points as ordinal values: 1 is full, 0 is chance. Attention checks
 count nowhere but in the choice of raters.
 """
@@ -202,7 +203,7 @@ def _question(result: analysis.Result) -> list[str]:
     ),
   ]
   if not scores:
-    lines += ['', 'No scores: the answers do not tie all systems together yet.']
+    lines += ['', 'No scores: the answers do not link all systems yet.']
   alpha = 'not defined' if result.alpha is None else f'{result.alpha:.3f}'
   lines += [
     '',
