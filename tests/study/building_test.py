@@ -11,6 +11,7 @@ import pytest
 from tests import media_clips
 from tests import study_sites
 from v2meow_jax import media_io
+from v2meow_jax.study import assignment
 from v2meow_jax.study import building
 from v2meow_jax.study import protocol
 
@@ -166,6 +167,33 @@ def test_unequal_and_missing_sound_is_noted(folders, tmp_path):
     'clip_0: alpha is 20 dB louder than beta; lou',
     'clip_1: the soundtrack of beta is silent',
   ]
+
+
+def silence(folder, clip):
+  study_sites.write_clip(
+    folder / f'{clip}.mp4', scene=int(clip[-1]), pitch_hz=440.0, level=0.0005
+  )
+
+
+def test_what_is_nearly_silent_is_not_checked_against_silence(
+  folders, tmp_path
+):
+  silence(folders['beta'], 'clip_0')
+  study = build(folders, tmp_path / 'site')
+  assert study.clips['clip_0'].silent is None
+  assert study.clips['clip_1'].silent in study.files
+
+
+def test_without_a_clip_to_tell_from_silence_all_checks_are_instructions(
+  folders, tmp_path
+):
+  for clip in ('clip_0', 'clip_1'):
+    silence(folders['gamma'], clip)
+  study = build(folders, tmp_path / 'site')
+  assert [c.silent for c in study.clips.values()] == [None, None]
+  assert 'no clip has music in all systems' in study.notes[-1]
+  (trials,) = assignment.booklets(study, 1)
+  assert {t.kind for t in trials} == {protocol.COMPARISON, protocol.INSTRUCTED}
 
 
 def test_a_baseline_is_in_every_pair(folders, tmp_path):

@@ -44,7 +44,8 @@ class Clip:
     genre: Of the manifest; None when it has none.
     seconds: Length of the video.
     files: Token of the served file, by system.
-    silent: Token of the video without music; None when none was made.
+    silent: Token of the video without music, for attention checks; None when
+      none was made.
   """
 
   name: str
