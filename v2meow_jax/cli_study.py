@@ -101,7 +101,10 @@ def _add_serve(kinds) -> None:
   serve.add_argument('--host', default='127.0.0.1', help='default: 127.0.0.1')
   serve.add_argument('--port', type=int, default=8000, help='default: 8000')
   serve.add_argument(
-    '--max-participants', type=int, default=1000, help='default: 1000'
+    '--max-participants',
+    type=int,
+    default=1000,
+    help='who answered, or joined within a day; default: 1000',
   )
   serve.set_defaults(run=_serve)
 
