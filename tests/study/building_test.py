@@ -199,6 +199,7 @@ def test_without_a_clip_to_tell_from_silence_all_checks_are_instructions(
 def test_a_baseline_is_in_every_pair(folders, tmp_path):
   study = build(folders, tmp_path / 'site', baseline='beta')
   assert len(study.pairs) == 4
+  assert protocol.load(tmp_path / 'site').baseline == 'beta'
   assert all('beta' in (p.first, p.second) for p in study.pairs)
 
 
@@ -218,6 +219,8 @@ def test_a_folder_can_be_given_another_name(folders, tmp_path):
     (['alpha', 'beta'], {'baseline': 'gamma'}, 'baseline'),
     (['alpha', 'beta'], {'num_comparisons': 0}, '1 or more'),
     (['alpha', 'beta'], {'min_played': 1.5}, 'share'),
+    (['a/b=alpha', 'beta'], {}, 'cannot be the name'),
+    (['..=alpha', 'beta'], {}, 'cannot be the name'),
     (['alpha', 'empty'], {}, 'no clip can be compared'),
   ],
 )
@@ -226,7 +229,10 @@ def test_what_makes_no_study_is_refused_and_leaves_nothing(
 ):
   (tmp_path / 'empty').mkdir()
   root = built[0] / 'in'
-  paths = [str(tmp_path / g if g == 'empty' else root / g) for g in given]
+  paths = []
+  for name, sign, folder in (g.rpartition('=') for g in given):
+    parent = tmp_path if folder == 'empty' else root
+    paths.append(f'{name}{sign}{parent / folder}')
   with pytest.raises(protocol.StudyError, match=message):
     building.build(paths, tmp_path / 'site', **settings)
   assert [p.name for p in tmp_path.iterdir()] == ['empty']

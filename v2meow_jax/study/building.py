@@ -110,6 +110,7 @@ def build(
       left_out=tuple(left_out),
       notes=tuple(notes),
       version=v2meow_jax.__version__,
+      baseline=baseline,
     )
     (temp / 'study.json').write_text(protocol.to_json(study), 'utf-8')
     pages.write_texts(temp)
@@ -130,6 +131,12 @@ def _systems(folders: Sequence[str]) -> dict[str, pathlib.Path]:
       name, _, rest = given.partition('=')
       path = pathlib.Path(rest)
     name = name or path.resolve().name
+    # Of a folder of the report.
+    if '/' in name or name.startswith('.'):
+      raise protocol.StudyError(
+        f'{name!r} cannot be the name of a system; write NAME=FOLDER with a'
+        ' name that has no / and no leading dot.'
+      )
     if not path.is_dir():
       raise protocol.StudyError(f'{path}: no such folder; wanted one of mp4s.')
     if name in systems:

@@ -113,6 +113,7 @@ class Study:
     left_out: Clips that could not be used: clip, system, reason.
     notes: What to mind when reading results, such as unequal levels.
     version: Of this library.
+    baseline: The system that is in every pair; None: all are compared with all.
   """
 
   id: str
@@ -128,6 +129,7 @@ class Study:
   left_out: tuple[Mapping[str, str], ...]
   notes: tuple[str, ...]
   version: str
+  baseline: str | None = None
 
   def clip(self, trial: Trial) -> Clip:
     """The clip of a trial."""
