@@ -66,10 +66,11 @@ def markdown(
       ' those against all others, as in the paper.',
       '',
     ]
+  for name in drawn:
+    lines += [f'![{name}]({name})', '']
   for question, result in results.items():
     lines += [f'## {TITLES[question]}', '']
     lines += [*_question(result, bool(baselines)), '']
-  lines += [f'![{name}]({name})' for name in drawn]
   left = {
     'Raters left out' + (' (counted all the same)' if keep_all else ''): [
       f'{code}: {"; ".join(found)}'
@@ -89,37 +90,22 @@ def markdown(
 
 
 def _question(result: analysis.Result, has_baselines: bool) -> list[str]:
-  lines = _table(
-    ('pair', 'genre', 'answers', 'first wins', 'tie', 'second wins'),
-    [
-      (
-        f'{row.first} : {row.second}',
-        row.genre or 'all',
-        str(row.num_answers),
-        *map(_percent, (row.first_wins, row.ties, row.second_wins)),
-      )
-      for row in (*result.rows, *result.genre_rows)
-    ],
-  )
   scores = result.scores or {}
   columns = {'average win rate': result.average_wins}
   if has_baselines:
     columns['against baselines'] = result.baseline_wins
     columns['among the others'] = result.variant_wins
-  lines += [
-    '',
-    *_table(
-      ('system', *columns, 'Bradley-Terry score'),
-      [
-        (
-          system,
-          *(_percent(_share(rates[system])) for rates in columns.values()),
-          f'{scores[system]}' if scores else '',
-        )
-        for system in result.average_wins
-      ],
-    ),
-  ]
+  lines = _table(
+    ('system', *columns, 'Bradley-Terry score'),
+    [
+      (
+        system,
+        *(_percent(_share(rates[system])) for rates in columns.values()),
+        f'{scores[system]}' if scores else '',
+      )
+      for system in result.average_wins
+    ],
+  )
   if not scores:
     lines += ['', 'No scores: the answers do not link all systems yet.']
   alpha = 'not defined' if result.alpha is None else str(result.alpha)
@@ -133,7 +119,28 @@ def _question(result: analysis.Result, has_baselines: bool) -> list[str]:
       f' Of the answers that prefer a side, {result.left_share:.0%} prefer the'
       ' left.'
     )
+  outcomes = ('answers', 'first wins', 'tie', 'second wins')
+  lines += [
+    '',
+    *_table(('pair', *outcomes), [_outcomes(row) for row in result.rows]),
+  ]
+  if result.genre_rows:
+    lines += [
+      '',
+      *_table(
+        ('genre', 'pair', *outcomes),
+        [(row.genre or '', *_outcomes(row)) for row in result.genre_rows],
+      ),
+    ]
   return lines
+
+
+def _outcomes(row: analysis.Row) -> tuple[str, ...]:
+  return (
+    f'{row.first} vs {row.second}',
+    str(row.num_answers),
+    *map(_percent, (row.first_wins, row.ties, row.second_wins)),
+  )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
