@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import dataclasses
+import json
 import pathlib
 
 import numpy as np
@@ -182,3 +184,34 @@ def simulate(
     )
     for number, trials in enumerate(assignment.booklets(study, num_raters))
   ]
+
+
+def save(
+  site: pathlib.Path,
+  study: protocol.Study,
+  raters: Sequence[answers.Rater],
+  *,
+  first: int = 0,
+) -> None:
+  """Booklets, and files as participants of a copy send them.
+
+  Args:
+    site: Folder of the study.
+    study: The study.
+    raters: One a booklet.
+    first: Rater from which on files came back.
+  """
+  booklets = [[dataclasses.asdict(t) for t in r.trials] for r in raters]
+  (site / 'booklets.json').write_text(json.dumps({'booklets': booklets}))
+  (site / 'answers').mkdir()
+  for number, rater in enumerate(raters[first:], first):
+    content = {
+      'format': protocol.FORMAT,
+      'study': study.id,
+      'booklet': number,
+      'code': rater.code,
+      'consent': '',
+      'answers': [dataclasses.asdict(a) for a in rater.answers],
+    }
+    path = site / 'answers' / f'answers_{rater.code}.json'
+    path.write_text(json.dumps(content))

@@ -101,7 +101,10 @@ def _add_serve(kinds) -> None:
   serve.add_argument('--host', default='127.0.0.1', help='default: 127.0.0.1')
   serve.add_argument('--port', type=int, default=8000, help='default: 8000')
   serve.add_argument(
-    '--max-participants', type=int, default=1000, help='default: 1000'
+    '--max-participants',
+    type=int,
+    default=1000,
+    help='who answered, or joined within a day; default: 1000',
   )
   serve.set_defaults(run=_serve)
 
@@ -112,9 +115,13 @@ def _add_analyse(kinds) -> None:
     help='win rates, scores and agreement from the answers',
     description=(
       'Reads SITE/answers.sqlite and SITE/answers/*.json, and writes report.md,'
-      ' analysis.json and plots into SITE/report. May run while the study does.'
+      ' analysis.json, plots and, of each system, SYSTEM/scores.json into'
+      ' SITE/report. May run while the study does.'
     ),
-    epilog='example: v2meow study analyse my_study',
+    epilog=(
+      'example: v2meow study analyse my_study --baseline cmt --dataset mv100k;'
+      ' v2meow evaluate table my_study/report/*/'
+    ),
   )
   analyse.add_argument('site', metavar='SITE', help='folder of the study')
   analyse.add_argument(
@@ -124,6 +131,26 @@ def _add_analyse(kinds) -> None:
   )
   analyse.add_argument(
     '--seed', type=int, default=0, help='of the intervals; default: 0'
+  )
+  analyse.add_argument(
+    '--baseline',
+    action='append',
+    metavar='NAME',
+    help=(
+      'system that the others are variants against; may be repeated; default:'
+      ' that of `study build`'
+    ),
+  )
+  analyse.add_argument(
+    '--dataset',
+    default='own clips',
+    help='whose clips, such as mv100k, for tables; default: own clips',
+  )
+  analyse.add_argument(
+    '--task',
+    choices=('video', 'video+text'),
+    default='video',
+    help='what the systems were given, for tables; default: video',
   )
   analyse.set_defaults(run=_analyse)
 
@@ -200,4 +227,12 @@ def _warn_of_placeholders(site: str) -> None:
 def _analyse(args: argparse.Namespace) -> None:
   from v2meow_jax.study import report  # pylint: disable=g-import-not-at-top
 
-  print(report.write(args.site, keep_all=args.keep_all, seed=args.seed))
+  path = report.write(
+    args.site,
+    keep_all=args.keep_all,
+    seed=args.seed,
+    baselines=args.baseline or (),
+    dataset=args.dataset,
+    task=args.task,
+  )
+  print(path)

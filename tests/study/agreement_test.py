@@ -40,6 +40,26 @@ def test_full_agreement_is_one_and_chance_is_zero():
   assert agreement.krippendorff_alpha(np.stack([one, -one])) < -0.8
 
 
+def test_a_unit_drawn_twice_is_two_units_and_one_not_drawn_is_none():
+  units = np.array([2, 1, 0, 1, 3, 1, 1, 0, 1, 2, 1, 1])
+  assert agreement.krippendorff_alpha(PUBLISHED, units=units) == pytest.approx(
+    agreement.krippendorff_alpha(np.repeat(PUBLISHED, units, axis=1)), rel=1e-12
+  )
+
+
+def test_a_rater_drawn_twice_does_not_agree_with_itself():
+  rng = np.random.default_rng(1)
+  ratings = rng.integers(-2, 3, (2, 4000)).astype(float)
+  twice = agreement.krippendorff_alpha(ratings, raters=np.array([2, 1]))
+  assert abs(twice) < 0.05
+  alone = agreement.krippendorff_alpha(ratings, raters=np.array([2, 0]))
+  assert np.isnan(alone)
+  once = agreement.krippendorff_alpha(PUBLISHED, raters=np.array([1, 0, 1, 1]))
+  assert once == pytest.approx(
+    agreement.krippendorff_alpha(PUBLISHED[[0, 2, 3]]), rel=1e-12
+  )
+
+
 @pytest.mark.parametrize(
   'ratings',
   [[[1.0, NAN], [NAN, 2.0]], [[1.0, 1.0], [1.0, 1.0]], np.zeros((0, 3))],

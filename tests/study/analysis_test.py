@@ -51,8 +51,30 @@ def test_average_wins_are_means_over_opponents(recovered):
   rates |= {(r.second, r.first): r.second_wins.mean for r in recovered.rows}
   for system, average in recovered.average_wins.items():
     others = [rate for (one, _), rate in rates.items() if one == system]
-    assert average.mean == pytest.approx(np.mean(others), rel=1e-12)
-    assert average.low < average.mean < average.high
+    share = average.mean_share
+    assert share.mean == pytest.approx(np.mean(others), rel=1e-12)
+    assert share.low < share.mean < share.high
+
+
+def test_a_baseline_is_no_variant(recovered):
+  raters = study_sites.simulate(STUDY, LOGITS, num_raters=60)
+  found = analysis.analyse(raters, STUDY, 'preference', baselines=['gamma'])
+  rows = {(r.first, r.second): r for r in found.rows}
+  versus = rows['alpha', 'gamma']
+  rate = found.baseline_wins['alpha']
+  assert rate.mean_share == versus.first_wins
+  assert rate.opponents == ('gamma',)
+  assert rate.num_wins + rate.num_ties + rate.num_losses == versus.num_answers
+  assert rate.num_wins / versus.num_answers == versus.first_wins.mean
+  assert found.baseline_wins['gamma'].opponents == ('alpha', 'beta')
+  assert found.variant_wins['gamma'] is None
+  assert found.variant_wins['beta'].mean_share == (
+    rows['alpha', 'beta'].second_wins
+  )
+  assert found.average_wins == recovered.average_wins
+  # Without a baseline all are variants.
+  assert set(recovered.baseline_wins.values()) == {None}
+  assert recovered.variant_wins == recovered.average_wins
 
 
 def test_ties_are_no_wins():
@@ -64,6 +86,23 @@ def test_ties_are_no_wins():
   for row, (first, second) in zip(result.rows, planted, strict=True):
     assert contains(row.ties, TIE_RATE)
     assert contains(row.first_wins, (1 - TIE_RATE) * wins(first, second))
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_ties_do_not_draw_scores_together(seed):
+  raters = study_sites.simulate(
+    STUDY, LOGITS, num_raters=60, tie_rate=0.4, seed=seed
+  )
+  scores = analysis.analyse(raters, STUDY, 'preference').scores
+  for score, planted in zip(scores.values(), LOGITS, strict=True):
+    assert contains(score, planted)
+    assert score.high - score.low < 0.8
+
+
+def test_systems_that_only_tie_are_level():
+  raters = study_sites.simulate(STUDY, LOGITS, num_raters=6, tie_rate=1.0)
+  scores = analysis.analyse(raters, STUDY, 'preference').scores
+  assert [score.mean for score in scores.values()] == [0.0, 0.0, 0.0]
 
 
 def test_genres_are_told_apart():
@@ -91,7 +130,7 @@ def test_genres_are_told_apart():
   assert sum(r.num_answers for r in result.genre_rows) == sum(
     r.num_answers for r in result.rows
   )
-  assert result.alpha == 1.0
+  assert result.alpha == analysis.Interval(mean=1.0, low=1.0, high=1.0)
 
 
 def test_the_sides_are_turned_back():

@@ -233,7 +233,7 @@ def test_a_full_study_says_so(site):
   late = testclient.TestClient(full)
   reply = late.post('/join', json={'consent': consent(late)})
   assert reply.status_code == 503
-  assert 'complete' in reply.json()['detail']
+  assert 'all participants' in reply.json()['detail']
 
 
 def test_a_folder_that_is_no_study_is_refused(tmp_path):

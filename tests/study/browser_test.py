@@ -203,6 +203,24 @@ def test_only_one_clip_plays_at_a_time(server, browse):
   page.get_by_role('button', name='Go on with A').wait_for()
 
 
+def test_a_press_on_the_picture_plays_and_pauses(server, browse):
+  page = browse(server.url)
+  join(page)
+  page.get_by_label('Clip B', exact=True).click()
+  page.get_by_role('button', name='Pause B').wait_for()
+  page.get_by_label('Clip B', exact=True).click()
+  page.get_by_role('button', name='Go on with B').wait_for()
+
+
+@pytest.mark.parametrize('options', [{}, PHONE], ids=['desktop', 'phone'])
+def test_a_picture_fills_its_frame(server, browse, options):
+  page = browse(server.url, **options)
+  join(page)
+  box = page.locator('video').first.bounding_box()
+  assert box is not None
+  assert box['width'] / box['height'] == pytest.approx(16 / 9, rel=0.005)
+
+
 def test_two_answer_at_once(server, browse, site):
   one, two = browse(server.url), browse(server.url)
   join(one)

@@ -11,6 +11,7 @@ import pytest
 from tests import media_clips
 from tests import study_sites
 from v2meow_jax import media_io
+from v2meow_jax.study import assignment
 from v2meow_jax.study import building
 from v2meow_jax.study import protocol
 
@@ -168,9 +169,37 @@ def test_unequal_and_missing_sound_is_noted(folders, tmp_path):
   ]
 
 
+def silence(folder, clip):
+  study_sites.write_clip(
+    folder / f'{clip}.mp4', scene=int(clip[-1]), pitch_hz=440.0, level=0.0005
+  )
+
+
+def test_what_is_nearly_silent_is_not_checked_against_silence(
+  folders, tmp_path
+):
+  silence(folders['beta'], 'clip_0')
+  study = build(folders, tmp_path / 'site')
+  assert study.clips['clip_0'].silent is None
+  assert study.clips['clip_1'].silent in study.files
+
+
+def test_without_a_clip_to_tell_from_silence_all_checks_are_instructions(
+  folders, tmp_path
+):
+  for clip in ('clip_0', 'clip_1'):
+    silence(folders['gamma'], clip)
+  study = build(folders, tmp_path / 'site')
+  assert [c.silent for c in study.clips.values()] == [None, None]
+  assert 'no clip has music in all systems' in study.notes[-1]
+  (trials,) = assignment.booklets(study, 1)
+  assert {t.kind for t in trials} == {protocol.COMPARISON, protocol.INSTRUCTED}
+
+
 def test_a_baseline_is_in_every_pair(folders, tmp_path):
   study = build(folders, tmp_path / 'site', baseline='beta')
   assert len(study.pairs) == 4
+  assert protocol.load(tmp_path / 'site').baseline == 'beta'
   assert all('beta' in (p.first, p.second) for p in study.pairs)
 
 
@@ -190,6 +219,8 @@ def test_a_folder_can_be_given_another_name(folders, tmp_path):
     (['alpha', 'beta'], {'baseline': 'gamma'}, 'baseline'),
     (['alpha', 'beta'], {'num_comparisons': 0}, '1 or more'),
     (['alpha', 'beta'], {'min_played': 1.5}, 'share'),
+    (['a/b=alpha', 'beta'], {}, 'cannot be the name'),
+    (['..=alpha', 'beta'], {}, 'cannot be the name'),
     (['alpha', 'empty'], {}, 'no clip can be compared'),
   ],
 )
@@ -198,7 +229,10 @@ def test_what_makes_no_study_is_refused_and_leaves_nothing(
 ):
   (tmp_path / 'empty').mkdir()
   root = built[0] / 'in'
-  paths = [str(tmp_path / g if g == 'empty' else root / g) for g in given]
+  paths = []
+  for name, sign, folder in (g.rpartition('=') for g in given):
+    parent = tmp_path if folder == 'empty' else root
+    paths.append(f'{name}{sign}{parent / folder}')
   with pytest.raises(protocol.StudyError, match=message):
     building.build(paths, tmp_path / 'site', **settings)
   assert [p.name for p in tmp_path.iterdir()] == ['empty']

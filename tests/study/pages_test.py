@@ -120,3 +120,6 @@ def test_the_minutes_that_are_promised_are_those_of_the_clips(site):
   # Two clips of 10 s and 15 s to answer, 16 times.
   assert 'There are 16 comparisons' in html
   assert 'about 9 minutes' in html
+  short = study_sites.bare(num_comparisons=1, num_checks=0)
+  html = pages.render(short, pages.read_texts(site))
+  assert 'There is 1 comparison, about 1 minute in all.' in html

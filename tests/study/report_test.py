@@ -30,24 +30,6 @@ def no_plots(monkeypatch):
   monkeypatch.setattr(report.plots, 'draw', lambda *args: [])
 
 
-def save(site, raters, *, first=0):
-  """Files as participants of a copy send them."""
-  booklets = [[dataclasses.asdict(t) for t in r.trials] for r in raters]
-  (site / 'booklets.json').write_text(json.dumps({'booklets': booklets}))
-  (site / 'answers').mkdir()
-  for number, rater in enumerate(raters[first:], first):
-    fields = {
-      'format': 1,
-      'study': STUDY.id,
-      'booklet': number,
-      'code': rater.code,
-      'consent': '',
-      'answers': [dataclasses.asdict(a) for a in rater.answers],
-    }
-    path = site / 'answers' / f'answers_{rater.code}.json'
-    path.write_text(json.dumps(fields))
-
-
 def facts(site, **settings):
   path = report.write(site, **settings)
   return (
@@ -58,7 +40,9 @@ def facts(site, **settings):
 
 def test_planted_systems_come_out_in_order_with_plots(site):
   pytest.importorskip('matplotlib')
-  save(site, study_sites.simulate(STUDY, LOGITS, num_raters=30))
+  study_sites.save(
+    site, STUDY, study_sites.simulate(STUDY, LOGITS, num_raters=30)
+  )
   text, found = facts(site)
   assert found['num_raters'] == 30
   for question in protocol.QUESTIONS:
@@ -79,7 +63,7 @@ def test_who_and_what_was_left_out_is_listed(site, no_plots):
   raters = study_sites.simulate(STUDY, LOGITS, num_raters=3)
   lazy = [study_sites.answer(2, 2) for _ in raters[0].trials]
   raters[0] = dataclasses.replace(raters[0], answers=lazy)
-  save(site, raters)
+  study_sites.save(site, STUDY, raters)
   (site / 'answers' / 'again.json').write_bytes(
     (site / 'answers' / 'answers_R2.json').read_bytes()
   )
@@ -103,7 +87,9 @@ def test_who_and_what_was_left_out_is_listed(site, no_plots):
 def test_answers_of_the_server_and_of_files_are_counted_together(
   site, no_plots
 ):
-  save(site, study_sites.simulate(STUDY, LOGITS, num_raters=2), first=1)
+  study_sites.save(
+    site, STUDY, study_sites.simulate(STUDY, LOGITS, num_raters=2), first=1
+  )
   store = storage.Storage(site / storage.FILE_NAME, STUDY)
   for num in (3, 0):
     token = store.join('consent', max_participants=9)

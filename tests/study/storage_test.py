@@ -146,6 +146,22 @@ def test_a_full_study_takes_nobody_more(store):
     store.join('consent', max_participants=1)
 
 
+def test_who_joined_and_left_without_an_answer_takes_no_place(
+  store, monkeypatch
+):
+  silent, answering = join(store), join(store)
+  store.answer(answering, 0, study_sites.fields())
+  with pytest.raises(storage.StudyFull):
+    store.join('consent', max_participants=2)
+  now = storage.time.time()
+  monkeypatch.setattr(storage.time, 'time', lambda: now + 25 * 3600)
+  store.join('consent', max_participants=2)
+  with pytest.raises(storage.StudyFull, match='2 participants'):
+    store.join('consent', max_participants=2)
+  # Who comes back late may still answer.
+  assert store.answer(silent, 0, study_sites.fields()).position == 1
+
+
 def test_who_withdraws_is_gone_with_all_answers(store, path):
   token = join(store)
   answer_all(store, token)

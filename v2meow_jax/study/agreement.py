@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 
-def krippendorff_alpha(ratings: np.ndarray) -> float:
+def krippendorff_alpha(
+  ratings: np.ndarray,
+  *,
+  raters: np.ndarray | None = None,
+  units: np.ndarray | None = None,
+) -> float:
   """Krippendorff's alpha for ordinal values, with missing ratings.
 
   1 - observed / expected disagreement, as in Krippendorff 2011, "Computing
@@ -17,21 +22,35 @@ def krippendorff_alpha(ratings: np.ndarray) -> float:
 
   Args:
     ratings: float[raters, units]; NaN: this rater did not rate this unit.
+    raters: int[raters]: how often each is drawn; a rater drawn twice is not
+      compared with itself, which would be agreement. None: once.
+    units: int[units]: how often each is drawn; None: once.
 
   Returns:
     1: full agreement; 0: as by chance; below: systematic disagreement. NaN
     when no unit has two ratings, or all ratings are equal.
   """
   ratings = np.asarray(ratings, float)
-  ratings = ratings[:, np.isfinite(ratings).sum(0) >= 2]
+  drawn = np.ones(ratings.shape[0]) if raters is None else np.asarray(raters)
+  times = np.ones(ratings.shape[1]) if units is None else np.asarray(units)
+  ratings, drawn = ratings[drawn > 0], drawn[drawn > 0].astype(float)
+  kept = (np.isfinite(ratings).sum(0) >= 2) & (times > 0)
+  if not kept.any():
+    return float('nan')
+  ratings, times = ratings[:, kept], times[kept]
   values = np.unique(ratings[np.isfinite(ratings)])
-  # How often each unit was given each value: [units, values].
-  counts = (ratings[:, :, None] == values).sum(0).astype(float)
-  raters = counts.sum(1, keepdims=True)
-  together = (counts / (raters - 1)).T @ counts
-  together -= np.diag((counts / (raters - 1)).sum(0))
+  given = (ratings[:, :, None] == values).astype(float)
+  # How often each unit was given each value: [units, values]; and the same of
+  # ratings with themselves.
+  counts = np.tensordot(drawn, given, 1)
+  selves = np.tensordot(drawn**2, given, 1)
+  size, self_size = counts.sum(1), selves.sum(1)
+  # As many values as the unit has, in pairs of two raters.
+  share = times * size / (size**2 - self_size)
+  together = (counts * share[:, None]).T @ counts - np.diag(share @ selves)
   totals = together.sum(1)
-  expected = np.outer(totals, totals) / (totals.sum() - 1)
+  num = totals.sum()
+  expected = np.outer(totals, totals) / (num - times @ self_size / num)
   distance = _ordinal_distance(totals)
   disagreement = (expected * distance).sum()
   if not disagreement > 0:

@@ -1,30 +1,28 @@
 """From answers to numbers: win rates, scores, agreement, intervals.
 
-Intervals are percentile bootstrap intervals in which raters and clips are
-drawn with replacement, independently of each other: answers of one rater, and
-answers on one clip, are alike (the two-way or 'pigeonhole' bootstrap, Owen
-2007, https://arxiv.org/abs/0712.1111). It errs on the wide side: where answers
-have nothing in common, the variance comes out three times too large.
+`tally.py` says what the intervals are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 
 import numpy as np
 
-from v2meow_jax.evaluation import bootstrap
 from v2meow_jax.study import agreement
 from v2meow_jax.study import answers
 from v2meow_jax.study import bradley_terry
 from v2meow_jax.study import protocol
+from v2meow_jax.study import tally
 
-_NUM_RESAMPLES = 1000
+NUM_RESAMPLES = 1000
 # ours: a virtual win each way for each pair of systems that was compared, so
 # that a system that always won has a finite score.
-_PRIOR_WINS = 0.5
-Interval = bootstrap.Interval
+PRIOR_WINS = 0.5
+Interval = tally.Interval
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,26 +50,57 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class WinRate:
+  """How a system fared against some others.
+
+  Attributes:
+    mean_share: Mean over these opponents of the share of answers that it won;
+      a tie is an answer that it did not win.
+    opponents: Those that it was compared with.
+    num_clips: On which it was.
+    num_raters: Who compared.
+    num_wins: Answers that prefer it.
+    num_ties: Answers without a preference.
+    num_losses: Answers that prefer the opponent.
+  """
+
+  mean_share: Interval
+  opponents: tuple[str, ...]
+  num_clips: int
+  num_raters: int
+  num_wins: int
+  num_ties: int
+  num_losses: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
   """What the answers to one question say.
 
   Attributes:
     rows: Of all clips, for each pair of systems that was compared.
     genre_rows: The same for each genre.
-    average_wins: By system: mean of its win rates over its opponents, as in
-      Table 4 of the paper; None without answers.
-    scores: Bradley-Terry, in logits, mean 0; None when the answers do not tie
-      all systems together.
-    alpha: Krippendorff's, ordinal; None when no pair has two raters.
+    average_wins: By system, against all others; None without answers.
+    baseline_wins: By system, against the baselines, as in Table 1 of the paper;
+      of a baseline, against all that are none, as there. None without answers
+      or baselines.
+    variant_wins: By system, against all others that are no baseline, as in
+      Table 4; None of a baseline.
+    scores: Bradley-Terry, in logits, mean 0, of the answers that prefer a side;
+      None when the answers do not link all systems.
+    alpha: Krippendorff's, ordinal; None when no pair has two raters, or all
+      answers are equal.
     num_shared: Pairs with two raters or more.
     left_share: Of the answers that prefer a side, those for the left.
   """
 
   rows: Sequence[Row]
   genre_rows: Sequence[Row]
-  average_wins: dict[str, Interval | None]
+  average_wins: dict[str, WinRate | None]
+  baseline_wins: dict[str, WinRate | None]
+  variant_wins: dict[str, WinRate | None]
   scores: dict[str, Interval] | None
-  alpha: float | None
+  alpha: Interval | None
   num_shared: int
   left_share: float | None
 
@@ -81,6 +110,7 @@ def analyse(
   study: protocol.Study,
   question: str,
   *,
+  baselines: Collection[str] = (),
   seed: int = 0,
 ) -> Result:
   """Analyses the comparisons of one question; checks are not counted.
@@ -89,104 +119,46 @@ def analyse(
     raters: Those that are kept.
     study: The study.
     question: 'relevance' or 'preference'.
+    baselines: Systems that the others are variants against.
     seed: Of the intervals; the same seed gives the same.
 
   Returns:
     The numbers.
   """
-  table = _Table(raters, study, question)
-  weights = _resamples(table, np.random.default_rng(seed))
+  table = tally.Tally(raters, study, question)
+  of_raters, of_clips = table.draw(NUM_RESAMPLES, np.random.default_rng(seed))
+  # How often each answer is drawn.
+  weights = (of_raters[:, table.rater] * of_clips[:, table.clip]).astype(float)
   versus = list(dict.fromkeys((p.first, p.second) for p in study.pairs))
   genres = sorted({c.genre for c in study.clips.values() if c.genre})
   chosen = table.shown[table.shown != 0]
-  alpha = agreement.krippendorff_alpha(table.ratings(len(study.pairs)))
   shared = np.bincount(table.pair, minlength=1) >= 2
+  systems = study.systems
+  variants = [s for s in systems if s not in baselines]
+
+  def win_rates(of_baseline: Collection[str], of_variant: Collection[str]):
+    opponents = {
+      s: of_variant if s in variants else of_baseline for s in systems
+    }
+    return _win_rates(table, weights, study, opponents)
+
   return Result(
     rows=[_row(table, weights, study, *v, None) for v in versus],
     genre_rows=[
       _row(table, weights, study, *v, genre) for genre in genres for v in versus
     ],
-    average_wins=_average_wins(table, weights, study),
+    average_wins=win_rates(systems, systems),
+    baseline_wins=win_rates(variants if baselines else (), baselines),
+    variant_wins=win_rates((), variants),
     scores=_scores(table, weights, study),
-    alpha=None if np.isnan(alpha) else alpha,
+    alpha=_alpha(table, of_raters, of_clips, study),
     num_shared=int(shared.sum()),
     left_share=float((chosen < 0).mean()) if len(chosen) else None,
   )
 
 
-class _Table:
-  """The comparisons of one question as arrays, one entry an answer."""
-
-  def __init__(
-    self,
-    raters: Sequence[answers.Rater],
-    study: protocol.Study,
-    question: str,
-  ):
-    system_of = {name: i for i, name in enumerate(study.systems)}
-    clip_of = {name: i for i, name in enumerate(study.clips)}
-    rows = [
-      (
-        number,
-        trial.pair,
-        clip_of[study.pairs[trial.pair].clip],
-        system_of[study.pairs[trial.pair].first],
-        system_of[study.pairs[trial.pair].second],
-        trial.towards_second(getattr(answer, question)),
-        getattr(answer, question),
-      )
-      for number, rater in enumerate(raters)
-      for trial, answer in rater.pairs()
-      if trial.kind == protocol.COMPARISON
-    ]
-    columns = np.array(rows, int).reshape(-1, 7).T
-    self.rater, self.pair, self.clip = columns[:3]
-    self.first, self.second, self.value, self.shown = columns[3:]
-    self.num_raters = len(raters)
-    self.num_clips = len(study.clips)
-    self.num_systems = len(study.systems)
-
-  def outcomes(self) -> np.ndarray:
-    """float[answers, 3]: first won, tie, second won."""
-    signs = np.sign(self.value)
-    return np.stack([signs < 0, signs == 0, signs > 0], 1).astype(float)
-
-  def won(self, weights: np.ndarray, *, tie: float) -> np.ndarray:
-    """float[resamples, k, k]: wins of row against column, a tie as `tie`."""
-    k = self.num_systems
-    found = np.zeros((len(weights), k * k))
-    for winner, loser, sign in (
-      (self.first, self.second, -1),
-      (self.second, self.first, 1),
-    ):
-      credit = np.where(self.value == 0, tie, np.sign(self.value) == sign)
-      cells = np.zeros((len(self.value), k * k))
-      cells[np.arange(len(cells)), winner * k + loser] = credit
-      found += weights @ cells
-    return found.reshape(-1, k, k)
-
-  def ratings(self, num_pairs: int) -> np.ndarray:
-    """float[raters, pairs], NaN where there is none."""
-    ratings = np.full((self.num_raters, num_pairs), np.nan)
-    ratings[self.rater, self.pair] = self.value
-    return ratings
-
-
-def _resamples(table: _Table, rng: np.random.Generator) -> np.ndarray:
-  """[1 + resamples, answers]: how often each is drawn; first, once each."""
-  weights = np.ones((1, len(table.value)))
-  if not weights.size:
-    return weights
-  raters, clips = (
-    rng.multinomial(n, np.full(n, 1 / n), size=_NUM_RESAMPLES)
-    for n in (table.num_raters, table.num_clips)
-  )
-  drawn = raters[:, table.rater] * clips[:, table.clip]
-  return np.concatenate([weights, drawn])
-
-
 def _row(
-  table: _Table,
+  table: tally.Tally,
   weights: np.ndarray,
   study: protocol.Study,
   first: str,
@@ -203,7 +175,8 @@ def _row(
   )
   sums = weights[:, chosen] @ table.outcomes()[chosen]
   won, ties, lost = (
-    _interval(part, sums.sum(1)) if chosen.any() else None for part in sums.T
+    tally.ratio_interval(part, sums.sum(1)) if chosen.any() else None
+    for part in sums.T
   )
   return Row(
     first=first,
@@ -216,47 +189,78 @@ def _row(
   )
 
 
-def _average_wins(
-  table: _Table, weights: np.ndarray, study: protocol.Study
-) -> dict[str, Interval | None]:
-  """Mean over opponents of the share of wins, ties not counted as won."""
+def _win_rates(
+  table: tally.Tally,
+  weights: np.ndarray,
+  study: protocol.Study,
+  opponents: Mapping[str, Collection[str]],
+) -> dict[str, WinRate | None]:
+  """Of each system against those of its opponents that it was compared with."""
   wins = table.won(weights, tie=0.0)
   games = table.won(weights, tie=0.5)
   games += games.swapaxes(1, 2)
-  played = games > 0
-  rates = np.divide(wins, games, out=np.zeros_like(wins), where=played)
-  return {
-    system: _interval(rates[:, i].sum(1), played[:, i].sum(1))
-    if played[0, i].any()
-    else None
-    for i, system in enumerate(study.systems)
-  }
+  rates = np.divide(wins, games, out=np.zeros_like(wins), where=games > 0)
+  found: dict[str, WinRate | None] = {}
+  for i, system in enumerate(study.systems):
+    met = [
+      j
+      for j, other in enumerate(study.systems)
+      if other in opponents[system] and games[0, i, j]
+    ]
+    found[system] = None
+    if not met:
+      continue
+    chosen = (table.first == i) & np.isin(table.second, met)
+    chosen |= (table.second == i) & np.isin(table.first, met)
+    towards = np.sign(table.value) * np.where(table.second == i, 1, -1)
+    found[system] = WinRate(
+      mean_share=tally.ratio_interval(
+        rates[:, i, met].sum(1), (games[:, i, met] > 0).sum(1)
+      ),
+      opponents=tuple(study.systems[j] for j in met),
+      num_clips=len(np.unique(table.clip[chosen])),
+      num_raters=len(np.unique(table.rater[chosen])),
+      num_wins=int((towards[chosen] > 0).sum()),
+      num_ties=int((towards[chosen] == 0).sum()),
+      num_losses=int((towards[chosen] < 0).sum()),
+    )
+  return found
 
 
 def _scores(
-  table: _Table, weights: np.ndarray, study: protocol.Study
+  table: tally.Tally, weights: np.ndarray, study: protocol.Study
 ) -> dict[str, Interval] | None:
-  wins = table.won(weights, tie=0.5)
-  compared = (wins[0] + wins[0].T) > 0
+  # Given that a side was preferred, Davidson's model with ties (1970) is that of
+  # Bradley and Terry; a tie as half a win each would draw all scores together.
+  wins = table.won(weights, tie=0.0)
+  games = table.won(weights[:1], tie=0.5)[0]
+  compared = (games + games.T) > 0
   try:
-    scores = bradley_terry.scores(wins + _PRIOR_WINS * compared)
+    scores = bradley_terry.scores(wins + PRIOR_WINS * compared)
   except ValueError:
     return None
   return {
-    system: _quantiles(scores[0, i], scores[1:, i])
+    system: tally.interval(scores[0, i], scores[1:, i])
     for i, system in enumerate(study.systems)
   }
 
 
-def _interval(parts: np.ndarray, wholes: np.ndarray) -> Interval:
-  """Of parts / wholes; the first is the data, the others resamples."""
-  # A resample may hold no answer at all.
-  kept = wholes > 0
-  shares = parts[kept] / wholes[kept]
-  return _quantiles(shares[0], shares[1:])
-
-
-def _quantiles(value: float, resampled: np.ndarray) -> Interval:
-  tail = (1 - bootstrap.LEVEL) / 2
-  low, high = np.quantile(resampled, [tail, 1 - tail])
-  return Interval(mean=float(value), low=float(low), high=float(high))
+def _alpha(
+  table: tally.Tally,
+  of_raters: np.ndarray,
+  of_clips: np.ndarray,
+  study: protocol.Study,
+) -> Interval | None:
+  # A drawn clip brings all of its pairs.
+  clips = list(study.clips)
+  of_pairs = of_clips[:, [clips.index(p.clip) for p in study.pairs]]
+  ratings = table.ratings(len(study.pairs))
+  found = np.array(
+    [
+      agreement.krippendorff_alpha(ratings, raters=raters, units=units)
+      for raters, units in zip(of_raters, of_pairs, strict=True)
+    ]
+  )
+  if np.isnan(found[0]):
+    return None
+  return tally.interval(found[0], found[1:][~np.isnan(found[1:])])

@@ -49,7 +49,7 @@ def create_app(site: str | os.PathLike, *, max_participants: int = 1000):
 
   Args:
     site: Folder that `study build` made.
-    max_participants: How many may join.
+    max_participants: How many may take part, see `storage.Storage.join`.
 
   Returns:
     A FastAPI application.
@@ -180,7 +180,7 @@ def create_app(site: str | os.PathLike, *, max_participants: int = 1000):
         )
       except storage.StudyFull as error:
         raise problem(
-          503, 'The study is complete: no more participants are needed.'
+          503, 'The study has all participants that it needs; thank you.'
         ) from error
       known = await concurrency.run_in_threadpool(answers.progress, token)
     remember(request, response, token)

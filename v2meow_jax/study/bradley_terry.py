@@ -12,8 +12,9 @@ _TOLERANCE = 1e-10
 def scores(wins: np.ndarray) -> np.ndarray:
   """Maximum likelihood scores of the model of Bradley and Terry (1952).
 
-  P(i wins against j) = 1 / (1 + exp(score_j - score_i)); a tie is half a win
-  for each.
+  P(i wins against j) = 1 / (1 + exp(score_j - score_i)), given that one of them
+  wins: in the model of Davidson (1970), which has ties, this is so whatever the
+  share of ties, so that they are left out.
 
   >>> wins = np.array([[0.0, 30.0], [10.0, 0.0]])
   >>> np.round(np.exp(scores(wins)[0] - scores(wins)[1]), 6)

@@ -80,6 +80,11 @@ def build(
     clips, files, left_out, notes = _write_media(
       systems, genre_of, temp / 'media', seed
     )
+    if num_checks and not any(clip.silent for clip in clips.values()):
+      notes.append(
+        'no clip has music in all systems: all attention checks are'
+        ' instructions, none is against silence'
+      )
     pairs = tuple(
       protocol.Pair(clip=clip.name, first=first, second=second)
       for clip in clips.values()
@@ -105,6 +110,7 @@ def build(
       left_out=tuple(left_out),
       notes=tuple(notes),
       version=v2meow_jax.__version__,
+      baseline=baseline,
     )
     (temp / 'study.json').write_text(protocol.to_json(study), 'utf-8')
     pages.write_texts(temp)
@@ -125,6 +131,12 @@ def _systems(folders: Sequence[str]) -> dict[str, pathlib.Path]:
       name, _, rest = given.partition('=')
       path = pathlib.Path(rest)
     name = name or path.resolve().name
+    # Of a folder of the report.
+    if '/' in name or name.startswith('.'):
+      raise protocol.StudyError(
+        f'{name!r} cannot be the name of a system; write NAME=FOLDER with a'
+        ' name that has no / and no leading dot.'
+      )
     if not path.is_dir():
       raise protocol.StudyError(f'{path}: no such folder; wanted one of mp4s.')
     if name in systems:
@@ -187,6 +199,7 @@ def _write_media(
   }
   names = sorted(set().union(*found.values()))
   clips: dict[str, protocol.Clip] = {}
+  # Of clips that can be told from silence, whichever system is heard.
   pictures: dict[str, sources.Source] = {}
   files: dict[str, dict[str, Any]] = {}
   left_out, notes = [], []
@@ -211,7 +224,8 @@ def _write_media(
         (folder / f'{token}.mp4').unlink()
       continue
     notes += sources.level_notes(name, usable)
-    pictures[name] = first
+    if not any(source.is_silent for source in usable.values()):
+      pictures[name] = first
     clips[name] = protocol.Clip(
       name=name,
       genre=genre_of.get(name),
@@ -219,8 +233,8 @@ def _write_media(
       files=tokens,
       silent=None,
     )
-  order = np.random.default_rng(seed).permutation(len(clips))[:_NUM_SILENT]
-  for name in [list(clips)[i] for i in order]:
+  order = np.random.default_rng(seed).permutation(len(pictures))[:_NUM_SILENT]
+  for name in [list(pictures)[i] for i in order]:
     token = _write(folder, None, pictures[name], files)
     clips[name] = dataclasses.replace(clips[name], silent=token)
   if genre_of:

@@ -93,7 +93,9 @@ def _scores(
   """A dot and an interval for each system."""
   figure = _figure(11.0, 1.5 + _BAR_INCHES * len(study.systems))
   for axes, (question, result) in zip(
-    figure.subplots(1, len(results), sharey=True), results.items(), strict=True
+    figure.subplots(1, len(results), sharex=True, sharey=True),
+    results.items(),
+    strict=True,
   ):
     for y, score in enumerate((result.scores or {}).values()):
       axes.plot((score.low, score.high), (y, y), color=_COLOURS[0])
@@ -109,7 +111,7 @@ def _scores(
 
 def _label(row: analysis.Row) -> str:
   genre = f'{row.genre}: ' if row.genre else ''
-  return f'{genre}{row.first} : {row.second} (n = {row.num_answers})'
+  return f'{genre}{row.first} vs {row.second} (n = {row.num_answers})'
 
 
 def _plain(axes) -> None:

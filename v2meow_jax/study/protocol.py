@@ -44,7 +44,8 @@ class Clip:
     genre: Of the manifest; None when it has none.
     seconds: Length of the video.
     files: Token of the served file, by system.
-    silent: Token of the video without music; None when none was made.
+    silent: Token of the video without music, for attention checks; None when
+      none was made.
   """
 
   name: str
@@ -112,6 +113,7 @@ class Study:
     left_out: Clips that could not be used: clip, system, reason.
     notes: What to mind when reading results, such as unequal levels.
     version: Of this library.
+    baseline: The system that is in every pair; None: all are compared with all.
   """
 
   id: str
@@ -127,6 +129,7 @@ class Study:
   left_out: tuple[Mapping[str, str], ...]
   notes: tuple[str, ...]
   version: str
+  baseline: str | None = None
 
   def clip(self, trial: Trial) -> Clip:
     """The clip of a trial."""

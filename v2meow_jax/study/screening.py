@@ -32,7 +32,7 @@ def failed(trial: protocol.Trial, answer: answers.Answer) -> bool:
   """Whether an attention check was failed; a comparison never is.
 
   Instructed: any answer but the one asked for. Silence: no music is said to be
-  the music that one would rather hear.
+  the music that one would rather hear, also by who cannot bear the music.
   """
   if trial.kind == protocol.INSTRUCTED:
     return {answer.relevance, answer.preference} != {trial.wanted}

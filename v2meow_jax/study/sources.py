@@ -42,6 +42,11 @@ class Source:
   level_dbfs: float
   thumbnails: np.ndarray
 
+  @property
+  def is_silent(self) -> bool:
+    """Whether nobody can be asked to tell the sound from none."""
+    return self.level_dbfs < _QUIETEST_DBFS
+
 
 def examine(path: pathlib.Path, first: Source | None) -> Source:
   """Reads a file whole.
@@ -90,7 +95,7 @@ def examine(path: pathlib.Path, first: Source | None) -> Source:
 def level_notes(clip: str, sources: Mapping[str, Source]) -> list[str]:
   """What a reader of the results should know about the levels of a clip."""
   levels = {system: s.level_dbfs for system, s in sources.items()}
-  silent = [s for s, level in levels.items() if level < _QUIETEST_DBFS]
+  silent = [system for system, source in sources.items() if source.is_silent]
   if silent:
     return [
       f'{clip}: the soundtrack of {system} is silent' for system in silent

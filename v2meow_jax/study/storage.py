@@ -19,8 +19,9 @@ from v2meow_jax.study import protocol
 FILE_NAME = 'answers.sqlite'
 _CODE_LETTERS = 'ABCDEFGHJKLMNPQRSTUVWXYZ23456789'  # None looks like another.
 _BUSY_SECONDS = 10.0
-# A participant who has not answered for so long does not come back, and no
-# longer counts for the balance. ours: people pause for a night.
+# A participant who has not answered for so long does not come back, no longer
+# counts for the balance, and without any answer takes no place. ours: people
+# pause for a night.
 _GONE_SECONDS = 24 * 3600.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS study (id TEXT NOT NULL, format INTEGER NOT NULL);
@@ -59,7 +60,7 @@ CREATE TABLE IF NOT EXISTS answers (
 
 
 class StudyFull(protocol.StudyError):
-  """As many participants as were wanted have joined."""
+  """As many participants as were wanted are here."""
 
 
 class NotYetAsked(protocol.StudyError):
@@ -112,20 +113,27 @@ class Storage:
 
     Args:
       consent: Digest of the text that the participant agreed to.
-      max_participants: How many may be in the file at most.
+      max_participants: Of those who answered, or joined within a day, how many
+        there may be; who joins and leaves does not fill the study for good.
 
     Returns:
       The secret by which the participant is known from now on.
 
     Raises:
-      StudyFull: There are `max_participants` already.
+      StudyFull: There are so many already.
     """
     token, now = secrets.token_urlsafe(16), time.time()
     code = ''.join(secrets.choice(_CODE_LETTERS) for _ in range(8))
     with self._open() as db, _writing(db):
-      (num,) = db.execute('SELECT COUNT(*) FROM participants').fetchone()
+      (num,) = db.execute(
+        'SELECT COUNT(*) FROM participants p WHERE p.joined_at > ? OR EXISTS'
+        ' (SELECT 1 FROM answers a WHERE a.participant = p.number)',
+        (now - _GONE_SECONDS,),
+      ).fetchone()
       if num >= max_participants:
-        raise StudyFull(f'{num} participants have joined; no more are wanted.')
+        raise StudyFull(
+          f'{num} participants are here; wanted at most {max_participants}.'
+        )
       number = db.execute(
         'INSERT INTO participants (token_sha256, code, consent, joined_at)'
         ' VALUES (?, ?, ?, ?)',

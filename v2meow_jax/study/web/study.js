@@ -135,7 +135,9 @@ class Clip {
     this.video = figure.querySelector('video');
     this.button = figure.querySelector('.play');
     this.onChange = onChange;
-    this.button.addEventListener('click', () => this.toggle());
+    for (const pressed of [this.button, this.video]) {
+      pressed.addEventListener('click', () => this.toggle());
+    }
     for (const name of ['play', 'pause', 'ended', 'timeupdate']) {
       this.video.addEventListener(name, () => this.update());
     }
@@ -244,8 +246,8 @@ function refresh() {
 
 function showCount() {
   const {position, total} = state;
-  const number = Math.min(position + 1, total);
-  find('#count').textContent = `${number} of ${total}`;
+  find('#count').textContent =
+      position < total ? `${position + 1} of ${total}` : 'All answered';
   const bar = find('#progress');
   bar.setAttribute('aria-valuemax', total);
   bar.setAttribute('aria-valuenow', position);
