@@ -280,7 +280,15 @@ def test_a_wrong_command_line_exits_with_2(argv, capsys):
 
 @pytest.mark.parametrize(
   'verb',
-  ['generate', 'data synth', 'data fit', 'data prepare', 'train', 'export'],
+  [
+    'generate',
+    'data synth',
+    'data fit',
+    'data prepare',
+    'data aist',
+    'train',
+    'export',
+  ],
 )
 def test_help_teaches(verb, capsys):
   with pytest.raises(SystemExit) as stop:

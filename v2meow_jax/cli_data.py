@@ -1,4 +1,4 @@
-"""The verbs `v2meow data synth | fit | prepare`."""
+"""The verbs `v2meow data synth | fit | prepare | aist`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ _NUM_FIT = 200  # Clips: enough for the embedded streams.
 
 
 def add(verbs) -> None:
-  """Adds `v2meow data synth | fit | prepare`."""
-  data = verbs.add_parser('data', help='make and prepare training data')
+  """Adds `v2meow data synth | fit | prepare | aist`."""
+  data = verbs.add_parser('data', help='make and prepare data')
   kinds = data.add_subparsers(dest='kind', required=True)
   synth = kinds.add_parser(
     'synth',
@@ -100,6 +100,47 @@ def add(verbs) -> None:
   )
   prepare.set_defaults(takes_beam_options=True, takes_gin_bindings=True)
   prepare.set_defaults(run=_prepare)
+  _add_aist(kinds)
+
+
+def _add_aist(kinds) -> None:
+  aist = kinds.add_parser(
+    'aist',
+    help="cut the clips of the paper's Table 2 from your copy of AIST++",
+    description=(
+      'Cuts the stretches that LIST names out of the videos in VIDEOS, each with'
+      ' its music, into OUT/clips and OUT/manifest.jsonl. The paper makes five'
+      ' takes for each; `v2meow evaluate` pairs NAME_1 to NAME_5 with NAME.'
+      ' docs/evaluation.md says where lists and videos are from.'
+    ),
+    epilog=(
+      'example, from videos to a row of Table 2:\n'
+      '  v2meow data aist aist_audio_test_segment.txt aist_videos aist_2s\n'
+      '  mkdir takes_2s\n'
+      '  for clip in aist_2s/clips/*.mp4; do\n'
+      '    name=$(basename "$clip" .mp4)\n'
+      '    v2meow generate "$clip" -o "takes_2s/$name.wav" --takes 5\n'
+      '  done\n'
+      '  v2meow evaluate --generated takes_2s --reference aist_2s/clips'
+      ' --metrics beats --dataset aist -o report_2s\n'
+      '  v2meow evaluate table report_2s'
+    ),
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  for name, text in (
+    ('list', 'of the test segments of 2 or of 6 seconds'),
+    ('videos', 'folder with NAME.mp4 for each of the 20 videos'),
+    ('out', 'folder; new or empty'),
+  ):
+    aist.add_argument(name, metavar=name.upper(), help=text)
+  aist.add_argument(
+    '--seconds',
+    type=int,
+    choices=(2, 6, 10),
+    default=2,
+    help='of a clip; 10 takes the videos of either list; default: 2',
+  )
+  aist.set_defaults(run=_aist)
 
 
 def parse_recipe(args: argparse.Namespace) -> None:
@@ -204,6 +245,14 @@ def _prepare(args: argparse.Namespace) -> None:
       beam_options=args.beam_options,
     )
   )
+
+
+def _aist(args: argparse.Namespace) -> None:
+  from v2meow_jax.evaluation import aist  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.evaluation import aist_clips  # pylint: disable=g-import-not-at-top
+
+  segments = aist.segments(args.list, args.videos, seconds=args.seconds)
+  print(aist_clips.write(segments, args.out))
 
 
 def published(args: argparse.Namespace):

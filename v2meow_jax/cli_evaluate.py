@@ -37,7 +37,10 @@ def add(verbs) -> None:
   add_option(
     '--reference',
     metavar='DIR',
-    help='their true music, by the same names; any audio or video',
+    help=(
+      'their true music, by the same names; any audio or video; NAME_1, NAME_2'
+      ' and so on are takes of NAME'
+    ),
   )
   add_option(
     '--system',

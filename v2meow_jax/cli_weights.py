@@ -51,12 +51,24 @@ def add(verbs) -> None:
     description=(
       'Copies FILE to where weights are looked for. A PyTorch pickle is'
       ' converted to safetensors by a process of its own, which loads tensors'
-      ' and nothing else.'
+      ' and nothing else. vggish and i3d-flow are taken from what their authors'
+      ' published for TensorFlow as well.'
     ),
-    epilog='example: v2meow weights import i3d-flow flow_imagenet.pt',
+    epilog=(
+      'examples:\n'
+      '  v2meow weights import i3d-flow flow_imagenet.pt\n'
+      '  v2meow weights import i3d-flow flow_imagenet/model.ckpt\n'
+      '  v2meow weights import vggish vggish_model.ckpt\n'
+      '  v2meow weights import vggish vggish_1/  # google/vggish/1, unpacked'
+    ),
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   import_.add_argument('name', metavar='NAME', help='as in `list`')
-  import_.add_argument('file', metavar='FILE')
+  import_.add_argument(
+    'file',
+    metavar='FILE',
+    help='or prefix of a checkpoint of TensorFlow, or folder of a SavedModel',
+  )
   import_.set_defaults(run=_import)
   for parser in (list_, fetch, verify, import_):
     parser.add_argument(

@@ -193,6 +193,42 @@ def test_rate_channels_and_length_do_not_change_what_is_heard(
   assert 'At most 1.000 s were cut' in text
 
 
+def test_takes_are_scored_against_the_clip_they_are_of(folders, tmp_path):
+  made, true = folders
+  rows = []
+  for name in TONES:
+    rows.append({'id': name, 'caption': '1 2 3 4 5 6 7 8'})
+    path = made / f'{name}.wav'
+    for number in (1, 2, 3):
+      shutil.copy(path, made / f'{name}_{number}.wav')
+    path.unlink()
+  prompts = tmp_path / 'prompts.jsonl'
+  prompts.write_text('\n'.join(map(json.dumps, rows)))
+  report = compare(folders, tmp_path / 'out', prompts=prompts)
+  assert report.is_whole and len(report.pairs) == 3 * len(TONES)
+  assert {(p.name, p.clip) for p in report.pairs if p.clip == 'clip0'} == {
+    (f'clip0_{number}', 'clip0') for number in (1, 2, 3)
+  }
+  found = report.scores.metrics
+  assert found['mcc_audio/ear'].value == pytest.approx(1.0)
+  assert found['mcc_audio/ear'].details['num_references'] == len(TONES)
+  assert '18 takes of 6 clips' in (tmp_path / 'out/report.md').read_text()
+
+  # A clip of its own name is no take, and a take that others have is missed.
+  soundfile.write(true / 'clip1_1.wav', tone(300), RATE_HZ)
+  (made / 'clip2_3.wav').unlink()
+  (made / 'clip3_2.wav').write_bytes(b'no sound')
+  report = compare(folders, tmp_path / 'other')
+  clips = {pair.name: pair.clip for pair in report.pairs}
+  assert clips['clip1_1'] == 'clip1_1' and clips['clip1_2'] == 'clip1'
+  reasons = {fault.name: fault.reason for fault in report.faults}
+  assert (
+    reasons.pop('clip2_3') == 'missing: other clips have a take of this number'
+  )
+  assert 'clip3_2.wav' in reasons.pop('clip3_2')
+  assert not reasons
+
+
 def test_prompts_are_scored_and_a_clip_without_one_is_listed(folders, tmp_path):
   ear = Ear()
   audio = media_io.read_audio(folders[0] / 'clip0.wav', rate_hz=8_000)

@@ -1,5 +1,7 @@
 """VGGish equals its formulas and a forward pass written in torch."""
 
+import json
+
 import jax
 import librosa
 import numpy as np
@@ -7,12 +9,13 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 import scipy.signal
 
+from v2meow_jax import cli
 from v2meow_jax import media
 from v2meow_jax.evaluation import vggish
 from v2meow_jax.evaluation import vggish_input
 from v2meow_jax.evaluation import vggish_weights
+from v2meow_jax.weights import ledger
 from v2meow_jax.weights import store
-from v2meow_jax.weights import tensors
 
 TINY = vggish_weights.VggishConfig(
   channels=((2,), (3,), (4, 5), (3, 4)), hidden=(12, 9), dim=8
@@ -282,30 +285,97 @@ def test_wrong_weights_are_named(change, said):
     vggish_weights.read(state, TINY)
 
 
-@pytest.mark.data
-def test_a_checkpoint_of_either_version_becomes_a_file(tmp_path):
+def write_checkpoint(path, variables, version):
   import tensorflow as tf
 
   v1 = tf.compat.v1
+  path.parent.mkdir()
+  with tf.Graph().as_default(), v1.Session() as session:
+    for name, value in {**variables, 'global_step': np.int64(3)}.items():
+      v1.get_variable(name, initializer=value)
+    session.run(v1.global_variables_initializer())
+    saver = v1.train.Saver(write_version=version)
+    saver.save(session, str(path), write_meta_graph=False)
+  return path
+
+
+def write_saved_model(path, variables):
+  """As the authors' export: the variables of a graph, kept as they are made."""
+  import tensorflow as tf
+
+  module = tf.Module()
+  module._variables = []
+
+  def keep(create, **options):
+    variable = create(**options)
+    module._variables.append(variable)
+    return variable
+
+  def call(x):
+    with tf.variable_creator_scope(keep):
+      for name, value in variables.items():
+        tf.compat.v1.get_variable(name, initializer=value)
+    return x
+
+  signature = (tf.TensorSpec([None], tf.float32),)
+  module.call = tf.compat.v1.wrap_function(call, signature)
+  tf.saved_model.save(module, str(path), signatures={})
+  return path
+
+
+@pytest.mark.data
+@pytest.mark.parametrize('kind', ['version 1', 'version 2', 'SavedModel'])
+def test_what_tensorflow_published_is_imported_and_hears_the_same(
+  kind, tmp_path, monkeypatch
+):
+  import tensorflow as tf
+
+  monkeypatch.setenv(store.VARIABLE, str(tmp_path / 'weights'))
+  versions = tf.compat.v1.train.SaverDef
   variables = checkpoint_variables(port_state(TINY))
-  target = tmp_path / 'vggish.safetensors'
-  for version in (v1.train.SaverDef.V1, v1.train.SaverDef.V2):
-    path = tmp_path / f'version{version}' / 'vggish_model.ckpt'
-    path.parent.mkdir()
-    with tf.Graph().as_default(), v1.Session() as session:
-      for name, value in {**variables, 'global_step': np.int64(3)}.items():
-        v1.get_variable(name, initializer=value)
-      session.run(v1.global_variables_initializer())
-      saver = v1.train.Saver(write_version=version)
-      saver.save(session, str(path), write_meta_graph=False)
-    vggish_weights.from_checkpoint(path, target)
-    found = tensors.load(target)
-    assert set(found) == set(variables)
-    for name, value in variables.items():
-      np.testing.assert_array_equal(found[name], value)
-    target.unlink()
-  other = tmp_path / 'other.ckpt'
-  other.write_bytes(b'nothing of the kind')
-  with pytest.raises(ValueError, match='no checkpoint of TensorFlow'):
-    vggish_weights.from_checkpoint(other, target)
-  assert not target.exists()
+  path = tmp_path / 'given' / 'vggish_model.ckpt'
+  if kind == 'SavedModel':
+    write_saved_model(path, variables)
+  else:
+    version = versions.V1 if kind == 'version 1' else versions.V2
+    write_checkpoint(path, variables, version)
+  assert cli.main(['weights', 'import', 'vggish', str(path)]) == 0
+  file = store.Store().locate(ledger.find('vggish'))
+  heard = vggish.load('vggish', file, TINY)
+  audio = noise(3.0)
+  np.testing.assert_array_equal(heard(audio), network(tmp_path)(audio))
+  noted = json.loads((file.parent / 'SOURCE.json').read_text())
+  assert noted['original_sha256'] and 'url' not in noted
+
+
+@pytest.mark.data
+def test_other_things_of_tensorflow_are_not_taken_for_vggish(
+  tmp_path, monkeypatch, capsys
+):
+  import tensorflow as tf
+
+  monkeypatch.setenv(store.VARIABLE, str(tmp_path / 'weights'))
+
+  def refused(path, said, name='vggish'):
+    assert cli.main(['weights', 'import', name, str(path)]) == 2
+    assert said in capsys.readouterr().err
+    assert store.Store().find(ledger.find(name)) is None
+
+  version = tf.compat.v1.train.SaverDef.V2
+  other = {'resnet/conv1/weights': np.ones((3, 3), np.float32)}
+  path = write_checkpoint(tmp_path / 'a' / 'model.ckpt', other, version)
+  refused(path, "none is 'features.0.weight' or 'vggish/conv1/weights'")
+  refused(path, 'read from model.safetensors alone', 'clip-vit-l14')
+  path.with_name('model.ckpt.data-00000-of-00001').unlink()
+  refused(path, 'cannot be converted: Error: ')
+  refused(path.parent / 'nothing', 'is no file')
+  # Another module that keeps its variables in a list of the same name.
+  state = checkpoint_variables(port_state(TINY))
+  state['vggish/conv2/weights'] = state['vggish/conv2/weights'][..., :-1]
+  folder = write_saved_model(tmp_path / 'module', state)
+  file = store.Store().take(ledger.find('vggish'), folder)
+  with pytest.raises(
+    ValueError,
+    match=r"'_variables/2/.*shape \(3, 3, 2, 2\), wanted \(3, 3, 2, 3\)",
+  ):
+    vggish.load('vggish', file, TINY)

@@ -10,6 +10,8 @@ from safetensors import numpy as safetensors_numpy
 from benchmarks import torch_networks
 from v2meow_jax.features import i3d
 from v2meow_jax.features import i3d_weights
+from v2meow_jax.weights import ledger
+from v2meow_jax.weights import store
 from v2meow_jax.weights import tensors
 
 TINY = i3d.I3DConfig(
@@ -30,7 +32,10 @@ SONNET = {
 
 
 def sonnet_variables(state, config):
-  """The same numbers under the names of the published checkpoint."""
+  """The same numbers under the names of the published checkpoint.
+
+  Names and shapes are those of model.ckpt.index of flow_imagenet.
+  """
   variables = {'Flow/inception_i3d/Logits/Conv3d_0c_1x1/conv_3d/w': np.ones(1)}
   for path in config.convolutions:
     name = '/'.join([path[0], *(SONNET[p] for p in path[1:])])
@@ -44,7 +49,7 @@ def sonnet_variables(state, config):
       ('running_mean', 'moving_mean'),
       ('running_var', 'moving_variance'),
     ):
-      values = state[f'{source}.bn.{ours}'].reshape(1, 1, 1, 1, -1)
+      values = state[f'{source}.bn.{ours}']
       variables[f'{target}/batch_norm/{theirs}'] = values
   return variables
 
@@ -94,11 +99,37 @@ def test_the_published_size_is_that_of_torch():
   )
 
 
-def test_both_layouts_are_the_same_network():
+def unscaled_state():
+  """Sonnet's normalisation has no scale."""
   state = torch_networks.i3d_state(TINY)
   for name, x in state.items():
-    if name.endswith('bn.weight'):  # Sonnet's normalisation has no scale.
+    if name.endswith('bn.weight'):
       x.fill(1)
+  return state
+
+
+@pytest.mark.data
+def test_the_published_checkpoint_is_imported_as_the_same_network(tmp_path):
+  import tensorflow as tf
+
+  v1, state = tf.compat.v1, unscaled_state()
+  folder = tmp_path / 'flow_imagenet'
+  with tf.Graph().as_default(), v1.Session() as session:
+    for name, value in sonnet_variables(state, TINY).items():
+      v1.get_variable(name, initializer=value.astype(np.float32))
+    session.run(v1.global_variables_initializer())
+    v1.train.Saver().save(session, str(folder / 'model.ckpt'))
+  here, flow_network = store.Store(path=tmp_path), ledger.find('i3d-flow')
+  file = here.take(flow_network, folder / 'model.ckpt')
+  assert here.locate(flow_network) == file
+  ours = i3d_weights.read(state, TINY)
+  theirs = i3d_weights.read(tensors.load(file), TINY)
+  jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+  assert here.verify(flow_network).startswith('as it came')
+
+
+def test_both_layouts_are_the_same_network():
+  state = unscaled_state()
   ours = i3d_weights.read(state, TINY)
   theirs = i3d_weights.read(sonnet_variables(state, TINY), TINY)
   jax.tree.map(np.testing.assert_array_equal, ours, theirs)

@@ -4,7 +4,7 @@ The lists of segments are public: `dataset/aist_audio_test_segment.txt` of
 github.com/L-YeZhu/D2M-GAN (two seconds) and
 `data/aist_audio_test_segment_s6.txt` of github.com/L-YeZhu/CDCD (six). Neither
 they nor the videos (https://google.github.io/aistplusplus_dataset) come with
-this package.
+this package. `aist_clips` cuts what is found here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ _NAME = re.compile(
 )
 NUM_VIDEOS = 20
 NUM_SEGMENTS = {2: 86, 6: 36, 10: NUM_VIDEOS}
-NUM_GENERATIONS = 5  # paper: five for each segment.
 # Time stamps of a video may end this much before its music.
 _SHORT_SECONDS = 0.05
 _MOST_ERRORS = 5

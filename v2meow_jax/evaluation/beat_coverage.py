@@ -7,6 +7,7 @@ so music with an onset in every second has the scores of perfect alignment.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -23,6 +24,7 @@ from v2meow_jax.evaluation import bootstrap
 from v2meow_jax.evaluation import scores
 
 Form = Literal['adjusted', 'unadjusted']
+Statistic = Callable[[np.ndarray], np.ndarray]
 RATE_HZ = 22_050
 # Of librosa's peak picking, in frames of 512 samples. The adjusted form is
 # that of github.com/OpenGVLab/LORIS, beats_scores.py, the other that of
@@ -204,19 +206,42 @@ def of_bins(
     found[name + suffix] = scores.of_clips(
       values[:, i], seed=seed, **facts, **flags[i]
     )
-  interval = bootstrap.means_interval(values, harmonic_mean, seed=seed)
-  found[f'f1{suffix}'] = scores.of_set(
-    interval,
-    len(pairs),
-    harmonic_mean(values),  # The figure is that of the means, not their mean.
-    **facts,
-    saturated=any(flag['saturated'] for flag in flags),
-  )
-  if len(pairs) > 1:
-    for i, name in enumerate(('csd', 'hsd')):
-      interval = _deviation_interval(values[:, i], seed)
-      gaps = values[:, i] - values[:, i].mean()
-      found[name + suffix] = scores.of_set(interval, len(pairs), gaps, **facts)
+  saturated = any(flag['saturated'] for flag in flags)
+  gaps = (values - values.mean(axis=0)).T
+  # F1 is of the means and not the mean of these.
+  per_clip = {'f1': harmonic_mean(values), 'csd': gaps[0], 'hsd': gaps[1]}
+  for name, (columns, statistic) in of_all(values).items():
+    own = {'saturated': saturated} if name == 'f1' else {}
+    interval = bootstrap.means_interval(columns, statistic, seed=seed)
+    found[name + suffix] = scores.of_set(
+      interval, len(pairs), per_clip[name], **facts, **own
+    )
+  return found
+
+
+def of_all(
+  values: Float[np.ndarray, 'clips 2'],
+) -> dict[str, tuple[Float[np.ndarray, 'clips 2'], Statistic]]:
+  """What is of all clips together, for a bootstrap over them.
+
+  Args:
+    values: Coverage and hit of each clip.
+
+  Returns:
+    'f1' and, of two clips or more, 'csd' and 'hsd', each as two numbers a clip
+    and the function of rows of their means.
+  """
+  found: dict[str, tuple[np.ndarray, Statistic]] = {
+    'f1': (values, harmonic_mean)
+  }
+  if len(values) > 1:
+    unbiased = len(values) / (len(values) - 1)
+    for name, column in zip(('csd', 'hsd'), values.T, strict=True):
+      centred = column - column.mean()  # So that little is lost to rounding.
+      found[name] = (
+        np.stack([centred, centred**2], axis=1),
+        lambda m: np.sqrt(unbiased * np.maximum(m[:, 1] - m[:, 0] ** 2, 0.0)),
+      )
   return found
 
 
@@ -237,16 +262,3 @@ def bins(
 
 def _ratio(part: int, whole: int) -> float:
   return float(part / whole) if whole else 0.0
-
-
-def _deviation_interval(
-  values: Float[np.ndarray, 'clips'], seed: int
-) -> bootstrap.Interval:
-  """Of the standard deviation (n - 1), from the means of x and x^2."""
-  centred = values - values.mean()  # So that little is lost to rounding.
-  unbiased = len(values) / (len(values) - 1)
-  return bootstrap.means_interval(
-    np.stack([centred, centred**2], axis=1),
-    lambda m: np.sqrt(unbiased * np.maximum(m[:, 1] - m[:, 0] ** 2, 0.0)),
-    seed=seed,
-  )

@@ -20,6 +20,7 @@ from v2meow_jax.evaluation import plots
 from v2meow_jax.evaluation import report as report_lib
 from v2meow_jax.evaluation import runner
 from v2meow_jax.evaluation import scores as scores_lib
+from v2meow_jax.evaluation import take_scores
 
 CACHE_NAME = 'cache'
 PLOTS_NAME = 'plots'
@@ -74,7 +75,8 @@ def compare(
     raise ValueError(
       f'no clip of {generated} can be scored against {reference}:'
       f' {len(faults)} are left out, such as {reasons}.'
-      ' Clips are paired by their names without the ending.'
+      ' Clips are paired by their names without the ending; NAME_1, NAME_2 and'
+      ' so on are takes of NAME.'
     )
   out.mkdir(parents=True, exist_ok=True)
   listener = listener_lib.Listener(networks, kept, beats='beats' in metrics)
@@ -95,11 +97,14 @@ def compare(
       prompts=None if texts is None else [pair.prompt for pair in pairs],
       seed=seed,
     )
+    clips = [pair.clip for pair in pairs]
+    found = take_scores.over_clips(found, clips, seed=seed)
     task: Literal['video', 'video+text'] = 'video+text' if texts else 'video'
     made = dataclasses.replace(
       made,
       pairs=pairs,
       missing=missing,
+      rule=runner.RULE + take_scores.rule(clips),
       plots=draw(out, heard, found, num_plots, 'beats' in metrics),
       scores=scores_lib.Scores(
         run=run or pathlib.Path(generated).resolve().name,

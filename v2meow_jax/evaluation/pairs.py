@@ -1,12 +1,19 @@
-"""Pairs of a generated clip and its reference, by the names of their files."""
+"""Pairs of a generated clip and its reference, by the names of their files.
+
+NAME belongs with NAME. Where there is no generated NAME, NAME_1, NAME_2 and so
+on belong with NAME: several takes of one clip, as `v2meow generate --takes`
+names them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
 import json
 import os
 import pathlib
+import re
 
 import numpy as np
 
@@ -18,6 +25,7 @@ SUFFIXES = (
   *('.wav', '.flac', '.mp3', '.ogg', '.opus', '.m4a', '.aac', '.aiff'),
   *('.mp4', '.mov', '.mkv', '.webm', '.avi'),
 )
+_TAKE = re.compile(r'(?P<clip>.+)_(?P<number>[1-9]\d*)')
 # Decoded once at this rate to learn how long a clip is.
 _LENGTH_RATE_HZ = 16_000
 
@@ -46,16 +54,24 @@ class Pair:
   """What is scored.
 
   Attributes:
-    name: The stem that both files share.
+    name: The stem of the generated clip.
     generated: The clip that is scored.
     reference: What it is scored against.
     prompt: It was made with; None: none.
+    take_of: The stem of the reference, where there are several takes for it;
+      None: it is `name`.
   """
 
   name: str
   generated: Clip
   reference: Clip
   prompt: str | None = None
+  take_of: str | None = None
+
+  @property
+  def clip(self) -> str:
+    """The stem of the reference."""
+    return self.take_of or self.name
 
   @property
   def seconds(self) -> float:
@@ -120,17 +136,18 @@ def pair(
   cache: feature_cache.FeatureCache,
   prompts: Mapping[str, str] | None = None,
 ) -> tuple[list[Pair], list[Fault]]:
-  """Pairs the files of two folders by stem.
+  """Pairs the files of two folders by stem, takes with the clip they are of.
 
   Args:
     generated: Folder of the clips that are scored.
     reference: Folder of the true music, or of videos with it.
     cache: Knows the length of a clip once it was decoded.
-    prompts: By stem; None: there were none.
+    prompts: By stem of the reference; None: there were none.
 
   Returns:
     The pairs, sorted by name, and what is in no pair: without a partner,
-    broken, without sound, or without a prompt where others have one.
+    broken, without sound, without a prompt where others have one, or a take
+    that other clips have.
 
   Raises:
     ValueError: A folder holds no media file.
@@ -138,30 +155,65 @@ def pair(
   (made, faults), (true, more) = files(generated), files(reference)
   faults = [*faults, *more]
   known = {fault.name for fault in faults}
+  partners = _partners(made, true)
+  lonely = {*true} - {*partners.values()}
   pairs = []
-  for name in sorted({*made, *true} - known):
+  for name in sorted(({*made} | lonely) - known):
     try:
-      if name not in true:
+      if name in lonely:
+        raise ValueError(
+          f'missing: {generated} has no clip of this name, nor takes of it'
+        )
+      if name not in partners:
         raise ValueError(f'extra: {reference} has no clip of this name')
-      if name not in made:
-        raise ValueError(f'missing: {generated} has no clip of this name')
-      if prompts is not None and name not in prompts:
+      partner = partners[name]
+      if prompts is not None and partner not in prompts:
         raise ValueError('the file of prompts has none for it')
       pairs.append(
         Pair(
           name=name,
           generated=clip(made[name], cache),
-          reference=clip(true[name], cache),
-          prompt=prompts[name] if prompts is not None else None,
+          reference=clip(true[partner], cache),
+          prompt=prompts[partner] if prompts is not None else None,
+          take_of=None if partner == name else partner,
         )
       )
     except (ValueError, OSError) as e:
       faults.append(Fault(name=name, reason=' '.join(str(e).split())))
+  for name in sorted(_missing_takes(partners) - known):
+    faults.append(
+      Fault(name=name, reason='missing: other clips have a take of this number')
+    )
   for name in sorted({*(prompts or {})} - {*made, *true}):
     faults.append(
       Fault(name=name, reason='a prompt for a clip that is nowhere')
     )
   return pairs, sorted(faults, key=lambda fault: fault.name)
+
+
+def _partners(made: Iterable[str], true: Iterable[str]) -> dict[str, str]:
+  """The stem of the reference of each generated clip that has one.
+
+  >>> _partners(['a', 'a_1', 'b_1', 'b_2', 'c_1', 'd_1'], ['a', 'b', 'c_1'])
+  {'a': 'a', 'b_1': 'b', 'b_2': 'b', 'c_1': 'c_1'}
+  """
+  made, true = set(made), set(true)
+  found = {}
+  for name in sorted(made):
+    take = _TAKE.fullmatch(name)
+    if name in true:
+      found[name] = name
+    elif take and take['clip'] in true - made:
+      found[name] = take['clip']
+  return found
+
+
+def _missing_takes(partners: Mapping[str, str]) -> set[str]:
+  """The takes that some clips have and others, of several takes, have not."""
+  takes = {name: clip for name, clip in partners.items() if clip != name}
+  numbers = {name.removeprefix(f'{clip}_') for name, clip in takes.items()}
+  wanted = {f'{clip}_{n}' for clip in takes.values() for n in numbers}
+  return wanted - {*partners}
 
 
 def clip(path: str | os.PathLike, cache: feature_cache.FeatureCache) -> Clip:

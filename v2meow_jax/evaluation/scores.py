@@ -10,6 +10,7 @@ import math
 import os
 import pathlib
 import platform
+import statistics
 from typing import Any
 from typing import Literal
 
@@ -59,6 +60,13 @@ class Score:
         f'{self.num_clips} clips with {len(self.per_clip)} values per clip;'
         ' wanted a clip at least, and one value for each or none.'
       )
+
+  @property
+  def is_mean(self) -> bool:
+    """Whether the value is the mean of the values per clip."""
+    return bool(self.per_clip) and math.isclose(
+      self.value, statistics.fmean(self.per_clip), rel_tol=1e-9, abs_tol=1e-12
+    )
 
   def __str__(self) -> str:
     if self.low is None or self.high is None:

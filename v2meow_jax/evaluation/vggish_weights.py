@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import dataclasses
-import os
-import pathlib
+import itertools
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,9 @@ from v2meow_jax.weights import tensors
 
 _WANTED = 'VGGish of tensorflow/models or of torchvggish'
 _SCOPE = 'vggish/'
+# vggish_export_tfhub.py of the authors keeps the variables of its module in a
+# list, in the order in which the layers make them.
+_EXPORTED = '_variables/'
 # Of the released file, and of the state of the PyTorch port as a whole.
 _WHITENING = (
   ('pca_eigen_vectors', 'pca_means'),
@@ -93,9 +95,10 @@ def read(
 
   Args:
     state: From `tensors.load`; names of the port (https://github.com/
-      harritaylor/torchvggish: `features.0.weight`, `embeddings.0.weight`) or
-      of the variables of vggish_model.ckpt (`vggish/conv1/weights`), which
-      `from_checkpoint` makes a file of.
+      harritaylor/torchvggish: `features.0.weight`, `embeddings.0.weight`), of
+      the variables of vggish_model.ckpt (`vggish/conv1/weights`), or of those
+      of the SavedModel google/vggish/1, which are numbered. `v2meow weights
+      import vggish` makes a file of each.
     config: Sizes.
 
   Returns:
@@ -105,27 +108,33 @@ def read(
     ValueError: A tensor is missing or of another shape, or not finite.
   """
   source = tensors.Tensors(state, _WANTED)
-  if source.has(_SCOPE):
+  if source.has(_SCOPE) or source.has(_EXPORTED):
     return _read_variables(source, config)
   return _read_port(source, config)
 
 
 def _read_variables(source: tensors.Tensors, config: VggishConfig):
-  def layer(name, *shape):
-    # conv3_1 lies in vggish/conv3/conv3_1, conv1 in vggish/conv1.
-    group, numbered, _ = name.partition('_')
-    path = f'{_SCOPE}{group}/{name}' if numbered else f'{_SCOPE}{name}'
-    return {
-      'kernel': source.take(f'{path}/weights', *shape),
-      'bias': source.take(f'{path}/biases', shape[-1]),
-    }
-
+  convolutions = itertools.chain(*config.convolutions)
+  layers = [
+    *((name, (3, 3, *sizes)) for name, *sizes in convolutions),
+    *((name, tuple(sizes)) for name, *sizes in config.dense),
+  ]
   params = {}
-  for group in config.convolutions:
-    for name, inputs, outputs in group:
-      params[name] = layer(name, 3, 3, inputs, outputs)
-  for name, inputs, outputs in config.dense:
-    params[name] = layer(name, inputs, outputs)
+  for number, (layer, shape) in enumerate(layers):
+    if source.has(_SCOPE):
+      # conv3_1 lies in vggish/conv3/conv3_1, conv1 in vggish/conv1.
+      group, numbered, _ = layer.partition('_')
+      path = f'{_SCOPE}{group}/{layer}' if numbered else f'{_SCOPE}{layer}'
+      kernel, bias = f'{path}/weights', f'{path}/biases'
+    else:
+      kernel, bias = (
+        f'{_EXPORTED}{2 * number + i}/.ATTRIBUTES/VARIABLE_VALUE'
+        for i in (0, 1)
+      )
+    params[layer] = {
+      'kernel': source.take(kernel, *shape),
+      'bias': source.take(bias, shape[-1]),
+    }
   return params
 
 
@@ -168,53 +177,3 @@ def read_whitening(
     vectors=source.take(vectors, config.dim, config.dim),
     means=source.take(means, config.dim),
   )
-
-
-def from_checkpoint(
-  checkpoint: str | os.PathLike, target: str | os.PathLike
-) -> None:
-  """Makes a safetensors file of the released vggish_model.ckpt.
-
-  >>> from_checkpoint(  # doctest: +SKIP
-  ...   'vggish_model.ckpt', 'vggish.safetensors')
-
-  The checkpoint is at https://storage.googleapis.com/audioset/vggish_model.ckpt;
-  it holds tensors by name and nothing that runs. The file made of it is given
-  to `networks.load('vggish', weights='vggish.safetensors')`.
-
-  Args:
-    checkpoint: Of TensorFlow.
-    target: Ends in .safetensors; is written whole or not at all.
-
-  Raises:
-    ImportError: TensorFlow is not installed.
-    ValueError: It is no checkpoint of VGGish.
-  """
-  from safetensors import numpy as safetensors_numpy
-
-  try:
-    import tensorflow as tf
-  except ImportError as e:
-    raise ImportError(
-      'a checkpoint of TensorFlow is read by TensorFlow: python -m pip install'
-      " -c requirements.lock -e '.[data]'"
-    ) from e
-  try:
-    reader = tf.train.load_checkpoint(os.fspath(checkpoint))
-  except (tf.errors.OpError, ValueError) as e:
-    raise ValueError(f'{checkpoint} is no checkpoint of TensorFlow: {e}') from e
-  names = [
-    n for n in reader.get_variable_to_shape_map() if n.startswith(_SCOPE)
-  ]
-  if not names:
-    raise ValueError(f'{checkpoint} has no variable of {_SCOPE}: not VGGish.')
-  path = pathlib.Path(target)
-  partial = path.with_name(f'partial-{path.name}')
-  try:
-    safetensors_numpy.save_file(
-      {name: np.ascontiguousarray(reader.get_tensor(name)) for name in names},
-      partial,
-    )
-    partial.replace(path)
-  finally:
-    partial.unlink(missing_ok=True)

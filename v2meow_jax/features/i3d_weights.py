@@ -36,8 +36,9 @@ def read(state: Mapping[str, Any], config: i3d.I3DConfig) -> dict[str, Any]:
   Args:
     state: From `tensors.load`; names of PyTorch's layout (https://github.com/piergiaj/
       pytorch-i3d: `Mixed_3b.b0.conv3d.weight`) or of the variables of the
-      published checkpoint (`Flow/inception_i3d/Mixed_3b/Branch_0/...`). What
-      belongs to the classifier is not used.
+      published checkpoint (`Flow/inception_i3d/Mixed_3b/Branch_0/...`), which
+      `v2meow weights import i3d-flow` makes a file of. What belongs to the
+      classifier is not used.
     config: Of the network.
 
   Returns:
@@ -84,7 +85,7 @@ def _sonnet_unit(source, path, shape):
   prefix = _SCOPE + _SONNET_ODD.get(path, name)
   kernel = source.take(f'{prefix}/conv_3d/w', *shape)
   offset, mean, variance = (
-    source.take(f'{prefix}/batch_norm/{name}', 1, 1, 1, 1, outputs).reshape(-1)
+    source.take(f'{prefix}/batch_norm/{name}', outputs)
     for name in ('beta', 'moving_mean', 'moving_variance')
   )
   return kernel, np.ones(outputs, np.float32), offset, mean, variance

@@ -1,21 +1,28 @@
-"""A PyTorch pickle as safetensors, by a process of its own.
+"""Weights of PyTorch or TensorFlow as safetensors, by a process of its own.
 
 A pickle runs what it holds. `weights_only` lets PyTorch build tensors and plain
 containers and nothing else; that it happens in another process keeps a hole in
 it, and its memory, away from this one. Arrays of whole numbers are let through
 too: training leaves them beside the state, in PANNs for one.
+
+A checkpoint of TensorFlow holds tensors by name. Of a SavedModel nothing but
+its checkpoint is read, so the program in it never runs.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import pathlib
 import subprocess
 import sys
+from typing import Literal
+
+Kind = Literal['torch', 'tensorflow']
 
 _TIMEOUT_SECONDS = 1800
 # Only tensors of the state are kept: of a Lightning checkpoint 'state_dict'.
-_PROGRAM = """
+_TORCH = """
 import sys
 import numpy as np
 import torch
@@ -37,37 +44,113 @@ if not tensors:
   sys.exit('it holds no tensors by name')
 safetensors_torch.save_file(tensors, target)
 """
+# Steps and the graph of objects are no weights.
+_TENSORFLOW = """
+import os
+import sys
+os.environ.update(TF_CPP_MIN_LOG_LEVEL='3', CUDA_VISIBLE_DEVICES='')
+import numpy as np
+from safetensors import numpy as safetensors_numpy
+import tensorflow as tf
+source, target = sys.argv[1:]
+try:
+  reader = tf.train.load_checkpoint(source)
+  tensors = {name: np.asarray(reader.get_tensor(name), order='C')
+             for name, dtype in reader.get_variable_to_dtype_map().items()
+             if dtype.is_floating}
+except (tf.errors.OpError, ValueError) as e:
+  sys.exit(f'Error: {e}')
+if not tensors:
+  sys.exit('it holds no weights by name')
+safetensors_numpy.save_file(tensors, target)
+"""
+_PROGRAMS: dict[Kind, str] = {'torch': _TORCH, 'tensorflow': _TENSORFLOW}
+_WANTED: dict[Kind, str] = {
+  'torch': (
+    'Wanted a state of tensors by name, which PyTorch loads with'
+    ' weights_only=True.'
+  ),
+  'tensorflow': (
+    'Wanted a checkpoint of TensorFlow, with all its files, or a SavedModel.'
+  ),
+}
+_MISSING: dict[Kind, str] = {
+  'torch': (
+    'a PyTorch file is converted by PyTorch, which is not installed: python'
+    " -m pip install -c requirements.lock -e '.[dev]', or import a"
+    ' .safetensors that was converted elsewhere'
+  ),
+  'tensorflow': (
+    'a checkpoint of TensorFlow is converted by TensorFlow, which is not'
+    " installed: python -m pip install -c requirements.lock -e '.[data]', or"
+    ' import a .safetensors that was converted elsewhere'
+  ),
+}
+# How files of the first version end, and indices of the second (LevelDB's
+# tables).
+_TABLE_END = bytes.fromhex('57fb808b247547db')
 
 
-def require() -> None:
-  """Raises ImportError unless PyTorch is here to read its files."""
-  if importlib.util.find_spec('torch') is None:
-    raise ImportError(
-      'a PyTorch file is converted by PyTorch, which is not installed: python'
-      " -m pip install -c requirements.lock -e '.[dev]', or import a"
-      ' .safetensors that was converted elsewhere'
-    )
+def require(kind: Kind = 'torch') -> None:
+  """Raises ImportError unless the library is here that reads such files."""
+  if importlib.util.find_spec(kind) is None:
+    raise ImportError(_MISSING[kind])
+
+
+def tensorflow_files(path: str | os.PathLike) -> list[pathlib.Path]:
+  """The files of a checkpoint of TensorFlow; none if it is something else.
+
+  Args:
+    path: Of a checkpoint of the first version, one file; the prefix of one of
+      the second, `model.ckpt` for `model.ckpt.index` and
+      `model.ckpt.data-00000-of-00001`, or that index; a folder with one such
+      checkpoint; a SavedModel.
+
+  Returns:
+    The one file, or the index and then the data.
+  """
+  path = pathlib.Path(path)
+  if path.is_dir():
+    indices = [*path.glob('*.index'), *path.glob('variables/*.index')]
+    index = indices[0] if len(indices) == 1 else path / 'variables.index'
+  elif path.suffix == '.index':
+    index = path
+  else:
+    index = path.with_name(f'{path.name}.index')
+  if index.is_file():
+    data = f'{index.stem}.data-'
+    beside = [p for p in index.parent.iterdir() if p.name.startswith(data)]
+    return [index, *sorted(beside)]
+  if path.is_file():
+    with path.open('rb') as f:
+      f.seek(max(0, path.stat().st_size - len(_TABLE_END)))
+      if f.read() == _TABLE_END:
+        return [path]
+  return []
 
 
 def to_safetensors(source: os.PathLike, target: os.PathLike) -> None:
-  """Converts a .pt, .pth, .ckpt or .bin.
+  """Converts a .pt, .pth, .ckpt or .bin, or what `tensorflow_files` knows.
 
   Args:
-    source: The pickle.
+    source: The pickle, or the checkpoint.
     target: Is written.
 
   Raises:
-    ImportError: PyTorch is not installed.
+    ImportError: PyTorch or TensorFlow is not installed.
     ValueError: The file holds more than tensors, or none.
   """
-  require()
+  files = tensorflow_files(source)
+  kind: Kind = 'tensorflow' if files else 'torch'
+  require(kind)
+  read = os.fspath(files[0]).removesuffix('.index') if files else source
   done = subprocess.run(
     [
       sys.executable,
       '-I',
       '-c',
-      _PROGRAM,
-      os.fspath(source),
+      _PROGRAMS[kind],
+      os.fspath(read),
       os.fspath(target),
     ],
     capture_output=True,
@@ -79,6 +162,5 @@ def to_safetensors(source: os.PathLike, target: os.PathLike) -> None:
   lines = done.stderr.strip().splitlines() or ['it said nothing']
   reason = next((x for x in lines if 'Error' in x), lines[-1])
   raise ValueError(
-    f'{os.fspath(source)} cannot be converted: {reason[:300]}. Wanted a state'
-    ' of tensors by name, which PyTorch loads with weights_only=True.'
+    f'{os.fspath(source)} cannot be converted: {reason[:300]}. {_WANTED[kind]}'
   )

@@ -23,6 +23,8 @@ class Artefact:
     url: Of the file, at a fixed version where the publisher has versions.
     megabytes: About.
     holds: Name of a tensor that is in it, to know it by; of a TFLite file 'TFL3'.
+    others: The same of its publications for TensorFlow, where its reader reads
+      them: they are imported, never fetched.
     reader: Function that makes parameters of it, 'module.function'.
     code_licence: Of the code it was trained with.
     weights_licence: Of the file.
@@ -41,6 +43,7 @@ class Artefact:
   code_licence: str
   weights_licence: str
   commercial: bool | None
+  others: tuple[str, ...] = ()
   sha256: str | None = None
   git_blob: str | None = None
   companions: tuple[str, ...] = ()
@@ -105,6 +108,8 @@ ARTEFACTS = (
     ),
     megabytes=51,
     holds='Conv3d_1a_7x7.conv3d.weight',
+    # github.com/google-deepmind/kinetics-i3d, data/checkpoints/flow_*.
+    others=('Flow/inception_i3d/Conv3d_1a_7x7/conv_3d/w',),
     reader='v2meow_jax.features.i3d_weights.read',
     code_licence='Apache-2.0',
     weights_licence='Apache-2.0',
@@ -232,6 +237,9 @@ ARTEFACTS = (
     ),
     megabytes=289,
     holds='features.0.weight',
+    # storage.googleapis.com/audioset/vggish_model.ckpt, and the SavedModel
+    # tfhub.dev/google/vggish/1.
+    others=('vggish/conv1/weights', '_variables/0/.ATTRIBUTES/VARIABLE_VALUE'),
     reader='v2meow_jax.evaluation.vggish_weights.read',
     code_licence='Apache-2.0',
     weights_licence='Apache-2.0',

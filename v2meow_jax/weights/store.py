@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import shutil
+from typing import Any
 
 from v2meow_jax.weights import convert
 from v2meow_jax.weights import ledger
@@ -105,7 +106,8 @@ class Store:
 
     Args:
       artefact: What it is.
-      file: Of the user, which stays as it is; of a pickle also its conversion.
+      file: Of the user, which stays as it is; of a pickle also its conversion,
+        or what `convert.tensorflow_files` knows, where that was published too.
         Its companions lie beside it.
 
     Returns:
@@ -116,7 +118,7 @@ class Store:
         companion is missing.
     """
     source = pathlib.Path(file)
-    if not source.is_file():
+    if not (source.is_file() or convert.tensorflow_files(source)):
       raise WeightsError(f'{source} is no file; wanted {artefact.file_name}.')
     for name in artefact.companions:
       companion = source.with_name(name)
@@ -159,10 +161,18 @@ class Store:
     return f'{found}; no published digest of it is known'
 
   def _keep(self, artefact, original: pathlib.Path) -> pathlib.Path:
-    converts = artefact.is_pickle and original.suffix != '.safetensors'
+    checkpoint = convert.tensorflow_files(original)
+    if checkpoint and not artefact.others:
+      raise WeightsError(
+        f'{original} is a checkpoint of TensorFlow; {artefact.name} is read'
+        f' from {artefact.file_name} alone.'
+      )
+    pickled = artefact.is_pickle and original.suffix != '.safetensors'
+    converts = pickled or bool(checkpoint)
     if converts:
-      convert.require()
-    if converts or not artefact.is_pickle:
+      convert.require('tensorflow' if checkpoint else 'torch')
+    # No digest of other publications is known.
+    if not checkpoint and (converts or not artefact.is_pickle):
       _check_published(artefact, original)
     file = self.file(artefact)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -177,9 +187,13 @@ class Store:
       partial.replace(file)
     finally:
       partial.unlink(missing_ok=True)
-    source = {'url': artefact.url, 'sha256': sha256(file)}
-    if converts:
-      source['original_sha256'] = sha256(original)
+    source: dict[str, Any] = {'sha256': sha256(file)}
+    if checkpoint:
+      source['original_sha256'] = {p.name: sha256(p) for p in checkpoint}
+    else:
+      source['url'] = artefact.url
+      if converts:
+        source['original_sha256'] = sha256(original)
     record = file.parent / _RECORD
     record.write_text(json.dumps(source, indent=1) + '\n')
     return file
@@ -234,10 +248,12 @@ def _check_content(artefact: ledger.Artefact, file: pathlib.Path) -> None:
     names = tensors.names(file)
   except ValueError as e:
     raise WeightsError(f'this is not {artefact.name}: {e}.') from e
-  if artefact.holds not in names:
+  known = (artefact.holds, *artefact.others)
+  if not set(known).intersection(names):
     raise WeightsError(
       f'this is not {artefact.name}: of its {len(names)} tensors'
-      f' ({", ".join(sorted(names)[:3])}, ...) none is {artefact.holds!r}.'
+      f' ({", ".join(sorted(names)[:3])}, ...) none is'
+      f' {" or ".join(map(repr, known))}.'
     )
 
 

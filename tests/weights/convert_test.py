@@ -1,0 +1,43 @@
+"""A checkpoint of TensorFlow is known by its files, however it is named."""
+
+from v2meow_jax.weights import convert
+
+
+def names(path):
+  return [file.name for file in convert.tensorflow_files(path)]
+
+
+def test_a_checkpoint_is_found_by_prefix_index_and_folder(tmp_path):
+  files = ['model.ckpt.index']
+  files += [f'model.ckpt.data-0000{i}-of-00002' for i in (0, 1)]
+  for name in (*files, 'model.ckpt.meta', 'checkpoint', 'model.ckpt-7.data-0'):
+    (tmp_path / name).touch()
+  assert names(tmp_path / 'model.ckpt') == files
+  assert names(tmp_path / 'model.ckpt.index') == files
+  assert names(tmp_path) == files
+  (tmp_path / 'model.ckpt-7.index').touch()
+  assert names(tmp_path) == []  # Which of the two?
+  assert names(tmp_path / 'model.ckpt') == files
+
+
+def test_of_a_saved_model_the_variables_are_found(tmp_path):
+  (tmp_path / 'variables').mkdir()
+  (tmp_path / 'saved_model.pb').touch()
+  files = ['variables.index', 'variables.data-00000-of-00001']
+  for name in files:
+    (tmp_path / 'variables' / name).touch()
+  assert names(tmp_path) == files
+
+
+def test_one_file_is_known_by_its_end(tmp_path):
+  # The magic number of LevelDB's tables, low byte first.
+  end = 0xDB4775248B80FB57.to_bytes(8, 'little')
+  for name, content in (
+    ('vggish_model.ckpt', b'x' * 40 + end),
+    ('pickle.ckpt', b'\x80\x02' + b'x' * 40),
+    ('empty.ckpt', b''),
+  ):
+    (tmp_path / name).write_bytes(content)
+  assert names(tmp_path / 'vggish_model.ckpt') == ['vggish_model.ckpt']
+  for name in ('pickle.ckpt', 'empty.ckpt', 'nothing.ckpt'):
+    assert names(tmp_path / name) == []
