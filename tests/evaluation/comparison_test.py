@@ -119,6 +119,9 @@ def test_every_clip_that_is_not_scored_is_listed_with_the_reason(
   shutil.copy(made / 'clip3.wav', made / 'clip3.flac')
   soundfile.write(made / 'clip4.wav', tone(300, seconds=0.1), RATE_HZ)
   (made / 'notes.txt').write_text('of the singer')
+  (made / 'older').mkdir()
+  shutil.copy(made / 'clip5.wav', made / 'older')
+  (made / 'empty').mkdir()
   report = compare(folders, tmp_path / 'out')
   reasons = {fault.name: fault.reason for fault in report.faults}
   wanted = {
@@ -128,6 +131,7 @@ def test_every_clip_that_is_not_scored_is_listed_with_the_reason(
     'clip3': 'several files',
     'clip4': 'too short',
     'notes.txt': 'no media file',
+    'older': 'with 1 media files',
   }
   assert sorted(reasons) == sorted(wanted)
   assert all(text in reasons[name] for name, text in wanted.items())

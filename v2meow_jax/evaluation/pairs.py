@@ -106,7 +106,15 @@ def files(folder: str | os.PathLike) -> tuple[dict[str, pathlib.Path], list]:
   found: dict[str, list[pathlib.Path]] = {}
   faults = []
   for path in sorted(folder.iterdir()):
-    if path.name.startswith('.') or not path.is_file():
+    if path.name.startswith('.'):
+      continue
+    if path.is_dir():
+      inside = sum(p.suffix.lower() in SUFFIXES for p in path.rglob('*'))
+      if inside:
+        reason = (
+          f'a folder in {folder} with {inside} media files: name it alone'
+        )
+        faults.append(Fault(name=path.name, reason=reason))
       continue
     if path.suffix.lower() in SUFFIXES:
       found.setdefault(path.stem, []).append(path)
