@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+import subprocess
 import sys
 import time
 import zlib
@@ -242,6 +243,23 @@ def test_ctrl_c_inside_a_callback_is_not_lost(monkeypatch, capsys):
   monkeypatch.setattr(sys, 'unraisablehook', sys.unraisablehook)
   assert cli.main(['doctor']) == 130
   assert capsys.readouterr().err == 'v2meow: interrupted\n'
+
+
+def test_a_reader_that_leaves_ends_the_command_without_a_word(root):
+  command = (
+    'import sys; from v2meow_jax import cli; cli._doctor = lambda args: print('
+    '"x" * 1_000_000); sys.exit(cli.main(["doctor"]))'
+  )
+  process = subprocess.Popen(
+    [sys.executable, '-c', command],
+    cwd=root,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+  )
+  assert process.stdout.read(10) == b'x' * 10
+  process.stdout.close()
+  assert process.stderr.read() == b''
+  assert process.wait() == 141
 
 
 def test_a_billion_takes_are_refused(clip, tmp_path, capsys):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import dataclasses
 import itertools
 import json
+import os
 import signal
 import sys
 import threading
@@ -22,6 +23,7 @@ _EXIT_USER_ERROR = 2
 _TOWER_BATCHES = 8  # That tell the centres of text and music.
 _INSIST_SECONDS = 0.05
 _EXIT_INTERRUPTED = 130  # As shells have it: 128 + SIGINT.
+_EXIT_PIPE = 141  # Likewise: 128 + SIGPIPE.
 _MISSING = (
   '; what training and its data need is an extra: python -m pip install -c'
   " requirements.lock -e '.[train]'"
@@ -369,6 +371,8 @@ def _insist(lost) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs a command; returns 0, 2 for the user's error, 130 for Ctrl-C.
 
+  A reader of its output that leaves, such as `head`, ends it with 141.
+
   `train` also returns 75 when it was asked to stop and has saved (start it
   again), and 66 when too many steps in a row were skipped (look at the data).
   """
@@ -390,7 +394,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     top.error(f'unrecognized arguments: {" ".join(strange)}')
   sys.unraisablehook = _insist
   try:
-    return args.run(args) or 0
+    code = args.run(args) or 0
+    sys.stdout.flush()
+    return code
+  except BrokenPipeError:
+    # `| head` has seen enough; at exit Python would try to write the rest.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _EXIT_PIPE
   except (ValueError, OSError, ImportError) as e:
     message = ' '.join(str(e).split()).partition(' In call to config')[0]
     # Also where gin tells of it: recipes import what only training needs.
