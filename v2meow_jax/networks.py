@@ -100,8 +100,18 @@ class Network:
         f'the network {self.kind!r} has no clusters to fit; wanted one of'
         f' {sorted(semantic.ENCODERS)}.'
       )
-    settings = {k: v for k, v in self.settings.items() if k != 'clusters'}
-    return self._called(semantic.ENCODERS[self.kind], settings=settings)
+    return self._called(
+      semantic.ENCODERS[self.kind], settings=self._without_clusters()
+    )
+
+  def heard_by(self) -> dict[str, Any]:
+    """What tells `encoder()` from others; see `semantic.heard_by`."""
+    from v2meow_jax.published import semantic  # pylint: disable=g-import-not-at-top
+
+    return semantic.heard_by(self.kind, self.file(), self._without_clusters())
+
+  def _without_clusters(self) -> dict[str, Any]:
+    return {k: v for k, v in self.settings.items() if k != 'clusters'}
 
   def _called(self, build, *arguments, settings=None) -> Any:
     settings = self.settings if settings is None else settings

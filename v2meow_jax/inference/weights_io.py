@@ -52,7 +52,10 @@ def unflatten(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def write_tensors(
-  path: pathlib.Path, tree: Mapping[str, Any], dtype: str | None
+  path: pathlib.Path,
+  tree: Mapping[str, Any],
+  dtype: str | None,
+  metadata: Mapping[str, str] | None = None,
 ) -> None:
   """Saves a tree; floats as `dtype`, None: as they are."""
   from safetensors import numpy as st  # pylint: disable=g-import-not-at-top
@@ -64,7 +67,11 @@ def write_tensors(
       for k, v in flat.items()
     }
   # Not ascontiguousarray, which turns a scalar into a vector.
-  st.save_file({k: np.array(v, order='C') for k, v in flat.items()}, path)
+  st.save_file(
+    {k: np.array(v, order='C') for k, v in flat.items()},
+    path,
+    dict(metadata) if metadata else None,
+  )
 
 
 def read_tensors(path: pathlib.Path) -> dict[str, Any]:
