@@ -14,6 +14,7 @@ import pathlib
 from typing import Any
 
 from v2meow_jax import specs
+from v2meow_jax import stages
 from v2meow_jax.weights import ledger
 from v2meow_jax.weights import store
 
@@ -138,11 +139,15 @@ def stream_of(
 
 def check_codec(codec: Any, stream: specs.Stream) -> None:
   """Raises ValueError unless a codec writes what records and stages hold."""
-  if codec.stream != stream:
-    raise ValueError(
-      f'the codec writes {codec.stream}; records hold {stream}. Choose a codec'
-      ' of that rate and depth, or change the streams in stages.py.'
-    )
+  if codec.stream == stream:
+    return
+  stages.check_acoustic_rate(codec.stream.rate_hz)
+  raise ValueError(
+    f'the codec writes {codec.stream}; records hold {stream}. Choose a codec of'
+    ' that rate and depth, or bind acoustic_rate_hz, acoustic_codebook_size,'
+    ' num_coarse_levels and num_fine_levels of stages.paper_streams, as'
+    ' gin/networks/encodec.gin does.'
+  )
 
 
 _HERE = 'v2meow_jax.published'

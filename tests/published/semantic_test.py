@@ -69,9 +69,7 @@ def test_weights_may_be_called_otherwise(network, weights, tmp_path):
     ({'kind': 'mert'}, "'kind': 'musicfm'", "'kind': 'mert'"),
   ],
 )
-def test_clusters_of_another_encoder_are_refused(
-  network, changes, was, wanted
-):
+def test_clusters_of_another_encoder_are_refused(network, changes, was, wanted):
   with pytest.raises(ValueError, match='fitted to') as e:
     network(**changes).build(STREAM)
   assert was in str(e.value) and wanted in str(e.value)

@@ -24,6 +24,7 @@ from v2meow_jax.features import standardize
 
 # Clips are drawn for the scaling as in a pass of their own.
 _SCALING_EPOCH = 1_000_000
+_MINI_BATCH = clustering_lib.MiniBatch()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,8 +72,7 @@ def fit_tokens(
   heard_by: Mapping[str, Any],
   seed: int,
   sampling: Sampling = Sampling(),
-  clustering: clustering_lib.MiniBatch
-  | clustering_lib.Lloyd = clustering_lib.MiniBatch(),
+  clustering: clustering_lib.MiniBatch | clustering_lib.Lloyd = _MINI_BATCH,
   max_rejected: float = 0.05,
   state_dir: pathlib.Path | None = None,
   save_every: int = 1,
