@@ -61,14 +61,26 @@ class Network:
       )
     return path
 
+  def companions(self) -> list[pathlib.Path]:
+    """Files beside `file()` that it is of no use without."""
+    found = [a for a in ledger.ARTEFACTS if a.name == self.weights]
+    file = self.file()
+    return [file.with_name(name) for a in found for name in a.companions]
+
   def licence(self) -> dict[str, Any]:
-    """Whose its weights are, for those who publish what it helped to make."""
+    """Whose it is, for those who publish what it helped to make.
+
+    'weights' is its name; 'licence' is that of the weights, 'code_licence' that
+    of the code that they were trained with.
+    """
     found = [a for a in ledger.ARTEFACTS if a.name == self.weights]
     if not found:
-      return {'weights': self.weights, 'licence': 'not known'}
+      unknown = {'code_licence': 'not known', 'licence': 'not known'}
+      return {'weights': self.weights, **unknown}
     return {
       'weights': self.weights,
       'source': found[0].page,
+      'code_licence': found[0].code_licence,
       'licence': found[0].weights_licence,
       'commercial': found[0].commercial,
     }

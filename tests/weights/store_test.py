@@ -13,6 +13,8 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 
 from v2meow_jax import cli
+from v2meow_jax import networks
+from v2meow_jax.inference import weights_io
 from v2meow_jax.weights import ledger
 from v2meow_jax.weights import store
 from v2meow_jax.weights import tensors
@@ -352,3 +354,24 @@ def test_licenses_are_those_of_the_system_and_of_the_ledger(capsys):
   told = capsys.readouterr().out
   assert 'system tiny:' in told and 'Apache-2.0, trained by' in told
   assert 'i3d-flow: code Apache-2.0' in told
+
+
+def test_licenses_of_a_system_want_none_of_its_weights(tmp_path, capsys):
+  licence = networks.Network(
+    kind='dac', stream='acoustic', weights='dac-16khz'
+  ).licence()
+  config = {'name': 'mine', 'licences': {'weights': 'X', 'acoustic': licence}}
+  config |= {'format': weights_io.FORMAT, 'files': {'far.safetensors': '00'}}
+  (tmp_path / 'config.json').write_text(json.dumps(config))
+  assert cli.main(['licenses', str(tmp_path)]) == 0
+  told = capsys.readouterr().out
+  assert 'system mine:' in told
+  assert 'acoustic: weights: dac-16khz; ' in told
+  assert 'code_licence: MIT; licence: MIT; commercial: True' in told
+
+
+def test_licenses_of_what_is_no_system_say_so(tmp_path, capsys):
+  for path in (tmp_path, tmp_path / 'nowhere'):
+    assert cli.main(['licenses', str(path)]) == 2
+    said = capsys.readouterr().err
+    assert f'{path} is not a system' in said and 'v2meow export' in said

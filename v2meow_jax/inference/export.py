@@ -259,6 +259,9 @@ def _named(
     {
       'network': dataclasses.asdict(network),
       'sha256': weights_io.sha256(network.file()),
+      'companions': {
+        path.name: weights_io.sha256(path) for path in network.companions()
+      },
     }
     for network in chosen
   ]

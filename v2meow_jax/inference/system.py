@@ -96,11 +96,13 @@ class System:
     for row in self.config['networks']:
       network = networks.Network(**row['network'])
       if network.reads != 'style':
-        found[network.stream] = self._build(network, row['sha256'])
+        found[network.stream] = self._build(network, row)
     return found
 
-  def _build(self, network: networks.Network, sha256: str) -> Any:
-    weights_io.check_digest(network.file(), sha256)
+  def _build(self, network: networks.Network, row: Mapping[str, Any]) -> Any:
+    weights_io.check_digest(network.file(), row['sha256'])
+    for name, sha256 in row.get('companions', {}).items():
+      weights_io.check_digest(network.file().with_name(name), sha256)
     table = {**self.streams, 'acoustic': stages.acoustic(self.streams)}
     return network.build(networks.stream_of(network, table))
 
@@ -110,7 +112,7 @@ class System:
     for row in self.config.get('networks', ()):
       network = networks.Network(**row['network'])
       if network.reads == 'style':
-        return self._build(network, row['sha256'])
+        return self._build(network, row)
     return self.extractors
 
   def _tensors(self, name: str) -> dict[str, Any]:

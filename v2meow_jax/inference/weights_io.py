@@ -100,6 +100,17 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
     DamagedSystem: A file is missing or changed; the message names it, what was
       found and what was wanted.
   """
+  config = read_config_alone(folder)
+  for name, wanted in config['files'].items():
+    file = folder / name
+    if not file.is_file():
+      raise DamagedSystem(f'{file} is missing; reinstall or export again.')
+    check_digest(file, wanted)
+  return config
+
+
+def read_config_alone(folder: pathlib.Path) -> dict[str, Any]:
+  """A system's config, whatever is with its weights; raises DamagedSystem."""
   path = folder / CONFIG_NAME
   if not path.is_file():
     raise DamagedSystem(
@@ -115,11 +126,6 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
       f'{path} is not of system format {FORMAT}; export it again with this'
       ' version.'
     )
-  for name, wanted in config['files'].items():
-    file = folder / name
-    if not file.is_file():
-      raise DamagedSystem(f'{file} is missing; reinstall or export again.')
-    check_digest(file, wanted)
   return config
 
 
