@@ -52,6 +52,28 @@ def test_a_setting_that_does_not_exist_is_named(tmp_path):
     network.build(TABLE['clip'])
 
 
+@pytest.mark.parametrize(
+  ('settings', 'most', 'size'),
+  [
+    ({'batch_size': 64}, 2, 2),
+    ({'batch_size': 64}, 100, 64),
+    ({}, 2, 2),
+    ({}, 1000, 32),
+  ],
+)
+def test_batches_are_no_larger_than_what_comes_at_once(settings, most, size):
+  network = _network(settings=settings).with_frames_at_once(most)
+  assert network.settings == {'batch_size': size}
+
+
+@pytest.mark.parametrize(
+  'kind', ['clip', 'i3d_flow', 'vit_vqgan', 'maskgit_vqgan']
+)
+def test_every_network_of_video_has_batches(kind):
+  network = _network(kind=kind, stream='x').with_frames_at_once(2)
+  assert network.settings['batch_size'] == 2
+
+
 def test_a_stream_that_is_not_in_the_table_is_named():
   with pytest.raises(ValueError, match="'klip'; there are.*'flow'"):
     networks.stream_of(_network(stream='klip'), TABLE)

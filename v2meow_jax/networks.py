@@ -95,9 +95,25 @@ class Network:
         does not fit it, or a setting is unknown.
       ImportError: A library that it runs in is missing; names the extra.
     """
+    return self._called(self._builder(), stream)
+
+  def with_frames_at_once(self, most: int) -> Network:
+    """This network of video, whose batches hold no more frames than `most`.
+
+    A batch is filled up to its size, so that one of a few frames would cost as
+    much as a full one. What a size gives is what another does, up to rounding.
+    """
+    default = (
+      inspect.signature(self._builder()).parameters['batch_size'].default
+    )
+    size = min(self.settings.get('batch_size', default), most)
+    return dataclasses.replace(
+      self, settings={**self.settings, 'batch_size': size}
+    )
+
+  def _builder(self) -> Any:
     module, _, name = _KINDS[self.kind][1].rpartition('.')
-    build = getattr(importlib.import_module(f'{_HERE}.{module}'), name)
-    return self._called(build, stream)
+    return getattr(importlib.import_module(f'{_HERE}.{module}'), name)
 
   def encoder(self) -> Any:
     """What hears music in a network of semantic tokens, before its clusters.
