@@ -8,6 +8,9 @@ from v2meow_jax import networks
 from v2meow_jax import preparation
 from v2meow_jax import specs
 from v2meow_jax import stages
+from v2meow_jax.inference import system
+from v2meow_jax.inference import weights_io
+from v2meow_jax.weights import ledger
 from v2meow_jax.weights import store
 
 TABLE = {**stages.PAPER, 'acoustic': stages.acoustic(stages.PAPER)}
@@ -110,3 +113,26 @@ def test_all_weights_that_are_missing_are_told_at_once(tmp_path, monkeypatch):
     store.WeightsError, match='clip-vit-l14.* And .*dac-16khz'
   ):
     named.check()
+
+
+def test_a_system_refuses_other_companions_than_it_was_exported_with(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setenv(store.VARIABLE, str(tmp_path))
+  folder = tmp_path / 'clap-music'
+  folder.mkdir()
+  names = ledger.find('clap-music').companions
+  for name in ('pytorch_model.safetensors', *names):
+    (folder / name).write_bytes(name.encode())
+  network = _network(kind='clap', stream='style', weights='clap-music')
+  assert [path.name for path in network.companions()] == [*names]
+  row = {
+    'sha256': weights_io.sha256(network.file()),
+    'companions': {
+      path.name: weights_io.sha256(path) for path in network.companions()
+    },
+  }
+  (folder / 'vocab.json').write_bytes(b'other words')
+  loaded = system.load()
+  with pytest.raises(weights_io.DamagedSystem, match='vocab.json is damaged'):
+    loaded._build(network, row)
