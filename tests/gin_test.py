@@ -236,3 +236,64 @@ def test_unsourced_number_is_found():
   assert unsourced_numbers('# ours: two cores\na.b = 1\na.c = 2\n') == []
   assert unsourced_numbers('# ours: x\na.b = 1\n\na.c = 2') == ['a.c = 2']
   assert unsourced_numbers('# X.\n# All of it ours: y.\n\na.c = 2') == []
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+  ('codec', 'stage', 'lengths', 'codes'),
+  [
+    ('encodec', 'coarse', {'semantic': 250, 'coarse': 1000}, 1024 + 2 * 2048),
+    ('encodec', 'fine', {'coarse': 300, 'fine': 300}, 4 * 2048),
+    ('dac_24khz', 'coarse', {'semantic': 250, 'coarse': 3000}, 5 * 1024),
+    ('dac_24khz', 'fine', {'coarse': 300, 'fine': 2100}, 32 * 1024),
+  ],
+)
+def test_a_stage_trains_on_the_codes_of_another_codec(
+  codec, stage, lengths, codes, monkeypatch
+):
+  import gin
+
+  monkeypatch.chdir(ROOT)
+  monkeypatch.syspath_prepend(str(ROOT))
+  files = (f'stages/{stage}.gin', 'streams/public.gin', f'networks/{codec}.gin')
+  gin_config.parse(('runs/train.gin', *files))
+  spec = gin.get_configurable('MODEL/macro')().spec
+  gin.clear_config()
+  assert spec.feature_lengths() == lengths
+  assert spec.num_ids == 2 + codes
+
+
+@pytest.mark.parametrize(
+  ('network', 'layer'), [('musicfm', 7), ('w2v_bert', 17), ('mert', 7)]
+)
+def test_the_layer_of_a_semantic_network_is_chosen_in_gin(
+  network, layer, monkeypatch
+):
+  import gin
+
+  monkeypatch.chdir(ROOT)
+  files = ['prepare/paper.gin']
+  files += [f'networks/{network}.gin'] * (network != 'musicfm')
+  for chosen in (layer, 3):
+    gin_config.parse(files, [f'SEMANTIC_LAYER = {chosen}'])
+    networks = gin.get_configurable('NETWORKS/macro')().networks
+    (found,) = [n for n in networks if n.stream == 'semantic']
+    assert found.kind == network and found.settings['layer'] == chosen
+    assert network in found.settings['clusters']
+  gin.clear_config()
+
+
+def test_lloyd_and_a_random_start_are_chosen_in_gin(monkeypatch):
+  import gin
+  from v2meow_jax.features import clustering
+
+  monkeypatch.chdir(ROOT)
+  gin_config.parse(['prepare/paper.gin'])
+  published = gin.get_configurable('NETWORKS/macro')()
+  assert published.clustering == clustering.MiniBatch()
+  changed = ['CLUSTERING = @clustering.Lloyd()', "Lloyd.init = 'random'"]
+  gin_config.check_used(['prepare/paper.gin'], changed)
+  gin_config.parse(['prepare/paper.gin'], changed)
+  published = gin.get_configurable('NETWORKS/macro')()
+  assert published.clustering == clustering.Lloyd(init='random')
+  gin.clear_config()

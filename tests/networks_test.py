@@ -8,6 +8,9 @@ from v2meow_jax import networks
 from v2meow_jax import preparation
 from v2meow_jax import specs
 from v2meow_jax import stages
+from v2meow_jax.inference import system
+from v2meow_jax.inference import weights_io
+from v2meow_jax.weights import ledger
 from v2meow_jax.weights import store
 
 TABLE = {**stages.PAPER, 'acoustic': stages.acoustic(stages.PAPER)}
@@ -52,6 +55,28 @@ def test_a_setting_that_does_not_exist_is_named(tmp_path):
     network.build(TABLE['clip'])
 
 
+@pytest.mark.parametrize(
+  ('settings', 'most', 'size'),
+  [
+    ({'batch_size': 64}, 2, 2),
+    ({'batch_size': 64}, 100, 64),
+    ({}, 2, 2),
+    ({}, 1000, 32),
+  ],
+)
+def test_batches_are_no_larger_than_what_comes_at_once(settings, most, size):
+  network = _network(settings=settings).with_frames_at_once(most)
+  assert network.settings == {'batch_size': size}
+
+
+@pytest.mark.parametrize(
+  'kind', ['clip', 'i3d_flow', 'vit_vqgan', 'maskgit_vqgan']
+)
+def test_every_network_of_video_has_batches(kind):
+  network = _network(kind=kind, stream='x').with_frames_at_once(2)
+  assert network.settings['batch_size'] == 2
+
+
 def test_a_stream_that_is_not_in_the_table_is_named():
   with pytest.raises(ValueError, match="'klip'; there are.*'flow'"):
     networks.stream_of(_network(stream='klip'), TABLE)
@@ -88,3 +113,26 @@ def test_all_weights_that_are_missing_are_told_at_once(tmp_path, monkeypatch):
     store.WeightsError, match='clip-vit-l14.* And .*dac-16khz'
   ):
     named.check()
+
+
+def test_a_system_refuses_other_companions_than_it_was_exported_with(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setenv(store.VARIABLE, str(tmp_path))
+  folder = tmp_path / 'clap-music'
+  folder.mkdir()
+  names = ledger.find('clap-music').companions
+  for name in ('pytorch_model.safetensors', *names):
+    (folder / name).write_bytes(name.encode())
+  network = _network(kind='clap', stream='style', weights='clap-music')
+  assert [path.name for path in network.companions()] == [*names]
+  row = {
+    'sha256': weights_io.sha256(network.file()),
+    'companions': {
+      path.name: weights_io.sha256(path) for path in network.companions()
+    },
+  }
+  (folder / 'vocab.json').write_bytes(b'other words')
+  loaded = system.load()
+  with pytest.raises(weights_io.DamagedSystem, match='vocab.json is damaged'):
+    loaded._build(network, row)

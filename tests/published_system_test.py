@@ -21,6 +21,7 @@ from v2meow_jax import networks
 from v2meow_jax import preparation
 from v2meow_jax import stages
 from v2meow_jax.features import musicfm_weights
+from v2meow_jax.inference import system as system_lib
 from v2meow_jax.synthetic import world
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
@@ -106,6 +107,34 @@ def test_the_system_plays_as_long_as_its_video(folder, manifest, tmp_path):
   assert (sound.samplerate, sound.frames) == (16_000, wanted)
   sidecar = json.loads((tmp_path / 'out.wav.json').read_text())
   assert set(sidecar['licences']) == {'weights', 'clip', 'flow', 'acoustic'}
+  assert {'code_licence', 'licence'} <= set(sidecar['licences']['clip'])
+
+
+def test_a_batch_is_no_larger_than_the_frames_of_a_piece(folder):
+  extractors = system_lib.load(folder / 'system').extractors
+  # Two seconds at a frame a second.
+  assert {extractors[n].batch_size for n in ('clip', 'flow')} == {2}
+
+
+def test_a_frame_does_not_depend_on_how_long_its_video_is(folder):
+  system = system_lib.load(folder / 'system')
+  rng = np.random.default_rng(0)
+  frames = rng.integers(0, 256, (125, 48, 64, 3), np.uint8)
+  times = np.arange(125) / 25
+
+  def streams(seconds):
+    shown = times < seconds
+    video = media.Video(
+      frames=frames[shown], times=times[shown], seconds=seconds
+    )
+    return system.run(video).streams
+
+  # The last piece of three seconds is of one frame, in five it is of two.
+  short, long = streams(3.0), streams(5.0)
+  for name in ('clip', 'flow'):
+    # Flow looks half a second ahead, where the shorter video has ended.
+    kept = 3 if name == 'clip' else 2
+    np.testing.assert_array_equal(short[name][:kept], long[name][:kept])
 
 
 def test_a_system_without_a_network_of_text_says_so(folder, tmp_path, capsys):

@@ -24,7 +24,7 @@ def add(verbs) -> None:
   kinds = weights.add_subparsers(dest='kind', required=True)
   list_ = kinds.add_parser(
     'list',
-    help='what there is: size, licence, and whether it is here',
+    help='what there is: source, size, digest, licences, and where it belongs',
     epilog='example: v2meow weights list',
   )
   list_.add_argument('--json', action='store_true', help='for programs')
@@ -105,19 +105,57 @@ def _list(args: argparse.Namespace) -> None:
     for artefact in ledger.ARTEFACTS:
       found = store.find(artefact)
       rows.append(
-        dataclasses.asdict(artefact) | {'file': str(found) if found else None}
+        dataclasses.asdict(artefact)
+        | {
+          'file': str(found) if found else None,
+          'path': str(store.file(artefact)),
+          'hub_cache': _in_cache(artefact),
+        }
       )
     print(json.dumps(rows, indent=1))
     return
   for artefact in ledger.ARTEFACTS:
-    found = store.find(artefact)
-    print(
-      f'{artefact.name}: {artefact.what}; {artefact.megabytes} MB\n'
-      f'  {artefact.page}\n'
-      f'  licence of the weights: {artefact.weights_licence}; commercial use:'
-      f' {_COMMERCIAL[artefact.commercial]}\n'
-      f'  {found or f"not here; v2meow weights fetch {artefact.name}"}'
-    )
+    print('\n  '.join(_facts(artefact, store)))
+
+
+def _facts(artefact, store) -> list[str]:
+  """Lines about an artefact: whose, how large, and where it belongs."""
+  found = store.find(artefact)
+  digest = 'no published digest'
+  if artefact.git_blob:
+    digest = f"git's SHA-1 {artefact.git_blob}"
+  if artefact.sha256:
+    digest = f'sha256 {artefact.sha256}'
+  belongs = [str(store.file(artefact)), *artefact.companions]
+  lines = [
+    f'{artefact.name}: {artefact.what}; {artefact.megabytes} MB; {digest}',
+    f'from {artefact.url}',
+    f'licence of the code: {artefact.code_licence}; of the weights:'
+    f' {artefact.weights_licence}; commercial use:'
+    f' {_COMMERCIAL[artefact.commercial]}',
+    f'belongs at {" with ".join(belongs[:2])}'
+    + ''.join(f', {name}' for name in belongs[2:])
+    + (' beside it' if artefact.companions else ''),
+  ]
+  cache = _in_cache(artefact)
+  if cache:
+    lines.append(f"or in the hub's cache as {cache}")
+  lines += [f'also wants {what}' for what in artefact.elsewhere]
+  return [
+    *lines,
+    str(found or f'not here; v2meow weights fetch {artefact.name}'),
+  ]
+
+
+def _in_cache(artefact) -> str | None:
+  """Where the hub's cache may hold a file; None: it is not looked for there.
+
+  Not a pickle, which must be converted first.
+  """
+  if artefact.hub_file is None or artefact.is_pickle:
+    return None
+  folder = artefact.hub_repository.replace('/', '--')
+  return f'models--{folder}/snapshots/COMMIT/{artefact.hub_file[1]}'
 
 
 def _fetch(args: argparse.Namespace) -> None:
@@ -154,10 +192,14 @@ def _import(args: argparse.Namespace) -> None:
 
 
 def _licenses(args: argparse.Namespace) -> None:
+  import pathlib
+
   from v2meow_jax.inference import system
+  from v2meow_jax.inference import weights_io
   from v2meow_jax.weights import ledger
 
-  config = system.load(args.system).config
+  folder = pathlib.Path(args.system) if args.system else system.EMBEDDED
+  config = weights_io.read_config_alone(folder)
   print(f'system {config["name"]}:')
   for part, licence in config['licences'].items():
     if isinstance(licence, dict):  # Of a published network.

@@ -14,6 +14,7 @@ import pathlib
 from typing import Any
 
 from v2meow_jax import specs
+from v2meow_jax import stages
 from v2meow_jax.weights import ledger
 from v2meow_jax.weights import store
 
@@ -60,14 +61,26 @@ class Network:
       )
     return path
 
+  def companions(self) -> list[pathlib.Path]:
+    """Files beside `file()` that it is of no use without."""
+    found = [a for a in ledger.ARTEFACTS if a.name == self.weights]
+    file = self.file()
+    return [file.with_name(name) for a in found for name in a.companions]
+
   def licence(self) -> dict[str, Any]:
-    """Whose its weights are, for those who publish what it helped to make."""
+    """Whose it is, for those who publish what it helped to make.
+
+    'weights' is its name; 'licence' is that of the weights, 'code_licence' that
+    of the code that they were trained with.
+    """
     found = [a for a in ledger.ARTEFACTS if a.name == self.weights]
     if not found:
-      return {'weights': self.weights, 'licence': 'not known'}
+      unknown = {'code_licence': 'not known', 'licence': 'not known'}
+      return {'weights': self.weights, **unknown}
     return {
       'weights': self.weights,
       'source': found[0].page,
+      'code_licence': found[0].code_licence,
       'licence': found[0].weights_licence,
       'commercial': found[0].commercial,
     }
@@ -82,9 +95,25 @@ class Network:
         does not fit it, or a setting is unknown.
       ImportError: A library that it runs in is missing; names the extra.
     """
+    return self._called(self._builder(), stream)
+
+  def with_frames_at_once(self, most: int) -> Network:
+    """This network of video, whose batches hold no more frames than `most`.
+
+    A batch is filled up to its size, so that one of a few frames would cost as
+    much as a full one. What a size gives is what another does, up to rounding.
+    """
+    default = (
+      inspect.signature(self._builder()).parameters['batch_size'].default
+    )
+    size = min(self.settings.get('batch_size', default), most)
+    return dataclasses.replace(
+      self, settings={**self.settings, 'batch_size': size}
+    )
+
+  def _builder(self) -> Any:
     module, _, name = _KINDS[self.kind][1].rpartition('.')
-    build = getattr(importlib.import_module(f'{_HERE}.{module}'), name)
-    return self._called(build, stream)
+    return getattr(importlib.import_module(f'{_HERE}.{module}'), name)
 
   def encoder(self) -> Any:
     """What hears music in a network of semantic tokens, before its clusters.
@@ -100,8 +129,18 @@ class Network:
         f'the network {self.kind!r} has no clusters to fit; wanted one of'
         f' {sorted(semantic.ENCODERS)}.'
       )
-    settings = {k: v for k, v in self.settings.items() if k != 'clusters'}
-    return self._called(semantic.ENCODERS[self.kind], settings=settings)
+    return self._called(
+      semantic.ENCODERS[self.kind], settings=self._without_clusters()
+    )
+
+  def heard_by(self) -> dict[str, Any]:
+    """What tells `encoder()` from others; see `semantic.heard_by`."""
+    from v2meow_jax.published import semantic  # pylint: disable=g-import-not-at-top
+
+    return semantic.heard_by(self.kind, self.file(), self._without_clusters())
+
+  def _without_clusters(self) -> dict[str, Any]:
+    return {k: v for k, v in self.settings.items() if k != 'clusters'}
 
   def _called(self, build, *arguments, settings=None) -> Any:
     settings = self.settings if settings is None else settings
@@ -128,11 +167,15 @@ def stream_of(
 
 def check_codec(codec: Any, stream: specs.Stream) -> None:
   """Raises ValueError unless a codec writes what records and stages hold."""
-  if codec.stream != stream:
-    raise ValueError(
-      f'the codec writes {codec.stream}; records hold {stream}. Choose a codec'
-      ' of that rate and depth, or change the streams in stages.py.'
-    )
+  if codec.stream == stream:
+    return
+  stages.check_acoustic_rate(codec.stream.rate_hz)
+  raise ValueError(
+    f'the codec writes {codec.stream}; records hold {stream}. Choose a codec of'
+    ' that rate and depth, or bind acoustic_rate_hz, acoustic_codebook_size,'
+    ' num_coarse_levels and num_fine_levels of stages.paper_streams, as'
+    ' gin/networks/encodec.gin does.'
+  )
 
 
 _HERE = 'v2meow_jax.published'

@@ -21,10 +21,13 @@ from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax.codecs import codec as codec_lib
 from v2meow_jax.codecs import published as published_codec
+from v2meow_jax.features import clustering
 from v2meow_jax.features import fitted
+from v2meow_jax.features import token_fitting
 from v2meow_jax.inference import export
 from v2meow_jax.inference import system as system_lib
 from v2meow_jax.inference import weights_io
+from v2meow_jax.published import semantic
 from v2meow_jax.weights import store
 
 # Of the embedded default's extractors, those of sound; others read the picture.
@@ -115,12 +118,16 @@ class Published:
     clips_at_once: See `data.prepare`.
     piece_seconds: Of the stretches in which a video is read; frames come as
       they were decoded, so this bounds the memory.
+    clustering: How `fit_tokens` clusters what the semantic network hears.
+    sampling: Of which frames.
   """
 
   table: Mapping[str, specs.Stream]
   networks: Sequence[networks_lib.Network]
   clips_at_once: int = 16
   piece_seconds: float = export.PUBLISHED_PIECE_SECONDS
+  clustering: clustering.MiniBatch | clustering.Lloyd = clustering.MiniBatch()
+  sampling: token_fitting.Sampling = token_fitting.Sampling()
   max_side: None = dataclasses.field(default=None, init=False)
 
   @property
@@ -179,7 +186,6 @@ class Published:
       ValueError: There is not one network of semantic tokens.
     """
     from v2meow_jax.data import manifests  # pylint: disable=g-import-not-at-top
-    from v2meow_jax.features import token_fitting  # pylint: disable=g-import-not-at-top
 
     chosen = [n for n in self.networks if n.stream == 'semantic']
     if len(chosen) != 1:
@@ -190,7 +196,7 @@ class Published:
     if num is not None:
       places = np.linspace(0, len(clips) - 1, min(num, len(clips)))
       clips = [clips[i] for i in places.astype(int)]
-    encoder = chosen[0].encoder()
+    encoder, hearer = chosen[0].encoder(), chosen[0].heard_by()
     out = pathlib.Path(output)
     state_dir = out.with_name(f'{out.name}.fitting')
     state_dir.mkdir(parents=True, exist_ok=True)
@@ -199,10 +205,13 @@ class Published:
       functools.partial(media_io.read_audio, rate_hz=encoder.sample_rate_hz),
       encoder,
       self.table['semantic'].codebook_size,
+      heard_by=hearer,
       seed=seed,
+      sampling=self.sampling,
+      clustering=self.clustering,
       state_dir=state_dir,
     )
-    weights_io.write_tensors(out, dict(fitted_tokens.params), None)
+    semantic.write_clusters(out, fitted_tokens.params, hearer)
     shutil.rmtree(state_dir)
     lines = [f'{n}: {why}' for n, why in fitted_tokens.rejected.items()]
     return '\n'.join([*lines, str(fitted_tokens.report), str(out)])

@@ -74,18 +74,59 @@ TINY = _table(
 )
 
 
-def paper_streams(style_dim: int = 128) -> Mapping[str, specs.Stream]:
+def paper_streams(
+  style_dim: int = 128,
+  acoustic_rate_hz: float = 50.0,
+  acoustic_codebook_size: int = 1024,
+  num_coarse_levels: int = 4,
+  num_fine_levels: int = 8,
+) -> Mapping[str, specs.Stream]:
   """The paper's streams; bind as `streams` of a stage in gin.
 
   Args:
     style_dim: Of the style vector, where another joint embedding stands in for
       MuLan.
+    acoustic_rate_hz: Of the codec, where another stands in for SoundStream; a
+      whole number, for records are whole seconds.
+    acoustic_codebook_size: Codes of each of its levels.
+    num_coarse_levels: Of its levels, the first, which stage 2 writes.
+    num_fine_levels: The rest, which stage 3 writes.
 
   Returns:
     The streams by name.
+
+  Raises:
+    ValueError: The rate gives no whole number of frames a second.
   """
-  style = specs.FeatureSpec(name='style', dim=style_dim, rate_hz=0.0)
-  return {**PAPER, 'style': style}
+  check_acoustic_rate(acoustic_rate_hz)
+  codec = {
+    'codebook_size': acoustic_codebook_size,
+    'rate_hz': acoustic_rate_hz,
+    'stored_as': 'acoustic',
+  }
+  return {
+    **PAPER,
+    **_table(
+      specs.FeatureSpec(name='style', dim=style_dim, rate_hz=0.0),
+      specs.TokenSpec(name='coarse', num_codebooks=num_coarse_levels, **codec),
+      specs.TokenSpec(
+        name='fine',
+        num_codebooks=num_fine_levels,
+        first_codebook=num_coarse_levels,
+        **codec,
+      ),
+    ),
+  }
+
+
+def check_acoustic_rate(rate_hz: float) -> None:
+  """Raises ValueError unless a codec gives whole frames in each second."""
+  if rate_hz != round(rate_hz):
+    raise ValueError(
+      f'a codec at {rate_hz:g} Hz has no crops of whole frames: a record is'
+      f' whole seconds, as pictures are, and each has {rate_hz:g} frames. DAC at'
+      ' 44.1 kHz is such a one; choose DAC at 16 or 24 kHz, or an EnCodec.'
+    )
 
 
 def tiny_streams() -> Mapping[str, specs.Stream]:

@@ -98,6 +98,12 @@ def test_when_all_are_rejected_it_says_why(tmp_path):
     estimate.estimate(**_arguments(manifest))
 
 
+def test_batches_that_are_not_full_are_told_of(manifest):
+  said = 'networks of frames saw those of 3 clips at once'
+  assert said not in estimate.estimate(**_arguments(manifest, clips_at_once=3))
+  assert said in estimate.estimate(**_arguments(manifest, clips_at_once=16))
+
+
 def test_nothing_is_written(manifest):
   before = sorted(os.listdir(os.path.dirname(manifest)))
   estimate.estimate(**_arguments(manifest))

@@ -1,4 +1,5 @@
 import json
+import weakref
 
 import pytest
 import tensorflow as tf
@@ -79,3 +80,69 @@ def test_a_stream_without_extractor_stops_the_worker():
   )
   with pytest.raises(ValueError, match="no extractor.*'appearance'"):
     extract.setup()
+
+
+class _Living:
+  """Counts objects that are alive, and the most that were at once."""
+
+  def __init__(self):
+    self.now = self.most = self.total = 0
+
+  def add(self, thing):
+    self.now += 1
+    self.total += 1
+    self.most = max(self.most, self.now)
+    weakref.finalize(thing, self._gone)
+
+  def _gone(self):
+    self.now -= 1
+
+
+class _Seen(planted.Clock):
+  """A network of frames whose inputs are counted."""
+
+  batch_size = 8
+  living: _Living
+
+  def inputs(self, item):
+    made = planted.Clock.__call__(self, item).copy()
+    self.living.add(made)
+    return made
+
+  def outputs(self, inputs):
+    return inputs
+
+
+@pytest.mark.parametrize('seconds', [40.0, 400.0])
+def test_what_is_in_memory_does_not_grow_with_the_length_of_a_video(
+  tmp_path, seconds
+):
+  (tmp_path / 'a.json').write_text(json.dumps({'seconds': seconds}))
+  pieces, waiting = _Living(), _Living()
+
+  def read_video(path):
+    for piece in planted.read_video(path):
+      pieces.add(piece)
+      yield piece
+
+  extractors = planted.make_extractors()
+  network = _Seen(extractors['appearance'].extractor.stream)
+  network.living = waiting
+  extractors |= {'appearance': extraction.Reading('video', network)}
+  extract = extraction.Extract(
+    streams=planted.STREAMS,
+    make_extractors=lambda: extractors,
+    video_seconds=planted.video_seconds,
+    read_video=read_video,
+    read_audio=planted.read_audio,
+    min_seconds=2.0,
+    progress_dir=None,
+  )
+  extract.setup()
+  clip = manifests.Clip(id='a', path=str(tmp_path / 'a.json'))
+  (result,) = extract.process([(('train', 0), clip)])
+  assert _features(result)['seconds'].float_list.value[0] == seconds
+  # One stretch is at work while the next one tells where it ends.
+  assert pieces.total == seconds / 4 and pieces.most <= 3
+  # A batch is of two stretches of four frames.
+  assert waiting.total == seconds / 4 and waiting.most <= 3

@@ -1,5 +1,7 @@
 """Planted motion is found, and reaches I3D as it was trained to read it."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -105,6 +107,24 @@ def test_a_second_does_not_depend_on_the_others():
   piece = extractor()(video(25, 1, start=1.0))
   np.testing.assert_allclose(whole[1], piece[0], atol=1e-5)
   assert np.abs(whole).max() > 0.01
+
+
+def test_the_gray_of_a_window_holds_the_floats_of_a_frame_at_a_time():
+  frames = np.random.default_rng(0).integers(
+    0, 256, (25, 540, 960, 3), np.uint8
+  )
+  floats_of_a_frame = 4 * frames[0].size
+  tracemalloc.start()
+  try:
+    gray = flow.gray_frames(frames)
+    _, peak = tracemalloc.get_traced_memory()
+  finally:
+    tracemalloc.stop()
+  assert gray.shape == (25, 256, 455)
+  # Of the gray itself there are a few: as floats, scaled, and as bytes.
+  assert peak < 2 * floats_of_a_frame + 3 * 4 * gray.size
+  one = flow.gray_frames(frames[7:8])[0]
+  np.testing.assert_array_equal(gray[7], one)
 
 
 def test_a_wrong_width_and_a_short_window_are_refused():

@@ -6,6 +6,7 @@ import pytest
 
 from v2meow_jax.features import kmeans
 from v2meow_jax.features import kmeans_assign
+from v2meow_jax.features import snapshots
 
 pytestmark = pytest.mark.slow
 
@@ -78,3 +79,28 @@ def test_refuses_what_it_cannot_cluster():
     kmeans.fit(np.full((4, 2), np.nan), 3, rng=key)
   with pytest.raises(ValueError, match="init is 'best'"):
     kmeans.fit(np.zeros((4, 2)), 3, rng=key, init='best')
+
+
+@pytest.mark.parametrize('init', ['k-means++', 'random'])
+def test_iterations_that_were_interrupted_go_on_to_the_bit(tmp_path, init):
+  rows = np.random.default_rng(3).normal(size=(400, 5)).astype('f')
+  options = {'rng': jax.random.key(1), 'init': init}
+  whole = kmeans.fit(rows, 12, num_iterations=9, **options)
+  kept = {'state_file': tmp_path / 'state.safetensors', 'identity': {'k': 12}}
+  for num_iterations in (0, 1, 4, 9, 9):
+    found = kmeans.fit(
+      rows, 12, num_iterations=num_iterations, **options, **kept
+    )
+  np.testing.assert_array_equal(found.centroids, whole.centroids)
+  assert found.inertia == whole.inertia and found.moved == whole.moved
+  with pytest.raises(snapshots.SnapshotError, match=r'k 12 \(wanted 11\)'):
+    kmeans.fit(rows, 11, **options, **{**kept, 'identity': {'k': 11}})
+
+
+def test_a_start_from_some_rows_is_a_start():
+  centres = np.random.default_rng(4).normal(0, 30, (6, 3))
+  labels = np.arange(3000) % 6
+  noise = np.random.default_rng(5).normal(size=(3000, 3))
+  rows = (centres[labels] + noise).astype('f')
+  found = kmeans.fit(rows, 6, rng=jax.random.key(0), start_rows=96)
+  assert sorted(found.usage) == [500] * 6

@@ -7,13 +7,15 @@ from tests.features import clustered_tokens_test
 from v2meow_jax import specs
 from v2meow_jax.features import clip_frames
 from v2meow_jax.features import clustered_tokens
+from v2meow_jax.features import clustering
 from v2meow_jax.features import snapshots
 from v2meow_jax.features import token_fitting
 
 K = 5
-SIZES = token_fitting.Sampling(
-  clip_seconds=4, block_rows=300, batch_rows=100, num_passes=2
-)
+SIZES = token_fitting.Sampling(clip_seconds=4, block_rows=300)
+MINI_BATCH = clustering.MiniBatch(batch_rows=100, num_passes=2)
+LLOYD = clustering.Lloyd(init='random', start_rows=40)
+HEARD_BY = {'kind': 'folded', 'sha256': '00', 'settings': {'layer': 7}}
 CENTRES = np.random.default_rng(0).normal(0, 20, (K, 4)) + 7
 
 
@@ -39,7 +41,11 @@ ENCODER = clustered_tokens_test.Folded()
 
 
 def fit(clips=CLIPS, read=read_audio, sampling=SIZES, **options):
-  options = {'seed': 0} | options
+  options = {
+    'seed': 0,
+    'heard_by': HEARD_BY,
+    'clustering': MINI_BATCH,
+  } | options
   return token_fitting.fit_tokens(
     clips, read, ENCODER, K, sampling=sampling, **options
   )
@@ -99,6 +105,56 @@ def test_an_interrupted_run_ends_to_the_bit_where_a_whole_one_does(
   rest = Interrupted(60 - stop + 2)
   equal(fit(read=rest, state_dir=tmp_path), whole)
   equal(fit(read=Interrupted(0), state_dir=tmp_path), whole)
+
+
+# 20 clips for the scaling, 20 that are gathered, then iterations.
+@pytest.mark.parametrize('stop', [8, 25, 39])
+def test_a_lloyd_run_goes_on_without_hearing_again_what_is_kept(tmp_path, stop):
+  whole = fit(clustering=LLOYD)
+  with pytest.raises(Stop):
+    fit(read=Interrupted(stop), clustering=LLOYD, state_dir=tmp_path)
+  rest = Interrupted(40 - stop + 2)
+  equal(fit(read=rest, clustering=LLOYD, state_dir=tmp_path), whole)
+  equal(fit(read=Interrupted(0), clustering=LLOYD, state_dir=tmp_path), whole)
+
+
+@pytest.mark.parametrize('init', ['random', 'k-means++'])
+def test_lloyd_is_that_of_all_rows(init):
+  found = fit(clustering=clustering.Lloyd(init=init, num_iterations=200))
+  assert found.report.moved == 0
+  every = np.concatenate([frames_of(c) for c in CLIPS])
+  every = (every - every.mean(0)) / every.std(0)
+  distance = ((every[:, None] - found.params['centroids']) ** 2).sum(-1)
+  # A fixed point: each centroid is the mean of its rows.
+  means = [every[distance.argmin(1) == i].mean(0) for i in range(K)]
+  np.testing.assert_allclose(found.params['centroids'], means, atol=1e-4)
+  assert found.report.num_rows == len(every) == found.report.usage.sum()
+
+
+def test_rows_that_were_cut_are_refused(tmp_path):
+  with pytest.raises(Stop):
+    fit(read=Interrupted(30), clustering=LLOYD, state_dir=tmp_path)
+  rows = tmp_path / 'rows.float32'
+  rows.write_bytes(rows.read_bytes()[:-17])
+  with pytest.raises(snapshots.SnapshotError, match='rows.float32 is damaged'):
+    fit(clustering=LLOYD, state_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+  'other',
+  [
+    HEARD_BY | {'settings': {'layer': 9}},
+    HEARD_BY | {'sha256': '11'},
+    HEARD_BY | {'kind': 'other'},
+  ],
+)
+@pytest.mark.parametrize('method', [MINI_BATCH, LLOYD])
+def test_the_state_of_another_encoder_is_refused(tmp_path, method, other):
+  with pytest.raises(Stop):
+    fit(read=Interrupted(30), clustering=method, state_dir=tmp_path)
+  with pytest.raises(snapshots.SnapshotError) as e:
+    fit(heard_by=other, clustering=method, state_dir=tmp_path)
+  assert str(HEARD_BY) in str(e.value) and str(other) in str(e.value)
 
 
 @pytest.fixture
@@ -182,9 +238,10 @@ def test_blocks_are_bounded_and_mixed():
 
 def test_held_out_clips_are_told_apart():
   sampling = token_fitting.Sampling(
-    clip_seconds=4, block_rows=300, batch_rows=100, held_out_clips=4
+    clip_seconds=4, block_rows=300, held_out_clips=4
   )
-  report = fit(sampling=sampling).report
+  method = clustering.MiniBatch(batch_rows=100)
+  report = fit(sampling=sampling, clustering=method).report
   assert report.num_rows == 1600 and report.held_out_rows == 400
   assert report.held_out_inertia_per_row == pytest.approx(
     report.inertia_per_row, rel=0.5
@@ -199,7 +256,15 @@ def test_the_state_of_another_run_is_refused(tmp_path):
     fit(CLIPS[:-1], state_dir=tmp_path)
   with pytest.raises(snapshots.SnapshotError, match=r'k 5 \(wanted 4\)'):
     token_fitting.fit_tokens(
-      CLIPS, read_audio, ENCODER, 4, seed=0, sampling=SIZES, state_dir=tmp_path
+      CLIPS,
+      read_audio,
+      ENCODER,
+      4,
+      heard_by=HEARD_BY,
+      seed=0,
+      sampling=SIZES,
+      clustering=MINI_BATCH,
+      state_dir=tmp_path,
     )
   (tmp_path / 'scaling.safetensors').write_bytes(b'')
   with pytest.raises(snapshots.SnapshotError, match='damaged'):

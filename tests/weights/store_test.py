@@ -13,6 +13,8 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 
 from v2meow_jax import cli
+from v2meow_jax import networks
+from v2meow_jax.inference import weights_io
 from v2meow_jax.weights import ledger
 from v2meow_jax.weights import store
 from v2meow_jax.weights import tensors
@@ -135,6 +137,10 @@ def test_a_file_is_taken_in_with_its_companions_or_not_at_all(tmp_path, here):
   file = here.take(wanted, came / 'b.safetensors')
   assert file.with_name('a_stats.json').read_text() == '{}'
   assert here.take(wanted, file) == file == here.locate(wanted)
+  assert here.verify(wanted).startswith('as it came')
+  file.with_name('a_stats.json').write_text('[]')
+  with pytest.raises(store.WeightsError, match='a_stats.json has sha256'):
+    here.verify(wanted)
 
 
 def test_the_digest_of_git_is_known(tmp_path, here):
@@ -167,6 +173,36 @@ def test_the_cache_of_the_hub_is_read(tmp_path, here):
   assert here.locate(clip) == snapshot / 'model.safetensors'
   said = 'complete; no published digest of it is known'
   assert here.verify(clip) == said
+
+
+def test_a_nested_file_is_found_in_the_cache_with_its_companions(
+  tmp_path, here
+):
+  nested = ledger.find('musiccoca')
+  model = tmp_path / 'hub/hub/models--google--magenta-realtime-2'
+  folder = model / 'snapshots/abc/resources/musiccoca'
+  folder.mkdir(parents=True)
+  (model / 'refs').mkdir()
+  (model / 'refs/main').write_text('abc')
+  (folder / 'music_encoder.tflite').write_bytes(b'0000TFL3')
+  assert here.find(nested) is None
+  for name in nested.companions:
+    (folder / name).write_bytes(b'some')
+  assert here.locate(nested) == folder / 'music_encoder.tflite'
+
+
+def test_a_fixed_version_is_found_in_the_cache(tmp_path, here):
+  wanted = artefact(
+    'https://huggingface.co/one/two/resolve/123abc/a/model.safetensors'
+  )
+  model = tmp_path / 'hub/hub/models--one--two'
+  (model / 'refs').mkdir(parents=True)
+  (model / 'refs/main').write_text('other')
+  for commit in ('other', '123abc'):
+    (model / 'snapshots' / commit / 'a').mkdir(parents=True)
+    file = model / 'snapshots' / commit / 'a' / 'model.safetensors'
+    safetensors_numpy.save_file({'kernel': KERNEL}, file)
+  assert here.locate(wanted) == file
 
 
 @pytest.mark.parametrize(
@@ -277,7 +313,18 @@ def test_the_command_lists_imports_and_verifies(tmp_path, here, capsys):
   assert cli.main(['weights', 'list', *arguments]) == 0
   listed = capsys.readouterr().out
   for a in ledger.ARTEFACTS:
-    assert a.name in listed and a.weights_licence in listed
+    assert a.url in listed and f'{a.megabytes} MB' in listed
+    assert str(here.file(a)) in listed
+    for known in (a.sha256, a.git_blob, *a.companions, *a.elsewhere):
+      assert not known or known in listed
+    assert (
+      f'licence of the code: {a.code_licence}; of the weights:'
+      f' {a.weights_licence}; commercial use: '
+    ) in listed
+  assert 'no published digest' in listed
+  assert 'models--google--magenta-realtime-2/snapshots/COMMIT/resources/' in (
+    listed
+  )
   assert listed.count('not here') == len(ledger.ARTEFACTS)
   file = tmp_path / 'model.safetensors'
   name = 'clip-vit-l14'
@@ -291,8 +338,12 @@ def test_the_command_lists_imports_and_verifies(tmp_path, here, capsys):
   assert told == f'{name}: as it came; no published digest of it is known\n'
   here.locate(ledger.find(name)).write_bytes(b'others')
   assert cli.main(['weights', 'verify', name, *arguments]) == 2
-  assert cli.main(['weights', 'list', '--json', *arguments]) == 0
   capsys.readouterr()
+  assert cli.main(['weights', 'list', '--json', *arguments]) == 0
+  rows = {row['name']: row for row in json.loads(capsys.readouterr().out)}
+  assert rows['dac-16khz']['file'] is None
+  wanted = here.path / 'dac-16khz' / 'model.safetensors'
+  assert rows['dac-16khz']['path'] == str(wanted)
   assert cli.main(['weights', 'fetch', 'clip', *arguments]) == 2
   error = capsys.readouterr().err
   assert "no weights are named 'clip'; there are clip-vit-l14" in error
@@ -303,3 +354,24 @@ def test_licenses_are_those_of_the_system_and_of_the_ledger(capsys):
   told = capsys.readouterr().out
   assert 'system tiny:' in told and 'Apache-2.0, trained by' in told
   assert 'i3d-flow: code Apache-2.0' in told
+
+
+def test_licenses_of_a_system_want_none_of_its_weights(tmp_path, capsys):
+  licence = networks.Network(
+    kind='dac', stream='acoustic', weights='dac-16khz'
+  ).licence()
+  config = {'name': 'mine', 'licences': {'weights': 'X', 'acoustic': licence}}
+  config |= {'format': weights_io.FORMAT, 'files': {'far.safetensors': '00'}}
+  (tmp_path / 'config.json').write_text(json.dumps(config))
+  assert cli.main(['licenses', str(tmp_path)]) == 0
+  told = capsys.readouterr().out
+  assert 'system mine:' in told
+  assert 'acoustic: weights: dac-16khz; ' in told
+  assert 'code_licence: MIT; licence: MIT; commercial: True' in told
+
+
+def test_licenses_of_what_is_no_system_say_so(tmp_path, capsys):
+  for path in (tmp_path, tmp_path / 'nowhere'):
+    assert cli.main(['licenses', str(path)]) == 2
+    said = capsys.readouterr().err
+    assert f'{path} is not a system' in said and 'v2meow export' in said

@@ -41,6 +41,34 @@ def test_only_names_with_a_prefix_are_taken(tmp_path, suffix):
   assert not tensors.load(path, 'kernel')
 
 
+@pytest.fixture
+def checkpoint(tmp_path):
+  """A folder that Orbax wrote."""
+  import jax.numpy as jnp
+  import orbax.checkpoint as ocp
+
+  tree = {'layer': {'kernel': jnp.asarray(KERNEL)}, 'bias': np.ones(3)}
+  ocp.PyTreeCheckpointer().save(tmp_path / 'checkpoint', tree)
+  return tmp_path / 'checkpoint'
+
+
+def test_a_checkpoint_of_orbax_gives_arrays_by_their_paths(checkpoint):
+  found = tensors.load(checkpoint)
+  assert sorted(found) == ['bias', NAME]
+  assert type(found[NAME]) is np.ndarray
+  np.testing.assert_array_equal(found[NAME], KERNEL)
+  assert list(tensors.load(checkpoint, 'layer')) == [NAME]
+  assert sorted(tensors.names(checkpoint)) == ['bias', NAME]
+  with pytest.raises(ValueError, match="no 'layer/bias'.*wanted a test"):
+    tensors.Tensors(found, 'a test').take('layer/bias', 3)
+
+
+def test_a_damaged_checkpoint_of_orbax_is_named(checkpoint):
+  (checkpoint / '_METADATA').write_text('{')
+  with pytest.raises(ValueError, match='checkpoint is a damaged checkpoint'):
+    tensors.load(checkpoint)
+
+
 def test_pickles_are_not_read(tmp_path):
   for name in ('weights.pt', 'weights.bin'):
     path = tmp_path / name

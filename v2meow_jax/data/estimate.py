@@ -86,9 +86,20 @@ def estimate(
     f' {measured:.0f} s together'
     + (f' ({len(rejected)} more were rejected)' if rejected else ''),
     *_table(per_second, hours),
+    *_caution(len(sample), clips_at_once),
     f'records: {size / 1e9:.3g} GB, {size / hours / 3600 / 1e3:.3g} kB a second',
   ]
   return '\n'.join(lines)
+
+
+def _caution(num_clips: int, clips_at_once: int) -> list[str]:
+  """What the clips that were tried do not tell of batches of frames."""
+  if num_clips >= clips_at_once:
+    return []
+  return [
+    f'at most: networks of frames saw those of {num_clips} clips at once, in'
+    f' batches that {clips_at_once} clips fill'
+  ]
 
 
 def _run(

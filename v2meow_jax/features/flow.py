@@ -139,7 +139,9 @@ def gray_frames(frames: np.ndarray) -> np.ndarray:
   """uint8[n, h, w, 3] -> uint8[n, h', w'], the shorter side `SHORT_SIDE`."""
   height, width = frames.shape[1:3]
   scale = SHORT_SIDE / min(height, width)
-  gray = images.gray(frames, round(height * scale), round(width * scale))
+  size = round(height * scale), round(width * scale)
+  # One by one: of 25 frames of 1080 lines the floats alone are 620 MB.
+  gray = np.concatenate([images.gray(frame[None], *size) for frame in frames])
   return np.rint(gray * 255).astype(np.uint8)
 
 

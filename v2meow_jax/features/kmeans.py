@@ -1,17 +1,26 @@
 """k-means: Lloyd's iterations, with empty clusters refilled.
 
-For rows that fit into memory; `kmeans_stream` is for those that do not.
+The iterations run on all devices; the start, k-means++ or random rows, is drawn
+on the host. Rows may be a file that is mapped into memory; `kmeans_stream` is
+for those that no disk holds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
+import pathlib
+from typing import Any
 
 import jax
 import numpy as np
 
 from v2meow_jax import progress
 from v2meow_jax.features import kmeans_assign
+from v2meow_jax.features import snapshots
+
+# Looked at at once: rows may lie in a file.
+_ROWS_AT_ONCE = 65_536
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +48,10 @@ def fit(
   rng: jax.Array,
   num_iterations: int = 50,
   init: str = 'k-means++',
+  start_rows: int | None = None,
   show_progress: bool = False,
+  state_file: pathlib.Path | None = None,
+  identity: Mapping[str, Any] | None = None,
 ) -> Clusters:
   """Lloyd's algorithm, on all devices of this process.
 
@@ -52,7 +64,13 @@ def fit(
     rng: A JAX key.
     num_iterations: At most.
     init: See `start`.
+    start_rows: So many rows, drawn, are looked at for the start; None: all.
     show_progress: Draw a bar.
+    state_file: A safetensors file to go on from and to keep each iteration in;
+      a run that goes on ends, to the bit, where one that was not interrupted
+      does.
+    identity: JSON data of what must be the same in a run that goes on, such as
+      `k`, the seed and the origin of the rows.
 
   Returns:
     The clusters; the same rows, key and number of devices give the same
@@ -61,21 +79,39 @@ def fit(
   Raises:
     ValueError: Fewer rows than clusters, rows that are not finite, or an
       unknown `init`.
+    snapshots.SnapshotError: `state_file` is damaged or of another run.
   """
   rows = np.asarray(rows, np.float32)
+  identity = identity or {}
   start_rng, refill_rng = jax.random.split(rng)
-  centroids = start(rows, k, rng=start_rng, init=init)
-  moved = 0.0
+  done, moved = 0, 0.0
+  kept = snapshots.read(state_file, identity=identity) if state_file else None
+  if kept:
+    centroids = kept[0]['centroids']
+    done, moved = kept[1]['iterations'], kept[1]['moved']
+  else:
+    some = _some(rows, start_rows, start_rng)
+    centroids = start(some, k, rng=start_rng, init=init)
   with progress.bar(
-    total=num_iterations, desc='k-means', disable=not show_progress
+    total=num_iterations,
+    initial=done,
+    desc='k-means',
+    disable=not show_progress,
   ) as bar:
-    for i in range(num_iterations):
+    for i in range(done, num_iterations):
+      if i and not moved:
+        break
       before = centroids
       centroids = _step(rows, before, jax.random.fold_in(refill_rng, i))
       moved = distance_moved(before, centroids)
+      if state_file:
+        snapshots.write(
+          state_file,
+          {'centroids': centroids},
+          identity=identity,
+          progress={'iterations': i + 1, 'moved': moved},
+        )
       bar.update()
-      if not moved:
-        break
   found = kmeans_assign.tally(rows, centroids)
   return Clusters(
     centroids=centroids,
@@ -85,8 +121,18 @@ def fit(
   )
 
 
+def _some(rows: np.ndarray, count: int | None, rng: jax.Array) -> np.ndarray:
+  """`count` rows, drawn; all of them, where there are not more."""
+  if count is None or count >= len(rows):
+    return rows
+  # Another draw than that of the start, which has the same key.
+  rng = jax.random.fold_in(rng, count)
+  chosen = jax.random.choice(rng, len(rows), (count,), replace=False)
+  return rows[np.sort(np.asarray(chosen))]
+
+
 def start(rows: np.ndarray, k: int, *, rng: jax.Array, init: str) -> np.ndarray:
-  """Rows to begin with.
+  """Rows to begin with, drawn on the host.
 
   Args:
     rows: float32[n, dim], n >= k.
@@ -107,7 +153,10 @@ def start(rows: np.ndarray, k: int, *, rng: jax.Array, init: str) -> np.ndarray:
       f'{len(rows)} rows cannot form {k} clusters; give more rows or ask for'
       ' fewer clusters.'
     )
-  if not np.isfinite(rows).all():
+  if not all(
+    np.isfinite(rows[i : i + _ROWS_AT_ONCE]).all()
+    for i in range(0, len(rows), _ROWS_AT_ONCE)
+  ):
     raise ValueError('rows hold NaN or infinity; k-means needs finite numbers.')
   starts = {'k-means++': _plus_plus, 'random': _random_rows}
   if init not in starts:

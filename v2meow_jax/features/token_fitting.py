@@ -16,14 +16,15 @@ import numpy as np
 from v2meow_jax import media
 from v2meow_jax import progress
 from v2meow_jax.features import clip_frames
+from v2meow_jax.features import clustering as clustering_lib
 from v2meow_jax.features import kmeans_report
-from v2meow_jax.features import kmeans_stream
 from v2meow_jax.features import semantic_encoder
 from v2meow_jax.features import snapshots
 from v2meow_jax.features import standardize
 
 # Clips are drawn for the scaling as in a pass of their own.
 _SCALING_EPOCH = 1_000_000
+_MINI_BATCH = clustering_lib.MiniBatch()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,9 +51,6 @@ class Sampling:
       ours: a minute, so that no long recording outweighs others.
     block_rows: Frames that are mixed, and held in memory, at once. ours: 44
       minutes at 25 Hz, a quarter of a gigabyte at 1024 numbers a frame.
-    batch_rows: See `kmeans_stream.fit`. ours: 8 a cluster, of 1024.
-    num_passes: Over all clips, each of which runs the encoder again. ours: one;
-      thousands of hours are hundreds of thousands of frames a cluster.
     scaling_clips: Whose frames tell mean and deviation, in a shorter pass before
       the others. ours: 2000 minutes tell both to a hundredth.
     held_out_clips: That are not clustered but tell the report's held-out
@@ -61,8 +59,6 @@ class Sampling:
 
   clip_seconds: float = 60.0
   block_rows: int = 65_536
-  batch_rows: int = 8192
-  num_passes: int = 1
   scaling_clips: int = 2000
   held_out_clips: int = 0
 
@@ -73,9 +69,10 @@ def fit_tokens(
   encoder: semantic_encoder.SemanticEncoder,
   k: int,
   *,
+  heard_by: Mapping[str, Any],
   seed: int,
   sampling: Sampling = Sampling(),
-  init: str = 'k-means++',
+  clustering: clustering_lib.MiniBatch | clustering_lib.Lloyd = _MINI_BATCH,
   max_rejected: float = 0.05,
   state_dir: pathlib.Path | None = None,
   save_every: int = 1,
@@ -91,9 +88,10 @@ def fit_tokens(
     read_audio: Gives the audio of one.
     encoder: Hears it.
     k: Clusters: the codebook_size of the stream.
+    heard_by: JSON data that tells the encoder from others: kind, weights, layer.
     seed: Of the order, the stretches and the clusters.
     sampling: Which frames are clustered.
-    init: See `kmeans.start`.
+    clustering: How they are.
     max_rejected: Share of the clips that may go to the ledger; 0: the first one
       ends the run.
     state_dir: Folder to go on from, and to keep scaling, clusters and ledger
@@ -133,7 +131,7 @@ def fit_tokens(
   )
   identity = {
     'clips': _digest('\n'.join(clips).encode()),
-    'encoder': type(encoder).__name__,
+    'heard_by': dict(heard_by),
     'rate_hz': encoder.rate_hz,
     'dim': encoder.dim,
     'seed': seed,
@@ -143,7 +141,7 @@ def fit_tokens(
     'held_out_clips': sampling.held_out_clips,
   }
   for_scaling = train[: sampling.scaling_clips]
-  total = len(for_scaling) + sampling.num_passes * len(train)
+  total = len(for_scaling) + clustering.num_passes * len(train)
   with progress.bar(total=total, unit='clip', desc='tokens') as bar:
 
     def blocks(
@@ -171,14 +169,11 @@ def fit_tokens(
       for rows, behind in blocks(order, epoch, position, done):
         yield standardize.apply(rows, scaling), behind
 
-    found = kmeans_stream.fit(
+    found = clustering.fit(
       scaled,
       k,
       seed=seed,
-      num_passes=sampling.num_passes,
-      batch_rows=sampling.batch_rows,
-      init=init,
-      state_file=state_dir / 'clusters.safetensors' if state_dir else None,
+      state_dir=state_dir,
       save_every=save_every,
       context={
         **identity,
@@ -186,8 +181,8 @@ def fit_tokens(
           scaling['mean'].tobytes() + scaling['std'].tobytes()
         ),
       },
-      on_batch=lambda state: bar.set_postfix(
-        inertia=f'{state.inertia / state.num_rows:.4g}', refresh=False
+      on_inertia=lambda inertia: bar.set_postfix(
+        inertia=f'{inertia:.4g}', refresh=False
       ),
     )
   others = [source.rows(int(i), 0) for i in held_out]

@@ -160,6 +160,8 @@ def _write_stage(
 ) -> dict[str, Any]:
   spec = specs.stage_from_dict(description['spec'])
   name = spec.name
+  # Whole frames: else each window would begin a little beside the last one.
+  kept = round(PREFIX_SHARE[name] * spec.crop_seconds * spec.target.rate_hz)
   weights_io.write_tensors(folder / f'{name}.safetensors', params, dtype)
   return {
     'name': name,
@@ -167,7 +169,7 @@ def _write_stage(
     'trained_steps': step,
     'temperature': temperature,
     'windows': {
-      'prefix_seconds': PREFIX_SHARE[name] * spec.crop_seconds,
+      'prefix_seconds': kept / spec.target.rate_hz,
       'rows': ROWS[name],
     },
   }
@@ -257,6 +259,9 @@ def _named(
     {
       'network': dataclasses.asdict(network),
       'sha256': weights_io.sha256(network.file()),
+      'companions': {
+        path.name: weights_io.sha256(path) for path in network.companions()
+      },
     }
     for network in chosen
   ]

@@ -72,9 +72,15 @@ def write(
   written = [p for take in paths for p in (take, outputs.sidecar(take))]
   outputs.check_inputs_survive(written, video, style_audio)
   _check_video(video, out)
-  style = media_io.read_audio(style_audio) if style_audio else None
+  if style_audio and not media_io.probe(style_audio).has_audio:
+    raise media_io.UnsupportedMedia(
+      f'{style_audio}: no audio track; wanted one.'
+    )
   compile_cache.enable()
   system = system_lib.load(system_dir)
+  style = None
+  if style_audio:
+    style = media_io.read_audio(style_audio, rate_hz=system.style_rate_hz)
   for take, path in enumerate(paths):
     with progress_lib.bar(unit='part', desc=path.name) as bar:
 

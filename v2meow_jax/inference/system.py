@@ -30,6 +30,7 @@ from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax.codecs import soundstream
 from v2meow_jax.features import fitted
+from v2meow_jax.features import style_features
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import restore
 from v2meow_jax.inference import weights_io
@@ -96,13 +97,21 @@ class System:
     for row in self.config['networks']:
       network = networks.Network(**row['network'])
       if network.reads != 'style':
-        found[network.stream] = self._build(network, row['sha256'])
+        found[network.stream] = self._build(network, row)
     return found
 
-  def _build(self, network: networks.Network, sha256: str) -> Any:
-    weights_io.check_digest(network.file(), sha256)
+  def _build(self, network: networks.Network, row: Mapping[str, Any]) -> Any:
+    weights_io.check_digest(network.file(), row['sha256'])
+    for name, sha256 in row.get('companions', {}).items():
+      weights_io.check_digest(network.file().with_name(name), sha256)
     table = {**self.streams, 'acoustic': stages.acoustic(self.streams)}
-    return network.build(networks.stream_of(network, table))
+    stream = networks.stream_of(network, table)
+    if network.reads == 'video':
+      # One size for all pieces, so that a frame does not depend on how many
+      # come with it.
+      frames = math.ceil(self.config['piece_seconds'] * stream.rate_hz)
+      network = network.with_frames_at_once(max(1, frames))
+    return network.build(stream)
 
   @functools.cached_property
   def _styles(self) -> Mapping[str, Any]:
@@ -110,8 +119,15 @@ class System:
     for row in self.config.get('networks', ()):
       network = networks.Network(**row['network'])
       if network.reads == 'style':
-        return self._build(network, row['sha256'])
+        return self._build(network, row)
     return self.extractors
+
+  @property
+  def style_rate_hz(self) -> int:
+    """Samples a second at which music is best given as a style."""
+    return getattr(
+      self._styles.get('style'), 'sample_rate_hz', style_features.SAMPLE_RATE_HZ
+    )
 
   def _tensors(self, name: str) -> dict[str, Any]:
     return weights_io.read_tensors(self.folder / f'{name}.safetensors')

@@ -52,7 +52,10 @@ def unflatten(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def write_tensors(
-  path: pathlib.Path, tree: Mapping[str, Any], dtype: str | None
+  path: pathlib.Path,
+  tree: Mapping[str, Any],
+  dtype: str | None,
+  metadata: Mapping[str, str] | None = None,
 ) -> None:
   """Saves a tree; floats as `dtype`, None: as they are."""
   from safetensors import numpy as st  # pylint: disable=g-import-not-at-top
@@ -64,7 +67,11 @@ def write_tensors(
       for k, v in flat.items()
     }
   # Not ascontiguousarray, which turns a scalar into a vector.
-  st.save_file({k: np.array(v, order='C') for k, v in flat.items()}, path)
+  st.save_file(
+    {k: np.array(v, order='C') for k, v in flat.items()},
+    path,
+    dict(metadata) if metadata else None,
+  )
 
 
 def read_tensors(path: pathlib.Path) -> dict[str, Any]:
@@ -93,6 +100,17 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
     DamagedSystem: A file is missing or changed; the message names it, what was
       found and what was wanted.
   """
+  config = read_config_alone(folder)
+  for name, wanted in config['files'].items():
+    file = folder / name
+    if not file.is_file():
+      raise DamagedSystem(f'{file} is missing; reinstall or export again.')
+    check_digest(file, wanted)
+  return config
+
+
+def read_config_alone(folder: pathlib.Path) -> dict[str, Any]:
+  """A system's config, whatever is with its weights; raises DamagedSystem."""
   path = folder / CONFIG_NAME
   if not path.is_file():
     raise DamagedSystem(
@@ -108,11 +126,6 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
       f'{path} is not of system format {FORMAT}; export it again with this'
       ' version.'
     )
-  for name, wanted in config['files'].items():
-    file = folder / name
-    if not file.is_file():
-      raise DamagedSystem(f'{file} is missing; reinstall or export again.')
-    check_digest(file, wanted)
   return config
 
 

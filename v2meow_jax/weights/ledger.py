@@ -32,6 +32,8 @@ class Artefact:
     sha256: Of the bytes, where it is known for certain.
     git_blob: SHA-1 that git has of the file, where a repository holds it.
     companions: Names of files beside it that its reader needs.
+    elsewhere: What its reader needs of other repositories of the hub, which
+      their cache gives, or a folder that a recipe names.
   """
 
   name: str
@@ -47,6 +49,7 @@ class Artefact:
   sha256: str | None = None
   git_blob: str | None = None
   companions: tuple[str, ...] = ()
+  elsewhere: tuple[str, ...] = ()
 
   @property
   def file_name(self) -> str:
@@ -59,6 +62,14 @@ class Artefact:
     if not self.url.startswith(f'{_HUB}/'):
       return None
     return '/'.join(self.url.removeprefix(f'{_HUB}/').split('/')[:2])
+
+  @property
+  def hub_file(self) -> tuple[str, str] | None:
+    """Version and path of the file in its `hub_repository`."""
+    if self.hub_repository is None:
+      return None
+    version, _, path = self.url.partition('/resolve/')[2].partition('/')
+    return version, path
 
   @property
   def page(self) -> str:
@@ -191,6 +202,11 @@ ARTEFACTS = (
     weights_licence='CC-BY-NC-4.0',
     commercial=False,
     companions=('config.json',),
+    # The names that its config.json has.
+    elsewhere=(
+      'config.json of OpenMuQ/MuQ-large-msd-iter (CC-BY-NC-4.0)',
+      'config.json and the tokenizer of xlm-roberta-base (MIT)',
+    ),
   ),
   *(
     Artefact(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import dataclasses
 import hashlib
 import json
@@ -149,7 +150,7 @@ class Store:
     file = self.locate(artefact)
     record = self.folder(artefact) / _RECORD
     if file.parent == record.parent and record.is_file():
-      _check_noted(record, file)
+      _check_noted(record, file, artefact.companions)
       found = 'as it came'
     else:
       _check_content(artefact, file)
@@ -188,6 +189,10 @@ class Store:
     finally:
       partial.unlink(missing_ok=True)
     source: dict[str, Any] = {'sha256': sha256(file)}
+    # Beside the original as beside the file, whether they have been copied yet.
+    source['companions'] = {
+      name: sha256(original.with_name(name)) for name in artefact.companions
+    }
     if checkpoint:
       source['original_sha256'] = {p.name: sha256(p) for p in checkpoint}
     else:
@@ -214,18 +219,23 @@ def _git_blob(file: pathlib.Path) -> str:
   return digest.hexdigest()
 
 
-def _check_noted(record: pathlib.Path, file: pathlib.Path) -> None:
-  """Raises WeightsError unless a file is what its record noted."""
+def _check_noted(
+  record: pathlib.Path, file: pathlib.Path, companions: Sequence[str]
+) -> None:
+  """Raises WeightsError unless files are what their record noted."""
   advice = f'delete {file.parent} and fetch it again.'
   try:
-    noted = json.loads(record.read_text())['sha256']
+    source = json.loads(record.read_text())
+    noted = {file: source['sha256']}
+    noted |= {file.with_name(n): source['companions'][n] for n in companions}
   except (ValueError, KeyError, TypeError) as e:
     raise WeightsError(f'{record} is damaged; {advice}') from e
-  found = sha256(file)
-  if found != noted:
-    raise WeightsError(
-      f'{file} has sha256 {found}; when it came it had {noted}: {advice}'
-    )
+  for path, wanted in noted.items():
+    found = sha256(path)
+    if found != wanted:
+      raise WeightsError(
+        f'{path} has sha256 {found}; when it came it had {wanted}: {advice}'
+      )
 
 
 def _check_published(artefact: ledger.Artefact, file: pathlib.Path) -> None:
@@ -259,18 +269,17 @@ def _check_content(artefact: ledger.Artefact, file: pathlib.Path) -> None:
 
 def _in_hub_cache(artefact: ledger.Artefact) -> pathlib.Path | None:
   """Of the layout of https://huggingface.co/docs/huggingface_hub/guides/manage-cache."""
-  repository = artefact.hub_repository
-  if repository is None:
+  repository, place = artefact.hub_repository, artefact.hub_file
+  if repository is None or place is None:
     return None
+  version, name = place
   home = pathlib.Path.home() / '.cache' / 'huggingface'
   home = pathlib.Path(os.environ.get('HF_HOME') or home)
   cache = pathlib.Path(os.environ.get('HF_HUB_CACHE') or home / 'hub')
   model = cache / f'models--{repository.replace("/", "--")}'
-  main = model / 'refs' / 'main'
-  if not main.is_file():
-    return None
-  commit = main.read_text().strip()
-  file = model / 'snapshots' / commit / artefact.file_name
+  named = model / 'refs' / version
+  commit = named.read_text().strip() if named.is_file() else version
+  file = model / 'snapshots' / commit / name
   return file if file.is_file() else None
 
 

@@ -58,8 +58,9 @@ def load(
   """The tensors of a file, by name; of a nested tree as 'a/b/c'.
 
   Args:
-    path: .safetensors, .npz, or what Flax serialised (.msgpack or no suffix).
-      A pickle (.pt, .pth, .bin) is not read: it runs what it holds.
+    path: .safetensors, .npz, what Flax serialised (.msgpack or no suffix), or
+      the folder of an Orbax checkpoint. A pickle (.pt, .pth, .bin) is not read:
+      it runs what it holds.
     prefixes: What a name begins with; other tensors are left out, and in a
       safetensors or npz file not even read.
 
@@ -71,6 +72,8 @@ def load(
     ValueError: It is of another kind, or damaged.
   """
   file = pathlib.Path(path)
+  if (file / _ORBAX).is_file():
+    return _read_orbax(file, prefixes)
   if not file.is_file():
     raise FileNotFoundError(f'there are no weights at {file}.')
   if file.suffix not in _READERS:
@@ -125,6 +128,29 @@ def _read_flax(file, prefixes) -> dict[str, np.ndarray]:
     # A buffer will do: read whole, a large file would be in memory twice.
     tree = serialization.msgpack_restore(cast(bytes, content))
   flat = traverse_util.flatten_dict(tree, sep='/')
+  return {k: np.asarray(x) for k, x in flat.items() if k.startswith(prefixes)}
+
+
+# In the folder of a checkpoint that `ocp.PyTreeCheckpointer` wrote.
+_ORBAX = '_METADATA'
+
+
+def _read_orbax(folder: pathlib.Path, prefixes) -> dict[str, np.ndarray]:
+  """Whole, as arrays of this process whatever devices they were saved from."""
+  import orbax.checkpoint as ocp
+
+  checkpointer = ocp.PyTreeCheckpointer()
+  try:
+    about: Any = checkpointer.metadata(folder.resolve())
+    tree = about.item_metadata.tree
+    as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
+    wanted = dict.fromkeys(traverse_util.flatten_dict(tree), as_numpy)
+    tree = checkpointer.restore(
+      folder.resolve(), restore_args=traverse_util.unflatten_dict(wanted)
+    )
+    flat = traverse_util.flatten_dict(tree, sep='/')
+  except Exception as e:
+    raise ValueError(f'{folder} is a damaged checkpoint: {e}') from e
   return {k: np.asarray(x) for k, x in flat.items() if k.startswith(prefixes)}
 
 

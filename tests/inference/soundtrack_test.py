@@ -1,0 +1,79 @@
+"""What `v2meow generate` reads and hands to a system."""
+
+import types
+
+import numpy as np
+import pytest
+
+from tests import media_clips
+from v2meow_jax import media
+from v2meow_jax import media_io
+from v2meow_jax.inference import soundtrack
+from v2meow_jax.inference import system as system_lib
+
+TONE_HZ = 15_000
+
+
+class Listening:
+  """A system whose style network hears at one rate, and keeps what it got."""
+
+  def __init__(self, style_rate_hz):
+    self.style_rate_hz = style_rate_hz
+    self.heard = None
+
+  def run(self, video, prompt, seed, *, style_audio, **options):
+    self.heard = style_audio
+    silence = media.Audio(samples=np.zeros(8000, np.float32), rate_hz=8000)
+    return types.SimpleNamespace(
+      audio=silence, settings={}, seconds_per_part={}
+    )
+
+
+@pytest.fixture
+def style(tmp_path):
+  """A tone that no sound at 16 kHz can hold."""
+  time = np.arange(48_000) / 48_000
+  samples = 0.5 * np.sin(2 * np.pi * TONE_HZ * time).astype(np.float32)
+  path = tmp_path / 'style.wav'
+  media_io.write_audio(path, media.Audio(samples=samples, rate_hz=48_000))
+  return path
+
+
+@pytest.mark.parametrize(('rate_hz', 'audible'), [(48_000, 0.5), (16_000, 0)])
+def test_a_style_is_heard_at_the_rate_of_its_network(
+  style, tmp_path, monkeypatch, rate_hz, audible
+):
+  video = tmp_path / 'video.mp4'
+  media_clips.encode(video, media_clips.planted(range(10)))
+  system = Listening(rate_hz)
+  monkeypatch.setattr(system_lib, 'load', lambda _: system)
+  soundtrack.write(
+    str(video), str(tmp_path / 'out.wav'), style_audio=str(style)
+  )
+  assert system.heard is not None and system.heard.rate_hz == rate_hz
+  middle = system.heard.samples[rate_hz // 4 : rate_hz // 2]
+  assert np.abs(middle).max() == pytest.approx(audible, abs=0.02)
+
+
+def test_a_style_without_sound_is_refused_before_a_system_is_loaded(
+  tmp_path, monkeypatch
+):
+  video = tmp_path / 'video.mp4'
+  media_clips.encode(video, media_clips.planted(range(10)))
+
+  def load(_):
+    raise AssertionError
+
+  monkeypatch.setattr(system_lib, 'load', load)
+  with pytest.raises(media_io.UnsupportedMedia, match='no audio track'):
+    soundtrack.write(
+      str(video), str(tmp_path / 'out.wav'), style_audio=str(video)
+    )
+
+
+def test_the_embedded_system_hears_at_16_khz_and_others_at_their_own():
+  system = system_lib.load()
+  assert system.style_rate_hz == 16_000
+  network = types.SimpleNamespace(sample_rate_hz=48_000)
+  system.__dict__['_styles'] = {'style': network}
+  assert system.style_rate_hz == 48_000

@@ -1,0 +1,42 @@
+"""The paper's streams, and those of another codec in SoundStream's place."""
+
+import pytest
+
+from v2meow_jax import networks
+from v2meow_jax import specs
+from v2meow_jax import stages
+
+
+def test_the_paper_s_streams_are_the_default():
+  assert stages.paper_streams() == stages.PAPER
+
+
+def test_another_codec_changes_coarse_and_fine_alone():
+  # EnCodec at 32 kHz: 50 Hz, four levels of 2,048 codes.
+  table = stages.paper_streams(
+    acoustic_codebook_size=2048, num_coarse_levels=1, num_fine_levels=3
+  )
+  changed = {name for name in table if table[name] != stages.PAPER[name]}
+  assert changed == {'coarse', 'fine'}
+  assert stages.acoustic(table) == specs.TokenSpec(
+    name='acoustic', codebook_size=2048, num_codebooks=4, rate_hz=50.0
+  )
+  fine = stages.fine(streams=table)
+  assert fine.feature_lengths() == {'coarse': 150, 'fine': 450}
+  assert fine.num_ids == 2 + 4 * 2048
+  assert fine.target.first_codebook == 1
+
+
+def test_a_rate_without_whole_frames_says_so():
+  with pytest.raises(ValueError, match=r'86.1328 Hz has no crops of whole'):
+    stages.paper_streams(acoustic_rate_hz=44_100 / 512, num_fine_levels=5)
+
+
+def test_a_codec_without_whole_frames_says_so_too():
+  class Codec:
+    stream = specs.TokenSpec(
+      name='acoustic', codebook_size=1024, num_codebooks=9, rate_hz=44_100 / 512
+    )
+
+  with pytest.raises(ValueError, match='no crops of whole frames.*44.1 kHz'):
+    networks.check_codec(Codec, stages.acoustic(stages.PAPER))
