@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from v2meow_jax import media
+from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax.codecs import patch
 from v2meow_jax.codecs import rvq
@@ -220,3 +221,28 @@ def test_the_config_is_data_that_tells_all(runs, tmp_path):
   assert [s['name'] for s in config['stages']] == ['semantic', 'coarse', 'fine']
   assert config['visual'] == ['appearance', 'motion']
   assert len(config['files']) == 5
+
+
+@pytest.mark.parametrize(
+  'spec, seconds',
+  [
+    (stages.semantic(), 2.0),
+    (stages.coarse(), 2.52),  # Of 25 frames a second.
+    (stages.coarse(('semantic', 'clip', 'flow')), 3.0),  # Of one picture.
+    (stages.semantic(streams=stages.TINY, inputs=('motion',)), 2.0),
+  ],
+)
+def test_a_window_begins_on_a_whole_frame_of_every_stream(spec, seconds):
+  share = export.PREFIX_SHARE[spec.name]
+  found = export.prefix_seconds(spec, share)
+  assert found == pytest.approx(seconds)
+  hop = spec.crop_seconds - found
+  for stream in (*spec.inputs, spec.target):
+    assert (hop * stream.rate_hz) % 1 == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_embedded_system_has_the_windows_of_an_export():
+  for stage in system.load().config['stages']:
+    spec = specs.stage_from_dict(stage['model']['spec'])
+    wanted = export.prefix_seconds(spec, export.PREFIX_SHARE[stage['name']])
+    assert stage['windows']['prefix_seconds'] == wanted

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
+import fractions
+import math
 import os
 import pathlib
 import shutil
@@ -150,6 +152,38 @@ def pack(
   return target
 
 
+def prefix_seconds(spec: specs.StageSpec, share: float) -> float:
+  """What a window takes over: so much that the next begins on whole frames.
+
+  A window that began between two frames of a stream would be read beside its
+  place: by half a second, of pictures at 1 Hz.
+
+  >>> from v2meow_jax import stages
+  >>> prefix_seconds(stages.coarse(), 0.25)
+  2.52
+
+  Args:
+    spec: Of the stage.
+    share: Of the crop, at least.
+
+  Returns:
+    Seconds, less than the crop.
+  """
+  rates = [
+    fractions.Fraction(s.rate_hz).limit_denominator(1000)
+    for s in (*spec.inputs, spec.target)
+    if s.rate_hz
+  ]
+  # The least common multiple of the lengths of the frames.
+  step = fractions.Fraction(
+    math.lcm(*(r.denominator for r in rates)),
+    math.gcd(*(r.numerator for r in rates)),
+  )
+  crop = fractions.Fraction(spec.crop_seconds).limit_denominator(1000)
+  wanted = crop * fractions.Fraction(share).limit_denominator(1000)
+  return float(min(math.ceil(wanted / step) * step, crop - step))
+
+
 def _write_stage(
   folder: pathlib.Path,
   description: dict[str, Any],
@@ -160,8 +194,6 @@ def _write_stage(
 ) -> dict[str, Any]:
   spec = specs.stage_from_dict(description['spec'])
   name = spec.name
-  # Whole frames: else each window would begin a little beside the last one.
-  kept = round(PREFIX_SHARE[name] * spec.crop_seconds * spec.target.rate_hz)
   weights_io.write_tensors(folder / f'{name}.safetensors', params, dtype)
   return {
     'name': name,
@@ -169,7 +201,7 @@ def _write_stage(
     'trained_steps': step,
     'temperature': temperature,
     'windows': {
-      'prefix_seconds': kept / spec.target.rate_hz,
+      'prefix_seconds': prefix_seconds(spec, PREFIX_SHARE[name]),
       'rows': ROWS[name],
     },
   }
