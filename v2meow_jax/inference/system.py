@@ -1,7 +1,9 @@
 """A released system: a folder of weights and config. The Python API.
 
 >>> from v2meow_jax.inference import system  # doctest: +SKIP
->>> audio = system.load().generate('my.mp4', prompt='calm piano', seed=3)
+>>> audio = system.load().generate(  # doctest: +SKIP
+...   'my.mp4', prompt='calm piano', seed=3
+... )
 """
 
 from __future__ import annotations
