@@ -84,7 +84,9 @@ class Cnn14(nn.Module):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _apply(config, params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-  return Cnn14(config).apply({'params': params}, x)
+  # In full: accelerators would round the factors of a float32 product.
+  with jax.default_matmul_precision('float32'):
+    return Cnn14(config).apply({'params': params}, x)
 
 
 def log_mel(

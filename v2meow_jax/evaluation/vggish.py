@@ -65,7 +65,9 @@ class Body(nn.Module):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _embed(config, params, examples: jax.Array) -> jax.Array:
-  return Body(config).apply({'params': params}, examples)
+  # In full: accelerators would round the factors of a float32 product.
+  with jax.default_matmul_precision('float32'):
+    return Body(config).apply({'params': params}, examples)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
