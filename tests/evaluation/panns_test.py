@@ -158,7 +158,7 @@ def test_the_published_size_is_that_of_torch():
     (lambda s: s.pop('bn0.running_var'), "no 'bn0.running_var'"),
     (
       lambda s: s.update({'fc_audioset.bias': np.zeros(6, np.float32)}),
-      r'shape \(6,\), wanted \(7,\)',
+      r'shape \(6,\); wanted floats of shape \(7,\)',
     ),
     (lambda s: s['conv_block3.bn2.weight'].fill(np.nan), 'not finite'),
   ],

@@ -270,7 +270,7 @@ def test_whitening_of_the_ledger_is_taken_where_the_file_has_none(
     (lambda s: s.pop('features.8.weight'), "no 'features.8.weight'"),
     (
       lambda s: s.update({'features.0.weight': np.zeros((3, 1, 3, 3))}),
-      r'shape \(3, 1, 3, 3\), wanted \(2, 1, 3, 3\)',
+      r'\(3, 1, 3, 3\); wanted floats of shape \(2, 1, 3, 3\)',
     ),
     (lambda s: s['embeddings.4.bias'].fill(np.inf), 'not finite'),
   ],

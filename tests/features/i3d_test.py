@@ -299,7 +299,7 @@ def test_the_parameters_are_those_of_the_network():
       lambda s: s.update(
         {'Conv3d_1a_7x7.conv3d.weight': np.zeros((4, 3, 7, 7, 7))}
       ),
-      r'shape \(4, 3, 7, 7, 7\), wanted \(4, 2, 7, 7, 7\)',
+      r'shape \(4, 3, 7, 7, 7\); wanted floats of shape \(4, 2, 7, 7, 7\)',
     ),
     (
       lambda s: s['Mixed_3b.b0.bn.running_var'].fill(np.nan),

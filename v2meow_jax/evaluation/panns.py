@@ -181,7 +181,7 @@ def read(
   Raises:
     ValueError: A tensor is missing or of another shape, or not finite.
   """
-  source = tensors.Tensors(state, 'Cnn14_16k of audioset_tagging_cnn')
+  source = _source(state)
   scale, offset = _normalisation(source, 'bn0', NUM_BANDS)
   params: dict[str, Any] = {'scale': scale, 'offset': offset}
   inputs = 1
@@ -201,6 +201,11 @@ def read(
     bias = source.take(f'{theirs}.bias', outputs)
     params[name] = {'kernel': kernel.T, 'bias': bias}
   return params
+
+
+def _source(state: Mapping[str, Any]) -> tensors.Tensors:
+  wanted = 'Cnn14_16k of audioset_tagging_cnn'
+  return tensors.Tensors(state, wanted, 'panns-cnn14-16khz')
 
 
 def _normalisation(source: tensors.Tensors, name: str, size: int):
@@ -230,7 +235,7 @@ def load(
     ValueError: The file holds other weights.
   """
   state = tensors.load(path)
-  source = tensors.Tensors(state, 'Cnn14_16k of audioset_tagging_cnn')
+  source = _source(state)
   outputs: dict[str, network.Output] = {
     'panns-embedding': 'embedding',
     'panns-softmax': 'softmax',

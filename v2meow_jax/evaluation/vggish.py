@@ -158,11 +158,12 @@ def load(
   state = tensors.load(path)
   digest, whitening = store.sha256(path), None
   if name == 'vggish-pca':
+    released = state
     if not vggish_weights.has_whitening(state):
       other = store.Store().locate(ledger.find('vggish-pca'))
-      state |= tensors.load(other)
+      released = tensors.load(other)
       digest = f'{digest}+{store.sha256(other)}'
-    whitening = vggish_weights.read_whitening(state, config)
+    whitening = vggish_weights.read_whitening(released, config)
   return Vggish(
     name=name,
     params=jax.device_put(vggish_weights.read(state, config)),
