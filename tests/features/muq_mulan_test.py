@@ -370,10 +370,17 @@ def test_a_text_that_is_too_long_is_cut(network):
 @pytest.mark.parametrize(
   ('change', 'said'),
   [
-    (lambda s: s.pop('mulan.audio.proj.weight'), 'nothing as .mulan.audio.pr'),
+    (
+      lambda s: s.pop('mulan.audio.proj.weight'),
+      r'has no .mulan.audio.proj.*\[12, 16\]',
+    ),
     (
       lambda s: s.update({'mulan.text_to_latents.bias': np.zeros(3)}),
-      r'has \[3\] as .mulan.text_to_latents.bias.*shape \[10\]',
+      r'float64 \[3\] as .mulan.text_to_latents.bias.*shape \[10\]',
+    ),
+    (
+      lambda s: s.update({'mulan.text_to_latents.bias': np.zeros(10, int)}),
+      r'int64 \[10\] as .mulan.text_to_latents.bias.*wanted floats',
     ),
     (
       lambda s: s.update({'mulan.text.more': np.zeros(3)}),
