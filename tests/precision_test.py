@@ -37,14 +37,14 @@ def hears_vggish():
   )
   x = jnp.zeros((1, 96, 64))
   params = vggish.Body(config).init(jax.random.key(0), x)['params']
-  return lambda: vggish._embed(config, params, x)
+  return lambda: vggish.embed(config, params, x)
 
 
 def hears_panns():
   config = panns.Cnn14Config(channels=(2, 3), num_classes=4)
   x = jnp.zeros((1, 8, 64))
   params = panns.Cnn14(config).init(jax.random.key(0), x)['params']
-  return lambda: panns._apply(config, params, x)
+  return lambda: panns.apply(config, params, x)
 
 
 def encodes_soundstream():

@@ -7,6 +7,8 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 import scipy.signal
 
+from benchmarks import torch_listeners
+from benchmarks import torch_networks
 from v2meow_jax import media
 from v2meow_jax.evaluation import vggish
 from v2meow_jax.evaluation import vggish_input
@@ -17,8 +19,6 @@ from v2meow_jax.weights import tensors
 TINY = vggish_weights.VggishConfig(
   channels=((2,), (3,), (4, 5), (3, 4)), hidden=(12, 9), dim=8
 )
-# Places of the modules in the port, ReLU and pooling counted.
-PORT = (0, 3, 6, 8, 11, 13)
 RATE_HZ = 16_000
 
 
@@ -28,30 +28,17 @@ def noise(seconds, rate_hz=RATE_HZ, seed=0):
   return media.Audio(samples=samples.astype(np.float32), rate_hz=rate_hz)
 
 
-def port_state(config, seed=0):
-  """Random tensors under the names of torchvggish."""
-  rng = np.random.default_rng(seed)
-  state = {}
-
-  def layer(name, shape):
-    fan_in = np.prod(shape[1:])
-    state[f'{name}.weight'] = rng.normal(0, (2 / fan_in) ** 0.5, shape)
-    state[f'{name}.bias'] = rng.normal(0, 0.1, shape[0])
-
-  flat = [c for group in config.channels for c in group]
-  for place, inputs, outputs in zip(PORT, [1, *flat], flat, strict=False):
-    layer(f'features.{place}', (outputs, inputs, 3, 3))
-  sizes = [6 * 4 * flat[-1], *config.hidden, config.dim]
-  for i, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
-    layer(f'embeddings.{2 * i}', (outputs, inputs))
-  return {k: v.astype(np.float32) for k, v in state.items()}
+def torch_vggish(state, examples):
+  forward = torch_listeners.vggish
+  return torch_networks.prepared(forward, state, None)(examples)
 
 
 def checkpoint_variables(state):
   """The same numbers under the names of vggish_model.ckpt."""
   scopes = dict(
     zip(
-      [f'features.{p}' for p in PORT] + [f'embeddings.{i}' for i in (0, 2, 4)],
+      [f'features.{p}' for p in torch_listeners.VGGISH_PLACES]
+      + [f'embeddings.{i}' for i in (0, 2, 4)],
       [
         *('conv1', 'conv2', 'conv3/conv3_1', 'conv3/conv3_2'),
         *('conv4/conv4_1', 'conv4/conv4_2', 'fc1/fc1_1', 'fc1/fc1_2', 'fc2'),
@@ -78,26 +65,10 @@ def whitening(dim, seed=5):
 
 def network(tmp_path, name='vggish', config=TINY, extra=None):
   path = tmp_path / 'vggish.safetensors'
-  safetensors_numpy.save_file(port_state(config) | (extra or {}), path)
+  safetensors_numpy.save_file(
+    torch_listeners.vggish_state(config) | (extra or {}), path
+  )
   return vggish.load(name, path, config)
-
-
-def torch_forward(state, x):
-  """The port, layer by layer: float32[b, 96, 64] -> the last before ReLU."""
-  torch = pytest.importorskip('torch')
-  functional = torch.nn.functional
-  t = {k: torch.from_numpy(v) for k, v in state.items()}
-  x = torch.from_numpy(x)[:, None]
-  for place in PORT:
-    kernel, bias = t[f'features.{place}.weight'], t[f'features.{place}.bias']
-    x = functional.relu(functional.conv2d(x, kernel, bias, padding=1))
-    if place not in (6, 11):
-      x = functional.max_pool2d(x, 2)
-  x = x.permute(0, 2, 3, 1).flatten(1)
-  for i in (0, 2, 4):
-    x = x @ t[f'embeddings.{i}.weight'].T + t[f'embeddings.{i}.bias']
-    x = functional.relu(x) if i < 4 else x
-  return x.numpy()
 
 
 def test_bands_are_those_of_librosa_and_scipy():
@@ -153,7 +124,9 @@ def test_examples_are_96_frames_each(num_samples, examples):
 def test_embeddings_are_those_of_torch(tmp_path):
   audio = noise(11.9)
   examples = vggish_input.log_mel(vggish_input.cut(audio.samples))
-  wanted = torch_forward(port_state(TINY), examples.astype(np.float32))
+  wanted = torch_vggish(
+    torch_listeners.vggish_state(TINY), examples.astype(np.float32)
+  )
   assert wanted.shape == (12, 8)
   assert wanted.std() > 0.1 and (wanted < 0).any()
   found = network(tmp_path)(audio)
@@ -170,11 +143,11 @@ def test_embeddings_are_those_of_torch(tmp_path):
 @pytest.mark.torch
 def test_the_published_size_is_that_of_torch_through_its_file(tmp_path):
   config = vggish_weights.PUBLISHED
-  state = port_state(config)
+  state = torch_listeners.vggish_state(config)
   assert state['embeddings.0.weight'].shape == (4096, 12288)
   audio = noise(2.0)
   examples = vggish_input.log_mel(vggish_input.cut(audio.samples))
-  wanted = torch_forward(state, examples.astype(np.float32))
+  wanted = torch_vggish(state, examples.astype(np.float32))
   assert wanted.shape == (2, 128) and wanted.std() > 0.1
   heard = network(tmp_path, config=config)
   (tmp_path / 'vggish.safetensors').unlink()  # 289 MB, which pytest would keep.
@@ -182,7 +155,7 @@ def test_the_published_size_is_that_of_torch_through_its_file(tmp_path):
 
 
 def test_both_layouts_are_the_same_network():
-  state = port_state(TINY)
+  state = torch_listeners.vggish_state(TINY)
   port = vggish_weights.read(state, TINY)
   checkpoint = vggish_weights.read(checkpoint_variables(state), TINY)
   jax.tree.map(np.testing.assert_array_equal, port, checkpoint)
@@ -279,7 +252,7 @@ def test_whitening_of_the_ledger_is_taken_where_the_file_has_none(
   ],
 )
 def test_wrong_weights_are_named(change, said):
-  state = port_state(TINY)
+  state = torch_listeners.vggish_state(TINY)
   change(state)
   with pytest.raises(ValueError, match=said):
     vggish_weights.read(state, TINY)
@@ -290,7 +263,7 @@ def test_a_checkpoint_of_either_version_becomes_a_file(tmp_path):
   import tensorflow as tf
 
   v1 = tf.compat.v1
-  variables = checkpoint_variables(port_state(TINY))
+  variables = checkpoint_variables(torch_listeners.vggish_state(TINY))
   target = tmp_path / 'vggish.safetensors'
   for version in (v1.train.SaverDef.V1, v1.train.SaverDef.V2):
     path = tmp_path / f'version{version}' / 'vggish_model.ckpt'

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors_numpy
 
+from benchmarks import torch_listeners
 from benchmarks import torch_networks
 from tests.evaluation import panns_test
 from tests.evaluation import vggish_test
@@ -48,13 +49,13 @@ LOADERS = {
     (1, 1, 16, 16),
   ),
   'vggish': (
-    lambda: vggish_test.port_state(vggish_test.TINY),
+    lambda: torch_listeners.vggish_state(vggish_test.TINY),
     lambda file: vggish.load('vggish', file, vggish_test.TINY),
     'features.8.weight',
     (5, 4, 3, 3),
   ),
   'panns-cnn14-16khz': (
-    lambda: panns_test.torch_state(panns_test.TINY),
+    lambda: torch_listeners.panns_state(panns_test.TINY),
     lambda file: panns.load('panns-softmax', file, panns_test.TINY),
     'conv_block3.conv1.weight',
     (5, 4, 3, 3),
@@ -87,7 +88,9 @@ def test_what_differs_is_named_with_what_was_wanted(name, tmp_path):
 
 def test_whitening_that_differs_is_named_with_its_file(tmp_path):
   file = tmp_path / 'whitened.safetensors'
-  state = vggish_test.port_state(vggish_test.TINY) | vggish_test.whitening(8)
+  state = torch_listeners.vggish_state(
+    vggish_test.TINY
+  ) | vggish_test.whitening(8)
   state['pca_means'] = np.zeros(7, np.float32)
   safetensors_numpy.save_file(state, file)
   with pytest.raises(ValueError, match=r'\(7,\); wanted .*\(8,\)') as caught:

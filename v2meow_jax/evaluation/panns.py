@@ -83,7 +83,10 @@ class Cnn14(nn.Module):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _apply(config, params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def apply(
+  config: Cnn14Config, params: Mapping[str, Any], x: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """`Cnn14` of log-mel bands, float32[b, frames, 64]."""
   # In full: accelerators would round the factors of a float32 product.
   with jax.default_matmul_precision('float32'):
     return Cnn14(config).apply({'params': params}, x)
@@ -156,7 +159,7 @@ class Panns:
   def _hear(self, window: np.ndarray) -> np.ndarray:
     padded = np.pad(window, (0, _WINDOW_SAMPLES - len(window)))
     bands = log_mel(padded, self.mel_weights).astype(np.float32)
-    embedding, logits = _apply(self.config, self.params, bands[None])
+    embedding, logits = apply(self.config, self.params, bands[None])
     if self.output == 'embedding':
       return np.asarray(embedding[0])
     logits = np.asarray(logits[0], np.float64)

@@ -64,7 +64,12 @@ class Body(nn.Module):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _embed(config, params, examples: jax.Array) -> jax.Array:
+def embed(
+  config: vggish_weights.VggishConfig,
+  params: Mapping[str, Any],
+  examples: jax.Array,
+) -> jax.Array:
+  """`Body` of examples, float32[b, 96, 64] -> float32[b, dim]."""
   # In full: accelerators would round the factors of a float32 product.
   with jax.default_matmul_precision('float32'):
     return Body(config).apply({'params': params}, examples)
@@ -116,7 +121,7 @@ class Vggish:
   def _embed(self, cut: np.ndarray) -> np.ndarray:
     examples = vggish_input.log_mel(cut).astype(np.float32)
     padded = np.pad(examples, ((0, _BATCH - len(examples)), (0, 0), (0, 0)))
-    return np.asarray(_embed(self.config, self.params, padded))[: len(examples)]
+    return np.asarray(embed(self.config, self.params, padded))[: len(examples)]
 
   def _ended(self, rows: np.ndarray) -> np.ndarray:
     if self.whitening is not None:
