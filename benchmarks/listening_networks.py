@@ -112,7 +112,7 @@ def w2v_bert_states(tiny: bool) -> sides.Sides:
 
   from v2meow_jax.features import w2v_bert
 
-  sizes = {'mask_time_prob': 0.0, 'mask_feature_prob': 0.0}
+  sizes: dict[str, Any] = {'mask_time_prob': 0.0, 'mask_feature_prob': 0.0}
   if tiny:
     sizes |= {
       'hidden_size': 32,
@@ -121,7 +121,7 @@ def w2v_bert_states(tiny: bool) -> sides.Sides:
       'num_hidden_layers': 3,
     }
   network = transformers.Wav2Vec2BertModel(
-    transformers.Wav2Vec2BertConfig(**sizes)
+    transformers.Wav2Vec2BertConfig.from_dict(sizes)
   )
   extract = transformers.SeamlessM4TFeatureExtractor(
     feature_size=80, num_mel_bins=80, stride=2, padding_value=1
@@ -164,7 +164,7 @@ def mert_states(large: bool, tiny: bool) -> sides.Sides:
       'num_hidden_layers': 3,
     }
   return _in_torch(
-    transformers.HubertModel(transformers.HubertConfig(**sizes)),
+    transformers.HubertModel(transformers.HubertConfig.from_dict(sizes)),
     transformers.Wav2Vec2FeatureExtractor(
       sampling_rate=24_000, do_normalize=True
     ),

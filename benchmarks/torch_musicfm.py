@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -141,7 +142,7 @@ def prepared(
     num_conv_pos_embedding_groups=2,
   )
   settings._attn_implementation = 'eager'
-  network = nn.Module()
+  network: Any = nn.Module()
   network.conv = nn.Module()
   network.conv.conv = nn.Sequential(
     Block(1, channels), Block(channels, channels)
