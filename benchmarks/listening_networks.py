@@ -54,6 +54,8 @@ def musicfm_states(tiny: bool) -> sides.Sides:
 
 def vggish_embedding(tiny: bool) -> sides.Sides:
   """VGGish's examples of ten seconds."""
+  import jax
+
   from v2meow_jax.evaluation import vggish
   from v2meow_jax.evaluation import vggish_input
   from v2meow_jax.evaluation import vggish_weights
@@ -65,7 +67,7 @@ def vggish_embedding(tiny: bool) -> sides.Sides:
     )
   samples = _noise(10.0, vggish_input.SAMPLE_RATE_HZ)
   examples = vggish_input.log_mel(vggish_input.cut(samples)).astype(np.float32)
-  params = sides.parameters(vggish.Body(config), examples)
+  params = jax.device_put(sides.parameters(vggish.Body(config), examples))
 
   def reference(device):
     state = torch_listeners.vggish_state(config)
@@ -83,6 +85,8 @@ def vggish_embedding(tiny: bool) -> sides.Sides:
 
 def panns_classes(tiny: bool) -> sides.Sides:
   """CNN14's window of ten seconds."""
+  import jax
+
   from v2meow_jax.evaluation import panns
 
   config = panns.PUBLISHED
@@ -90,7 +94,7 @@ def panns_classes(tiny: bool) -> sides.Sides:
     config = panns.Cnn14Config(channels=(3, 4, 5, 4, 6, 8), num_classes=7)
   # A frame each 10 ms, and one more.
   bands = 60 * sides.random((1, 1001, panns.NUM_BANDS)) - 60
-  params = sides.parameters(panns.Cnn14(config), bands)
+  params = jax.device_put(sides.parameters(panns.Cnn14(config), bands))
 
   def reference(device):
     state = torch_listeners.panns_state(config)

@@ -163,7 +163,7 @@ def read_whitening(
   vectors, means = port if port[0] in state else released
   source = tensors.Tensors(state, 'the whitening of VGGish', 'vggish-pca')
   # One column in the port; the released means are made one on reading.
-  column = np.shape(state.get(means)) == (config.dim, 1)
+  column = np.shape(state.get(means, ())) == (config.dim, 1)
   return Whitening(
     vectors=source.take(vectors, config.dim, config.dim),
     means=source.take(means, config.dim, *(1,) * column).reshape(-1),
