@@ -6,7 +6,8 @@ python -m benchmarks.extractors --network clip-vit-l14 --network i3d-flow
 Weights are random, of the published shapes. Each network has a process of its
 own. Its peak memory is taken before torch is imported; then our calls and those
 of the reference take turns on the same inputs, with the same threads, warm. The
-ratio is that of the medians: above 1, ours is faster. Run it where jax and
+ratio is that of the medians: above 1, ours is faster; what torch runs itself
+has none. Run it where jax and
 torch see a GPU and it measures there, in full float32 on both sides.
 """
 

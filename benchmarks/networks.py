@@ -3,6 +3,11 @@
 A row is a function of `tiny`, whether sizes are those of a quick check instead
 of the published ones, to the `sides.Sides` of a network. It imports what it
 needs when it is called. Weights are random, of the published shapes.
+
+CLAP, MuQ-MuLan, AST and MusicCoCa have no row: they are made of published files
+alone, and what runs is the torch or the TFLite of their publishers, so that
+there is nothing of ours to compare. w2v-BERT and MERT are run by torch too;
+their rows tell what preparing a clip costs, and have no ratio.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ import functools
 import numpy as np
 
 from benchmarks import codec_networks
+from benchmarks import listening_networks
 from benchmarks import sides
 from benchmarks import torch_networks
 
@@ -207,22 +213,23 @@ NETWORKS: dict[str, Callable[[bool], sides.Sides]] = {
   'i3d-flow': i3d_flow,
   'vit-vqgan': vit_vqgan_tokens,
   'maskgit-vqgan': vqgan_tokens,
-  'dac-16khz-encode': functools.partial(
-    codec_networks.dac_way, 'encode', 'DAC_16KHZ'
-  ),
-  'dac-16khz-decode': functools.partial(
-    codec_networks.dac_way, 'decode', 'DAC_16KHZ'
-  ),
-  'encodec-24khz-encode': functools.partial(
-    codec_networks.encodec_way, 'encode', 'ENCODEC_24KHZ'
-  ),
-  'encodec-24khz-decode': functools.partial(
-    codec_networks.encodec_way, 'decode', 'ENCODEC_24KHZ'
-  ),
-  'encodec-32khz-encode': functools.partial(
-    codec_networks.encodec_way, 'encode', 'ENCODEC_32KHZ'
-  ),
-  'encodec-32khz-decode': functools.partial(
-    codec_networks.encodec_way, 'decode', 'ENCODEC_32KHZ'
-  ),
+  **{
+    f'{kind}-{rate}khz-{way}': functools.partial(
+      make, way, f'{kind.upper()}_{rate}KHZ'
+    )
+    for kind, rate, make in (
+      ('dac', 16, codec_networks.dac_way),
+      ('dac', 24, codec_networks.dac_way),
+      ('dac', 44, codec_networks.dac_way),
+      ('encodec', 24, codec_networks.encodec_way),
+      ('encodec', 32, codec_networks.encodec_way),
+    )
+    for way in ('encode', 'decode')
+  },
+  'musicfm': listening_networks.musicfm_states,
+  'w2v-bert-2': listening_networks.w2v_bert_states,
+  'mert-v1-95m': functools.partial(listening_networks.mert_states, False),
+  'mert-v1-330m': functools.partial(listening_networks.mert_states, True),
+  'vggish': listening_networks.vggish_embedding,
+  'panns-cnn14-16khz': listening_networks.panns_classes,
 }

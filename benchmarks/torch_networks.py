@@ -167,6 +167,16 @@ def vit_vqgan(t, c, images):
   import torch
   from torch.nn import functional
 
+  z = functional.normalize(vit_vqgan_vectors(t, c, images), dim=-1)
+  codes = functional.normalize(t['quantizer.embedding.weight'], dim=-1)
+  return torch.cdist(z, codes[None]).argmin(-1)
+
+
+def vit_vqgan_vectors(t, c, images):
+  """float[b, size, size, 3] -> float[b, num_tokens, code_dim], not of length 1."""
+  import torch
+  from torch.nn import functional
+
   def norm(x, name):
     weight, bias = t[f'{name}.weight'], t[f'{name}.bias']
     return functional.layer_norm(x, (c.emb_dim,), weight, bias)
@@ -193,10 +203,7 @@ def vit_vqgan(t, c, images):
     x = x + linear(y.transpose(1, 2).flatten(2), f'{layer}.0.fn.to_out')
     y = linear(norm(x, f'{layer}.1.norm'), f'{layer}.1.fn.net.0')
     x = x + linear(torch.tanh(y), f'{layer}.1.fn.net.2')
-  z = linear(norm(x, 'encoder.transformer.norm'), 'pre_quant')
-  z = functional.normalize(z, dim=-1)
-  codes = functional.normalize(t['quantizer.embedding.weight'], dim=-1)
-  return torch.cdist(z, codes[None]).argmin(-1)
+  return linear(norm(x, 'encoder.transformer.norm'), 'pre_quant')
 
 
 def vqgan_state(c, seed=0) -> dict[str, np.ndarray]:
@@ -248,6 +255,13 @@ def vqgan_state(c, seed=0) -> dict[str, np.ndarray]:
 def vqgan(t, c, images):
   """float[b, size, size, 3] in [0, 1] -> int[b, num_tokens]."""
   import torch
+
+  codebook = t['params/quantizer/codebook']
+  return torch.cdist(vqgan_vectors(t, c, images), codebook[None]).argmin(-1)
+
+
+def vqgan_vectors(t, c, images):
+  """float[b, size, size, 3] in [0, 1] -> float[b, num_tokens, code_dim]."""
   from torch.nn import functional
 
   def conv(x, name):
@@ -277,6 +291,4 @@ def vqgan(t, c, images):
   for _ in range(c.num_res_blocks):
     x = block(x, f'ResBlock_{count}')
     count += 1
-  x = conv(normed(x, 'GroupNorm_0'), 'Conv_1').flatten(2).transpose(1, 2)
-  codebook = t['params/quantizer/codebook']
-  return torch.cdist(x, codebook[None]).argmin(-1)
+  return conv(normed(x, 'GroupNorm_0'), 'Conv_1').flatten(2).transpose(1, 2)

@@ -310,6 +310,18 @@ def test_a_tiny_network_is_timed_in_a_process_of_its_own(tmp_path, capsys):
   assert [len(turns) for turns in found['rounds'].values()] == [2, 2]
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize('name', networks.NETWORKS)
+def test_every_network_runs_at_tiny_size_and_so_does_its_reference(name):
+  if name.startswith('flow'):
+    pytest.importorskip('cv2', reason='the extra `flow` is not installed')
+  network = networks.NETWORKS[name](True)
+  network.ours()
+  assert network.amount > 0 and network.unit in ('frames', 's')
+  if network.reference is not None:
+    network.reference('cpu')()
+
+
 def test_a_network_that_fails_is_named():
   options = argparse.Namespace(rounds=1, cores=1, tiny=True)
   with pytest.raises(ValueError, match="nowhere: exit code 2: .*'nowhere'"):

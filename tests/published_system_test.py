@@ -13,6 +13,7 @@ from safetensors import numpy as st
 import soundfile
 
 from benchmarks import full_size
+from benchmarks import torch_musicfm
 from tests.features import musicfm_test
 from v2meow_jax import cli
 from v2meow_jax import media
@@ -169,7 +170,7 @@ def test_clusters_that_data_fit_makes_are_the_tokens_of_the_records(
   manifest = world.write(str(tmp_path / 'world'), num=8, seed=6, seconds=10.0)
   sizes = dataclasses.asdict(musicfm_test.TINY)
   weights = musicfm_test.write(
-    tmp_path / 'musicfm', musicfm_test.published(musicfm_test.TINY)
+    tmp_path / 'musicfm', torch_musicfm.musicfm_state(musicfm_test.TINY)
   )
   clusters = tmp_path / 'clusters.safetensors'
   recipe = tmp_path / 'small.gin'

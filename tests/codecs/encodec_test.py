@@ -1,6 +1,7 @@
 """Codes and waveforms equal those of `transformers.EncodecModel`."""
 
 import math
+import tracemalloc
 
 from flax import traverse_util
 import jax
@@ -227,6 +228,46 @@ def test_pieces_equal_the_whole(codec):
   )
 
 
+@pytest.mark.parametrize('way', ['encode', 'decode'])
+def test_pieces_of_long_music_have_few_lengths_and_bounded_memory(
+  codec, monkeypatch, way
+):
+  lengths = {'advance': set(), 'finish': set()}
+  advance, finish = encodec._advance, encodec._finish
+
+  def seen_advance(config, parts, num_frames, variables, x, first, state):
+    lengths['advance'].add((num_frames, x.shape[1]))
+    return advance(config, parts, num_frames, variables, x, first, state)
+
+  def seen_finish(config, parts, variables, x):
+    lengths['finish'].add(x.shape[1])
+    return finish(config, parts, variables, x)
+
+  monkeypatch.setattr(encodec, '_advance', seen_advance)
+  monkeypatch.setattr(encodec, '_finish', seen_finish)
+
+  def peak_bytes(frames):
+    if way == 'encode':
+      x = _waveform(codec.config, frames).reshape(2, frames, HOP)
+    else:
+      x = _codes(codec.config, frames)
+    tracemalloc.start()
+    # Its pieces alone: what a caller collects of them grows.
+    for _ in codec._in_pieces(way, x, 8):
+      pass
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+  peak_bytes(FRAMES)  # Compiles.
+  few = peak_bytes(100 * 8), {k: set(v) for k, v in lengths.items()}
+  many = peak_bytes(800 * 8), lengths
+  # One length; another where the music ends.
+  assert many[1] == few[1] and len(many[1]['finish']) <= 2, many
+  # All frames of the longer one, as its LSTM writes them, are 700 kB.
+  assert many[0] - few[0] < 60_000
+
+
 def test_a_missing_file_says_where_to_get_it(tmp_path):
   with pytest.raises(ValueError) as e:
     encodec.load(tmp_path, encodec.ENCODEC_32KHZ)
@@ -234,13 +275,28 @@ def test_a_missing_file_says_where_to_get_it(tmp_path):
   assert 'https://huggingface.co/facebook/encodec_32khz/' in str(e.value)
 
 
-def test_a_wrong_file_names_its_key(name, folder, tmp_path):
+@pytest.mark.parametrize(
+  ('value', 'said'),
+  [
+    (None, r'lacks {key}, \[64, 16\]'),
+    (np.zeros((64, 8), np.float32), r'{key} is \[64, 8\], wanted \[64, 16\]'),
+    (np.zeros((64, 16), np.int32), r'{key} is int32 .*wanted floats'),
+  ],
+)
+def test_a_wrong_file_names_its_key(name, folder, tmp_path, value, said):
   key = 'encoder.layers.7.lstm.weight_ih_l0'
-  tensors = _tensors(folder) | {key: np.zeros((64, 8), np.float32)}
+  tensors = {k: x for k, x in _tensors(folder).items() if k != key}
+  tensors |= {} if value is None else {key: value}
   path = _written(tmp_path / 'wrong.safetensors', tensors)
-  with pytest.raises(
-    ValueError, match=rf'{key} is \[64, 8\], wanted \[64, 16\]'
-  ):
+  with pytest.raises(ValueError, match=said.format(key=key)) as caught:
+    encodec.load(path, TINY[name])
+  assert str(path) in str(caught.value)
+
+
+def test_a_key_too_many_is_named(name, folder, tmp_path):
+  tensors = _tensors(folder) | {'lstm.bias': np.zeros(1, np.float32)}
+  path = _written(tmp_path / 'wrong.safetensors', tensors)
+  with pytest.raises(ValueError, match='the first is lstm.bias'):
     encodec.load(path, TINY[name])
 
 
@@ -276,13 +332,15 @@ def test_published_sizes_are_those_of_the_reference(
   network = encodec.Encodec(config)
   variables = jax.eval_shape(network.init, jax.random.key(0), wave)
   found = {
-    torch_weights.published_key(path): math.prod(x.shape)
+    torch_weights.published_key(path): torch_weights.published_shape(
+      path[-1], x.shape
+    )
     for path, x in traverse_util.flatten_dict(variables['params']).items()
   }
   with torch.device('meta'):
     tensors = _model(config).state_dict()
   wanted = {
-    k.replace('parametrizations.weight.original1', 'weight'): v.numel()
+    k.replace('parametrizations.weight.original1', 'weight'): tuple(v.shape)
     for k, v in tensors.items()
     if not k.endswith(('original0', 'inited', 'cluster_size', 'embed_avg'))
   }

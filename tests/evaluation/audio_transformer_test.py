@@ -1,5 +1,7 @@
 """AST gives the posterior that transformers gives, window by window."""
 
+import shutil
+
 import numpy as np
 import pytest
 from safetensors import numpy as safetensors_numpy
@@ -94,19 +96,37 @@ def test_the_file_may_be_named_as_well_as_its_folder(folder):
   )
 
 
-def test_weights_that_lack_something_are_refused(folder, tmp_path):
-  state = safetensors_numpy.load_file(folder / 'model.safetensors')
-  for name in ('config.json', 'preprocessor_config.json'):
-    (tmp_path / name).write_bytes((folder / name).read_bytes())
+BIAS = 'classifier.dense.bias'
+
+
+@pytest.mark.parametrize(
+  ('change', 'said'),
+  [
+    (lambda s: s.pop(BIAS), rf"lacks '{BIAS}', wanted as floats .*\[11\]"),
+    (
+      lambda s: s.update({BIAS: np.zeros(3, np.float32)}),
+      rf"has '{BIAS}' of shape \[3\], wanted \[11\]",
+    ),
+    (
+      lambda s: s.update({'classifier.more': np.zeros(3, np.float32)}),
+      "has 'classifier.more', which the network has not",
+    ),
+  ],
+)
+def test_a_weight_that_differs_is_named(folder, tmp_path, change, said):
+  shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
   target = tmp_path / 'model.safetensors'
-  left = {k: v for k, v in state.items() if k != 'classifier.dense.bias'}
-  safetensors_numpy.save_file(left, target, {'format': 'pt'})
-  with pytest.raises(ValueError, match=r'first is classifier\.dense\.bias'):
+  state = safetensors_numpy.load_file(target)
+  change(state)
+  safetensors_numpy.save_file(state, target, {'format': 'pt'})
+  with pytest.raises(ValueError, match=f'{target} {said}') as caught:
     networks.load('ast-softmax', tmp_path)
-  wrong = {**state, 'classifier.dense.bias': np.zeros(3, np.float32)}
-  safetensors_numpy.save_file(wrong, target, {'format': 'pt'})
-  with pytest.raises(ValueError, match='cannot be read as AST|lacks'):
-    networks.load('ast-softmax', tmp_path)
+  assert 'huggingface.co/MIT/ast-finetuned-audioset' in str(caught.value)
+
+
+def test_a_file_of_another_kind_is_refused(folder, tmp_path):
+  shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+  target = tmp_path / 'model.safetensors'
   target.write_bytes(b'nothing of the kind')
   with pytest.raises(ValueError, match='cannot be read as AST'):
     networks.load('ast-softmax', tmp_path)

@@ -9,6 +9,8 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 import scipy.signal
 
+from benchmarks import torch_listeners
+from benchmarks import torch_networks
 from v2meow_jax import cli
 from v2meow_jax import media
 from v2meow_jax.evaluation import vggish
@@ -20,8 +22,6 @@ from v2meow_jax.weights import store
 TINY = vggish_weights.VggishConfig(
   channels=((2,), (3,), (4, 5), (3, 4)), hidden=(12, 9), dim=8
 )
-# Places of the modules in the port, ReLU and pooling counted.
-PORT = (0, 3, 6, 8, 11, 13)
 RATE_HZ = 16_000
 
 
@@ -31,30 +31,17 @@ def noise(seconds, rate_hz=RATE_HZ, seed=0):
   return media.Audio(samples=samples.astype(np.float32), rate_hz=rate_hz)
 
 
-def port_state(config, seed=0):
-  """Random tensors under the names of torchvggish."""
-  rng = np.random.default_rng(seed)
-  state = {}
-
-  def layer(name, shape):
-    fan_in = np.prod(shape[1:])
-    state[f'{name}.weight'] = rng.normal(0, (2 / fan_in) ** 0.5, shape)
-    state[f'{name}.bias'] = rng.normal(0, 0.1, shape[0])
-
-  flat = [c for group in config.channels for c in group]
-  for place, inputs, outputs in zip(PORT, [1, *flat], flat, strict=False):
-    layer(f'features.{place}', (outputs, inputs, 3, 3))
-  sizes = [6 * 4 * flat[-1], *config.hidden, config.dim]
-  for i, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
-    layer(f'embeddings.{2 * i}', (outputs, inputs))
-  return {k: v.astype(np.float32) for k, v in state.items()}
+def torch_vggish(state, examples):
+  forward = torch_listeners.vggish
+  return torch_networks.prepared(forward, state, None)(examples)
 
 
 def checkpoint_variables(state):
   """The same numbers under the names of vggish_model.ckpt."""
   scopes = dict(
     zip(
-      [f'features.{p}' for p in PORT] + [f'embeddings.{i}' for i in (0, 2, 4)],
+      [f'features.{p}' for p in torch_listeners.VGGISH_PLACES]
+      + [f'embeddings.{i}' for i in (0, 2, 4)],
       [
         *('conv1', 'conv2', 'conv3/conv3_1', 'conv3/conv3_2'),
         *('conv4/conv4_1', 'conv4/conv4_2', 'fc1/fc1_1', 'fc1/fc1_2', 'fc2'),
@@ -81,26 +68,10 @@ def whitening(dim, seed=5):
 
 def network(tmp_path, name='vggish', config=TINY, extra=None):
   path = tmp_path / 'vggish.safetensors'
-  safetensors_numpy.save_file(port_state(config) | (extra or {}), path)
+  safetensors_numpy.save_file(
+    torch_listeners.vggish_state(config) | (extra or {}), path
+  )
   return vggish.load(name, path, config)
-
-
-def torch_forward(state, x):
-  """The port, layer by layer: float32[b, 96, 64] -> the last before ReLU."""
-  torch = pytest.importorskip('torch')
-  functional = torch.nn.functional
-  t = {k: torch.from_numpy(v) for k, v in state.items()}
-  x = torch.from_numpy(x)[:, None]
-  for place in PORT:
-    kernel, bias = t[f'features.{place}.weight'], t[f'features.{place}.bias']
-    x = functional.relu(functional.conv2d(x, kernel, bias, padding=1))
-    if place not in (6, 11):
-      x = functional.max_pool2d(x, 2)
-  x = x.permute(0, 2, 3, 1).flatten(1)
-  for i in (0, 2, 4):
-    x = x @ t[f'embeddings.{i}.weight'].T + t[f'embeddings.{i}.bias']
-    x = functional.relu(x) if i < 4 else x
-  return x.numpy()
 
 
 def test_bands_are_those_of_librosa_and_scipy():
@@ -156,7 +127,9 @@ def test_examples_are_96_frames_each(num_samples, examples):
 def test_embeddings_are_those_of_torch(tmp_path):
   audio = noise(11.9)
   examples = vggish_input.log_mel(vggish_input.cut(audio.samples))
-  wanted = torch_forward(port_state(TINY), examples.astype(np.float32))
+  wanted = torch_vggish(
+    torch_listeners.vggish_state(TINY), examples.astype(np.float32)
+  )
   assert wanted.shape == (12, 8)
   assert wanted.std() > 0.1 and (wanted < 0).any()
   found = network(tmp_path)(audio)
@@ -171,18 +144,21 @@ def test_embeddings_are_those_of_torch(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.torch
-def test_the_published_size_is_that_of_torch():
+def test_the_published_size_is_that_of_torch_through_its_file(tmp_path):
   config = vggish_weights.PUBLISHED
-  state = port_state(config)
+  state = torch_listeners.vggish_state(config)
   assert state['embeddings.0.weight'].shape == (4096, 12288)
-  params = vggish_weights.read(state, config)
-  x = np.random.default_rng(1).normal(-2, 1, (2, 96, 64)).astype(np.float32)
-  found = vggish.Body(config).apply({'params': params}, x)
-  np.testing.assert_allclose(found, torch_forward(state, x), rtol=0, atol=1e-4)
+  audio = noise(2.0)
+  examples = vggish_input.log_mel(vggish_input.cut(audio.samples))
+  wanted = torch_vggish(state, examples.astype(np.float32))
+  assert wanted.shape == (2, 128) and wanted.std() > 0.1
+  heard = network(tmp_path, config=config)
+  (tmp_path / 'vggish.safetensors').unlink()  # 289 MB, which pytest would keep.
+  np.testing.assert_allclose(heard(audio), wanted, rtol=0, atol=1e-4)
 
 
 def test_both_layouts_are_the_same_network():
-  state = port_state(TINY)
+  state = torch_listeners.vggish_state(TINY)
   port = vggish_weights.read(state, TINY)
   checkpoint = vggish_weights.read(checkpoint_variables(state), TINY)
   jax.tree.map(np.testing.assert_array_equal, port, checkpoint)
@@ -273,13 +249,13 @@ def test_whitening_of_the_ledger_is_taken_where_the_file_has_none(
     (lambda s: s.pop('features.8.weight'), "no 'features.8.weight'"),
     (
       lambda s: s.update({'features.0.weight': np.zeros((3, 1, 3, 3))}),
-      r'shape \(3, 1, 3, 3\), wanted \(2, 1, 3, 3\)',
+      r'\(3, 1, 3, 3\); wanted floats of shape \(2, 1, 3, 3\)',
     ),
     (lambda s: s['embeddings.4.bias'].fill(np.inf), 'not finite'),
   ],
 )
 def test_wrong_weights_are_named(change, said):
-  state = port_state(TINY)
+  state = torch_listeners.vggish_state(TINY)
   change(state)
   with pytest.raises(ValueError, match=said):
     vggish_weights.read(state, TINY)
@@ -332,7 +308,7 @@ def test_what_tensorflow_published_is_imported_and_hears_the_same(
 
   monkeypatch.setenv(store.VARIABLE, str(tmp_path / 'weights'))
   versions = tf.compat.v1.train.SaverDef
-  variables = checkpoint_variables(port_state(TINY))
+  variables = checkpoint_variables(torch_listeners.vggish_state(TINY))
   path = tmp_path / 'given' / 'vggish_model.ckpt'
   if kind == 'SavedModel':
     write_saved_model(path, variables)
@@ -370,12 +346,12 @@ def test_other_things_of_tensorflow_are_not_taken_for_vggish(
   refused(path, 'cannot be converted: Error: ')
   refused(path.parent / 'nothing', 'is no file')
   # Another module that keeps its variables in a list of the same name.
-  state = checkpoint_variables(port_state(TINY))
+  state = checkpoint_variables(torch_listeners.vggish_state(TINY))
   state['vggish/conv2/weights'] = state['vggish/conv2/weights'][..., :-1]
   folder = write_saved_model(tmp_path / 'module', state)
   file = store.Store().take(ledger.find('vggish'), folder)
   with pytest.raises(
     ValueError,
-    match=r"'_variables/2/.*shape \(3, 3, 2, 2\), wanted \(3, 3, 2, 3\)",
+    match=r"'_variables/2/.*shape \(3, 3, 2, 2\); wanted .*\(3, 3, 2, 3\)",
   ):
     vggish.load('vggish', file, TINY)

@@ -102,6 +102,32 @@ def test_a_stream_has_a_vector_a_second_from_the_flow_around_it():
   np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
+@pytest.mark.parametrize('num_flows', [24, 9])
+def test_a_window_is_centred_on_the_second_that_is_sampled(num_flows):
+  # A picture every 20 ms, whose brightness counts them.
+  seen = []
+
+  def estimator(gray):
+    assert (gray == gray[:, :1, :1]).all()
+    seen.append(gray[:, 0, 0] / 50)
+    return np.zeros((len(gray) - 1, 256, 256, 2), np.float32)
+
+  counting = media.Video(
+    frames=np.arange(150, dtype=np.uint8).repeat(192).reshape(150, 8, 8, 3),
+    times=np.arange(150) / 50,
+    seconds=3.0,
+  )
+  params = extractor().params
+  flow.I3DFlow(
+    STREAM, params, i3d_test.TINY, estimator, num_flows=num_flows
+  ).inputs(counting)
+  half = num_flows / 2 / 25
+  for middle, times in zip((0.5, 1.5, 2.5), seen, strict=True):
+    wanted = np.linspace(middle - half, middle + half, num_flows + 1)
+    # On screen: begun at that time, or up to 20 ms before it.
+    assert ((times <= wanted + 1e-6) & (times > wanted - 0.02 + 1e-6)).all()
+
+
 def test_a_second_does_not_depend_on_the_others():
   whole = extractor()(video(25, 2))
   piece = extractor()(video(25, 1, start=1.0))
@@ -132,3 +158,21 @@ def test_a_wrong_width_and_a_short_window_are_refused():
     flow.I3DFlow(specs.FeatureSpec(name='flow', dim=7, rate_hz=1.0), {})
   with pytest.raises(ValueError, match='num_flows is 4; I3D reads 9'):
     extractor(num_flows=4)
+  assert extractor(num_flows=25).num_flows == 25
+  said = "num_flows is 64, a window of 2.56 s.*'flow' has a step every 1 s"
+  with pytest.raises(ValueError, match=said):
+    extractor(num_flows=64)
+
+
+def test_small_frames_are_enlarged_as_opencv_interpolates():
+  import cv2
+
+  rng = np.random.default_rng(2)
+  frames = rng.integers(256, size=(2, 90, 131, 3), dtype=np.uint8)
+  luma = frames.astype(np.float64) @ (0.299, 0.587, 0.114)
+  wanted = [
+    cv2.resize(x, (373, 256), interpolation=cv2.INTER_LINEAR) for x in luma
+  ]
+  found = flow.gray_frames(frames)
+  assert found.shape == (2, 256, 373)
+  np.testing.assert_allclose(found, wanted, rtol=0, atol=0.5001)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -127,6 +128,34 @@ def test_audio_of_any_length_has_its_frames(folder, num_samples):
   frames = w2v_bert.load(folder, layer=1)(audio)
   assert frames.shape == (max(1, round(num_samples / 640)), 32)
   assert np.isfinite(frames).all()
+
+
+KEY = 'encoder.layers.1.self_attn.linear_k.weight'
+
+
+@pytest.mark.parametrize(
+  ('change', 'said'),
+  [
+    (lambda s: s.pop(KEY), rf"lacks '{KEY}', wanted as floats .*\[32, 32\]"),
+    (
+      lambda s: s.update({KEY: np.zeros((32, 3), np.float32)}),
+      rf"'{KEY}' as .*\[32, 3\]; wanted floats of shape \[32, 32\]",
+    ),
+    (
+      lambda s: s.update({'lm_head.bias': np.zeros(3, np.float32)}),
+      r"has 'lm_head.bias' of shape \[3\], which Wav2Vec2BertModel",
+    ),
+  ],
+)
+def test_a_weight_that_differs_is_named(folder, tmp_path, change, said):
+  from safetensors import numpy as st
+
+  shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+  state = st.load_file(tmp_path / 'model.safetensors')
+  change(state)
+  st.save_file(state, tmp_path / 'model.safetensors')
+  with pytest.raises(ValueError, match=said):
+    w2v_bert.load(tmp_path, layer=1)
 
 
 def test_files_of_another_network_are_refused(folder, tmp_path):

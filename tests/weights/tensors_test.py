@@ -90,15 +90,45 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize(
   ('value', 'said'),
   [
-    (np.zeros((3, 2)), r'shape \(3, 2\), wanted \(2, 3\)'),
+    (
+      np.zeros((3, 2)),
+      r'float64 of shape \(3, 2\); wanted floats of shape \(2, 3\)',
+    ),
+    (
+      np.zeros((2, 3), np.int32),
+      r'int32 of shape \(2, 3\); wanted floats of shape \(2, 3\)',
+    ),
     (np.full((2, 3), np.inf), 'not finite'),
   ],
 )
 def test_a_wrong_tensor_is_named(value, said):
-  with pytest.raises(ValueError, match=f"'{NAME}' of the weights .*{said}"):
+  with pytest.raises(ValueError, match=f"the file has '{NAME}' .*{said}"):
     tensors.Tensors({NAME: value}, 'a test').take(NAME, 2, 3)
-  with pytest.raises(ValueError, match="no 'other'.*wanted a test"):
-    tensors.Tensors({NAME: value}, 'a test').take('other', 2, 3)
+
+
+def test_an_error_says_which_file_and_where_to_get_it(tmp_path):
+  path = write(tmp_path / 'weights.safetensors')
+  source = tensors.Tensors(tensors.load(path), 'a test', 'dac-16khz')
+  for name, shape, said in (
+    ('other', (4, 5), r"no 'other', wanted floats of shape \(4, 5\), among"),
+    (NAME, (3, 2), rf"'{NAME}' as float32 of shape \(2, 3\); wanted floats"),
+  ):
+    with pytest.raises(ValueError, match=said) as caught:
+      source.take(name, *shape)
+    assert str(path) in str(caught.value)
+    assert 'v2meow weights fetch dac-16khz' in str(caught.value)
+    assert 'https://huggingface.co/descript/dac_16khz' in str(caught.value)
+
+
+def test_floats_of_every_width_are_read(tmp_path):
+  import ml_dtypes
+
+  for kind in (np.float16, np.float64, ml_dtypes.bfloat16):
+    taken = tensors.Tensors({NAME: KERNEL.astype(kind)}, 'a test').take(
+      NAME, 2, 3
+    )
+    np.testing.assert_array_equal(taken, KERNEL)
+    assert taken.dtype == np.float32
 
 
 def test_a_tflite_file_is_known_by_its_kind(tmp_path):

@@ -213,9 +213,11 @@ class TrainedCodec:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(config, variables, waveform):
-  return SoundStream(config).apply(
-    variables, waveform, method=SoundStream.encode
-  )
+  # Codes should not depend on the device that finds them.
+  with jax.default_matmul_precision('float32'):
+    return SoundStream(config).apply(
+      variables, waveform, method=SoundStream.encode
+    )
 
 
 @functools.partial(jax.jit, static_argnums=0)

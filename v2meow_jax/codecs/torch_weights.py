@@ -99,8 +99,8 @@ def read(
     float32 arrays in the structure of `wanted`.
 
   Raises:
-    ValueError: The file is missing, is no safetensors file, or its keys or
-      shapes are not those of the network.
+    ValueError: The file is missing, is no safetensors file, or its keys, types
+      or shapes are not those of the network.
   """
   file = path / FILE_NAME if path.is_dir() else path
   tensors = _load(file, source)
@@ -108,8 +108,8 @@ def read(
   params = {}
   for keys, parameter in traverse_util.flatten_dict(wanted).items():
     key = published_key(keys)
-    tensor = _take(tensors, key)
-    shape = _published_shape(keys[-1], parameter.shape)
+    tensor = _take(tensors, key, file)
+    shape = published_shape(keys[-1], parameter.shape)
     if tensor is None:
       raise ValueError(f'{file} lacks {key}, {list(shape)}; {advice}.')
     if tensor.shape != shape:
@@ -143,22 +143,37 @@ def _load(file: epath.Path, source: str) -> dict[str, np.ndarray]:
     ) from e
 
 
-def _take(tensors: dict[str, np.ndarray], key: str) -> np.ndarray | None:
+def _take(
+  tensors: dict[str, np.ndarray], key: str, file: epath.Path
+) -> np.ndarray | None:
   """Removes a parameter from `tensors`, folded and in float32."""
+
+  def floats(name):
+    tensor = tensors.pop(name)
+    if not tensors_lib.is_floating(tensor):
+      raise ValueError(
+        f'{file}: {name} is {tensor.dtype} {list(tensor.shape)}, wanted floats.'
+      )
+    return tensor.astype(np.float32)
+
   if key in tensors:
-    return tensors.pop(key).astype(np.float32)
+    return floats(key)
   module, _, name = key.rpartition('.')
   for factors in _FACTORS:
     magnitude, direction = (f'{module}.{f.format(name)}' for f in factors)
     if magnitude in tensors and direction in tensors:
-      g = tensors.pop(magnitude).astype(np.float32)
-      v = tensors.pop(direction).astype(np.float32)
+      g, v = floats(magnitude), floats(direction)
       norm = np.sqrt(np.sum(v**2, axis=tuple(range(1, v.ndim)), keepdims=True))
       return v * (g / norm)
   return None
 
 
-def _published_shape(leaf: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+def published_shape(leaf: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+  """The shape in a published file of a parameter named `leaf`.
+
+  >>> published_shape('kernel', (7, 1, 64))
+  (64, 1, 7)
+  """
   match leaf:
     case 'kernel':
       size, inputs, outputs = shape

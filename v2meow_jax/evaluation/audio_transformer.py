@@ -6,6 +6,7 @@ transformers has it. V2Meow's own, on a LEAF front end, was not released.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
 import pathlib
 from typing import Any
@@ -16,6 +17,7 @@ import safetensors
 
 from v2meow_jax import media
 from v2meow_jax.evaluation import network
+from v2meow_jax.weights import ledger
 from v2meow_jax.weights import store
 
 _FILE = 'model.safetensors'
@@ -93,7 +95,8 @@ def load(name: str, path: pathlib.Path) -> AudioTransformer:
     The classifier.
 
   Raises:
-    ValueError: The weights are not those of the configured network.
+    ValueError: The weights are not those of the configured network; names what
+      differs.
   """
   import transformers
 
@@ -122,16 +125,12 @@ def load(name: str, path: pathlib.Path) -> AudioTransformer:
       local_files_only=True,
       dtype='float32',
       output_loading_info=True,
+      # They are told, by name, instead.
+      ignore_mismatched_sizes=True,
     )
   except (OSError, RuntimeError, ValueError, safetensors.SafetensorError) as e:
     raise ValueError(f'{file} cannot be read as AST: {e}') from e
-  # transformers would draw these at random, and only warn.
-  absent = sorted(told['missing_keys'])
-  if absent:
-    raise ValueError(
-      f'{file} lacks {len(absent)} tensors of AST, the first is {absent[0]};'
-      ' wanted the weights of ASTForAudioClassification.'
-    )
+  _check(file, told, model.state_dict())
   return AudioTransformer(
     name=name,
     output='sigmoid' if name.endswith('sigmoid') else 'softmax',
@@ -139,3 +138,27 @@ def load(name: str, path: pathlib.Path) -> AudioTransformer:
     model=model.eval(),
     extractor=extractor,
   )
+
+
+def _check(
+  file: pathlib.Path, told: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> None:
+  """Raises ValueError for what transformers draws at random, and only warns."""
+  wrong = [
+    f'lacks {name!r}, wanted as floats of shape {list(wanted[name].shape)}'
+    for name in sorted(told['missing_keys'])
+  ]
+  wrong += [
+    f'has {name!r} of shape {list(found)}, wanted {list(shape)}'
+    for name, found, shape in sorted(told['mismatched_keys'])
+  ]
+  wrong += [
+    f'has {name!r}, which the network has not'
+    for name in sorted(told['unexpected_keys'])
+  ]
+  if wrong:
+    page = ledger.find('ast-audioset').page
+    raise ValueError(
+      f'{file} {wrong[0]}; {len(wrong)} of its tensors are not those of an'
+      f' ASTForAudioClassification of its config.json: get {page} again.'
+    )

@@ -83,8 +83,13 @@ class Cnn14(nn.Module):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _apply(config, params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-  return Cnn14(config).apply({'params': params}, x)
+def apply(
+  config: Cnn14Config, params: Mapping[str, Any], x: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """`Cnn14` of log-mel bands, float32[b, frames, 64]."""
+  # In full: accelerators would round the factors of a float32 product.
+  with jax.default_matmul_precision('float32'):
+    return Cnn14(config).apply({'params': params}, x)
 
 
 def log_mel(
@@ -154,7 +159,7 @@ class Panns:
   def _hear(self, window: np.ndarray) -> np.ndarray:
     padded = np.pad(window, (0, _WINDOW_SAMPLES - len(window)))
     bands = log_mel(padded, self.mel_weights).astype(np.float32)
-    embedding, logits = _apply(self.config, self.params, bands[None])
+    embedding, logits = apply(self.config, self.params, bands[None])
     if self.output == 'embedding':
       return np.asarray(embedding[0])
     logits = np.asarray(logits[0], np.float64)
@@ -179,7 +184,7 @@ def read(
   Raises:
     ValueError: A tensor is missing or of another shape, or not finite.
   """
-  source = tensors.Tensors(state, 'Cnn14_16k of audioset_tagging_cnn')
+  source = _source(state)
   scale, offset = _normalisation(source, 'bn0', NUM_BANDS)
   params: dict[str, Any] = {'scale': scale, 'offset': offset}
   inputs = 1
@@ -199,6 +204,11 @@ def read(
     bias = source.take(f'{theirs}.bias', outputs)
     params[name] = {'kernel': kernel.T, 'bias': bias}
   return params
+
+
+def _source(state: Mapping[str, Any]) -> tensors.Tensors:
+  wanted = 'Cnn14_16k of audioset_tagging_cnn'
+  return tensors.Tensors(state, wanted, 'panns-cnn14-16khz')
 
 
 def _normalisation(source: tensors.Tensors, name: str, size: int):
@@ -228,7 +238,7 @@ def load(
     ValueError: The file holds other weights.
   """
   state = tensors.load(path)
-  source = tensors.Tensors(state, 'Cnn14_16k of audioset_tagging_cnn')
+  source = _source(state)
   outputs: dict[str, network.Output] = {
     'panns-embedding': 'embedding',
     'panns-softmax': 'softmax',

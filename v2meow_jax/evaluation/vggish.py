@@ -64,8 +64,15 @@ class Body(nn.Module):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _embed(config, params, examples: jax.Array) -> jax.Array:
-  return Body(config).apply({'params': params}, examples)
+def embed(
+  config: vggish_weights.VggishConfig,
+  params: Mapping[str, Any],
+  examples: jax.Array,
+) -> jax.Array:
+  """`Body` of examples, float32[b, 96, 64] -> float32[b, dim]."""
+  # In full: accelerators would round the factors of a float32 product.
+  with jax.default_matmul_precision('float32'):
+    return Body(config).apply({'params': params}, examples)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,7 +121,7 @@ class Vggish:
   def _embed(self, cut: np.ndarray) -> np.ndarray:
     examples = vggish_input.log_mel(cut).astype(np.float32)
     padded = np.pad(examples, ((0, _BATCH - len(examples)), (0, 0), (0, 0)))
-    return np.asarray(_embed(self.config, self.params, padded))[: len(examples)]
+    return np.asarray(embed(self.config, self.params, padded))[: len(examples)]
 
   def _ended(self, rows: np.ndarray) -> np.ndarray:
     if self.whitening is not None:
@@ -156,11 +163,12 @@ def load(
   state = tensors.load(path)
   digest, whitening = store.sha256(path), None
   if name == 'vggish-pca':
+    released = state
     if not vggish_weights.has_whitening(state):
       other = store.Store().locate(ledger.find('vggish-pca'))
-      state |= tensors.load(other)
+      released = tensors.load(other)
       digest = f'{digest}+{store.sha256(other)}'
-    whitening = vggish_weights.read_whitening(state, config)
+    whitening = vggish_weights.read_whitening(released, config)
   return Vggish(
     name=name,
     params=jax.device_put(vggish_weights.read(state, config)),

@@ -107,7 +107,7 @@ def read(
   Raises:
     ValueError: A tensor is missing or of another shape, or not finite.
   """
-  source = tensors.Tensors(state, _WANTED)
+  source = tensors.Tensors(state, _WANTED, 'vggish')
   if source.has(_SCOPE) or source.has(_EXPORTED):
     return _read_variables(source, config)
   return _read_port(source, config)
@@ -170,10 +170,10 @@ def read_whitening(
   """
   released, port = _WHITENING
   vectors, means = port if port[0] in state else released
+  source = tensors.Tensors(state, 'the whitening of VGGish', 'vggish-pca')
   # One column in the port; the released means are made one on reading.
-  flat = {means: np.reshape(state[means], -1)} if means in state else {}
-  source = tensors.Tensors({**state, **flat}, 'the whitening of VGGish')
+  column = np.shape(state.get(means, ())) == (config.dim, 1)
   return Whitening(
     vectors=source.take(vectors, config.dim, config.dim),
-    means=source.take(means, config.dim),
+    means=source.take(means, config.dim, *(1,) * column).reshape(-1),
   )

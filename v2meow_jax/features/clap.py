@@ -15,6 +15,15 @@ import numpy as np
 
 from v2meow_jax.features import hub
 from v2meow_jax.features import segments
+from v2meow_jax.features import torch_encoder
+
+# Counts, of places and of batches.
+_COMPUTED = (
+  'position_ids',
+  'token_type_ids',
+  'relative_position_index',
+  'num_batches_tracked',
+)
 
 
 class Clap:
@@ -40,12 +49,12 @@ class Clap:
     Raises:
       ImportError: PyTorch or transformers is missing.
       FileNotFoundError: The files are not there; says how to get them.
-      ValueError: They are of another network.
+      ValueError: They are of another network; names what differs.
     """
     transformers = hub.import_library('transformers')
     self._torch = hub.import_library('torch')
     source = hub.folder_of(source)
-    self._model = hub.load_model(transformers.ClapModel, source).to(device)
+    self._model = _read(transformers, source).to(device)
     self._processor: Any = hub.load_files(transformers.ClapProcessor, source)
     self._device = device
     config = self._model.config
@@ -93,3 +102,10 @@ class Clap:
     with self._torch.inference_mode():
       inputs = {name: x.to(self._device) for name, x in inputs.items()}
       return network(**inputs).pooler_output.cpu().numpy()
+
+
+def _read(transformers: Any, source: str | os.PathLike) -> Any:
+  config = hub.load_files(transformers.ClapConfig, source)
+  model = transformers.ClapModel(config)
+  torch_encoder.read_weights(model, hub.find_weights(source), _COMPUTED)
+  return model.eval()

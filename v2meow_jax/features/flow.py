@@ -86,7 +86,8 @@ class I3DFlow:
     params: Of `i3d.I3D`, from `i3d_weights.read`.
     config: Of the network.
     estimator: `tv_l1`, as the network was trained, or the faster `dis`.
-    num_flows: Fields of flow in a window; 24 are 0.96 s.
+    num_flows: Fields of flow in a window; 24 are 0.96 s. No longer than a step
+      of the stream: videos are read in pieces of whole steps.
     batch_size: Windows that the network sees at once; bounds its memory.
   """
 
@@ -102,6 +103,15 @@ class I3DFlow:
     if self.num_flows < i3d.MIN_FRAMES:
       raise ValueError(
         f'num_flows is {self.num_flows}; I3D reads {i3d.MIN_FRAMES} or more.'
+      )
+    window_seconds = self.num_flows / FRAME_RATE_HZ
+    if window_seconds * self.stream.rate_hz > 1:
+      raise ValueError(
+        f'num_flows is {self.num_flows}, a window of {window_seconds:g} s, but'
+        f' stream {self.stream.name!r} has a step every'
+        f' {1 / self.stream.rate_hz:g} s; wanted a window within its step, as'
+        ' the piece of a video that is read may end there: lower num_flows or'
+        ' rate_hz.'
       )
 
   def __call__(self, item: media.Video) -> np.ndarray:
@@ -136,12 +146,17 @@ class I3DFlow:
 
 
 def gray_frames(frames: np.ndarray) -> np.ndarray:
-  """uint8[n, h, w, 3] -> uint8[n, h', w'], the shorter side `SHORT_SIDE`."""
+  """uint8[n, h, w, 3] -> uint8[n, h', w'], the shorter side `SHORT_SIDE`.
+
+  Averaged over areas where that shrinks them, so that nothing aliases;
+  interpolated linearly, as the network was trained, where it enlarges.
+  """
   height, width = frames.shape[1:3]
   scale = SHORT_SIDE / min(height, width)
+  resize = images.gray if scale <= 1 else images.gray_enlarged
   size = round(height * scale), round(width * scale)
   # One by one: of 25 frames of 1080 lines the floats alone are 620 MB.
-  gray = np.concatenate([images.gray(frame[None], *size) for frame in frames])
+  gray = np.concatenate([resize(frame[None], *size) for frame in frames])
   return np.rint(gray * 255).astype(np.uint8)
 
 

@@ -11,6 +11,7 @@ import os
 import pathlib
 from typing import Any
 
+WEIGHTS = 'model.safetensors'
 # What `v2meow weights` makes of a published pytorch_model.bin.
 CONVERTED = 'pytorch_model.safetensors'
 
@@ -29,36 +30,6 @@ def import_library(name: str) -> Any:
     ) from e
 
 
-def load_model(kind: Any, source: str | os.PathLike) -> Any:
-  """A model of transformers in evaluation mode, all its weights as float32.
-
-  Args:
-    kind: A class of transformers.
-    source: See `load_files`.
-
-  Returns:
-    The model.
-
-  Raises:
-    FileNotFoundError, ValueError: See `load_files`; or a weight is missing.
-  """
-  options: dict[str, Any] = {'dtype': 'float32', 'output_loading_info': True}
-  converted = pathlib.Path(source) / CONVERTED
-  if converted.is_file():
-    options['config'] = load_files(kind.config_class, source)
-    options['state_dict'] = load_tensors(converted)
-    model, told = kind.from_pretrained(None, **options)
-  else:
-    model, told = load_files(kind, source, use_safetensors=True, **options)
-  if told['missing_keys']:
-    missing = sorted(told['missing_keys'])
-    raise ValueError(
-      f'{source} lacks {len(missing)} weights of a {kind.__name__}, of which'
-      f' the first is {missing[0]!r}; {_advice(source)}.'
-    )
-  return model.eval()
-
-
 def folder_of(source: str | os.PathLike) -> str | os.PathLike:
   """The folder of a file, as `v2meow weights` gives one; others as they are."""
   path = pathlib.Path(source)
@@ -74,6 +45,16 @@ def load_tensors(file: pathlib.Path) -> dict[str, Any]:
     raise ValueError(
       f'{file} is damaged or no safetensors file: {first_line(e)}.'
     ) from e
+
+
+def find_weights(source: str | os.PathLike) -> pathlib.Path:
+  """The safetensors of a folder, converted or published, or of a repository.
+
+  Raises:
+    FileNotFoundError: See `find_file`.
+  """
+  converted = pathlib.Path(source) / CONVERTED
+  return converted if converted.is_file() else find_file(source, WEIGHTS)
 
 
 def find_file(source: str | os.PathLike, name: str) -> pathlib.Path:

@@ -176,21 +176,27 @@ class I3D(nn.Module):
     """
     first, second, third = self.config.stem
     x = Unit(first, 7, stride=2, name='Conv3d_1a_7x7')(x)
-    x = _pool(x, (1, 3, 3), (1, 2, 2))
+    x = max_pool(x, (1, 3, 3), (1, 2, 2))
     x = Unit(second, 1, name='Conv3d_2b_1x1')(x)
     x = Unit(third, 3, name='Conv3d_2c_3x3')(x)
-    x = _pool(x, (1, 3, 3), (1, 2, 2))
+    x = max_pool(x, (1, 3, 3), (1, 2, 2))
     previous = '3'
     for name, channels in self.config.blocks:
       stage = name.removeprefix('Mixed_')[0]
       if stage != previous:
-        x = _pool(
+        x = max_pool(
           x, *(((3,) * 3, (2,) * 3) if stage == '4' else ((2,) * 3,) * 2)
         )
       previous = stage
       x = Inception(channels, name=name)(x)
-    return nn.avg_pool(x, _LAST_POOL).mean((1, 2, 3))
+    return last_pool(x)
 
 
-def _pool(x: jax.Array, window, strides) -> jax.Array:
+def max_pool(x: jax.Array, window, strides) -> jax.Array:
+  """float[b, t, h, w, channels], each axis divided by its stride, rounded up."""
   return nn.max_pool(x, window, strides, padding='SAME')
+
+
+def last_pool(x: jax.Array) -> jax.Array:
+  """float[b, t, h, w, channels] -> [b, channels]; at least 2 x 7 x 7."""
+  return nn.avg_pool(x, _LAST_POOL).mean((1, 2, 3))

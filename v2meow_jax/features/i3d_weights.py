@@ -47,7 +47,7 @@ def read(state: Mapping[str, Any], config: i3d.I3DConfig) -> dict[str, Any]:
   Raises:
     ValueError: A tensor is missing or of another shape, or not finite.
   """
-  source = tensors.Tensors(state, _WANTED)
+  source = tensors.Tensors(state, _WANTED, 'i3d-flow')
   unit = _sonnet_unit if source.has(_SCOPE) else _torch_unit
   params: dict[str, Any] = {}
   for path, (size, inputs, outputs) in config.convolutions.items():

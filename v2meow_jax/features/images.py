@@ -1,4 +1,4 @@
-"""Small images from frames: area averages, soft histograms, block flow."""
+"""Images of frames in other sizes; soft histograms, flow of blocks."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ def _averaging(source: int, target: int) -> np.ndarray:
   overlap = np.minimum(high, pixels + 1) - np.maximum(low, pixels)
   overlap = np.maximum(overlap, 0)
   return (overlap / overlap.sum(1, keepdims=True)).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=64)
+def _interpolating(source: int, target: int) -> np.ndarray:
+  """float32[target, source]: each row mixes the two nearest pixels."""
+  centers = (np.arange(target) + 0.5) * source / target - 0.5
+  centers = np.clip(centers, 0, source - 1)[:, None]
+  near = np.maximum(1 - np.abs(centers - np.arange(source)), 0)
+  return near.astype(np.float32)
 
 
 @functools.lru_cache(maxsize=64)
@@ -50,6 +59,22 @@ def gray(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     float32[n, height, width] in [0, 1].
   """
   return _rows(frames, height) @ _luma_columns(frames.shape[2], width)
+
+
+def gray_enlarged(frames: np.ndarray, height: int, width: int) -> np.ndarray:
+  """Luma, interpolated linearly between the centres of pixels.
+
+  Args:
+    frames: uint8[n, h, w, 3].
+    height: Of the result, at least h.
+    width: Of the result, at least w.
+
+  Returns:
+    float32[n, height, width] in [0, 1].
+  """
+  luma = frames @ LUMA / np.float32(255)
+  rows = _interpolating(frames.shape[1], height)
+  return rows @ luma @ _interpolating(frames.shape[2], width).T
 
 
 def rgb(frames: np.ndarray, height: int, width: int) -> np.ndarray:

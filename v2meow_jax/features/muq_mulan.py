@@ -350,10 +350,15 @@ def _fill(network: Any, file: pathlib.Path) -> None:
   last = 'audio.model.model.conformer.'
   spare = re.compile(rf'{re.escape(last)}(layers\.\d+|layer_norm)\.')
   for name, tensor in wanted.items():
-    shape = list(found[name].shape) if name in found else 'nothing'
-    if shape != list(tensor.shape):
+    given = found.get(name)
+    got = 'no' if given is None else f'{given.dtype} {list(given.shape)} as'
+    if (
+      given is None
+      or given.shape != tensor.shape
+      or not given.is_floating_point()
+    ):
       raise ValueError(
-        f'{file} has {shape} as {_PREFIX + name!r}; wanted floats of shape'
+        f'{file} has {got} {_PREFIX + name!r}; wanted floats of shape'
         f' {list(tensor.shape)}: {_ADVICE}.'
       )
   strange = sorted(

@@ -132,7 +132,7 @@ class _Taken(tensors.Tensors):
   """Tensors of a file that remember which were taken."""
 
   def __init__(self, state):
-    super().__init__(state, _WANTED)
+    super().__init__(state, _WANTED, 'musicfm-fma')
     self.names: set[str] = set()
 
   def take(self, name: str, *shape: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from v2meow_jax.features import hub
 from v2meow_jax.features import semantic_encoder
 
 WEIGHTS, CONFIG, AUDIO = FILES = (
-  'model.safetensors',
+  hub.WEIGHTS,
   'config.json',
   'preprocessor_config.json',
 )
@@ -174,20 +174,33 @@ def read_json(
   return settings
 
 
-def read_weights(network: Any, file: pathlib.Path) -> None:
+def read_weights(
+  network: Any, file: pathlib.Path, computed: Collection[str] = ()
+) -> None:
   """Puts the tensors of a safetensors file into a network.
 
   Args:
     network: A model of transformers, which is changed.
     file: Must hold each of its tensors and no other, in any float type.
+    computed: Last parts of the names of tensors that a configuration
+      determines: in a file they count for nothing.
 
   Raises:
     ValueError: The file is damaged, lacks a tensor, or has one too many or of
       another shape; names it.
   """
-  tensors = hub.load_tensors(file)
-  tensors.pop(_UNUSED, None)
-  wanted = network.state_dict()
+
+  def needed(tensors):
+    left_out = {_UNUSED, *computed}
+    return {
+      name: x
+      for name, x in tensors.items()
+      if name.rpartition('.')[2] not in left_out
+    }
+
+  tensors = needed(hub.load_tensors(file))
+  everything = network.state_dict()
+  wanted = needed(everything)
   state = {}
   for name, tensor in tensors.items():
     module, _, leaf = name.rpartition('.')
@@ -209,4 +222,4 @@ def read_weights(network: Any, file: pathlib.Path) -> None:
       f'{file} lacks {key!r}, wanted as floats of shape'
       f' {list(wanted[key].shape)}.'
     )
-  network.load_state_dict(state, assign=True)
+  network.load_state_dict(everything | state, assign=True)

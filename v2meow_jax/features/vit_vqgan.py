@@ -122,7 +122,7 @@ def read(state: Mapping[str, Any], config: VitVqganConfig) -> dict[str, Any]:
   Raises:
     ValueError: A tensor is missing, of another shape, or not finite.
   """
-  take = tensors.Tensors(state, _WANTED).take
+  take = tensors.Tensors(state, _WANTED, 'vit-vqgan-base').take
   c = config
   width = c.num_heads * c.head_dim
 

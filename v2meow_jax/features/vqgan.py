@@ -169,7 +169,7 @@ def read(state: Mapping[str, Any], config: VqganConfig) -> dict[str, Any]:
   Raises:
     ValueError: An array is missing, of another shape, or not finite.
   """
-  source = tensors.Tensors(state, _WANTED)
+  source = tensors.Tensors(state, _WANTED, 'maskgit-vqgan')
   picture = jnp.zeros((1, config.image_size, config.image_size, 3))
   shapes = jax.eval_shape(Vqgan(config).init, jax.random.key(0), picture)
   codes = source.take(

@@ -14,47 +14,95 @@ from flax import traverse_util
 import numpy as np
 import safetensors
 
+from v2meow_jax.weights import ledger
+
+
+class State(dict[str, np.ndarray]):
+  """Tensors by name, and for errors the file that they were read of.
+
+  Attributes:
+    file: Of `load`.
+  """
+
+  def __init__(self, tensors: Mapping[str, np.ndarray], file: pathlib.Path):
+    """Copies tensors, not their numbers."""
+    super().__init__(tensors)
+    self.file = file
+
 
 class Tensors:
   """What a file of weights holds, and what to say when it is another file."""
 
-  def __init__(self, tensors: Mapping[str, Any], wanted: str):
+  def __init__(
+    self,
+    tensors: Mapping[str, Any],
+    wanted: str,
+    artefact: str | None = None,
+  ):
     """Wraps tensors.
 
     Args:
       tensors: By name.
       wanted: What the file should be, for errors.
+      artefact: Its name in the ledger, where it is there, for errors too.
     """
     self._tensors = tensors
+    self._file = tensors.file if isinstance(tensors, State) else 'the file'
     self._wanted = wanted
+    if artefact is not None:
+      page = ledger.find(artefact).page
+      self._wanted += f': `v2meow weights fetch {artefact}`, or see {page}'
 
   def has(self, prefix: str) -> bool:
     """Whether a name begins with `prefix`."""
     return any(name.startswith(prefix) for name in self._tensors)
 
   def take(self, name: str, *shape: int) -> np.ndarray:
-    """One tensor as float32; ValueError unless it is there, so, and finite."""
+    """One tensor as float32.
+
+    Args:
+      name: Of the tensor.
+      *shape: That it should have.
+
+    Returns:
+      The tensor, whatever floats the file has.
+
+    Raises:
+      ValueError: It is not there, or not so, or not finite; names the file,
+        the tensor, what it is and what was wanted.
+    """
+    floats = f'wanted floats of shape {shape}'
     if name not in self._tensors:
       some = ', '.join(sorted(self._tensors)[:3])
       raise ValueError(
-        f'the weights have no {name!r} among their {len(self._tensors)} tensors'
-        f' ({some}, ...); wanted {self._wanted}.'
+        f'{self._file} has no {name!r}, {floats}, among its'
+        f' {len(self._tensors)} tensors ({some}, ...); wanted {self._wanted}.'
       )
     found = np.asarray(self._tensors[name])
-    if found.shape != shape:
+    if found.shape != shape or not is_floating(found):
       raise ValueError(
-        f'{name!r} of the weights has shape {found.shape}, wanted {shape}: it'
-        f' is not {self._wanted}, or not of the configured sizes.'
+        f'{self._file} has {name!r} as {found.dtype} of shape {found.shape};'
+        f' {floats}. It is of other sizes than configured, or not'
+        f' {self._wanted}.'
       )
     found = found.astype(np.float32)
     if not np.isfinite(found).all():
-      raise ValueError(f'{name!r} of the weights is not finite; get it again.')
+      raise ValueError(
+        f'{self._file} has {name!r} with numbers that are not finite; get it'
+        f' again: {self._wanted}.'
+      )
     return found
+
+
+def is_floating(tensor: np.ndarray) -> bool:
+  """Whether a tensor holds floats, bfloat16 among them."""
+  # To NumPy, bfloat16 is no float: a library adds it.
+  return tensor.dtype.kind == 'f' or tensor.dtype.name == 'bfloat16'
 
 
 def load(
   path: str | os.PathLike, prefixes: str | tuple[str, ...] = ''
-) -> dict[str, np.ndarray]:
+) -> State:
   """The tensors of a file, by name; of a nested tree as 'a/b/c'.
 
   Args:
@@ -83,7 +131,7 @@ def load(
       ' torch.load(..., weights_only=True) and safetensors.'
     )
   try:
-    return _READERS[file.suffix](file, prefixes)
+    return State(_READERS[file.suffix](file, prefixes), file)
   except Exception as e:
     raise ValueError(f'{file} is damaged or another kind of file: {e}') from e
 
