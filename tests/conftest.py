@@ -16,6 +16,8 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(_CACHE / 'jax'))
 os.environ.setdefault('NUMBA_CACHE_DIR', str(_CACHE / 'numba'))
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
+# Programs of tests run once or twice: compiling them is most of their time.
+os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 _TIERS = ('data', 'slow', 'torch', 't5x')

@@ -121,7 +121,7 @@ def load(
   """
   file = pathlib.Path(path)
   if (file / _ORBAX).is_file():
-    return _read_orbax(file, prefixes)
+    return State(_read_orbax(file, prefixes), file)
   if not file.is_file():
     raise FileNotFoundError(f'there are no weights at {file}.')
   if file.suffix not in _READERS:
