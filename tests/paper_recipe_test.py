@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import full_size
+from benchmarks import torch_musicfm
 from tests.features import clap_test
 from tests.features import musicfm_test
 from v2meow_jax import cli
@@ -61,7 +62,7 @@ def _write_clap(folder):
 
 def _write_musicfm(folder):
   """A tiny model and clusters of what it hears: its settings in a recipe."""
-  musicfm_test.write(folder, musicfm_test.published(musicfm_test.TINY))
+  musicfm_test.write(folder, torch_musicfm.musicfm_state(musicfm_test.TINY))
   settings = {'layer': 2, 'config': dataclasses.asdict(musicfm_test.TINY)}
   clusters = folder / 'clusters.safetensors'
   rng = np.random.default_rng(0)
