@@ -114,12 +114,16 @@ def distributions(
 
   Args:
     path: Of the picture.
-    found: By metric; those without values per clip are left out.
+    found: By metric; those that are no mean of values per clip are left out.
 
   Returns:
     Whether there was any to draw.
   """
-  drawn = {name: score for name, score in found.items() if score.per_clip}
+  drawn = {
+    name: score
+    for name, score in found.items()
+    if score.is_mean and '_shuffled' not in name
+  }
   if not drawn:
     return False
   rows = math.ceil(len(drawn) / _COLUMNS)
@@ -135,8 +139,7 @@ def distributions(
       axis.plot(values, heights, 'o', ms=4, alpha=0.55, color=_GENERATED)
       if score.low is not None and score.high is not None:
         axis.axvspan(score.low, score.high, color=_GENERATED, alpha=0.15, lw=0)
-      if name.split('/')[0] != 'is':  # Its values per clip have another scale.
-        axis.axvline(score.value, color=_GENERATED, lw=1.5)
+      axis.axvline(score.value, color=_GENERATED, lw=1.5)
       metric, slash, network = name.partition('/')
       shuffled = found.get(f'{metric}_shuffled{slash}{network}')
       shown = [0.0, 1.0, *values]  # One scale for all that are shares.
