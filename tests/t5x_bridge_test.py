@@ -323,7 +323,8 @@ def test_evaluation_while_training_is_ours(trained):
 
 def test_export_takes_a_run_of_t5x(trained, tmp_path):
   model_dir = trained('coarse')
-  described = export._write_stage(tmp_path, str(model_dir), 'float32', 1.0)
+  run = restore.read_stage(str(model_dir))
+  described = export._write_stage(tmp_path, *run, 'float32', 1.0)
   assert described['trained_steps'] == NUM_STEPS
   assert described['model']['model'] == 'DecoderOnlyModel'
   end, _ = t5x_checkpoints.restore_variables(model_dir)
