@@ -145,6 +145,25 @@ def test_a_second_run_generates_nothing_and_writes_the_same(world):
   assert scores.read(out).settings['controls'] == list(controls.CONTROLS)
 
 
+@pytest.mark.parametrize(
+  'options, said',
+  [
+    ({'probe_per_genre': -3}, '--probe_per_genre is -3; wanted 2 to'),
+    ({'probe_per_genre': 1}, '--probe_per_genre is 1'),
+    ({'seconds': 1e9}, '--seconds is 1000000000.0; wanted 1 to 600'),
+    ({'num': 1}, '--num is 1'),
+    ({'seed': -1}, '--seed is -1'),
+    ({'controls': ('dark',)}, 'no control is named dark'),
+  ],
+)
+def test_what_cannot_work_is_said_before_the_work(options, said, tmp_path):
+  with pytest.raises(ValueError, match=said):
+    controls.run(
+      Oracle(), controls.SYNTHETIC, tmp_path / 'out', networks=[], **options
+    )
+  assert not (tmp_path / 'out').exists()
+
+
 def test_a_clip_has_one_seed_under_all_conditions(world):
   system = next(s for s in world[1] if s.digest == 'oracle')
   wanted = [10_000 * SEED + i for i in range(NUM) for _ in range(3)]

@@ -123,6 +123,10 @@ def _evaluate(args: argparse.Namespace) -> int:
     raise ValueError(
       'wanted --generated DIR and --reference DIR, or --system SYSTEM.'
     )
+  if args.plots < 0 or args.seed < 0:
+    raise ValueError(
+      f'--plots is {args.plots} and --seed {args.seed}; wanted 0 or more.'
+    )
   if not args.output:
     raise ValueError('-o is missing; wanted a folder for the report.')
   for name in _OF_SYSTEMS:

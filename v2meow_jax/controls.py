@@ -28,6 +28,7 @@ CONTROLS = ('shuffle', 'blank', 'prompt', 'stage2')
 SYNTHETIC = 'synthetic'
 # Takes of two seeds never meet below so many clips.
 _MOST_CLIPS = 10_000
+_MOST_SECONDS = 600  # Of a scene, all of whose frames are in memory at once.
 _MOST_SEED = 2**32 // _MOST_CLIPS - 1  # The seed of a take has 32 bits.
 
 
@@ -76,14 +77,21 @@ def run(
   """
   runner.check_metrics(metrics)
   unknown = sorted(set(controls) - set(CONTROLS))
-  if unknown or not 2 <= num < _MOST_CLIPS or not 0 <= seed <= _MOST_SEED:
+  if unknown:
     raise ValueError(
-      f'controls {unknown}, {num} clips and seed {seed}; wanted some of'
-      f' {", ".join(CONTROLS)}, 2 to {_MOST_CLIPS - 1} clips and a seed of 0 to'
-      f' {_MOST_SEED}.'
+      f'no control is named {", ".join(unknown)}; there are'
+      f' {", ".join(CONTROLS)}.'
     )
+  for name, value, (low, high) in (
+    ('num', num, (2, _MOST_CLIPS - 1)),
+    ('seed', seed, (0, _MOST_SEED)),
+    ('seconds', seconds, (1, _MOST_SECONDS)),
+    ('probe_per_genre', probe_per_genre, (2, _MOST_CLIPS - 1)),
+  ):
+    if not low <= value <= high:
+      raise ValueError(f'--{name} is {value}; wanted {low} to {high}.')
   out = pathlib.Path(out)
-  out.mkdir(parents=True, exist_ok=True)
+  report_lib.open_folder(out)
   kept = feature_cache.FeatureCache(cache or out / comparison.CACHE_NAME)
   if dataset == SYNTHETIC:
     clips = control_clips.synthetic(out, num=num, seed=seed, seconds=seconds)

@@ -278,6 +278,31 @@ def test_a_classifier_gives_divergence_and_inception_score(folders, tmp_path):
   assert report.is_whole
 
 
+def test_a_wav_that_is_cut_short_is_left_out(folders, tmp_path):
+  file = folders[0] / 'clip1.wav'
+  file.write_bytes(file.read_bytes()[:3000])
+  (fault,) = compare(folders, tmp_path / 'out').faults
+  assert (fault.name, 'cut short: 3000' in fault.reason) == ('clip1', True)
+
+
+def test_a_report_that_cannot_be_written_is_said_before_the_work(
+  folders, tmp_path
+):
+  (tmp_path / 'file').write_text('of the singer')
+  ear = Ear()
+  with pytest.raises(OSError, match='cannot be written .* give -o another'):
+    compare(folders, tmp_path / 'file', ear)
+  assert ear.calls == 0
+
+
+def test_a_cache_that_cannot_be_written_leaves_no_clip_out(folders, tmp_path):
+  whole = compare(folders, tmp_path / 'whole')
+  (tmp_path / 'file').write_text('of the singer')
+  report = compare(folders, tmp_path / 'out', cache=tmp_path / 'file')
+  assert report.is_whole
+  assert report.scores.metrics == whole.scores.metrics
+
+
 def test_an_unknown_metric_lists_those_there_are(folders, tmp_path):
   with pytest.raises(ValueError, match='fad, kld, mcc, is, beats'):
     compare(folders, tmp_path / 'out', metrics=('fid',))

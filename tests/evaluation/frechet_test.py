@@ -91,6 +91,17 @@ def test_score_says_of_how_many_clips_and_of_which_network():
   )
 
 
+def test_two_clips_of_a_row_have_a_distance_and_no_interval():
+  generated = clips(1, 2, rows_each=1)
+  score = frechet.fad(clips(0, 30), generated, NETWORK)['fad/net']
+  assert score.value == pytest.approx(
+    frechet.frechet_distance(
+      np.concatenate(clips(0, 30)), np.concatenate(generated)
+    )
+  )
+  assert score.low is None and score.details['singular']
+
+
 def test_a_covariance_of_too_few_rows_is_flagged():
   enough, few = clips(0, 30), clips(1, DIMS // 2)
   assert frechet.fad(enough, few, NETWORK)['fad/net'].details['singular']

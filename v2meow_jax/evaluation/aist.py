@@ -86,7 +86,7 @@ def segments(
   missing = sorted(path.name for path in paths.values() if not path.is_file())
   if missing:
     raise ValueError(
-      f'{folder} has {len(missing)} of {len(paths)} videos not, such as'
+      f'{folder} lacks {len(missing)} of {len(paths)} videos, such as'
       f' {missing[:_MOST_ERRORS]}; wanted those of camera 1 of AIST++.'
     )
   lasts = {

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import pathlib
+import shutil
 
 import numpy as np
 
@@ -53,21 +54,26 @@ def write(
       ' list; give an empty or a new folder.'
     )
   (out / CLIPS_NAME).mkdir(parents=True, exist_ok=True)
-  lines = []
-  for segment in progress_lib.bar(list(segments), unit='clip', desc='cutting'):
-    path = out / CLIPS_NAME / f'{segment.id}.mp4'
-    cut(segment, path)
-    lines.append(
-      {
-        'id': segment.id,
-        'path': f'{CLIPS_NAME}/{path.name}',
-        'split': 'validation',
-        'video': pathlib.Path(segment.video).name,
-        'start_seconds': segment.start_seconds,
-        'seconds': segment.seconds,
-        'moved': segment.moved,
-      }
-    )
+  segments, lines = list(segments), []
+  try:
+    for segment in progress_lib.bar(segments, unit='clip', desc='cutting'):
+      path = out / CLIPS_NAME / f'{segment.id}.mp4'
+      cut(segment, path)
+      lines.append(
+        {
+          'id': segment.id,
+          'path': f'{CLIPS_NAME}/{path.name}',
+          'split': 'validation',
+          'video': pathlib.Path(segment.video).name,
+          'start_seconds': segment.start_seconds,
+          'seconds': segment.seconds,
+          'moved': segment.moved,
+        }
+      )
+  except BaseException:
+    # All of it is ours: else a second try would find the folder in use.
+    shutil.rmtree(out / CLIPS_NAME)
+    raise
   manifest = out / MANIFEST_NAME
   with media_io.replacing(manifest) as partial:
     text = ''.join(json.dumps(line) + '\n' for line in lines)

@@ -67,6 +67,7 @@ def compare(
   """
   runner.check_metrics(metrics)
   out = pathlib.Path(out)
+  report_lib.open_folder(out)
   kept = feature_cache.FeatureCache(cache or out / CACHE_NAME)
   texts = pairs_lib.read_prompts(prompts) if prompts else None
   pairs, faults = pairs_lib.pair(generated, reference, kept, texts)
@@ -78,7 +79,6 @@ def compare(
       ' Clips are paired by their names without the ending; NAME_1, NAME_2 and'
       ' so on are takes of NAME.'
     )
-  out.mkdir(parents=True, exist_ok=True)
   listener = listener_lib.Listener(networks, kept, beats='beats' in metrics)
   heard, more = runner.listen(
     listener, progress_lib.bar(pairs, unit='clip', desc='listening')
@@ -171,7 +171,10 @@ def draw(
   if plots.distributions(folder / 'distributions.png', found):
     caption = 'Values per clip; line: mean, dashed: mean of mismatched pairs'
     made.append((caption, f'{PLOTS_NAME}/distributions.png'))
-  for number, (pair, true, new) in enumerate(heard[:num_plots]):
+  # Of takes of a clip, one.
+  firsts = {pair.take_of or pair.name: (pair, *_) for pair, *_ in heard[::-1]}
+  shown = list(firsts.values())[::-1][:num_plots]
+  for number, (pair, true, new) in enumerate(shown):
     file = f'spectrograms_{number}.png'
     plots.spectrograms(folder / file, pair)
     made.append((f'Spectrograms of {pair.name}', f'{PLOTS_NAME}/{file}'))

@@ -160,9 +160,10 @@ def of_rows(
       groups, [c.genre for c in heard[condition]], seed=seed
     )
     for condition, name in _BIASES.items()
-    if condition in heard
+    if condition in heard and len(set(groups)) > 1
   }
   found |= biases
+  found = {name: found[name] for name in sorted(found, key=_place)}
   text = table(found, [network.name for network in networks])
   if 'prompt' in heard:
     text += (
@@ -178,6 +179,18 @@ def of_rows(
     ('Genres by group of videos', bias_text(biases)),
   ]
   return found, missing, sections
+
+
+def _place(name: str) -> tuple[int, bool]:
+  """Real video first, and in each condition what is judged."""
+  metric = name.partition('/')[0]
+  endings = list(ROWS)
+  place = next(
+    (i for i, e in enumerate(endings) if e and metric.endswith(e)), 0
+  )
+  metric = metric.removesuffix(endings[place])
+  judged_here = metric in judges.METRICS or metric == 'prompt_following'
+  return place, not judged_here
 
 
 def drawn(found: Mapping[str, scores.Score]) -> Found:
@@ -257,7 +270,7 @@ def _cell(score: scores.Score | None) -> str:
 
 def bias_text(biases: Mapping[str, scores.Score]) -> str:
   """Genres by group of videos as markdown, a table for each `genre_bias`."""
-  parts = []
+  parts = [] if biases else ['Needs two groups of videos: two folders.\n']
   for name, found in biases.items():
     facts = found.details
     rows = [['group of videos', *facts['genres']]]

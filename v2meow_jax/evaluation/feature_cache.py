@@ -12,6 +12,7 @@ from typing import Any
 import uuid
 import zipfile
 
+from absl import logging
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
@@ -53,16 +54,26 @@ class FeatureCache:
       return found
     self.num_computed += 1
     arrays = compute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{uuid.uuid4().hex}.npz')
     try:
-      with part.open('wb') as file:
-        # The names of arrays are ours, so none is an argument of savez.
-        np.savez(file, allow_pickle=False, **arrays)
-      part.replace(path)
-    finally:
-      part.unlink(missing_ok=True)
+      _write(path, arrays)
+    except OSError as e:
+      # That it is not kept is no fault of what was heard.
+      logging.log_first_n(
+        logging.WARNING, '%s is not kept, nor others perhaps: %s', 1, path, e
+      )
     return arrays
+
+
+def _write(path: pathlib.Path, arrays: Arrays) -> None:
+  path.parent.mkdir(parents=True, exist_ok=True)
+  part = path.with_name(f'.{uuid.uuid4().hex}.npz')
+  try:
+    with part.open('wb') as file:
+      # The names of arrays are ours, so none is an argument of savez.
+      np.savez(file, allow_pickle=False, **arrays)
+    part.replace(path)
+  finally:
+    part.unlink(missing_ok=True)
 
 
 def _read(path: pathlib.Path) -> Arrays | None:

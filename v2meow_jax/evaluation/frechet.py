@@ -118,13 +118,22 @@ def fad(
     ValueError: Fewer than two clips or rows, or rows of different width.
   """
   x = fit(np.concatenate(reference))
-  interval = _jackknife(x, generated, seed)
-  interval = dataclasses.replace(interval, low=max(0.0, interval.low))
+  counts = [len(clip) for clip in generated]
+  # Without one of them there must be a covariance still.
+  known = len(counts) < 2 or sum(counts) - max(counts) > 1
+  if known:
+    interval = _jackknife(x, generated, seed)
+    interval = dataclasses.replace(interval, low=max(0.0, interval.low))
+  else:
+    y = _same_dims(x, fit(np.concatenate(generated)))
+    value = distance(x, y)
+    interval = bootstrap.Interval(mean=value, low=value, high=value)
   gaps = np.stack([clip.mean(axis=0) for clip in generated]) - x.mean
   score = scores.of_set(
     interval,
     len(generated),
     (gaps**2).sum(axis=1) + np.trace(x.cov),
+    fewest=2 if known else len(generated) + 1,
     **_details(reference, generated, network),
     per_clip='of the reference and the mean row of the clip',
   )

@@ -176,7 +176,7 @@ def pair(
         raise ValueError(f'extra: {reference} has no clip of this name')
       partner = partners[name]
       if prompts is not None and partner not in prompts:
-        raise ValueError('the file of prompts has none for it')
+        raise ValueError(f'no prompt has the id {partner!r}')
       pairs.append(
         Pair(
           name=name,
@@ -231,6 +231,7 @@ def clip(path: str | os.PathLike, cache: feature_cache.FeatureCache) -> Clip:
   def look() -> feature_cache.Arrays:
     info = media_io.probe(path)
     audio = media_io.read_audio(path, rate_hz=_LENGTH_RATE_HZ)
+    _check_whole(pathlib.Path(path))
     return {
       'seconds': np.float64(audio.seconds),
       'sample_rate_hz': np.int64(info.sample_rate_hz),
@@ -245,6 +246,20 @@ def clip(path: str | os.PathLike, cache: feature_cache.FeatureCache) -> Clip:
     sample_rate_hz=int(found['sample_rate_hz']),
     num_channels=int(found['num_channels']),
   )
+
+
+def _check_whole(path: pathlib.Path) -> None:
+  """Raises ValueError for a wav of fewer bytes than its header says."""
+  with path.open('rb') as file:
+    head = file.read(12)
+  said = 8 + int.from_bytes(head[4:8], 'little')
+  # One that went through a pipe says 0, or all bits; a last byte may be padding.
+  if (head[:4], head[8:]) == (b'RIFF', b'WAVE') and 8 < said < 2**32:
+    found = path.stat().st_size
+    if found < said - 1:
+      raise ValueError(
+        f'{path} is cut short: {found} bytes, and its header says {said}.'
+      )
 
 
 def read_prompts(path: str | os.PathLike) -> dict[str, str]:

@@ -9,6 +9,7 @@ import dataclasses
 import io
 import os
 import pathlib
+import tempfile
 from typing import Any
 
 from v2meow_jax import media_io
@@ -53,10 +54,26 @@ class Report:
   @property
   def summary(self) -> str:
     """The last line of the command."""
+    scored = f'{len(self.pairs)} clips'
+    clips = {pair.take_of or pair.name for pair in self.pairs}
+    if len(clips) < len(self.pairs):
+      scored = f'{len(self.pairs)} takes of {len(clips)} clips'
     return (
-      f'{len(self.pairs)} clips scored, {len(self.faults)} left out,'
+      f'{scored} scored, {len(self.faults)} left out,'
       f' {len(self.missing)} metrics not computed'
     )
+
+
+def open_folder(folder: pathlib.Path) -> None:
+  """Makes the folder of a report; OSError unless files can be written there."""
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+      pass
+  except OSError as e:
+    raise OSError(
+      f'{folder} cannot be written ({e.strerror}); give -o another folder.'
+    ) from e
 
 
 def write(folder: pathlib.Path, report: Report) -> None:
