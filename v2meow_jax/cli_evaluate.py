@@ -121,7 +121,7 @@ def _evaluate(args: argparse.Namespace) -> int:
   of_system = args.system is not None
   if of_system == any(folders) or not (of_system or all(folders)):
     raise ValueError(
-      'wanted --generated DIR and --reference DIR, or --system SYSTEM.'
+      'wanted either --generated DIR and --reference DIR, or --system SYSTEM.'
     )
   if args.plots < 0 or args.seed < 0:
     raise ValueError(

@@ -130,7 +130,12 @@ def _segment(
 
 def _read(list_path: str | os.PathLike, seconds: int) -> list[tuple[str, int]]:
   """(video, number) of each line; of the folders in it nothing is used."""
-  text = pathlib.Path(list_path).read_text(encoding='utf-8')
+  try:
+    text = pathlib.Path(list_path).read_text(encoding='utf-8')
+  except (OSError, UnicodeDecodeError) as e:
+    raise ValueError(
+      f'{list_path} cannot be read ({e}); wanted a list of segments.'
+    ) from e
   lines = [line.strip() for line in text.splitlines() if line.strip()]
   matches = [_NAME.fullmatch(line.rpartition('/')[2]) for line in lines]
   bad = [line for line, m in zip(lines, matches, strict=True) if m is None]

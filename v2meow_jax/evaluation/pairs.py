@@ -269,7 +269,12 @@ def read_prompts(path: str | os.PathLike) -> dict[str, str]:
     ValueError: Names the first line that is wrong.
   """
   found: dict[str, str] = {}
-  lines = pathlib.Path(path).read_text(encoding='utf-8').split('\n')
+  try:
+    lines = pathlib.Path(path).read_text(encoding='utf-8').split('\n')
+  except (OSError, UnicodeDecodeError) as e:
+    raise ValueError(
+      f'{path} cannot be read ({e}); wanted json lines of id and caption.'
+    ) from e
   for number, line in enumerate(lines, 1):
     if not line.strip():
       continue

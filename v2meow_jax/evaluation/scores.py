@@ -293,7 +293,9 @@ def read(path: str | os.PathLike) -> Scores:
     }
     return Scores(**fields)
   except (ValueError, RecursionError) as e:
-    raise ValueError(f'{path} holds no scores: {e}') from e
+    raise ValueError(
+      f'{path} holds no scores: {e}; score the run again.'
+    ) from e
 
 
 # What json has for each annotation above.
