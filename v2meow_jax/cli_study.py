@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import json
 import socket
 import sys
+
+_MAX_PORT = 65535
 
 
 def add(verbs) -> None:
@@ -73,7 +77,7 @@ def _add_build(kinds) -> None:
     '--num-checks',
     type=int,
     default=2,
-    help='attention checks of each participant; default: 2',
+    help='attention checks of each participant, at most 20; default: 2',
   )
   build.add_argument(
     '--min-played',
@@ -187,21 +191,35 @@ def _build(args: argparse.Namespace) -> None:
 def _serve(args: argparse.Namespace) -> None:
   from v2meow_jax.study import app  # pylint: disable=g-import-not-at-top
 
+  if not 0 <= args.port <= _MAX_PORT:
+    raise ValueError(
+      f'--port is {args.port}; wanted 0 (any that is free) to {_MAX_PORT}.'
+    )
+  if args.max_participants < 1:
+    raise ValueError(
+      f'--max-participants is {args.max_participants}; wanted 1 or more.'
+    )
   _warn_of_placeholders(args.site)
   with socket.socket() as free:
     free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
       free.bind((args.host, args.port))
     except OSError as e:
+      if isinstance(e, socket.gaierror) or e.errno == errno.EADDRNOTAVAIL:
+        raise OSError(
+          f'--host {args.host} is no IPv4 address of this machine'
+          f' ({e.strerror}); give 127.0.0.1, or 0.0.0.0 for all that it has.'
+        ) from e
       raise OSError(
         f'port {args.port} of {args.host} cannot be served ({e.strerror}); give'
         ' another --port.'
       ) from e
-  print(f'http://{args.host}:{args.port}/ until Ctrl-C', flush=True)
+    port = free.getsockname()[1]
+  print(f'http://{args.host}:{port}/ until Ctrl-C', flush=True)
   app.serve(
     args.site,
     host=args.host,
-    port=args.port,
+    port=port,
     max_participants=args.max_participants,
   )
 
@@ -236,3 +254,12 @@ def _analyse(args: argparse.Namespace) -> None:
     task=args.task,
   )
   print(path)
+  facts = json.loads((path.parent / 'analysis.json').read_text('utf-8'))
+  excluded, rejected = len(facts['excluded']), len(facts['rejected_files'])
+  left_out = 'who would be left out' if args.keep_all else 'left out'
+  print(
+    f'raters counted: {facts["num_raters"]}; {left_out}: {excluded}; files'
+    f' rejected: {rejected}'
+    + (f': see the end of {path}' if excluded or rejected else ''),
+    file=sys.stderr,
+  )

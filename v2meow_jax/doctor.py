@@ -20,7 +20,7 @@ _PYTHONS = ((3, 11), (3, 14))
 _MIN_FREE_BYTES = 1 << 30
 _IMPORT_TIMEOUT_SECONDS = 120
 
-_REINSTALL = 'pip install -c requirements.lock -e .'
+_REINSTALL = 'python -m pip install -c requirements.lock -e .'
 
 # What generation stands on and what a broken wheel breaks.
 _BASE_MODULES = ('jax', 'flax', 'av', 'soundfile', 'soxr', 'safetensors')
@@ -256,7 +256,9 @@ def _media_codecs() -> list[Check]:
           name=name,
           state=otherwise,
           detail=f'needed for {use}: {_first_line(error)}',
-          fix='install the PyAV wheel: pip install --force-reinstall av',
+          fix=(
+            'install the PyAV wheel: python -m pip install --force-reinstall av'
+          ),
         )
       )
   return checks
@@ -294,7 +296,7 @@ def _disk() -> Check:
 
 def _extra(extra: Extra) -> Check:
   name = f'extra {extra.name}'
-  install = f'pip install -c requirements.lock -e ".[{extra.name}]"'
+  install = f'python -m pip install -c requirements.lock -e ".[{extra.name}]"'
   missing = missing_requirements(extra.name, _requirements(), metadata.version)
   if missing:
     return Check(

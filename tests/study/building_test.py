@@ -218,6 +218,8 @@ def test_a_folder_can_be_given_another_name(folders, tmp_path):
     (['alpha', 'nowhere'], {}, 'no such folder'),
     (['alpha', 'beta'], {'baseline': 'gamma'}, 'baseline'),
     (['alpha', 'beta'], {'num_comparisons': 0}, '1 or more'),
+    (['alpha', 'beta'], {'num_checks': 10**8}, 'wanted .* 0 to 20'),
+    (['alpha', 'beta'], {'seed': -1}, 'seed is -1; wanted 0 or more'),
     (['alpha', 'beta'], {'min_played': 1.5}, 'share'),
     (['a/b=alpha', 'beta'], {}, 'cannot be the name'),
     (['..=alpha', 'beta'], {}, 'cannot be the name'),
@@ -265,3 +267,15 @@ def test_a_damaged_study_is_named(tmp_path, text):
   pathlib.Path(tmp_path / 'study.json').write_text(text)
   with pytest.raises(protocol.StudyError, match='damaged'):
     protocol.load(tmp_path)
+
+
+def test_a_damaged_study_is_not_to_be_built_again(tmp_path):
+  # Answers carry its id.
+  for text, reason in (
+    ('{}', "the field 'format' is missing"),
+    ('{"format": 7}', 'of format 7; wanted 1'),
+  ):
+    (tmp_path / 'study.json').write_text(text)
+    with pytest.raises(protocol.StudyError, match=reason) as caught:
+      protocol.load(tmp_path)
+    assert 'restore a backup of it' in str(caught.value)

@@ -81,7 +81,10 @@ def test_who_and_what_was_left_out_is_listed(site, no_plots):
     'clip_00: alpha is 9 dB louder',
   ):
     assert f'- {line}' in text
-  assert facts(site, keep_all=True)[1]['num_raters'] == 3
+  assert '; 1 left out, see below; files rejected: 2, see below)' in text
+  text, found = facts(site, keep_all=True)
+  assert found['num_raters'] == 3
+  assert '; 1 would be left out, see below; files' in text
 
 
 def test_answers_of_the_server_and_of_files_are_counted_together(
@@ -105,3 +108,8 @@ def test_a_study_without_answers_has_a_report_that_says_so(site, no_plots):
   assert found['num_raters'] == 0
   assert '0 comparisons by 0 raters' in text
   assert 'No scores' in text
+
+
+def test_a_seed_below_0_is_refused(site):
+  with pytest.raises(protocol.StudyError, match='seed is -1; wanted 0 or more'):
+    report.write(site, seed=-1)

@@ -191,6 +191,17 @@ def test_a_file_that_is_no_database_is_refused_and_kept(path):
   assert path.read_bytes() == b'x' * 5000
 
 
+def test_a_folder_in_place_of_the_file_is_named(path):
+  path.mkdir()
+  with pytest.raises(protocol.StudyError, match='answers.sqlite: a folder'):
+    storage.Storage(path, STUDY)
+
+
+def test_a_file_that_cannot_be_opened_is_named(path):
+  with pytest.raises(OSError, match='nowhere/answers.sqlite'):
+    storage.Storage(path.parent / 'nowhere' / path.name, STUDY)
+
+
 _ANSWER_FOREVER = """
 import sys
 from tests import study_sites

@@ -1,5 +1,7 @@
 """A checkpoint of TensorFlow is known by its files, however it is named."""
 
+import pytest
+
 from v2meow_jax.weights import convert
 
 
@@ -41,3 +43,35 @@ def test_one_file_is_known_by_its_end(tmp_path):
   assert names(tmp_path / 'vggish_model.ckpt') == ['vggish_model.ckpt']
   for name in ('pickle.ckpt', 'empty.ckpt', 'nothing.ckpt'):
     assert names(tmp_path / name) == []
+
+
+_WRAPPED = """Traceback (most recent call last):
+  File "<string>", line 12, in <module>
+    raise pickle.UnpicklingError(_get_wo_message(str(e))) from None
+_pickle.UnpicklingError: Weights only load failed. Re-running might do.
+Please file an issue: WeightsUnpickler error:{}
+Unsupported operand 0
+
+Check the documentation.
+"""
+
+
+@pytest.mark.parametrize(
+  ('said', 'reason'),
+  [
+    (_WRAPPED.format(' \n'), 'Unsupported operand 0'),
+    (_WRAPPED.format(' Unsupported global.'), 'Unsupported global'),
+    ('Traceback:\n  raise ValueError(x)\nValueError: bad\n', 'ValueError: bad'),
+    ('KeyError: 1\nduring which\nRuntimeError: 2\n\nsee', 'RuntimeError: 2'),
+    ('it holds no tensors by name\n', 'it holds no tensors by name'),
+    ('', 'it said nothing'),
+  ],
+)
+def test_the_reason_is_no_line_of_a_program(said, reason):
+  assert convert._reason(said) == reason
+
+
+def test_without_pytorch_the_extra_that_has_it_is_named(monkeypatch):
+  monkeypatch.setattr(convert.importlib.util, 'find_spec', lambda _: None)
+  with pytest.raises(ImportError, match=r"-e '\.\[hub\]'"):
+    convert.require('torch')

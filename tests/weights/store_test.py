@@ -94,6 +94,7 @@ def test_a_file_that_is_not_there_says_what_to_do(server, here):
   missing = artefact(f'{address}/nothing.safetensors')
   with pytest.raises(OSError, match='404'):
     here.fetch(missing)
+  assert not here.path.exists()
   with pytest.raises(store.WeightsError) as caught:
     here.locate(missing)
   said = str(caught.value)
@@ -155,8 +156,9 @@ def test_the_digest_of_git_is_known(tmp_path, here):
     git_blob=done.stdout.strip(),
   )
   assert here.take(wanted, good).read_bytes() == good.read_bytes()
-  with pytest.raises(store.WeightsError, match="git's SHA-1"):
+  with pytest.raises(store.WeightsError, match="bad.*git's SHA-1") as caught:
     here.take(wanted, bad)
+  assert 'elete' not in str(caught.value)  # It is the user's.
 
 
 def test_the_cache_of_the_hub_is_read(tmp_path, here):
@@ -231,6 +233,28 @@ def test_another_file_is_not_taken_in_and_nothing_is_replaced(
   assert {p.name for p in kept.parent.iterdir()} == {kept.name, 'SOURCE.json'}
 
 
+def test_a_refused_file_is_named_and_leaves_no_folder(tmp_path, here):
+  wanted = artefact('https://example.org/model.safetensors')
+  film = tmp_path / 'film.mp4'
+  film.write_bytes(b'\0\0\0\x18ftypisom')
+  with pytest.raises(store.WeightsError, match=f'{film} is damaged') as caught:
+    here.take(wanted, film)
+  assert 'partial' not in str(caught.value)
+  assert not here.path.exists()
+  here.path.mkdir()
+  with pytest.raises(store.WeightsError, match=f'{film} is damaged'):
+    here.take(wanted, film)
+  assert not list(here.path.iterdir())
+
+
+def test_companions_are_listed_once_each(here):
+  wanted = artefact('https://example.org/a.npz', companions=('b', 'c'))
+  with pytest.raises(store.WeightsError) as caught:
+    here.locate(wanted)
+  beside = 'beside it https://example.org/b, https://example.org/c, elsewhere'
+  assert beside in str(caught.value) and ',,' not in str(caught.value)
+
+
 def test_a_damaged_record_is_named(tmp_path, here):
   wanted = artefact('https://example.org/model.safetensors')
   good = tmp_path / 'good.safetensors'
@@ -278,7 +302,12 @@ def test_a_pickle_of_tensors_is_converted_and_one_of_more_is_not(
   with pytest.raises(ValueError, match='cannot be converted'):
     here.take(other, bad)
   assert not (tmp_path / 'made').exists()
-  assert not list(here.folder(other).iterdir())
+  assert not here.folder(other).exists()
+  film = tmp_path / 'film.mp4'
+  film.write_bytes(b'\0\0\0\x18ftypisom')
+  with pytest.raises(ValueError, match='film.mp4 cannot be converted') as told:
+    here.take(other, film)
+  assert 'raise ' not in str(told.value) and 'Re-running' not in str(told.value)
 
 
 @pytest.mark.torch

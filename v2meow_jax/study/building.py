@@ -29,6 +29,7 @@ from v2meow_jax.study import protocol
 from v2meow_jax.study import sources
 
 _NUM_SILENT = 8  # ours: enough that a check is not known from the one before.
+_MAX_CHECKS = 20  # ours: as many as there are comparisons by default.
 
 
 def build(
@@ -53,7 +54,7 @@ def build(
     genres: Json file, {"name of a clip": "its genre"}.
     baseline: Compare each system with this one alone; None: all with all.
     num_comparisons: That each participant answers; fewer if there are fewer.
-    num_checks: Attention checks that each participant is given.
+    num_checks: Attention checks that each participant is given, at most 20.
     min_played: Share of each clip that has to be heard, in (0, 1].
     seed: Of who is shown what.
 
@@ -66,6 +67,7 @@ def build(
   """
   systems = _systems(folders)
   _check_settings(systems, baseline, num_comparisons, num_checks, min_played)
+  protocol.check_seed(seed)
   genre_of = _read_genres(genres)
   site = pathlib.Path(os.path.abspath(site))
   if site.exists() and (not site.is_dir() or any(site.iterdir())):
@@ -163,10 +165,14 @@ def _check_settings(
     raise protocol.StudyError(
       f'the baseline {baseline!r} is none of {sorted(systems)}.'
     )
-  if num_comparisons < 1 or num_checks < 0 or not 0 < min_played <= 1:
+  if (
+    num_comparisons < 1
+    or not 0 <= num_checks <= _MAX_CHECKS
+    or not 0 < min_played <= 1
+  ):
     raise protocol.StudyError(
       f'{num_comparisons} comparisons, {num_checks} checks, {min_played} to be'
-      ' played; wanted 1 or more, 0 or more, and a share in (0, 1].'
+      f' played; wanted 1 or more, 0 to {_MAX_CHECKS}, and a share in (0, 1].'
     )
 
 

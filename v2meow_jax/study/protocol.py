@@ -148,6 +148,12 @@ class Study:
     return self.min_played * self.clip(trial).seconds
 
 
+def check_seed(seed: int) -> None:
+  """StudyError unless chance can be drawn from it."""
+  if seed < 0:
+    raise StudyError(f'the seed is {seed}; wanted 0 or more.')
+
+
 def to_json(study: Study) -> str:
   """The text of study.json."""
   return json.dumps({'format': FORMAT, **dataclasses.asdict(study)}, indent=1)
@@ -162,9 +168,12 @@ def load(site: str | os.PathLike) -> Study:
     )
   try:
     fields = json.loads(path.read_text('utf-8'))
-    if fields.pop('format') != FORMAT:
+    if not isinstance(fields, dict):
+      raise TypeError('not an object')
+    if (found := fields.pop('format')) != FORMAT:
       raise StudyError(
-        f'{path}: of another format than {FORMAT}; build the study again.'
+        f'{path}: of format {found!r}; wanted {FORMAT}: read it with the'
+        ' version of v2meow_jax that built it, or restore a backup of it.'
       )
     fields['clips'] = {k: Clip(**v) for k, v in fields['clips'].items()}
     fields['pairs'] = tuple(Pair(**p) for p in fields['pairs'])
@@ -174,6 +183,10 @@ def load(site: str | os.PathLike) -> Study:
   except (KeyError, TypeError, AttributeError, ValueError) as error:
     if isinstance(error, StudyError):
       raise
+    reason = str(error)
+    if isinstance(error, KeyError):
+      reason = f'the field {error} is missing'
+    # Built anew it would have another id, and no answer would belong to it.
     raise StudyError(
-      f'{path}: damaged ({error}); build the study again.'
+      f'{path}: damaged ({reason}); restore a backup of it.'
     ) from error

@@ -48,11 +48,12 @@ def write(
     SYSTEM/scores.json.
 
   Raises:
-    StudyError: The study or its answers are damaged, or a baseline is no
-      system.
+    StudyError: The study or its answers are damaged, a baseline is no system,
+      or the seed is negative.
     ImportError: Without matplotlib.
   """
   site = pathlib.Path(site)
+  protocol.check_seed(seed)
   study = protocol.load(site)
   baselines = _baselines(study, baselines)
   rules = screening.Rules()

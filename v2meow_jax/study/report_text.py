@@ -50,13 +50,18 @@ def markdown(
     for trial, _ in rater.pairs()
   )
   finished = sum(len(r.answers) == len(r.trials) for r in collected.kept)
+  aside = [f'{collected.num_silent} more joined and answered nothing']
+  if collected.excluded:
+    would = 'would be ' if keep_all else ''
+    aside.append(f'{len(collected.excluded)} {would}left out, see below')
+  if collected.rejected:
+    aside.append(f'files rejected: {len(collected.rejected)}, see below')
   lines = [
     f'# {study.title}',
     '',
     f'{num_answers} comparisons by {len(collected.kept)} raters, of whom'
-    f' {finished} finished ({collected.num_silent} more joined and answered'
-    f' nothing); {len(study.pairs)} pairs of {len(study.clips)}'
-    f' clips and {len(study.systems)} systems. Study {study.id}.',
+    f' {finished} finished ({"; ".join(aside)}); {len(study.pairs)} pairs of'
+    f' {len(study.clips)} clips and {len(study.systems)} systems. Study {study.id}.',
     '',
     METHODS,
   ]

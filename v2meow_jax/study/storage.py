@@ -95,6 +95,11 @@ class Storage:
   def __init__(self, path: str | os.PathLike, study: protocol.Study):
     self._path = os.path.abspath(path)
     self._study = study
+    if os.path.isdir(self._path):
+      raise protocol.StudyError(
+        f'{self._path}: a folder; wanted a file of answers, or none yet: move'
+        ' the folder elsewhere, and restore a backup if there were answers.'
+      )
     with self._open() as db:
       db.execute('PRAGMA journal_mode = WAL')
       db.executescript(f'BEGIN IMMEDIATE; {_SCHEMA} COMMIT;')
@@ -231,11 +236,12 @@ class Storage:
 
   @contextlib.contextmanager
   def _open(self) -> Iterator[sqlite3.Connection]:
-    # Transactions are begun and ended by hand.
-    db = sqlite3.connect(
-      self._path, timeout=_BUSY_SECONDS, isolation_level=None
-    )
+    db = None
     try:
+      # Transactions are begun and ended by hand.
+      db = sqlite3.connect(
+        self._path, timeout=_BUSY_SECONDS, isolation_level=None
+      )
       db.execute('PRAGMA foreign_keys = ON')
       db.execute('PRAGMA synchronous = FULL')
       yield db
@@ -246,7 +252,8 @@ class Storage:
         f'{self._path}: not a file of answers ({error}); restore a backup.'
       ) from error
     finally:
-      db.close()
+      if db is not None:
+        db.close()
 
 
 @contextlib.contextmanager

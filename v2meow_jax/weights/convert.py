@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pathlib
+import re
 import subprocess
 import sys
 from typing import Literal
@@ -77,7 +78,7 @@ _WANTED: dict[Kind, str] = {
 _MISSING: dict[Kind, str] = {
   'torch': (
     'a PyTorch file is converted by PyTorch, which is not installed: python'
-    " -m pip install -c requirements.lock -e '.[dev]', or import a"
+    " -m pip install -c requirements.lock -e '.[hub]', or import a"
     ' .safetensors that was converted elsewhere'
   ),
   'tensorflow': (
@@ -159,8 +160,19 @@ def to_safetensors(source: os.PathLike, target: os.PathLike) -> None:
   )
   if not done.returncode:
     return
-  lines = done.stderr.strip().splitlines() or ['it said nothing']
-  reason = next((x for x in lines if 'Error' in x), lines[-1])
   raise ValueError(
-    f'{os.fspath(source)} cannot be converted: {reason[:300]}. {_WANTED[kind]}'
+    f'{os.fspath(source)} cannot be converted: {_reason(done.stderr)}.'
+    f' {_WANTED[kind]}'
   )
+
+
+def _reason(said: str) -> str:
+  """Why a program ended, of all that it wrote to stderr."""
+  # PyTorch wraps it in advice to load the file all the same.
+  if unpickler := re.search(r'WeightsUnpickler error:\s*(\S.*)', said):
+    reason = unpickler.group(1)
+  else:
+    lines = said.strip().splitlines() or ['it said nothing']
+    raised = [x for x in lines if re.match(r'[\w.]*(Error|Exception)\b', x)]
+    reason = (raised or lines)[-1]
+  return reason.strip()[:300].rstrip('.')

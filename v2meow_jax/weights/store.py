@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -93,14 +95,16 @@ class Store:
       return found
     if artefact.is_pickle:
       convert.require()
-    for companion in artefact.beside:
-      file = _download(companion, self.folder(artefact))
-      file.replace(self.folder(artefact) / companion.file_name)
-    download = _download(artefact, self.folder(artefact))
-    try:
-      return self._keep(artefact, download)
-    finally:
-      download.unlink(missing_ok=True)
+    folder = self.folder(artefact)
+    with _no_empty_folder(folder):
+      for companion in artefact.beside:
+        file = _download(companion, folder)
+        file.replace(folder / companion.file_name)
+      download = _download(artefact, folder)
+      try:
+        return self._keep(artefact, download)
+      finally:
+        download.unlink(missing_ok=True)
 
   def take(self, artefact: ledger.Artefact, file: os.PathLike) -> pathlib.Path:
     """Takes in a file that was downloaded by other means: copies or converts.
@@ -128,7 +132,8 @@ class Store:
           f'there is no {companion}, which {artefact.name} needs beside its'
           f' weights: {_by_hand(artefact)}.'
         )
-    file = self._keep(artefact, source)
+    with _no_empty_folder(self.folder(artefact)):
+      file = self._keep(artefact, source)
     for name in artefact.companions:
       partial = file.with_name(f'partial-{name}')
       shutil.copyfile(source.with_name(name), partial)
@@ -155,7 +160,7 @@ class Store:
     else:
       _check_content(artefact, file)
       if not artefact.is_pickle:
-        _check_published(artefact, file)
+        _check_published(artefact, file, 'delete it and ')
       found = 'complete'
     if artefact.sha256 or artefact.git_blob:
       return found
@@ -184,7 +189,7 @@ class Store:
         convert.to_safetensors(original, partial)
       else:
         shutil.copyfile(original, partial)
-      _check_content(artefact, partial)
+      _check_content(artefact, partial, original)
       partial.replace(file)
     finally:
       partial.unlink(missing_ok=True)
@@ -202,6 +207,19 @@ class Store:
     record = file.parent / _RECORD
     record.write_text(json.dumps(source, indent=1) + '\n')
     return file
+
+
+@contextlib.contextmanager
+def _no_empty_folder(folder: pathlib.Path) -> Iterator[None]:
+  """What fails leaves no empty folder, nor one around it, that was not there."""
+  made = [f for f in (folder, folder.parent) if not f.exists()]
+  try:
+    yield
+  except BaseException:
+    for empty in made:
+      with contextlib.suppress(OSError):  # There are files in it.
+        empty.rmdir()
+    raise
 
 
 def sha256(file: pathlib.Path) -> str:
@@ -238,8 +256,16 @@ def _check_noted(
       )
 
 
-def _check_published(artefact: ledger.Artefact, file: pathlib.Path) -> None:
-  """Raises WeightsError unless a file has the digests that are known of it."""
+def _check_published(
+  artefact: ledger.Artefact, file: pathlib.Path, first: str = ''
+) -> None:
+  """Raises WeightsError unless a file has the digests that are known of it.
+
+  Args:
+    artefact: What it should be.
+    file: To look at; maybe the user's, which nobody is told to delete.
+    first: What to do before it is got again.
+  """
   for kind, wanted, compute in (
     ('sha256', artefact.sha256, sha256),
     ("git's SHA-1", artefact.git_blob, _git_blob),
@@ -248,20 +274,32 @@ def _check_published(artefact: ledger.Artefact, file: pathlib.Path) -> None:
     if found != wanted:
       raise WeightsError(
         f'{file} has {kind} {found}; {artefact.name} was published with'
-        f' {wanted}. Delete it and get {artefact.url} again.'
+        f' {wanted}: {first}get {artefact.url} again.'
       )
 
 
-def _check_content(artefact: ledger.Artefact, file: pathlib.Path) -> None:
-  """Raises WeightsError unless a file is readable and has what it should."""
+def _check_content(
+  artefact: ledger.Artefact,
+  file: pathlib.Path,
+  given: pathlib.Path | None = None,
+) -> None:
+  """Raises WeightsError unless a file is readable and has what it should.
+
+  Args:
+    artefact: What it should be.
+    file: To look at.
+    given: What it is a copy of, for errors.
+  """
+  given = given or file
   try:
     names = tensors.names(file)
   except ValueError as e:
-    raise WeightsError(f'this is not {artefact.name}: {e}.') from e
+    reason = str(e).replace(str(file), str(given))
+    raise WeightsError(f'this is not {artefact.name}: {reason}.') from e
   known = (artefact.holds, *artefact.others)
   if not set(known).intersection(names):
     raise WeightsError(
-      f'this is not {artefact.name}: of its {len(names)} tensors'
+      f'this is not {artefact.name}: of the {len(names)} tensors of {given}'
       f' ({", ".join(sorted(names)[:3])}, ...) none is'
       f' {" or ".join(map(repr, known))}.'
     )
@@ -284,7 +322,8 @@ def _in_hub_cache(artefact: ledger.Artefact) -> pathlib.Path | None:
 
 
 def _by_hand(artefact: ledger.Artefact) -> str:
-  beside = ''.join(f', beside it {a.url},' for a in artefact.beside)
+  urls = [companion.url for companion in artefact.beside]
+  beside = f', beside it {", ".join(urls)},' if urls else ''
   return (
     f'download {artefact.url} ({artefact.megabytes} MB){beside} elsewhere and'
     f' v2meow weights import {artefact.name} FILE'
