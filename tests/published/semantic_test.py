@@ -59,7 +59,8 @@ def test_clusters_come_back_for_the_same_encoder(network):
 def test_weights_may_be_called_otherwise(network, weights, tmp_path):
   other = tmp_path / 'renamed.safetensors'
   other.write_bytes(weights.read_bytes())
-  network(file=other).build(STREAM)
+  tokens = network(file=other).build(STREAM)
+  np.testing.assert_array_equal(tokens.params['centroids'], PARAMS['centroids'])
 
 
 @pytest.mark.parametrize(
