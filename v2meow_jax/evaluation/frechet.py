@@ -119,7 +119,8 @@ def fad(
   """
   x = fit(np.concatenate(reference))
   counts = [len(clip) for clip in generated]
-  # Without one of them there must be a covariance still.
+  # Without one of them there must be a covariance still: of two clips there
+  # may be none.
   known = len(counts) < 2 or sum(counts) - max(counts) > 1
   if known:
     interval = _jackknife(x, generated, seed)
@@ -133,7 +134,7 @@ def fad(
     interval,
     len(generated),
     (gaps**2).sum(axis=1) + np.trace(x.cov),
-    fewest=2 if known else len(generated) + 1,
+    fewest=2 if known else 3,
     **_details(reference, generated, network),
     per_clip='of the reference and the mean row of the clip',
   )

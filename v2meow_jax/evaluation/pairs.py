@@ -238,7 +238,7 @@ def clip(path: str | os.PathLike, cache: feature_cache.FeatureCache) -> Clip:
       'num_channels': np.int64(info.num_channels),
     }
 
-  found = cache.get({'what': 'clip', 'version': 1, 'sha256': sha256}, look)
+  found = cache.get({'what': 'clip', 'version': 2, 'sha256': sha256}, look)
   return Clip(
     path=os.fspath(path),
     sha256=sha256,
