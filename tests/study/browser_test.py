@@ -128,6 +128,28 @@ def browse(chromium):
   assert errors == []
 
 
+def slow_down(page, path, seconds=1):
+  """Answers of the server at this path come this much later."""
+
+  def wait(route):
+    page.wait_for_timeout(1000 * seconds)
+    route.continue_()
+
+  page.route(f'**/{path}', wait)
+
+
+def play_slowly(page):
+  """A clip of this page is not over before the test looks at it."""
+  page.locator('video').evaluate_all(
+    'videos => videos.forEach((v) => { v.playbackRate = 0.1; })'
+  )
+
+
+def wait_until_heard(page, letter):
+  clip = page.get_by_label(f'Clip {letter}', exact=True).element_handle()
+  page.wait_for_function('v => v.played.length && v.currentTime > 0', arg=clip)
+
+
 def join(page):
   page.locator('#agree').check()
   page.get_by_role('button', name='Take part').click()
@@ -196,18 +218,23 @@ def test_a_participant_plays_answers_reloads_and_goes_on(server, browse, site):
 def test_only_one_clip_plays_at_a_time(server, browse):
   page = browse(server.url)
   join(page)
+  play_slowly(page)
   page.get_by_role('button', name='Play A').click()
   page.get_by_role('button', name='Pause A').wait_for()
+  wait_until_heard(page, 'A')
   page.get_by_role('button', name='Play B').click()
   page.get_by_role('button', name='Pause B').wait_for()
+  wait_until_heard(page, 'B')
   page.get_by_role('button', name='Go on with A').wait_for()
 
 
 def test_a_press_on_the_picture_plays_and_pauses(server, browse):
   page = browse(server.url)
   join(page)
+  play_slowly(page)
   page.get_by_label('Clip B', exact=True).click()
   page.get_by_role('button', name='Pause B').wait_for()
+  wait_until_heard(page, 'B')
   page.get_by_label('Clip B', exact=True).click()
   page.get_by_role('button', name='Go on with B').wait_for()
 
@@ -275,9 +302,16 @@ def test_the_keyboard_is_enough(server, browse, site):
         return
     raise AssertionError(f'Tab does not lead to {label!r}')
 
-  page.get_by_role('heading', name='About this study').wait_for()
+  def wait_for_focus(heading):
+    page.get_by_role('heading', name=heading).and_(
+      page.locator(':focus')
+    ).wait_for()
+
+  slow_down(page, 'join')
+  wait_for_focus('About this study')
   press_on('I agree', 'Space')
   press_on('Take part')
+  wait_for_focus('How it works')
   press_on('Start')
   wait_for(page, 1)
   for letter in 'AB':
