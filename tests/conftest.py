@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 
+import hypothesis
 import pytest
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -19,6 +20,10 @@ os.environ.setdefault('HF_HUB_OFFLINE', '1')
 # Programs of tests run once or twice: compiling them is most of their time.
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+# The same examples everywhere, however busy the machine is.
+hypothesis.settings.register_profile('v2meow', deadline=None, derandomize=True)
+hypothesis.settings.load_profile('v2meow')
 
 _TIERS = ('data', 'slow', 'torch', 't5x')
 

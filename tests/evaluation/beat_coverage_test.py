@@ -9,7 +9,7 @@ from v2meow_jax.evaluation import beat_coverage
 
 FORMS = ['adjusted', 'unadjusted']
 # Other work on the machine must not fail a test.
-BRIEF = hypothesis.settings(deadline=None, max_examples=50)
+BRIEF = hypothesis.settings(max_examples=50)
 PAIRS = st.integers(1, 12).flatmap(
   lambda n: st.tuples(*[st.lists(st.booleans(), min_size=n, max_size=n)] * 2)
 )
