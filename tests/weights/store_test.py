@@ -61,6 +61,20 @@ def here(tmp_path, monkeypatch):
   return store.Store(path=tmp_path / 'weights')
 
 
+def test_a_file_in_place_of_the_folder_is_named(tmp_path, monkeypatch):
+  file = tmp_path / 'model.safetensors'
+  file.touch()
+  monkeypatch.setenv(store.VARIABLE, str(file))
+  with pytest.raises(store.WeightsError, match=r'model\.safetensors is a file'):
+    store.Store()
+
+
+def test_a_folder_may_be_told_from_home(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  monkeypatch.setenv(store.VARIABLE, '~/weights')
+  assert store.Store().path == tmp_path / 'weights'
+
+
 def test_what_was_fetched_is_found_and_verified(server, here):
   folder, address = server
   published = folder / 'model.safetensors'

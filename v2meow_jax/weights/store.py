@@ -39,10 +39,23 @@ class Store:
   """A folder with a folder for each artefact.
 
   Attributes:
-    path: Of the folder.
+    path: Of the folder; ~ is the user's home.
+
+  Raises:
+    WeightsError: `path` is no folder.
   """
 
   path: pathlib.Path = dataclasses.field(default_factory=default_dir)
+
+  def __post_init__(self):
+    path = self.path.expanduser()
+    if path.exists() and not path.is_dir():
+      raise WeightsError(
+        f'weights lie in a folder, and {path} is a file: name the folder with'
+        f' --weights_dir or ${VARIABLE}; to take in a file that you have,'
+        ' v2meow weights import NAME FILE.'
+      )
+    object.__setattr__(self, 'path', path)
 
   def folder(self, artefact: ledger.Artefact) -> pathlib.Path:
     """Where the file of an artefact belongs."""
