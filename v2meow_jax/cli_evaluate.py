@@ -7,7 +7,6 @@ import os
 import sys
 
 _EXIT_INCOMPLETE = 1
-_EMBEDDED = 'embedded'
 _OF_SYSTEMS = ('control', 'num', 'seconds', 'probe_per_genre')
 
 
@@ -44,7 +43,7 @@ def add(verbs) -> None:
   )
   add_option(
     '--system',
-    help=f'folder of a system, or {_EMBEDDED}: generates what is scored',
+    help='folder of a system, or embedded: generates what is scored',
   )
   add_option(
     '--control',
@@ -160,7 +159,7 @@ def _control(args: argparse.Namespace) -> int:
   }
   compile_cache.enable()
   report = controls.run(
-    system.load(None if args.system == _EMBEDDED else args.system),
+    system.load(args.system),
     args.dataset or controls.SYNTHETIC,
     args.output,
     networks=_networks(args),

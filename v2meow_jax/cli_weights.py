@@ -192,14 +192,11 @@ def _import(args: argparse.Namespace) -> None:
 
 
 def _licenses(args: argparse.Namespace) -> None:
-  import pathlib
-
   from v2meow_jax.inference import system
   from v2meow_jax.inference import weights_io
   from v2meow_jax.weights import ledger
 
-  folder = pathlib.Path(args.system) if args.system else system.EMBEDDED
-  config = weights_io.read_config_alone(folder)
+  config = weights_io.read_config_alone(system.folder(args.system))
   print(f'system {config["name"]}:')
   for part, licence in config['licences'].items():
     if isinstance(licence, dict):  # Of a published network.

@@ -330,9 +330,14 @@ class System:
     return media.Audio(samples=audio.samples / peak, rate_hz=audio.rate_hz)
 
 
+def folder(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
+  """Of a system; None or 'embedded': the embedded default."""
+  return pathlib.Path(path) if path and path != 'embedded' else EMBEDDED
+
+
 def load(path: str | os.PathLike[str] | None = None) -> System:
-  """A system from a folder; None: the embedded default."""
-  return System(pathlib.Path(path) if path else EMBEDDED)
+  """A system from a folder; None or 'embedded': the embedded default."""
+  return System(folder(path))
 
 
 def clean_prompt(prompt: str | None) -> str | None:
