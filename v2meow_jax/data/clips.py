@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ Row = Mapping[str, np.ndarray]
 _MOST_IDS = 5
 
 
-class _Captioned:
+class _Captioned(abc.ABC):
   """Shuffled batches of one split of a manifest, as `batches(start_step)`.
 
   Batch k depends on the seed and k alone, so that a run resumes with
@@ -86,8 +87,9 @@ class _Captioned:
     first = epoch * len(self) + number * self._batch_size
     return self._epochs(first + np.array(rows))
 
+  @abc.abstractmethod
   def _batch(self, rows: range, step: int) -> dict[str, np.ndarray]:
-    raise NotImplementedError
+    """Some rows of the batch of a step."""
 
 
 class CaptionBatches(_Captioned):
