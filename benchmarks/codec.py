@@ -203,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   """Runs the benchmark."""
   options = _options(argv)
   report.check_json_path(options.json)
-  from v2meow_jax import media_io
+  from v2meow_jax.files import read
   from v2meow_jax.inference import system as system_lib
 
   system = system_lib.load(options.system)
@@ -216,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   ]
   groups = {SYNTHETIC: measure(codec, pieces, SYNTHETIC)}
   for path in options.media:
-    audio = media_io.read_audio(path)
+    audio = read.read_audio(path)
     if audio.rate_hz != codec.sample_rate_hz:
       raise ValueError(
         f'{path} was read at {audio.rate_hz} Hz and the codec speaks'

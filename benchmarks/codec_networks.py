@@ -11,7 +11,7 @@ from benchmarks import sides
 
 def dac_way(way: str, name: str, tiny: bool) -> sides.Sides:
   """DAC; the reference is `transformers.DacModel`."""
-  from v2meow_jax.codecs import dac
+  from v2meow_jax.codecs.dac import dac
 
   config = getattr(dac, name)
   if tiny:
@@ -47,7 +47,7 @@ def dac_way(way: str, name: str, tiny: bool) -> sides.Sides:
 
 def encodec_way(way: str, name: str, tiny: bool) -> sides.Sides:
   """EnCodec; the reference is `transformers.EncodecModel`."""
-  from v2meow_jax.codecs import encodec
+  from v2meow_jax.codecs.encodec import encodec
 
   config = getattr(encodec, name)
   if tiny:

@@ -29,8 +29,8 @@ import numpy as np
 
 from benchmarks import report
 from v2meow_jax import media
-from v2meow_jax.evaluation import bootstrap
-from v2meow_jax.evaluation import judges
+from v2meow_jax.evaluation.controls import judges
+from v2meow_jax.evaluation.metrics import bootstrap
 from v2meow_jax.synthetic import held_out
 
 

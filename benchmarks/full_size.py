@@ -82,7 +82,7 @@ def write_networks(folder: pathlib.Path, tiny: bool) -> list[Any]:
   from safetensors import numpy as st
 
   from v2meow_jax import networks
-  from v2meow_jax.features import i3d
+  from v2meow_jax.pretrained.vision import i3d
 
   clip_sizes = TINY_CLIP if tiny else None
   dac_sizes = TINY_DAC if tiny else None
@@ -209,7 +209,7 @@ def play(folder: pathlib.Path) -> int:
   generate.use_cores(CORES)
   from safetensors import numpy as st
 
-  from v2meow_jax import cli
+  from v2meow_jax.cli import main as main_lib
   from v2meow_jax.inference import system
 
   run = system.System.run
@@ -228,7 +228,7 @@ def play(folder: pathlib.Path) -> int:
   system.System.run = keeping
   clip, out = folder / 'clip.mp4', folder / 'out.wav'
   command = generate.generate_command(clip, out, str(folder / 'system'))
-  return cli.main(command[command.index('generate') :])
+  return main_lib.main(command[command.index('generate') :])
 
 
 def measure(folder: pathlib.Path, seconds: float, tiny: bool) -> dict[str, Any]:

@@ -43,14 +43,14 @@ def write_clip(path: pathlib.Path, seconds: float, seed: int) -> None:
     seconds: Of the video; rounded to whole frames.
     seed: Of the scene.
   """
-  from v2meow_jax import media_io
+  from v2meow_jax.files import write
   from v2meow_jax.synthetic import render
 
   scene = held_out.scenes(seed, 1, min(seconds, 10.0))[0]
   rate_hz = fractions.Fraction(scene.rate_hz)
   pictures = list(render.frames(scene))
   count = round(seconds * rate_hz)
-  media_io.write_video(
+  write.write_video(
     path,
     itertools.islice(itertools.cycle(pictures), count),
     rate_hz=rate_hz,
@@ -96,7 +96,7 @@ def generate_command(
   clip: pathlib.Path, out: pathlib.Path, system: str | None
 ) -> list[str]:
   """The command line of one cold generation."""
-  command = [sys.executable, '-m', 'v2meow_jax.cli', 'generate']
+  command = [sys.executable, '-m', 'v2meow_jax.cli.main', 'generate']
   command += [str(clip), '-o', str(out), '--seed', '0']
   return command + (['--system', system] if system else [])
 

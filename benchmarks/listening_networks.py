@@ -19,8 +19,8 @@ from benchmarks import torch_networks
 def musicfm_states(tiny: bool) -> sides.Sides:
   """MusicFM, all layers; the reference's Conformer is that of transformers."""
   from v2meow_jax import media
-  from v2meow_jax.features import conformer
-  from v2meow_jax.features import musicfm
+  from v2meow_jax.pretrained.audio import conformer
+  from v2meow_jax.pretrained.audio import musicfm
 
   config = musicfm.PUBLISHED
   if tiny:
@@ -56,9 +56,9 @@ def vggish_embedding(tiny: bool) -> sides.Sides:
   """VGGish's examples of ten seconds."""
   import jax
 
-  from v2meow_jax.evaluation import vggish
-  from v2meow_jax.evaluation import vggish_input
-  from v2meow_jax.evaluation import vggish_weights
+  from v2meow_jax.pretrained.audio import vggish
+  from v2meow_jax.pretrained.audio import vggish_input
+  from v2meow_jax.pretrained.audio import vggish_weights
 
   config = vggish_weights.PUBLISHED
   if tiny:
@@ -87,7 +87,7 @@ def panns_classes(tiny: bool) -> sides.Sides:
   """CNN14's window of ten seconds."""
   import jax
 
-  from v2meow_jax.evaluation import panns
+  from v2meow_jax.pretrained.audio import panns
 
   config = panns.PUBLISHED
   if tiny:
@@ -114,7 +114,7 @@ def w2v_bert_states(tiny: bool) -> sides.Sides:
   """w2v-BERT 2.0 up to layer 17, as torch runs it."""
   import transformers
 
-  from v2meow_jax.features import w2v_bert
+  from v2meow_jax.pretrained.audio import w2v_bert
 
   sizes: dict[str, Any] = {'mask_time_prob': 0.0, 'mask_feature_prob': 0.0}
   if tiny:
@@ -146,7 +146,7 @@ def mert_states(large: bool, tiny: bool) -> sides.Sides:
   """MERT up to layer 7, as torch runs it."""
   import transformers
 
-  from v2meow_jax.features import mert
+  from v2meow_jax.pretrained.audio import mert
 
   sizes: dict[str, Any] = {'mask_time_prob': 0.0, 'mask_feature_prob': 0.0}
   if large:
@@ -184,7 +184,7 @@ def mert_states(large: bool, tiny: bool) -> sides.Sides:
 def _in_torch(network, extract, *, seconds, **settings) -> sides.Sides:
   """A network of transformers: its own reference, so there is no ratio."""
   from v2meow_jax import media
-  from v2meow_jax.features import torch_encoder
+  from v2meow_jax.pretrained.audio import torch_encoder
 
   # Before the layers that are not needed are dropped.
   count = sum(p.numel() for p in network.parameters())

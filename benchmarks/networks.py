@@ -28,7 +28,8 @@ _SHORT_SIDE, _LONG_SIDE = 256, 456  # Of a video of 16:9, as flow is read.
 def clip_tower(tiny: bool) -> sides.Sides:
   """CLIP's image tower; the reference is that of `transformers`."""
   from v2meow_jax import specs
-  from v2meow_jax.features import clip
+  from v2meow_jax.extractors import clip as clip_stream
+  from v2meow_jax.pretrained.vision import clip
 
   config = clip.VIT_L_14
   if tiny:
@@ -47,7 +48,7 @@ def clip_tower(tiny: bool) -> sides.Sides:
   stream = specs.FeatureSpec(
     name='clip', dim=config.projection_dim, rate_hz=1.0
   )
-  extractor = clip.ImageEmbedding(
+  extractor = clip_stream.ImageEmbedding(
     stream, config, params, batch_size=len(images)
   )
 
@@ -88,8 +89,8 @@ def clip_tower(tiny: bool) -> sides.Sides:
 def i3d_flow(tiny: bool) -> sides.Sides:
   """I3D over the flow of one second; without the estimation of the flow."""
   from v2meow_jax import specs
-  from v2meow_jax.features import flow
-  from v2meow_jax.features import i3d
+  from v2meow_jax.extractors import flow
+  from v2meow_jax.pretrained.vision import i3d
 
   config = i3d.I3DConfig()
   if tiny:
@@ -123,7 +124,7 @@ def _in_torch(forward, state, config, inputs):
 
 def optical_flow(estimator: str, tiny: bool) -> sides.Sides:
   """An estimator of OpenCV, on gray frames as I3D's flow is made of."""
-  from v2meow_jax.features import flow
+  from v2meow_jax.extractors import flow
 
   size = (32, 48) if tiny else (_SHORT_SIDE, _LONG_SIDE)
   # Blocks that move by two pixels a frame.
@@ -138,7 +139,7 @@ def optical_flow(estimator: str, tiny: bool) -> sides.Sides:
 
 def vit_vqgan_tokens(tiny: bool) -> sides.Sides:
   """ViT-VQGAN's encoder and codes."""
-  from v2meow_jax.features import vit_vqgan
+  from v2meow_jax.pretrained.vision import vit_vqgan
 
   config = vit_vqgan.VitVqganConfig()
   if tiny:
@@ -161,7 +162,7 @@ def vit_vqgan_tokens(tiny: bool) -> sides.Sides:
 
 def vqgan_tokens(tiny: bool) -> sides.Sides:
   """MaskGIT's VQGAN encoder and codes."""
-  from v2meow_jax.features import vqgan
+  from v2meow_jax.pretrained.vision import vqgan
 
   config = vqgan.VqganConfig()
   if tiny:
@@ -181,7 +182,7 @@ def vqgan_tokens(tiny: bool) -> sides.Sides:
 
 def _picture_tokens(network, forward, state) -> sides.Sides:
   from v2meow_jax import specs
-  from v2meow_jax.features import picture_tokens
+  from v2meow_jax.extractors import picture_tokens
 
   config = network.config
   side = config.image_size

@@ -12,7 +12,7 @@ import pathlib
 import sys
 from typing import Any
 
-from v2meow_jax.evaluation import scores
+from v2meow_jax.evaluation.metrics import scores
 
 
 def parser(module: str, description: str, example: str):

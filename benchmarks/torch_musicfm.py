@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from v2meow_jax.features import mel as mel_lib
-from v2meow_jax.features import musicfm
+from v2meow_jax.pretrained.audio import mel as mel_lib
+from v2meow_jax.pretrained.audio import musicfm
 
 STATISTICS = {'melspec_2048_mean': -20.5, 'melspec_2048_std': 18.25}
 

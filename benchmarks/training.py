@@ -209,7 +209,7 @@ def matmul() -> Callable[[], None]:
 
 def measure(shape: tuple[int, int, int], batch_size: int, rounds: int):
   """The figures of one shape; those against T5X are None without it."""
-  from v2meow_jax.training import flops
+  from v2meow_jax.training.monitoring import flops
 
   model = stage_model(*shape)
   batch = random_batch(model, batch_size)

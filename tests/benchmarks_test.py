@@ -16,10 +16,10 @@ from benchmarks import report
 from benchmarks import sides
 from benchmarks import training
 from v2meow_jax import media
-from v2meow_jax import media_io
 from v2meow_jax import specs
 from v2meow_jax import tokens
-from v2meow_jax.evaluation import judges
+from v2meow_jax.evaluation.controls import judges
+from v2meow_jax.files import probe as media_probe
 from v2meow_jax.synthetic import held_out
 
 pytestmark = pytest.mark.slow
@@ -66,7 +66,7 @@ class OracleSystem:
   def generate(self, video, prompt=None, seed=0):
     kind, index = video.stem.split('_')
     scene = self._shown[int(index)]
-    assert media_io.probe_video(video).seconds == pytest.approx(
+    assert media_probe.probe_video(video).seconds == pytest.approx(
       scene.seconds, abs=0.05
     )
     if kind == 'blank':

@@ -9,6 +9,9 @@ import sys
 import hypothesis
 import pytest
 
+# Fixtures that tests of several rooms share.
+pytest_plugins = ['tests.fakes.planted_dataset']
+
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _CACHE = _ROOT / '.pytest_cache'
 

@@ -7,9 +7,11 @@ import av
 import numpy as np
 import pytest
 
-from v2meow_jax import cli
 from v2meow_jax import media
-from v2meow_jax import media_io
+from v2meow_jax.cli import main
+from v2meow_jax.files import probe
+from v2meow_jax.files import read
+from v2meow_jax.files import write
 from v2meow_jax.inference import system
 from v2meow_jax.synthetic import render
 from v2meow_jax.synthetic import scene as scene_lib
@@ -29,7 +31,7 @@ def video_of(seed, seconds=3.0):
 
 def write_clip(path, seed, seconds):
   scene = scene_lib.sample(seed, 0, seconds)
-  media_io.write_video(path, render.frames(scene), rate_hz=scene.rate_hz)
+  write.write_video(path, render.frames(scene), rate_hz=scene.rate_hz)
   return path
 
 
@@ -95,11 +97,11 @@ def test_a_style_can_be_music(embedded, soundtrack):
 def test_a_video_file_keeps_its_picture_and_gets_sound(tmp_path, capsys):
   clip = write_clip(tmp_path / 'clip.mp4', seed=5, seconds=12.4)
   out = tmp_path / 'out.mp4'
-  assert cli.main(['generate', str(clip), '-o', str(out), '--seed', '1']) == 0
+  assert main.main(['generate', str(clip), '-o', str(out), '--seed', '1']) == 0
   assert str(out) in capsys.readouterr().out
   assert packets(out) == packets(clip)
-  audio = media_io.read_audio(out)
-  seconds = media_io.probe_video(clip).seconds
+  audio = read.read_audio(out)
+  seconds = probe.probe_video(clip).seconds
   assert len(audio.samples) == round(seconds * 16_000)
   facts = json.loads((tmp_path / 'out.mp4.json').read_text())
   assert facts['seed'] == 1
@@ -116,9 +118,9 @@ def test_a_video_file_keeps_its_picture_and_gets_sound(tmp_path, capsys):
 def test_takes_are_those_of_the_next_seeds(tmp_path):
   clip = write_clip(tmp_path / 'clip.mp4', seed=5, seconds=2.0)
   out = str(tmp_path / 'out.wav')
-  cli.main(['generate', str(clip), '-o', out, '--takes', '2', '--seed', '8'])
+  main.main(['generate', str(clip), '-o', out, '--takes', '2', '--seed', '8'])
   alone = str(tmp_path / 'alone.wav')
-  cli.main(['generate', str(clip), '-o', alone, '--seed', '9'])
+  main.main(['generate', str(clip), '-o', alone, '--seed', '9'])
   second = (tmp_path / 'out_2.wav').read_bytes()
   assert second == (tmp_path / 'alone.wav').read_bytes()
   assert second != (tmp_path / 'out_1.wav').read_bytes()

@@ -5,9 +5,9 @@ import pathlib
 
 import pytest
 
-from v2meow_jax import cli
 from v2meow_jax import experiments
 from v2meow_jax import gin_config
+from v2meow_jax.cli import main
 
 pytestmark = pytest.mark.data
 
@@ -113,9 +113,9 @@ def test_the_table_and_its_json_tell_the_same(capsys, tmp_path):
   # The recipes of the repository would take their time.
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(experiments, 'recipes', lambda paths: ['stages/mine.gin'])
-    assert cli.main(argv) == 0
+    assert main.main(argv) == 0
     row = capsys.readouterr().out.splitlines()[-1]
-    assert cli.main([*argv, '--json']) == 0
+    assert main.main([*argv, '--json']) == 0
   (found,) = json.loads(capsys.readouterr().out)
   assert found['inputs'] == ['coarse']
   assert found['command'] in row

@@ -285,7 +285,7 @@ def test_the_layer_of_a_semantic_network_is_chosen_in_gin(
 
 def test_lloyd_and_a_random_start_are_chosen_in_gin(monkeypatch):
   import gin
-  from v2meow_jax.features import clustering
+  from v2meow_jax.clusters import clustering
 
   monkeypatch.chdir(ROOT)
   gin_config.parse(['prepare/paper.gin'])

@@ -12,9 +12,9 @@ import time
 
 import pytest
 
-from v2meow_jax import cli
-from v2meow_jax.training import health
-from v2meow_jax.training import preemption
+from v2meow_jax.cli import main
+from v2meow_jax.training.monitoring import health
+from v2meow_jax.training.monitoring import preemption
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LAUNCH = ROOT / 'launch'
@@ -277,7 +277,7 @@ def test_a_jobset_starts_again_unless_a_person_must_look(documents):
   config, jobset = documents
   job = jobset['spec']['replicatedJobs'][0]['template']['spec']
   (rule,) = job['podFailurePolicy']['rules']
-  for_people = [cli._EXIT_USER_ERROR, health.Unhealthy.exit_code]
+  for_people = [main._EXIT_USER_ERROR, health.Unhealthy.exit_code]
   assert rule == {
     'action': 'FailJob',
     'onExitCodes': {'operator': 'In', 'values': for_people},
@@ -348,7 +348,7 @@ def test_slurm_dry_runs_two_processes_that_stop_and_start_again(tmp_path):
   trainer.write_text(
     '#!/usr/bin/env bash\n'
     f'echo "$$ $SLURM_PROCID" >>"{tmp_path}/calls"\n'
-    f'shift\nexec {sys.executable} -m tests.training.planted "$@"\n'
+    f'shift\nexec {sys.executable} -m tests.fakes.planted_model "$@"\n'
   )
   trainer.chmod(0o755)
   run = tmp_path / 'run'

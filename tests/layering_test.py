@@ -22,10 +22,9 @@ DATA_LIBRARIES = {
 TORCH = {'torch', 'transformers'}
 MAX_LINES = 500
 
-# The layer of a module is the first row that its name starts with. `never`
-# holds for every import, `at_import` for those that run when the module is
-# imported; a row of `only` lists all that may be imported besides the standard
-# library.
+# The layer of a module is its room: the first part of its name. `NEVER` holds
+# for every import, `AT_IMPORT` for those that run when the module is imported;
+# `ONLY` lists all that may be imported besides the standard library.
 ONLY = {
   'specs': {'v2meow_jax.specs'},
   'stages': {'v2meow_jax.specs'},
@@ -33,76 +32,83 @@ ONLY = {
   'media': {'numpy', 'v2meow_jax.specs'},
   'progress': {'tqdm'},
 }
+
+
+def rooms(*names: str) -> set[str]:
+  return {f'v2meow_jax.{name}' for name in names}
+
+
+# Rooms from the ground up; a room imports from those before it.
+FLOORS = (
+  ('specs', 'stages', 'tokens', 'media', 'progress', 'gin_config'),
+  ('files', 'models', 'clusters'),
+  ('pretrained', 'synthetic', 'data'),
+  ('extractors', 'codecs', 'training'),
+  ('networks', 'published'),
+  ('inference', 'experiments'),
+  ('explain', 'jobs', 'evaluation', 'doctor'),
+  ('study', 'demo', 'preparation', 't5x_bridge'),
+  ('cli',),
+)
 NEVER = {
-  'models': DATA_LIBRARIES
-  | TORCH
+  'files': DATA_LIBRARIES | TORCH | {'gin', 't5x', 'jax', 'flax'},
+  'models': DATA_LIBRARIES | TORCH | {'gin', 't5x'},
+  'clusters': DATA_LIBRARIES | TORCH | {'gin', 't5x'},
+  'pretrained': (DATA_LIBRARIES - {'tensorflow'})
   | {'gin', 't5x'}
-  | {f'v2meow_jax.{m}' for m in ('data', 'codecs', 'features', 'training')}
-  | {f'v2meow_jax.{m}' for m in ('inference', 'synthetic', 'cli')},
+  | rooms('data', 'evaluation', 'training'),
+  'extractors': DATA_LIBRARIES | {'gin', 't5x'} | rooms('data', 'models'),
   'codecs': DATA_LIBRARIES
   | {'gin', 't5x'}
-  | {f'v2meow_jax.{m}' for m in ('data', 'models', 'features', 'synthetic')}
-  | {'v2meow_jax.inference', 'v2meow_jax.cli'},
-  'features': DATA_LIBRARIES
-  | {'gin', 't5x'}
-  | {f'v2meow_jax.{m}' for m in ('data', 'models', 'codecs', 'synthetic')}
-  | {'v2meow_jax.inference', 'v2meow_jax.cli'},
+  | rooms('data', 'models', 'extractors', 'synthetic'),
   'synthetic': DATA_LIBRARIES
   | TORCH
   | {'gin', 't5x'}
-  | {f'v2meow_jax.{m}' for m in ('data', 'models', 'codecs', 'features')}
-  | {'v2meow_jax.inference', 'v2meow_jax.cli'},
-  'weights': DATA_LIBRARIES | TORCH | {'gin', 't5x', 'jax'},
+  | rooms('data', 'models', 'codecs', 'extractors', 'pretrained'),
   'data': {'t5x', 'gin'}
-  | {f'v2meow_jax.{m}' for m in ('models', 'codecs', 'features', 'training')},
-  'training': {'t5x', 'v2meow_jax.cli'},
+  | rooms('models', 'codecs', 'extractors', 'training', 'pretrained'),
+  'training': {'t5x'} | rooms('codecs', 'extractors'),
   'inference': DATA_LIBRARIES
-  | {'t5x', 'gin', 'v2meow_jax.data', 'v2meow_jax.cli'},
-  'evaluation': {'t5x', 'gin', 'v2meow_jax.cli'},
+  | {'t5x', 'gin'}
+  | rooms('data', 'evaluation', 'explain', 'jobs', 'cli'),
+  'explain': DATA_LIBRARIES
+  | {'t5x', 'gin'}
+  | rooms('data', 'jobs', 'training'),
+  'jobs': {'t5x', 'gin'} | rooms('evaluation'),
+  'evaluation': {'t5x', 'gin'} | rooms('training'),
   # Media, statistics and pages: no network at all.
   'study': DATA_LIBRARIES
   | TORCH
   | {'gin', 't5x', 'jax', 'flax'}
-  | {f'v2meow_jax.{m}' for m in ('data', 'models', 'codecs', 'features')}
-  | {f'v2meow_jax.{m}' for m in ('training', 'inference', 'cli')},
+  | rooms('data', 'models', 'codecs', 'extractors', 'training', 'inference'),
 }
+_LIGHT = DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'}
 AT_IMPORT = {
   'training': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
-  'evaluation': DATA_LIBRARIES
-  | TORCH
-  | {'v2meow_jax.data', 'v2meow_jax.models'},
+  'evaluation': DATA_LIBRARIES | TORCH | rooms('data', 'models'),
   'inference': TORCH,
   'study': {'fastapi', 'jinja2', 'uvicorn', 'matplotlib', 'scipy'},
   'codecs': TORCH,
-  'features': TORCH,
-  'media_io': DATA_LIBRARIES | TORCH | {'jax', 'gin'},
-  'media_probe': DATA_LIBRARIES | TORCH | {'jax', 'gin'},
-  'media_write': DATA_LIBRARIES | TORCH | {'jax', 'gin'},
+  'extractors': TORCH,
+  'pretrained': DATA_LIBRARIES | TORCH,
   'gin_config': DATA_LIBRARIES | TORCH | {'jax', 'gin'},
-  'cli': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
-  'cli_data': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
-  'cli_explain': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
-  'cli_study': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
-  'cli_evaluate': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
-  'cli_weights': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
-  'doctor': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin', 'av'},
-  'networks': DATA_LIBRARIES
-  | TORCH
-  | {'jax', 'flax', 'gin', 'v2meow_jax.data'},
-  'published': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
+  'cli': _LIGHT,
+  'doctor': _LIGHT,
+  'networks': DATA_LIBRARIES | TORCH | {'jax', 'flax', 'gin'},
+  'published': DATA_LIBRARIES | TORCH | {'gin'},
+  'jobs': TORCH,
   # Where networks and records meet, and only when it is called.
   'preparation': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
-  'controls': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
   # Reads recipes, which name data.
   'experiments': DATA_LIBRARIES | TORCH | {'gin', 'v2meow_jax.data'},
   't5x_bridge': TORCH | {'gin', 'v2meow_jax.cli'},
-  # What the library says about itself, and the fakes of its tests.
+  # What the library says about itself.
   '': DATA_LIBRARIES | TORCH | {'gin'},
-  'testing': DATA_LIBRARIES | TORCH | {'gin'},
 }
-# These load TensorFlow; the second also T5X, which may be absent.
-HEAVY = ('data', 't5x_bridge')
-LAYERS = set(ONLY) | set(NEVER) | set(AT_IMPORT)
+# These load TensorFlow; the last also T5X, which may be absent.
+HEAVY = ('data', 'jobs', 't5x_bridge')
+LAYERS = {room for floor in FLOORS for room in floor} | {''}
+MAX_FILES = 15
 
 
 @functools.cache
@@ -183,6 +189,40 @@ def test_module_imports_only_what_its_layer_may(module):
       if name.partition('.')[0] not in sys.stdlib_module_names
     }
     assert outside == hits(outside, ONLY[row])
+
+
+def edges() -> dict[str, dict[str, set[str]]]:
+  """Room -> rooms that it imports -> modules that do."""
+  found: dict[str, dict[str, set[str]]] = {}
+  for module in modules():
+    for name in hits(imports(module)[0], {'v2meow_jax'}):
+      a, b = layer(module), layer(name)
+      if a and b and a != b:
+        found.setdefault(a, {}).setdefault(b, set()).add(module)
+  return found
+
+
+def test_a_room_imports_from_the_floors_below_alone():
+  floor = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
+  upwards = [
+    f'{a} -> {b} in {sorted(where)}'
+    for a, targets in edges().items()
+    for b, where in targets.items()
+    if {a, b}.isdisjoint({'networks', 'published'})
+    and (
+      floor[b] > floor[a] or floor[b] == floor[a] and a in edges().get(b, {})
+    )
+  ]
+  assert not upwards, 'move the module down, or what it needs up'
+
+
+def test_a_room_can_be_seen_at_one_look():
+  crowded = {}
+  for folder in [LIBRARY, *(d for d in LIBRARY.rglob('*') if d.is_dir())]:
+    count = len([p for p in folder.glob('*.py') if p.stem != '__init__'])
+    if count > MAX_FILES:
+      crowded[folder.name] = count
+  assert not crowded, f'give these sub-rooms: more than {MAX_FILES} files'
 
 
 @pytest.mark.parametrize('module', modules())

@@ -8,10 +8,10 @@ from v2meow_jax import networks
 from v2meow_jax import preparation
 from v2meow_jax import specs
 from v2meow_jax import stages
+from v2meow_jax.files import released
 from v2meow_jax.inference import system
-from v2meow_jax.inference import weights_io
-from v2meow_jax.weights import ledger
-from v2meow_jax.weights import store
+from v2meow_jax.pretrained import ledger
+from v2meow_jax.pretrained import store
 
 TABLE = {**stages.PAPER, 'acoustic': stages.acoustic(stages.PAPER)}
 
@@ -127,12 +127,12 @@ def test_a_system_refuses_other_companions_than_it_was_exported_with(
   network = _network(kind='clap', stream='style', weights='clap-music')
   assert [path.name for path in network.companions()] == [*names]
   row = {
-    'sha256': weights_io.sha256(network.file()),
+    'sha256': released.sha256(network.file()),
     'companions': {
-      path.name: weights_io.sha256(path) for path in network.companions()
+      path.name: released.sha256(path) for path in network.companions()
     },
   }
   (folder / 'vocab.json').write_bytes(b'other words')
   loaded = system.load()
-  with pytest.raises(weights_io.DamagedSystem, match='vocab.json is damaged'):
+  with pytest.raises(released.DamagedSystem, match='vocab.json is damaged'):
     loaded._build(network, row)

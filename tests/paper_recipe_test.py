@@ -12,13 +12,13 @@ import pytest
 
 from benchmarks import full_size
 from benchmarks import torch_musicfm
-from tests.features import clap_test
-from tests.features import musicfm_test
-from v2meow_jax import cli
+from tests.pretrained.audio import musicfm_test
+from tests.pretrained.text_music import clap_test
 from v2meow_jax import networks
 from v2meow_jax import specs
 from v2meow_jax import stages
-from v2meow_jax.features import i3d
+from v2meow_jax.cli import main
+from v2meow_jax.pretrained.vision import i3d
 from v2meow_jax.published import semantic
 from v2meow_jax.synthetic import world
 
@@ -138,7 +138,7 @@ def test_all_five_streams_become_batches_of_every_stage(
   monkeypatch.setenv('V2MEOW_DATA_DIR', str(tmp_path))
   out = tmp_path / 'paper'
   prepare = ['data', 'prepare', str(manifest), str(out)]
-  assert cli.main([*prepare, f'--gin_file={recipe}']) == 0
+  assert main.main([*prepare, f'--gin_file={recipe}']) == 0
   assert (out / 'rejected.jsonl').read_text() == ''
   metadata = json.loads((out / 'metadata.json').read_text())
   recorded = {row['name'] for row in metadata['streams']}
@@ -185,7 +185,7 @@ def test_a_codec_of_another_geometry_is_recorded_and_read(
   )
   prepare = ['data', 'prepare', str(manifest), str(tmp_path / 'other')]
   prepare += [f'--gin_file={recipe}', f'--gin_file={other}']
-  assert cli.main(prepare) == 0
+  assert main.main(prepare) == 0
   table = stages.paper_streams(acoustic_rate_hz=75.0, num_fine_levels=28)
   fine = stages.fine(streams=table, crop_seconds=1.0)
   batch = _batch(fine, 'other')

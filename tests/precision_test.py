@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import pytest
 
 from v2meow_jax.codecs import rvq
-from v2meow_jax.codecs import seanet
-from v2meow_jax.codecs import soundstream
-from v2meow_jax.evaluation import panns
-from v2meow_jax.evaluation import vggish
-from v2meow_jax.evaluation import vggish_weights
+from v2meow_jax.codecs.soundstream import seanet
+from v2meow_jax.codecs.soundstream import soundstream
+from v2meow_jax.pretrained.audio import panns
+from v2meow_jax.pretrained.audio import vggish
+from v2meow_jax.pretrained.audio import vggish_weights
 
 _FULL = (jax.lax.Precision.HIGHEST,) * 2
 

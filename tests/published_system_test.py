@@ -14,15 +14,16 @@ import soundfile
 
 from benchmarks import full_size
 from benchmarks import torch_musicfm
-from tests.features import musicfm_test
-from v2meow_jax import cli
+from tests.pretrained.audio import musicfm_test
 from v2meow_jax import media
-from v2meow_jax import media_io
 from v2meow_jax import networks
 from v2meow_jax import preparation
 from v2meow_jax import stages
-from v2meow_jax.features import musicfm_weights
+from v2meow_jax.cli import main
+from v2meow_jax.files import probe
+from v2meow_jax.files import read
 from v2meow_jax.inference import system as system_lib
+from v2meow_jax.pretrained.audio import musicfm_weights
 from v2meow_jax.synthetic import world
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
@@ -78,7 +79,7 @@ def test_records_hold_what_the_networks_say_of_whole_clips(
   for line in manifest.read_text().splitlines()[:1]:
     clip = json.loads(line)
     path = manifest.parent / clip['path']
-    video = media_io.read_video(path)
+    video = read.read_video(path)
     for name in ('clip', 'flow'):
       whole = built[name].extractor(video)
       stored = np.frombuffer(rows[clip['id']][name], np.float16)
@@ -87,7 +88,7 @@ def test_records_hold_what_the_networks_say_of_whole_clips(
       )
     codes = np.frombuffer(rows[clip['id']]['acoustic'], np.uint16)
     assert codes.size == SECONDS * 50 * 12
-    audio = media_io.read_audio(path, rate_hz=16_000)
+    audio = read.read_audio(path, rate_hz=16_000)
     whole = built['acoustic'].extractor(
       media.Audio(
         samples=audio.samples[: int(SECONDS * 16_000)], rate_hz=16_000
@@ -101,10 +102,10 @@ def test_the_system_plays_as_long_as_its_video(folder, manifest, tmp_path):
   out = tmp_path / 'out.wav'
   system = str(folder / 'system')
   assert (
-    cli.main(['generate', str(clip), '-o', str(out), '--system', system]) == 0
+    main.main(['generate', str(clip), '-o', str(out), '--system', system]) == 0
   )
   sound = soundfile.info(out)
-  wanted = round(media_io.probe_video(clip).seconds * 16_000)
+  wanted = round(probe.probe_video(clip).seconds * 16_000)
   assert (sound.samplerate, sound.frames) == (16_000, wanted)
   sidecar = json.loads((tmp_path / 'out.wav.json').read_text())
   assert set(sidecar['licences']) == {'weights', 'clip', 'flow', 'acoustic'}
@@ -143,7 +144,7 @@ def test_a_system_without_a_network_of_text_says_so(folder, tmp_path, capsys):
   full_size.generate.write_clip(clip, 2.0, seed=7)
   command = ['generate', str(clip), '-o', str(tmp_path / 'out.wav')]
   command += ['--system', str(folder / 'system'), '--prompt', 'calm piano']
-  assert cli.main(command) == 2
+  assert main.main(command) == 2
   assert 'no network for a style given as text' in capsys.readouterr().err
 
 
@@ -155,7 +156,7 @@ def test_other_weights_than_those_of_the_system_are_refused(folder, capsys):
   full_size.generate.write_clip(clip, 2.0, seed=7)
   command = ['generate', str(clip), '-o', str(folder / 'out.wav')]
   try:
-    assert cli.main([*command, '--system', str(folder / 'system')]) == 2
+    assert main.main([*command, '--system', str(folder / 'system')]) == 2
   finally:
     file.write_bytes(before)
   assert 'flow_imagenet.safetensors is damaged' in capsys.readouterr().err
@@ -188,17 +189,17 @@ def test_clusters_that_data_fit_makes_are_the_tokens_of_the_records(
   common = [f'--gin_file={recipe}', f"--gin.SEMANTIC_CLUSTERS='{clusters}'"]
   out = str(tmp_path / 'out')
   prepare = ['data', 'prepare', str(manifest), out, *common]
-  assert cli.main(prepare) == 2
+  assert main.main(prepare) == 2
   assert 'v2meow data fit MANIFEST' in capsys.readouterr().err
   fit = ['data', 'fit', str(manifest), '-o', str(clusters), *common]
-  assert cli.main(fit) == 0
+  assert main.main(fit) == 0
   assert 'inertia per row' in capsys.readouterr().out
-  assert cli.main(prepare) == 0
+  assert main.main(prepare) == 0
   found = st.load_file(clusters)
   encoder = musicfm_weights.load(weights, layer=2, config=musicfm_test.TINY)
   for name, record in _records(out).items():
     codes = np.frombuffer(record['semantic'], np.uint16)
-    audio = media_io.read_audio(
+    audio = read.read_audio(
       manifest.parent / 'clips' / f'{name}.mp4', rate_hz=24_000
     )
     # Records hold whole frames; what is short by rounding is silent.
@@ -228,10 +229,10 @@ def test_a_recipe_prepares_from_the_command_line(
   weights = f"--gin.CODEC_WEIGHTS='{folder / 'dac'}'"
   common = [str(manifest), str(tmp_path / 'out'), f'--gin_file={recipe}']
   common += [weights]
-  assert cli.main(['data', 'prepare', *common, '--estimate', '--hours=5']) == 0
+  assert main.main(['data', 'prepare', *common, '--estimate', '--hours=5']) == 0
   said = capsys.readouterr().out
   assert '5 hours of video' in said
   assert 'extract acoustic' in said
   assert not (tmp_path / 'out').exists()
-  assert cli.main(['data', 'prepare', *common]) == 0
+  assert main.main(['data', 'prepare', *common]) == 0
   assert len(_records(tmp_path / 'out')) == 2

@@ -25,7 +25,7 @@ STUDY = (ROOT / 'docs/study.md').read_text()
 EVALUATION = (ROOT / 'docs/evaluation.md').read_text()
 GROUPS = ('data', 'weights', 'study')  # Verbs of verbs.
 VARIABLE = re.compile('[A-Z][A-Z0-9_]*=')
-CLI = 'import sys; from v2meow_jax import cli; sys.exit(cli.main())'
+CLI = 'import sys; from v2meow_jax.cli import main; sys.exit(main.main())'
 
 
 def fences(language: str, page: str = README) -> list[str]:

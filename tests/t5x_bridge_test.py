@@ -28,17 +28,17 @@ from v2meow_jax import stages
 from v2meow_jax import tokens
 from v2meow_jax.data import records
 from v2meow_jax.data import shards
+from v2meow_jax.files import released
 from v2meow_jax.inference import export
 from v2meow_jax.inference import restore
-from v2meow_jax.inference import weights_io
 from v2meow_jax.models import sequence_model
 from v2meow_jax.models import transformer
-from v2meow_jax.training import checkpoints
-from v2meow_jax.training import health
 from v2meow_jax.training import schedules
 from v2meow_jax.training import step as step_lib
-from v2meow_jax.training import t5x_checkpoints
 from v2meow_jax.training import train_state
+from v2meow_jax.training.checkpoints import checkpoints
+from v2meow_jax.training.checkpoints import t5x_checkpoints
+from v2meow_jax.training.monitoring import health
 
 pytestmark = pytest.mark.t5x
 
@@ -328,7 +328,7 @@ def test_export_takes_a_run_of_t5x(trained, tmp_path):
   assert described['trained_steps'] == NUM_STEPS
   assert described['model']['model'] == 'DecoderOnlyModel'
   end, _ = t5x_checkpoints.restore_variables(model_dir)
-  written = weights_io.read_tensors(tmp_path / 'coarse.safetensors')
+  written = released.read_tensors(tmp_path / 'coarse.safetensors')
   assert_trees_close(written, end['params'], rtol=0, atol=0)
 
 

@@ -12,8 +12,8 @@ import jax
 
 from v2meow_jax import gin_config
 from v2meow_jax.models import sequence_model
-from v2meow_jax.training import flops
 from v2meow_jax.training import train_state
+from v2meow_jax.training.monitoring import flops
 
 _RUN = 'runs/train.gin'
 _MODEL = re.compile(r'^MODEL\s*=', re.M)

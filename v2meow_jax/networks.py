@@ -15,8 +15,8 @@ from typing import Any
 
 from v2meow_jax import specs
 from v2meow_jax import stages
-from v2meow_jax.weights import ledger
-from v2meow_jax.weights import store
+from v2meow_jax.pretrained import ledger
+from v2meow_jax.pretrained import store
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,21 +14,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2meow_jax import media
-from v2meow_jax import media_io
 from v2meow_jax import networks as networks_lib
 from v2meow_jax import progress as progress_lib
 from v2meow_jax import specs
 from v2meow_jax import stages
+from v2meow_jax.clusters import clustering
 from v2meow_jax.codecs import codec as codec_lib
-from v2meow_jax.codecs import published as published_codec
-from v2meow_jax.features import clustering
-from v2meow_jax.features import fitted
-from v2meow_jax.features import token_fitting
+from v2meow_jax.codecs import pretrained as published_codec
+from v2meow_jax.extractors.embedded import fitted
+from v2meow_jax.files import probe
+from v2meow_jax.files import read
+from v2meow_jax.files import released
 from v2meow_jax.inference import export
 from v2meow_jax.inference import system as system_lib
-from v2meow_jax.inference import weights_io
+from v2meow_jax.jobs.prepare import token_fitting
+from v2meow_jax.pretrained import store
 from v2meow_jax.published import semantic
-from v2meow_jax.weights import store
 
 # Of the embedded default's extractors, those of sound; others read the picture.
 _FROM_AUDIO = ('semantic', 'style', 'acoustic')
@@ -87,7 +88,7 @@ class Networks:
 
   def __call__(self) -> dict[str, Any]:
     """The extractors, as `data.prepare` asks for them: `extraction.Reading`s."""
-    from v2meow_jax.data import extraction  # pylint: disable=g-import-not-at-top
+    from v2meow_jax.jobs.prepare import extraction  # pylint: disable=g-import-not-at-top
 
     if self.features and self.style and self.codec:
       codec = export.load_codec(self.codec)
@@ -149,7 +150,7 @@ class Published:
 
   def __call__(self) -> dict[str, Any]:
     """The extractors, as `data.prepare` asks for them: `extraction.Reading`s."""
-    from v2meow_jax.data import extraction  # pylint: disable=g-import-not-at-top
+    from v2meow_jax.jobs.prepare import extraction  # pylint: disable=g-import-not-at-top
 
     found = {}
     for network, stream in zip(self.networks, self.streams, strict=True):
@@ -185,7 +186,7 @@ class Published:
     Raises:
       ValueError: There is not one network of semantic tokens.
     """
-    from v2meow_jax.data import manifests  # pylint: disable=g-import-not-at-top
+    from v2meow_jax.files import manifests  # pylint: disable=g-import-not-at-top
 
     chosen = [n for n in self.networks if n.stream == 'semantic']
     if len(chosen) != 1:
@@ -202,7 +203,7 @@ class Published:
     state_dir.mkdir(parents=True, exist_ok=True)
     fitted_tokens = token_fitting.fit_tokens(
       clips,
-      functools.partial(media_io.read_audio, rate_hz=encoder.sample_rate_hz),
+      functools.partial(read.read_audio, rate_hz=encoder.sample_rate_hz),
       encoder,
       self.table['semantic'].codebook_size,
       heard_by=hearer,
@@ -245,7 +246,7 @@ def prepare(
   beam_options: Sequence[str] = (),
 ) -> str:
   """`data.prepare` with this package's networks; returns a line to print."""
-  from v2meow_jax.data import prepare as prepare_lib  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.jobs.prepare import prepare as prepare_lib  # pylint: disable=g-import-not-at-top
 
   networks.check()
 
@@ -268,7 +269,7 @@ def estimate(
   manifest: str, networks: Networks | Published, hours: float | None
 ) -> str:
   """What preparing would take, measured on clips of the manifest: a table."""
-  from v2meow_jax.data import estimate as estimate_lib  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.jobs.prepare import estimate as estimate_lib  # pylint: disable=g-import-not-at-top
 
   networks.check()
 
@@ -287,7 +288,7 @@ def _reading(networks: Networks | Published) -> dict[str, Any]:
     'make_extractors': networks,
     'video_seconds': _video_seconds,
     'read_video': functools.partial(
-      media_io.iter_video,
+      read.iter_video,
       piece_seconds=networks.piece_seconds,
       max_side=networks.max_side,
     ),
@@ -297,11 +298,11 @@ def _reading(networks: Networks | Published) -> dict[str, Any]:
 
 
 def _video_seconds(path: str) -> float:
-  return media_io.probe_video(path).seconds
+  return probe.probe_video(path).seconds
 
 
 def _read_audio(path: str, rate_hz: int) -> media.Audio:
-  return media_io.read_audio(path, rate_hz=rate_hz)
+  return read.read_audio(path, rate_hz=rate_hz)
 
 
 class CaptionFeatures:
@@ -309,9 +310,7 @@ class CaptionFeatures:
 
   def __init__(self, path: str):
     """Reads the file that `v2meow data fit` wrote."""
-    self._params = weights_io.flatten(
-      weights_io.read_tensors(pathlib.Path(path))
-    )
+    self._params = released.flatten(released.read_tensors(pathlib.Path(path)))
 
   def __call__(self, audio: media.Audio, caption: str) -> dict[str, np.ndarray]:
     """See `fitted.clip_features`."""
@@ -333,7 +332,7 @@ def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
   Raises:
     ValueError: There are no training clips with captions.
   """
-  from v2meow_jax.data import manifests  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.files import manifests  # pylint: disable=g-import-not-at-top
 
   clips = [c for c in manifests.read(manifest, 'train') if c.caption]
   if not clips:
@@ -350,14 +349,14 @@ def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
       bar.update()
 
     params = fitted.fit(
-      (media_io.read_video(f, max_side=export.MAX_SIDE) for f in files),
-      (media_io.read_audio(f) for f in files),
+      (read.read_video(f, max_side=export.MAX_SIDE) for f in files),
+      (read.read_audio(f) for f in files),
       stages.TINY,
       seed=seed,
       progress=advance,
     )
   examples = [
-    fitted.clip_features(params, media_io.read_audio(c.path), c.caption)
+    fitted.clip_features(params, read.read_audio(c.path), c.caption)
     for c in clips
   ]
   stacked = {
@@ -365,7 +364,5 @@ def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
   }
   out = pathlib.Path(output)
   out.parent.mkdir(parents=True, exist_ok=True)
-  weights_io.write_tensors(
-    out, weights_io.unflatten({**params, **stacked}), None
-  )
+  released.write_tensors(out, released.unflatten({**params, **stacked}), None)
   return out

@@ -33,8 +33,8 @@ from v2meow_jax.data import feature_converters
 from v2meow_jax.data import task_builder
 from v2meow_jax.models import logical_axes
 from v2meow_jax.models import sequence_model
-from v2meow_jax.training import checkpoints
-from v2meow_jax.training import t5x_checkpoints
+from v2meow_jax.training.checkpoints import checkpoints
+from v2meow_jax.training.checkpoints import t5x_checkpoints
 
 Batch = Mapping[str, jax.Array]
 _OURS = 'checkpoints'  # In a MODEL_DIR of `v2meow train`.

@@ -7,11 +7,11 @@ import optax
 import pytest
 
 from v2meow_jax.codecs import adversarial
-from v2meow_jax.codecs import patch
 from v2meow_jax.codecs import reconstruction
 from v2meow_jax.codecs import rvq
-from v2meow_jax.codecs import soundstream
 from v2meow_jax.codecs import trainable
+from v2meow_jax.codecs.embedded import patch
+from v2meow_jax.codecs.soundstream import soundstream
 
 pytestmark = pytest.mark.slow
 

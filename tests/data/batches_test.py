@@ -7,7 +7,7 @@ import pytest
 import seqio
 import tensorflow as tf
 
-from tests.data import planted
+from tests.fakes import planted_records
 from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax import tokens
@@ -19,12 +19,16 @@ from v2meow_jax.data import task_builder
 pytestmark = pytest.mark.data
 
 SEMANTIC = stages.semantic(
-  inputs=('appearance', 'motion', 'style'), streams=planted.TINY
+  inputs=('appearance', 'motion', 'style'), streams=planted_records.TINY
 )
 COARSE = stages.coarse(
-  inputs=('semantic', 'appearance'), crop_seconds=4.0, streams=planted.TINY
+  inputs=('semantic', 'appearance'),
+  crop_seconds=4.0,
+  streams=planted_records.TINY,
 )
-FINE = stages.fine(inputs=('coarse',), crop_seconds=3.0, streams=planted.TINY)
+FINE = stages.fine(
+  inputs=('coarse',), crop_seconds=3.0, streams=planted_records.TINY
+)
 
 
 def _make(stage=COARSE, **changes):
@@ -214,7 +218,7 @@ def test_evaluation_is_one_pass_of_first_crops(planted_data):
 
 def test_a_recording_shorter_than_the_crop_is_named(planted_data):
   stage = stages.coarse(
-    inputs=('semantic',), crop_seconds=30.0, streams=planted.TINY
+    inputs=('semantic',), crop_seconds=30.0, streams=planted_records.TINY
   )
   with pytest.raises(tf.errors.InvalidArgumentError, match='30 s crop') as e:
     next(_make(stage)(0))
@@ -247,7 +251,7 @@ def test_streams_are_dropped_as_often_as_asked():
 
 
 def test_a_mixture_holds_the_rows_of_its_parts(planted_data):
-  stage = stages.semantic(('appearance', 'style'), 2.0, planted.TINY)
+  stage = stages.semantic(('appearance', 'style'), 2.0, planted_records.TINY)
   parts = [
     batches.TaskBatches(
       stage,

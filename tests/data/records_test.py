@@ -4,7 +4,7 @@ import seqio
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from tests.data import planted
+from tests.fakes import planted_records
 from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax.data import records
@@ -114,8 +114,8 @@ def test_a_damaged_record_is_refused_by_id_when_read(name, value):
 
 
 def test_streams_survive_the_metadata():
-  rows = records.streams_to_json(planted.STREAMS)
-  assert records.streams_from_json(rows) == planted.STREAMS
+  rows = records.streams_to_json(planted_records.STREAMS)
+  assert records.streams_from_json(rows) == planted_records.STREAMS
 
 
 def test_tfds_reads_the_dataset_without_our_code(planted_data):
@@ -128,7 +128,7 @@ def test_tfds_reads_the_dataset_without_our_code(planted_data):
 def test_seqio_reads_the_dataset_without_our_code(planted_data):
   source = seqio.TfdsDataSource(tfds_data_dir=str(planted_data), read_only=True)
   example = next(iter(source.get_dataset('validation', shuffle=False)))
-  parsed = records.parse(example, planted.STREAMS)
+  parsed = records.parse(example, planted_records.STREAMS)
   np.testing.assert_array_equal(parsed['appearance'][:3, 0], [0, 1, 2])
 
 
@@ -136,7 +136,7 @@ def test_a_source_reads_every_example_once(planted_data):
   source = records.RecordSource('planted', full_check=True)
   ids = [e['id'] for e in source.get_dataset('train').as_numpy_iterator()]
   assert len(set(ids)) == len(ids) == source.num_input_examples('train') == 24
-  assert source.streams == planted.STREAMS
+  assert source.streams == planted_records.STREAMS
 
 
 def test_a_missing_dataset_says_what_to_run(tmp_path, monkeypatch):
@@ -162,6 +162,6 @@ def test_a_missing_split_names_those_there_are(planted_data):
 )
 def test_a_stage_that_the_dataset_cannot_serve_is_refused(stage):
   # The planted dims differ from TINY's; the paper's streams are absent.
-  recorded = [s for s in planted.STREAMS if s.name != 'acoustic']
+  recorded = [s for s in planted_records.STREAMS if s.name != 'acoustic']
   with pytest.raises(ValueError, match=f'stage {stage.name!r}'):
     records.check_stage(recorded, stage)

@@ -10,24 +10,24 @@ import pytest
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax import stages
-from v2meow_jax.codecs import patch
 from v2meow_jax.codecs import rvq
-from v2meow_jax.codecs import soundstream
 from v2meow_jax.codecs import trainable
-from v2meow_jax.features import fitted
-from v2meow_jax.features import joint_embedding
+from v2meow_jax.codecs.embedded import patch
+from v2meow_jax.codecs.soundstream import soundstream
+from v2meow_jax.extractors.embedded import fitted
+from v2meow_jax.extractors.embedded import joint_embedding
+from v2meow_jax.files import released as released_lib
 from v2meow_jax.inference import export
 from v2meow_jax.inference import restore
 from v2meow_jax.inference import system
-from v2meow_jax.inference import weights_io
 from v2meow_jax.models import sequence_model
 from v2meow_jax.models import transformer
 from v2meow_jax.synthetic import compose
 from v2meow_jax.synthetic import render
 from v2meow_jax.synthetic import scene as scene_lib
-from v2meow_jax.training import checkpoints
 from v2meow_jax.training import loop
 from v2meow_jax.training import schedules
+from v2meow_jax.training.checkpoints import checkpoints
 
 pytestmark = pytest.mark.slow
 
@@ -123,8 +123,8 @@ def runs(tmp_path_factory):
   )
   examples = {f'example/{k}': v for k, v in batch.items()}
   features = root / 'features.safetensors'
-  weights_io.write_tensors(
-    features, weights_io.unflatten({**params, **examples}), None
+  released_lib.write_tensors(
+    features, released_lib.unflatten({**params, **examples}), None
   )
   made['features'] = str(features)
   return made
@@ -168,7 +168,7 @@ def test_a_run_of_stacked_layers_exports_layers_apart(runs, tmp_path):
   out = export.export(
     str(tmp_path / 'system'), dtype='float32', **runs | {'stages': changed}
   )
-  released = weights_io.read_tensors(out / 'coarse.safetensors')
+  released = released_lib.read_tensors(out / 'coarse.safetensors')
   stacked = checkpoints.restore_variables(trained)[0]['params']
   np.testing.assert_array_equal(
     released['decoder_0']['mlp']['wo'], stacked['decoder']['mlp']['wo'][0]
@@ -217,7 +217,7 @@ def test_a_folder_that_is_no_run_is_named(runs, tmp_path):
 
 def test_the_config_is_data_that_tells_all(runs, tmp_path):
   out = export.export(str(tmp_path / 'system'), **runs)
-  config = json.loads((out / weights_io.CONFIG_NAME).read_text())
+  config = json.loads((out / released_lib.CONFIG_NAME).read_text())
   assert [s['name'] for s in config['stages']] == ['semantic', 'coarse', 'fine']
   assert config['visual'] == ['appearance', 'motion']
   assert len(config['files']) == 5

@@ -5,9 +5,10 @@ import types
 import numpy as np
 import pytest
 
-from tests import media_clips
+from tests.fakes import media_clips
 from v2meow_jax import media
-from v2meow_jax import media_io
+from v2meow_jax.files import probe
+from v2meow_jax.files import write
 from v2meow_jax.inference import soundtrack
 from v2meow_jax.inference import system as system_lib
 
@@ -35,7 +36,7 @@ def style(tmp_path):
   time = np.arange(48_000) / 48_000
   samples = 0.5 * np.sin(2 * np.pi * TONE_HZ * time).astype(np.float32)
   path = tmp_path / 'style.wav'
-  media_io.write_audio(path, media.Audio(samples=samples, rate_hz=48_000))
+  write.write_audio(path, media.Audio(samples=samples, rate_hz=48_000))
   return path
 
 
@@ -65,7 +66,7 @@ def test_a_style_without_sound_is_refused_before_a_system_is_loaded(
     raise AssertionError
 
   monkeypatch.setattr(system_lib, 'load', load)
-  with pytest.raises(media_io.UnsupportedMedia, match='no audio track'):
+  with pytest.raises(probe.UnsupportedMedia, match='no audio track'):
     soundtrack.write(
       str(video), str(tmp_path / 'out.wav'), style_audio=str(video)
     )

@@ -8,7 +8,7 @@ import pytest
 
 from v2meow_jax import media
 from v2meow_jax import specs
-from v2meow_jax.features import text_music
+from v2meow_jax.extractors import text_music
 
 pytestmark = [pytest.mark.data, pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -150,8 +150,8 @@ def test_both_modalities_lie_around_one_centre(network):
 
 
 def test_what_is_frozen_says_what_it_is_and_when_it_is_damaged(network):
+  from v2meow_jax.files import released
   from v2meow_jax.inference import towers
-  from v2meow_jax.inference import weights_io
 
   folder = network[1] / 'frozen'
   config = json.loads((folder / 'config.json').read_text())
@@ -160,7 +160,7 @@ def test_what_is_frozen_says_what_it_is_and_when_it_is_damaged(network):
   file = folder / 'towers.safetensors'
   content = file.read_bytes()
   file.write_bytes(content[:-1] + b'?')
-  with pytest.raises(weights_io.DamagedSystem, match='towers.safetensors'):
+  with pytest.raises(released.DamagedSystem, match='towers.safetensors'):
     towers.load(folder)
   file.write_bytes(content)
   with pytest.raises(ValueError, match='no batches'):

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.training import contrastive_losses
+from tests.fakes import contrastive_losses
 from v2meow_jax.models import contrastive
 from v2meow_jax.models import logical_axes
 from v2meow_jax.models import losses
@@ -167,7 +167,7 @@ def test_negatives_are_those_of_all_devices(tmp_path, root):
   flag = '--xla_force_host_platform_device_count=8'
   meshes = ('1,1,1', '8,1,1', '2,2,2')
   done = subprocess.run(
-    [sys.executable, '-m', 'tests.training.contrastive_losses']
+    [sys.executable, '-m', 'tests.fakes.contrastive_losses']
     + [str(tmp_path), *meshes],
     cwd=root,
     env={**os.environ, 'XLA_FLAGS': flag},

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.models import planted_stage
+from tests.fakes import planted_stage
 from tests.models import transformer_test
 from v2meow_jax import tokens
 from v2meow_jax.models import input_attention

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors import numpy as st
 
-from tests.features import clustered_tokens_test
+from tests.extractors import clustered_tokens_test
 from v2meow_jax import networks
 from v2meow_jax import specs
 from v2meow_jax.published import semantic

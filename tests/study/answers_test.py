@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests import study_sites
+from tests.fakes import study_sites
 from v2meow_jax.study import answers
 from v2meow_jax.study import assignment
 from v2meow_jax.study import protocol

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests import study_sites
+from tests.fakes import study_sites
 from v2meow_jax.study import app
 from v2meow_jax.study import protocol
 

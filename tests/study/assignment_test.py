@@ -5,7 +5,7 @@ import dataclasses
 
 import numpy as np
 
-from tests import study_sites
+from tests.fakes import study_sites
 from v2meow_jax.study import assignment
 from v2meow_jax.study import protocol
 

@@ -13,7 +13,7 @@ import urllib.request
 
 import pytest
 
-from tests import study_sites
+from tests.fakes import study_sites
 from v2meow_jax.study import answers
 from v2meow_jax.study import pages
 from v2meow_jax.study import protocol
@@ -31,9 +31,7 @@ FLAGS = (
   '--disable-component-update',
   '--disable-sync',
 )
-SERVE = (
-  'import sys; from v2meow_jax import cli; sys.exit(cli.main(sys.argv[1:]))'
-)
+SERVE = 'import sys; from v2meow_jax.cli import main; sys.exit(main.main(sys.argv[1:]))'
 PHONE = {
   'viewport': {'width': 390, 'height': 844},
   'is_mobile': True,

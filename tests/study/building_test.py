@@ -8,9 +8,10 @@ import av
 import numpy as np
 import pytest
 
-from tests import media_clips
-from tests import study_sites
-from v2meow_jax import media_io
+from tests.fakes import media_clips
+from tests.fakes import study_sites
+from v2meow_jax.files import read
+from v2meow_jax.files import write
 from v2meow_jax.study import assignment
 from v2meow_jax.study import building
 from v2meow_jax.study import protocol
@@ -28,7 +29,7 @@ def build(folders, site, **settings):
 
 
 def sound(site, token):
-  return media_io.read_audio(site / 'media' / f'{token}.mp4').samples
+  return read.read_audio(site / 'media' / f'{token}.mp4').samples
 
 
 def test_every_clip_is_paired_by_name_over_all_systems(built):
@@ -56,7 +57,7 @@ def test_served_files_have_each_systems_sound_under_the_same_pictures(built):
     for system, token in clip.files.items():
       source = root / 'in' / system / f'{name}.mp4'
       np.testing.assert_array_equal(
-        sound(site, token), media_io.read_audio(source).samples
+        sound(site, token), read.read_audio(source).samples
       )
     pictures = {video_packets(site, token) for token in clip.files.values()}
     assert len(pictures) == 1
@@ -138,9 +139,9 @@ def test_another_video_of_the_same_name_is_left_out(
 def test_what_browsers_do_not_play_is_left_out(folders, tmp_path):
   frames = media_clips.planted(range(10))
   mute, old = folders['alpha'] / 'clip_0.mp4', folders['beta'] / 'clip_1.mp4'
-  media_io.write_video(mute, frames, rate_hz=10)
+  write.write_video(mute, frames, rate_hz=10)
   media_clips.encode(old, frames, codec='mpeg4', rate_hz=10)
-  media_io.mux(old, study_sites.tone(), old)
+  write.mux(old, study_sites.tone(), old)
   reasons = [i['reason'] for i in build(folders, tmp_path / 'site').left_out]
   assert reasons[0] == 'it has no sound'
   assert reasons[1].startswith('browsers may not play mpeg4 with aac')

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests import study_sites
+from tests.fakes import study_sites
 
 
 @pytest.fixture(scope='session')

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests import study_sites
+from tests.fakes import study_sites
 from v2meow_jax.study import answers
 from v2meow_jax.study import pages
 from v2meow_jax.study import protocol

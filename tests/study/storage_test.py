@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from tests import study_sites
+from tests.fakes import study_sites
 from v2meow_jax.study import protocol
 from v2meow_jax.study import storage
 
@@ -204,7 +204,7 @@ def test_a_file_that_cannot_be_opened_is_named(path):
 
 _ANSWER_FOREVER = """
 import sys
-from tests import study_sites
+from tests.fakes import study_sites
 from v2meow_jax.study import storage
 store = storage.Storage(sys.argv[1], study_sites.bare())
 while True:

@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from tests.models import transformer_test
-from v2meow_jax import cli
+from v2meow_jax.cli import main
 from v2meow_jax.models import sequence_model
 from v2meow_jax.training import dry_run
 from v2meow_jax.training import schedules
@@ -104,7 +104,7 @@ def test_the_command_reads_no_data_and_writes_nothing(
 ):
   monkeypatch.setenv('V2MEOW_DATA_DIR', str(tmp_path / 'none'))
   model_dir = f"--gin.MODEL_DIR='{tmp_path / 'run'}'"
-  assert cli.main(['train', *SMALL, model_dir, '--dry_run']) == 0
+  assert main.main(['train', *SMALL, model_dir, '--dry_run']) == 0
   said = capsys.readouterr().out
   # Two seconds of 25 frames of 2 levels, in and out.
   assert 'coarse 100 -> fine 100' in said
@@ -115,5 +115,5 @@ def test_the_command_reads_no_data_and_writes_nothing(
 
 @pytest.mark.data
 def test_flags_of_a_dry_run_without_one_are_refused(capsys):
-  assert cli.main(['train', *SMALL, '--num_examples=3']) == 2
+  assert main.main(['train', *SMALL, '--num_examples=3']) == 2
   assert 'go with --dry_run' in capsys.readouterr().err

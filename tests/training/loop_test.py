@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training import planted
+from tests.fakes import planted_model
 from v2meow_jax import media
-from v2meow_jax.training import checkpoints
-from v2meow_jax.training import health
 from v2meow_jax.training import loop
 from v2meow_jax.training import schedules
+from v2meow_jax.training.checkpoints import checkpoints
+from v2meow_jax.training.monitoring import health
 
 pytestmark = pytest.mark.slow
 
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.slow
 def run(model_dir, train_steps, tensorboard=False, **kwargs):
   return loop.train(
     model_dir=model_dir,
-    model=planted.LinearModel(),
-    train_batches=kwargs.pop('train_batches', planted.batches),
-    eval_batches=planted.batches,
+    model=planted_model.LinearModel(),
+    train_batches=kwargs.pop('train_batches', planted_model.batches),
+    eval_batches=planted_model.batches,
     schedule=schedules.warmup_rsqrt(0.05, 20),
     train_steps=train_steps,
     save_every=kwargs.pop('save_every', 1000),
@@ -37,12 +37,12 @@ def run(model_dir, train_steps, tensorboard=False, **kwargs):
 def half(start_step, shard=(0, 1)):
   """Half of the rows."""
   del shard
-  return planted.batches(start_step, (0, 2))
+  return planted_model.batches(start_step, (0, 2))
 
 
 def test_the_loop_finds_the_planted_weights(tmp_path):
   state = run(tmp_path, 300, config_text='# gin')
-  np.testing.assert_allclose(state.params['w'], planted.TRUTH, atol=0.05)
+  np.testing.assert_allclose(state.params['w'], planted_model.TRUTH, atol=0.05)
   assert float(state.extras['counter']['steps']) == 300
   assert (tmp_path / checkpoints.CONFIG_NAME).read_text() == '# gin'
   assert checkpoints.read_description(tmp_path) == {'model': 'LinearModel'}
@@ -93,7 +93,7 @@ def test_a_directory_without_checkpoints_is_named(tmp_path):
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
   run(tmp_path, 5)
 
-  class Other(planted.LinearModel):
+  class Other(planted_model.LinearModel):
     def init(self, rng, batch):
       variables = super().init(rng, batch)
       variables['params']['w2'] = jnp.zeros(3)
@@ -103,7 +103,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     loop.train(
       model_dir=tmp_path,
       model=Other(),
-      train_batches=planted.batches,
+      train_batches=planted_model.batches,
       schedule=schedules.warmup_rsqrt(0.05, 20),
       train_steps=6,
       tensorboard=False,
@@ -128,7 +128,9 @@ def poisoned(first, last):
   """Batches with a NaN in those of some steps."""
 
   def batches(start_step):
-    for step, batch in enumerate(planted.batches(start_step), start_step + 1):
+    for step, batch in enumerate(
+      planted_model.batches(start_step), start_step + 1
+    ):
       if first <= step <= last:
         batch['x'][0, 0] = np.nan
       yield batch
@@ -157,7 +159,7 @@ def test_bad_batches_in_a_row_end_the_run_with_their_names(tmp_path):
   first = dump['skipped'][0]
   assert first['loss'] == first['gradient_norms']['w'] == 'nan'
   assert first['example_ids'][3] == 'example 11-3'
-  batch = next(planted.batches(11))
+  batch = next(planted_model.batches(11))
   del batch['example_ids']
   batch['x'][0, 0] = np.nan
   assert first['batch_sha256'] == health.batch_digest(batch)
@@ -166,7 +168,7 @@ def test_bad_batches_in_a_row_end_the_run_with_their_names(tmp_path):
 
 def test_data_that_ends_too_early_is_refused(tmp_path):
   def short(start_step):
-    return itertools.islice(planted.batches(start_step), 3)
+    return itertools.islice(planted_model.batches(start_step), 3)
 
   with pytest.raises(ValueError, match='before step 4 of 9'):
     run(tmp_path, 9, train_batches=short)

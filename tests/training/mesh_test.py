@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.training import mesh_losses
+from tests.fakes import mesh_losses
 from v2meow_jax.training import distributed
 from v2meow_jax.training import mesh as mesh_lib
 from v2meow_jax.training import schedules
@@ -102,7 +102,7 @@ def start(root, out, devices, meshes, **variables):
   """Starts mesh_losses on so many virtual devices."""
   flag = f'--xla_force_host_platform_device_count={devices}'
   return subprocess.Popen(
-    [sys.executable, '-m', 'tests.training.mesh_losses', str(out), *meshes],
+    [sys.executable, '-m', 'tests.fakes.mesh_losses', str(out), *meshes],
     cwd=root,
     env={**os.environ, 'XLA_FLAGS': flag, **variables},
     stdout=subprocess.PIPE,

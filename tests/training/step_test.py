@@ -6,19 +6,19 @@ import numpy as np
 import optax
 import pytest
 
-from tests.training import planted
-from v2meow_jax.training import health
+from tests.fakes import planted_model
 from v2meow_jax.training import schedules
 from v2meow_jax.training import step as step_lib
 from v2meow_jax.training import train_state
+from v2meow_jax.training.monitoring import health
 
 SCHEDULE = schedules.warmup_rsqrt(0.05, 20)
 SPIKES = health.SpikeSkip(window=8, sigmas=6.0)
-MODEL = planted.LinearModel()
+MODEL = planted_model.LinearModel()
 
 
 def batch(step):
-  made = next(planted.batches(step))
+  made = next(planted_model.batches(step))
   del made['example_ids']
   return made
 

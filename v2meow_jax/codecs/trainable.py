@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from v2meow_jax.codecs import adversarial
 from v2meow_jax.codecs import reconstruction
 from v2meow_jax.codecs import rvq
-from v2meow_jax.codecs import soundstream
+from v2meow_jax.codecs.soundstream import soundstream
 
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, jax.Array]

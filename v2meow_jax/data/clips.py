@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from v2meow_jax import media
-from v2meow_jax.data import manifests
 from v2meow_jax.data import order
+from v2meow_jax.files import manifests
 
 Row = Mapping[str, np.ndarray]
 _MOST_IDS = 5

@@ -19,8 +19,8 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax import specs
-from v2meow_jax.data import manifests
 from v2meow_jax.data import order
+from v2meow_jax.files import manifests
 
 Batch = dict[str, np.ndarray]
 _INT16_SCALE = 32767.0

@@ -19,11 +19,11 @@ import numpy as np
 import v2meow_jax
 from v2meow_jax import networks as networks_lib
 from v2meow_jax import specs
-from v2meow_jax.codecs import soundstream
-from v2meow_jax.features import fitted
+from v2meow_jax.codecs.soundstream import soundstream
+from v2meow_jax.extractors.embedded import fitted
+from v2meow_jax.files import released
 from v2meow_jax.inference import restore
-from v2meow_jax.inference import weights_io
-from v2meow_jax.training import checkpoints
+from v2meow_jax.training.checkpoints import checkpoints
 
 # ours: MusicLM's temperatures, by stage.
 TEMPERATURES = (1.0, 0.95, 0.4)
@@ -113,7 +113,7 @@ def pack(
   in_the_way = target.exists() and (
     not target.is_dir() or any(target.iterdir())
   )
-  if in_the_way and not (target / weights_io.CONFIG_NAME).is_file():
+  if in_the_way and not (target / released.CONFIG_NAME).is_file():
     raise ValueError(f'{out} exists and is not a system; give another folder.')
   target.parent.mkdir(parents=True, exist_ok=True)
   partial = pathlib.Path(
@@ -145,7 +145,7 @@ def pack(
         'piece_seconds': PIECE_SECONDS,
         'max_side': MAX_SIDE,
       }
-    weights_io.write_config(partial, config)
+    released.write_config(partial, config)
     _replace(partial, target)
   finally:
     shutil.rmtree(partial, ignore_errors=True)
@@ -194,7 +194,7 @@ def _write_stage(
 ) -> dict[str, Any]:
   spec = specs.stage_from_dict(description['spec'])
   name = spec.name
-  weights_io.write_tensors(folder / f'{name}.safetensors', params, dtype)
+  released.write_tensors(folder / f'{name}.safetensors', params, dtype)
   return {
     'name': name,
     'model': description,
@@ -214,7 +214,7 @@ def _write_codec(
   # Averages that only training needs stay behind.
   state = weights['codebooks']['quantizer']['state']
   weights['codebooks'] = {'quantizer': {'state': {'vectors': state['vectors']}}}
-  weights_io.write_tensors(folder / 'codec.safetensors', weights, dtype)
+  released.write_tensors(folder / 'codec.safetensors', weights, dtype)
   return config
 
 
@@ -258,7 +258,7 @@ def read_extractors(
   Returns:
     Flat parameters for `fitted.extractors_from_params`.
   """
-  flat = weights_io.flatten(weights_io.read_tensors(pathlib.Path(features)))
+  flat = released.flatten(released.read_tensors(pathlib.Path(features)))
   variables, _ = checkpoints.restore_variables(style)
   example = {
     name: flat.pop(f'example/{name}')
@@ -270,7 +270,7 @@ def read_extractors(
 def _write_extractors(folder: pathlib.Path, features: str, style: str) -> None:
   params = read_extractors(features, style)
   # In full precision: they are small, and tokens should not move.
-  weights_io.write_tensors(folder / 'extractors.safetensors', params, None)
+  released.write_tensors(folder / 'extractors.safetensors', params, None)
 
 
 def _named(
@@ -290,9 +290,9 @@ def _named(
   return [
     {
       'network': dataclasses.asdict(network),
-      'sha256': weights_io.sha256(network.file()),
+      'sha256': released.sha256(network.file()),
       'companions': {
-        path.name: weights_io.sha256(path) for path in network.companions()
+        path.name: released.sha256(path) for path in network.companions()
       },
     }
     for network in chosen

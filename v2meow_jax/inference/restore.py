@@ -19,7 +19,7 @@ from v2meow_jax.models import input_attention
 from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import sequence_model
 from v2meow_jax.models import transformer
-from v2meow_jax.training import checkpoints
+from v2meow_jax.training.checkpoints import checkpoints
 
 _MODELS = {
   'EncoderDecoderModel': sequence_model.EncoderDecoderModel,

@@ -11,12 +11,14 @@ import numpy as np
 
 import v2meow_jax
 from v2meow_jax import media
-from v2meow_jax import media_io
 from v2meow_jax import progress as progress_lib
+from v2meow_jax.files import outputs
+from v2meow_jax.files import probe
+from v2meow_jax.files import read
+from v2meow_jax.files import released
+from v2meow_jax.files import write as media_write
 from v2meow_jax.inference import compile_cache
-from v2meow_jax.inference import outputs
 from v2meow_jax.inference import system as system_lib
-from v2meow_jax.inference import weights_io
 
 SUFFIXES = ('.mp4', '.wav', '.flac')
 MAX_SEED = 2**32
@@ -72,15 +74,13 @@ def write(
   written = [p for take in paths for p in (take, outputs.sidecar(take))]
   outputs.check_inputs_survive(written, video, style_audio)
   _check_video(video, out)
-  if style_audio and not media_io.probe(style_audio).has_audio:
-    raise media_io.UnsupportedMedia(
-      f'{style_audio}: no audio track; wanted one.'
-    )
+  if style_audio and not probe.probe(style_audio).has_audio:
+    raise probe.UnsupportedMedia(f'{style_audio}: no audio track; wanted one.')
   compile_cache.enable()
   system = system_lib.load(system_dir)
   style = None
   if style_audio:
-    style = media_io.read_audio(style_audio, rate_hz=system.style_rate_hz)
+    style = read.read_audio(style_audio, rate_hz=system.style_rate_hz)
   for take, path in enumerate(paths):
     with progress_lib.bar(unit='part', desc=path.name) as bar:
 
@@ -120,11 +120,11 @@ def _take_paths(out: pathlib.Path, takes: int) -> list[pathlib.Path]:
 
 def _check_video(video: str, out: pathlib.Path) -> None:
   """Refuses what cannot be read, or what an mp4 cannot hold, before the work."""
-  info = media_io.probe_video(video)
+  info = probe.probe_video(video)
   if out.suffix.lower() == '.mp4':
     silence = np.zeros(round(info.seconds * _CHECK_RATE_HZ), np.float32)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-      media_io.mux(
+      media_write.mux(
         video,
         media.Audio(samples=silence, rate_hz=_CHECK_RATE_HZ),
         pathlib.Path(folder) / 'check.mp4',
@@ -133,9 +133,9 @@ def _check_video(video: str, out: pathlib.Path) -> None:
 
 def _write_one(video: str, path: pathlib.Path, audio: media.Audio) -> None:
   if path.suffix.lower() == '.mp4':
-    media_io.mux(video, audio, path)
+    media_write.mux(video, audio, path)
   else:
-    media_io.write_audio(path, audio)
+    media_write.write_audio(path, audio)
 
 
 def _write_sidecar(
@@ -143,7 +143,7 @@ def _write_sidecar(
 ) -> None:
   facts = {
     'video': str(video),
-    'video_sha256': weights_io.sha256(pathlib.Path(video)),
+    'video_sha256': released.sha256(pathlib.Path(video)),
     'output': path.name,
     'seconds': result.audio.seconds,
     'sample_rate_hz': result.audio.rate_hz,

@@ -26,16 +26,18 @@ import unicodedata
 import numpy as np
 
 from v2meow_jax import media
-from v2meow_jax import media_io
 from v2meow_jax import networks
 from v2meow_jax import specs
 from v2meow_jax import stages
-from v2meow_jax.codecs import soundstream
-from v2meow_jax.features import fitted
-from v2meow_jax.features import style_features
+from v2meow_jax.codecs.soundstream import soundstream
+from v2meow_jax.extractors.embedded import fitted
+from v2meow_jax.extractors.embedded import style_features
+from v2meow_jax.files import probe
+from v2meow_jax.files import read
+from v2meow_jax.files import released
+from v2meow_jax.files import write
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import restore
-from v2meow_jax.inference import weights_io
 
 EMBEDDED = pathlib.Path(__file__).parent.parent / 'assets' / 'tiny_system'
 MAX_PROMPT_CHARACTERS = 2000
@@ -69,10 +71,10 @@ class System:
   """Stages, codec and extractors that belong together."""
 
   def __init__(self, folder: pathlib.Path):
-    """Loads a folder; raises weights_io.DamagedSystem when it is not whole."""
+    """Loads a folder; raises released.DamagedSystem when it is not whole."""
     self.folder = folder
-    self.config = weights_io.read_config(folder)
-    self.digest = weights_io.sha256(folder / weights_io.CONFIG_NAME)
+    self.config = released.read_config(folder)
+    self.digest = released.sha256(folder / released.CONFIG_NAME)
     self.stages = [self._stage(s) for s in self.config['stages']]
     self.windows = [
       pipeline.Windows(**s['windows']) for s in self.config['stages']
@@ -86,7 +88,7 @@ class System:
       self.codec = self.extractors.pop('acoustic')
     else:
       self.extractors = fitted.extractors_from_params(
-        weights_io.flatten(self._tensors('extractors')), self.streams
+        released.flatten(self._tensors('extractors')), self.streams
       )
       self.codec = soundstream.TrainedCodec(
         soundstream.CodecConfig.from_dict(self.config['codec']),
@@ -103,9 +105,9 @@ class System:
     return found
 
   def _build(self, network: networks.Network, row: Mapping[str, Any]) -> Any:
-    weights_io.check_digest(network.file(), row['sha256'])
+    released.check_digest(network.file(), row['sha256'])
     for name, sha256 in row.get('companions', {}).items():
-      weights_io.check_digest(network.file().with_name(name), sha256)
+      released.check_digest(network.file().with_name(name), sha256)
     table = {**self.streams, 'acoustic': stages.acoustic(self.streams)}
     stream = networks.stream_of(network, table)
     if network.reads == 'video':
@@ -132,7 +134,7 @@ class System:
     )
 
   def _tensors(self, name: str) -> dict[str, Any]:
-    return weights_io.read_tensors(self.folder / f'{name}.safetensors')
+    return released.read_tensors(self.folder / f'{name}.safetensors')
 
   def _stage(self, description: Mapping[str, Any]) -> restore.ModelStage:
     return restore.ModelStage(
@@ -171,7 +173,7 @@ class System:
     Raises:
       ValueError: An argument is out of range, or a prompt and a music style
         are both given.
-      media_io.UnsupportedMedia: The file is not a video that can be read.
+      probe.UnsupportedMedia: The file is not a video that can be read.
     """
     return self.run(
       video,
@@ -292,8 +294,8 @@ class System:
       pieces = video.pieces(piece_seconds)
       seconds = video.seconds
     else:
-      seconds = media_io.probe_video(video).seconds
-      pieces = media_io.iter_video(
+      seconds = probe.probe_video(video).seconds
+      pieces = read.iter_video(
         video, piece_seconds=piece_seconds, max_side=self.config['max_side']
       )
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
@@ -321,7 +323,7 @@ class System:
   def _decode(self, codes: np.ndarray, seconds: float) -> media.Audio:
     samples = self.codec.decode_in_pieces(codes[None], _PIECE_FRAMES)[0]
     wanted = round(seconds * self.codec.sample_rate_hz)
-    audio = media_io.fit_length(
+    audio = write.fit_length(
       media.Audio(samples=samples, rate_hz=self.codec.sample_rate_hz), wanted
     )
     peak = float(np.abs(audio.samples).max(initial=0.0))

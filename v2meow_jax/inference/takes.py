@@ -15,9 +15,9 @@ import numpy as np
 
 import v2meow_jax
 from v2meow_jax import media
-from v2meow_jax import media_io
+from v2meow_jax.files import write
 from v2meow_jax.inference import restore
-from v2meow_jax.weights import store
+from v2meow_jax.pretrained import store
 
 
 class Generator(Protocol):
@@ -85,9 +85,9 @@ class Takes:
     self.num_made += 1
     audio = self._system.generate(video, prompt=prompt, seed=seed)
     sidecar.unlink(missing_ok=True)
-    media_io.write_audio(path, audio)
+    write.write_audio(path, audio)
     facts = {**key, 'sha256': store.sha256(path)}
-    with media_io.replacing(sidecar) as part:
+    with write.replacing(sidecar) as part:
       pathlib.Path(part).write_text(json.dumps(facts, indent=1) + '\n')
     return path
 

@@ -1,7 +1,7 @@
 """Trained towers of text and music, frozen in a folder, as a joint embedding.
 
 >>> from v2meow_jax import stages
->>> from v2meow_jax.features import text_music
+>>> from v2meow_jax.extractors import text_music
 >>> from v2meow_jax.inference import towers
 >>> network = towers.load('my_towers')  # doctest: +SKIP
 >>> text_music.extractors(stages.PAPER['style'], network)  # doctest: +SKIP
@@ -22,11 +22,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from v2meow_jax.features import text_music
-from v2meow_jax.features import tower_inputs
-from v2meow_jax.inference import weights_io
+from v2meow_jax.extractors import text_music
+from v2meow_jax.extractors import tower_inputs
+from v2meow_jax.files import released
 from v2meow_jax.models import contrastive
-from v2meow_jax.training import checkpoints
+from v2meow_jax.training.checkpoints import checkpoints
 
 _KIND = 'ContrastiveModel'
 _TENSORS = 'towers.safetensors'
@@ -140,23 +140,23 @@ def export(
   folder = pathlib.Path(out)
   folder.mkdir(parents=True, exist_ok=True)
   tree = {'params': params, 'centers': centers}
-  weights_io.write_tensors(folder / _TENSORS, tree, None)
-  weights_io.write_config(
+  released.write_tensors(folder / _TENSORS, tree, None)
+  released.write_config(
     folder, {'model': _KIND, 'config': sizes, 'trained_steps': step}
   )
   return folder
 
 
 def load(folder: str | os.PathLike) -> TrainedTowers:
-  """What `export` wrote; weights_io.DamagedSystem when it is not whole."""
+  """What `export` wrote; released.DamagedSystem when it is not whole."""
   path = pathlib.Path(folder)
-  config = weights_io.read_config(path)
+  config = released.read_config(path)
   if config.get('model') != _KIND:
-    raise weights_io.DamagedSystem(
+    raise released.DamagedSystem(
       f'{path} holds no towers of text and music; give a folder that'
       ' towers.export wrote.'
     )
-  tensors = weights_io.read_tensors(path / _TENSORS)
+  tensors = released.read_tensors(path / _TENSORS)
   return TrainedTowers(
     contrastive.TowerConfig(**config['config']),
     tensors['params'],

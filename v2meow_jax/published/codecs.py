@@ -11,10 +11,10 @@ from typing import Any
 
 from v2meow_jax import networks
 from v2meow_jax import specs
-from v2meow_jax.codecs import dac
-from v2meow_jax.codecs import dac_network
-from v2meow_jax.codecs import encodec
-from v2meow_jax.codecs import encodec_network
+from v2meow_jax.codecs.dac import dac
+from v2meow_jax.codecs.dac import dac_network
+from v2meow_jax.codecs.encodec import encodec
+from v2meow_jax.codecs.encodec import encodec_network
 
 _DAC = {'16khz': dac.DAC_16KHZ, '24khz': dac.DAC_24KHZ, '44khz': dac.DAC_44KHZ}
 _ENCODEC = {'24khz': encodec.ENCODEC_24KHZ, '32khz': encodec.ENCODEC_32KHZ}

@@ -19,15 +19,15 @@ import numpy as np
 import safetensors
 
 from v2meow_jax import specs
-from v2meow_jax.features import clustered_tokens
-from v2meow_jax.features import conformer
-from v2meow_jax.features import mert
-from v2meow_jax.features import musicfm
-from v2meow_jax.features import musicfm_weights
-from v2meow_jax.features import semantic_encoder
-from v2meow_jax.features import w2v_bert
-from v2meow_jax.inference import weights_io
-from v2meow_jax.weights import tensors
+from v2meow_jax.extractors import clustered_tokens
+from v2meow_jax.files import released
+from v2meow_jax.pretrained import tensors
+from v2meow_jax.pretrained.audio import conformer
+from v2meow_jax.pretrained.audio import mert
+from v2meow_jax.pretrained.audio import musicfm
+from v2meow_jax.pretrained.audio import musicfm_weights
+from v2meow_jax.pretrained.audio import semantic_encoder
+from v2meow_jax.pretrained.audio import w2v_bert
 
 _KEY = 'heard_by'
 
@@ -73,7 +73,7 @@ def heard_by(
   found = {
     'kind': kind,
     'weights': path.name,
-    'sha256': weights_io.sha256(path),
+    'sha256': released.sha256(path),
     'settings': dict(list(bound.arguments.items())[1:]),
   }
   return json.loads(json.dumps(found, default=dataclasses.asdict))
@@ -86,7 +86,7 @@ def write_clusters(
 ) -> None:
   """Saves clusters, and which encoder they are of: see `heard_by`."""
   metadata = {_KEY: json.dumps(hearer, sort_keys=True)}
-  weights_io.write_tensors(path, dict(params), None, metadata)
+  released.write_tensors(path, dict(params), None, metadata)
 
 
 def _check_heard_by(path: pathlib.Path, wanted: Mapping[str, Any]) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 
 from v2meow_jax import specs
-from v2meow_jax.features import clap
-from v2meow_jax.features import extractor
-from v2meow_jax.features import hub
-from v2meow_jax.features import muq_mulan
-from v2meow_jax.features import musiccoca
-from v2meow_jax.features import text_music
+from v2meow_jax.extractors import extractor
+from v2meow_jax.extractors import text_music
 from v2meow_jax.inference import towers
+from v2meow_jax.pretrained import hub
+from v2meow_jax.pretrained.text_music import clap
+from v2meow_jax.pretrained.text_music import muq_mulan
+from v2meow_jax.pretrained.text_music import musiccoca
 
 Extractors = dict[str, extractor.Extractor]
 

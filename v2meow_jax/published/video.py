@@ -10,15 +10,16 @@ import os
 from typing import Any
 
 from v2meow_jax import specs
-from v2meow_jax.features import clip
-from v2meow_jax.features import clip_weights
-from v2meow_jax.features import flow
-from v2meow_jax.features import i3d
-from v2meow_jax.features import i3d_weights
-from v2meow_jax.features import picture_tokens
-from v2meow_jax.features import vit_vqgan
-from v2meow_jax.features import vqgan
-from v2meow_jax.weights import tensors
+from v2meow_jax.extractors import clip as clip_stream
+from v2meow_jax.extractors import flow
+from v2meow_jax.extractors import picture_tokens
+from v2meow_jax.pretrained import tensors
+from v2meow_jax.pretrained.vision import clip
+from v2meow_jax.pretrained.vision import clip_weights
+from v2meow_jax.pretrained.vision import i3d
+from v2meow_jax.pretrained.vision import i3d_weights
+from v2meow_jax.pretrained.vision import vit_vqgan
+from v2meow_jax.pretrained.vision import vqgan
 
 _ESTIMATORS = {'tv_l1': flow.tv_l1, 'dis': flow.dis}
 
@@ -29,11 +30,13 @@ def clip_embedding(
   *,
   config: Mapping[str, Any] | None = None,
   batch_size: int = 32,
-) -> clip.ImageEmbedding:
+) -> clip_stream.ImageEmbedding:
   """CLIP's image tower; `clip_weights.read` says what may be wrong."""
   sizes = clip.TowerConfig(**config) if config else clip.VIT_L_14
   params = clip_weights.read(file, sizes)
-  return clip.ImageEmbedding(stream, sizes, params, batch_size=batch_size)
+  return clip_stream.ImageEmbedding(
+    stream, sizes, params, batch_size=batch_size
+  )
 
 
 def i3d_flow(

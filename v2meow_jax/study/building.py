@@ -22,8 +22,9 @@ import numpy as np
 
 import v2meow_jax
 from v2meow_jax import media
-from v2meow_jax import media_io
 from v2meow_jax import progress
+from v2meow_jax.files import probe
+from v2meow_jax.files import write
 from v2meow_jax.study import pages
 from v2meow_jax.study import protocol
 from v2meow_jax.study import sources
@@ -221,7 +222,7 @@ def _write_media(
         first = first or source
         tokens[system] = _write(folder, source, first, files)
         usable[system] = source
-      except (media_io.UnsupportedMedia, protocol.StudyError) as error:
+      except (probe.UnsupportedMedia, protocol.StudyError) as error:
         reason = ' '.join(str(error).split())
         left_out.append({'clip': name, 'system': system, 'reason': reason})
     if first is None or len(tokens) < 2:
@@ -263,11 +264,9 @@ def _write(
   if source is None:
     rate_hz = 48_000
     none = np.zeros(round(pictures.seconds * rate_hz), np.float32)
-    media_io.mux(
-      pictures.path, media.Audio(samples=none, rate_hz=rate_hz), path
-    )
+    write.mux(pictures.path, media.Audio(samples=none, rate_hz=rate_hz), path)
   else:
-    media_io.combine(pictures.path, source.path, path)
+    write.combine(pictures.path, source.path, path)
   # The time of writing would tell files of one system from another's.
   os.utime(path, (0, 0))
   files[token] = {

@@ -16,7 +16,7 @@ import secrets
 import shutil
 from typing import Any
 
-from v2meow_jax import media_io
+from v2meow_jax.files import write
 from v2meow_jax.study import assignment
 from v2meow_jax.study import protocol
 
@@ -155,7 +155,7 @@ def export(site: str | os.PathLike, out: str | os.PathLike) -> pathlib.Path:
   if not trials:
     trials = assignment.booklets(study, _NUM_BOOKLETS)
     plain = [[dataclasses.asdict(t) for t in booklet] for booklet in trials]
-    with media_io.replacing(site / _BOOKLETS) as temp:
+    with write.replacing(site / _BOOKLETS) as temp:
       pathlib.Path(temp).write_text(
         json.dumps({'study': study.id, 'booklets': plain}), 'utf-8'
       )

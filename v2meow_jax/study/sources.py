@@ -9,8 +9,8 @@ import pathlib
 
 import numpy as np
 
-from v2meow_jax import media_io
-from v2meow_jax import media_probe
+from v2meow_jax.files import probe
+from v2meow_jax.files import read
 from v2meow_jax.study import protocol
 
 # What every browser plays in an mp4.
@@ -63,23 +63,23 @@ def examine(path: pathlib.Path, first: Source | None) -> Source:
     StudyError: Without sound, in a codec that browsers do not play, or another
       video than `first`.
   """
-  info = media_io.probe_video(path)
-  with media_probe.open_input(info.path) as container:
-    sound = media_probe.audio_stream(container)
+  info = probe.probe_video(path)
+  with probe.open_input(info.path) as container:
+    sound = probe.audio_stream(container)
     if sound is None:
       raise protocol.StudyError('it has no sound')
     picture_codec, sound_codec = (
       stream.codec_context.codec.canonical_name
-      for stream in (media_probe.require_video_stream(container), sound)
+      for stream in (probe.require_video_stream(container), sound)
     )
   if picture_codec not in _PICTURE_CODECS or sound_codec not in _SOUND_CODECS:
     raise protocol.StudyError(
       f'browsers may not play {picture_codec} with {sound_codec}; encode it as'
       ' H.264 and AAC'
     )
-  video = media_io.read_video(path, max_side=32)
+  video = read.read_video(path, max_side=32)
   times = (np.arange(_NUM_THUMBNAILS) + 0.5) / _NUM_THUMBNAILS * info.seconds
-  samples = media_io.read_audio(path).samples.astype(np.float64)
+  samples = read.read_audio(path).samples.astype(np.float64)
   power = float(np.mean(samples**2)) if len(samples) else 0.0
   source = Source(
     path=path,

@@ -80,7 +80,7 @@ def write_video(
     The path, whose stem is 'real_' or 'blank_' and the scene's index; a file
     that is there is kept.
   """
-  from v2meow_jax import media_io
+  from v2meow_jax.files import write
   from v2meow_jax.synthetic import render
 
   path = folder / f'{"blank" if blank else "real"}_{scene.index}.mp4'
@@ -89,7 +89,7 @@ def write_video(
   frames = render.frames(scene)
   if blank:
     frames = (np.full_like(frame, 128) for frame in frames)
-  media_io.write_video(path, frames, rate_hz=scene.rate_hz)
+  write.write_video(path, frames, rate_hz=scene.rate_hz)
   return path
 
 

@@ -135,14 +135,14 @@ def _write_clip(
   surprise: float,
 ) -> dict:
   """Writes a clip unless it is there; returns its line of the manifest."""
-  from v2meow_jax import media_io
+  from v2meow_jax.files import write as media_write
 
   scene = scene_lib.sample(seed, index, seconds, surprise)
   path = out / 'clips' / _clip_name(index)
   if not path.exists():
     # Renamed when complete, so that a clip which is there is a whole one.
     partial = path.with_suffix('.partial.mp4')
-    media_io.write_video(
+    media_write.write_video(
       partial,
       render.frames(scene),
       rate_hz=scene.rate_hz,

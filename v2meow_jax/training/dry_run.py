@@ -12,11 +12,11 @@ from typing import Any
 import jax
 
 from v2meow_jax.models import sequence_model
-from v2meow_jax.training import flops
-from v2meow_jax.training import goodput
 from v2meow_jax.training import mesh as mesh_lib
 from v2meow_jax.training import plan
 from v2meow_jax.training import train_state
+from v2meow_jax.training.monitoring import flops
+from v2meow_jax.training.monitoring import goodput
 
 DEFAULT_UTILISATION = 0.4
 

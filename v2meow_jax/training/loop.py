@@ -20,20 +20,20 @@ import optax
 from v2meow_jax import media
 from v2meow_jax import progress as progress_lib
 from v2meow_jax.models import trainable
-from v2meow_jax.training import checkpoints
-from v2meow_jax.training import fine_tuning
-from v2meow_jax.training import flops
-from v2meow_jax.training import goodput
-from v2meow_jax.training import health
 from v2meow_jax.training import mesh as mesh_lib
-from v2meow_jax.training import metrics_out
 from v2meow_jax.training import plan
-from v2meow_jax.training import preemption
 from v2meow_jax.training import prefetch
 from v2meow_jax.training import schedules
 from v2meow_jax.training import step as step_lib
 from v2meow_jax.training import train_state
-from v2meow_jax.training import watchdog
+from v2meow_jax.training.checkpoints import checkpoints
+from v2meow_jax.training.checkpoints import fine_tuning
+from v2meow_jax.training.monitoring import flops
+from v2meow_jax.training.monitoring import goodput
+from v2meow_jax.training.monitoring import health
+from v2meow_jax.training.monitoring import metrics_out
+from v2meow_jax.training.monitoring import preemption
+from v2meow_jax.training.monitoring import watchdog
 
 OnEval = Callable[[int, Mapping[str, Any]], Mapping[str, media.Audio]]
 

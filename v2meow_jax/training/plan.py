@@ -13,11 +13,11 @@ import jax
 import optax
 
 from v2meow_jax.models import trainable
-from v2meow_jax.training import health
 from v2meow_jax.training import mesh as mesh_lib
 from v2meow_jax.training import schedules
 from v2meow_jax.training import step as step_lib
 from v2meow_jax.training import train_state
+from v2meow_jax.training.monitoring import health
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,9 @@ import optax
 
 from v2meow_jax.models import trainable
 from v2meow_jax.training import accumulation
-from v2meow_jax.training import health
 from v2meow_jax.training import schedules
 from v2meow_jax.training import train_state
+from v2meow_jax.training.monitoring import health
 
 Metrics = dict[str, Any]
 TrainStep = Callable[

@@ -1,0 +1,144 @@
+"""`v2meow explain`: its files are whole, as long as the clip, and hot in place."""
+
+import json
+
+from matplotlib import image
+import numpy as np
+import pytest
+
+from tests.fakes import planted_stage
+from v2meow_jax import media
+from v2meow_jax.cli import main
+from v2meow_jax.explain import overlay
+from v2meow_jax.files import probe
+from v2meow_jax.files import read
+from v2meow_jax.files import write
+from v2meow_jax.inference import pipeline
+from v2meow_jax.inference import restore
+from v2meow_jax.inference import system as system_lib
+
+SECONDS = 3.0
+
+
+@pytest.fixture
+def clip(tmp_path):
+  path = tmp_path / 'clip.mp4'
+  rng = np.random.default_rng(0)
+  ground = rng.integers(60, 100, (64, 96, 3), np.uint8)
+  frames = (np.roll(ground, 2 * i, axis=1) for i in range(30))
+  write.write_video(path, frames, rate_hz=10.0)
+  return path
+
+
+def names(folder):
+  return sorted(p.name for p in folder.iterdir())
+
+
+@pytest.mark.slow
+def test_the_command_writes_a_video_of_the_clips_length(clip, tmp_path, capsys):
+  out = tmp_path / 'out.mp4'
+  assert main.main(['explain', str(clip), '-o', str(out), '--seed', '3']) == 0
+  written = ['out.mp4', 'out.mp4.json', 'out.png']
+  assert names(tmp_path) == ['clip.mp4', *written]
+  printed = capsys.readouterr().out.split()
+  assert sorted(printed) == [str(tmp_path / name) for name in written]
+  info = probe.probe(out)
+  assert info.seconds == pytest.approx(SECONDS)
+  assert info.num_frames == 30
+  sound = read.read_audio(out)
+  assert len(sound.samples) == 3 * 16_000
+  assert image.imread(tmp_path / 'out.png').shape[1] == 1600
+  facts = json.loads((tmp_path / 'out.mp4.json').read_text())
+  assert facts['seed'] == 3
+  streams = facts['streams']
+  assert set(streams) == {'appearance', 'motion', 'style'}
+  rows = sum(np.sum(s['attention'], 1) for s in streams.values())
+  np.testing.assert_allclose(rows, np.ones(3), atol=1e-3)
+  assert len(streams['motion']['influence_of_stream_nats']) == 3
+  assert np.shape(streams['motion']['influence_of_bin_nats']) == (3, 3)
+
+
+class PlantedSystem:
+  """Silence, for a picture with a marked cell in its second 1."""
+
+  def __init__(self):
+    inputs = (planted_stage.PICTURE, planted_stage.STYLE)
+    self.stages = [restore.ModelStage(*planted_stage.encoder_decoder(*inputs))]
+    self.windows = [pipeline.Windows()]
+
+  def run(self, video, prompt, seed, *, on_progress):
+    on_progress('streams')
+    cells = np.zeros((3, 16), np.int32)
+    cells[1, 6] = planted_stage.MARKED_CODE
+    return system_lib.Result(
+      audio=media.Audio(samples=np.zeros(48_000, np.float32), rate_hz=16_000),
+      codes=np.zeros((75, 1), np.int32),
+      streams={
+        'picture': cells,
+        'style': np.zeros((1, 2), np.float32),
+        'music': np.zeros((16, 1), np.int32),
+      },
+      seconds_per_part={},
+      settings={'seed': seed},
+    )
+
+
+@pytest.mark.slow
+def test_the_cell_that_is_looked_at_is_red_when_it_is_seen(
+  clip, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(system_lib, 'load', lambda path: PlantedSystem())
+  out = tmp_path / 'out.mp4'
+  assert main.main(['explain', str(clip), '-o', str(out)]) == 0
+  shown = read.read_video(out)
+  left = (640 - 96) // 2 + 16  # Of the square of 64 in the frame of 96.
+  plain = read.read_video(clip).frames.astype(np.float32)
+  frames = shown.frames[:, :64, left : left + 64].astype(np.float32)
+  redder = (frames - plain[:, :, 16:80])[..., 0]
+  cells = redder.reshape(30, 4, 16, 4, 16).mean((2, 4)).reshape(30, 16)
+  assert (cells[10:20, 6] > 60).all()
+  cells[10:20, 6] = 0
+  assert np.abs(cells).max() < 20
+
+
+def fails(capsys, tmp_path, *argv):
+  before = names(tmp_path)
+  assert main.main(['explain', *map(str, argv)]) == 2
+  error = capsys.readouterr().err.strip().splitlines()[-1]
+  assert error.startswith('v2meow: error: ')
+  assert names(tmp_path) == before
+  return error
+
+
+@pytest.mark.parametrize(
+  ('options', 'said'),
+  [
+    (('-o', 'out.wav'), '.mp4, .png'),
+    (('-o', 'out.png', '--seed', '-1'), 'seed'),
+    (('-o', 'out.png', '--bin-seconds', '0'), 'bin_seconds'),
+    (('-o', 'no/out.png'), 'cannot be written'),
+    (('-o', 'clip.mp4'), 'is an input as well'),
+  ],
+)
+def test_what_cannot_be_done_is_known_before_the_work(
+  options, said, clip, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.chdir(tmp_path)
+  assert said in fails(capsys, tmp_path, clip, *options)
+
+
+def test_a_layer_that_is_not_there_is_known_before_the_work(
+  clip, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(system_lib, 'load', lambda path: PlantedSystem())
+  out = tmp_path / 'out.png'
+  error = fails(capsys, tmp_path, clip, '-o', out, '--layer', '7')
+  assert 'layers 0 to 0' in error
+
+
+def test_without_what_draws_the_extra_is_named(
+  clip, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(overlay.importlib.util, 'find_spec', lambda name: None)
+  error = fails(capsys, tmp_path, clip, '-o', tmp_path / 'out.png')
+  assert '.[eval]' in error

@@ -1,0 +1,60 @@
+import json
+import pathlib
+
+import pytest
+
+from v2meow_jax.files import manifests
+
+
+def test_a_bad_manifest_names_every_bad_line(tmp_path):
+  manifest = tmp_path / 'manifest.jsonl'
+  lines = [
+    '{"id": "a", "path": "a.mp4"}',
+    'not json',
+    '{"id": "a", "path": "b.mp4"}',
+    '{"id": "../c", "path": "c.mp4"}',
+    '{"id": "d"}',
+    '{"id": "e", "path": "e.mp4", "split": "test"}',
+    '{"id": "f", "path": "f.mp4", "caption": 3}',
+    '[]',
+  ]
+  manifest.write_text('\n'.join(lines))
+  with pytest.raises(ValueError) as error:
+    manifests.read(str(manifest))
+  for number in range(2, 9):
+    assert f'line {number}: ' in str(error.value)
+  assert 'line 1:' not in str(error.value)
+
+
+def test_paths_are_relative_to_the_manifest_and_the_split_is_train(tmp_path):
+  manifest = tmp_path / 'manifest.jsonl'
+  manifest.write_text('{"id": "a", "path": "b/a.mp4", "caption": "jazz"}\n\n')
+  assert manifests.read(str(manifest)) == [
+    manifests.Clip(
+      id='a',
+      path=str(tmp_path / 'b/a.mp4'),
+      split='train',
+      caption='jazz',
+    )
+  ]
+
+
+def test_a_split_without_clips_names_those_there_are(tmp_path):
+  manifest = tmp_path / 'manifest.jsonl'
+  manifest.write_text('{"id": "a", "path": "a.mp4"}\n')
+  assert len(manifests.read(manifest, 'train')) == 1
+  with pytest.raises(ValueError, match=r"split 'validation'.*'train': 1"):
+    manifests.read(manifest, 'validation')
+  manifest.write_text('\n')
+  with pytest.raises(ValueError, match='holds no clips'):
+    manifests.read(manifest)
+
+
+def test_several_manifests_are_read_one_after_the_other(tmp_path):
+  paths = []
+  for name in ('a', 'b'):
+    path = tmp_path / f'{name}.jsonl'
+    path.write_text(json.dumps({'id': 'same', 'path': f'{name}.mp4'}) + '\n')
+    paths.append(str(path))
+  found = manifests.read(paths, 'train')
+  assert [pathlib.Path(c.path).name for c in found] == ['a.mp4', 'b.mp4']

@@ -1,0 +1,71 @@
+"""A system's files come back as written, or the damaged one is named."""
+
+import json
+
+import numpy as np
+import pytest
+
+from v2meow_jax.files import released
+
+TREE = {
+  'a': {'w': np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3)},
+  'scale': np.float32(2.5),
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+  released.write_tensors(tmp_path / 'm.safetensors', TREE, None)
+  released.write_config(tmp_path, {'name': 'test'})
+  return tmp_path
+
+
+def test_a_tree_comes_back_as_written(folder):
+  assert released.read_config(folder)['name'] == 'test'
+  tree = released.read_tensors(folder / 'm.safetensors')
+  np.testing.assert_array_equal(tree['a']['w'], TREE['a']['w'])
+  assert tree['scale'].shape == ()
+  assert tree['scale'] == TREE['scale']
+
+
+def test_half_precision_comes_back_as_float32_within_its_rounding(tmp_path):
+  released.write_tensors(tmp_path / 'm.safetensors', TREE, 'float16')
+  w = released.read_tensors(tmp_path / 'm.safetensors')['a']['w']
+  assert w.dtype == np.float32
+  np.testing.assert_allclose(w, TREE['a']['w'], rtol=2**-10)
+
+
+def test_one_flipped_bit_is_named_with_both_digests(folder):
+  path = folder / 'm.safetensors'
+  data = bytearray(path.read_bytes())
+  wanted = released.sha256(path)
+  data[-1] ^= 1
+  path.write_bytes(data)
+  with pytest.raises(released.DamagedSystem) as error:
+    released.read_config(folder)
+  assert 'm.safetensors' in str(error.value)
+  assert wanted in str(error.value)
+  assert released.sha256(path) in str(error.value)
+
+
+def test_a_missing_file_is_named(folder):
+  (folder / 'm.safetensors').unlink()
+  with pytest.raises(released.DamagedSystem, match='m.safetensors'):
+    released.read_config(folder)
+
+
+@pytest.mark.parametrize('text', ['', '[]', '{"format": 99}', 'not json'])
+def test_a_config_that_is_none_is_refused(folder, text):
+  (folder / released.CONFIG_NAME).write_text(text)
+  with pytest.raises(released.DamagedSystem, match='config.json'):
+    released.read_config(folder)
+
+
+def test_a_folder_without_config_is_no_system(tmp_path):
+  with pytest.raises(released.DamagedSystem, match='v2meow export'):
+    released.read_config(tmp_path)
+
+
+def test_the_config_names_every_tensor_file(folder):
+  config = json.loads((folder / released.CONFIG_NAME).read_text())
+  assert list(config['files']) == ['m.safetensors']

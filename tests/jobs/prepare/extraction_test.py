@@ -1,0 +1,150 @@
+import json
+import weakref
+
+import pytest
+import tensorflow as tf
+
+from tests.fakes import planted_records
+from v2meow_jax.files import manifests
+from v2meow_jax.jobs.prepare import extraction
+
+pytestmark = pytest.mark.data
+
+
+def _extract(tmp_path, content):
+  (tmp_path / 'a.json').write_text(json.dumps(content))
+  extract = extraction.Extract(
+    streams=planted_records.STREAMS,
+    make_extractors=planted_records.make_extractors,
+    video_seconds=planted_records.video_seconds,
+    read_video=planted_records.read_video,
+    read_audio=planted_records.read_audio,
+    min_seconds=2.0,
+    progress_dir=None,
+  )
+  extract.setup()
+  clip = manifests.Clip(id='a', path=str(tmp_path / 'a.json'))
+  (result,) = extract.process([(('train', 0), clip)])
+  return result
+
+
+def _features(result):
+  _, (_, record) = result
+  return tf.train.Example.FromString(record).features.feature
+
+
+@pytest.mark.parametrize(
+  ('video', 'audio', 'seconds'),
+  [
+    (10.0, 10.0, 10),
+    (10.0, 9.96, 10),  # A container's rounding: filled up with silence.
+    (9.95, 10.0, 10),
+    (10.0, 9.8, 9),
+    (5.7, 30.0, 5),
+  ],
+)
+def test_all_streams_cover_the_same_whole_seconds(
+  tmp_path, video, audio, seconds
+):
+  content = {'seconds': video, 'audio_seconds': audio}
+  feature = _features(_extract(tmp_path, content))
+  assert feature['seconds'].float_list.value[0] == seconds
+  sizes = {
+    s.name: feature[s.name].bytes_list.value for s in planted_records.STREAMS
+  }
+  # Two bytes a number; 12.5 Hz gives only the whole frames of an odd second.
+  assert {k: len(v[0]) // 2 for k, v in sizes.items()} == {
+    'appearance': seconds * 3,
+    'motion': int(seconds * 12.5) * 2,
+    'style': 4,
+    'semantic': seconds * 25,
+    'acoustic': seconds * 25 * 8,
+  }
+
+
+def test_a_short_clip_says_how_short(tmp_path):
+  result = _extract(tmp_path, {'seconds': 1.5})
+  assert result.tag == 'rejected'
+  assert result.value['stage'] == 'align'
+  assert 'gives 1 s' in result.value['message']
+  assert 'at least 2 s' in result.value['message']
+
+
+def test_a_stream_without_extractor_stops_the_worker():
+  extract = extraction.Extract(
+    streams=planted_records.STREAMS,
+    make_extractors=lambda: {},
+    video_seconds=planted_records.video_seconds,
+    read_video=planted_records.read_video,
+    read_audio=planted_records.read_audio,
+    min_seconds=2.0,
+    progress_dir=None,
+  )
+  with pytest.raises(ValueError, match="no extractor.*'appearance'"):
+    extract.setup()
+
+
+class _Living:
+  """Counts objects that are alive, and the most that were at once."""
+
+  def __init__(self):
+    self.now = self.most = self.total = 0
+
+  def add(self, thing):
+    self.now += 1
+    self.total += 1
+    self.most = max(self.most, self.now)
+    weakref.finalize(thing, self._gone)
+
+  def _gone(self):
+    self.now -= 1
+
+
+class _Seen(planted_records.Clock):
+  """A network of frames whose inputs are counted."""
+
+  batch_size = 8
+  living: _Living
+
+  def inputs(self, item):
+    made = planted_records.Clock.__call__(self, item).copy()
+    self.living.add(made)
+    return made
+
+  def outputs(self, inputs):
+    return inputs
+
+
+@pytest.mark.parametrize('seconds', [40.0, 400.0])
+def test_what_is_in_memory_does_not_grow_with_the_length_of_a_video(
+  tmp_path, seconds
+):
+  (tmp_path / 'a.json').write_text(json.dumps({'seconds': seconds}))
+  pieces, waiting = _Living(), _Living()
+
+  def read_video(path):
+    for piece in planted_records.read_video(path):
+      pieces.add(piece)
+      yield piece
+
+  extractors = planted_records.make_extractors()
+  network = _Seen(extractors['appearance'].extractor.stream)
+  network.living = waiting
+  extractors |= {'appearance': extraction.Reading('video', network)}
+  extract = extraction.Extract(
+    streams=planted_records.STREAMS,
+    make_extractors=lambda: extractors,
+    video_seconds=planted_records.video_seconds,
+    read_video=read_video,
+    read_audio=planted_records.read_audio,
+    min_seconds=2.0,
+    progress_dir=None,
+  )
+  extract.setup()
+  clip = manifests.Clip(id='a', path=str(tmp_path / 'a.json'))
+  (result,) = extract.process([(('train', 0), clip)])
+  assert _features(result)['seconds'].float_list.value[0] == seconds
+  # One stretch is at work while the next one tells where it ends.
+  assert pieces.total == seconds / 4 and pieces.most <= 3
+  # A batch is of two stretches of four frames.
+  assert waiting.total == seconds / 4 and waiting.most <= 3

@@ -1,0 +1,71 @@
+"""What is told is what was, and no step is told twice."""
+
+import json
+
+from etils import epath
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax.pretrained.audio import mel
+from v2meow_jax.training.monitoring import metrics_out
+
+
+def test_lines_of_later_steps_and_half_lines_are_dropped(tmp_path):
+  path = epath.Path(tmp_path) / metrics_out.NAME
+  lines = [json.dumps({'step': s}) + '\n' for s in (10, 20, 20, 30)]
+  path.write_text(''.join(lines) + '{"step": 2')
+  metrics_out.keep_until(path, 20)
+  assert path.read_text() == ''.join(lines[:3])
+  assert [p.name for p in epath.Path(tmp_path).iterdir()] == [metrics_out.NAME]
+
+
+def test_a_resumed_run_appends(tmp_path):
+  for start, steps in ((0, (1, 2, 3)), (2, (3, 4))):
+    out = metrics_out.MetricsOut(epath.Path(tmp_path), start, tensorboard=False)
+    for step in steps:
+      out.write(step, 'train', {'loss': start + step / 3})
+    out.close()
+  text = (tmp_path / metrics_out.NAME).read_text()
+  told = [json.loads(line) for line in text.splitlines()]
+  assert [m['step'] for m in told] == [1, 2, 3, 4]
+  assert told[2]['train/loss'] == 3.0
+
+
+def test_skipped_steps_count_as_skipped_and_nothing_else():
+  steps = [
+    {'loss': 1.0, 'learning_rate': 0.1, 'skipped': 0.0, 'norms': {'a': 1.0}},
+    {'loss': np.nan, 'learning_rate': 0.2, 'skipped': 1.0, 'norms': {'a': 1.0}},
+    {'loss': 3.0, 'learning_rate': 0.2, 'skipped': 0.0, 'norms': {'a': 1.0}},
+  ]
+  assert metrics_out.summary(steps) == {
+    'loss': 2.0,
+    'learning_rate': 0.2,
+    'skipped': 1 / 3,
+  }
+  assert metrics_out.summary(steps[1:2]) == {'skipped': 1.0}
+
+
+def test_the_line_shows_what_there_is():
+  told = {
+    'loss': 1.23456,
+    'learning_rate': 1e-4,
+    'examples_per_second': 12345.6,
+    'skipped': 0.25,
+    'goodput': 0.5,
+  }
+  line = metrics_out.line(told)
+  assert line == 'loss 1.235, rate 0.0001, 1.235e+04 examples/s, skipped 25%'
+
+
+def test_a_tone_is_a_bright_line_at_its_height():
+  rate_hz, hz = 16_000, 2_000.0
+  times = np.arange(rate_hz) / rate_hz
+  tone = media.Audio(
+    samples=np.sin(2 * np.pi * hz * times).astype(np.float32), rate_hz=rate_hz
+  )
+  image = metrics_out.spectrogram(tone)
+  assert image.shape == (128, 100, 1)
+  weights = mel.mel_weights(rate_hz, 640, 128)
+  wanted = weights[round(hz / (rate_hz / 640))].argmax()
+  assert image[:, 50, 0].argmax() == 127 - wanted
+  assert image.max() == 255

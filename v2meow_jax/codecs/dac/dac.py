@@ -1,0 +1,130 @@
+"""DAC, the Descript Audio Codec, on its published weights.
+
+`load` reads what https://huggingface.co/descript publishes. `DAC_16KHZ` has the
+geometry of AudioLM's SoundStream: 50 Hz, 12 levels of 1024 codes. Codes and
+waveforms are those of `transformers.DacModel`.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from etils import epath
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+from jaxtyping import Float
+from jaxtyping import Int
+import numpy as np
+
+from v2meow_jax.codecs import pieces
+from v2meow_jax.codecs import pretrained
+from v2meow_jax.codecs.dac import dac_network
+from v2meow_jax.codecs.dac import dac_quantizer
+from v2meow_jax.pretrained import torch_weights
+
+DAC_16KHZ = dac_network.DacConfig(
+  source='descript/dac_16khz',
+  sample_rate_hz=16_000,
+  num_levels=12,
+  strides=(2, 4, 5, 8),
+)
+DAC_24KHZ = dac_network.DacConfig(
+  source='descript/dac_24khz',
+  sample_rate_hz=24_000,
+  num_levels=32,
+  strides=(2, 4, 5, 8),
+)
+DAC_44KHZ = dac_network.DacConfig(
+  source='descript/dac_44khz',
+  sample_rate_hz=44_100,
+  num_levels=9,
+  strides=(2, 4, 8, 8),
+)
+
+
+class Dac(nn.Module):
+  """Encoder, quantiser, decoder.
+
+  Attributes:
+    config: Sizes of all three.
+  """
+
+  config: dac_network.DacConfig
+
+  def setup(self):
+    """The three parts."""
+    self.encoder = dac_network.Encoder(self.config)
+    self.quantizer = dac_quantizer.Quantizer(self.config)
+    self.decoder = dac_network.Decoder(self.config)
+
+  def __call__(
+    self, waveform: Float[Array, 'b samples']
+  ) -> Float[Array, 'b samples']:
+    """The reconstruction from all levels."""
+    return self.decode(self.encode(waveform))
+
+  def encode(
+    self, waveform: Float[Array, 'b samples']
+  ) -> Int[Array, 'b frames levels']:
+    """Codes of a waveform of whole frames."""
+    return self.quantizer.encode(self.encoder(waveform))
+
+  def decode(
+    self, codes: Int[Array, 'b frames levels']
+  ) -> Float[Array, 'b samples']:
+    """`hop_samples` samples per frame, from the first `levels` levels."""
+    waveform = self.decoder(self.quantizer.decode(codes))
+    # An odd stride loses a step at the end: 8 samples at 16 kHz.
+    missing = codes.shape[1] * self.config.hop_samples - waveform.shape[1]
+    return jnp.pad(waveform, ((0, 0), (0, missing)))
+
+
+class DacCodec(pretrained.PublishedCodec[dac_network.DacConfig]):
+  """A DAC with its weights; in pieces it compiles once."""
+
+  def _whole(self, way, x):
+    return _apply(self.config, way, self._variables, x)
+
+  def _in_pieces(self, way, x, piece_frames):
+    if way == 'encode':
+      reach = self.config.encoder_reach_frames
+    else:
+      reach = self.config.decoder_reach_frames
+    for window, piece, inside in pieces.windows(
+      x.shape[1], piece_frames, *reach
+    ):
+      some = x[:, window]
+      if way == 'encode':
+        y = self.encode(some.reshape(len(x), -1))
+      else:
+        y = self.decode(some)
+      yield piece, np.asarray(y).reshape(*some.shape[:2], -1)[:, inside]
+
+
+def load(path: epath.PathLike, config: dac_network.DacConfig) -> DacCodec:
+  """A DAC with published weights.
+
+  Args:
+    path: The `model.safetensors` of `config.source`, or its folder.
+    config: Which one it is, such as `DAC_16KHZ`.
+
+  Returns:
+    The codec.
+
+  Raises:
+    ValueError: The file is missing or holds something else; the message says
+      what to download, or names the key, what it is and what was wanted.
+  """
+  frame = jax.ShapeDtypeStruct((1, config.hop_samples), jnp.float32)
+  wanted = jax.eval_shape(Dac(config).init, jax.random.key(0), frame)
+  params = torch_weights.read(epath.Path(path), wanted['params'], config.source)
+  return DacCodec(config, params)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _apply(config, method, variables, x):
+  # Codes should not depend on the device that finds them.
+  with jax.default_matmul_precision('highest'):
+    return Dac(config).apply(variables, x, method=method)

@@ -1,0 +1,261 @@
+"""The tiny codec's ends: strided spectra in front, tones and an ISTFT behind.
+
+Nearly all the work happens at the code rate, so that two cores train it. The
+sound is written as magnitudes and phases of short spectra, which a small
+network learns sooner than samples (Vocos, https://arxiv.org/abs/2306.00814).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+from jaxtyping import Float
+import numpy as np
+
+from v2meow_jax.codecs import spectral
+from v2meow_jax.codecs.embedded import tones
+
+# Largest log magnitude that the head may write: exp(8) is far above a
+# full-scale sinusoid (half the window's sum, 160) and far below overflow.
+_MAX_LOG_MAGNITUDE = 8.0
+# Of a tone: about 55 dB below full scale, so that tones fade in as needed.
+_INITIAL_LOG_LEVEL = -6.5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PatchConfig:
+  """Sizes of a `PatchEncoder` and a `PatchDecoder`.
+
+  Attributes:
+    hop_samples: Of a code frame.
+    num_subframes: Spectra per code frame, evenly spaced.
+    window_samples: Of one spectrum; a multiple of the spectra's hop.
+    pitch_window_samples: Of one more spectrum per code frame, centred on it,
+      long enough to tell the notes of a bass; a multiple of 8.
+    frame_dim: Width at the code rate.
+    subframe_dim: Width at the rate of the spectra.
+    num_encoder_blocks: At the code rate.
+    num_decoder_blocks: At the code rate.
+    num_subframe_blocks: At the rate of the spectra, in the decoder.
+    kernel_size: Frames that a block sees: its own and those before it.
+    expansion: Hidden width of a block over its width.
+    oscillators_per_octave: Of the tone bank; 0 leaves it out.
+  """
+
+  hop_samples: int = 640
+  num_subframes: int = 4
+  window_samples: int = 640
+  pitch_window_samples: int = 2048
+  frame_dim: int = 320
+  subframe_dim: int = 192
+  num_encoder_blocks: int = 2
+  num_decoder_blocks: int = 3
+  num_subframe_blocks: int = 2
+  kernel_size: int = 5
+  expansion: int = 2
+  oscillators_per_octave: int = 36
+
+  @property
+  def subframe_samples(self) -> int:
+    """Hop of the spectra."""
+    return self.hop_samples // self.num_subframes
+
+  @property
+  def num_bins(self) -> int:
+    """Of one spectrum."""
+    return self.window_samples // 2 + 1
+
+  @property
+  def encoder_lookahead_frames(self) -> int:
+    """Code frames after its own that a code depends on."""
+    return -(
+      -(self.pitch_window_samples - self.hop_samples) // 2 // self.hop_samples
+    )
+
+  @property
+  def latent_dim(self) -> int:
+    """Width at the quantiser."""
+    return self.frame_dim
+
+  @property
+  def context_frames(self) -> int:
+    """Code frames before the first of a piece that the decoder looks at."""
+    reach = self.kernel_size - 1
+    subframes = self.num_subframe_blocks * reach + self._overlap_subframes
+    return self.num_decoder_blocks * reach + -(-subframes // self.num_subframes)
+
+  @property
+  def lookahead_frames(self) -> int:
+    """Code frames after the last of a piece that its samples need."""
+    return -(-self._overlap_subframes // self.num_subframes)
+
+  @property
+  def clock_frames(self) -> int:
+    """Code frames after which the tone bank's clock repeats: one second."""
+    return tones.PERIOD_SAMPLES // self.hop_samples
+
+  @property
+  def _overlap_subframes(self) -> int:
+    # Windows are centred on their hop, so neighbours on both sides reach in.
+    return -(
+      -(self.window_samples - self.subframe_samples)
+      // 2
+      // self.subframe_samples
+    )
+
+  def encoder(self) -> nn.Module:
+    """The front end."""
+    return PatchEncoder(self)
+
+  def decoder(self) -> nn.Module:
+    """The back end."""
+    return PatchDecoder(self)
+
+
+class CausalBlock(nn.Module):
+  """Depthwise causal convolution and a pointwise MLP, added to the input.
+
+  Attributes:
+    kernel_size: Frames it sees: its own and those before it.
+    expansion: Hidden width over width.
+  """
+
+  kernel_size: int
+  expansion: int
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, 'b frames dim']
+  ) -> Float[Array, 'b frames dim']:
+    """float[b, frames, dim] -> float[b, frames, dim]."""
+    num_frames, dim = x.shape[-2:]
+    kernel = self.param(
+      'kernel', nn.initializers.lecun_normal(), (self.kernel_size, dim)
+    )
+    past = jnp.pad(x, ((0, 0), (self.kernel_size - 1, 0), (0, 0)))
+    # Shifted sums: depthwise convolutions are slow in XLA on a CPU.
+    mixed = sum(
+      past[:, k : k + num_frames] * kernel[k] for k in range(self.kernel_size)
+    )
+    hidden = nn.Dense(dim * self.expansion)(nn.LayerNorm()(mixed))
+    return x + nn.Dense(dim)(nn.gelu(hidden))
+
+
+class PatchEncoder(nn.Module):
+  """Waveform to latents, from magnitudes alone.
+
+  Phases would be coded if they were seen, and no stage could predict them; the
+  decoder makes up its own. Timing comes from spectra that see no sample after
+  their frame, pitch from a long one around it.
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: PatchConfig
+
+  @nn.compact
+  def __call__(
+    self, waveform: Float[Array, 'b samples']
+  ) -> Float[Array, 'b frames dim']:
+    """Latents of whole frames of `hop_samples`."""
+    c = self.config
+    past = c.window_samples - c.subframe_samples
+    spectra = spectral.stft(
+      jnp.pad(waveform, ((0, 0), (past, 0))),
+      c.window_samples,
+      c.subframe_samples,
+    )
+    x = nn.Dense(c.subframe_dim)(_log_power(spectra))
+    # [b, subframes, dim] -> [b, frames, num_subframes * dim]
+    x = x.reshape(x.shape[0], -1, c.num_subframes * c.subframe_dim)
+    pitch = nn.Dense(c.subframe_dim)(_log_power(_pitch_spectra(waveform, c)))
+    x = nn.Dense(c.frame_dim)(jnp.concatenate([x, pitch], -1))
+    for _ in range(c.num_encoder_blocks):
+      x = CausalBlock(c.kernel_size, c.expansion)(x)
+    return nn.LayerNorm()(x)
+
+
+class PatchDecoder(nn.Module):
+  """Latents to waveform, through magnitudes and phases of short spectra.
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: PatchConfig
+
+  @nn.compact
+  def __call__(
+    self, latents: Float[Array, 'b frames dim']
+  ) -> Float[Array, 'b samples']:
+    """`hop_samples` samples per frame, of which the end needs the next one."""
+    c = self.config
+    batch_size, num_frames, _ = latents.shape
+    x = nn.Dense(c.frame_dim)(latents)
+    for _ in range(c.num_decoder_blocks):
+      x = CausalBlock(c.kernel_size, c.expansion)(x)
+    x = nn.Dense(c.num_subframes * c.subframe_dim)(nn.LayerNorm()(x))
+    # [b, frames, num_subframes * dim] -> [b, subframes, dim]
+    x = x.reshape(batch_size, num_frames * c.num_subframes, c.subframe_dim)
+    for _ in range(c.num_subframe_blocks):
+      x = CausalBlock(c.kernel_size, c.expansion)(x)
+    x = nn.LayerNorm()(x)
+    log_magnitude = nn.Dense(c.num_bins)(x)
+    direction = nn.Dense(2 * c.num_bins)(x)
+    waveform = spectral.inverse_stft(
+      _spectra(log_magnitude, direction, c),
+      c.subframe_samples,
+      skip_samples=(c.window_samples - c.subframe_samples) // 2,
+      num_samples=num_frames * c.hop_samples,
+    )
+    if not c.oscillators_per_octave:
+      return waveform
+    hertz = tones.frequencies_hz(c.oscillators_per_octave)
+    levels = nn.Dense(
+      len(hertz), bias_init=nn.initializers.constant(_INITIAL_LOG_LEVEL)
+    )(x)
+    return waveform + tones.render(
+      jnp.exp(jnp.minimum(levels, 0.0)),
+      c.oscillators_per_octave,
+      c.subframe_samples,
+    )
+
+
+def _log_power(spectra):
+  # About unit variance for music, and finite for silence.
+  power = jnp.real(spectra) ** 2 + jnp.imag(spectra) ** 2
+  return 0.25 * jnp.log(power + 1e-4)
+
+
+def _pitch_spectra(waveform, config):
+  # Of the lowest quarter of the band: above it, short spectra tell notes apart.
+  size, hop = config.pitch_window_samples, config.hop_samples
+  before = (size - hop) // 2
+  padded = jnp.pad(waveform, ((0, 0), (before, size - hop - before)))
+  starts = np.arange(0, waveform.shape[-1], hop)
+  windows = padded[:, starts[:, None] + np.arange(size)] * spectral.hann(size)
+  return jnp.fft.rfft(windows)[..., : size // 8]
+
+
+def _spectra(log_magnitude, direction, config):
+  # The phase is the direction of a vector, which can follow the waveform
+  # linearly; an angle would have to jump where it wraps.
+  x, y = jnp.split(direction, 2, axis=-1)
+  gain = jnp.exp(jnp.minimum(log_magnitude, _MAX_LOG_MAGNITUDE))
+  gain = gain * jax.lax.rsqrt(x**2 + y**2 + 1e-6)
+  return jax.lax.complex(gain * x, gain * y) * _clock(x.shape[-2], config)
+
+
+def _clock(num_spectra, config):
+  # A steady tone advances its phase from spectrum to spectrum. Written against
+  # a clock that turns with each bin's own frequency, it stands still there.
+  # The clock starts anew with each code frame, so a piece needs no offset.
+  hops = np.arange(num_spectra) % config.num_subframes
+  turns = np.outer(hops * config.subframe_samples, np.arange(config.num_bins))
+  turns = turns % config.window_samples / config.window_samples
+  return np.exp(2j * np.pi * turns).astype(np.complex64)

@@ -1,0 +1,178 @@
+"""The layers of EnCodec: convolutions with mirrored edges, and an LSTM.
+
+Défossez et al. 2022 (https://arxiv.org/abs/2210.13438), as built in
+`transformers`. Modules and parameters are named as in the published files, so
+that `torch_weights.read` finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+from jaxtyping import Float
+
+from v2meow_jax.pretrained import torch_weights
+
+RESIDUAL_KERNEL = 3
+NUM_LSTM_LAYERS = 2
+
+# What an LSTM remembers: hidden and cell of every layer.
+State = Float[Array, 'layers 2 b dim']
+
+
+def padding(size: int, stride: int, causal: bool) -> tuple[int, int]:
+  """Steps that a convolution puts before the first and after the last."""
+  right = 0 if causal else (size - stride) // 2
+  return size - stride - right, right
+
+
+def dropped(stride: int, causal: bool) -> int:
+  """Steps that a transposed convolution drops before the first."""
+  return 0 if causal else -(-stride // 2)
+
+
+class Conv(nn.Module):
+  """A convolution over time, behind mirrored edges.
+
+  Attributes:
+    features: Output channels.
+    size: Of the kernel.
+    causal: Whether it hears the past alone.
+    stride: Down-sampling.
+  """
+
+  features: int
+  size: int
+  causal: bool
+  stride: int = 1
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, 'b steps channels']
+  ) -> Float[Array, 'b steps_out features']:
+    """float[b, steps, channels] -> float[b, steps / stride, features]."""
+    left, right = padding(self.size, self.stride, self.causal)
+    # What is too short to be mirrored goes on in silence first.
+    missing = max(0, max(left, right) + 1 - x.shape[1])
+    x = jnp.pad(x, ((0, 0), (0, missing), (0, 0)))
+    x = jnp.pad(x, ((0, 0), (left, right), (0, 0)), mode='reflect')
+    return nn.Conv(
+      self.features,
+      (self.size,),
+      strides=self.stride,
+      padding='VALID',
+      name='conv',
+    )(x[:, : x.shape[1] - missing])
+
+
+class Upsample(nn.Module):
+  """A transposed convolution, cut to whole steps.
+
+  Attributes:
+    features: Output channels.
+    stride: Up-sampling.
+    causal: Whether it hears the past alone.
+  """
+
+  features: int
+  stride: int
+  causal: bool
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, 'b steps channels']
+  ) -> Float[Array, 'b steps_out features']:
+    """float[b, steps, channels] -> float[b, steps * stride, features]."""
+    first, length = dropped(self.stride, self.causal), x.shape[1] * self.stride
+    y = torch_weights.TransposedConv(self.features, self.stride, name='conv')(x)
+    return y[:, first : first + length]
+
+
+class ResidualBlock(nn.Module):
+  """Two convolutions through half the channels, added to the input.
+
+  Attributes:
+    channels: In and out.
+    causal: Whether it hears the past alone.
+    shortcut_conv: Whether the input is projected before it is added.
+  """
+
+  channels: int
+  causal: bool
+  shortcut_conv: bool
+
+  def setup(self):
+    """The layers, at their published places."""
+    self.block = [
+      nn.elu,
+      Conv(self.channels // 2, RESIDUAL_KERNEL, self.causal),
+      nn.elu,
+      Conv(self.channels, 1, self.causal),
+    ]
+    if self.shortcut_conv:
+      self.shortcut = Conv(self.channels, 1, self.causal)
+
+  def __call__(
+    self, x: Float[Array, 'b steps channels']
+  ) -> Float[Array, 'b steps channels']:
+    """float[b, steps, channels] -> float[b, steps, channels]."""
+    y = through(self.block, x)
+    return y + (self.shortcut(x) if self.shortcut_conv else x)
+
+
+class Lstm(nn.Module):
+  """Layers of LSTM over the frames, added to their input.
+
+  Attributes:
+    dim: In and out.
+  """
+
+  dim: int
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, 'b frames dim'], state: State
+  ) -> tuple[Float[Array, 'b frames dim'], State]:
+    """Output, and what to go on with; begins with zeros."""
+    # [b, frames, dim] -> [frames, b, dim]
+    y = jnp.moveaxis(x, 1, 0)
+    after = []
+    for k in range(NUM_LSTM_LAYERS):
+      last, y = self._layer(k, y, state[k])
+      after.append(last)
+    return x + jnp.moveaxis(y, 0, 1), jnp.stack(after)
+
+  def _layer(self, k, x, state):
+    def param(name, *shape):
+      return self.param(f'lstm.{name}_l{k}', _uniform, (4 * self.dim, *shape))
+
+    w_ih, w_hh = param('weight_ih', self.dim), param('weight_hh', self.dim)
+    driven = x @ w_ih.T + param('bias_ih') + param('bias_hh')
+
+    def step(state, driven):
+      hidden, cell = state
+      gates = jnp.split(driven + hidden @ w_hh.T, 4, axis=-1)
+      write, keep, read = (nn.sigmoid(gates[i]) for i in (0, 1, 3))
+      cell = keep * cell + write * jnp.tanh(gates[2])
+      hidden = read * jnp.tanh(cell)
+      return jnp.stack([hidden, cell]), hidden
+
+    return jax.lax.scan(step, state, driven)
+
+
+def _uniform(rng, shape):
+  # PyTorch's, for all four of a layer.
+  bound = (4 / shape[0]) ** 0.5
+  return jax.random.uniform(rng, shape, minval=-bound, maxval=bound)
+
+
+def through(layers: Sequence[Any], x: Array) -> Array:
+  """Applies layers in order."""
+  for layer in layers:
+    x = layer(x)
+  return x

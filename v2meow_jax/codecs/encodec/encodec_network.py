@@ -1,0 +1,214 @@
+"""The network of EnCodec: SEANet with an LSTM at the code rate.
+
+Défossez et al. 2022 (https://arxiv.org/abs/2210.13438). An LSTM remembers all
+that came before, so both ends come in parts, before and after it, that music
+of any length can go through in pieces. Modules and parameters are named as in
+the files of https://huggingface.co/facebook/encodec_24khz, so that
+`torch_weights.read` finds them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array
+from jaxtyping import Float
+from jaxtyping import Int
+
+from v2meow_jax.codecs import pretrained
+from v2meow_jax.codecs import rvq
+from v2meow_jax.codecs.encodec import encodec_layers
+
+_EDGE_KERNEL = 7
+
+# Frames before and after its own that a frame depends on.
+Reach = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncodecConfig(pretrained.PublishedConfig):
+  """Sizes of an `Encodec`.
+
+  Attributes:
+    base_channels: At the sample rate; doubled by every stride.
+    causal: Whether convolutions hear the past alone.
+    shortcut_conv: Whether a residual block projects its input before it adds
+      it to its output.
+    latent_dim: Width at the quantiser.
+  """
+
+  base_channels: int
+  causal: bool
+  shortcut_conv: bool
+  latent_dim: int = 128
+
+  @property
+  def top_channels(self) -> int:
+    """Width of the LSTMs."""
+    return self.base_channels * 2 ** len(self.strides)
+
+  @property
+  def edge_reach_frames(self) -> Reach:
+    """Reach of the convolution at the code rate: after or before an LSTM."""
+    return encodec_layers.padding(_EDGE_KERNEL, 1, self.causal)
+
+  @property
+  def encoder_reach_frames(self) -> Reach:
+    """Reach of the encoder before its LSTM."""
+    # The steps that frame 0 hears, walked up to the samples.
+    kernels = [(_EDGE_KERNEL, 1)]
+    for stride in self.strides:
+      kernels += [(encodec_layers.RESIDUAL_KERNEL, 1), (2 * stride, stride)]
+    first = last = 0
+    for size, stride in reversed(kernels):
+      left, _ = encodec_layers.padding(size, stride, self.causal)
+      first = stride * first - left
+      last = stride * last - left + size - 1
+    return -(first // self.hop_samples), last // self.hop_samples
+
+  @property
+  def decoder_reach_frames(self) -> Reach:
+    """Reach of the decoder after its LSTM."""
+    # The steps that the samples of frame 0 hear, walked up to the frames.
+    left, right = encodec_layers.padding(_EDGE_KERNEL, 1, self.causal)
+    first, last = -left, self.hop_samples - 1 + right
+    left, right = encodec_layers.padding(
+      encodec_layers.RESIDUAL_KERNEL, 1, self.causal
+    )
+    for stride in self.strides:
+      dropped = encodec_layers.dropped(stride, self.causal)
+      first = (first - left + dropped) // stride - 1
+      last = (last + right + dropped) // stride
+    return -first, last
+
+
+class Encoder(nn.Module):
+  """Waveform to latents.
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: EncodecConfig
+
+  def setup(self):
+    """The layers, at their published places."""
+    c = self.config
+    layers: list[Any] = [
+      encodec_layers.Conv(c.base_channels, _EDGE_KERNEL, c.causal)
+    ]
+    for i, stride in enumerate(c.strides):
+      channels = c.base_channels * 2**i
+      layers += [
+        encodec_layers.ResidualBlock(channels, c.causal, c.shortcut_conv),
+        nn.elu,
+        encodec_layers.Conv(2 * channels, 2 * stride, c.causal, stride),
+      ]
+    layers += [encodec_layers.Lstm(c.top_channels), nn.elu]
+    self.layers = [
+      *layers,
+      encodec_layers.Conv(c.latent_dim, _EDGE_KERNEL, c.causal),
+    ]
+
+  def before(
+    self, waveform: Float[Array, 'b samples']
+  ) -> Float[Array, 'b frames dim']:
+    """What the LSTM reads."""
+    return encodec_layers.through(self.layers[:-3], waveform[..., None])
+
+  def recurrent(
+    self, x: Float[Array, 'b frames dim'], state: encodec_layers.State
+  ) -> tuple[Float[Array, 'b frames dim'], encodec_layers.State]:
+    """The LSTM."""
+    return self.layers[-3](x, state)
+
+  def after(
+    self, x: Float[Array, 'b frames dim']
+  ) -> Float[Array, 'b frames latent_dim']:
+    """Latents of what the LSTM wrote."""
+    return encodec_layers.through(self.layers[-2:], x)
+
+
+class Decoder(nn.Module):
+  """Latents to waveform.
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: EncodecConfig
+
+  def setup(self):
+    """The layers, at their published places."""
+    c = self.config
+    layers: list[Any] = [
+      encodec_layers.Conv(c.top_channels, _EDGE_KERNEL, c.causal),
+      encodec_layers.Lstm(c.top_channels),
+    ]
+    for i, stride in reversed(list(enumerate(c.strides))):
+      channels = c.base_channels * 2**i
+      layers += [
+        nn.elu,
+        encodec_layers.Upsample(channels, stride, c.causal),
+        encodec_layers.ResidualBlock(channels, c.causal, c.shortcut_conv),
+      ]
+    self.layers = [
+      *layers,
+      nn.elu,
+      encodec_layers.Conv(1, _EDGE_KERNEL, c.causal),
+    ]
+
+  def before(
+    self, latents: Float[Array, 'b frames latent_dim']
+  ) -> Float[Array, 'b frames dim']:
+    """What the LSTM reads."""
+    return self.layers[0](latents)
+
+  def recurrent(
+    self, x: Float[Array, 'b frames dim'], state: encodec_layers.State
+  ) -> tuple[Float[Array, 'b frames dim'], encodec_layers.State]:
+    """The LSTM."""
+    return self.layers[1](x, state)
+
+  def after(self, x: Float[Array, 'b frames dim']) -> Float[Array, 'b samples']:
+    """The waveform of what the LSTM wrote."""
+    return jnp.squeeze(encodec_layers.through(self.layers[2:], x), -1)
+
+
+class Quantizer(nn.Module):
+  """Codebooks at the width of the latents, without projections.
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: EncodecConfig
+
+  def setup(self):
+    """One codebook a level."""
+    c = self.config
+    self.vectors = [
+      self.param(
+        f'layers.{k}.codebook.embed',
+        nn.initializers.normal(),
+        (c.codebook_size, c.latent_dim),
+      )
+      for k in range(c.num_levels)
+    ]
+
+  def encode(
+    self, latents: Float[Array, 'b frames dim']
+  ) -> Int[Array, 'b frames levels']:
+    """Codes of every level."""
+    flat = latents.reshape(-1, latents.shape[-1])
+    codes = rvq.quantize(jnp.stack(self.vectors), flat)[0]
+    return codes.T.reshape(*latents.shape[:2], -1).astype(jnp.int32)
+
+  def decode(
+    self, codes: Int[Array, 'b frames levels']
+  ) -> Float[Array, 'b frames dim']:
+    """Latents of codes of the first `levels` levels."""
+    return rvq.lookup(jnp.stack(self.vectors), codes)

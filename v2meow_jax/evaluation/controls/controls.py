@@ -1,0 +1,241 @@
+"""A system under controls: shown real, blank and contradicted video, scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+from v2meow_jax import progress as progress_lib
+from v2meow_jax.evaluation.controls import control_clips
+from v2meow_jax.evaluation.controls import control_scores
+from v2meow_jax.evaluation.controls import judges
+from v2meow_jax.evaluation.listening import feature_cache
+from v2meow_jax.evaluation.listening import genre_probe
+from v2meow_jax.evaluation.listening import listener as listener_lib
+from v2meow_jax.evaluation.listening import pairs as pairs_lib
+from v2meow_jax.evaluation.metrics import bootstrap
+from v2meow_jax.evaluation.metrics import scores as scores_lib
+from v2meow_jax.evaluation.reports import comparison
+from v2meow_jax.evaluation.reports import report as report_lib
+from v2meow_jax.evaluation.reports import runner
+from v2meow_jax.inference import takes as takes_lib
+from v2meow_jax.pretrained import network as network_lib
+
+CONTROLS = ('shuffle', 'blank', 'prompt', 'stage2')
+SYNTHETIC = 'synthetic'
+# Takes of two seeds never meet below so many clips.
+_MOST_CLIPS = 10_000
+_MOST_SECONDS = 600  # Of a scene, all of whose frames are in memory at once.
+_MOST_SEED = 2**32 // _MOST_CLIPS - 1  # The seed of a take has 32 bits.
+
+
+def run(
+  system: Any,
+  dataset: str,
+  out: str | os.PathLike,
+  *,
+  networks: Sequence[network_lib.Network],
+  controls: Sequence[str] = CONTROLS,
+  metrics: Sequence[str] = runner.DEFAULT_METRICS,
+  num: int = 32,
+  seed: int = 0,
+  seconds: float = 10.0,
+  probe_per_genre: int = judges.PROBE_PER_GENRE,
+  run_name: str | None = None,
+  num_plots: int = 4,
+  cache: str | os.PathLike | None = None,
+) -> report_lib.Report:
+  """Generates for videos under controls, scores, and writes a report.
+
+  Takes are kept in the report's folder, and a second run uses those that the
+  same system made of the same video, prompt and seed.
+
+  Args:
+    system: An `inference.system.System`.
+    dataset: `SYNTHETIC`, or a folder or manifest of videos with music.
+    out: Folder of the report.
+    networks: That listen.
+    controls: Some of `CONTROLS`.
+    metrics: Some of `runner.METRICS`.
+    num: Clips, at least 2; of a data set the first ones.
+    seed: Of scenes, takes and intervals.
+    seconds: Of a synthetic scene.
+    probe_per_genre: Scenes of a genre that the judge of genres is fitted on.
+    run_name: Of the run; None: the system's.
+    num_plots: Pairs that are drawn.
+    cache: Folder of what was heard; None: in the report's.
+
+  Returns:
+    What was written.
+
+  Raises:
+    ValueError: An argument, or no clip could be scored.
+    OSError: The report cannot be written.
+  """
+  runner.check_metrics(metrics)
+  unknown = sorted(set(controls) - set(CONTROLS))
+  if unknown:
+    raise ValueError(
+      f'no control is named {", ".join(unknown)}; there are'
+      f' {", ".join(CONTROLS)}.'
+    )
+  for name, value, (low, high) in (
+    ('num', num, (2, _MOST_CLIPS - 1)),
+    ('seed', seed, (0, _MOST_SEED)),
+    ('seconds', seconds, (1, _MOST_SECONDS)),
+    ('probe_per_genre', probe_per_genre, (2, _MOST_CLIPS - 1)),
+  ):
+    if not low <= value <= high:
+      raise ValueError(f'--{name} is {value}; wanted {low} to {high}.')
+  out = pathlib.Path(out)
+  report_lib.open_folder(out)
+  kept = feature_cache.FeatureCache(cache or out / comparison.CACHE_NAME)
+  if dataset == SYNTHETIC:
+    clips = control_clips.synthetic(out, num=num, seed=seed, seconds=seconds)
+    faults, available = [], num
+  else:
+    clips, faults, available = control_clips.of_dataset(
+      pathlib.Path(dataset), out, num=num
+    )
+  systems = {'real': system}
+  systems |= {c: system for c in ('blank', 'prompt') if c in controls}
+  blind = takes_lib.without_vision(system) if 'stage2' in controls else None
+  systems |= {} if blind is None else {'stage2': blind}
+  listener = listener_lib.Listener(networks, kept, beats=True, genres=True)
+  rows, more = _rows(clips, systems, out, seed, kept, listener)
+  faults = sorted([*faults, *more], key=lambda fault: fault.name)
+  if not rows:
+    reasons = '; '.join(f'{f.name}: {f.reason}' for f in faults[:5])
+    raise ValueError(f'{dataset}: none of the clips can be scored: {reasons}')
+  probe = judges.fit_probe(
+    system.codec,
+    per_genre=probe_per_genre,
+    seconds=seconds,
+    seed=seed,
+    rows=lambda compute: _probe_rows(
+      kept, compute, [system.digest, probe_per_genre, seconds, seed]
+    ),
+  )
+  found, missing, sections = control_scores.of_rows(
+    rows,
+    probe,
+    networks=networks,
+    metrics=metrics,
+    shuffle='shuffle' in controls,
+    seed=seed,
+  )
+  if 'stage2' in controls and blind is None:
+    text = 'Not applicable: stage 2 reads no video.'
+    sections.append(('Stage 2 with and without vision', text))
+  if available > num:
+    text = f'The first {num} of {available} videos were taken.'
+    sections.append(('Videos', text))
+  real = [(row.pairs['real'], row.reference, row.heard['real']) for row in rows]
+  report = report_lib.Report(
+    pairs=[row.pairs['real'] for row in rows],
+    faults=faults,
+    missing=missing,
+    rule=runner.RULE,
+    sections=sections,
+    plots=comparison.draw(
+      out, real, control_scores.drawn(found), num_plots, True
+    ),
+    scores=scores_lib.Scores(
+      run=run_name or system.config['name'],
+      dataset=SYNTHETIC if dataset == SYNTHETIC else 'own clips',
+      task='video',
+      clips=tuple(row.clip.name for row in rows),
+      settings={
+        'system': system.config['name'],
+        'system_sha256': system.digest,
+        'dataset': dataset,
+        'controls': list(controls),
+        'metrics': list(metrics),
+        'networks': comparison.describe(networks),
+        'num': num,
+        'num_available': available,
+        'seconds': seconds if dataset == SYNTHETIC else None,
+        'seed': seed,
+        'intervals': bootstrap.SETTINGS,
+        'genre_judge_accuracy': probe.accuracy,
+        'genre_judge_clips_per_genre': probe_per_genre,
+        'rule': runner.RULE,
+        'clips': {
+          condition: report_lib.settings_of(
+            [row.pairs[condition] for row in rows]
+          )
+          for condition in systems
+        },
+        'left_out': [dataclasses.asdict(fault) for fault in faults],
+        'not_computed': missing,
+      },
+      libraries=scores_lib.libraries(),
+      metrics=found,
+    ),
+  )
+  report_lib.write(out, report)
+  return report
+
+
+def _rows(
+  clips: Sequence[control_clips.ControlClip],
+  systems: dict[str, Any],
+  out: pathlib.Path,
+  seed: int,
+  cache: feature_cache.FeatureCache,
+  listener: listener_lib.Listener,
+) -> tuple[list[control_scores.Row], list[pairs_lib.Fault]]:
+  """Generates and hears each clip under every condition, or says why not."""
+  takes = {
+    condition: takes_lib.Takes(made, out / 'takes' / condition)
+    for condition, made in systems.items()
+  }
+  rows, faults = [], []
+  for i, clip in enumerate(
+    progress_lib.bar(clips, unit='clip', desc='generating')
+  ):
+    try:
+      reference = pairs_lib.clip(clip.reference, cache)
+      pairs, heard = {}, {}
+      for condition, take in takes.items():
+        prompt = clip.prompt if condition == 'prompt' else None
+        path = take(
+          clip.name,
+          clip.blank if condition == 'blank' else clip.video,
+          prompt=prompt,
+          # One for all conditions: what differs is what was shown, not chance.
+          seed=_MOST_CLIPS * seed + i,
+        )
+        pair = pairs_lib.Pair(
+          name=clip.name,
+          generated=pairs_lib.clip(path, cache),
+          reference=reference,
+          prompt=prompt,
+        )
+        pairs[condition] = pair
+        heard[condition] = listener(pair.generated, pair.seconds)
+      rows.append(
+        control_scores.Row(
+          clip=clip,
+          pairs=pairs,
+          heard=heard,
+          reference=listener(reference, pairs['real'].seconds),
+        )
+      )
+    except (ValueError, OSError) as e:
+      reason = ' '.join(str(e).split())
+      faults.append(pairs_lib.Fault(name=clip.name, reason=reason))
+  return rows, faults
+
+
+def _probe_rows(
+  cache: feature_cache.FeatureCache, compute: Any, key: list[Any]
+) -> genre_probe.Rows:
+  found = cache.get(
+    {'what': 'genre judge', 'version': 1, 'of': key},
+    lambda: dataclasses.asdict(compute()),
+  )
+  return genre_probe.Rows(**found)

@@ -1,0 +1,298 @@
+"""Pairs of a generated clip and its reference, by the names of their files.
+
+NAME belongs with NAME. Where there is no generated NAME, NAME_1, NAME_2 and so
+on belong with NAME: several takes of one clip, as `v2meow generate --takes`
+names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+import dataclasses
+import json
+import os
+import pathlib
+import re
+
+import numpy as np
+
+from v2meow_jax.evaluation.listening import feature_cache
+from v2meow_jax.files import probe
+from v2meow_jax.files import read
+from v2meow_jax.pretrained import store
+
+SUFFIXES = (
+  *('.wav', '.flac', '.mp3', '.ogg', '.opus', '.m4a', '.aac', '.aiff'),
+  *('.mp4', '.mov', '.mkv', '.webm', '.avi'),
+)
+_TAKE = re.compile(r'(?P<clip>.+)_(?P<number>[1-9]\d*)')
+# Decoded once at this rate to learn how long a clip is.
+_LENGTH_RATE_HZ = 16_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clip:
+  """The sound of one file.
+
+  Attributes:
+    path: Of the file.
+    sha256: Of its bytes.
+    seconds: Of its sound.
+    sample_rate_hz: As stored.
+    num_channels: As stored.
+  """
+
+  path: str
+  sha256: str
+  seconds: float
+  sample_rate_hz: int
+  num_channels: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pair:
+  """What is scored.
+
+  Attributes:
+    name: The stem of the generated clip.
+    generated: The clip that is scored.
+    reference: What it is scored against.
+    prompt: It was made with; None: none.
+    take_of: The stem of the reference, where there are several takes for it;
+      None: it is `name`.
+  """
+
+  name: str
+  generated: Clip
+  reference: Clip
+  prompt: str | None = None
+  take_of: str | None = None
+
+  @property
+  def clip(self) -> str:
+    """The stem of the reference."""
+    return self.take_of or self.name
+
+  @property
+  def seconds(self) -> float:
+    """What both are cut to: the length of the shorter one."""
+    return min(self.generated.seconds, self.reference.seconds)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fault:
+  """A clip that is not scored, and why."""
+
+  name: str
+  reason: str
+
+
+def files(folder: str | os.PathLike) -> tuple[dict[str, pathlib.Path], list]:
+  """The media files of a folder by stem.
+
+  Args:
+    folder: Its own files count, not those of folders inside.
+
+  Returns:
+    Paths by stem, sorted, and a `Fault` for each file that cannot stand for a
+    stem: another one has the same, or its suffix is none of `SUFFIXES`.
+
+  Raises:
+    ValueError: It is no folder, or holds no media file.
+  """
+  folder = pathlib.Path(folder)
+  if not folder.is_dir():
+    raise ValueError(f'{folder} is no folder; wanted one of media files.')
+  found: dict[str, list[pathlib.Path]] = {}
+  faults = []
+  for path in sorted(folder.iterdir()):
+    if path.name.startswith('.'):
+      continue
+    if path.is_dir():
+      inside = sum(p.suffix.lower() in SUFFIXES for p in path.rglob('*'))
+      if inside:
+        reason = (
+          f'a folder in {folder} with {inside} media files: name it alone'
+        )
+        faults.append(Fault(name=path.name, reason=reason))
+      continue
+    if path.suffix.lower() in SUFFIXES:
+      found.setdefault(path.stem, []).append(path)
+    elif path.suffix.lower() != '.json':  # `v2meow generate` puts it beside.
+      faults.append(
+        Fault(name=path.name, reason=f'no media file by its suffix, {folder}')
+      )
+  if not found:
+    raise ValueError(
+      f'{folder} holds no media file; wanted some that end in'
+      f' {", ".join(SUFFIXES)}.'
+    )
+  for stem, paths in found.items():
+    if len(paths) > 1:
+      names = ' and '.join(path.name for path in paths)
+      faults.append(
+        Fault(
+          name=stem, reason=f'several files of this name in {folder}: {names}'
+        )
+      )
+  return {s: p[0] for s, p in found.items() if len(p) == 1}, faults
+
+
+def pair(
+  generated: str | os.PathLike,
+  reference: str | os.PathLike,
+  cache: feature_cache.FeatureCache,
+  prompts: Mapping[str, str] | None = None,
+) -> tuple[list[Pair], list[Fault]]:
+  """Pairs the files of two folders by stem, takes with the clip they are of.
+
+  Args:
+    generated: Folder of the clips that are scored.
+    reference: Folder of the true music, or of videos with it.
+    cache: Knows the length of a clip once it was decoded.
+    prompts: By stem of the reference; None: there were none.
+
+  Returns:
+    The pairs, sorted by name, and what is in no pair: without a partner,
+    broken, without sound, without a prompt where others have one, or a take
+    that other clips have.
+
+  Raises:
+    ValueError: A folder holds no media file.
+  """
+  (made, faults), (true, more) = files(generated), files(reference)
+  faults = [*faults, *more]
+  known = {fault.name for fault in faults}
+  partners = _partners(made, true)
+  lonely = {*true} - {*partners.values()}
+  pairs = []
+  for name in sorted(({*made} | lonely) - known):
+    try:
+      if name in lonely:
+        raise ValueError(
+          f'missing: {generated} has no clip of this name, nor takes of it'
+        )
+      if name not in partners:
+        raise ValueError(f'extra: {reference} has no clip of this name')
+      partner = partners[name]
+      if prompts is not None and partner not in prompts:
+        raise ValueError(f'no prompt has the id {partner!r}')
+      pairs.append(
+        Pair(
+          name=name,
+          generated=clip(made[name], cache),
+          reference=clip(true[partner], cache),
+          prompt=prompts[partner] if prompts is not None else None,
+          take_of=None if partner == name else partner,
+        )
+      )
+    except (ValueError, OSError) as e:
+      faults.append(Fault(name=name, reason=' '.join(str(e).split())))
+  for name in sorted(_missing_takes(partners) - known):
+    faults.append(
+      Fault(name=name, reason='missing: other clips have a take of this number')
+    )
+  for name in sorted({*(prompts or {})} - {*made, *true}):
+    faults.append(
+      Fault(name=name, reason='a prompt for a clip that is nowhere')
+    )
+  return pairs, sorted(faults, key=lambda fault: fault.name)
+
+
+def _partners(made: Iterable[str], true: Iterable[str]) -> dict[str, str]:
+  """The stem of the reference of each generated clip that has one.
+
+  >>> _partners(['a', 'a_1', 'b_1', 'b_2', 'c_1', 'd_1'], ['a', 'b', 'c_1'])
+  {'a': 'a', 'b_1': 'b', 'b_2': 'b', 'c_1': 'c_1'}
+  """
+  made, true = set(made), set(true)
+  found = {}
+  for name in sorted(made):
+    take = _TAKE.fullmatch(name)
+    if name in true:
+      found[name] = name
+    elif take and take['clip'] in true - made:
+      found[name] = take['clip']
+  return found
+
+
+def _missing_takes(partners: Mapping[str, str]) -> set[str]:
+  """The takes that some clips have and others, of several takes, have not."""
+  takes = {name: clip for name, clip in partners.items() if clip != name}
+  numbers = {name.removeprefix(f'{clip}_') for name, clip in takes.items()}
+  wanted = {f'{clip}_{n}' for clip in takes.values() for n in numbers}
+  return wanted - {*partners}
+
+
+def clip(path: str | os.PathLike, cache: feature_cache.FeatureCache) -> Clip:
+  """Decodes a file unless that was done; UnsupportedMedia says what is wrong."""
+  sha256 = store.sha256(pathlib.Path(path))
+
+  def look() -> feature_cache.Arrays:
+    info = probe.probe(path)
+    audio = read.read_audio(path, rate_hz=_LENGTH_RATE_HZ)
+    _check_whole(pathlib.Path(path))
+    return {
+      'seconds': np.float64(audio.seconds),
+      'sample_rate_hz': np.int64(info.sample_rate_hz),
+      'num_channels': np.int64(info.num_channels),
+    }
+
+  found = cache.get({'what': 'clip', 'version': 2, 'sha256': sha256}, look)
+  return Clip(
+    path=os.fspath(path),
+    sha256=sha256,
+    seconds=float(found['seconds']),
+    sample_rate_hz=int(found['sample_rate_hz']),
+    num_channels=int(found['num_channels']),
+  )
+
+
+def _check_whole(path: pathlib.Path) -> None:
+  """Raises ValueError for a wav of fewer bytes than its header says."""
+  with path.open('rb') as file:
+    head = file.read(12)
+  said = 8 + int.from_bytes(head[4:8], 'little')
+  # One that went through a pipe says 0, or all bits; a last byte may be padding.
+  if (head[:4], head[8:]) == (b'RIFF', b'WAVE') and 8 < said < 2**32:
+    found = path.stat().st_size
+    if found < said - 1:
+      raise ValueError(
+        f'{path} is cut short: {found} bytes, and its header says {said}.'
+      )
+
+
+def read_prompts(path: str | os.PathLike) -> dict[str, str]:
+  """Prompts by clip, from json lines of `id` and `caption`, as a manifest has.
+
+  Raises:
+    ValueError: Names the first line that is wrong.
+  """
+  found: dict[str, str] = {}
+  try:
+    lines = pathlib.Path(path).read_text(encoding='utf-8').split('\n')
+  except (OSError, UnicodeDecodeError) as e:
+    raise ValueError(
+      f'{path} cannot be read ({e}); wanted json lines of id and caption.'
+    ) from e
+  for number, line in enumerate(lines, 1):
+    if not line.strip():
+      continue
+    try:
+      row = json.loads(line)
+    except ValueError as e:
+      raise ValueError(f'{path}, line {number}: no json ({e}).') from e
+    texts = [
+      row.get(key) if isinstance(row, dict) else None
+      for key in ('id', 'caption')
+    ]
+    if not all(isinstance(text, str) and text for text in texts):
+      raise ValueError(
+        f'{path}, line {number}: wanted {{"id": ..., "caption": ...}}, two'
+        f' strings; got {line[:80]!r}.'
+      )
+    if texts[0] in found:
+      raise ValueError(f'{path}, line {number}: {texts[0]!r} is there twice.')
+    found[texts[0]] = texts[1]
+  return found

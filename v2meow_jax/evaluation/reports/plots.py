@@ -1,0 +1,192 @@
+"""Pictures of a report: spectrograms, beats and distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import contextlib
+import math
+import os
+from typing import Any
+
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax.evaluation.listening import listener as listener_lib
+from v2meow_jax.evaluation.listening import pairs
+from v2meow_jax.evaluation.metrics import beat_scores
+from v2meow_jax.evaluation.metrics import scores
+from v2meow_jax.files import read
+from v2meow_jax.files import write
+
+_RATE_HZ = listener_lib.BEAT_RATE_HZ
+_MEL_BANDS = 96
+_FLOOR_DB = -70.0
+_TICKS_HZ = (125, 500, 1000, 2000, 4000, 8000)
+_REFERENCE, _GENERATED = '#1f5fa8', '#d1640f'
+_COLUMNS = 3
+
+
+def spectrograms(path: str | os.PathLike, pair: pairs.Pair) -> None:
+  """Mel spectrograms of both clips of a pair, one above the other."""
+  import librosa
+
+  edges = librosa.mel_frequencies(_MEL_BANDS, fmin=0.0, fmax=_RATE_HZ / 2)
+  with _figure(path, 2, 1, (9.0, 4.8), sharex=True) as (figure, axes):
+    for axis, title, clip in _sides(axes, pair):
+      power = librosa.feature.melspectrogram(
+        y=_samples(clip, pair.seconds).samples,
+        sr=_RATE_HZ,
+        n_fft=1024,
+        hop_length=256,
+        n_mels=_MEL_BANDS,
+      )
+      image = axis.imshow(
+        librosa.power_to_db(power, ref=max(float(power.max()), 1e-10)),
+        origin='lower',
+        aspect='auto',
+        vmin=_FLOOR_DB,
+        vmax=0.0,
+        cmap='magma',
+        extent=(0.0, pair.seconds, -0.5, _MEL_BANDS - 0.5),
+      )
+      axis.set_title(title, loc='left', fontsize=10)
+      axis.set_yticks(
+        np.interp(_TICKS_HZ, edges, np.arange(_MEL_BANDS)),
+        [f'{hz / 1000:g}' for hz in _TICKS_HZ],
+      )
+      axis.set_ylabel('kHz (mel)')
+    axes[-1].set_xlabel('seconds')
+    figure.colorbar(image, ax=axes, label='dB below the loudest')
+    figure.suptitle(pair.name)
+
+
+def beats(
+  path: str | os.PathLike,
+  pair: pairs.Pair,
+  reference: listener_lib.Heard,
+  generated: listener_lib.Heard,
+) -> None:
+  """Onset strength of both clips, with the beats that were heard in each.
+
+  The beats of the other clip are drawn too, so that one sees which agree.
+  """
+  heard = {'reference': reference.timing, 'generated': generated.timing}
+  with _figure(path, 2, 1, (9.0, 4.2), sharex=True) as (figure, axes):
+    for axis, title, clip in _sides(axes, pair):
+      envelope = beat_scores.onset_envelope(_samples(clip, pair.seconds))
+      times = np.arange(len(envelope)) * beat_scores.HOP_SECONDS
+      axis.plot(times, envelope, color='0.25', linewidth=0.9)
+      top = max(float(envelope.max(initial=0.0)), 1.0)
+      for side, colour, low, high in (
+        ('reference', _REFERENCE, 1.02, 1.18),
+        ('generated', _GENERATED, 1.20, 1.36),
+      ):
+        axis.vlines(
+          heard[side].beats.times, low * top, high * top, colour, linewidth=2
+        )
+      own = heard['reference' if clip is pair.reference else 'generated']
+      colour = _REFERENCE if clip is pair.reference else _GENERATED
+      axis.vlines(own.beats.times, 0.0, top, colour, linewidth=5.0, alpha=0.3)
+      bpm = own.beats.tempo_bpm
+      tempo = 'no pulse' if bpm is None else f'{bpm:.1f} bpm'
+      axis.set_title(f'{title}, {tempo}', loc='left', fontsize=10)
+      axis.set_ylim(0.0, 1.4 * top)
+      axis.set_yticks([])
+      axis.set_ylabel('onset strength')
+    axes[-1].set_xlabel('seconds')
+    axes[-1].set_xlim(0.0, pair.seconds)
+    figure.legend(
+      handles=[
+        _patch(_REFERENCE, 'beats of the reference'),
+        _patch(_GENERATED, 'beats of the generated clip'),
+      ],
+      loc='upper right',
+      frameon=False,
+      fontsize=9,
+    )
+    figure.suptitle(pair.name, x=0.02, ha='left')
+
+
+def distributions(
+  path: str | os.PathLike, found: Mapping[str, scores.Score]
+) -> bool:
+  """The values per clip of each metric, its mean and that of mismatched pairs.
+
+  Args:
+    path: Of the picture.
+    found: By metric; those that are no mean of values per clip are left out.
+
+  Returns:
+    Whether there was any to draw.
+  """
+  drawn = {
+    name: score
+    for name, score in found.items()
+    if score.is_mean and '_shuffled' not in name
+  }
+  if not drawn:
+    return False
+  rows = math.ceil(len(drawn) / _COLUMNS)
+  size = (10.0, 0.6 + 1.5 * rows)
+  with _figure(path, rows, _COLUMNS, size) as (_, axes):
+    cells = np.ravel(axes)
+    for axis in cells[len(drawn) :]:
+      axis.axis('off')
+    for axis, (name, score) in zip(cells, drawn.items(), strict=False):
+      values = np.sort(score.per_clip)
+      # Spread by rank, so that equal values are seen as several.
+      heights = np.linspace(0.15, 0.85, len(values) + 2)[1:-1]
+      axis.plot(values, heights, 'o', ms=4, alpha=0.55, color=_GENERATED)
+      if score.low is not None and score.high is not None:
+        axis.axvspan(score.low, score.high, color=_GENERATED, alpha=0.15, lw=0)
+      axis.axvline(score.value, color=_GENERATED, lw=1.5)
+      metric, slash, network = name.partition('/')
+      shuffled = found.get(f'{metric}_shuffled{slash}{network}')
+      shown = [0.0, 1.0, *values]  # One scale for all that are shares.
+      if shuffled is not None:
+        axis.axvline(shuffled.value, color='0.3', lw=1.2, ls='--')
+        shown.append(shuffled.value)
+      margin = 0.04 * (max(shown) - min(shown))
+      axis.set_xlim(min(shown) - margin, max(shown) + margin)
+      axis.set_title(f'{name}: {score.value:.3f}', loc='left', fontsize=9)
+      axis.set_yticks([])
+      axis.set_ylim(0.0, 1.0)
+      axis.tick_params(labelsize=8)
+  return True
+
+
+def _sides(axes: Any, pair: pairs.Pair) -> Iterator[tuple[Any, str, Any]]:
+  yield axes[0], 'reference', pair.reference
+  yield axes[1], 'generated', pair.generated
+
+
+def _samples(clip: pairs.Clip, seconds: float) -> media.Audio:
+  audio = read.read_audio(clip.path, rate_hz=_RATE_HZ)
+  return write.fit_length(audio, round(seconds * _RATE_HZ))
+
+
+def _patch(colour: str, label: str) -> Any:
+  from matplotlib import patches
+
+  return patches.Patch(color=colour, label=label)
+
+
+@contextlib.contextmanager
+def _figure(
+  path: str | os.PathLike,
+  rows: int,
+  columns: int,
+  size: tuple[float, float],
+  **options: Any,
+) -> Iterator[tuple[Any, Any]]:
+  """A figure that is written when it is done, without a screen or pyplot."""
+  from matplotlib import figure as figure_lib
+  from matplotlib.backends import backend_agg
+
+  figure = figure_lib.Figure(figsize=size, layout='constrained')
+  backend_agg.FigureCanvasAgg(figure)
+  yield figure, figure.subplots(rows, columns, **options)
+  with write.replacing(path) as part:
+    # Without the version of the library, so that equal figures are equal bytes.
+    figure.savefig(part, dpi=100, format='png', metadata={'Software': None})

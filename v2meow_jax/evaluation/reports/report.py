@@ -1,0 +1,223 @@
+"""The folder that a run of `v2meow evaluate` leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import csv
+import dataclasses
+import io
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+from v2meow_jax.evaluation.listening import pairs as pairs_lib
+from v2meow_jax.evaluation.metrics import scores as scores_lib
+from v2meow_jax.files import write as media_write
+
+REPORT_NAME = 'report.md'
+PER_CLIP_NAME = 'per_clip.csv'
+_FLAGS = ('saturated', 'singular')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+  """What there is to say of a run.
+
+  Attributes:
+    scores: Its figures; None where no clip could be scored.
+    pairs: The clips that were scored, in the order of `scores.clips`.
+    faults: The clips that were not.
+    missing: By metric, why it has no figure.
+    rule: How clips were made comparable.
+    sections: (heading, markdown) before the figures.
+    plots: (caption, file in the folder).
+  """
+
+  scores: scores_lib.Scores | None
+  pairs: Sequence[pairs_lib.Pair]
+  faults: Sequence[pairs_lib.Fault]
+  missing: Mapping[str, str]
+  rule: str
+  sections: Sequence[tuple[str, str]] = ()
+  plots: Sequence[tuple[str, str]] = ()
+
+  @property
+  def is_whole(self) -> bool:
+    """Whether all clips and all metrics that were asked for have figures.
+
+    FAD of endless clips is an extra where there are clips enough.
+    """
+    return not self.faults and all('_inf/' in name for name in self.missing)
+
+  @property
+  def summary(self) -> str:
+    """The last line of the command."""
+    scored = f'{len(self.pairs)} clips'
+    clips = {pair.take_of or pair.name for pair in self.pairs}
+    if len(clips) < len(self.pairs):
+      scored = f'{len(self.pairs)} takes of {len(clips)} clips'
+    return (
+      f'{scored} scored, {len(self.faults)} left out,'
+      f' {len(self.missing)} metrics not computed'
+    )
+
+
+def open_folder(folder: pathlib.Path) -> None:
+  """Makes the folder of a report; OSError unless files can be written there."""
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+      pass
+  except OSError as e:
+    raise OSError(
+      f'{folder} cannot be written ({e.strerror}); give -o another folder.'
+    ) from e
+
+
+def write(folder: pathlib.Path, report: Report) -> None:
+  """Writes `report.md`, `per_clip.csv` and, with figures, `scores.json`."""
+  _replace(folder / PER_CLIP_NAME, per_clip(report))
+  if report.scores is None:
+    (folder / scores_lib.FILE_NAME).unlink(missing_ok=True)
+  else:
+    scores_lib.write(folder / scores_lib.FILE_NAME, report.scores)
+  _replace(folder / REPORT_NAME, markdown(report))
+
+
+def per_clip(report: Report) -> str:
+  """A line for each clip, scored or not: what it is, and its figures."""
+  metrics = report.scores.metrics if report.scores else {}
+  columns = [name for name, score in metrics.items() if score.per_clip]
+  sides = ('generated', 'reference')
+  facts = [field.name for field in dataclasses.fields(pairs_lib.Clip)]
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator='\n')
+  writer.writerow(
+    [
+      *('clip', 'left_out', 'prompt', 'seconds_scored'),
+      *(f'{side}_{fact}' for side in sides for fact in facts),
+      *columns,
+    ]
+  )
+  for i, pair in enumerate(report.pairs):
+    writer.writerow(
+      [
+        *(pair.name, '', pair.prompt or '', pair.seconds),
+        *(
+          getattr(getattr(pair, side), fact) for side in sides for fact in facts
+        ),
+        *(metrics[name].per_clip[i] for name in columns),
+      ]
+    )
+  for fault in report.faults:
+    writer.writerow([fault.name, fault.reason])
+  return text.getvalue()
+
+
+def markdown(report: Report) -> str:
+  """The report for people."""
+  lines = ['# Evaluation', '', f'{report.summary}.', '']
+  if report.scores is not None:
+    scores = report.scores
+    lines[0] += f' of {scores.run}'
+    lines += [f'Clips of {scores.dataset}; task: {scores.task}.', '']
+  for heading, text in report.sections:
+    lines += [f'## {heading}', '', text.rstrip(), '']
+  if report.scores is not None:
+    lines += ['## Figures', '', figures(report.scores.metrics)]
+    lines += [
+      'Intervals are of 95 %. `docs/evaluation.md` says what each figure is and'
+      ' when it misleads; a figure no better than its `_shuffled` row says'
+      ' nothing about the clip it was made for.',
+      '',
+    ]
+    lines += ['## Networks', '', networks(report.scores)]
+  if report.missing:
+    lines += ['## Not computed', '']
+    lines += [f'- `{name}`: {why}' for name, why in report.missing.items()]
+    lines += ['']
+  lines += ['## Clips', '', report.rule, '', _differences(report.pairs), '']
+  if report.faults:
+    lines += ['Left out:', '']
+    lines += [f'- `{f.name}`: {f.reason}' for f in report.faults]
+    lines += ['']
+  if report.plots:
+    lines += ['## Plots', '']
+    for caption, file in report.plots:
+      lines += [f'{caption}:', '', f'![{caption}]({file})', '']
+  if report.scores is not None:
+    settings = {
+      name: value
+      for name, value in report.scores.settings.items()
+      if isinstance(value, str | int | float)
+    }
+    lines += ['## Settings', '']
+    lines += [f'- {name}: {value}' for name, value in settings.items()]
+    lines += ['', 'All of them, with digests and versions: `scores.json`.', '']
+  return '\n'.join(lines)
+
+
+def figures(metrics: Mapping[str, scores_lib.Score]) -> str:
+  """A table of all scores."""
+  rows = [('metric', 'value', '95 % interval', 'clips', 'beware')]
+  for name, score in metrics.items():
+    interval = ''
+    if score.low is not None and score.high is not None:
+      interval = f'{score.low:.3f} to {score.high:.3f}'
+    flags = ', '.join(flag for flag in _FLAGS if score.details.get(flag))
+    rows.append(
+      (f'`{name}`', f'{score.value:.3f}', interval, score.num_clips, flags)
+    )
+  return table(rows)
+
+
+def networks(scores: scores_lib.Scores) -> str:
+  """What each network that listened is, one to a line."""
+  return ''.join(
+    f'- `{n["name"]}`: {n["what"]}\n' for n in scores.settings['networks']
+  )
+
+
+def table(rows: Sequence[Sequence[Any]]) -> str:
+  """A markdown table, the first row its header; ends in a line break."""
+  header, *body = [
+    [' '.join(str(cell).replace('|', '\\|').split()) for cell in row]
+    for row in rows
+  ]
+  lines = [header, ['---'] * len(header), *body]
+  return '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n'
+
+
+def settings_of(report_pairs: Sequence[pairs_lib.Pair]) -> dict[str, Any]:
+  """Each clip of a pair, as `scores.json` has it."""
+  return {pair.name: dataclasses.asdict(pair) for pair in report_pairs}
+
+
+def _differences(pairs: Sequence[pairs_lib.Pair]) -> str:
+  """What was not alike in pairs, in one paragraph."""
+  counts = {
+    'sample rates': sum(
+      p.generated.sample_rate_hz != p.reference.sample_rate_hz for p in pairs
+    ),
+    'numbers of channels': sum(
+      p.generated.num_channels != p.reference.num_channels for p in pairs
+    ),
+    'lengths': sum(p.generated.seconds != p.reference.seconds for p in pairs),
+  }
+  said = ', '.join(f'{what} in {n}' for what, n in counts.items() if n)
+  most = max(
+    (abs(p.generated.seconds - p.reference.seconds) for p in pairs), default=0.0
+  )
+  if not said:
+    return 'Stored rates, channels and lengths are alike in all pairs.'
+  return (
+    f'Of {len(pairs)} pairs, unlike are: {said}. At most {most:.3f} s were cut;'
+    f' {PER_CLIP_NAME} has each clip.'
+  )
+
+
+def _replace(path: str | os.PathLike, text: str) -> None:
+  with media_write.replacing(path) as part:
+    pathlib.Path(part).write_text(text, encoding='utf-8')

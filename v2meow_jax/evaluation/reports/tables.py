@@ -1,0 +1,116 @@
+"""Our runs in the paper's tables, beside the published figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import os
+
+from v2meow_jax.evaluation.metrics import scores
+from v2meow_jax.evaluation.reports import paper_figures
+
+
+def main(paths: Sequence[str | os.PathLike]) -> str:
+  """Tables 1a, 1b, 2 and 4 as markdown, with the runs at these paths.
+
+  Args:
+    paths: Of `scores.json` files or of folders that hold one; none: the
+      published figures alone.
+
+  Returns:
+    Text that ends in a line break.
+
+  Raises:
+    ValueError: A file that holds no scores.
+    OSError: A file that is not there.
+  """
+  return markdown([scores.read(path) for path in paths])
+
+
+def markdown(runs: Sequence[scores.Scores]) -> str:
+  """As `main`, of scores that were read."""
+  return '\n'.join(
+    table_markdown(table, runs) for table in paper_figures.TABLES
+  )
+
+
+def table_markdown(
+  table: paper_figures.Table, runs: Sequence[scores.Scores]
+) -> str:
+  """One table: the published rows as printed, then a row for each run in it.
+
+  A run is in the tables of its data set. One of clips that no table is of goes
+  wherever its task fits and it has a figure, with a mark. A cell is blank
+  where the run has no such metric. Where a metric came with mismatched pairs,
+  a second row has them.
+
+  Args:
+    table: Of `published`.
+    runs: Of ours.
+
+  Returns:
+    Markdown that ends in a line break.
+  """
+  titles = ['method', *(column.title for column in table.columns)]
+  rows = [titles, ['---'] * len(titles), *table.rows]
+  foreign = False
+  for run in runs:
+    if not _belongs(table, run):
+      continue
+    own_clips = run.dataset == table.dataset
+    foreign |= not own_clips
+    name = f'**{run.run}** ({run.dataset}, {len(run.clips)} clips)'
+    name += '' if own_clips else ' †'
+    rows.append([name, *(_cell(column, run) for column in table.columns)])
+    shuffled = [_cell(column, run, '_shuffled') for column in table.columns]
+    if any(shuffled):
+      rows.append([f'{name}, random shuffle', *shuffled])
+  lines = [f'## Table {table.name}: {table.title}', '']
+  lines += [f'| {" | ".join(map(_escaped, row))} |' for row in rows]
+  lines += ['', f'Published figures: {paper_figures.SOURCE}. {table.note}']
+  if foreign:
+    lines += ['', '† Of other clips than the paper had: not to be compared.']
+  return '\n'.join([*lines, ''])
+
+
+def _belongs(table: paper_figures.Table, run: scores.Scores) -> bool:
+  if any(run.dataset == other.dataset for other in paper_figures.TABLES):
+    return run.dataset == table.dataset and run.task in table.tasks
+  has_figure = any(_cell(column, run) for column in table.columns)
+  return run.task in table.tasks and has_figure
+
+
+def _cell(
+  column: paper_figures.Column, run: scores.Scores, suffix: str = ''
+) -> str:
+  """All figures of the run that belong into the column; blank without any."""
+  found = []
+  for pattern in column.metrics:
+    metric, slash, network = pattern.partition('/')
+    wanted = f'{metric}{suffix}{slash}'
+    for name, score in run.metrics.items():
+      if network == '*' and name.startswith(wanted):
+        found.append(f'{_figure(column, run, score)} `{name}`')
+      elif name == f'{wanted}{network}':
+        found.append(_figure(column, run, score))
+  return '<br>'.join(found)
+
+
+def _figure(
+  column: paper_figures.Column, run: scores.Scores, score: scores.Score
+) -> str:
+  """Value, deviation, interval and what makes it doubtful."""
+  scale, digits = (100.0, 1) if column.percent else (1.0, 3)
+  text = f'{scale * score.value:.{digits}f}'
+  if column.deviation in run.metrics:
+    text += f' ({scale * run.metrics[column.deviation].value:.{digits}f})'
+  if score.low is not None and score.high is not None:
+    text += (
+      f' [{scale * score.low:.{digits}f}, {scale * score.high:.{digits}f}]'
+    )
+  marks = [m for m in ('saturated', 'singular') if score.details.get(m)]
+  return ' '.join([text, *(f'*{mark}*' for mark in marks)])
+
+
+def _escaped(cell: str) -> str:
+  """On one line, and without what would end a cell of a table."""
+  return ' '.join(cell.replace('|', '\\|').split())

@@ -1,0 +1,240 @@
+"""How a stage's inputs act on what it wrote: the passes behind `explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from v2meow_jax import specs
+from v2meow_jax.explain import influence
+from v2meow_jax.inference import pipeline
+from v2meow_jax.inference import restore
+from v2meow_jax.models import adaptors
+
+Blank = Literal['zero', 'mean']
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+  """What is measured, and how finely.
+
+  Attributes:
+    bin_seconds: Length of the bins of music and of picture. One pass of the
+      network is made for each bin that a window sees of each stream, so longer
+      bins cost less.
+    layer: Of the decoder, from 0, whose attention is read; None: the mean of
+      all layers.
+    blank: What stands for a continuous stream that is taken away: 'zero', of
+      standardised streams the mean of the training data, or 'mean', the mean of
+      the clip itself, so that only its course in time is taken away. A stream
+      of one vector per clip always becomes zeros, as dropped in training, and
+      one of tokens at each place the commonest code of the clip.
+  """
+
+  bin_seconds: float = 1.0
+  layer: int | None = None
+  blank: Blank = 'zero'
+
+  def __post_init__(self):
+    if self.blank not in ('zero', 'mean'):
+      raise ValueError(f"blank is {self.blank!r}; wanted 'zero' or 'mean'.")
+
+
+def check_layer(stage: restore.ModelStage, settings: Settings) -> None:
+  """Raises ValueError unless the stage has the layer that is asked for."""
+  num_layers = stage.model.config.num_decoder_layers
+  if settings.layer is not None and not 0 <= settings.layer < num_layers:
+    raise ValueError(
+      f'layer is {settings.layer}; the decoder of stage {stage.spec.name!r} has'
+      f' layers 0 to {num_layers - 1}, or give none for the mean of all.'
+    )
+
+
+def measure(
+  stage: restore.ModelStage,
+  streams: Mapping[str, np.ndarray],
+  *,
+  seconds: float,
+  windows: pipeline.Windows,
+  settings: Settings,
+  on_pass: Callable[[], None] = lambda: None,
+) -> influence.Influence:
+  """Attention and influence of a stage over a clip, window by window.
+
+  Windows are those of the sampling; each code counts in the window that drew
+  it. Frames that a window sees mirrored, beyond the end of the clip, count to
+  the time at which the clip has them.
+
+  Args:
+    stage: The trained stage.
+    streams: Its inputs and what it wrote, of the whole clip, by name, as
+      `system.Result.streams`.
+    seconds: Length of the clip.
+    windows: As the stage was sampled with.
+    settings: What is measured.
+    on_pass: Called after each pass of the network, for progress.
+
+  Returns:
+    Of every input of the stage.
+
+  Raises:
+    ValueError: The stage has no such layer, or the clip has too many bins.
+  """
+  check_layer(stage, settings)
+  sums = _Sums(stage.spec, streams, seconds, settings)
+  starts = pipeline.window_starts(
+    seconds, stage.spec.crop_seconds, windows.prefix_seconds
+  )
+  for start in starts:
+    prefix_seconds = windows.prefix_seconds if start else 0.0
+    _Window(stage, sums, start, prefix_seconds, on_pass).measure()
+  return sums.means()
+
+
+class _Sums:
+  """What the windows of a clip add up to."""
+
+  def __init__(
+    self,
+    spec: specs.StageSpec,
+    streams: Mapping[str, np.ndarray],
+    seconds: float,
+    settings: Settings,
+  ):
+    self.spec = spec
+    self.streams = streams
+    self.seconds = seconds
+    self.settings = settings
+    n = influence.count_bins(seconds, settings.bin_seconds)
+    self.num_bins = n
+    self.counts = np.zeros(n)  # Codes in each bin of music.
+    self.key_bins = {s.name: self._frame_bins(s) for s in spec.inputs}
+    self.blanks = {
+      s.name: _blank(streams[s.name], s, settings.blank) for s in spec.inputs
+    }
+    self.attention = {
+      s.name: np.zeros((n, 1 if _is_static(s) else n)) for s in spec.inputs
+    }
+    self.without_stream = {s.name: np.zeros(n) for s in spec.inputs}
+    self.without_bin = {
+      s.name: np.zeros((n, n)) for s in spec.inputs if not _is_static(s)
+    }
+    self.cells = {
+      s.name: np.zeros((len(streams[s.name]), s.num_positions))
+      for s in spec.token_inputs
+      if s.is_picture
+    }
+
+  def _frame_bins(self, stream: specs.Stream) -> np.ndarray:
+    """Bin of each frame of a stream of the clip."""
+    if _is_static(stream):
+      return np.zeros(1, int)
+    times = adaptors.frame_times(len(self.streams[stream.name]), stream.rate_hz)
+    return influence.bin_of(times, self.settings.bin_seconds, self.num_bins)
+
+  def means(self) -> influence.Influence:
+    """Per code."""
+    counts = np.maximum(self.counts, 1)
+    return influence.Influence(
+      bin_seconds=self.settings.bin_seconds,
+      attention={k: x / counts[:, None] for k, x in self.attention.items()},
+      without_stream={k: x / counts for k, x in self.without_stream.items()},
+      without_bin={k: x / counts[:, None] for k, x in self.without_bin.items()},
+      cells={k: x / counts.sum() for k, x in self.cells.items()},
+    )
+
+
+class _Window:
+  """One window: what the stage read there, what it wrote, what counts."""
+
+  def __init__(
+    self,
+    stage: restore.ModelStage,
+    sums: _Sums,
+    start: float,
+    prefix_seconds: float,
+    on_pass: Callable[[], None],
+  ):
+    spec, target = stage.spec, stage.spec.target
+    crop_seconds = spec.crop_seconds
+    self._stage, self._sums, self._on_pass = stage, sums, on_pass
+    # The frames of the clip that stand in the window.
+    self._frames = {
+      s.name: pipeline.cut(
+        np.arange(len(sums.streams[s.name])), s, start, crop_seconds
+      )
+      for s in (*spec.inputs, target)
+    }
+    self._inputs = {
+      s.name: sums.streams[s.name][self._frames[s.name]][None]
+      for s in spec.inputs
+    }
+    self._codes = sums.streams[target.name][self._frames[target.name]][None]
+    times = adaptors.token_times(target, target.num_frames(crop_seconds))
+    # Codes of the prefix were drawn, and counted, in the window before.
+    self._drawn = (times > prefix_seconds) & (start + times < sums.seconds)
+    self._bins = influence.bin_of(
+      start + times[self._drawn], sums.settings.bin_seconds, sums.num_bins
+    )
+
+  def measure(self) -> None:
+    """Adds the window to the sums."""
+    sums = self._sums
+    sums.counts += np.bincount(self._bins, minlength=sums.num_bins)
+    self._attend()
+    log_p = self._log_probabilities(self._inputs)
+    for name in self._inputs:
+      seen = sums.key_bins[name][self._frames[name]]
+      sums.without_stream[name] += self._lost(log_p, name, seen >= 0)
+      if name in sums.without_bin:
+        for column in np.unique(seen):
+          lost = self._lost(log_p, name, seen == column)
+          sums.without_bin[name][:, column] += lost
+
+  def _attend(self) -> None:
+    sums, layer = self._sums, self._sums.settings.layer
+    weights = self._stage.attention(self._inputs, self._codes)
+    self._on_pass()
+    for name, of_layers in weights.items():
+      chosen = of_layers.mean(0) if layer is None else of_layers[layer]
+      drawn = np.float64(chosen[0, self._drawn])
+      frames = self._frames[name]
+      of_frames = drawn.reshape(len(drawn), len(frames), -1)
+      sums.attention[name] += influence.sum_by_bins(
+        of_frames.sum(-1),
+        self._bins,
+        sums.key_bins[name][frames],
+        sums.attention[name].shape,
+      )
+      if name in sums.cells:
+        np.add.at(sums.cells[name], frames, of_frames.sum(0))
+
+  def _lost(self, log_p: np.ndarray, name: str, gone: np.ndarray) -> np.ndarray:
+    """Nats by bin of music, when some frames of a stream are blank."""
+    values = self._inputs[name].copy()
+    values[:, gone] = self._sums.blanks[name]
+    log_q = self._log_probabilities({**self._inputs, name: values})
+    lost = influence.kl_divergence(log_p, log_q)
+    return np.bincount(self._bins, lost, minlength=self._sums.num_bins)
+
+  def _log_probabilities(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    found = self._stage.log_probabilities(inputs, self._codes)
+    self._on_pass()
+    return found[0, self._drawn]
+
+
+def _is_static(stream: specs.Stream) -> bool:
+  return isinstance(stream, specs.FeatureSpec) and stream.is_static
+
+
+def _blank(array: np.ndarray, stream: specs.Stream, kind: Blank) -> np.ndarray:
+  """The frame, [dim | levels], that stands for nothing; see `Settings`."""
+  if isinstance(stream, specs.TokenSpec):
+    return np.array([np.bincount(column).argmax() for column in array.T])
+  if kind == 'zero' or stream.is_static:
+    return np.zeros(array.shape[1], array.dtype)
+  return array.mean(0)

@@ -1,0 +1,213 @@
+"""`v2meow explain`: from a video to pictures of how it acted on its music."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import dataclasses
+import importlib.util
+import pathlib
+from typing import Any
+
+import numpy as np
+
+import v2meow_jax
+from v2meow_jax import media
+from v2meow_jax import progress as progress_lib
+from v2meow_jax import specs
+from v2meow_jax.explain import effects
+from v2meow_jax.explain import influence
+from v2meow_jax.explain import influence_plot
+from v2meow_jax.files import outputs
+from v2meow_jax.files import probe
+from v2meow_jax.files import read
+from v2meow_jax.files import released
+from v2meow_jax.files import write as media_write
+from v2meow_jax.inference import compile_cache
+from v2meow_jax.inference import soundtrack
+from v2meow_jax.inference import system as system_lib
+
+SUFFIXES = ('.mp4', '.png')
+_PNG_WIDTH = 1600
+# Of the video: text is legible from the first, frames are small to the second.
+_MIN_WIDTH, _MAX_SIDE = 640, 1280
+_PIECE_SECONDS = 1.0
+_DIGITS = 5
+
+
+def write(
+  video: str,
+  output: str,
+  *,
+  prompt: str | None = None,
+  seed: int = 0,
+  settings: effects.Settings,
+  system_dir: str | None = None,
+) -> list[pathlib.Path]:
+  """Writes OUT.png, for OUT.mp4 also the video, and a json beside OUT.
+
+  The music is that of `generate` with the same prompt and seed. Each file
+  appears whole or not at all.
+
+  Args:
+    video: Path of the video.
+    output: Path with a suffix of `SUFFIXES`.
+    prompt: Style in words.
+    seed: Of every draw.
+    settings: What is measured.
+    system_dir: Of a released system; None: the embedded one.
+
+  Returns:
+    The paths written.
+
+  Raises:
+    ImportError: What draws is not installed.
+    ValueError: An argument, the media or the system is not usable.
+    OSError: A file is missing or cannot be written.
+  """
+  _require_drawing()
+  prompt = system_lib.clean_prompt(prompt)
+  out = outputs.checked(output, SUFFIXES)
+  if not 0 <= seed < soundtrack.MAX_SEED:
+    raise ValueError(f'seed is {seed}; wanted 0 to {soundtrack.MAX_SEED - 1}.')
+  is_video = out.suffix.lower() == '.mp4'
+  picture = out.with_suffix('.png') if is_video else out
+  paths = list(dict.fromkeys((out, picture, outputs.sidecar(out))))
+  outputs.check_inputs_survive(paths, video)
+  info = probe.probe_video(video)
+  influence.count_bins(info.seconds, settings.bin_seconds)
+  compile_cache.enable()
+  system = system_lib.load(system_dir)
+  stage, windows = system.stages[0], system.windows[0]
+  effects.check_layer(stage, settings)
+  with progress_lib.bar(unit='part', desc=out.name) as bar:
+
+    def show(part: str) -> None:
+      bar.set_postfix_str(part, refresh=False)
+      bar.update()
+
+    result = system.run(video, prompt, seed, on_progress=show)
+    found = effects.measure(
+      stage,
+      result.streams,
+      seconds=info.seconds,
+      windows=windows,
+      settings=settings,
+      on_pass=lambda: show('influence'),
+    )
+    show('drawing')
+    plot = influence_plot.draw(result.audio, found, width=_PNG_WIDTH)
+    _write_png(picture, plot.pixels)
+  if is_video:
+    frames = _frames(info, result.audio, found, stage.spec)
+    media_write.write_video(
+      out,
+      progress_lib.bar(frames, unit='frame', desc=out.name),
+      rate_hz=info.rate_hz,
+      audio=result.audio,
+    )
+  facts = _facts(video, result, stage.spec, settings, found)
+  outputs.write_json(outputs.sidecar(out), facts)
+  for path in paths:
+    print(path)
+  return paths
+
+
+def _require_drawing() -> None:
+  missing = [
+    name
+    for name in ('matplotlib', 'librosa')
+    if importlib.util.find_spec(name) is None
+  ]
+  if missing:
+    raise ImportError(
+      f'explain draws with {" and ".join(missing)}, which is not installed;'
+      ' python -m pip install -c requirements.lock -e ".[eval]"'
+    )
+
+
+def _write_png(path: pathlib.Path, pixels: np.ndarray) -> None:
+  from matplotlib import image
+
+  with media_write.replacing(path) as partial:
+    image.imsave(partial, pixels, format='png')
+
+
+def _frames(
+  info: probe.MediaInfo,
+  audio: media.Audio,
+  found: influence.Influence,
+  spec: specs.StageSpec,
+) -> Iterator[np.ndarray]:
+  """Each frame of the video, with its heat, over the plot with its cursor."""
+  rate_hz = info.rate_hz
+  times = (np.arange(max(1, round(info.seconds * rate_hz))) + 0.5) / rate_hz
+  rates = {s.name: s.rate_hz for s in spec.token_inputs}
+  # Heat is shown as a share of the clip's hottest cell.
+  heat = {k: x / max(x.max(), 1e-12) for k, x in found.cells.items()}
+  plot = None
+  for piece in read.iter_video(
+    info.path, piece_seconds=_PIECE_SECONDS, max_side=_MAX_SIDE
+  ):
+    if plot is None:
+      width = max(_MIN_WIDTH, piece.frames.shape[2] // 2 * 2)
+      plot = influence_plot.draw(audio, found, width=width)
+    end = piece.start_seconds + piece.seconds
+    now = times[(times >= piece.start_seconds) & (times < end)]
+    for time, frame in zip(now, piece.at(now), strict=True):
+      grids = [
+        x[min(int(time * rates[name]), len(x) - 1)] for name, x in heat.items()
+      ]
+      frame = influence_plot.blend(frame, grids)
+      yield np.concatenate([_fit(frame, plot.pixels.shape[1]), plot.at(time)])
+
+
+def _fit(frame: np.ndarray, width: int) -> np.ndarray:
+  """Black beside and below a frame, so that its sides are `width` and even."""
+  missing = width - frame.shape[1]
+  sides = (missing // 2, missing - missing // 2)
+  return np.pad(frame[:, :width], ((0, len(frame) % 2), sides, (0, 0)))
+
+
+def _facts(
+  video: str,
+  result: system_lib.Result,
+  spec: specs.StageSpec,
+  settings: effects.Settings,
+  found: influence.Influence,
+) -> dict[str, Any]:
+  def rounded(table: np.ndarray) -> list:
+    return np.round(table, _DIGITS).tolist()
+
+  def near(table: np.ndarray) -> dict[str, float]:
+    share, chance = influence.near_share(table)
+    return {'share': round(share, _DIGITS), 'chance': round(chance, _DIGITS)}
+
+  streams = {}
+  for name, attention in found.attention.items():
+    streams[name] = {
+      'mean_attention': round(float(attention.sum(1).mean()), _DIGITS),
+      'mean_influence_nats': round(
+        float(found.without_stream[name].mean()), _DIGITS
+      ),
+      'attention': rounded(attention),
+      'influence_of_stream_nats': rounded(found.without_stream[name]),
+    }
+    if name in found.without_bin:
+      influence_table = found.without_bin[name]
+      streams[name] |= {
+        'influence_of_bin_nats': rounded(influence_table),
+        'attention_within_a_bin': near(attention),
+        'influence_within_a_bin': near(influence_table),
+      }
+    if name in found.cells:
+      streams[name]['attention_of_cells'] = rounded(found.cells[name])
+  return {
+    'video': str(video),
+    'video_sha256': released.sha256(pathlib.Path(video)),
+    'seconds': result.audio.seconds,
+    'version': v2meow_jax.__version__,
+    **result.settings,
+    'stage': spec.name,
+    **dataclasses.asdict(settings),
+    'streams': streams,
+  }

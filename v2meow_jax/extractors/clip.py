@@ -1,0 +1,77 @@
+"""CLIP image embeddings as a stream: the appearance that V2Meow conditions on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax import specs
+from v2meow_jax.extractors import extractor
+from v2meow_jax.extractors import squares
+from v2meow_jax.pretrained.vision import clip
+
+
+class ImageEmbedding:
+  """The projected embedding of the frame at the middle of each step.
+
+  Not scaled to unit length, as `CLIPVisionModelWithProjection` gives it.
+
+  Attributes:
+    stream: Its dim is the tower's `projection_dim`.
+    config: Sizes of the tower.
+    batch_size: Images that the network sees at once.
+  """
+
+  def __init__(
+    self,
+    stream: specs.FeatureSpec,
+    config: clip.TowerConfig,
+    params: Mapping[str, Any],
+    *,
+    batch_size: int = 8,
+  ):
+    """Puts the parameters on the device.
+
+    Args:
+      stream: What it emits.
+      config: Sizes of the tower.
+      params: Of `ImageTower(config)`; `clip_weights.read` gives them.
+      batch_size: Images that the network sees at once; bounds its memory.
+
+    Raises:
+      ValueError: The stream does not fit the tower, or has no rate.
+    """
+    extractor.check_dim(stream.name, stream.dim, config.projection_dim)
+    squares.check_rate(stream, batch_size)
+    self.stream = stream
+    self.config = config
+    self.batch_size = batch_size
+    self._params = jax.device_put(dict(params))
+
+  def __call__(self, item: media.Video) -> np.ndarray:
+    """float32[frames, dim]."""
+    return self.embed(self.inputs(item))
+
+  def inputs(self, item: media.Video) -> np.ndarray:
+    """uint8[frames, size, size, 3]: the pictures that the tower sees."""
+    size = self.config.image_size
+    return squares.of_video(item, self.stream.rate_hz, size)
+
+  def outputs(self, inputs: np.ndarray) -> np.ndarray:
+    """uint8[batch_size, size, size, 3] -> float32[batch_size, dim]."""
+    return np.asarray(clip.embed(self.config, self._params, inputs))
+
+  def embed(self, images: np.ndarray) -> np.ndarray:
+    """Embeds images of any origin, in batches of one size.
+
+    Args:
+      images: uint8[n, size, size, 3] of `resampling.center_square`; n >= 1.
+
+    Returns:
+      float32[n, dim]; a row depends on its image alone.
+    """
+    return squares.in_batches(self.outputs, images, self.batch_size)

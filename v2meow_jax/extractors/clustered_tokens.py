@@ -1,0 +1,103 @@
+"""Semantic tokens: the cluster of each frame of a network that hears music.
+
+As in AudioLM (https://arxiv.org/abs/2209.03143, section III-B): every dimension
+of a layer's output is standardised, and a frame's token is its nearest of 1024
+centroids. Repeated tokens stay, for a token is a stretch of time here.
+`token_fitting` makes the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import dataclasses
+
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax import specs
+from v2meow_jax.clusters import kmeans_assign
+from v2meow_jax.clusters import standardize
+from v2meow_jax.pretrained.audio import semantic_encoder
+
+
+def encode(
+  encoder: semantic_encoder.SemanticEncoder, audio: media.Audio
+) -> np.ndarray:
+  """float32[frames, dim] of an encoder that keeps its word.
+
+  Raises:
+    ValueError: It gave another shape, or numbers that are not finite.
+  """
+  frames = encoder(audio)
+  wanted = (max(1, round(audio.seconds * encoder.rate_hz)), encoder.dim)
+  if frames.shape != wanted:
+    raise ValueError(
+      f'{type(encoder).__name__} gave {frames.shape} for {audio.seconds:g} s;'
+      f' wanted {wanted}, its rate_hz and dim.'
+    )
+  bad = np.flatnonzero(~np.isfinite(frames).all(1))
+  if len(bad):
+    raise ValueError(
+      f'{type(encoder).__name__} gave NaN or infinity in {len(bad)} of'
+      f' {len(frames)} frames, first at {bad[0] / encoder.rate_hz:.2f} s; look'
+      ' at the audio there, and at the weights.'
+    )
+  return frames
+
+
+@dataclasses.dataclass(frozen=True)
+class ClusteredTokens:
+  """One code a frame, without de-duplication; see `extractor.Extractor`.
+
+  Attributes:
+    stream: Of one codebook, at the encoder's rate.
+    encoder: Hears the music.
+    params: 'mean' and 'std' float32[dim], 'centroids' float32[codes, dim].
+  """
+
+  stream: specs.TokenSpec
+  encoder: semantic_encoder.SemanticEncoder
+  params: Mapping[str, np.ndarray]
+
+  def __post_init__(self):
+    name, rate_hz = self.stream.name, self.encoder.rate_hz
+    missing = sorted({'mean', 'std', 'centroids'} - set(self.params))
+    if missing:
+      raise ValueError(
+        f'the parameters of stream {name!r} lack {missing}; fit its clusters.'
+      )
+    if self.stream.codes_per_frame != 1:
+      raise ValueError(
+        f'stream {name!r} has {self.stream.codes_per_frame} codes a frame, and'
+        ' clusters give one; change the stream.'
+      )
+    if self.stream.rate_hz != rate_hz:
+      raise ValueError(
+        f'stream {name!r} is at {self.stream.rate_hz:g} Hz and its encoder,'
+        f' {type(self.encoder).__name__}, at {rate_hz:g} Hz; set'
+        f' rate_hz={rate_hz:g} in the stream or use another encoder.'
+      )
+    codes = len(self.params['centroids'])
+    if self.stream.codebook_size != codes:
+      raise ValueError(
+        f'stream {name!r} has {self.stream.codebook_size} codes, but {codes}'
+        ' clusters were fitted; fit them again for this stream.'
+      )
+    for part, x in self.params.items():
+      if x.shape[-1] != self.encoder.dim:
+        raise ValueError(
+          f'{part!r} of stream {name!r} is of {x.shape[-1]} numbers a frame,'
+          f' its encoder gives {self.encoder.dim}; they were fitted to another'
+          ' encoder: fit them again or use that one.'
+        )
+
+  @property
+  def sample_rate_hz(self) -> int:
+    """At which audio is best read."""
+    return self.encoder.sample_rate_hz
+
+  def __call__(self, item: media.Audio) -> np.ndarray:
+    """int32[frames, 1]."""
+    frames = standardize.apply(encode(self.encoder, item), self.params)
+    codes, _ = kmeans_assign.assign(frames, self.params['centroids'])
+    return codes[:, None]

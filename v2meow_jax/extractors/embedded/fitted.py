@@ -1,0 +1,169 @@
+"""The embedded default's extractors: fitted, stored as arrays, built again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax import specs
+from v2meow_jax.clusters import standardize
+from v2meow_jax.extractors import extractor
+from v2meow_jax.extractors.embedded import color_motion
+from v2meow_jax.extractors.embedded import joint_embedding
+from v2meow_jax.extractors.embedded import semantic_tokens
+from v2meow_jax.extractors.embedded import style_features
+from v2meow_jax.pretrained.text_music import segments
+
+# Extractor -> its class and the stream it emits. Those that share a stream
+# share its parameters.
+_KINDS = {
+  'appearance': (color_motion.Appearance, 'appearance'),
+  'motion': (color_motion.Motion, 'motion'),
+  'semantic': (semantic_tokens.SemanticTokens, 'semantic'),
+  'style': (joint_embedding.MusicEmbedding, 'style'),
+  'style_text': (joint_embedding.TextEmbedding, 'style'),
+}
+
+
+def extractors_from_params(
+  params: Mapping[str, np.ndarray], streams: Mapping[str, specs.Stream]
+) -> dict[str, extractor.Extractor]:
+  """Builds every extractor whose parameters are there.
+
+  Args:
+    params: Flat, '<stream>/<name>', as `fit` returns them and as they are
+      stored; style's are complete only after `with_style`.
+    streams: The streams by name.
+
+  Returns:
+    Extractors by name: 'appearance', 'motion', 'semantic', 'style' (of music)
+    and 'style_text' (of a prompt).
+
+  Raises:
+    ValueError: A stream does not fit its parameters.
+  """
+  found = {}
+  for name, (kind, stream) in _KINDS.items():
+    own = _under(params, stream)
+    trained = stream != 'style' or 'text_center' in own
+    if own and trained and stream in streams:
+      found[name] = kind(streams[stream], own)
+  return found
+
+
+def _under(
+  params: Mapping[str, np.ndarray], stream: str
+) -> dict[str, np.ndarray]:
+  """The parameters of one stream, without its name."""
+  prefix = stream + '/'
+  return {
+    name.removeprefix(prefix): x
+    for name, x in params.items()
+    if name.startswith(prefix)
+  }
+
+
+def _named(
+  stream: str, params: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  return {f'{stream}/{name}': np.asarray(x) for name, x in params.items()}
+
+
+def fit(
+  videos: Iterable[media.Video],
+  audios: Iterable[media.Audio],
+  streams: Mapping[str, specs.Stream],
+  *,
+  seed: int,
+  progress: Callable[[str, int], None] = lambda part, count: None,
+) -> dict[str, np.ndarray]:
+  """Fits standardisations and clusters on example clips, one at a time.
+
+  Args:
+    videos: Clips, read once; a couple of hundred are enough.
+    audios: Music at 16 kHz, read once.
+    streams: Must hold 'appearance', 'motion', 'style' and 'semantic'.
+    seed: Of the clusterings.
+    progress: Called with ('videos' or 'audios', clips done) after each.
+
+  Returns:
+    Flat float32 arrays for `extractors_from_params`; style's networks are
+    trained separately and join by `with_style`.
+  """
+  appearance, motion = [], []
+  for count, video in enumerate(videos, 1):
+    appearance.append(
+      color_motion.appearance_frames(video, streams['appearance'])
+    )
+    motion.append(color_motion.motion_frames(video, streams['motion']))
+    progress('videos', count)
+  sound, harmony, style = [], [], []
+  rate_hz = streams['semantic'].rate_hz
+  for count, audio in enumerate(audios, 1):
+    sound.append(semantic_tokens.sound_features(audio, rate_hz))
+    harmony.append(semantic_tokens.harmony_features(audio, rate_hz))
+    style += [
+      style_features.music_features(s) for s in segments.of_audio(audio)
+    ]
+    progress('audios', count)
+  semantic = semantic_tokens.fit(
+    np.concatenate(sound),
+    np.concatenate(harmony),
+    streams['semantic'].codebook_size,
+    seed=seed,
+  )
+  return {
+    **_named('appearance', standardize.fit(np.concatenate(appearance))),
+    **_named('motion', standardize.fit(np.concatenate(motion))),
+    **_named('style', standardize.fit(np.stack(style))),
+    **_named('semantic', semantic),
+  }
+
+
+def clip_features(
+  params: Mapping[str, np.ndarray], audio: media.Audio, caption: str
+) -> dict[str, np.ndarray]:
+  """One row of a batch of `joint_embedding.JointEmbeddingModel`.
+
+  Args:
+    params: Of `fit`; 'style/mean' and 'style/std' are used.
+    audio: A clip of music at 16 kHz; its first 10 s count.
+    caption: What it is like.
+
+  Returns:
+    'text_features' float32[2048] and 'music_features' float32[233].
+  """
+  features = style_features.music_features(segments.of_audio(audio)[0])
+  return {
+    'text_features': style_features.text_features(caption),
+    'music_features': standardize.apply(features, _under(params, 'style')),
+  }
+
+
+def with_style(
+  params: Mapping[str, np.ndarray],
+  towers_params: Mapping[str, object],
+  batch: Mapping[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+  """`params` with the trained towers of the style embedding.
+
+  Args:
+    params: Of `fit`.
+    towers_params: 'params' of a trained `JointEmbeddingModel`.
+    batch: 'text_features' and 'music_features' of many training clips, whose
+      means become the centres of the two modalities.
+
+  Returns:
+    Everything that `extractors_from_params` needs.
+  """
+  frozen = joint_embedding.freeze(
+    towers_params,
+    _under(params, 'style'),
+    batch['text_features'],
+    batch['music_features'],
+  )
+  return {**params, **_named('style', frozen)}

@@ -1,0 +1,38 @@
+"""The Extractor protocol: one way, from media to a stream."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax import specs
+
+
+class Extractor(Protocol):
+  """Turns media into one stream; frozen, and the same in training and use.
+
+  Attributes:
+    stream: What it emits.
+  """
+
+  stream: specs.Stream
+
+  def __call__(self, item: media.Video | media.Audio | str) -> np.ndarray:
+    """float32[frames, dim] of a feature stream, int32[frames, levels] of tokens.
+
+    The number of frames is `round(item.seconds * stream.rate_hz)`, at least 1;
+    frame i stands for the time around `(i + 0.5) / rate_hz` from the start of
+    the item. A static stream (rate 0) gives one frame.
+    """
+    ...
+
+
+def check_dim(name: str, wanted: int, got: int) -> None:
+  """Raises ValueError when an extractor cannot give the stream's width."""
+  if wanted != got:
+    raise ValueError(
+      f'stream {name!r} has dim {wanted}, but its extractor gives {got}; set'
+      f' dim={got} in the stream or use another extractor.'
+    )

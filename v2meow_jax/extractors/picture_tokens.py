@@ -1,0 +1,82 @@
+"""The stream of pictures in tokens: a frame a second, through either encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax import specs
+from v2meow_jax.extractors import squares
+from v2meow_jax.pretrained.vision import vit_vqgan
+from v2meow_jax.pretrained.vision import vqgan
+
+Network = vit_vqgan.VitVqgan | vqgan.Vqgan
+
+
+class PictureTokens:
+  """The codes of the frame at the middle of each step, row by row.
+
+  Attributes:
+    stream: What it emits: `num_positions` codes a frame.
+    network: Of pixels to codes.
+    batch_size: Images that the network sees at once.
+  """
+
+  def __init__(
+    self,
+    stream: specs.TokenSpec,
+    network: Network,
+    params: Mapping[str, Any],
+    *,
+    batch_size: int = 4,
+  ):
+    """Puts the parameters on the device.
+
+    Args:
+      stream: What it emits.
+      network: `vit_vqgan.VitVqgan` or `vqgan.Vqgan`.
+      params: Of it; `read` of its module gives them.
+      batch_size: Images that the network sees at once; bounds its memory.
+
+    Raises:
+      ValueError: The stream does not fit the network.
+    """
+    config = network.config
+    wanted = config.num_tokens, config.codebook_size
+    found = stream.num_positions, stream.codebook_size
+    if found != wanted:
+      raise ValueError(
+        f'stream {stream.name!r} has {found[0]} positions of {found[1]} codes;'
+        f' {type(network).__name__} gives {wanted[0]} of {wanted[1]}.'
+      )
+    squares.check_rate(stream, batch_size)
+    self.stream = stream
+    self.network = network
+    self.batch_size = batch_size
+    variables = jax.device_put({'params': dict(params)})
+
+    @jax.jit
+    def codes(variables, images):
+      # In full: accelerators would round the factors of a float32 product.
+      with jax.default_matmul_precision('float32'):
+        return network.apply(variables, images.astype(jnp.float32) / 255)
+
+    self._codes = lambda images: codes(variables, images)
+
+  def __call__(self, item: media.Video) -> np.ndarray:
+    """int32[frames, num_positions]."""
+    return squares.in_batches(self.outputs, self.inputs(item), self.batch_size)
+
+  def inputs(self, item: media.Video) -> np.ndarray:
+    """uint8[frames, size, size, 3]: the pictures that the network sees."""
+    size = self.network.config.image_size
+    return squares.of_video(item, self.stream.rate_hz, size, 'bilinear')
+
+  def outputs(self, inputs: np.ndarray) -> np.ndarray:
+    """uint8[batch_size, size, size, 3] -> int32[batch_size, num_positions]."""
+    return np.asarray(self._codes(inputs))

@@ -1,0 +1,74 @@
+"""Frames as the square images that networks read, in batches of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax import specs
+from v2meow_jax.extractors import resampling
+
+
+def of_video(
+  video: media.Video,
+  rate_hz: float,
+  size: int,
+  method: resampling.Method = 'bicubic',
+) -> np.ndarray:
+  """The frame on screen at the middle of each step of a stream.
+
+  Frames should come as they were decoded: a network's own resizing belongs to
+  it, and one before it changes what the network gives.
+
+  Args:
+    video: A stretch of video.
+    rate_hz: Of the stream.
+    size: Of the squares.
+    method: Of resizing.
+
+  Returns:
+    uint8[frames, size, size, 3].
+  """
+  # One by one: frames may be large, and the squares are not.
+  return np.concatenate(
+    [
+      resampling.center_square(video.at(time), size, method)
+      for time in video.middles(rate_hz)[:, None]
+    ]
+  )
+
+
+def in_batches(
+  network: Callable[[np.ndarray], np.ndarray],
+  inputs: np.ndarray,
+  batch_size: int,
+) -> np.ndarray:
+  """A network over frames, so many at once that its memory is bounded.
+
+  Args:
+    network: array[batch_size, ...] -> array[batch_size, ...].
+    inputs: array[n, ...], n >= 1.
+    batch_size: The last batch is filled up with zeros.
+
+  Returns:
+    array[n, ...]; a row depends on its input alone.
+  """
+  rows = []
+  for i in range(0, len(inputs), batch_size):
+    some = inputs[i : i + batch_size]
+    missing = batch_size - len(some)
+    full = np.pad(some, ((0, missing), *[(0, 0)] * (inputs.ndim - 1)))
+    rows.append(network(full))
+  return np.concatenate(rows)[: len(inputs)]
+
+
+def check_rate(stream: specs.Stream, batch_size: int) -> None:
+  """Raises ValueError unless a stream of frames and a batch can be had."""
+  if not stream.rate_hz > 0 or batch_size < 1:
+    raise ValueError(
+      f'stream {stream.name!r} has rate_hz={stream.rate_hz} and batch_size is'
+      f' {batch_size}; pictures are read of frames, so both must be more than'
+      ' 0.'
+    )

@@ -1,0 +1,70 @@
+"""What the two towers of `models.contrastive` read: a spectrogram, and bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax.pretrained.audio import mel
+from v2meow_jax.pretrained.text_music import segments
+
+SAMPLE_RATE_HZ = 16_000
+NUM_BANDS = 128
+NUM_FRAMES = 1000  # Of 10 ms, in a segment of 10 s.
+_HOP, _WINDOW = 160, 1024  # No band of 128 is empty with 64 ms.
+
+PAD_ID, START_ID, FIRST_BYTE_ID = 0, 1, 2
+NUM_IDS = FIRST_BYTE_ID + 256
+
+
+def log_mel(waveform: np.ndarray) -> np.ndarray:
+  """A log mel spectrogram of zero mean and unit deviation, whatever the gain.
+
+  Args:
+    waveform: float32[160000], 10 s at `SAMPLE_RATE_HZ`.
+
+  Returns:
+    float32[NUM_FRAMES, NUM_BANDS]; zeros for silence.
+  """
+  # Before the logarithm, whose floor would treat soft music otherwise.
+  even = waveform / (np.sqrt(np.mean(waveform**2)) + 1e-6)
+  bands = mel.log_mel(even, SAMPLE_RATE_HZ, _HOP, _WINDOW, NUM_BANDS)
+  return (bands - bands.mean()) / (bands.std() + 1e-3)
+
+
+def text_ids(text: str, length: int) -> np.ndarray:
+  """A start, then the bytes of UTF-8, then padding.
+
+  Args:
+    text: Any string; bytes that do not fit are left out.
+    length: Ids.
+
+  Returns:
+    int32[length], in [0, NUM_IDS).
+  """
+  content = text.encode('utf-8', 'replace')[: length - 1]
+  ids = np.full(length, PAD_ID, np.int32)
+  ids[0] = START_ID
+  ids[1 : 1 + len(content)] = np.frombuffer(content, np.uint8)
+  ids[1 : 1 + len(content)] += FIRST_BYTE_ID
+  return ids
+
+
+def rows(
+  audio: media.Audio, caption: str, text_length: int
+) -> dict[str, np.ndarray]:
+  """One row of a batch of `models.contrastive.ContrastiveModel`.
+
+  Args:
+    audio: Music of any rate; its first 10 s count.
+    caption: What it is like.
+    text_length: Ids of a caption.
+
+  Returns:
+    'log_mel' float32[NUM_FRAMES, NUM_BANDS], 'text_ids' int32[text_length].
+  """
+  waveform = next(segments.waveforms(audio, SAMPLE_RATE_HZ))
+  return {
+    'log_mel': log_mel(waveform),
+    'text_ids': text_ids(caption, text_length),
+  }

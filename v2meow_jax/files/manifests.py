@@ -1,0 +1,105 @@
+"""A manifest: one clip a line, as json. No TensorFlow here."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Sequence
+import dataclasses
+import json
+import os
+import re
+from typing import Any
+
+from etils import epath
+
+SPLITS = ('train', 'validation')
+_ID = re.compile(r'[A-Za-z0-9._-]{1,128}')
+_MOST_ERRORS = 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clip:
+  """One line of a manifest.
+
+  Attributes:
+    id: Unique; letters, digits, dot, underscore, dash.
+    path: Of the media file; in the manifest, relative to its folder.
+    split: 'train' or 'validation'.
+    caption: What the music is like, where a manifest says it.
+  """
+
+  id: str
+  path: str
+  split: str = 'train'
+  caption: str | None = None
+
+
+def read(
+  path: epath.PathLike | Sequence[epath.PathLike], split: str | None = None
+) -> list[Clip]:
+  """The clips of a manifest: json lines of `id`, `path`, `split`, `caption`.
+
+  `split` is 'train' when absent and `caption` may be; other keys (ground truth)
+  are for other readers.
+
+  Args:
+    path: Of the manifest, or of several, which are read one after the other
+      and may use an id again.
+    split: The one whose clips are wanted; None: all.
+
+  Returns:
+    The clips, in the order of the lines.
+
+  Raises:
+    ValueError: Names every line that is wrong, and how; or there are no clips.
+  """
+  if isinstance(path, (list, tuple)):
+    return [clip for one in path for clip in read(one, split)]
+  path = epath.Path(path)  # pyright: ignore[reportArgumentType]
+  clips: dict[str, Clip] = {}
+  errors = []
+  lines = path.read_text(encoding='utf-8').split('\n')
+  for number, line in enumerate(lines, 1):
+    if not line.strip():
+      continue
+    try:
+      clip = _clip(json.loads(line), os.fspath(path.parent))
+      if clip.id in clips:
+        raise ValueError(f'the id {clip.id!r} is there twice')
+      clips[clip.id] = clip
+    except ValueError as e:
+      errors.append(f'line {number}: {e}')
+  if errors:
+    shown = '; '.join(errors[:_MOST_ERRORS])
+    raise ValueError(f'manifest {path}: {len(errors)} bad lines: {shown}.')
+  chosen = [c for c in clips.values() if split in (None, c.split)]
+  if not chosen:
+    counts = dict(collections.Counter(c.split for c in clips.values()))
+    wanted = 'clips' if split is None else f'clips of split {split!r}'
+    raise ValueError(f'manifest {path} holds no {wanted}; it has {counts}.')
+  return chosen
+
+
+def _clip(row: Any, folder: str) -> Clip:
+  if not isinstance(row, dict):
+    raise ValueError('wanted a json object')
+  for key in ('id', 'path'):
+    if not isinstance(row.get(key), str) or not row[key]:
+      raise ValueError(f'wanted a string {key!r}, got {row.get(key)!r}')
+  if not _ID.fullmatch(row['id']):
+    raise ValueError(
+      f'the id {row["id"]!r} is not 1-128 letters, digits, dots, underscores'
+      ' or dashes'
+    )
+  split = row.get('split', SPLITS[0])
+  if split not in SPLITS:
+    raise ValueError(f'the split is {split!r}; wanted one of {list(SPLITS)}')
+  caption = row.get('caption')
+  if not isinstance(caption, str | None):
+    raise ValueError(f'wanted a string as caption, got {caption!r}')
+  return Clip(
+    id=row['id'],
+    path=os.path.join(folder, row['path']),
+    split=split,
+    caption=caption,
+  )

@@ -1,0 +1,72 @@
+"""Where a verb writes: checked before the work, with a json beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import json
+import pathlib
+import tempfile
+from typing import Any
+
+from v2meow_jax.files import write
+
+
+def checked(output: str, suffixes: Sequence[str]) -> pathlib.Path:
+  """The output path, once it is known that it can be written.
+
+  Args:
+    output: As the user gave it.
+    suffixes: Those that can be written.
+
+  Returns:
+    The path.
+
+  Raises:
+    ValueError: Another suffix, or a directory.
+    OSError: Its folder cannot be written to.
+  """
+  path = pathlib.Path(output)
+  if path.suffix.lower() not in suffixes:
+    raise ValueError(
+      f'{output!r} has the extension {path.suffix!r}; wanted one of'
+      f' {", ".join(suffixes)}.'
+    )
+  if path.is_dir():
+    raise ValueError(f'{output!r} is a directory; wanted a file name.')
+  try:
+    with tempfile.NamedTemporaryFile(dir=path.parent):
+      pass
+  except OSError as e:
+    raise OSError(
+      f'{path.parent} cannot be written ({e.strerror}); give -o another folder.'
+    ) from e
+  return path
+
+
+def sidecar(path: pathlib.Path) -> pathlib.Path:
+  """`out.mp4.json` of `out.mp4`."""
+  return path.with_name(path.name + '.json')
+
+
+def check_inputs_survive(
+  paths: Sequence[pathlib.Path], *inputs: str | None
+) -> None:
+  """Raises ValueError rather than replace an input, or write on a folder."""
+  for path in paths:
+    if path.is_dir():
+      raise ValueError(f'{str(path)!r} is a directory; give -o another name.')
+    for given in filter(None, inputs):
+      both = path.exists() and pathlib.Path(given).exists()
+      if both and path.samefile(given):
+        raise ValueError(
+          f'{str(path)!r} is an input as well, which would be lost; give -o'
+          ' another name.'
+        )
+
+
+def write_json(path: pathlib.Path, facts: Mapping[str, Any]) -> None:
+  """Writes facts for people and programs, whole or not at all."""
+  with write.replacing(path) as partial:
+    text = json.dumps(facts, indent=1, ensure_ascii=False)
+    pathlib.Path(partial).write_text(text + '\n')

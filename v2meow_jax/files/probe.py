@@ -1,0 +1,435 @@
+"""Opens untrusted media files safely and says what is in them.
+
+Nothing here trusts a name, a header or a length:
+files are opened by absolute path, by content, with the file protocol only.
+"""
+
+# PyAV's stubs make optional what a stream that decodes always has.
+# pyright: reportOperatorIssue=false, reportArgumentType=false
+# pyright: reportOptionalOperand=false, reportReturnType=false
+# pyright: reportCallIssue=false, reportOptionalMemberAccess=false
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import dataclasses
+import fractions
+import os
+import stat
+
+import av
+
+_VIDEO_FORMATS = 'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts'
+_AUDIO_FORMATS = 'wav,flac,mp3,ogg,aac'
+WANTED = (
+  'wanted a video (mp4, mov, mkv, webm, avi, ts) or audio (wav, flac, mp3,'
+  ' ogg, aac, m4a)'
+)
+_MOV_BOXES = (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide', b'styp')
+_IMAGE_BRANDS = (b'avif', b'avis', b'heic', b'heix', b'mif1', b'msf1')
+_IMAGES = (b'\x89PNG', b'\xff\xd8\xff', b'GIF8', b'BM', b'II*\0', b'MM\0*')
+
+
+class UnsupportedMedia(ValueError):
+  """A media file that cannot be used: which, what it is, what was wanted."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Limits:
+  """What is refused before it costs time or memory.
+
+  Attributes:
+    max_pixels: Width times height of a picture; 8.9 million holds 4K.
+    max_streams: Tracks in one file.
+    max_seconds: Length of the clip.
+    max_rate_hz: Mean frames a second.
+    max_lost_fraction: Share of packets or of the announced duration that may
+      be missing or damaged.
+  """
+
+  max_pixels: int = 8_900_000
+  max_streams: int = 8
+  max_seconds: float = 4 * 3600.0
+  max_rate_hz: float = 240.0
+  max_lost_fraction: float = 0.05
+
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MediaInfo:
+  """What a media file holds.
+
+  Attributes:
+    path: Absolute path.
+    seconds: Of the video: end of the last frame (time stamp + duration) minus
+      time stamp of the first. Without video: the same of the audio packets.
+    start_seconds: Time stamp of that first frame in the file, exactly; it is
+      0 on the clip's own time line.
+    last_seconds: When the last frame begins, on the clip's own time line.
+    width: Of the upright picture as stored, pixels; 0 without video.
+    height: Of the upright picture as stored, pixels; 0 without video.
+    num_frames: Video packets, one per frame; 0 without video.
+    has_video: Whether there is a video track; cover art is none.
+    has_audio: Whether there is an audio track.
+    sample_rate_hz: Of that track, as its header says; 0 without one.
+    num_channels: Of that track, as its header says; 0 without one.
+  """
+
+  path: str
+  seconds: float
+  start_seconds: fractions.Fraction
+  last_seconds: float
+  width: int
+  height: int
+  num_frames: int
+  has_video: bool
+  has_audio: bool
+  sample_rate_hz: int
+  num_channels: int
+
+  @property
+  def rate_hz(self) -> float:
+    """Mean frames a second; 0 without video."""
+    return self.num_frames / self.seconds
+
+
+@dataclasses.dataclass
+class _Span:
+  """The time that the packets of one stream cover, in seconds."""
+
+  start: fractions.Fraction | None = None
+  last: fractions.Fraction = fractions.Fraction(0)
+  end: fractions.Fraction = fractions.Fraction(0)
+  num_packets: int = 0
+
+  @property
+  def seconds(self) -> fractions.Fraction:
+    return self.end - (self.start or 0)
+
+
+def probe(
+  path: str | os.PathLike, limits: Limits = DEFAULT_LIMITS
+) -> MediaInfo:
+  """Reads all packets and decodes one frame, so that what it says is true.
+
+  Args:
+    path: Of a video or audio file.
+    limits: Beyond which the file is refused.
+
+  Returns:
+    What the file holds.
+
+  Raises:
+    UnsupportedMedia: Missing, empty, a folder, text, an image, damaged, cut
+      short, or beyond the limits.
+  """
+  with open_input(path, limits) as container:
+    name = os.path.abspath(path)
+    video, audio = video_stream(container), audio_stream(container)
+    main = video or audio
+    if main is None:
+      raise UnsupportedMedia(f'{name}: no video or audio track; {WANTED}.')
+    spans, size = _scan(container, video, audio, name, limits)
+    span = spans[main.index]
+    if span.start is None or span.seconds <= 0:
+      raise UnsupportedMedia(f'{name}: lasts zero seconds; {WANTED}.')
+    if video is not None:
+      _check_video(container, video, spans, size, name, limits)
+    return MediaInfo(
+      path=name,
+      seconds=float(span.seconds),
+      start_seconds=span.start,
+      last_seconds=float(span.last - span.start),
+      width=size[0] if size else 0,
+      height=size[1] if size else 0,
+      num_frames=span.num_packets if video else 0,
+      has_video=video is not None,
+      has_audio=audio is not None,
+      sample_rate_hz=audio.codec_context.sample_rate if audio else 0,
+      num_channels=audio.codec_context.layout.nb_channels if audio else 0,
+    )
+
+
+def probe_video(
+  path: str | os.PathLike, limits: Limits = DEFAULT_LIMITS
+) -> MediaInfo:
+  """As `probe`; a file without a video track is UnsupportedMedia too."""
+  info = probe(path, limits)
+  if not info.has_video:
+    raise _audio_only(info.path)
+  return info
+
+
+def open_input(
+  path: str | os.PathLike, limits: Limits = DEFAULT_LIMITS
+) -> av.container.InputContainer:
+  """Opens a media file for reading, by path, never by name or extension.
+
+  Args:
+    path: Of a regular file.
+    limits: Beyond which the file is refused; checked on the headers here.
+
+  Returns:
+    The open container; the caller closes it.
+
+  Raises:
+    UnsupportedMedia: As `probe`, as far as headers tell.
+  """
+  name = os.path.abspath(path)
+  _sniff(name)
+  options = {
+    'protocol_whitelist': 'file',
+    'format_whitelist': f'{_VIDEO_FORMATS},{_AUDIO_FORMATS}',
+    'max_pixels': str(limits.max_pixels),
+    'fflags': '+genpts',
+  }
+  try:
+    container = av.open(name, options=options, metadata_errors='replace')
+  except (av.error.FFmpegError, ValueError) as error:
+    raise UnsupportedMedia(
+      f'{name}: damaged, cut short or not media'
+      f' ({getattr(error, "strerror", error)}); {WANTED}.'
+    ) from error
+  try:
+    _check_headers(container, name, limits)
+  except UnsupportedMedia:
+    container.close()
+    raise
+  return container
+
+
+def video_stream(
+  container: av.container.InputContainer,
+) -> av.VideoStream | None:
+  """The first video track that is not cover art, or None."""
+  for stream in container.streams.video:
+    if not stream.disposition & av.stream.Disposition.attached_pic:
+      return stream
+  return None
+
+
+def require_video_stream(
+  container: av.container.InputContainer,
+) -> av.VideoStream:
+  """As `video_stream`; raises UnsupportedMedia when there is none."""
+  stream = video_stream(container)
+  if stream is None:
+    raise _audio_only(container.name)
+  return stream
+
+
+def audio_stream(
+  container: av.container.InputContainer,
+) -> av.AudioStream | None:
+  """The first audio track whose codec is known, or None."""
+  for stream in container.streams.audio:
+    if stream.codec_context is not None:
+      return stream
+  return None
+
+
+def states_presentation(
+  container: av.container.InputContainer, stream: av.VideoStream
+) -> bool:
+  """Whether packets say when they are shown; AVI with B frames does not."""
+  return not (
+    container.format.name == 'avi' and stream.codec_context.has_b_frames
+  )
+
+
+def packets(
+  container: av.container.InputContainer, *streams: av.stream.Stream
+) -> Iterator[av.Packet]:
+  """Packets with data, up to the end of the file or of its readable part."""
+  demuxed = container.demux(*streams)
+  while True:
+    try:
+      packet = next(demuxed)
+    except (StopIteration, av.error.FFmpegError):
+      return
+    if packet.size:
+      yield packet
+
+
+def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+  """How to make a decoded frame upright, from its display matrix.
+
+  Returns:
+    (transpose, flip_rows, flip_columns), to be done in this order.
+  """
+  for data in frame.side_data:
+    if data.type.name == 'DISPLAYMATRIX':
+      a, b, _, c, d = memoryview(bytes(data)).cast('i')[:5]
+      # x = a column + c row, y = b column + d row.
+      if abs(b) > abs(a):
+        return True, b < 0, c < 0
+      return False, d < 0, a < 0
+  return False, False, False
+
+
+def _audio_only(name: str) -> UnsupportedMedia:
+  """The refusal of a file without pictures."""
+  return UnsupportedMedia(
+    f'{name}: audio only, no video track; wanted a video.'
+  )
+
+
+def _sniff(name: str) -> None:
+  """Raises UnsupportedMedia unless the first bytes are those of media."""
+  try:
+    if not stat.S_ISREG(os.stat(name).st_mode):
+      raise UnsupportedMedia(f'{name}: not a file; {WANTED}.')
+    with open(name, 'rb') as file:
+      head = file.read(4096)
+  except (OSError, ValueError) as error:
+    if isinstance(error, UnsupportedMedia):
+      raise
+    reason = getattr(error, 'strerror', None) or error
+    raise UnsupportedMedia(f'{name!r}: {reason}; {WANTED}.') from error
+  kind = _kind(head)
+  if kind != 'media':
+    raise UnsupportedMedia(f'{name}: {kind}; {WANTED}.')
+
+
+def _kind(head: bytes) -> str:
+  """'media', or what the first bytes of a file are instead."""
+  if not head:
+    return 'empty file'
+  if head[4:8] in _MOV_BOXES:
+    is_image = head[4:8] == b'ftyp' and head[8:12] in _IMAGE_BRANDS
+    return 'an image' if is_image else 'media'
+  if head[:4] == b'RIFF':
+    return 'media' if head[8:12] in (b'AVI ', b'WAVE') else 'an image'
+  if head.startswith(_IMAGES):
+    return 'an image'
+  if head.startswith((b'\x1aE\xdf\xa3', b'fLaC', b'OggS', b'ID3', b'RF64')):
+    return 'media'
+  if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+    return 'media'
+  if any(
+    head[i : i + 1] == b'G' == head[i + n : i + n + 1]
+    for i, n in ((0, 188), (4, 192))
+  ):
+    return 'media'
+  is_text = not head.translate(None, bytes(range(32, 127)) + b'\t\r\n\f')
+  return 'text, not media' if is_text else 'not a known kind of media'
+
+
+def _check_headers(
+  container: av.container.InputContainer, name: str, limits: Limits
+) -> None:
+  """Raises UnsupportedMedia when the headers announce too much."""
+  if len(container.streams) > limits.max_streams:
+    raise UnsupportedMedia(
+      f'{name}: {len(container.streams)} tracks; at most'
+      f' {limits.max_streams} are read.'
+    )
+  for stream in container.streams.video:
+    if stream.codec_context is None:
+      raise UnsupportedMedia(f'{name}: the codec of its pictures is not known.')
+    if stream.width * stream.height > limits.max_pixels:
+      raise UnsupportedMedia(
+        f'{name}: pictures of {stream.width}x{stream.height};'
+        f' at most {limits.max_pixels} pixels are read.'
+      )
+    stream.codec_context.options = {'max_pixels': str(limits.max_pixels)}
+
+
+def _scan(
+  container: av.container.InputContainer,
+  video: av.VideoStream | None,
+  audio: av.AudioStream | None,
+  name: str,
+  limits: Limits,
+) -> tuple[dict[int, _Span], tuple[int, int] | None]:
+  """Spans of both tracks, and the upright size of the first decoded picture."""
+  streams = [s for s in (video, audio) if s is not None]
+  spans = {s.index: _Span() for s in streams}
+  size = None
+  for packet in packets(container, *streams):
+    if size is None and packet.stream is video:
+      size = _upright_size(video, packet)
+    ticks = packet.dts if packet.pts is None else packet.pts
+    if ticks is None or packet.is_discard:
+      continue
+    span = spans[packet.stream.index]
+    begin = ticks * packet.time_base
+    span.start = begin if span.start is None else min(span.start, begin)
+    span.last = max(span.last, begin)
+    span.end = max(span.end, begin + _duration(packet))
+    span.num_packets += 1
+    starts = [s.start for s in spans.values() if s.start is not None]
+    seconds = max(s.end for s in spans.values()) - min(starts)
+    if seconds > limits.max_seconds:
+      raise UnsupportedMedia(
+        f'{name}: lasts {float(seconds):.0f} s or more; at most'
+        f' {limits.max_seconds:.0f} s are read.'
+      )
+  if video is not None and size is None:
+    size = _upright_size(video, None)
+  return spans, size
+
+
+def _duration(packet: av.Packet) -> fractions.Fraction:
+  """Seconds a packet lasts; one frame at the mean rate if it does not say."""
+  if packet.duration:
+    return packet.duration * packet.time_base
+  rate = getattr(packet.stream, 'average_rate', None)
+  return 1 / rate if rate else fractions.Fraction(0)
+
+
+def _upright_size(
+  video: av.VideoStream, packet: av.Packet | None
+) -> tuple[int, int] | None:
+  """Width and height of the next picture; None when there is none yet."""
+  try:
+    frames = video.decode(packet)
+  except av.error.FFmpegError:
+    return None
+  if not frames:
+    return None
+  size = (frames[0].width, frames[0].height)
+  return size[::-1] if orientation(frames[0])[0] else size
+
+
+def _check_video(
+  container: av.container.InputContainer,
+  video: av.VideoStream,
+  spans: dict[int, _Span],
+  size: tuple[int, int] | None,
+  name: str,
+  limits: Limits,
+) -> None:
+  """Raises UnsupportedMedia when packets contradict headers or limits."""
+  span = spans[video.index]
+  seconds = float(span.seconds)
+  if size is None:
+    raise UnsupportedMedia(
+      f'{name}: no picture could be decoded; it is damaged, encrypted, or'
+      f' larger than {limits.max_pixels} pixels.'
+    )
+  if span.num_packets > limits.max_rate_hz * max(seconds, 1.0):
+    raise UnsupportedMedia(
+      f'{name}: {span.num_packets / seconds:.0f} frames a second; at most'
+      f' {limits.max_rate_hz:g} are read.'
+    )
+  # Durations are counted from 0 by some formats, from the start by others.
+  read = max(span.end, span.seconds)
+  announced = (video.duration or 0) * video.time_base
+  require_whole(name, float(read), float(announced), limits)
+  longest = max(max(s.end, s.seconds) for s in spans.values())
+  announced = (container.duration or 0) / av.time_base
+  require_whole(name, float(longest), announced, limits)
+
+
+def require_whole(
+  name: str, seconds: float, announced: float, limits: Limits
+) -> None:
+  """Raises UnsupportedMedia when much less was read than was announced."""
+  if announced - seconds > 0.1 + limits.max_lost_fraction * announced:
+    raise UnsupportedMedia(
+      f'{name}: announces {announced:.2f} s but only {seconds:.2f} s can be'
+      ' read; the file is cut short or damaged.'
+    )

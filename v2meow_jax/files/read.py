@@ -1,0 +1,337 @@
+"""The only reader and writer of media files: PyAV, soundfile, soxr.
+
+Reading is here, writing in `media_write` and the checks on untrusted files in
+`media_probe`; import this module for all three.
+"""
+
+# PyAV's stubs make optional what a stream that decodes always has.
+# pyright: reportOperatorIssue=false, reportArgumentType=false
+# pyright: reportOptionalOperand=false, reportReturnType=false
+# pyright: reportCallIssue=false, reportOptionalMemberAccess=false
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+import fractions
+import itertools
+import math
+import os
+
+import av
+import av.video.reformatter
+import numpy as np
+import soxr
+
+from v2meow_jax import media
+from v2meow_jax.files import probe as media_probe
+from v2meow_jax.files.probe import Limits
+from v2meow_jax.files.probe import MediaInfo
+from v2meow_jax.files.probe import probe
+from v2meow_jax.files.probe import probe_video
+from v2meow_jax.files.probe import UnsupportedMedia
+from v2meow_jax.files.write import combine
+from v2meow_jax.files.write import fit_length
+from v2meow_jax.files.write import mux
+from v2meow_jax.files.write import replacing
+from v2meow_jax.files.write import write_audio
+from v2meow_jax.files.write import write_video
+
+__all__ = [
+  'Limits',
+  'MediaInfo',
+  'UnsupportedMedia',
+  'combine',
+  'fit_length',
+  'iter_video',
+  'mux',
+  'probe',
+  'probe_video',
+  'read_audio',
+  'read_video',
+  'replacing',
+  'write_audio',
+  'write_video',
+]
+
+# A frame this close before a border belongs after it; as in `media.Video.at`.
+_TIME_EPS = 1e-9
+_MAX_THREADS = 4
+_LOW_FREQUENCY = ('LFE', 'LFE2')
+
+
+def read_video(
+  path: str | os.PathLike,
+  *,
+  max_side: int | None = None,
+  limits: Limits = media_probe.DEFAULT_LIMITS,
+) -> media.Video:
+  """The whole clip in memory; `iter_video` says how frames are read."""
+  pieces = iter_video(
+    path, piece_seconds=limits.max_seconds, max_side=max_side, limits=limits
+  )
+  return next(pieces)
+
+
+def iter_video(
+  path: str | os.PathLike,
+  *,
+  piece_seconds: float,
+  max_side: int | None = None,
+  limits: Limits = media_probe.DEFAULT_LIMITS,
+) -> Iterator[media.Video]:
+  """Reads a video in consecutive pieces, in constant memory.
+
+  Times are presentation times of the frames, from 0 at the first. Frames are
+  upright, RGB, with square pixels, and all of one size. Each piece is led by
+  the last frame of the piece before; a piece in which no frame begins repeats
+  that frame at its start. Frames lost before the first that can be decoded
+  are shown as that one.
+
+  Args:
+    path: Any video `probe` accepts.
+    piece_seconds: Length of a piece; the last may be shorter.
+    max_side: Frames are shrunk while they are decoded so that neither side is
+      longer; aspect kept, never enlarged. None: as they are.
+    limits: Beyond which the file is refused.
+
+  Returns:
+    Pieces [k * piece_seconds, (k + 1) * piece_seconds).
+
+  Raises:
+    UnsupportedMedia: Refused by `probe` at once; damaged beyond
+      `limits.max_lost_fraction` when the end is reached.
+    ValueError: A size or duration that is not positive.
+  """
+  if not piece_seconds > 0 or (max_side is not None and max_side < 1):
+    raise ValueError(
+      f'piece_seconds is {piece_seconds}, max_side {max_side}; both must be'
+      ' more than 0.'
+    )
+  info = media_probe.probe_video(path, limits)
+  timed = _timed_frames(info, max_side, limits)
+  return _pieces(timed, info.seconds, piece_seconds)
+
+
+def read_audio(
+  path: str | os.PathLike,
+  *,
+  rate_hz: int = 16_000,
+  limits: Limits = media_probe.DEFAULT_LIMITS,
+) -> media.Audio:
+  """The sound of any audio or video file, mono, at one rate.
+
+  Down-mix: the mean of all channels, without low-frequency effects (LFE)
+  unless they are all there is. NaN becomes 0, infinity and everything beyond
+  is clipped to [-1, 1]. In a file with video, sample 0 is the first frame's
+  time: earlier sound is left out, a later start is filled with silence.
+
+  Args:
+    path: Any file `probe` accepts; its first audio track is read.
+    rate_hz: Wanted samples a second; resampled by soxr at high quality.
+    limits: Beyond which the file is refused.
+
+  Returns:
+    round(source samples * rate_hz / source rate) samples. (FFmpeg leaves out
+    the last short block of Vorbis: 128 source samples.)
+
+  Raises:
+    UnsupportedMedia: No audio track, or refused by `probe`.
+  """
+  info = media_probe.probe(path, limits)
+  if not info.has_audio:
+    raise UnsupportedMedia(f'{info.path}: no audio track; wanted one.')
+  blocks = []
+  num_samples = late = 0
+  resampler = source_hz = None
+  for frame in _audio_frames(info, limits):
+    if resampler is None:
+      source_hz = frame.sample_rate
+      resampler = soxr.ResampleStream(source_hz, rate_hz, 1, quality='HQ')
+      late = _late_samples(frame, info)
+      num_samples = max(0, late)
+      blocks.append(resampler.resample_chunk(np.zeros(num_samples, np.float32)))
+    elif frame.sample_rate != source_hz:
+      raise UnsupportedMedia(
+        f'{info.path}: the sample rate changes from {source_hz} Hz to'
+        f' {frame.sample_rate} Hz; wanted one rate throughout.'
+      )
+    mono = _downmix(frame)[max(0, -late) :]
+    late += frame.samples
+    num_samples += len(mono)
+    blocks.append(resampler.resample_chunk(mono))
+  if resampler is None:
+    raise UnsupportedMedia(f'{info.path}: no sound could be decoded.')
+  blocks.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+  samples = np.clip(np.concatenate(blocks), -1.0, 1.0)
+  audio = media.Audio(samples=samples, rate_hz=rate_hz)
+  length = round(fractions.Fraction(num_samples * rate_hz, source_hz))
+  return fit_length(audio, length)
+
+
+def _pieces(
+  timed_frames: Iterable[tuple[float, np.ndarray]],
+  seconds: float,
+  piece_seconds: float,
+) -> Iterator[media.Video]:
+  """Groups (time, frame) pairs, the first at time 0, as `iter_video` says."""
+  num_pieces = max(1, math.ceil((seconds - _TIME_EPS) / piece_seconds))
+  index, lead, held = 0, [], []
+  for time, frame in itertools.chain(timed_frames, [(math.inf, None)]):
+    while (
+      index < num_pieces and time + _TIME_EPS >= (index + 1) * piece_seconds
+    ):
+      start = index * piece_seconds
+      held = held or [(start, lead[0][1])]
+      yield _piece(lead + held, start, min(piece_seconds, seconds - start))
+      index, lead, held = index + 1, held[-1:], []
+    held.append((time, frame))
+
+
+def _piece(
+  timed_frames: list[tuple[float, np.ndarray]],
+  start_seconds: float,
+  seconds: float,
+) -> media.Video:
+  """One stretch of video."""
+  times, frames = zip(*timed_frames, strict=True)
+  return media.Video(
+    frames=np.stack(frames),
+    times=np.array(times),
+    start_seconds=start_seconds,
+    seconds=seconds,
+  )
+
+
+def _timed_frames(
+  info: MediaInfo, max_side: int | None, limits: Limits
+) -> Iterator[tuple[float, np.ndarray]]:
+  """(seconds, uint8[height, width, 3]) of each frame, rising, from 0."""
+  reformatter = av.video.reformatter.VideoReformatter()
+  last = None
+  size = None
+  with media_probe.open_input(info.path, limits) as container:
+    stream = media_probe.require_video_stream(container)
+    stream.thread_type = 'AUTO'
+    stream.codec_context.thread_count = min(_MAX_THREADS, os.cpu_count() or 1)
+    frames = _decoded(container, stream, info, limits)
+    stated = media_probe.states_presentation(container, stream)
+    for ticks, frame in _presented(frames, stated):
+      time = float(ticks * stream.time_base - info.start_seconds)
+      time = 0.0 if last is None else time
+      if last is not None and time <= last:
+        continue
+      last = time
+      if size is None:
+        aspect = stream.sample_aspect_ratio or fractions.Fraction(1)
+        size = _shown_size(frame, max_side, aspect)
+      # One thread: FFmpeg's scaler, given several, now and then writes a wrong
+      # row where the slices of two of them meet.
+      picture = reformatter.reformat(
+        frame, *size, 'rgb24', interpolation='BILINEAR', threads=1
+      )
+      yield time, _upright(picture.to_ndarray(), frame)
+  if last is None:
+    raise UnsupportedMedia(f'{info.path}: no picture could be decoded.')
+  missing = info.last_seconds - last
+  media_probe.require_whole(
+    info.path, info.seconds - missing, info.seconds, limits
+  )
+
+
+def _decoded(
+  container: av.container.InputContainer,
+  stream: av.stream.Stream,
+  info: MediaInfo,
+  limits: Limits,
+) -> Iterator[av.VideoFrame | av.AudioFrame]:
+  """Decoded frames of a stream; raises when too many packets are damaged."""
+  total = lost = 0
+  for packet in itertools.chain(media_probe.packets(container, stream), [None]):
+    total += packet is not None
+    try:
+      frames = stream.decode(packet)
+    except av.error.FFmpegError:
+      lost += 1
+      continue
+    for frame in frames:
+      frame.time_base = stream.time_base  # The last frames come without.
+      yield frame
+  if lost > 2 + limits.max_lost_fraction * total:
+    raise UnsupportedMedia(
+      f'{info.path}: {lost} of {total} {stream.type} packets are damaged; at'
+      f' most {limits.max_lost_fraction:.0%} are tolerated.'
+    )
+
+
+def _presented(
+  frames: Iterator[av.VideoFrame], stated: bool
+) -> Iterator[tuple[int, av.VideoFrame]]:
+  """(time stamp in ticks, frame), in the order of presentation.
+
+  Without stated presentation times (AVI with B frames) a frame is due when the
+  decoder puts it out: at the decoding time of the packet that released it.
+  """
+  if stated:
+    yield from ((frame.pts, frame) for frame in frames if frame.pts is not None)
+    return
+  ahead = ticks = None
+  for frame in frames:
+    if ahead is None:
+      ahead = (frame.dts or 0) - (frame.pts or 0)
+    ticks = (ticks or 0) + 1 if frame.dts is None else frame.dts - ahead
+    yield ticks, frame
+
+
+def _shown_size(
+  frame: av.VideoFrame, max_side: int | None, aspect: fractions.Fraction
+) -> tuple[int, int]:
+  """Width and height at which to show a frame: square pixels, shrunk to fit."""
+  width, height = float(frame.width), float(frame.height)
+  if aspect > 1:
+    height /= aspect
+  else:
+    width *= aspect
+  scale = min(1.0, (max_side or math.inf) / max(width, height))
+  return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+  """Turns and mirrors the pixels of a frame as its display matrix says."""
+  transpose, flip_rows, flip_columns = media_probe.orientation(frame)
+  if transpose:
+    pixels = pixels.swapaxes(0, 1)
+  if flip_rows:
+    pixels = pixels[::-1]
+  return pixels[:, ::-1] if flip_columns else pixels
+
+
+def _audio_frames(info: MediaInfo, limits: Limits) -> Iterator[av.AudioFrame]:
+  """Decoded frames of the first audio track."""
+  with media_probe.open_input(info.path, limits) as container:
+    stream = media_probe.audio_stream(container)
+    yield from _decoded(container, stream, info, limits)
+
+
+def _downmix(frame: av.AudioFrame) -> np.ndarray:
+  """float32[samples], the down-mix that `read_audio` defines."""
+  channels = frame.to_ndarray()
+  if frame.format.is_packed:
+    channels = channels.reshape(-1, len(frame.layout.channels)).T
+  if channels.dtype == np.uint8:
+    channels = (channels.astype(np.float32) - 128.0) / 128.0
+  elif channels.dtype.kind == 'i':
+    channels = channels / -float(np.iinfo(channels.dtype).min)
+  heard = [c.name not in _LOW_FREQUENCY for c in frame.layout.channels]
+  if any(heard):
+    channels = channels[heard]
+  clean = np.nan_to_num(channels, nan=0.0, posinf=1.0, neginf=-1.0)
+  return np.asarray(clean.mean(axis=0, dtype=np.float64), np.float32)
+
+
+def _late_samples(first: av.AudioFrame, info: MediaInfo) -> int:
+  """Samples between the clip's zero and the first decoded sound."""
+  if not info.has_video or first.pts is None:
+    return 0
+  begin = first.pts * first.time_base
+  return round((begin - info.start_seconds) * first.sample_rate)

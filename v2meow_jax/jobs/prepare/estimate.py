@@ -1,0 +1,140 @@
+"""What a preparation would take, measured on a few clips before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+
+from v2meow_jax import specs
+from v2meow_jax.files import manifests
+from v2meow_jax.jobs.prepare import extraction
+
+_NUM_SAMPLES = 3
+
+
+def estimate(
+  manifest: str,
+  *,
+  streams: Sequence[specs.Stream],
+  make_extractors: Callable[[], extraction.Extractors],
+  video_seconds: extraction.SecondsOf,
+  read_video: extraction.ReadVideo,
+  read_audio: extraction.ReadAudio,
+  min_seconds: float = 1.0,
+  clips_at_once: int = 1,
+  hours: float | None = None,
+) -> str:
+  """A table of the steps: their time, for so many hours of video, and bytes.
+
+  Three clips from all over the manifest go through what a worker does; once
+  for everything to be loaded and compiled, then against the clock.
+
+  Args:
+    manifest: As all arguments but the last: see `prepare.prepare`.
+    streams: Likewise.
+    make_extractors: Likewise.
+    video_seconds: Likewise.
+    read_video: Likewise.
+    read_audio: Likewise.
+    min_seconds: Likewise.
+    clips_at_once: Likewise.
+    hours: Of video; None: as many clips as the manifest has, each as long as
+      those that were tried.
+
+  Returns:
+    Lines to print.
+
+  Raises:
+    ValueError: `hours` is not more than 0, or all clips that were tried were
+      rejected: says why.
+  """
+  if hours is not None and not hours > 0:
+    raise ValueError(f'hours is {hours}; wanted more than 0.')
+  clips = manifests.read(manifest)
+  chosen = np.linspace(0, len(clips) - 1, min(_NUM_SAMPLES, len(clips)))
+  sample = [clips[i] for i in chosen.astype(int)]
+  extract = extraction.Extract(
+    streams=tuple(streams),
+    make_extractors=make_extractors,
+    video_seconds=video_seconds,
+    read_video=read_video,
+    read_audio=read_audio,
+    min_seconds=min_seconds,
+    progress_dir=None,
+  )
+  extract.setup()
+  for _ in range(2):
+    extract.seconds.clear()
+    done, rejected = _run(extract, sample, clips_at_once)
+  if not done:
+    raise ValueError(
+      f'all {len(sample)} clips that were tried were rejected; the first:'
+      f' {rejected[0]}'
+    )
+  measured = sum(_seconds(record) for record in done)
+  if hours is None:
+    hours = measured / len(done) * len(clips) / 3600
+  per_second = {k: v / measured for k, v in extract.seconds.items()}
+  size = sum(len(record) for record in done) / measured * hours * 3600
+  lines = [
+    f'{hours:.4g} hours of video, from {len(done)} clips of'
+    f' {measured:.0f} s together'
+    + (f' ({len(rejected)} more were rejected)' if rejected else ''),
+    *_table(per_second, hours),
+    *_caution(len(sample), clips_at_once),
+    f'records: {size / 1e9:.3g} GB, {size / hours / 3600 / 1e3:.3g} kB a second',
+  ]
+  return '\n'.join(lines)
+
+
+def _caution(num_clips: int, clips_at_once: int) -> list[str]:
+  """What the clips that were tried do not tell of batches of frames."""
+  if num_clips >= clips_at_once:
+    return []
+  return [
+    f'at most: networks of frames saw those of {num_clips} clips at once, in'
+    f' batches that {clips_at_once} clips fill'
+  ]
+
+
+def _run(
+  extract: extraction.Extract,
+  sample: Sequence[manifests.Clip],
+  clips_at_once: int,
+) -> tuple[list[bytes], list[Mapping[str, str]]]:
+  """Records, and rows of the ledger, of some clips."""
+  done, rejected = [], []
+  for i in range(0, len(sample), clips_at_once):
+    group = [(('train', 0), clip) for clip in sample[i : i + clips_at_once]]
+    for result in extract.process(group):
+      if isinstance(result, beam.pvalue.TaggedOutput):
+        rejected.append(result.value)
+      else:
+        done.append(result[1][1])
+  return done, rejected
+
+
+def _seconds(record: bytes) -> float:
+  """That a record covers."""
+  feature = tf.train.Example.FromString(record).features.feature
+  return feature['seconds'].float_list.value[0]
+
+
+def _table(per_second: Mapping[str, float], hours: float) -> list[str]:
+  """One line a step, the most expensive first, and their sum."""
+  total = sum(per_second.values())
+  ranked = sorted(per_second.items(), key=lambda item: -item[1])
+  lines = [
+    f'{"step":<20} {"s per s of video":>17} {"worker hours":>13} {"share":>6}'
+  ]
+  for name, cost in [*ranked, ('all', total)]:
+    lines.append(
+      f'{name:<20} {cost:>17.4f} {cost * hours:>13.4g} {cost / total:>6.0%}'
+    )
+  lines.append(f'most of it: {ranked[0][0]}; divide by the number of workers')
+  return lines

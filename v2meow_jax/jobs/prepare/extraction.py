@@ -1,0 +1,307 @@
+"""Clips -> records: the part of a preparation that runs in workers."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import contextlib
+import dataclasses
+import fractions
+import os
+import time
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.utils import shared
+import numpy as np
+import tensorflow as tf
+
+from v2meow_jax import specs
+from v2meow_jax.data import records
+from v2meow_jax.files import manifests
+from v2meow_jax.jobs.prepare import frame_batches
+
+# Seconds of a video's path, and its consecutive stretches.
+SecondsOf = Callable[[str], float]
+ReadVideo = Callable[[str], Iterable[Any]]
+# A path and the wanted samples a second; None when there is no sound.
+ReadAudio = Callable[[str, int], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+  """An extractor and what it reads.
+
+  Attributes:
+    kind: 'video': a stretch at a time, or 'audio': the whole clip at once.
+    extractor: Media to [frames, dim | levels]; one of video that is a
+      `frame_batches.FrameNetwork` gets frames of many clips in one call.
+    rate_hz: Of the sound that it reads.
+  """
+
+  kind: str
+  extractor: Callable[[Any], np.ndarray]
+  rate_hz: int = 16_000
+
+  def __post_init__(self):
+    if self.kind not in ('video', 'audio'):
+      raise ValueError(
+        f"an extractor reads {self.kind!r}; wanted 'video' or 'audio'."
+      )
+
+
+Extractors = Mapping[str, Reading]
+# A sound track this much shorter or longer than its picture is the rounding of
+# a container, not another length.
+_TOLERANCE_SECONDS = 0.1
+
+
+class _Rejected(Exception):
+  """A clip that cannot be used: at which stage; __cause__ says why."""
+
+
+@dataclasses.dataclass
+class _Started:
+  """A clip whose frames may still wait for their networks.
+
+  Attributes:
+    seconds: That every stream covers.
+    parts: What there is of each stream, in order.
+  """
+
+  seconds: float
+  parts: dict[str, list[np.ndarray]]
+
+
+class Extract(beam.DoFn):
+  """[((split, shard), Clip), ...] -> ((split, shard), (id, record)) of each.
+
+  A clip that fails goes to the output 'rejected' as a row of the ledger: `id`,
+  `stage`, `error` (a class) and `message`.
+
+  Attributes:
+    seconds: Wall time by step of all clips so far.
+  """
+
+  def __init__(
+    self,
+    *,
+    streams: tuple[specs.Stream, ...],
+    make_extractors: Callable[[], Extractors],
+    video_seconds: SecondsOf,
+    read_video: ReadVideo,
+    read_audio: ReadAudio,
+    min_seconds: float,
+    progress_dir: str | None,
+  ):
+    self._streams = streams
+    self._make_extractors = make_extractors
+    self._video_seconds = video_seconds
+    self._read_video = read_video
+    self._read_audio = read_audio
+    self._min_seconds = min_seconds
+    self._progress_dir = progress_dir
+    self.seconds: collections.Counter[str] = collections.Counter()
+    # One per process, whatever the number of threads and copies of this.
+    self._shared = shared.Shared()
+
+  def setup(self):
+    """Gets the extractors of this process."""
+    self._extractors = self._shared.acquire(self._load).extractors
+
+  def _load(self) -> _Loaded:
+    extractors = self._make_extractors()
+    for stream in self._streams:
+      if stream.name not in extractors:
+        raise ValueError(
+          f'no extractor for the recorded stream {stream.name!r}; there are'
+          f' {sorted(extractors)}.'
+        )
+    return _Loaded(extractors)
+
+  def process(self, element):
+    """Some clips -> as many records, or rows of the ledger."""
+    batches = {
+      name: frame_batches.Batches(
+        reading.extractor.outputs,
+        reading.extractor.batch_size,
+      )
+      for name, reading in self._of('video').items()
+      if hasattr(reading.extractor, 'outputs')
+    }
+    started = []
+    for place, clip in element:
+      try:
+        started.append((place, clip, self._start(clip, batches)))
+      except _Rejected as e:
+        for frames in batches.values():
+          frames.drop(clip.id)
+        yield self._rejected(clip, e)
+    for name, frames in batches.items():
+      with self._stage(f'extract {name}'):
+        frames.flush()
+    for place, clip, found in started:
+      try:
+        yield place, (clip.id, self._record(clip, found, batches))
+        self._count()
+      except _Rejected as e:
+        yield self._rejected(clip, e)
+
+  def _rejected(self, clip: manifests.Clip, error: _Rejected):
+    self._count()
+    cause = error.__cause__
+    row = {
+      'id': clip.id,
+      'stage': str(error),
+      'error': type(cause).__name__,
+      'message': str(cause),
+    }
+    return beam.pvalue.TaggedOutput('rejected', row)
+
+  def _count(self) -> None:
+    if self._progress_dir is not None:
+      path = os.path.join(self._progress_dir, str(os.getpid()))
+      with open(path, 'ab') as f:
+        f.write(b'.')
+
+  def _of(self, kind: str) -> dict[str, Reading]:
+    """The readings of the recorded streams that read video, or audio."""
+    found = {s.name: self._extractors[s.name] for s in self._streams}
+    return {name: r for name, r in found.items() if r.kind == kind}
+
+  def _start(
+    self, clip: manifests.Clip, batches: Mapping[str, frame_batches.Batches]
+  ) -> _Started:
+    """Everything but what networks of frames have yet to give."""
+    audios = {
+      reading.rate_hz: self._hear(clip.path, reading.rate_hz)
+      for reading in self._of('audio').values()
+    }
+    lengths = {f'audio at {r} Hz': a.seconds for r, a in audios.items()}
+    if self._of('video'):
+      with self._stage('read video'):
+        _require(clip.path)
+        lengths['video'] = self._video_seconds(clip.path)
+    with self._stage('align'):
+      seconds = _common_seconds(lengths, self._streams, self._min_seconds)
+    parts: dict[str, list[np.ndarray]] = {s.name: [] for s in self._streams}
+    for name, reading in self._of('audio').items():
+      audio = _fit_audio(audios[reading.rate_hz], seconds)
+      with self._stage(f'extract {name}'):
+        parts[name].append(np.asarray(reading.extractor(audio)))
+    for piece in self._watch(clip.path, seconds):
+      for name, reading in self._of('video').items():
+        with self._stage(f'extract {name}'):
+          if name in batches:
+            batches[name].put(clip.id, reading.extractor.inputs(piece))
+          else:
+            parts[name].append(np.asarray(reading.extractor(piece)))
+    return _Started(seconds, parts)
+
+  def _record(
+    self,
+    clip: manifests.Clip,
+    found: _Started,
+    batches: Mapping[str, frame_batches.Batches],
+  ) -> bytes:
+    values = {}
+    for stream in self._streams:
+      with self._stage(f'extract {stream.name}'):
+        parts = found.parts[stream.name]
+        if stream.name in batches:
+          parts = [batches[stream.name].take(clip.id)]
+        frames = np.concatenate(parts)
+        values[stream.name] = frames[
+          : records.num_frames(stream, found.seconds)
+        ]
+    with self._stage('record'):
+      return records.serialise(clip.id, found.seconds, values, self._streams)
+
+  def _hear(self, path: str, rate_hz: int) -> Any:
+    with self._stage('read audio'):
+      _require(path)
+      audio = self._read_audio(path, rate_hz)
+      if audio is None:
+        raise ValueError(f'{path} has no audio')
+      return audio
+
+  def _watch(self, path: str, seconds: float) -> Iterator[Any]:
+    """The stretches of a video, cut to `seconds`."""
+    if not self._of('video'):
+      return
+    with self._stage('read video'):
+      pieces = iter(self._read_video(path))
+    waiting = None
+    while True:
+      with self._stage('read video'):
+        piece = next(pieces, None)
+      if piece is None or piece.start_seconds >= seconds - 1e-9:
+        break
+      if waiting is not None:
+        yield _fit_video(waiting, piece.start_seconds)
+      waiting = piece
+    if waiting is not None:
+      yield _fit_video(waiting, seconds)
+
+  @contextlib.contextmanager
+  def _stage(self, name: str) -> Iterator[None]:
+    """Anything that goes wrong inside rejects the clip, not the run."""
+    start = time.perf_counter()
+    try:
+      yield
+    except Exception as e:
+      raise _Rejected(name) from e
+    finally:
+      self.seconds[name] += time.perf_counter() - start
+
+
+@dataclasses.dataclass
+class _Loaded:
+  """Extractors; a class of its own, so that it can be weakly referenced."""
+
+  extractors: Extractors
+
+
+def _require(path: str) -> None:
+  if not tf.io.gfile.exists(path):
+    raise FileNotFoundError(f'no file {path}')
+
+
+def _common_seconds(
+  lengths: Mapping[str, float], streams: Sequence[specs.Stream], least: float
+) -> float:
+  """The longest time that all media cover, in frames of the slowest stream."""
+  slowest = min((s.rate_hz for s in streams if s.rate_hz), default=1.0)
+  period = 1 / fractions.Fraction(slowest).limit_denominator(10**6)
+  shortest = min(lengths.values())
+  seconds = float((shortest + _TOLERANCE_SECONDS) // period * period)
+  if seconds < max(least, float(period)):
+    shown = {kind: round(length, 3) for kind, length in lengths.items()}
+    raise ValueError(
+      f'the clip gives {seconds:g} s of {shown}; wanted at least'
+      f' {max(least, float(period)):g} s'
+    )
+  return seconds
+
+
+def _fit_audio(audio: Any, seconds: float) -> Any:
+  """Sound cut to `seconds`; what is short by rounding gets silence."""
+  wanted = round(seconds * audio.rate_hz)
+  samples = audio.samples[:wanted]
+  samples = np.pad(samples, (0, wanted - len(samples)))
+  return dataclasses.replace(audio, samples=samples)
+
+
+def _fit_video(piece: Any, end: float) -> Any:
+  """A stretch of video that ends at `end`: cut, or its last picture held."""
+  shown = piece.times < end
+  return dataclasses.replace(
+    piece,
+    frames=piece.frames[shown],
+    times=piece.times[shown],
+    seconds=end - piece.start_seconds,
+  )

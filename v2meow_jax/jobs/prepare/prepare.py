@@ -1,0 +1,323 @@
+"""A manifest of clips -> a dataset of records, as an Apache Beam pipeline.
+
+Every clip is read once, its streams are extracted by networks that the caller
+brings, and shards are written in the order of their keys: a rerun gives the
+same bytes, however many workers there were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import threading
+import time
+
+from absl import logging
+import apache_beam as beam
+from apache_beam.options import pipeline_options as beam_options
+from apache_beam.runners.portability import fn_api_runner
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from v2meow_jax import progress as progress_lib
+from v2meow_jax import specs
+from v2meow_jax.data import records
+from v2meow_jax.data import shards
+from v2meow_jax.files import manifests
+from v2meow_jax.jobs.prepare import extraction
+
+LEDGER = 'rejected.jsonl'
+_CLIPS_PER_SHARD = 256
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Summary:
+  """What a preparation did.
+
+  Attributes:
+    num_examples: Records written, by split.
+    num_rejected: Clips in the ledger.
+    num_bytes: Size of all shards.
+  """
+
+  num_examples: Mapping[str, int]
+  num_rejected: int
+  num_bytes: int
+
+
+def prepare(
+  manifest: str,
+  out: str,
+  *,
+  streams: Sequence[specs.Stream],
+  make_extractors: Callable[[], extraction.Extractors],
+  video_seconds: extraction.SecondsOf,
+  read_video: extraction.ReadVideo,
+  read_audio: extraction.ReadAudio,
+  min_seconds: float = 1.0,
+  clips_at_once: int = 1,
+  num_shards: int | None = None,
+  pipeline_options: Sequence[str] = (),
+  progress: bool = True,
+) -> Summary:
+  """Writes a TFDS dataset of every clip in a manifest, or none of it.
+
+  Beside the shards lie `shards.json` (counts, sizes, digests) and
+  `rejected.jsonl`: every clip that could not be used, at which stage and why.
+  The dataset is made in a folder beside `out` and takes its place at the end.
+
+  Args:
+    manifest: See `manifests.read`.
+    out: Folder of the dataset; one of an earlier run is replaced.
+    streams: What is recorded, each with an extractor of its name.
+    make_extractors: Called once in every worker process: this is where networks
+      are loaded. Workers unpickle it, so it is a function of a module.
+    video_seconds: path -> length of a video.
+    read_video: path -> its consecutive stretches, `media.Video`.
+    read_audio: path, Hz -> `media.Audio`, or None when there is no sound.
+    min_seconds: Shorter clips are rejected; the longest crop of the stages.
+    clips_at_once: Clips whose frames fill a batch of a network together; what
+      is recorded of a clip does not depend on it.
+    num_shards: Files of each split; None: one for 256 clips.
+    pipeline_options: Beam's, as on a command line:
+      `('--direct_num_workers=2', '--direct_running_mode=multi_processing')`, or
+      `('--runner=DataflowRunner', ...)`. Without a runner, the one of this
+      machine.
+    progress: Shows a bar of clips.
+
+  Returns:
+    What was written.
+
+  Raises:
+    ValueError: The manifest is malformed, `out` holds something else, or every
+      clip was rejected.
+  """
+  clips = manifests.read(manifest)
+  _check_out(out)
+  parent, name = os.path.split(
+    os.path.abspath(out) if '://' not in out else out
+  )
+  tf.io.gfile.makedirs(parent)
+  building = os.path.join(parent, f'.{name}-{os.getpid()}-{time.time_ns():x}')
+  # The bar counts what workers append here; they share only a local disk.
+  progress_dir = os.path.join(building, 'progress')
+  is_local = '://' not in building
+  tf.io.gfile.makedirs(progress_dir)
+  try:
+    extract = extraction.Extract(
+      streams=tuple(streams),
+      make_extractors=make_extractors,
+      video_seconds=video_seconds,
+      read_video=read_video,
+      read_audio=read_audio,
+      min_seconds=min_seconds,
+      progress_dir=progress_dir if is_local else None,
+    )
+    with _bar(progress_dir, len(clips), shown=progress and is_local):
+      placed = _placed(clips, num_shards)
+      groups = [
+        placed[i : i + clips_at_once]
+        for i in range(0, len(placed), clips_at_once)
+      ]
+      _run(groups, extract, building, pipeline_options)
+    tf.io.gfile.rmtree(progress_dir)
+    summary = _finish(building, streams)
+    _replace(building, out)
+  finally:
+    if tf.io.gfile.exists(building):
+      tf.io.gfile.rmtree(building)
+  logging.info('Prepared %s: %s', out, summary)
+  return summary
+
+
+def _placed(
+  clips: Sequence[manifests.Clip], num_shards: int | None
+) -> list[tuple[tuple[str, int], manifests.Clip]]:
+  """Each clip with its (split, shard): in the order of hashed ids."""
+  placed = []
+  for split in manifests.SPLITS:
+    chosen = sorted((c for c in clips if c.split == split), key=_key)
+    count = num_shards or -(-len(chosen) // _CLIPS_PER_SHARD)
+    for i, clip in enumerate(chosen):
+      placed.append(((split, i * count // len(chosen)), clip))
+  return placed
+
+
+def _key(clip: manifests.Clip) -> str:
+  return _hashed(clip.id)
+
+
+def _hashed(example_id: str) -> str:
+  """Neighbours in a manifest are alike; their hashes are not."""
+  return hashlib.sha256(example_id.encode()).hexdigest()
+
+
+def _run(groups, extract, building: str, options: Sequence[str]) -> None:
+  parsed = beam_options.PipelineOptions(list(options))
+  # Named, because the default runner first asks the network for a binary.
+  chosen = parsed.view_as(beam_options.StandardOptions).runner
+  runner = chosen or fn_api_runner.FnApiRunner()
+  with beam.Pipeline(runner=runner, options=parsed) as pipeline:
+    extracted = (
+      pipeline
+      | 'Clips' >> beam.Create(groups)
+      | 'Spread' >> beam.Reshuffle()
+      | 'Extract' >> beam.ParDo(extract).with_outputs('rejected', main='done')
+    )
+    _ = (
+      extracted.done
+      | 'ByShard' >> beam.GroupByKey()
+      | 'Write' >> beam.Map(_write_shard, folder=building)
+    )
+    _ = (
+      extracted.rejected
+      | 'Together' >> beam.Map(lambda row: (None, row))
+      | 'AllRows' >> beam.GroupByKey()
+      | 'Ledger' >> beam.Map(_write_ledger, folder=building)
+    )
+
+
+def _write_shard(
+  group: tuple[tuple[str, int], Iterable[tuple[str, bytes]]], folder: str
+) -> None:
+  (split, number), examples = group
+  ordered = sorted(examples, key=lambda pair: _hashed(pair[0]))
+  path = os.path.join(folder, f'part-{split}-{number:05d}')
+  shard = shards.write(path, (record for _, record in ordered))
+  _write_text(f'{path}.json', json.dumps(dataclasses.asdict(shard)))
+
+
+def _write_ledger(
+  group: tuple[None, Iterable[Mapping[str, str]]], folder: str
+) -> None:
+  ordered = sorted(group[1], key=lambda row: row['id'])
+  lines = [json.dumps(row, sort_keys=True) + '\n' for row in ordered]
+  _write_text(os.path.join(folder, LEDGER), ''.join(lines))
+
+
+def _write_text(path: str, text: str) -> None:
+  with tf.io.gfile.GFile(path, 'w') as f:
+    f.write(text)
+
+
+def _read_text(path: str) -> str:
+  with tf.io.gfile.GFile(path) as f:
+    return f.read()
+
+
+def _finish(folder: str, streams: Sequence[specs.Stream]) -> Summary:
+  """Parts -> numbered shards, their index and what TFDS reads."""
+  ledger = os.path.join(folder, LEDGER)
+  if not tf.io.gfile.exists(ledger):
+    _write_text(ledger, '')
+  rejected = _read_text(ledger).splitlines()
+  index: dict[str, shards.Shard] = {}
+  splits = []
+  for split in manifests.SPLITS:
+    written = _name_parts(folder, split)
+    index.update(written)
+    if written:
+      splits.append(_split_info(split, list(written.values())))
+  if not splits:
+    raise ValueError(
+      f'all {len(rejected)} clips were rejected; the first: {rejected[0]}'
+    )
+  shards.write_index(folder, index)
+  tfds.folder_dataset.write_metadata(
+    data_dir=folder,
+    features=records.tfds_features(streams),
+    split_infos=splits,
+    description='Streams of music videos, prepared by v2meow_jax.',
+    metadata=tfds.core.MetadataDict(streams=records.streams_to_json(streams)),
+    check_data=False,
+  )
+  return Summary(
+    num_examples={s.name: s.num_examples for s in splits},
+    num_rejected=len(rejected),
+    num_bytes=sum(shard.bytes for shard in index.values()),
+  )
+
+
+def _name_parts(folder: str, split: str) -> dict[str, shards.Shard]:
+  """Renames the parts of a split; a part whose clips all failed is absent."""
+  sidecars = sorted(tf.io.gfile.glob(f'{folder}/part-{split}-*.json'))
+  named = {}
+  for i, sidecar in enumerate(sidecars):
+    name = f'v2meow-{split}.tfrecord-{i:05d}-of-{len(sidecars):05d}'
+    part = sidecar.removesuffix('.json')
+    tf.io.gfile.rename(part, os.path.join(folder, name))
+    named[name] = shards.Shard(**json.loads(_read_text(sidecar)))
+    tf.io.gfile.remove(sidecar)
+  return named
+
+
+def _split_info(
+  split: str, written: Sequence[shards.Shard]
+) -> tfds.core.SplitInfo:
+  return tfds.core.SplitInfo(
+    name=split,
+    shard_lengths=[s.records for s in written],
+    num_bytes=sum(s.bytes for s in written),
+  )
+
+
+def _check_out(out: str) -> None:
+  if not tf.io.gfile.exists(out):
+    return
+  is_folder = tf.io.gfile.isdir(out)
+  inside = set(tf.io.gfile.listdir(out)) if is_folder else set()
+  if not is_folder or (inside and shards.INDEX not in inside):
+    raise ValueError(
+      f'{out} exists and is not a prepared dataset; name another folder, or'
+      ' remove it.'
+    )
+
+
+def _replace(building: str, out: str) -> None:
+  """Puts the finished folder where the old one was; the old one goes last."""
+  if tf.io.gfile.exists(out):
+    old = f'{building}-old'
+    tf.io.gfile.rename(out, old)
+    tf.io.gfile.rename(building, out)
+    tf.io.gfile.rmtree(old)
+  else:
+    tf.io.gfile.rename(building, out)
+
+
+@contextlib.contextmanager
+def _bar(folder: str, total: int, *, shown: bool) -> Iterator[None]:
+  """A bar of clips done, counted from the bytes that workers leave."""
+  if not shown:
+    yield
+    return
+
+  finished = threading.Event()
+
+  def done() -> int:
+    return sum(entry.stat().st_size for entry in os.scandir(folder))
+
+  def refresh(bar) -> None:
+    if new := done() - bar.n:
+      bar.update(new)
+
+  def watch(bar) -> None:
+    while not finished.wait(0.5):
+      refresh(bar)
+
+  with progress_lib.bar(total=total, unit='clip', desc='prepare') as bar:
+    watcher = threading.Thread(target=watch, args=(bar,), daemon=True)
+    watcher.start()
+    try:
+      yield
+    finally:
+      finished.set()
+      watcher.join()
+      refresh(bar)

@@ -1,0 +1,164 @@
+"""AST (Gong et al. 2021, https://arxiv.org/abs/2104.01778): AudioSet classes of music.
+
+A classifier for the Kullback-Leibler divergence and the inception score, run as
+transformers has it. V2Meow's own, on a LEAF front end, was not released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import dataclasses
+import pathlib
+from typing import Any
+
+from jaxtyping import Float
+import numpy as np
+import safetensors
+
+from v2meow_jax import media
+from v2meow_jax.pretrained import ledger
+from v2meow_jax.pretrained import network
+from v2meow_jax.pretrained import store
+
+_FILE = 'model.safetensors'
+_NUM_CLASSES = 527  # Of AudioSet, where no config.json says otherwise.
+_HOP_SECONDS = 0.01  # Of the spectrogram; its frames are of 25 ms.
+_FRAME_SECONDS = 0.025
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AudioTransformer:
+  """The classifier; a row is a window of 10.24 s, see `network.windows`.
+
+  A shorter window is filled up with zero frames, as the network was trained.
+  AST learnt each class by itself (sigmoid). A softmax over the same numbers is
+  what AudioGen's divergence takes, and is a distribution; see `output`.
+
+  Attributes:
+    name: Of the network.
+    output: What is made of the classifier's numbers.
+    digest: Of the weights.
+    model: ASTForAudioClassification.
+    extractor: ASTFeatureExtractor.
+  """
+
+  name: str
+  output: network.Output
+  digest: str
+  model: Any
+  extractor: Any
+
+  @property
+  def sample_rate_hz(self) -> int:
+    """Of the feature extractor."""
+    return self.extractor.sampling_rate
+
+  @property
+  def dim(self) -> int:
+    """The number of classes."""
+    return self.model.config.num_labels
+
+  def __call__(self, audio: media.Audio) -> Float[np.ndarray, 'rows dim']:
+    """See `network.Network`; at least 25 ms."""
+    rate_hz = self.sample_rate_hz
+    samples = network.samples_at(
+      audio, rate_hz, round(_FRAME_SECONDS * rate_hz)
+    )
+    hop_samples = round(_HOP_SECONDS * rate_hz)
+    windows = network.windows(samples, self.extractor.max_length * hop_samples)
+    return network.checked(self, np.stack([self._classify(w) for w in windows]))
+
+  def _classify(self, window: np.ndarray) -> np.ndarray:
+    import torch
+
+    inputs = self.extractor(
+      window, sampling_rate=self.sample_rate_hz, return_tensors='pt'
+    )
+    with torch.inference_mode():
+      logits = self.model(**inputs).logits[0].double()
+      if self.output == 'sigmoid':
+        return torch.sigmoid(logits).numpy()
+      return torch.softmax(logits, -1).numpy()
+
+
+def load(name: str, path: pathlib.Path) -> AudioTransformer:
+  """The classifier from a folder, or from the file `model.safetensors` in it.
+
+  Configurations beside the file are read; without them the network is the
+  published MIT/ast-finetuned-audioset-10-10-0.4593.
+
+  Args:
+    name: `ast-softmax` or `ast-sigmoid`.
+    path: Of the folder or file.
+
+  Returns:
+    The classifier.
+
+  Raises:
+    ValueError: The weights are not those of the configured network; names what
+      differs.
+  """
+  import transformers
+
+  folder = path if path.is_dir() else path.parent
+  file = folder / _FILE
+  if not file.is_file():
+    raise ValueError(f'{file} is not there; wanted the weights of {name}.')
+  config_class = transformers.ASTConfig
+  extractor_class = transformers.ASTFeatureExtractor
+  if (folder / 'config.json').is_file():
+    config = config_class.from_pretrained(folder, local_files_only=True)
+  else:
+    config = config_class()
+    config.num_labels = _NUM_CLASSES
+  extractor = (
+    extractor_class.from_pretrained(folder, local_files_only=True)
+    if (folder / 'preprocessor_config.json').is_file()
+    else extractor_class()
+  )
+  try:
+    # Classes by name and safetensors: nothing in the folder is run.
+    model, told = transformers.ASTForAudioClassification.from_pretrained(
+      folder,
+      config=config,
+      use_safetensors=True,
+      local_files_only=True,
+      dtype='float32',
+      output_loading_info=True,
+      # They are told, by name, instead.
+      ignore_mismatched_sizes=True,
+    )
+  except (OSError, RuntimeError, ValueError, safetensors.SafetensorError) as e:
+    raise ValueError(f'{file} cannot be read as AST: {e}') from e
+  _check(file, told, model.state_dict())
+  return AudioTransformer(
+    name=name,
+    output='sigmoid' if name.endswith('sigmoid') else 'softmax',
+    digest=store.sha256(file),
+    model=model.eval(),
+    extractor=extractor,
+  )
+
+
+def _check(
+  file: pathlib.Path, told: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> None:
+  """Raises ValueError for what transformers draws at random, and only warns."""
+  wrong = [
+    f'lacks {name!r}, wanted as floats of shape {list(wanted[name].shape)}'
+    for name in sorted(told['missing_keys'])
+  ]
+  wrong += [
+    f'has {name!r} of shape {list(found)}, wanted {list(shape)}'
+    for name, found, shape in sorted(told['mismatched_keys'])
+  ]
+  wrong += [
+    f'has {name!r}, which the network has not'
+    for name in sorted(told['unexpected_keys'])
+  ]
+  if wrong:
+    page = ledger.find('ast-audioset').page
+    raise ValueError(
+      f'{file} {wrong[0]}; {len(wrong)} of its tensors are not those of an'
+      f' ASTForAudioClassification of its config.json: get {page} again.'
+    )

@@ -1,0 +1,83 @@
+"""MERT v1 (Li et al. 2023, https://arxiv.org/abs/2306.00107): HuBERT on music.
+
+https://huggingface.co/m-a-p/MERT-v1-95M and MERT-v1-330M, at 75 Hz and for
+non-commercial use, run by PyTorch. Their repositories hold code of their own,
+which is not run: but for a constant-Q transform and deep normalisation, which
+are refused here, it is transformers' HubertModel (`modeling_MERT.py` there).
+"""
+
+from __future__ import annotations
+
+import os
+
+from v2meow_jax.pretrained import hub
+from v2meow_jax.pretrained.audio import semantic_encoder
+from v2meow_jax.pretrained.audio import torch_encoder
+
+SOURCE = 'm-a-p/MERT-v1-95M'
+# What HubertModel is. `attention_relax` is left out: only deepnorm heeds it, and
+# what it does to the logits a softmax takes back.
+_SUPPORTED = {
+  'model_type': ['mert_model', 'hubert'],
+  'feature_extractor_cqt': [False],
+  'deepnorm': [False],
+}
+
+# ours: the network was trained on 5 s.
+STRETCHES = semantic_encoder.Stretches(seconds=5.0, context_seconds=1.0)
+
+
+def load(
+  path: str | os.PathLike,
+  *,
+  layer: int = 7,
+  pool: int = 3,
+  stretches: semantic_encoder.Stretches = STRETCHES,
+) -> torch_encoder.TorchEncoder:
+  """MERT as a semantic encoder at 24 kHz.
+
+  Args:
+    path: Folder with `torch_encoder.FILES` of a repository, or the
+      model.safetensors in it.
+    layer: Whose output is given, 1 to 12 or 24; 0 is what enters the first.
+      ours: 7, as Open MusicLM (https://github.com/zhvng/open-musiclm).
+    pool: How many frames of 75 Hz are averaged. ours: 3, for the paper's 25 Hz.
+    stretches: How long audio is cut. A stretch is scaled to unit variance where
+      the repository's settings say so.
+
+  Returns:
+    The encoder.
+
+  Raises:
+    ImportError: PyTorch or transformers are not installed.
+    FileNotFoundError: A file is missing; says where to get it.
+    ValueError: A file is damaged or of another network; names what differs.
+  """
+  transformers = hub.import_library('transformers')
+  folder = torch_encoder.find(path, SOURCE)
+  settings = torch_encoder.read_json(folder / torch_encoder.CONFIG, _SUPPORTED)
+  known = transformers.HubertConfig().to_dict().keys() & settings.keys()
+  config = transformers.HubertConfig.from_dict(
+    {name: settings[name] for name in known - {'model_type', 'architectures'}}
+    | {'mask_time_prob': 0.0, 'mask_feature_prob': 0.0}
+  )
+  audio = torch_encoder.read_json(
+    folder / torch_encoder.AUDIO,
+    {'feature_extractor_type': ['Wav2Vec2FeatureExtractor']},
+  )
+  network = transformers.HubertModel(config)
+  torch_encoder.read_weights(network, folder / torch_encoder.WEIGHTS)
+  # Of the convolutions: each widens what is heard by the strides before it.
+  reach, hop = 1, 1
+  for size, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+    reach += (size - 1) * hop
+    hop *= stride
+  return torch_encoder.TorchEncoder(
+    network,
+    transformers.Wav2Vec2FeatureExtractor.from_dict(audio),
+    layer=layer,
+    hop_samples=hop,
+    reach_samples=reach,
+    pool=pool,
+    stretches=stretches,
+  )

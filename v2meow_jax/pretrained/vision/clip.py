@@ -1,0 +1,138 @@
+"""CLIP's image tower (Radford et al. 2021, https://arxiv.org/abs/2103.00020).
+
+`clip_weights` reads the published weights; `extractors.clip` makes a stream.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2meow_jax.pretrained.vision import attention
+
+# Of the pixels of CLIP's training images, in [0, 1], RGB.
+MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
+STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TowerConfig:
+  """Sizes of an `ImageTower`.
+
+  Attributes:
+    image_size: Side of the square images, in pixels.
+    patch_size: Side of a patch; divides `image_size`.
+    emb_dim: Width of the Transformer.
+    num_layers: Of the Transformer.
+    num_heads: Of each layer; divides `emb_dim`.
+    mlp_dim: Width inside the feed-forward layers.
+    projection_dim: Of the space that images and texts share.
+  """
+
+  image_size: int
+  patch_size: int
+  emb_dim: int
+  num_layers: int
+  num_heads: int
+  mlp_dim: int
+  projection_dim: int
+
+  def __post_init__(self):
+    if self.image_size % self.patch_size or self.emb_dim % self.num_heads:
+      raise ValueError(
+        f'{self}: patch_size must divide image_size, and num_heads emb_dim.'
+      )
+
+
+# paper: CLIP, table 20; openai/clip-vit-large-patch14. 303 million parameters.
+VIT_L_14 = TowerConfig(
+  image_size=224,
+  patch_size=14,
+  emb_dim=1024,
+  num_layers=24,
+  num_heads=16,
+  mlp_dim=4096,
+  projection_dim=768,
+)
+
+
+def normalize(images: jax.Array) -> jax.Array:
+  """uint8[..., 3] RGB -> float32[..., 3], as CLIP's training images."""
+  return (images.astype(jnp.float32) / 255 - MEAN) / STD
+
+
+def _norm(name: str) -> nn.LayerNorm:
+  # A few channels of CLIP are far larger than the others: E[x^2] - E[x]^2
+  # would cancel.
+  return nn.LayerNorm(1e-5, use_fast_variance=False, name=name)
+
+
+class Layer(nn.Module):
+  """Self-attention and a feed-forward layer, each normalised before.
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: TowerConfig
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """float32[b, length, emb_dim], the same."""
+    config = self.config
+    heads = (*x.shape[:2], config.num_heads, -1)
+    y = _norm('attention_norm')(x)
+    query, key, value = (
+      nn.Dense(config.emb_dim, name=name)(y).reshape(heads)
+      for name in ('query', 'key', 'value')
+    )
+    y = attention.full(query, key, value).reshape(x.shape)
+    x += nn.Dense(config.emb_dim, name='out')(y)
+    y = nn.Dense(config.mlp_dim, name='wide')(_norm('mlp_norm')(x))
+    # The logistic approximation of GELU, which CLIP was trained with.
+    y *= jax.nn.sigmoid(1.702 * y)
+    return x + nn.Dense(config.emb_dim, name='narrow')(y)
+
+
+class ImageTower(nn.Module):
+  """A vision Transformer whose first position, a class, sums up the image.
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: TowerConfig
+
+  @nn.compact
+  def __call__(self, pixels: jax.Array) -> jax.Array:
+    """float32[b, size, size, 3], normalised -> float32[b, projection_dim]."""
+    config = self.config
+    patch = (config.patch_size, config.patch_size)
+    x = nn.Conv(
+      config.emb_dim, patch, patch, 'VALID', use_bias=False, name='patches'
+    )(pixels)
+    x = x.reshape(len(x), -1, config.emb_dim)
+    normal = nn.initializers.normal(0.02)
+    first = self.param('class', normal, (config.emb_dim,))
+    first = jnp.broadcast_to(first, (len(x), 1, config.emb_dim))
+    x = jnp.concatenate([first, x], 1)
+    x += self.param('positions', normal, x.shape[1:])
+    x = _norm('first_norm')(x)
+    for i in range(config.num_layers):
+      x = Layer(config, name=f'layer_{i}')(x)
+    x = _norm('last_norm')(x[:, 0])
+    return nn.Dense(config.projection_dim, use_bias=False, name='projection')(x)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def embed(config: TowerConfig, params: Any, images: jax.Array) -> jax.Array:
+  """uint8[b, size, size, 3] -> float32[b, projection_dim], in full precision."""
+  # In full: accelerators would round the factors of a float32 product.
+  with jax.default_matmul_precision('float32'):
+    return ImageTower(config).apply({'params': params}, normalize(images))

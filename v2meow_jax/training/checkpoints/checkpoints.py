@@ -1,0 +1,371 @@
+"""Saves and restores a run with orbax; config and facts lie beside weights.
+
+A step that does not read as it was written is set aside, and the one before it
+is used: see `Checkpoints.restore`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import contextlib
+import json
+import os
+from typing import Any
+
+from absl import logging
+from etils import epath
+import jax
+from jax.experimental import multihost_utils
+import numpy as np
+import orbax.checkpoint as ocp
+
+from v2meow_jax.training import train_state
+from v2meow_jax.training.checkpoints import digests
+from v2meow_jax.training.checkpoints import run_facts
+from v2meow_jax.training.checkpoints import run_lock
+from v2meow_jax.training.checkpoints import stored_step
+from v2meow_jax.training.checkpoints import t5x_checkpoints
+
+CONFIG_NAME = 'config.gin'
+DESCRIPTION_NAME = 'model.json'
+CORRUPT = 'corrupt-'
+
+CheckpointError = stored_step.CheckpointError
+
+_FOLDER = 'checkpoints'
+
+
+class Checkpoints:
+  """The checkpoints of one model directory, and the right to write there.
+
+  Saves are asynchronous; `close` waits for them, and is called on leaving a
+  `with` block. All processes of a job make one each and call it together.
+  """
+
+  def __init__(
+    self,
+    model_dir: epath.PathLike,
+    *,
+    max_to_keep: int = 2,
+    keep_every: int | None = None,
+  ):
+    """Opens or creates `model_dir`.
+
+    Args:
+      model_dir: Of the run, local or in a bucket.
+      max_to_keep: Newest steps kept. An older one goes only once the newest was
+        read again and is as it was written.
+      keep_every: Multiples of this step stay for good; None: none do.
+
+    Raises:
+      CheckpointError: It cannot be written, or another trainer writes there.
+    """
+    self.path = stored_step.absolute(model_dir)
+    self._steps_path = self.path / _FOLDER
+    self._max_to_keep = max_to_keep
+    self._keep_every = keep_every
+    self._config_digest: str | None = None
+    self._lock: run_lock.RunLock | None = None
+    primary = jax.process_index() == 0
+    try:
+      self._steps_path.mkdir(parents=True, exist_ok=True)
+      probe = self._steps_path / f'.writable-{os.getpid()}'
+      probe.write_text('')
+      probe.unlink()
+      self._lock = run_lock.RunLock(self.path) if primary else None
+    except OSError as e:
+      raise CheckpointError(
+        f'MODEL_DIR {self.path} cannot be written: {e}. Name another, or allow'
+        ' writing there.'
+      ) from e
+    except run_lock.LockedError as e:
+      raise CheckpointError(str(e)) from e
+    self._manager = ocp.CheckpointManager(
+      self._steps_path,
+      options=ocp.CheckpointManagerOptions(
+        cleanup_tmp_directories=True,
+        lightweight_initialize=True,
+      ),
+      item_names=('variables', 'optimizer', stored_step.INFO, digests.ITEM),
+    )
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self.close()
+
+  def write_facts(self, config_text: str, description: dict[str, Any]) -> None:
+    """Keeps beside the weights what they were trained from.
+
+    Args:
+      config_text: The gin text of the run, for people and for another run.
+      description: What rebuilds the model, so that using it parses no gin.
+    """
+    self._config_digest = run_facts.config_digest(config_text)
+    if jax.process_index() == 0:
+      _replace(self.path / CONFIG_NAME, config_text)
+      _replace(
+        self.path / DESCRIPTION_NAME, json.dumps(description, indent=1) + '\n'
+      )
+
+  def save(self, state: train_state.TrainState, info: dict[str, Any]) -> None:
+    """Starts saving a state, unless its step is saved already.
+
+    Args:
+      state: May be changed or donated as soon as this returns.
+      info: What else to keep beside it, as json.
+
+    Raises:
+      CheckpointError: An earlier save failed.
+    """
+    self.wait()
+    self._drop_old()
+    step = int(state.step)
+    items = {'variables': state.variables, 'optimizer': state.opt_state}
+    facts = {
+      'step': step,
+      'config_sha256': self._config_digest,
+      **run_facts.of_code(),
+      **run_facts.of_state(state),
+      digests.ITEM: 'crc32',
+      **info,
+    }
+    with self._failures_of_a_save():
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          **{name: ocp.args.StandardSave(tree) for name, tree in items.items()},
+          **{
+            stored_step.INFO: ocp.args.JsonSave(facts),
+            digests.ITEM: digests.DigestArgs(step, items),
+          },
+        ),
+      )
+
+  def check(self) -> None:
+    """Raises CheckpointError when a save has failed; waits for nothing."""
+    if not self._manager.is_saving_in_progress():
+      self.wait()
+
+  def wait(self) -> None:
+    """Waits for the save under way; raises CheckpointError when it failed."""
+    with self._failures_of_a_save():
+      self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits for the save under way, and lets another trainer in.
+
+    Raises:
+      CheckpointError: That save failed.
+    """
+    try:
+      with self._failures_of_a_save():
+        try:
+          self._manager.wait_until_finished()
+          self._drop_old()
+        finally:
+          self._manager.close()
+    finally:
+      if self._lock is not None:
+        self._lock.release()
+
+  def latest_step(self) -> int | None:
+    """The newest saved step; None in a new directory.
+
+    Raises:
+      CheckpointError: Only steps that were set aside are left.
+    """
+    steps = stored_step.committed(self._steps_path)
+    if not steps:
+      _refuse_to_start_afresh(self._steps_path)
+    return max(steps, default=None)
+
+  def restore(
+    self,
+    like: train_state.TrainState,
+    same: Mapping[str, Any] | None = None,
+  ) -> train_state.TrainState:
+    """The newest state that reads as it was written.
+
+    Every leaf is compared with its digest. A damaged step is logged and renamed
+    to corrupt-STEP, and the next older is tried.
+
+    Args:
+      like: A state of the same structure, shapes and dtypes (values unused);
+        its shardings are those of the result.
+      same: What `save` was told that must not have changed since.
+
+    Raises:
+      CheckpointError: Nothing to restore, all of it is damaged, or it does not
+        fit `like`; for the last, no step is set aside.
+    """
+    causes = []
+    for step in sorted(stored_step.committed(self._steps_path), reverse=True):
+      try:
+        state = self._restore_step(step, like)
+        self._refuse_another_run(step, same or {})
+      except stored_step.DamagedError as e:
+        causes.append(f'step {step}: {e}')
+        self._set_aside(step, str(e))
+      else:
+        logging.info('Restored %s at step %d.', self.path, step)
+        return state
+    _refuse_to_start_afresh(self._steps_path, causes)
+    raise CheckpointError(f'{self.path} holds no checkpoint to restore.')
+
+  def _restore_step(self, step, like) -> train_state.TrainState:
+    restored = stored_step.restore(
+      self._steps_path / str(step),
+      {'variables': like.variables, 'optimizer': like.opt_state},
+    )
+    variables = dict(restored['variables'])
+    return train_state.TrainState(
+      step=jax.device_put(np.asarray(step, np.int32), like.step.sharding),
+      params=variables.pop('params'),
+      extras=variables,
+      opt_state=restored['optimizer'],
+    )
+
+  def _refuse_another_run(self, step, same) -> None:
+    path = self._steps_path / str(step)
+    saved = stored_step.facts(path)
+    changed = [
+      f'{name} was {saved[name]} and is {value}'
+      for name, value in same.items()
+      if saved.get(name, value) != value
+    ]
+    if changed:
+      raise CheckpointError(
+        f'{path}: {", ".join(changed)}. With the number of steps they tell which'
+        ' examples come next, so this run could not go on with those it has not'
+        ' seen. Set it back, or begin a new MODEL_DIR from these weights:'
+        f' --gin.loop.train.warm_start="\'{self.path}\'".'
+      )
+
+  def _drop_old(self) -> None:
+    """Deletes steps beyond those to keep, if the newest can be relied on."""
+    steps = sorted(stored_step.committed(self._steps_path))
+    every = self._keep_every
+    old = [
+      step
+      for step in steps[: -self._max_to_keep]
+      if every is None or step % every
+    ]
+    if not old:
+      return
+    try:
+      stored_step.verify(self._steps_path / str(steps[-1]))
+    except stored_step.DamagedError as e:
+      self._set_aside(steps[-1], str(e))
+      return
+    for step in old:
+      self._manager.delete(step)
+
+  def _set_aside(self, step: int, cause: str) -> None:
+    source = self._steps_path / str(step)
+    target = self._steps_path / f'{CORRUPT}{step}'
+    count = 1
+    while target.exists():
+      count += 1
+      target = self._steps_path / f'{CORRUPT}{step}.{count}'
+    logging.error('Damaged: %s, now %s: %s', source, target.name, cause)
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices(f'{target.name} is free')
+    if jax.process_index() == 0:
+      source.rename(target)
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices(f'{target.name} is there')
+    self._manager.reload()
+
+  @contextlib.contextmanager
+  def _failures_of_a_save(self) -> Iterator[None]:
+    """What orbax raises about a save, as a CheckpointError."""
+    try:
+      yield
+    except Exception as e:
+      # It forgets the steps that this save would have replaced.
+      self._manager.reload()
+      raise CheckpointError(
+        f'saving to {self._steps_path} failed; the steps before it are kept:'
+        f' {stored_step.one_line(e)}'
+      ) from e
+
+
+def read_description(model_dir: epath.PathLike) -> dict[str, Any]:
+  """What `describe` of a run's model said; CheckpointError when there is none."""
+  path = epath.Path(model_dir) / DESCRIPTION_NAME
+  if not path.exists():
+    raise CheckpointError(
+      f'{path} is missing: {model_dir} is not the MODEL_DIR of a run.'
+    )
+  try:
+    return json.loads(path.read_text())
+  except ValueError as e:
+    raise CheckpointError(
+      f'{path} is damaged: {e}. Train on with the same config, which writes it'
+      ' again.'
+    ) from e
+
+
+def restore_variables(
+  model_dir: epath.PathLike,
+) -> tuple[dict[str, Any], int]:
+  """The newest variables of a run as numpy arrays, and their step.
+
+  Reads only: a damaged step is left where it is. Where the run kept an average
+  of its parameters, that is what 'params' holds.
+
+  Args:
+    model_dir: Of a training run, under either trainer.
+
+  Returns:
+    ({'params': ..., other collections}, step).
+
+  Raises:
+    CheckpointError: There is no checkpoint, or the newest is damaged.
+  """
+  path = stored_step.absolute(model_dir) / _FOLDER
+  steps = stored_step.committed(path)
+  if not steps and t5x_checkpoints.find(model_dir):
+    return t5x_checkpoints.restore_variables(model_dir)
+  if not steps:
+    _refuse_to_start_afresh(path)
+    raise CheckpointError(
+      f'{model_dir} holds no checkpoint; train first, or name the directory'
+      ' that was MODEL_DIR.'
+    )
+  step_path = path / str(max(steps))
+  try:
+    variables = dict(stored_step.restore_numpy(step_path, 'variables'))
+  except stored_step.DamagedError as e:
+    raise CheckpointError(
+      f'{step_path} is damaged: {e}. Train on, which goes back to the step'
+      f' before it, or rename it to {CORRUPT}{step_path.name} to use that step'
+      ' as it is.'
+    ) from e
+  return {
+    **variables,
+    'params': train_state.best_params(variables),
+  }, max(steps)
+
+
+def _refuse_to_start_afresh(
+  path: epath.Path, causes: list[str] | None = None
+) -> None:
+  """Raises when steps were set aside and none is left."""
+  aside = sorted(p.name for p in path.glob(f'{CORRUPT}*'))
+  if aside:
+    raise CheckpointError(
+      f'every checkpoint in {path} is damaged, set aside as {", ".join(aside)}.'
+      ' Restore that folder from a copy, or name another MODEL_DIR to start'
+      ' afresh.' + ''.join(f'\n  {cause}' for cause in causes or ())
+    )
+
+
+def _replace(path: epath.Path, text: str) -> None:
+  """Writes a file that is never seen half written."""
+  unfinished = path.with_name(f'{path.name}.unfinished')
+  unfinished.write_text(text)
+  unfinished.replace(path)
