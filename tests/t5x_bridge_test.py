@@ -33,6 +33,7 @@ from v2meow_jax.inference import export
 from v2meow_jax.inference import restore
 from v2meow_jax.models import sequence_model
 from v2meow_jax.models import transformer
+from v2meow_jax.models.sampling import options
 from v2meow_jax.training import schedules
 from v2meow_jax.training import step as step_lib
 from v2meow_jax.training import train_state
@@ -253,7 +254,7 @@ def test_infer_writes_the_ids_that_the_restored_run_samples(
   batch = next(evaluation_batches(stage))
   inputs = stage_inputs(restored.model, batch)
   keys = jax.random.split(jax.random.key(1), len(written))
-  codes = restored.sample(inputs, keys, temperature=0.0)
+  codes = restored.sample(inputs, keys, options.Sampling(temperature=0.0))
   ids = tokens.codes_to_ids(codes, spec, spec.target)
   assert [w['inputs']['id'] for w in written] == [
     f'validation{i}' for i in range(NUM_EXAMPLES['validation'])

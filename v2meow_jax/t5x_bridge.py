@@ -33,6 +33,7 @@ from v2meow_jax.data import feature_converters
 from v2meow_jax.data import task_builder
 from v2meow_jax.models import logical_axes
 from v2meow_jax.models import sequence_model
+from v2meow_jax.models.sampling import options
 from v2meow_jax.training.checkpoints import checkpoints
 from v2meow_jax.training.checkpoints import t5x_checkpoints
 
@@ -49,8 +50,7 @@ class T5XModel(models.BaseModel):
     *,
     batch_size: int,
     optimizer_def: optimizers.OptimizerDef | None = None,
-    temperature: float = 1.0,
-    top_k: int | None = None,
+    sampling: options.Sampling = options.AS_TRAINED,
   ):
     """Wraps a stage's model.
 
@@ -59,13 +59,12 @@ class T5XModel(models.BaseModel):
       batch_size: Rows of a whole training step. T5X sums the gradients of
         microbatches, so the loss is divided by the ids of the whole step.
       optimizer_def: An `OptaxWrapper`; None where nothing is trained.
-      temperature: That `t5x.infer` samples with; 0 takes the likeliest id.
-      top_k: Only the k likeliest ids are drawn; None: all.
+      sampling: Options that `t5x.infer` samples with.
     """
     super().__init__(optimizer_def)
     self.model = model
     self._ids = batch_size * model.target_length
-    self._sampling = {'temperature': temperature, 'top_k': top_k}
+    self._sampling = sampling
     converter = (
       feature_converters.PrefixFeatureConverter
       if isinstance(model, sequence_model.DecoderOnlyModel)
@@ -86,7 +85,7 @@ class T5XModel(models.BaseModel):
       raise ValueError('sampling draws with a key; pass rng, as T5X does.')
     keys = jax.random.split(rng, len(batch['decoder_target_tokens']))
     inputs = self._inputs(batch)
-    return self.model.sample_batch(params, inputs, keys, **self._sampling), {}
+    return self.model.sample_batch(params, inputs, keys, self._sampling), {}
 
   def _inputs(self, batch: Batch) -> dict[str, jax.Array]:
     spec = self.model.spec

@@ -16,6 +16,7 @@ from v2meow_jax.inference import restore
 from v2meow_jax.inference import system
 from v2meow_jax.models import sequence_model
 from v2meow_jax.models import transformer
+from v2meow_jax.models.sampling import options
 from v2meow_jax.synthetic import render
 from v2meow_jax.synthetic import scene as scene_lib
 
@@ -26,7 +27,7 @@ PICTURE = planted_stage.PICTURE
 MARK = planted_stage.MARK
 SECONDS = 7.0
 # Windows of 4 s at 0 and 3 s; second 3 is in both.
-WINDOWS = pipeline.Windows(prefix_seconds=1.0)
+WINDOWS = options.Windows(prefix_seconds=1.0)
 
 
 def measure(stage, streams, seconds=SECONDS, windows=WINDOWS, **settings):
@@ -232,7 +233,7 @@ def test_the_embedded_system_looks_at_the_motion_of_the_moment():
     streams,
     seconds=10.0,
     key=pipeline.stage_key(0, 'semantic'),
-    sampling=pipeline.Sampling(temperature=1.0),
+    sampling=options.Sampling(temperature=1.0),
     windows=windows,
   )
   found = measure(stage, streams, seconds=10.0, windows=windows)

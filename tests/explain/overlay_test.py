@@ -13,9 +13,9 @@ from v2meow_jax.explain import overlay
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.files import write
-from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import restore
 from v2meow_jax.inference import system as system_lib
+from v2meow_jax.models.sampling import options
 
 SECONDS = 3.0
 
@@ -64,7 +64,7 @@ class PlantedSystem:
   def __init__(self):
     inputs = (planted_stage.PICTURE, planted_stage.STYLE)
     self.stages = [restore.ModelStage(*planted_stage.encoder_decoder(*inputs))]
-    self.windows = [pipeline.Windows()]
+    self.windows = [options.Windows()]
 
   def run(self, video, prompt, seed, *, on_progress):
     on_progress('streams')

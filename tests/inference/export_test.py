@@ -22,6 +22,7 @@ from v2meow_jax.inference import restore
 from v2meow_jax.inference import system
 from v2meow_jax.models import sequence_model
 from v2meow_jax.models import transformer
+from v2meow_jax.models.sampling import options
 from v2meow_jax.synthetic import compose
 from v2meow_jax.synthetic import render
 from v2meow_jax.synthetic import scene as scene_lib
@@ -150,8 +151,8 @@ def test_an_exported_stage_samples_as_its_run_does(runs, tmp_path):
   inputs = {'coarse': np.zeros((1, 25, 2), np.int32)}
   keys = jax.random.split(jax.random.key(0), 1)
   np.testing.assert_array_equal(
-    trained.sample(inputs, keys, temperature=1.0),
-    exported.sample(inputs, keys, temperature=1.0),
+    trained.sample(inputs, keys, options.Sampling()),
+    exported.sample(inputs, keys, options.Sampling()),
   )
 
 
@@ -179,8 +180,8 @@ def test_a_run_of_stacked_layers_exports_layers_apart(runs, tmp_path):
   inputs = {'semantic': np.zeros((1, 50, 1), np.int32)}
   keys = jax.random.split(jax.random.key(0), 1)
   np.testing.assert_array_equal(
-    restore.restore_stage(trained).sample(inputs, keys, temperature=1.0),
-    exported.sample(inputs, keys, temperature=1.0),
+    restore.restore_stage(trained).sample(inputs, keys, options.Sampling()),
+    exported.sample(inputs, keys, options.Sampling()),
   )
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from v2meow_jax import specs
 from v2meow_jax.inference import pipeline
+from v2meow_jax.models.sampling import options
 
 MOTION = specs.FeatureSpec(name='motion', dim=1, rate_hz=2.0)
 STYLE = specs.FeatureSpec(name='style', dim=3, rate_hz=0.0)
@@ -23,8 +24,8 @@ class CopyingStage:
   def __init__(self):
     self.calls = []
 
-  def sample(self, inputs, rngs, prefix=None, *, temperature, top_k=None):
-    del temperature, top_k
+  def sample(self, inputs, rngs, sampling, prefix=None):
+    del sampling
     self.calls.append(len(rngs))
     seen = np.repeat(inputs['motion'][..., 0], 2, axis=1).astype(int)
     noise = [int(jax.random.randint(k, (), 0, 10)) for k in rngs]
@@ -45,7 +46,7 @@ def run(seconds, windows, seed=0):
     },
     seconds=seconds,
     key=pipeline.stage_key(seed, 'semantic'),
-    sampling=pipeline.Sampling(temperature=1.0),
+    sampling=options.Sampling(temperature=1.0),
     windows=windows,
   )
   return codes[..., 0], stage.calls
@@ -55,27 +56,27 @@ def run(seconds, windows, seed=0):
 def test_every_moment_of_the_clip_is_written_from_what_is_seen_then(
   prefix_seconds,
 ):
-  codes, _ = run(11.0, pipeline.Windows(prefix_seconds=prefix_seconds))
+  codes, _ = run(11.0, options.Windows(prefix_seconds=prefix_seconds))
   np.testing.assert_array_equal(codes[:44] // 10, np.repeat(np.arange(22), 2))
 
 
 def test_a_longer_clip_begins_as_a_shorter_one():
-  windows = pipeline.Windows(prefix_seconds=1.0)
+  windows = options.Windows(prefix_seconds=1.0)
   short, _ = run(10.0, windows)
   long, _ = run(19.0, windows)
   np.testing.assert_array_equal(long[:40], short[:40])
 
 
 def test_rows_that_go_together_change_nothing():
-  one, calls_of_one = run(11.0, pipeline.Windows(rows=1))
-  four, calls_of_four = run(11.0, pipeline.Windows(rows=4))
+  one, calls_of_one = run(11.0, options.Windows(rows=1))
+  four, calls_of_four = run(11.0, options.Windows(rows=4))
   np.testing.assert_array_equal(one, four)
   assert calls_of_one == [1, 1, 1]
   assert calls_of_four == [4]
 
 
 def test_another_seed_draws_otherwise():
-  windows = pipeline.Windows()
+  windows = options.Windows()
   assert (run(8.0, windows, seed=1)[0] != run(8.0, windows, seed=2)[0]).any()
 
 
@@ -103,12 +104,12 @@ def test_a_prefix_that_fills_the_window_is_refused():
     pipeline.window_starts(10.0, 2.0, 2.0)
 
 
-@pytest.mark.parametrize('temperature', [0.0, -1.0, float('nan'), float('inf')])
+@pytest.mark.parametrize('temperature', [-1.0, float('nan'), float('inf')])
 def test_a_temperature_that_cannot_be_sampled_at_is_refused(temperature):
   with pytest.raises(ValueError, match='temperature'):
-    pipeline.Sampling(temperature=temperature)
+    options.Sampling(temperature=temperature)
 
 
 def test_top_k_of_none_left_is_refused():
   with pytest.raises(ValueError, match='top_k'):
-    pipeline.Sampling(temperature=1.0, top_k=0)
+    options.Sampling(temperature=1.0, top_k=0)

@@ -5,6 +5,7 @@ import pytest
 
 from v2meow_jax import stages
 from v2meow_jax.inference import pipeline
+from v2meow_jax.models.sampling import options
 
 TINY = stages.TINY
 
@@ -15,8 +16,8 @@ class AnyStage:
   def __init__(self, spec):
     self.spec = spec
 
-  def sample(self, inputs, rngs, prefix=None, *, temperature, top_k=None):
-    del inputs, temperature, top_k
+  def sample(self, inputs, rngs, sampling, prefix=None):
+    del inputs, sampling
     frames = self.spec.target.num_frames(self.spec.crop_seconds)
     codes = np.tile(np.arange(frames)[None, :, None], (len(rngs), 1, 2))
     if prefix is not None:
@@ -34,11 +35,11 @@ def test_every_stage_covers_a_clip_of_any_length(seconds):
   for spec, windows in (
     (
       stages.coarse(crop_seconds=4.0, streams=TINY),
-      pipeline.Windows(prefix_seconds=1.0),
+      options.Windows(prefix_seconds=1.0),
     ),
     (
       stages.fine(crop_seconds=2.0, streams=TINY),
-      pipeline.Windows(rows=5),
+      options.Windows(rows=5),
     ),
   ):
     codes = pipeline.sample_stage(
@@ -46,7 +47,7 @@ def test_every_stage_covers_a_clip_of_any_length(seconds):
       streams,
       seconds=seconds,
       key=pipeline.stage_key(0, spec.name),
-      sampling=pipeline.Sampling(temperature=1.0),
+      sampling=options.Sampling(temperature=1.0),
       windows=windows,
     )
     assert len(codes) >= frames

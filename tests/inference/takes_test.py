@@ -8,6 +8,7 @@ import pytest
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.inference import takes
+from v2meow_jax.models.sampling import options
 
 
 class Singer:
@@ -73,8 +74,8 @@ class Stage:
     )
     self.spec = types.SimpleNamespace(name=name, inputs=streams)
 
-  def sample(self, inputs, rngs, prefix=None, *, temperature, top_k=None):
-    del rngs, prefix, temperature, top_k
+  def sample(self, inputs, rngs, sampling, prefix=None):
+    del rngs, prefix, sampling
     return inputs
 
 
@@ -90,10 +91,10 @@ def test_a_stage_without_vision_sees_zeros_and_hears_the_rest():
   whole = system(['clip', 'sound'])
   blind = takes.without_vision(whole)
   ones = {'clip': np.ones((1, 3, 2)), 'sound': np.ones((1, 3, 2))}
-  shown = blind.stages[1].sample(ones, None, temperature=1.0)
+  shown = blind.stages[1].sample(ones, None, options.Sampling())
   assert not shown['clip'].any() and shown['sound'].all()
-  assert blind.stages[0].sample(ones, None, temperature=1.0)['clip'].all()
-  assert whole.stages[1].sample(ones, None, temperature=1.0)['clip'].all()
+  assert blind.stages[0].sample(ones, None, options.Sampling())['clip'].all()
+  assert whole.stages[1].sample(ones, None, options.Sampling())['clip'].all()
   assert blind.digest != whole.digest
 
 

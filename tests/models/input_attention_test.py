@@ -13,6 +13,7 @@ from v2meow_jax import tokens
 from v2meow_jax.models import input_attention
 from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import layers
+from v2meow_jax.models.sampling import options
 
 pytestmark = pytest.mark.slow
 
@@ -131,7 +132,9 @@ def test_a_forced_batch_reads_what_sampling_read(spec, config):
       else 0
     )
   keys = jax.random.split(jax.random.key(0), 2)
-  ids = model.sample_batch(params, inputs, keys, temperature=0.0)
+  ids = model.sample_batch(
+    params, inputs, keys, options.Sampling(temperature=0.0)
+  )
   logits = jax.jit(model.code_logits)(params, model.forced_batch(inputs, ids))
   codes = tokens.ids_to_codes(np.asarray(ids), spec, spec.target)
   likeliest = np.asarray(logits).argmax(-1).reshape(codes.shape)

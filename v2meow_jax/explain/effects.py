@@ -14,6 +14,7 @@ from v2meow_jax.explain import influence
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import restore
 from v2meow_jax.models import adaptors
+from v2meow_jax.models.sampling import options
 
 Blank = Literal['zero', 'mean']
 
@@ -59,7 +60,7 @@ def measure(
   streams: Mapping[str, np.ndarray],
   *,
   seconds: float,
-  windows: pipeline.Windows,
+  windows: options.Windows,
   settings: Settings,
   on_pass: Callable[[], None] = lambda: None,
 ) -> influence.Influence:

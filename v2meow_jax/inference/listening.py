@@ -18,6 +18,7 @@ from v2meow_jax.codecs import trainable as trainable_codec
 from v2meow_jax.inference import export
 from v2meow_jax.inference import system
 from v2meow_jax.models import sequence_model
+from v2meow_jax.models.sampling import options
 
 Batches = Callable[[int], Iterator[Mapping[str, np.ndarray]]]
 
@@ -38,7 +39,7 @@ class StageSounds:
     codec: epath.PathLike | None = None,
     num: int = 2,
     seed: int = 0,
-    temperature: float = 1.0,
+    sampling: options.Sampling = options.AS_TRAINED,
   ):
     """Reads nothing but the codec yet.
 
@@ -49,7 +50,7 @@ class StageSounds:
         of the embedded system.
       num: Crops.
       seed: Of every draw: each evaluation draws the same way.
-      temperature: Of the sampling.
+      sampling: Temperature and top-k.
 
     Raises:
       ValueError: The stage writes no codes of the codec.
@@ -75,7 +76,7 @@ class StageSounds:
     self._batches = batches
     self._num = num
     self._seed = seed
-    self._temperature = temperature
+    self._sampling = sampling
     self._sample: Callable[..., jax.Array] | None = None
 
   def __call__(
@@ -108,10 +109,7 @@ class StageSounds:
         ),
       )
     rngs = jax.random.split(jax.random.key(self._seed), self._num)
-    temperature = self._temperature
-    return np.asarray(
-      self._sample(params, inputs, rngs, temperature=temperature)
-    )
+    return np.asarray(self._sample(params, inputs, rngs, self._sampling))
 
   def _ids(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Ids of every token stream, from either kind of batch."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
-import dataclasses
 import math
 import zlib
 
@@ -18,42 +17,7 @@ import numpy as np
 
 from v2meow_jax import specs
 from v2meow_jax.inference import restore
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sampling:
-  """How ids are drawn.
-
-  Attributes:
-    temperature: > 0.
-    top_k: Only the k likeliest codes are drawn; None: all.
-  """
-
-  temperature: float
-  top_k: int | None = None
-
-  def __post_init__(self):
-    if not (math.isfinite(self.temperature) and self.temperature > 0):
-      raise ValueError(
-        f'temperature is {self.temperature}; wanted a number above 0 (1.0'
-        ' samples as trained, lower is safer).'
-      )
-    if self.top_k is not None and self.top_k < 1:
-      raise ValueError(f'top_k is {self.top_k}; wanted 1 or more.')
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Windows:
-  """How a stage covers a clip.
-
-  Attributes:
-    prefix_seconds: Of a window that the one before has already written.
-    rows: Windows of one compiled call. Calls are padded to it, so that what
-      is drawn for a window does not depend on how many there are.
-  """
-
-  prefix_seconds: float = 0.0
-  rows: int = 1
+from v2meow_jax.models.sampling import options
 
 
 def window_starts(
@@ -104,8 +68,8 @@ def sample_stage(
   *,
   seconds: float,
   key: jax.Array,
-  sampling: Sampling,
-  windows: Windows,
+  sampling: options.Sampling,
+  windows: options.Windows,
   on_window: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
   """Samples a stage's target for a whole clip.
@@ -152,7 +116,7 @@ class _Draw:
     stage: restore.Stage,
     streams: Mapping[str, np.ndarray],
     key: jax.Array,
-    sampling: Sampling,
+    sampling: options.Sampling,
     rows: int,
   ):
     self._stage = stage
@@ -181,9 +145,8 @@ class _Draw:
     codes = self._stage.sample(
       inputs,
       jax.numpy.stack(keys),
+      self._sampling,
       None if prefix is None else np.stack([prefix] * self._rows),
-      temperature=self._sampling.temperature,
-      top_k=self._sampling.top_k,
     )
     return list(codes[: len(starts)])
 

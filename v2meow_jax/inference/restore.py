@@ -19,6 +19,7 @@ from v2meow_jax.models import input_attention
 from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import sequence_model
 from v2meow_jax.models import transformer
+from v2meow_jax.models.sampling import options
 from v2meow_jax.training.checkpoints import checkpoints
 
 _MODELS = {
@@ -40,10 +41,8 @@ class Stage(Protocol):
     self,
     inputs: Mapping[str, np.ndarray],
     rngs: jax.Array,
+    sampling: options.Sampling,
     prefix: Int[np.ndarray, 'b frames levels'] | None = None,
-    *,
-    temperature: float,
-    top_k: int | None = None,
   ) -> Int[np.ndarray, 'b frames levels']:
     """Codes of one window per row; those of `prefix` come first, unchanged."""
     ...
@@ -57,9 +56,7 @@ class ModelStage:
     self.model = model
     self.spec = model.spec
     self._params = jax.device_put(params)
-    self._sample = functools.partial(jax.jit, static_argnames='top_k')(
-      model.sample_batch
-    )
+    self._sample = jax.jit(model.sample_batch)
     self._attention = jax.jit(
       functools.partial(input_attention.input_attention, model)
     )
@@ -69,19 +66,16 @@ class ModelStage:
     self,
     inputs: Mapping[str, np.ndarray],
     rngs: jax.Array,
+    sampling: options.Sampling,
     prefix: np.ndarray | None = None,
-    *,
-    temperature: float,
-    top_k: int | None = None,
   ) -> np.ndarray:
     """See `Stage.sample`; inputs are codes or features of one crop per row.
 
     Args:
       inputs: By stream name: float[b, frames, dim] or int[b, frames, levels].
       rngs: One key per row.
+      sampling: Temperature and top-k.
       prefix: Codes of the target's first frames, when they are known.
-      temperature: >= 0; 0 takes the likeliest code.
-      top_k: Only the k likeliest codes are drawn; None: all.
 
     Returns:
       int32[b, frames, levels].
@@ -93,8 +87,7 @@ class ModelStage:
       self._params,
       batch,
       rngs,
-      temperature=jnp.float32(temperature),
-      top_k=top_k,
+      sampling,
       prefix=prefix,
     )
     return tokens.ids_to_codes(np.asarray(ids), self.spec, self.spec.target)

@@ -38,6 +38,7 @@ from v2meow_jax.files import released
 from v2meow_jax.files import write
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import restore
+from v2meow_jax.models.sampling import options
 
 EMBEDDED = pathlib.Path(__file__).parent.parent / 'assets' / 'tiny_system'
 MAX_PROMPT_CHARACTERS = 2000
@@ -77,7 +78,7 @@ class System:
     self.digest = released.sha256(folder / released.CONFIG_NAME)
     self.stages = [self._stage(s) for s in self.config['stages']]
     self.windows = [
-      pipeline.Windows(**s['windows']) for s in self.config['stages']
+      options.Windows(**s['windows']) for s in self.config['stages']
     ]
     self.streams = {
       name: specs.stream_from_dict(s)
@@ -267,7 +268,7 @@ class System:
 
   def _samplings(
     self, temperatures: Sequence[float] | None, top_k: int | None
-  ) -> list[pipeline.Sampling]:
+  ) -> list[options.Sampling]:
     temperatures = temperatures or self.temperatures
     if len(temperatures) != len(self.stages):
       raise ValueError(
@@ -281,7 +282,7 @@ class System:
         ' stage, or none at all.'
       )
     return [
-      pipeline.Sampling(temperature=float(t), top_k=top_k) for t in temperatures
+      options.Sampling(temperature=float(t), top_k=top_k) for t in temperatures
     ]
 
   def _visual_streams(

@@ -17,6 +17,7 @@ import v2meow_jax
 from v2meow_jax import media
 from v2meow_jax.files import write
 from v2meow_jax.inference import restore
+from v2meow_jax.models.sampling import options
 from v2meow_jax.pretrained import store
 
 
@@ -138,16 +139,12 @@ class _Blind:
     self,
     inputs: Mapping[str, np.ndarray],
     rngs: jax.Array,
+    sampling: options.Sampling,
     prefix: np.ndarray | None = None,
-    *,
-    temperature: float,
-    top_k: int | None = None,
   ) -> np.ndarray:
     """See `restore.Stage`."""
     seen = {
       name: np.zeros_like(value) if name in self._unseen else value
       for name, value in inputs.items()
     }
-    return self._stage.sample(
-      seen, rngs, prefix, temperature=temperature, top_k=top_k
-    )
+    return self._stage.sample(seen, rngs, sampling, prefix)

@@ -15,10 +15,11 @@ import numpy as np
 from v2meow_jax import specs
 from v2meow_jax import tokens
 from v2meow_jax.models import adaptors
-from v2meow_jax.models import decoding
 from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import losses
 from v2meow_jax.models import transformer
+from v2meow_jax.models.sampling import autoregressive
+from v2meow_jax.models.sampling import options
 
 if TYPE_CHECKING:
   from clu import metrics as clu_metrics
@@ -280,9 +281,8 @@ class SequenceModel(abc.ABC):
     params: Params,
     inputs: Batch,
     rngs: jax.Array,
+    sampling: options.Sampling = options.AS_TRAINED,
     *,
-    temperature: float | jax.Array,
-    top_k: int | None = None,
     prefix: jax.Array | None = None,
     num_frames: int | None = None,
   ) -> jax.Array:
@@ -297,8 +297,7 @@ class SequenceModel(abc.ABC):
       params: Of the network.
       inputs: 'encoder_inputs_<stream>' of every input, one whole crop.
       rngs: key[b], one for each row.
-      temperature: >= 0; 0 takes the most likely id.
-      top_k: Draw among this many of the most likely ids; None: among all.
+      sampling: Temperature and top-k.
       prefix: int32[b, n], the first n target ids, whole frames; None: none.
       num_frames: Stop after this many frames of the target, the prefix
         included; None: the whole crop.
@@ -325,12 +324,13 @@ class SequenceModel(abc.ABC):
     if prefix is None:
       prefix = jnp.zeros((batch_size, 0), jnp.int32)
     _check_prefix(self.spec, prefix, batch_size, length)
-    if top_k is not None and not 1 <= top_k <= target.codebook_size:
+    top_k = sampling.top_k
+    if top_k is not None and top_k > target.codebook_size:
       raise ValueError(
         f'top_k is {top_k}; {target.name!r} has {target.codebook_size} codes,'
         ' so it is from 1 to that, or None.'
       )
-    return decoding.sample(
+    return autoregressive.sample(
       transformer.Transformer(
         spec=self.spec,
         config=dataclasses.replace(self.config, scan_layers=False),
@@ -340,9 +340,8 @@ class SequenceModel(abc.ABC):
       self._prompt(inputs),
       jnp.asarray(prefix, jnp.int32),
       rngs,
-      jnp.asarray(temperature, jnp.float32),
+      sampling,
       length=length,
-      top_k=top_k,
     )
 
 

@@ -13,6 +13,7 @@ from v2meow_jax.evaluation.controls import controls
 from v2meow_jax.evaluation.listening import networks
 from v2meow_jax.evaluation.metrics import scores
 from v2meow_jax.files import write
+from v2meow_jax.models.sampling import options
 from v2meow_jax.synthetic import held_out
 
 pytestmark = pytest.mark.slow
@@ -247,8 +248,8 @@ class Stage:
     name='coarse', inputs=(types.SimpleNamespace(name='clip'),)
   )
 
-  def sample(self, inputs, rngs, prefix=None, *, temperature, top_k=None):
-    del rngs, prefix, temperature, top_k
+  def sample(self, inputs, rngs, sampling, prefix=None):
+    del rngs, prefix, sampling
     return inputs['clip']
 
 
@@ -258,7 +259,7 @@ class Seeing(Oracle):
   stages = (Stage(),)
 
   def play(self, prompt, scene):
-    seen = self.stages[0].sample({'clip': np.ones(1)}, None, temperature=1.0)
+    seen = self.stages[0].sample({'clip': np.ones(1)}, None, options.Sampling())
     return held_out.music(
       scene if seen.any() else held_out.scenes(98, 1, SECONDS)[0]
     )

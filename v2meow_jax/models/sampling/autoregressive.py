@@ -19,6 +19,7 @@ from v2meow_jax.models import adaptors
 from v2meow_jax.models import layers
 from v2meow_jax.models import position_bias
 from v2meow_jax.models import transformer
+from v2meow_jax.models.sampling import options
 
 # Steps between two flushes of the recent cache; performance, not results.
 BLOCK_STEPS = 50
@@ -32,8 +33,7 @@ def draw(
   logits: jax.Array,
   rngs: jax.Array,
   position: jax.Array,
-  temperature: jax.Array,
-  top_k: int | None,
+  sampling: options.Sampling,
 ) -> jax.Array:
   """One code per row, by the Gumbel trick; temperature 0 is the argmax.
 
@@ -41,14 +41,13 @@ def draw(
     logits: float32[b, codebook_size].
     rngs: key[b]; a row uses fold_in(its key, position).
     position: int32[], of the target.
-    temperature: float32[], >= 0.
-    top_k: Only the most likely so many can be drawn; None: all.
+    sampling: Temperature and top-k.
 
   Returns:
     int32[b], in [0, codebook_size).
   """
-  if top_k is not None:
-    least = jax.lax.top_k(logits, top_k)[0][:, -1:]
+  if sampling.top_k is not None:
+    least = jax.lax.top_k(logits, sampling.top_k)[0][:, -1:]
     logits = jnp.where(logits < least, layers.NEG_INF, logits)
 
   def noise(rng):
@@ -56,7 +55,7 @@ def draw(
       jax.random.fold_in(rng, position), logits.shape[-1:]
     )
 
-  noisy = logits + temperature * jax.vmap(noise)(rngs)
+  noisy = logits + sampling.temperature * jax.vmap(noise)(rngs)
   return jnp.argmax(noisy, -1).astype(jnp.int32)
 
 
@@ -179,7 +178,7 @@ def _blocks(start: int, end: int) -> list[tuple[int, int, int]]:
   return groups
 
 
-@functools.partial(jax.jit, static_argnames=('module', 'length', 'top_k'))
+@functools.partial(jax.jit, static_argnames=('module', 'length'))
 def sample(
   module: transformer.Transformer,
   params,
@@ -187,10 +186,9 @@ def sample(
   prompt: jax.Array | None,
   prefix: jax.Array,
   rngs: jax.Array,
-  temperature: jax.Array,
+  sampling: options.Sampling,
   *,
   length: int,
-  top_k: int | None,
 ) -> jax.Array:
   """Draws target ids; see `SequenceModel.sample_batch`.
 
@@ -201,9 +199,8 @@ def sample(
     prompt: int32[b, p], what the decoder reads first; None with an encoder.
     prefix: int32[b, n], the first ids of the target.
     rngs: key[b].
-    temperature: float32[], >= 0.
-    length: Ids of the target to return, more than n.
-    top_k: Only the most likely so many can be drawn; None: all.
+    sampling: Temperature and top-k.
+    length: Number of target ids to return, more than n.
 
   Returns:
     int32[b, length].
@@ -223,7 +220,7 @@ def sample(
     def run_block(carry, block_start, steps=steps):
       big, last = carry
       recent, last, ids = _run_steps(
-        decoder, big, last, block_start, steps, rngs, temperature, top_k
+        decoder, big, last, block_start, steps, rngs, sampling
       )
       return (_flush(big, recent, block_start), last), ids
 
@@ -234,9 +231,7 @@ def sample(
   return jnp.concatenate([prefix, *drawn], 1)
 
 
-def _run_steps(
-  decoder, big, last, block_start, steps, rngs, temperature, top_k
-):
+def _run_steps(decoder, big, last, block_start, steps, rngs, sampling):
   """A block of steps: the recent cache, the last id, int32[steps, b] ids."""
   spec = decoder.module.spec
   offset = spec.id_offset(spec.target)
@@ -247,7 +242,7 @@ def _run_steps(
     hidden, own = decoder.step(last, position, big, recent, block_start)
     place = position - decoder.first_target
     logits = decoder.level_logits(hidden, place)
-    code = draw(logits, rngs, place, temperature, top_k)
+    code = draw(logits, rngs, place, sampling)
     level = place % spec.target.num_codebooks
     ids = offset + level * spec.target.codebook_size + code
     here = (jnp.arange(steps) == r)[:, None]

@@ -11,8 +11,9 @@ import pytest
 
 from tests.models import transformer_test
 from v2meow_jax import tokens
-from v2meow_jax.models import decoding
 from v2meow_jax.models import layer_stacking
+from v2meow_jax.models.sampling import autoregressive
+from v2meow_jax.models.sampling import options
 
 pytestmark = pytest.mark.slow
 
@@ -20,16 +21,18 @@ make, random_batch = transformer_test.make, transformer_test.random_batch
 MIXED, TOKENS = transformer_test.MIXED, transformer_test.TOKENS
 BOTH_KINDS = transformer_test.BOTH_KINDS
 
+GREEDY = options.Sampling(temperature=0.0)
+
 
 @pytest.fixture(autouse=True, scope='module')
 def short_blocks():
   """Blocks of 7 and caches from 16 on: every path within 30 ids."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(decoding, 'BLOCK_STEPS', 7)
-    patch.setattr(decoding, '_FIRST_CACHE_LENGTH', 16)
-    decoding.sample.clear_cache()
+    patch.setattr(autoregressive, 'BLOCK_STEPS', 7)
+    patch.setattr(autoregressive, '_FIRST_CACHE_LENGTH', 16)
+    autoregressive.sample.clear_cache()
     yield
-  decoding.sample.clear_cache()
+  autoregressive.sample.clear_cache()
 
 
 def inputs_of(model, batch_size=2):
@@ -58,10 +61,12 @@ def forced(model, params, inputs, ids):
   return np.where(masks, logits, -np.inf)
 
 
-def sample(model, params, inputs, *, batch_size=2, temperature=1.0, **kwargs):
+def sample(model, params, inputs, *, batch_size=2, sampling=None, **kwargs):
   rngs = kwargs.pop('rngs', jax.random.split(jax.random.key(5), batch_size))
   return np.asarray(
-    model.sample_batch(params, inputs, rngs, temperature=temperature, **kwargs)
+    model.sample_batch(
+      params, inputs, rngs, sampling or options.Sampling(), **kwargs
+    )
   )
 
 
@@ -69,19 +74,19 @@ def sample_and_logits(model, params, inputs, monkeypatch, **kwargs):
   """What was drawn, and float32[2, drawn, 24] from which, in order."""
   seen = {}
 
-  def draw(logits, rngs, position, temperature, top_k):
+  def draw(logits, rngs, position, sampling):
     jax.debug.callback(
       lambda p, x: seen.__setitem__(int(p), np.asarray(x)), position, logits
     )
-    return original(logits, rngs, position, temperature, top_k)
+    return original(logits, rngs, position, sampling)
 
-  original = decoding.draw
+  original = autoregressive.draw
   with monkeypatch.context() as patch:
-    patch.setattr(decoding, 'draw', draw)
-    decoding.sample.clear_cache()
+    patch.setattr(autoregressive, 'draw', draw)
+    autoregressive.sample.clear_cache()
     ids = sample(model, params, inputs, **kwargs)
     jax.effects_barrier()
-  decoding.sample.clear_cache()
+  autoregressive.sample.clear_cache()
   assert sorted(seen) == list(range(30 - len(seen), 30))
   return ids, np.stack([seen[p] for p in sorted(seen)], 1)
 
@@ -95,7 +100,7 @@ def legal(logits):
 def test_temperature_zero_is_the_argmax_of_uncached_logits(spec, config):
   model, params = make(spec, config)
   inputs = inputs_of(model)
-  ids = sample(model, params, inputs, temperature=0.0)
+  ids = sample(model, params, inputs, sampling=GREEDY)
   np.testing.assert_array_equal(
     ids, forced(model, params, inputs, ids).argmax(-1)
   )
@@ -142,10 +147,10 @@ def test_the_length_of_a_block_does_not_change_what_is_drawn(monkeypatch):
   model, params = make()
   inputs = inputs_of(model)
   before = sample(model, params, inputs)
-  monkeypatch.setattr(decoding, 'BLOCK_STEPS', 50)
-  decoding.sample.clear_cache()
+  monkeypatch.setattr(autoregressive, 'BLOCK_STEPS', 50)
+  autoregressive.sample.clear_cache()
   after = sample(model, params, inputs)
-  decoding.sample.clear_cache()
+  autoregressive.sample.clear_cache()
   np.testing.assert_array_equal(before, after)
 
 
@@ -172,7 +177,12 @@ def test_stopping_early_gives_the_beginning_of_the_whole():
 @pytest.mark.parametrize('temperature', [0.0, 1.0, 100.0])
 def test_every_id_stands_at_its_own_level(temperature):
   model, params = make()
-  ids = sample(model, params, inputs_of(model), temperature=temperature)
+  ids = sample(
+    model,
+    params,
+    inputs_of(model),
+    sampling=options.Sampling(temperature=temperature),
+  )
   codes = tokens.ids_to_codes(ids, MIXED, MIXED.target)
   assert codes.shape == (2, 10, 3)
   if temperature > 1:
@@ -182,7 +192,9 @@ def test_every_id_stands_at_its_own_level(temperature):
 def test_draws_follow_the_softmax_at_the_temperature():
   logits = jnp.tile(jnp.array([0.0, 1.0, 2.0]), (20_000, 1))
   rngs = jax.random.split(jax.random.key(0), 20_000)
-  codes = decoding.draw(logits, rngs, jnp.int32(3), jnp.float32(0.5), None)
+  codes = autoregressive.draw(
+    logits, rngs, jnp.int32(3), options.Sampling(temperature=0.5)
+  )
   seen = np.bincount(codes, minlength=3) / 20_000
   wanted = np.exp([0.0, 2.0, 4.0]) / np.exp([0.0, 2.0, 4.0]).sum()
   np.testing.assert_allclose(seen, wanted, atol=0.01)
@@ -191,7 +203,9 @@ def test_draws_follow_the_softmax_at_the_temperature():
 def test_top_k_draws_only_among_the_k_most_likely():
   logits = jnp.tile(jnp.array([0.0, 1.0, 2.0, 0.5]), (500, 1))
   rngs = jax.random.split(jax.random.key(0), 500)
-  codes = decoding.draw(logits, rngs, jnp.int32(0), jnp.float32(10.0), 2)
+  codes = autoregressive.draw(
+    logits, rngs, jnp.int32(0), options.Sampling(temperature=10.0, top_k=2)
+  )
   assert set(np.asarray(codes).tolist()) == {1, 2}
 
 
@@ -225,16 +239,15 @@ def test_no_step_copies_the_big_cache_or_a_weight():
   shapes = jax.eval_shape(
     model.module.init, jax.random.key(0), model.example_batch(1)
   )
-  lowered = decoding.sample.lower(
+  lowered = autoregressive.sample.lower(
     model.module,
     meta.unbox(shapes)['params'],
     None,
     jnp.zeros((2, 10), jnp.int32),
     jnp.zeros((2, 0), jnp.int32),
     jax.random.split(jax.random.key(0), 2),
-    jnp.float32(1.0),
+    options.Sampling(),
     length=30,
-    top_k=None,
   )
   # Blocks of 6 steps: the recent cache, which is the largest thing to change.
   loops = loops_that_carry(lowered.compile().as_text(), 'f32[2,4,6,8]')
@@ -279,6 +292,6 @@ def test_what_does_not_fit_is_refused_by_name():
   with pytest.raises(ValueError, match='num_frames is 11'):
     sample(model, params, inputs, num_frames=11)
   with pytest.raises(ValueError, match='top_k is 25'):
-    sample(model, params, inputs, top_k=25)
+    sample(model, params, inputs, sampling=options.Sampling(top_k=25))
   with pytest.raises(ValueError, match=r"'encoder_inputs_picture'.*\[3, 4, 6"):
     sample(model, params, inputs, batch_size=3)

@@ -1,0 +1,61 @@
+"""How a stage generates: one frozen value from the command line to the sampler."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+
+import jax
+
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=['temperature'],
+  meta_fields=['top_k'],
+)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sampling:
+  """Options of a sampler.
+
+  A pytree, so that a compiled sampler serves every temperature; what changes
+  the program is static.
+
+  Attributes:
+    temperature: Divisor of the logits, >= 0; 0 takes the likeliest code.
+    top_k: Number of likeliest codes to draw among; None: all codes.
+  """
+
+  temperature: float | jax.Array = 1.0
+  top_k: int | None = None
+
+  def __post_init__(self):
+    number = self.temperature
+    # Inside jax.jit it is an array without a value.
+    if isinstance(number, int | float) and not (
+      math.isfinite(number) and number >= 0
+    ):
+      raise ValueError(
+        f'temperature is {number}; wanted a finite number of 0 or more (1.0'
+        ' samples as trained, lower is safer, 0 takes the likeliest code).'
+      )
+    if self.top_k is not None and self.top_k < 1:
+      raise ValueError(f'top_k is {self.top_k}; wanted 1 or more, or None.')
+
+
+AS_TRAINED = Sampling()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Windows:
+  """How a stage covers a clip that is longer than its crop.
+
+  Attributes:
+    prefix_seconds: Length of the part of a window that the window before has
+      already written; 0: windows are independent.
+    rows: Number of windows in one compiled call. Calls are padded to it, so
+      that a window does not depend on how many others there are.
+  """
+
+  prefix_seconds: float = 0.0
+  rows: int = 1
