@@ -26,18 +26,12 @@ import unicodedata
 import numpy as np
 
 from v2meow_jax import media
-from v2meow_jax import networks
-from v2meow_jax import specs
-from v2meow_jax import stages
-from v2meow_jax.codecs.soundstream import soundstream
-from v2meow_jax.extractors.embedded import fitted
 from v2meow_jax.extractors.embedded import style_features
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
-from v2meow_jax.files import released
 from v2meow_jax.files import write
+from v2meow_jax.inference import loading
 from v2meow_jax.inference import pipeline
-from v2meow_jax.inference import restore
 from v2meow_jax.models.sampling import options
 
 EMBEDDED = pathlib.Path(__file__).parent.parent / 'assets' / 'tiny_system'
@@ -73,74 +67,26 @@ class System:
 
   def __init__(self, folder: pathlib.Path):
     """Loads a folder; raises released.DamagedSystem when it is not whole."""
+    self._loaded = loading.load(folder)
     self.folder = folder
-    self.config = released.read_config(folder)
-    self.digest = released.sha256(folder / released.CONFIG_NAME)
-    self.stages = [self._stage(s) for s in self.config['stages']]
-    self.windows = [
-      options.Windows(**s['windows']) for s in self.config['stages']
-    ]
-    self.streams = {
-      name: specs.stream_from_dict(s)
-      for name, s in self.config['streams'].items()
-    }
-    if 'networks' in self.config:
-      self.extractors = self._published()
-      self.codec = self.extractors.pop('acoustic')
-    else:
-      self.extractors = fitted.extractors_from_params(
-        released.flatten(self._tensors('extractors')), self.streams
-      )
-      self.codec = soundstream.TrainedCodec(
-        soundstream.CodecConfig.from_dict(self.config['codec']),
-        self._tensors('codec'),
-      )
-
-  def _published(self) -> dict[str, Any]:
-    """Networks of others, whose weights lie elsewhere, and the codec."""
-    found = {}
-    for row in self.config['networks']:
-      network = networks.Network(**row['network'])
-      if network.reads != 'style':
-        found[network.stream] = self._build(network, row)
-    return found
-
-  def _build(self, network: networks.Network, row: Mapping[str, Any]) -> Any:
-    released.check_digest(network.file(), row['sha256'])
-    for name, sha256 in row.get('companions', {}).items():
-      released.check_digest(network.file().with_name(name), sha256)
-    table = {**self.streams, 'acoustic': stages.acoustic(self.streams)}
-    stream = networks.stream_of(network, table)
-    if network.reads == 'video':
-      # One size for all pieces, so that a frame does not depend on how many
-      # come with it.
-      frames = math.ceil(self.config['piece_seconds'] * stream.rate_hz)
-      network = network.with_frames_at_once(max(1, frames))
-    return network.build(stream)
+    self.config = self._loaded.config
+    self.digest = self._loaded.digest
+    self.stages = self._loaded.stages
+    self.windows = self._loaded.windows
+    self.streams = self._loaded.streams
+    self.extractors = self._loaded.extractors
+    self.codec = self._loaded.codec
 
   @functools.cached_property
   def _styles(self) -> Mapping[str, Any]:
     """The extractors of style: large ones of others once they are needed."""
-    for row in self.config.get('networks', ()):
-      network = networks.Network(**row['network'])
-      if network.reads == 'style':
-        return self._build(network, row)
-    return self.extractors
+    return self._loaded.styles
 
   @property
   def style_rate_hz(self) -> int:
     """Samples a second at which music is best given as a style."""
     return getattr(
       self._styles.get('style'), 'sample_rate_hz', style_features.SAMPLE_RATE_HZ
-    )
-
-  def _tensors(self, name: str) -> dict[str, Any]:
-    return released.read_tensors(self.folder / f'{name}.safetensors')
-
-  def _stage(self, description: Mapping[str, Any]) -> restore.ModelStage:
-    return restore.ModelStage(
-      restore.build_model(description['model']),
-      self._tensors(description['name']),
     )
 
   @property
