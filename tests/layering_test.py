@@ -67,7 +67,7 @@ NEVER = {
   | rooms('data', 'models', 'codecs', 'extractors', 'pretrained'),
   'data': {'t5x', 'gin'}
   | rooms('models', 'codecs', 'extractors', 'training', 'pretrained'),
-  'training': {'t5x'} | rooms('codecs', 'extractors'),
+  'training': {'t5x'} | rooms('codecs', 'extractors', 'pretrained'),
   'inference': DATA_LIBRARIES
   | {'t5x', 'gin'}
   | rooms('data', 'evaluation', 'explain', 'jobs', 'cli'),

@@ -1,4 +1,4 @@
-"""What a run lets one hear is what its codes say."""
+"""Sounds of a run are the decoded codes."""
 
 import itertools
 
@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from v2meow_jax import media
 from v2meow_jax import stages
 from v2meow_jax import tokens
 from v2meow_jax.inference import listening
 from v2meow_jax.inference import system
 from v2meow_jax.models import sequence_model
 from v2meow_jax.models import transformer
+from v2meow_jax.pretrained.audio import mel
 from v2meow_jax.training import mesh as mesh_lib
 
 
@@ -60,21 +62,22 @@ def test_true_sounds_are_the_decoded_codes_of_both_streams(kind, layers):
     stages.fine(crop_seconds=0.2, streams=stages.TINY), sizes(layers)
   )
   batch, codes = planted(model)
-  hear = listening.StageSounds(
+  on_eval = listening.StageSounds(
     model, lambda step: itertools.repeat(batch), num=2
   )
   variables = jax.device_put(
     dict(meta.unbox(model.init(jax.random.key(0), batch))),
     mesh_lib.replicated(mesh_lib.make_mesh()),
   )
-  sounds = hear(0, variables)
+  sounds = on_eval(0, variables)
   codec = system.load().codec
   all_codes = np.concatenate([codes['coarse'], codes['fine']], -1)[:2]
   for i, wanted in enumerate(codec.decode(jnp.asarray(all_codes))):
     np.testing.assert_array_equal(sounds[f'true/{i}'].samples, wanted)
+    assert sounds[f'true/{i}/spectrogram'].shape == (128, 20, 1)
     assert sounds[f'sampled/{i}'].seconds == pytest.approx(0.2)
     assert not np.array_equal(sounds[f'sampled/{i}'].samples, wanted)
-  again = hear(1, variables)
+  again = on_eval(1, variables)
   np.testing.assert_array_equal(
     again['sampled/1'].samples, sounds['sampled/1'].samples
   )
@@ -86,3 +89,17 @@ def test_a_stage_of_other_tokens_cannot_be_heard():
   )
   with pytest.raises(ValueError, match="'semantic' cannot be heard"):
     listening.StageSounds(model, lambda step: iter([]))
+
+
+def test_a_tone_is_a_bright_line_at_its_height():
+  rate_hz, hz = 16_000, 2_000.0
+  times = np.arange(rate_hz) / rate_hz
+  tone = media.Audio(
+    samples=np.sin(2 * np.pi * hz * times).astype(np.float32), rate_hz=rate_hz
+  )
+  image = listening.spectrogram(tone)
+  assert image.shape == (128, 100, 1)
+  weights = mel.mel_weights(rate_hz, 640, 128)
+  wanted = weights[round(hz / (rate_hz / 640))].argmax()
+  assert image[:, 50, 0].argmax() == 127 - wanted
+  assert image.max() == 255

@@ -14,13 +14,18 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax import tokens
-from v2meow_jax.codecs import trainable as trainable_codec
 from v2meow_jax.inference import export
 from v2meow_jax.inference import system
 from v2meow_jax.models import sequence_model
 from v2meow_jax.models.sampling import options
+from v2meow_jax.pretrained.audio import mel
 
 Batches = Callable[[int], Iterator[Mapping[str, np.ndarray]]]
+Item = media.Audio | np.ndarray  # A sound or a picture.
+
+_NUM_BANDS = 128
+_HOP_SECONDS = 0.01
+_RANGE_DB = 80.0
 
 
 class StageSounds:
@@ -81,8 +86,8 @@ class StageSounds:
 
   def __call__(
     self, step: int, variables: Mapping[str, Any]
-  ) -> dict[str, media.Audio]:
-    """{'sampled/<i>', 'true/<i>': one crop of sound}."""
+  ) -> dict[str, Item]:
+    """{'sampled/<i>', 'true/<i>': a crop of sound}, each with its spectrogram."""
     del step
     batch = {k: v[: self._num] for k, v in next(self._batches(0)).items()}
     ids = self._ids(batch)
@@ -128,49 +133,26 @@ class StageSounds:
 
   def _sounds(
     self, kind: str, ids: Mapping[str, np.ndarray]
-  ) -> dict[str, media.Audio]:
+  ) -> dict[str, Item]:
     spec = self._model.spec
     codes = [tokens.ids_to_codes(ids[s.name], spec, s) for s in self._streams]
     waves = self._codec.decode(jnp.asarray(np.concatenate(codes, -1)))
     return _named(kind, np.asarray(waves), self._codec.sample_rate_hz)
 
 
-class CodecSounds:
-  """Held-out waveforms through a codec in training, beside the originals."""
-
-  def __init__(
-    self, model: trainable_codec.CodecModel, batches: Batches, *, num: int = 2
-  ):
-    """Reads nothing yet.
-
-    Args:
-      model: The codec.
-      batches: Held-out waveforms.
-      num: Crops.
-    """
-    self._model = model
-    self._batches = batches
-    self._num = num
-
-  def __call__(
-    self, step: int, variables: Mapping[str, Any]
-  ) -> dict[str, media.Audio]:
-    """{'decoded/<i>', 'true/<i>': one crop of sound}."""
-    del step
-    config = self._model.config
-    codec = trainable_codec.trained_codec(
-      config, variables['params'], variables
-    )
-    waves = next(self._batches(0))['waveform'][: self._num]
-    decoded = np.asarray(codec.decode(codec.encode(jnp.asarray(waves))))
-    rate_hz = config.sample_rate_hz
-    return _named('decoded', decoded, rate_hz) | _named('true', waves, rate_hz)
+def _named(kind: str, waves: np.ndarray, rate_hz: int) -> dict[str, Item]:
+  items: dict[str, Item] = {}
+  for i, wave in enumerate(waves):
+    audio = media.Audio(samples=wave, rate_hz=rate_hz)
+    items[f'{kind}/{i}'] = audio
+    items[f'{kind}/{i}/spectrogram'] = spectrogram(audio)
+  return items
 
 
-def _named(
-  kind: str, waves: np.ndarray, rate_hz: int
-) -> dict[str, media.Audio]:
-  return {
-    f'{kind}/{i}': media.Audio(samples=wave, rate_hz=rate_hz)
-    for i, wave in enumerate(waves)
-  }
+def spectrogram(audio: media.Audio) -> np.ndarray:
+  """Draws log mel energy, low below, 80 dB from black: uint8[bands, frames, 1]."""
+  hop = round(audio.rate_hz * _HOP_SECONDS)
+  energy = mel.log_mel(audio.samples, audio.rate_hz, hop, 4 * hop, _NUM_BANDS)
+  db = 10 / np.log(10) * energy
+  scaled = (db - db.max()) / _RANGE_DB + 1
+  return np.uint8(255 * np.clip(scaled, 0, 1)).T[::-1, :, None]

@@ -1,4 +1,4 @@
-"""The gradient of a batch, whole or in microbatches that need less memory."""
+"""Computes the gradient of a batch, whole or in microbatches to save memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from v2meow_jax.models import trainable
 
-# A batch that has it is averaged by its sum, any other by rows.
+# Microbatches count by the sum of these weights, without them by rows.
 _WEIGHTS = 'decoder_loss_weights'
 
 
@@ -21,20 +21,20 @@ def loss_and_gradient(
   rng: jax.Array,
   num_microbatches: int,
 ) -> tuple[jax.Array, dict[str, jax.Array], dict[str, Any], Any]:
-  """Loss, metrics, extras and gradient of a batch.
+  """Computes loss, metrics, extras and gradient of a batch.
 
-  Microbatches follow one another; each gets the extras that the one before
-  left. A microbatch counts by its `decoder_loss_weights`, so the result is that
-  of the whole batch for any mean over ids or rows. A loss that compares rows
-  (InfoNCE) compares those of a microbatch only.
+  Microbatches run one after another; each starts from the extras that the one
+  before left. A microbatch counts by its `decoder_loss_weights`, so the result
+  equals that of the whole batch for any mean over ids or rows. A loss that
+  compares rows (InfoNCE) compares only those of a microbatch.
 
   Args:
-    model: What is trained.
-    params: Its parameters.
-    extras: Its other collections.
+    model: Model to train.
+    params: Parameters of the model.
+    extras: Other collections of the model.
     batch: {key: array[rows, ...]}.
-    rng: Each microbatch folds its number in; one alone takes the key itself.
-    num_microbatches: Divides the rows.
+    rng: Key of the step; several microbatches fold in their number.
+    num_microbatches: Number of microbatches, a divisor of the rows.
 
   Returns:
     float32[] loss, {name: float32[]}, updated extras, gradient like `params`.
@@ -72,7 +72,7 @@ def loss_and_gradient(
 def _split(batch: trainable.Batch, count: int) -> dict[str, jax.Array]:
   """[rows, ...] -> [count, rows / count, ...].
 
-  Row r goes to microbatch r % count: the rows of a device stay on it.
+  Row r goes to microbatch r % count, so that rows stay on their device.
   """
   rows = len(next(iter(batch.values())))
   if rows % count:
@@ -87,7 +87,7 @@ def _split(batch: trainable.Batch, count: int) -> dict[str, jax.Array]:
 
 
 def _weights(parts: dict[str, jax.Array]) -> jax.Array:
-  """float32[count], each microbatch's share of the loss; they sum to 1."""
+  """Returns each microbatch's share of the loss, float32[count], sum 1."""
   if _WEIGHTS in parts:
     sums = parts[_WEIGHTS].astype(jnp.float32)
     sums = sums.sum(range(1, sums.ndim))

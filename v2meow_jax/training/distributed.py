@@ -1,4 +1,4 @@
-"""Joins the processes of a job, before anything touches a device."""
+"""Joins the processes of a job, before any device is used."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import jax
 COORDINATOR = 'V2MEOW_COORDINATOR'
 NUM_PROCESSES = 'V2MEOW_NUM_PROCESSES'
 PROCESS_ID = 'V2MEOW_PROCESS_ID'
-# Set by launchers in every process of a job of several.
+# Set by launchers in every process of a multi-process job.
 _LAUNCHED = ('SLURM_STEP_NUM_TASKS', 'OMPI_COMM_WORLD_SIZE')
 
 
 def initialize(environment: Mapping[str, str] = os.environ) -> None:
-  """Joins the job that the environment tells of; alone, it does nothing.
+  """Joins the job described by the environment, if there is one.
 
   `V2MEOW_COORDINATOR` is host:port of process 0, with `V2MEOW_NUM_PROCESSES`
-  and `V2MEOW_PROCESS_ID` beside it; or 'auto', for what JAX finds out by itself
-  (Cloud TPU, GKE, Slurm, Open MPI). Without it, several tasks of a Slurm step
-  or of mpirun are joined as well.
+  and `V2MEOW_PROCESS_ID` beside it; or 'auto', where JAX can detect the job
+  (Cloud TPU, GKE, Slurm, Open MPI). Without it, only jobs of several tasks of
+  Slurm or mpirun are joined.
 
   Args:
-    environment: Where the variables are read.
+    environment: Environment variables.
 
   Raises:
-    ValueError: A variable is missing or is no number.
+    ValueError: A variable is missing or not a number.
   """
   coordinator = environment.get(COORDINATOR)
   if coordinator is None:

@@ -1,4 +1,4 @@
-"""What training a stage costs, before anything is allocated, read or written."""
+"""Estimates the cost of training a stage; allocates, reads and writes nothing."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from v2meow_jax.training.monitoring import goodput
 DEFAULT_UTILISATION = 0.4
 
 
-# Chips by name: their kind in `goodput.PEAK_FLOPS`, and where the peak is said.
+# Chips by name: kind in `goodput.PEAK_FLOPS`, source of the peak.
 _TPU = 'https://cloud.google.com/tpu/docs/'
 _NVIDIA = 'https://www.nvidia.com/en-us/data-center/'
 CHIPS = {
-  # The data sheet says 1,979 with sparsity, which is twice as much.
+  # The data sheet's 1,979 TFLOP/s count sparsity, which doubles the number.
   'H100 SXM': ('NVIDIA H100', f'{_NVIDIA}h100'),
   'A100': ('NVIDIA A100', f'{_NVIDIA}a100'),
   'TPU v4': ('TPU v4', f'{_TPU}v4'),
@@ -37,14 +37,14 @@ CHIPS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Costs:
-  """What a stage costs wherever it is trained.
+  """Costs of a stage on any hardware.
 
   Attributes:
-    num_parameters: Of the network.
-    parameter_bytes: Of the parameters.
-    optimizer_bytes: Of the state of the optimiser.
-    data_bytes: Of the arrays of one batch.
-    step_flops: Of one step; see `flops.train_flops`.
+    num_parameters: Number of parameters of the network.
+    parameter_bytes: Size of the parameters.
+    optimizer_bytes: Size of the state of the optimiser.
+    data_bytes: Size of one batch.
+    step_flops: FLOPs of one step, by `flops.train_flops`.
   """
 
   num_parameters: int
@@ -56,13 +56,13 @@ class Costs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Memory:
-  """Memory of one device in a step, as XLA planned it for this machine.
+  """Memory of one device in a step, planned by XLA for this machine.
 
   Attributes:
-    devices: The mesh, and their kind.
-    argument_bytes: State and batch.
-    output_bytes: New state and metrics, where they do not replace the old.
-    temporary_bytes: What is held between: activations and gradients.
+    devices: Shape of the mesh and kind of its devices.
+    argument_bytes: Size of state and batch.
+    output_bytes: Size of new state and metrics beyond the donated buffers.
+    temporary_bytes: Size of activations and gradients.
   """
 
   devices: str
@@ -72,14 +72,14 @@ class Memory:
 
   @property
   def total_bytes(self) -> int:
-    """All at once."""
+    """Sum of all three."""
     return self.argument_bytes + self.output_bytes + self.temporary_bytes
 
 
 def batch_shapes(
   model: sequence_model.SequenceModel, batch_size: int
 ) -> dict[str, jax.ShapeDtypeStruct]:
-  """A training batch without its numbers."""
+  """Returns shapes and dtypes of a training batch."""
   return {
     key: jax.ShapeDtypeStruct((batch_size, *row.shape[1:]), row.dtype)
     for key, row in model.example_batch(1).items()
@@ -87,7 +87,7 @@ def batch_shapes(
 
 
 def costs(run: Mapping[str, Any], batch_size: int) -> Costs:
-  """What can be told from shapes alone; the arguments are those of `memory`."""
+  """Counts costs from shapes alone; takes the arguments of `memory`."""
   model = run['model']
   batch = batch_shapes(model, batch_size)
   state = _plan(run, batch).shapes
@@ -102,16 +102,13 @@ def costs(run: Mapping[str, Any], batch_size: int) -> Costs:
 
 
 def memory(run: Mapping[str, Any], batch_size: int) -> Memory:
-  """Compiles the step for the devices of this machine and asks XLA.
+  """Compiles the step for this machine and reads the memory that XLA planned.
 
-  Another kind of device fuses otherwise, so its numbers differ.
+  Other kinds of devices fuse differently, so their numbers differ.
 
   Args:
-    run: Arguments of `loop.train`, those with a default left out or not.
-    batch_size: Rows, all devices together.
-
-  Returns:
-    Memory of one device.
+    run: Arguments of `loop.train`; those with a default may be missing.
+    batch_size: Number of rows of all devices together.
 
   Raises:
     ValueError: The batch does not divide among the devices.
@@ -125,17 +122,17 @@ def memory(run: Mapping[str, Any], batch_size: int) -> Memory:
   planned = _plan(run, batch)
   key = jax.eval_shape(lambda: jax.random.key(0))
   lowered = planned.train_step.lower(
-    jax.tree.map(_placed, planned.shapes, planned.places),
+    jax.tree.map(_placed, planned.shapes, planned.shardings),
     {name: _placed(rows, split) for name, rows in batch.items()},
     _placed(key, mesh_lib.replicated(mesh)),
   )
-  found = lowered.compile().memory_analysis()
+  analysis = lowered.compile().memory_analysis()
   shape = 'x'.join(str(n) for n in mesh.shape.values())
   return Memory(
     devices=f'{shape} {jax.devices()[0].device_kind}',
-    argument_bytes=found.argument_size_in_bytes,
-    output_bytes=found.output_size_in_bytes - found.alias_size_in_bytes,
-    temporary_bytes=found.temp_size_in_bytes,
+    argument_bytes=analysis.argument_size_in_bytes,
+    output_bytes=analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
+    temporary_bytes=analysis.temp_size_in_bytes,
   )
 
 
@@ -146,45 +143,42 @@ def report(
   num_examples: int | None,
   utilisation: float = DEFAULT_UTILISATION,
 ) -> Iterator[str]:
-  """Lines to print: first what shapes tell, then memory, which takes longer.
+  """Yields lines to print: costs first, then memory, which takes longer.
 
   Args:
-    run: Arguments of `loop.train`, those with a default left out or not.
-    batch_size: Rows of a step.
-    num_examples: Recordings in the data; None when that is not known.
-    utilisation: Share of a chip's peak that is reached, in (0, 1].
-
-  Yields:
-    Lines.
+    run: Arguments of `loop.train`; those with a default may be missing.
+    batch_size: Number of rows of a step.
+    num_examples: Number of recordings in the data; None if unknown.
+    utilisation: Reached share of a chip's peak, in (0, 1].
 
   Raises:
-    ValueError: It is no stage that is trained, or a number makes no sense.
+    ValueError: The model is not a stage, or a number is out of range.
   """
   model, train_steps = run['model'], run['train_steps']
   if not isinstance(model, sequence_model.SequenceModel):
     raise ValueError(
-      f'a dry run knows stages, and this trains a {type(model).__name__}; name'
-      ' one of stages/*.gin.'
+      f'a dry run takes a stage, and this is a {type(model).__name__}; name one'
+      ' of stages/*.gin.'
     )
   if not 0 < utilisation <= 1:
     raise ValueError(f'utilisation is {utilisation}; wanted it in (0, 1].')
   if num_examples is not None and num_examples < 1:
     raise ValueError(f'num_examples is {num_examples}; wanted at least 1.')
-  found = costs(run, batch_size)
+  cost = costs(run, batch_size)
   spec = model.spec
   lengths = spec.feature_lengths()
   reads = ' + '.join(f'{s.name} {lengths[s.name]:,}' for s in spec.inputs)
   epoch_steps = num_examples and math.ceil(num_examples / batch_size)
   yield f'stage       {reads} -> {spec.target.name} {model.target_length:,}'
   yield (
-    f'parameters  {found.num_parameters / 1e6:.1f} M,'
-    f' {_size(found.parameter_bytes)}; computed in {model.config.dtype}'
+    f'parameters  {cost.num_parameters / 1e6:.1f} M,'
+    f' {_size(cost.parameter_bytes)}; computed in {model.config.dtype}'
   )
-  yield f'optimiser   {_size(found.optimizer_bytes)} of state'
-  yield f'data        {_size(found.data_bytes)} a step of {batch_size} examples'
+  yield f'optimiser   {_size(cost.optimizer_bytes)} of state'
+  yield f'data        {_size(cost.data_bytes)} a step of {batch_size} examples'
   yield (
-    f'compute     {found.step_flops / 1e12:.4g} TFLOP a step,'
-    f' {found.step_flops / batch_size / 1e9:.4g} GFLOP an example (matrix products)'
+    f'compute     {cost.step_flops / 1e12:.4g} TFLOP a step,'
+    f' {cost.step_flops / batch_size / 1e9:.4g} GFLOP an example (matrix products)'
   )
   if epoch_steps:
     yield (
@@ -202,7 +196,7 @@ def report(
   yield f'{"":10}  {"TFLOP/s":>7}  {"step":>8}  {"epoch":>8}  {"run":>8}'
   for name, (kind, source) in CHIPS.items():
     peak = goodput.PEAK_FLOPS[kind]
-    step_seconds = found.step_flops / (peak * utilisation)
+    step_seconds = cost.step_flops / (peak * utilisation)
     epoch = _time(epoch_steps * step_seconds) if epoch_steps else '-'
     yield (
       f'{name:10}  {peak / 1e12:7.0f}  {_time(step_seconds):>8}  {epoch:>8}'
@@ -226,10 +220,10 @@ def _mesh(run: Mapping[str, Any]) -> jax.sharding.Mesh:
 def _plan(
   run: Mapping[str, Any], batch: Mapping[str, jax.ShapeDtypeStruct]
 ) -> plan.Plan:
-  """That of the loop, whose other arguments do not change a step."""
-  known = inspect.signature(plan.plan).parameters
-  chosen = {k: v for k, v in run.items() if k in known}
-  return plan.plan(**{**chosen, 'batch': batch, 'mesh': _mesh(run)})
+  """Plans as the loop does; its other arguments do not change a step."""
+  names = inspect.signature(plan.plan).parameters
+  arguments = {k: v for k, v in run.items() if k in names}
+  return plan.plan(**{**arguments, 'batch': batch, 'mesh': _mesh(run)})
 
 
 def _placed(
@@ -243,7 +237,7 @@ def _num_bytes(tree: Any) -> int:
 
 
 def _size(num_bytes: int) -> str:
-  """Bytes for people, in powers of ten.
+  """Formats bytes in powers of ten.
 
   >>> _size(1_830_000_000), _size(20_480)
   ('1.83 GB', '0.0205 MB')
@@ -253,7 +247,7 @@ def _size(num_bytes: int) -> str:
 
 
 def _time(seconds: float) -> str:
-  """Seconds for people.
+  """Formats seconds in a unit that reads well.
 
   >>> _time(0.25), _time(600.0), _time(7200.0), _time(1e6)
   ('0.25 s', '10 min', '2 h', '11.6 d')

@@ -1,4 +1,4 @@
-"""The one training loop: any stage, the codec, the style embedding."""
+"""Trains any stage, codec or embedding: the one training loop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from v2meow_jax.training import prefetch
 from v2meow_jax.training import schedules
 from v2meow_jax.training import step as step_lib
 from v2meow_jax.training import train_state
-from v2meow_jax.training.checkpoints import checkpoints
+from v2meow_jax.training.checkpoints import checkpoints as checkpoints_lib
 from v2meow_jax.training.checkpoints import fine_tuning
 from v2meow_jax.training.monitoring import flops
 from v2meow_jax.training.monitoring import goodput
@@ -35,26 +35,29 @@ from v2meow_jax.training.monitoring import metrics_out
 from v2meow_jax.training.monitoring import preemption
 from v2meow_jax.training.monitoring import watchdog
 
-OnEval = Callable[[int, Mapping[str, Any]], Mapping[str, media.Audio]]
+OnEval = Callable[
+  [int, Mapping[str, Any]], Mapping[str, media.Audio | np.ndarray]
+]
 
 
-class Batches(Protocol):
-  """Batches from a step on; batch k is a function of (seed, k) alone.
+class BatchSource(Protocol):
+  """Batches from any step on; batch k depends on seed and k alone.
 
-  `shard` is given where processes read different rows, and only there.
+  `shard` is passed only where processes read different rows.
   """
 
   def __call__(
     self, start_step: int, shard: tuple[int, int] = (0, 1)
   ) -> Iterator[Mapping[str, np.ndarray]]:
-    """An iterator whose first batch is that of `start_step`.
+    """Iterates over batches from that of `start_step` on.
 
     Args:
-      start_step: Steps done before it.
+      start_step: Number of steps before the first batch.
       shard: (i, n): the i-th of n equal, disjoint slices of every batch.
 
     Returns:
-      {key: array[rows, ...]}; 'example_ids', if there, names the rows.
+      Iterator of {key: array[rows, ...]}; 'example_ids', if present, names the
+      rows.
     """
     ...
 
@@ -63,8 +66,8 @@ def train(
   *,
   model_dir: epath.PathLike,
   model: trainable.Trainable,
-  train_batches: Batches,
-  eval_batches: Batches | None = None,
+  train_batches: BatchSource,
+  eval_batches: BatchSource | None = None,
   schedule: schedules.Schedule,
   make_optimizer: Callable[
     [schedules.Schedule], optax.GradientTransformation
@@ -89,47 +92,47 @@ def train(
   on_eval: OnEval | None = None,
   warm_start: epath.PathLike | None = None,
 ) -> train_state.TrainState:
-  """Trains to `train_steps`, going on from the newest checkpoint.
+  """Trains to `train_steps`, resuming from the newest checkpoint.
 
   Writes `model_dir`/checkpoints, `model_dir`/config.gin, TensorBoard events and
   `model_dir`/metrics.jsonl.
 
   Args:
-    model_dir: Of the run; made when missing.
-    model: What to train.
-    train_batches: Its data.
-    eval_batches: Held-out data; always the same first batches.
-    schedule: Learning rate by step; given to the optimiser and logged.
-    make_optimizer: From the schedule to an optax transformation.
-    train_steps: Total, over all resumes.
-    seed: Of initial parameters and of everything random in a step.
+    model_dir: Directory of the run, created if missing.
+    model: Model to train.
+    train_batches: Training data.
+    eval_batches: Held-out data; every evaluation uses the same first batches.
+    schedule: Learning rate by step, for the optimiser and the log.
+    make_optimizer: Function from the schedule to an optax transformation.
+    train_steps: Total number of steps, over all resumes.
+    seed: Seed of initial parameters and of everything random in a step.
     save_every: Steps between checkpoints; the last step is always saved.
-    keep_every: Checkpoints of its multiples stay; None: only the newest do.
+    keep_every: Steps between permanent checkpoints; None: only the newest stay.
     eval_every: Steps between evaluations; the last step is always evaluated.
-    num_eval_batches: How many batches make an evaluation.
+    num_eval_batches: Number of batches in an evaluation.
     log_every: Steps between lines of metrics.
-    tensorboard: Writes events, where TensorFlow is installed to write them.
-    config_text: The gin text of the run, kept beside the weights.
-    mesh: From `mesh.make_mesh`; None: all devices split the batch.
-    rules: Which axis of a parameter is split over which axis of the mesh.
-    num_microbatches: Parts of a batch that follow one another, to save memory.
-    ema_decay: Of an average of the parameters, which is then what is evaluated
-      and released; None: none is kept.
-    spikes: Skips steps whose loss or gradient jumps; None: only those that are
-      not finite.
-    max_skipped_in_row: So many skipped steps in a row end the run.
-    watchdog_seconds: Stacks are printed when no step ends for so long.
-    peak_flops: Of all devices, to tell MFU by; None: that of known chips.
-    on_eval: From step and variables to sounds that TensorBoard shows; called in
-      every process at each evaluation.
-    warm_start: MODEL_DIR of a run whose weights a new run begins with, where
-      they fit; a run that goes on has its own.
+    tensorboard: Whether to write events, if TensorFlow is installed.
+    config_text: Gin text of the run, stored beside the weights.
+    mesh: Mesh from `mesh.make_mesh`; None: all devices split the batch.
+    rules: Mesh axes of the logical axes.
+    num_microbatches: Number of microbatches, one after another to save memory.
+    ema_decay: Decay of an average of the parameters, which is then evaluated
+      and released; None: no average.
+    spikes: Rule for steps to skip because loss or gradient jump; None: only
+      non-finite steps are skipped.
+    max_skipped_in_row: Number of skipped steps in a row that ends the run.
+    watchdog_seconds: Time without a finished step before stacks are printed.
+    peak_flops: FLOP/s of all devices, for MFU; None: those of known chips.
+    on_eval: Function from step and variables to sounds and pictures for
+      TensorBoard, called in every process at each evaluation.
+    warm_start: MODEL_DIR of a run whose weights a new run starts from, where
+      they fit; a resumed run ignores it.
 
   Returns:
     The last state.
 
   Raises:
-    preemption.Preempted: SIGTERM came; the step is saved.
+    preemption.Preempted: A signal stopped the run; the step is saved.
     health.Unhealthy: Too many steps in a row were skipped.
     ValueError: The mesh, the batches or a checkpoint do not fit.
   """
@@ -137,10 +140,12 @@ def train(
   with clock.on('start'):
     mesh = mesh_lib.make_mesh() if mesh is None else mesh
     split = mesh_lib.batch_sharding(mesh, rules)
-    # Before a directory is made: data may be missing.
+    # Before a directory is created: data may be missing.
     first = next(_read(train_batches, 0, split))
   with (
-    checkpoints.Checkpoints(model_dir, keep_every=keep_every) as saved,
+    checkpoints_lib.Checkpoints(
+      model_dir, keep_every=keep_every
+    ) as checkpoints,
     preemption.Notice() as notice,
     watchdog.Watchdog(watchdog_seconds) as dog,
   ):
@@ -158,29 +163,29 @@ def train(
         spikes=spikes,
       )
       order = {'batch_size': _num_rows(example), 'seed': seed}
-      state = _initial_state(planned, example, order, saved)
-      if warm_start and saved.latest_step() is None:
-        state = fine_tuning.begin(state, model, warm_start, planned.places)
+      state = _initial_state(planned, example, order, checkpoints)
+      if warm_start and checkpoints.latest_step() is None:
+        state = fine_tuning.begin(state, model, warm_start, planned.shardings)
       run_key = jax.random.key(seed + 1)
       train_step = planned.train_step
       start = int(state.step)
       if start < train_steps:
         train_step = train_step.lower(state, example, run_key).compile()
       if jax.process_index() == 0:
-        # Once it is known that they belong to what is saved here.
-        saved.write_facts(config_text, model.describe())
+        # Only after the checkpoint, if any, was found to fit.
+        checkpoints.write_facts(config_text, model.describe())
     logging.info(
         '%.2fM parameters on a mesh of %s; steps %d to %d in %s',
         train_state.num_parameters(state.params) / 1e6, dict(mesh.shape),
-        start, train_steps, saved.path,
+        start, train_steps, checkpoints.path,
     )  # fmt: skip
-    monitor = health.Monitor(saved.path, max_skipped_in_row)
+    monitor = health.Monitor(checkpoints.path, max_skipped_in_row)
     evaluate = _Evaluation(
       model, eval_batches, num_eval_batches, split, on_eval
     )
     with (
       contextlib.closing(
-        metrics_out.MetricsOut(saved.path, start, tensorboard)
+        metrics_out.MetricsOut(checkpoints.path, start, tensorboard)
       ) as out,
       contextlib.closing(
         prefetch.Prefetched(
@@ -189,8 +194,8 @@ def train(
         )
       ) as batches,
       progress_lib.bar(
-          initial=start, total=train_steps, desc=saved.path.name, unit='step',
-          disable=jax.process_index() > 0,
+          initial=start, total=train_steps, desc=checkpoints.path.name,
+          unit='step', disable=jax.process_index() > 0,
       ) as bar,
     ):  # fmt: skip
       speed = _Speed(model, example, clock, peak_flops)
@@ -206,9 +211,9 @@ def train(
         at_end = done == train_steps
         stop = notice.reached(done) and not at_end
         if done % log_every == 0 or at_end:
-          told = metrics_out.summary(window) | speed.since(len(window))
-          out.write(done, 'train', told)
-          bar.set_postfix_str(metrics_out.line(told), refresh=False)
+          scalars = metrics_out.summary(window) | speed.since(len(window))
+          out.write(done, 'train', scalars)
+          bar.set_postfix_str(metrics_out.line(scalars), refresh=False)
           window = []
         if (done % eval_every == 0 and not stop) or at_end:
           with clock.on('eval', after=metrics):
@@ -216,23 +221,23 @@ def train(
         if done % save_every == 0 or at_end or stop:
           with clock.on('save', after=metrics):
             position = done * order['batch_size']
-            saved.save(state, {**order, 'data_position': position})
+            checkpoints.save(state, {**order, 'data_position': position})
         if stop:
           raise preemption.Preempted(
-            f'asked to stop; step {done} is saved in {saved.path}, and the same'
-            ' command goes on from there.'
+            f'asked to stop; step {done} is saved in {checkpoints.path}, and the'
+            ' same command goes on from there.'
           )
-        saved.check()
-        dog.fed()
+        checkpoints.check()
+        dog.restart()
         bar.update()
       monitor.check()
   return state
 
 
 def _read(
-  batches: Batches, start: int, split: jax.sharding.NamedSharding
+  batches: BatchSource, start: int, split: jax.sharding.NamedSharding
 ) -> Iterator[Mapping[str, np.ndarray]]:
-  """This process's rows of the batches from a step on."""
+  """Reads this process's rows of the batches from a step on."""
   part, parts = mesh_lib.process_shard(split)
   if parts == 1:
     return iter(batches(start))
@@ -260,18 +265,18 @@ def _initial_state(
   planned: plan.Plan,
   example: trainable.Batch,
   order: Mapping[str, int],
-  saved: checkpoints.Checkpoints,
+  checkpoints: checkpoints_lib.Checkpoints,
 ) -> train_state.TrainState:
-  """A fresh state, or the newest saved one, where it belongs on the mesh."""
-  if saved.latest_step() is None:
-    fresh = jax.jit(planned.create, out_shardings=planned.places)
-    return fresh(jax.random.key(order['seed']), example)
+  """Creates a state, or restores the newest one, laid out on the mesh."""
+  if checkpoints.latest_step() is None:
+    create = jax.jit(planned.create, out_shardings=planned.shardings)
+    return create(jax.random.key(order['seed']), example)
   like = jax.tree.map(
-    lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
+    lambda x, split: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=split),
     planned.shapes,
-    planned.places,
+    planned.shardings,
   )
-  return saved.restore(like, same=order)
+  return checkpoints.restore(like, same=order)
 
 
 def _num_rows(batch: trainable.Batch) -> int:
@@ -279,7 +284,7 @@ def _num_rows(batch: trainable.Batch) -> int:
 
 
 class _Evaluation:
-  """Held-out loss, and what a run sounds like."""
+  """Evaluates the held-out loss and the `on_eval` hook."""
 
   def __init__(self, model, batches, num_batches, split, on_eval):
     self._batches = batches
@@ -307,11 +312,11 @@ class _Evaluation:
     if self._on_eval is not None:
       params = train_state.best_params(state.variables)
       variables = {'params': params, **state.model_extras}
-      out.write_sounds(step, self._on_eval(step, variables))
+      out.write_media(step, self._on_eval(step, variables))
 
 
 class _Speed:
-  """Steps, examples and FLOPs by the second, and what stood in their way."""
+  """Measures steps, examples and FLOPs per second, and waiting for data."""
 
   def __init__(self, model, batch, clock, peak_flops):
     self._clock = clock
@@ -323,15 +328,15 @@ class _Speed:
     clock.window()
 
   def since(self, num_steps: int) -> dict[str, float]:
-    """Of the steps since the last call."""
+    """Returns the measurements over the steps since the last call."""
     seconds, waited = self._clock.window()
     rate = num_steps / seconds
-    told = {
+    speeds = {
       'steps_per_second': rate,
       'examples_per_second': rate * self._rows,
       'data_wait': waited / seconds,
       'goodput': self._clock.goodput(),
     }
     if self._peak:
-      told['mfu'] = rate * self._flops / self._peak
-    return told
+      speeds['mfu'] = rate * self._flops / self._peak
+    return speeds

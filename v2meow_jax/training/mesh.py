@@ -1,8 +1,8 @@
-"""The mesh of devices: how parameters and batches are split over it.
+"""Splits parameters and batches over a mesh of devices.
 
 Three axes: 'data' copies the parameters and splits the batch; 'fsdp' splits
-both; 'tensor' splits the work on one row. Rules say which axis of a parameter,
-by its logical name, goes to which axis of the mesh.
+both; 'tensor' splits the work on one row. Rules map the logical axes of a
+parameter to axes of the mesh.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from v2meow_jax.training import train_state
 AXES = ('data', 'fsdp', 'tensor')
 Rules = Sequence[tuple[str, str | Sequence[str] | None]]
 
-# An axis without a rule is copied. Earlier rules win where two axes of a
+# An axis without a rule is replicated. Earlier rules win where two axes of a
 # parameter would go to the same axis of the mesh.
 DEFAULT_RULES: Rules = (
   (axes.BATCH, ('data', 'fsdp')),
@@ -38,35 +38,32 @@ DEFAULT_RULES: Rules = (
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> sharding.Mesh:
-  """All devices of all processes, in three axes.
+  """Arranges all devices of all processes along `AXES`.
 
   Args:
-    data: Groups of devices that each hold all parameters; -1, in any one of
-      the three, takes the devices that the others leave.
-    fsdp: Devices among which parameters, and the rows of a batch, are split.
-    tensor: Devices that work together on the same rows.
-
-  Returns:
-    A mesh whose axes are `AXES`.
+    data: Number of groups of devices that each hold all parameters; -1, in any
+      one of the three, takes the devices that the others leave.
+    fsdp: Number of devices that share parameters and the rows of a batch.
+    tensor: Number of devices that work together on the same rows.
 
   Raises:
     ValueError: The product is not the number of devices.
   """
   sizes: dict[str, int] = dict(zip(AXES, (data, fsdp, tensor), strict=True))
-  asked = ', '.join(f'{name}={size}' for name, size in sizes.items())
+  wanted = ', '.join(f'{name}={size}' for name, size in sizes.items())
   free = [name for name, size in sizes.items() if size == -1]
   known = math.prod(size for size in sizes.values() if size != -1)
   devices = jax.device_count()
   if len(free) > 1 or any(s < 1 and s != -1 for s in sizes.values()):
     raise ValueError(
-      f'the mesh {asked} is no mesh; every axis is at least 1, and at most one'
-      ' is -1, which takes the devices that are left.'
+      f'the mesh {wanted} is impossible; make every axis at least 1, and at most'
+      ' one -1, which takes the devices that are left.'
     )
   if free and devices % known == 0:
     sizes[free[0]] = devices // known
   if math.prod(sizes.values()) != devices:
     raise ValueError(
-      f'the mesh {asked} does not fit {devices} device(s); make the product of'
+      f'the mesh {wanted} does not fit {devices} device(s); make the product of'
       ' its axes that number, or leave one axis at -1.'
     )
   return jax.make_mesh(
@@ -75,18 +72,18 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> sharding.Mesh:
 
 
 def replicated(mesh: sharding.Mesh) -> sharding.NamedSharding:
-  """A copy on every device."""
+  """Sharding of an array that every device holds whole."""
   return sharding.NamedSharding(mesh, sharding.PartitionSpec())
 
 
 def batch_sharding(mesh: sharding.Mesh, rules: Rules) -> sharding.NamedSharding:
-  """Rows split as the rule of 'batch' says."""
+  """Sharding of the rows of a batch, by the rule of 'batch'."""
   spec = nn.logical_to_mesh_axes((axes.BATCH,), tuple(rules))
   return sharding.NamedSharding(mesh, spec)
 
 
 def process_shard(split: sharding.NamedSharding) -> tuple[int, int]:
-  """Which part of the rows of a batch this process reads, and of how many.
+  """Returns the part of a batch that this process reads, and the number of parts.
 
   Processes that work on the same rows read the same part.
 
@@ -113,8 +110,8 @@ def put_batch(
   """Puts this process's rows on its devices, as part of the global batch.
 
   Args:
-    batch: The rows that `process_shard` names, {key: array[rows, ...]}.
-    split: From `batch_sharding`.
+    batch: Rows of this `process_shard`, {key: array[rows, ...]}.
+    split: Sharding from `batch_sharding`.
 
   Returns:
     The batch of all processes, {key: array[all rows, ...]}.
@@ -150,21 +147,18 @@ def state_shardings(
   mesh: sharding.Mesh,
   rules: Rules,
 ) -> train_state.TrainState:
-  """Where every leaf of a state lies.
+  """Returns the sharding of every leaf of a state.
 
-  Parameters follow the rules by the names that the model boxed them with; what
-  has no names is copied. Moments and averages lie with their parameter.
+  Parameters follow the rules by their logical axes; arrays without such names
+  are replicated. Moments and averages lie with their parameter.
 
   Args:
-    model: Whose parameters are placed.
-    optimizer: Whose state is placed.
-    shapes: The state as `jax.eval_shape` of `train_state.create` gives it.
-    batch: That the state was made for.
-    mesh: From `make_mesh`.
-    rules: Of the logical axes.
-
-  Returns:
-    A state of shardings.
+    model: Model of the parameters.
+    optimizer: Optimiser of the state.
+    shapes: State as shapes and dtypes, by `jax.eval_shape`.
+    batch: Batch that the state was made for; arrays or shapes.
+    mesh: Mesh from `make_mesh`.
+    rules: Mesh axes of the logical axes.
   """
   boxed = jax.eval_shape(model.init, jax.random.key(0), batch)
   names = nn.get_partition_spec(boxed)
@@ -195,7 +189,7 @@ def state_shardings(
 
 
 def _ways(split: sharding.NamedSharding, axis: int) -> int:
-  """Pieces that an axis of an array is cut into."""
+  """Number of pieces that an axis of an array is cut into."""
   names = split.spec[axis] if axis < len(split.spec) else None
   names = (names,) if isinstance(names, str) else names or ()
   return math.prod(split.mesh.shape[name] for name in names)
@@ -204,7 +198,7 @@ def _ways(split: sharding.NamedSharding, axis: int) -> int:
 def _fitting(
   path: tuple[Any, ...], leaf: Any, split: sharding.NamedSharding
 ) -> sharding.NamedSharding:
-  """The sharding without the axes that do not divide, which are copied."""
+  """Replicates the axes that the sharding does not divide evenly."""
   spec = list(split.spec)
   for axis, size in enumerate(leaf.shape[: len(spec)]):
     if size % _ways(split, axis):

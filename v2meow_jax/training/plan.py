@@ -1,6 +1,6 @@
-"""A run before its first step: how its state is made, where it lies, its step.
+"""Plans a run before its first step: initial state, shardings and jitted step.
 
-The loop trains by it and a dry run measures it, so that both have the same.
+The loop runs the plan and a dry run measures it, so that both are the same.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from v2meow_jax.training.monitoring import health
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-  """What follows from a model, its optimiser and a mesh.
+  """State and step of a model with an optimiser on a mesh.
 
   Attributes:
-    create: From a key and a batch to the state before the first step.
-    shapes: Of that state.
-    places: Where its leaves lie, from `mesh.state_shardings`.
-    train_step: Of `step.make_train_step`.
+    create: Function from a key and a batch to the state before the first step.
+    shapes: State as shapes and dtypes.
+    shardings: State as shardings, from `mesh.state_shardings`.
+    train_step: Jitted step, from `step.make_train_step`.
   """
 
   create: Callable[[jax.Array, trainable.Batch], train_state.TrainState]
   shapes: train_state.TrainState
-  places: train_state.TrainState
+  shardings: train_state.TrainState
   train_step: step_lib.TrainStep
 
 
@@ -51,21 +51,18 @@ def plan(
   ema_decay: float | None = None,
   spikes: health.SpikeSkip | None = None,
 ) -> Plan:
-  """Plans a run; allocates nothing.
+  """Plans a run; allocates nothing. See `loop.train` for the other arguments.
 
   Args:
-    model: What to train.
-    batch: Of all devices; arrays or shapes.
+    model: Model to train.
+    batch: Global batch, of all devices; arrays or shapes.
     schedule: Learning rate by step.
-    mesh: From `mesh.make_mesh`.
-    make_optimizer: See `loop.train`, as for the rest.
-    rules: Of the logical axes.
-    num_microbatches: Parts of a batch that follow one another.
-    ema_decay: Of an average of the parameters; None: none is kept.
-    spikes: Which steps are skipped besides those that are not finite.
-
-  Returns:
-    The plan.
+    mesh: Mesh from `mesh.make_mesh`.
+    make_optimizer: Function from the schedule to an optax transformation.
+    rules: Mesh axes of the logical axes.
+    num_microbatches: Number of microbatches, computed one after another.
+    ema_decay: Decay of the average of the parameters; None: no average.
+    spikes: Rule for spikes, which are skipped; None: no rule.
   """
   optimizer = make_optimizer(schedule)
   create = functools.partial(
@@ -76,7 +73,7 @@ def plan(
     recent=None if spikes is None else spikes.initial(),
   )
   shapes = jax.eval_shape(create, jax.random.key(0), batch)
-  places = mesh_lib.state_shardings(
+  shardings = mesh_lib.state_shardings(
     model, optimizer, shapes, batch, mesh, rules
   )
   train_step = step_lib.make_train_step(
@@ -86,8 +83,8 @@ def plan(
     num_microbatches=num_microbatches,
     ema_decay=ema_decay,
     spikes=spikes,
-    shardings=places,
+    shardings=shardings,
   )
   return Plan(
-    create=create, shapes=shapes, places=places, train_step=train_step
+    create=create, shapes=shapes, shardings=shardings, train_step=train_step
   )

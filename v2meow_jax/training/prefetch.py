@@ -1,4 +1,4 @@
-"""Batches on the devices before they are needed."""
+"""Puts batches on the devices ahead of time, in a thread."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ HostBatch = Mapping[str, np.ndarray]
 
 
 class Prefetched:
-  """Iterates over (batch, what is on the devices), made ahead by a thread.
+  """Iterates over (batch on the host, batch on the devices).
 
-  An error of the data is raised at its batch. `close` ends the thread.
+  A thread works ahead. An error of the data is raised at its batch. `close`
+  ends the thread.
   """
 
   def __init__(
@@ -28,12 +29,12 @@ class Prefetched:
     put: Callable[[HostBatch], trainable.Batch],
     depth: int = 2,
   ):
-    """Starts at once.
+    """Starts the thread.
 
     Args:
-      batches: From the data.
-      put: Puts one on the devices.
-      depth: Batches that wait there.
+      batches: Batches on the host.
+      put: Function that puts a batch on the devices.
+      depth: Number of batches to prepare ahead.
     """
     self._ready: queue.Queue[Any] = queue.Queue(depth)
     self._is_closed = threading.Event()
@@ -44,7 +45,7 @@ class Prefetched:
 
   @property
   def is_ready(self) -> bool:
-    """Whether the next batch can be had without waiting."""
+    """Whether the next batch is ready."""
     return not self._ready.empty()
 
   def __iter__(self) -> Iterator[tuple[HostBatch, trainable.Batch]]:
@@ -53,12 +54,12 @@ class Prefetched:
   def __next__(self) -> tuple[HostBatch, trainable.Batch]:
     item = self._ready.get()
     if isinstance(item, BaseException):
-      self._offer(item)  # For whoever asks again.
+      self._offer(item)  # For the next call.
       raise item
     return item
 
   def close(self) -> None:
-    """Ends the thread; a batch that is being read may outlast it."""
+    """Ends the thread, waiting at most 5 s for a batch that is being read."""
     self._is_closed.set()
     self._thread.join(timeout=5.0)
 
@@ -68,11 +69,11 @@ class Prefetched:
         if not self._offer((batch, put(batch))):
           return
       self._offer(StopIteration())
-    except Exception as e:  # Raised again where the batch is asked for.
+    except Exception as e:  # Raised again by `__next__`.
       self._offer(e)
 
   def _offer(self, item: Any) -> bool:
-    """Whether it was put; False once this is closed."""
+    """Queues an item; returns False once this is closed."""
     while not self._is_closed.is_set():
       try:
         self._ready.put(item, timeout=0.1)

@@ -1,4 +1,4 @@
-"""Learning rates and optimisers by name, bound in gin."""
+"""Learning-rate schedules and optimisers, chosen in gin."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def warmup_cosine(
   """Linear to `peak`, then a half cosine to `peak * final_fraction`.
 
   Raises:
-    ValueError: The run would end before the warm-up does.
+    ValueError: The run ends before the warm-up.
   """
   if total_steps <= warmup_steps:
     raise ValueError(
@@ -58,17 +58,14 @@ def adamw(
   weight_decay: float = 0.01,
   clip_norm: float | None = 1.0,
 ) -> optax.GradientTransformation:
-  """AdamW behind a clip by global norm; matrices decay, vectors do not.
+  """AdamW after clipping by global norm; decays matrices, not vectors.
 
   Args:
-    schedule: Learning rate of a step; the loop logs this very object.
+    schedule: Learning rate by step; the loop logs this same object.
     b1: Decay of the first moment.
     b2: Decay of the second moment.
-    weight_decay: Decoupled decay of parameters of two axes and more.
-    clip_norm: Global norm of the gradient is clipped here; None: never.
-
-  Returns:
-    An optax transformation.
+    weight_decay: Decoupled decay of parameters with at least two axes.
+    clip_norm: Largest global norm of the gradient; None: no limit.
   """
   return _clipped(
     clip_norm,
@@ -85,21 +82,18 @@ def adafactor(
   clip_norm: float | None = 1.0,
   min_dim_size_to_factor: int = 128,
 ) -> optax.GradientTransformation:
-  """Adafactor (https://arxiv.org/abs/1804.04235): second moments by factors.
+  """Adafactor (https://arxiv.org/abs/1804.04235): factored second moments.
 
-  An update is scaled by the size of its parameter, so the rate is a relative
-  one: T5 takes 1e-3 to 1e-2.
+  Updates are scaled by the size of their parameter, so the rate is relative:
+  T5 takes 1e-3 to 1e-2.
 
   Args:
-    schedule: Learning rate of a step; the loop logs this very object.
+    schedule: Learning rate by step; the loop logs this same object.
     decay_rate: Exponent of the growing memory of the second moment.
-    weight_decay: Decoupled decay of parameters of two axes and more, not scaled
-      by the learning rate; None: none.
-    clip_norm: Global norm of the gradient is clipped here; None: never.
-    min_dim_size_to_factor: Only matrices of at least this size are factored.
-
-  Returns:
-    An optax transformation.
+    weight_decay: Decoupled decay of parameters with at least two axes, not
+      scaled by the learning rate; None: no decay.
+    clip_norm: Largest global norm of the gradient; None: no limit.
+    min_dim_size_to_factor: Smallest size of a matrix to factor.
   """
   return _clipped(
     clip_norm,

@@ -1,4 +1,4 @@
-"""The one jitted step that trains a stage, the codec or an embedding."""
+"""The jitted step that trains a stage, a codec or an embedding."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ def make_train_step(
   spikes: health.SpikeSkip | None = None,
   shardings: train_state.TrainState | None = None,
 ) -> TrainStep:
-  """(state, batch, key of the run) -> (state, metrics); the state is donated.
+  """Builds (state, batch, key of the run) -> (state, metrics).
 
-  The key of a step is fold_in(key of the run, step), so a resumed run draws
-  what an undisturbed one would have drawn. A step whose loss, gradient or update
-  is not finite, or that spikes, changes nothing but the count of steps.
+  The state is donated. The key of a step is fold_in(key of the run, step), so a
+  resumed run draws the same numbers as an uninterrupted one. A step that spikes,
+  or whose loss, gradient or update is not finite, only advances the step count.
 
   Args:
-    model: What is trained.
-    optimizer: That trains it.
-    schedule: Of the optimiser; what it gave is among the metrics.
-    num_microbatches: See `accumulation.loss_and_gradient`.
-    ema_decay: Of `train_state.EMA` in the state; None: it has none.
-    spikes: What is a spike; needs `train_state.RECENT` in the state. None:
-      only steps that are not finite are skipped.
-    shardings: Of the state, from `mesh.state_shardings`; None: JAX chooses.
+    model: Model to train.
+    optimizer: Optimiser to train it with.
+    schedule: Learning rate of the optimiser, reported among the metrics.
+    num_microbatches: Microbatches of `accumulation.loss_and_gradient`.
+    ema_decay: Decay of `train_state.EMA`; None if the state has no average.
+    spikes: Rule for spikes, which needs `train_state.RECENT` in the state. None:
+      only non-finite steps are skipped.
+    shardings: Shardings from `mesh.state_shardings`; None: JAX chooses.
 
   Returns:
-    The jitted step. Metrics are the model's, and 'total_loss' (what is
-    differentiated), 'gradient_norm', 'update_norm', 'skipped' (0 or 1),
+    The jitted step. Its metrics are the model's plus 'total_loss' (the
+    differentiated loss), 'gradient_norm', 'update_norm', 'skipped' (0 or 1),
     'learning_rate', and 'module_norms', a dict.
   """
 
@@ -69,10 +69,10 @@ def make_train_step(
     )
     if ema_decay is not None:
       new = _with_average(new, state, ema_decay)
-    # Among what is judged also because of the order it makes: old moments are
-    # read for it before new ones take their place, which spares copies.
+    # Checking it also fixes the order: old moments are read before new ones
+    # replace them, which saves copies.
     update_norm = optax.global_norm(updates)
-    healthy, recent = _judged(spikes, state, loss, norm)
+    healthy, recent = _check_health(spikes, state, loss, norm)
     healthy &= jnp.isfinite(update_norm)
     metrics = {
       'loss': loss,
@@ -86,7 +86,7 @@ def make_train_step(
     if schedule is not None:
       rate = schedule(_updates_done(state))
       metrics['learning_rate'] = jnp.asarray(rate, jnp.float32)
-    return _chosen(healthy, new, state, recent), metrics
+    return _select(healthy, new, state, recent), metrics
 
   out = None if shardings is None else (shardings, shardings.step)
   return jax.jit(train_step, donate_argnums=0, out_shardings=out)
@@ -95,9 +95,9 @@ def make_train_step(
 def make_eval_step(
   model: trainable.Trainable,
 ) -> Callable[[train_state.TrainState, trainable.Batch], Metrics]:
-  """(state, batch) -> metrics, with nothing random and nothing changed.
+  """Builds (state, batch) -> metrics, without dropout.
 
-  Averaged parameters are evaluated where there are some.
+  Evaluates the averaged parameters if there are any.
   """
 
   def eval_step(state, batch):
@@ -111,15 +111,15 @@ def make_eval_step(
 
 
 def _with_average(new, old, decay):
-  """The new state with the average of the old moved towards its parameters."""
+  """Updates the average of the parameters in the new state."""
   average = optax.incremental_update(
     new.params, old.extras[train_state.EMA], 1 - decay
   )
   return new.replace(extras={**new.extras, train_state.EMA: average})
 
 
-def _judged(spikes, state, loss, norm):
-  """Whether the step counts, and what is remembered of it, {} for nothing."""
+def _check_health(spikes, state, loss, norm):
+  """Returns whether the step counts, and the `RECENT` collection after it."""
   healthy = jnp.isfinite(loss) & jnp.isfinite(norm)
   if spikes is None:
     return healthy, {}
@@ -128,22 +128,22 @@ def _judged(spikes, state, loss, norm):
   return healthy & ~is_spike, {name: recent}
 
 
-def _chosen(healthy, new, old, recent):
-  """The new state or the old, one step on; `recent` is new in either case."""
+def _select(healthy, new, old, recent):
+  """Returns the new state or the old, one step on, with `recent` in both cases."""
   old = old.replace(
     extras={k: v for k, v in old.extras.items() if k not in recent}
   )
-  kept = jax.tree.map(lambda n, o: jnp.where(healthy, n, o), new, old)
-  return kept.replace(step=old.step + 1, extras={**kept.extras, **recent})
+  state = jax.tree.map(lambda n, o: jnp.where(healthy, n, o), new, old)
+  return state.replace(step=old.step + 1, extras={**state.extras, **recent})
 
 
 def _updates_done(state: train_state.TrainState) -> jax.Array:
-  """int32[], what the optimiser's schedule counts: skipped steps left out."""
+  """Returns the optimiser's step count, int32[], without skipped steps."""
 
   def is_schedule(path, _):
     return getattr(path[-1], 'tuple_name', '') == 'ScaleByScheduleState'
 
-  found = optax.tree_utils.tree_get_all_with_path(
+  counts = optax.tree_utils.tree_get_all_with_path(
     state.opt_state, 'count', is_schedule
   )
-  return found[0][1] if found else state.step
+  return counts[0][1] if counts else state.step

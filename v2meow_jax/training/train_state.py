@@ -1,4 +1,4 @@
-"""Everything a training run must save to go on as if it had not stopped."""
+"""The state of a training run: all that a checkpoint must hold to resume it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class TrainState:
   """The state after `step` steps.
 
   Attributes:
-    step: int32[], steps done.
-    params: What gradients change.
-    extras: Other collections: the model's (EMA codebooks), and the trainer's:
-      `EMA`, an average of the parameters, and `RECENT`, losses and norms of
-      recent steps; both only where they are used.
-    opt_state: Of the optimiser.
+    step: Number of steps done, int32[].
+    params: Trained parameters.
+    extras: Other collections: the model's (EMA codebooks) and the trainer's
+      own, where used: `EMA`, an average of the parameters, and `RECENT`, losses
+      and norms of recent steps.
+    opt_state: State of the optimiser.
   """
 
   step: jax.Array
@@ -38,17 +38,17 @@ class TrainState:
 
   @property
   def variables(self) -> dict[str, Any]:
-    """The flax variables: what a released model is made of."""
+    """All flax variables, as a released model holds them."""
     return {'params': self.params, **self.extras}
 
   @property
   def model_extras(self) -> dict[str, Any]:
-    """The collections of the model."""
+    """Collections of the model, without the trainer's own."""
     return {k: v for k, v in self.extras.items() if k not in (EMA, RECENT)}
 
 
 def best_params(variables: Mapping[str, Any]) -> Any:
-  """The averaged parameters where there are some, else the last ones."""
+  """Returns the averaged parameters if there are any, else the last ones."""
   return variables.get(EMA, variables['params'])
 
 
@@ -61,23 +61,20 @@ def create(
   ema: bool = False,
   recent: Any = None,
 ) -> TrainState:
-  """The state before the first step; jit it, or take its eval_shape.
+  """Creates the state before the first step; for jit or eval_shape.
 
   Args:
-    model: What is trained.
-    optimizer: That trains it.
-    rng: Of the initial parameters.
-    batch: Tells shapes.
-    ema: Keeps an average of the parameters.
-    recent: What `health.SpikeSkip.initial` gave, where spikes are skipped.
-
-  Returns:
-    The state.
+    model: Model to train.
+    optimizer: Optimiser to train it with.
+    rng: Key of the initial parameters.
+    batch: A batch; only its shapes are used.
+    ema: Whether to keep an average of the parameters.
+    recent: `health.SpikeSkip.initial`, if spikes are skipped.
   """
   variables = dict(nn.unbox(model.init(rng, batch)))
   params = variables.pop('params')
   if ema:
-    # A copy: both are donated, and a buffer can be given away only once.
+    # A copy: both are donated, and a buffer can be donated only once.
     variables[EMA] = jax.tree.map(jnp.copy, params)
   if recent is not None:
     variables[RECENT] = recent
@@ -90,5 +87,5 @@ def create(
 
 
 def num_parameters(params: Any) -> int:
-  """Numbers in a tree of arrays or of shapes."""
+  """Counts the elements of a tree of arrays or shapes."""
   return sum(x.size for x in jax.tree.leaves(params))

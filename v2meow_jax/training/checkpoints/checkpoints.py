@@ -1,7 +1,6 @@
-"""Saves and restores a run with orbax; config and facts lie beside weights.
+"""Saves and restores a run with orbax, with config and facts beside the weights.
 
-A step that does not read as it was written is set aside, and the one before it
-is used: see `Checkpoints.restore`.
+`Checkpoints.restore` sets damaged steps aside and uses the one before.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ _FOLDER = 'checkpoints'
 
 
 class Checkpoints:
-  """The checkpoints of one model directory, and the right to write there.
+  """Checkpoints of one model directory, locked for this writer.
 
-  Saves are asynchronous; `close` waits for them, and is called on leaving a
-  `with` block. All processes of a job make one each and call it together.
+  Saves are asynchronous; `close` waits for them, and so does leaving a `with`
+  block. All processes of a job create one each and call it together.
   """
 
   def __init__(
@@ -53,13 +52,13 @@ class Checkpoints:
     """Opens or creates `model_dir`.
 
     Args:
-      model_dir: Of the run, local or in a bucket.
-      max_to_keep: Newest steps kept. An older one goes only once the newest was
-        read again and is as it was written.
-      keep_every: Multiples of this step stay for good; None: none do.
+      model_dir: Directory of the run, local or in a bucket.
+      max_to_keep: Number of newest steps to keep. Older ones are deleted only
+        once the newest was verified.
+      keep_every: Steps between permanent checkpoints; None: none are permanent.
 
     Raises:
-      CheckpointError: It cannot be written, or another trainer writes there.
+      CheckpointError: The directory is not writable, or another trainer uses it.
     """
     self.path = stored_step.absolute(model_dir)
     self._steps_path = self.path / _FOLDER
@@ -97,11 +96,11 @@ class Checkpoints:
     self.close()
 
   def write_facts(self, config_text: str, description: dict[str, Any]) -> None:
-    """Keeps beside the weights what they were trained from.
+    """Writes config and description of the model beside the weights.
 
     Args:
-      config_text: The gin text of the run, for people and for another run.
-      description: What rebuilds the model, so that using it parses no gin.
+      config_text: Gin text of the run, for people and for another run.
+      description: Description that rebuilds the model without parsing gin.
     """
     self._config_digest = run_facts.config_digest(config_text)
     if jax.process_index() == 0:
@@ -114,8 +113,8 @@ class Checkpoints:
     """Starts saving a state, unless its step is saved already.
 
     Args:
-      state: May be changed or donated as soon as this returns.
-      info: What else to keep beside it, as json.
+      state: State to save; it may be changed or donated once this returns.
+      info: Facts to store beside it, as JSON.
 
     Raises:
       CheckpointError: An earlier save failed.
@@ -150,15 +149,15 @@ class Checkpoints:
       self.wait()
 
   def wait(self) -> None:
-    """Waits for the save under way; raises CheckpointError when it failed."""
+    """Waits for the save under way; raises CheckpointError if it failed."""
     with self._failures_of_a_save():
       self._manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits for the save under way, and lets another trainer in.
+    """Waits for the save under way, and releases the directory.
 
     Raises:
-      CheckpointError: That save failed.
+      CheckpointError: The save failed.
     """
     try:
       with self._failures_of_a_save():
@@ -172,10 +171,10 @@ class Checkpoints:
         self._lock.release()
 
   def latest_step(self) -> int | None:
-    """The newest saved step; None in a new directory.
+    """Returns the newest saved step; None in a new directory.
 
     Raises:
-      CheckpointError: Only steps that were set aside are left.
+      CheckpointError: All steps were set aside.
     """
     steps = stored_step.committed(self._steps_path)
     if not steps:
@@ -187,19 +186,19 @@ class Checkpoints:
     like: train_state.TrainState,
     same: Mapping[str, Any] | None = None,
   ) -> train_state.TrainState:
-    """The newest state that reads as it was written.
+    """Restores the newest undamaged state.
 
-    Every leaf is compared with its digest. A damaged step is logged and renamed
-    to corrupt-STEP, and the next older is tried.
+    Compares every leaf with its digest. Logs a damaged step, renames it to
+    corrupt-STEP, and tries the next older.
 
     Args:
-      like: A state of the same structure, shapes and dtypes (values unused);
-        its shardings are those of the result.
-      same: What `save` was told that must not have changed since.
+      like: State of the same structure, shapes, dtypes and shardings; values are
+        unused.
+      same: Entries of `info` in `save` that must not have changed since.
 
     Raises:
-      CheckpointError: Nothing to restore, all of it is damaged, or it does not
-        fit `like`; for the last, no step is set aside.
+      CheckpointError: There is no checkpoint, all are damaged, or one does not
+        fit `like`, which sets no step aside.
     """
     causes = []
     for step in sorted(stored_step.committed(self._steps_path), reverse=True):
@@ -230,22 +229,22 @@ class Checkpoints:
 
   def _refuse_another_run(self, step, same) -> None:
     path = self._steps_path / str(step)
-    saved = stored_step.facts(path)
+    facts = stored_step.facts(path)
     changed = [
-      f'{name} was {saved[name]} and is {value}'
+      f'{name} was {facts[name]} and is {value}'
       for name, value in same.items()
-      if saved.get(name, value) != value
+      if facts.get(name, value) != value
     ]
     if changed:
       raise CheckpointError(
-        f'{path}: {", ".join(changed)}. With the number of steps they tell which'
-        ' examples come next, so this run could not go on with those it has not'
-        ' seen. Set it back, or begin a new MODEL_DIR from these weights:'
+        f'{path}: {", ".join(changed)}. The order of examples depends on it, so'
+        ' this run could not go on with those that are left. Set it back, or'
+        ' begin a new MODEL_DIR from these weights:'
         f' --gin.loop.train.warm_start="\'{self.path}\'".'
       )
 
   def _drop_old(self) -> None:
-    """Deletes steps beyond those to keep, if the newest can be relied on."""
+    """Deletes steps beyond those to keep, if the newest is undamaged."""
     steps = sorted(stored_step.committed(self._steps_path))
     every = self._keep_every
     old = [
@@ -281,11 +280,11 @@ class Checkpoints:
 
   @contextlib.contextmanager
   def _failures_of_a_save(self) -> Iterator[None]:
-    """What orbax raises about a save, as a CheckpointError."""
+    """Turns what orbax raises about a save into a CheckpointError."""
     try:
       yield
     except Exception as e:
-      # It forgets the steps that this save would have replaced.
+      # Orbax has already dropped the steps that this save would have replaced.
       self._manager.reload()
       raise CheckpointError(
         f'saving to {self._steps_path} failed; the steps before it are kept:'
@@ -294,7 +293,7 @@ class Checkpoints:
 
 
 def read_description(model_dir: epath.PathLike) -> dict[str, Any]:
-  """What `describe` of a run's model said; CheckpointError when there is none."""
+  """Reads `model.describe()` of a run; raises CheckpointError without one."""
   path = epath.Path(model_dir) / DESCRIPTION_NAME
   if not path.exists():
     raise CheckpointError(
@@ -312,13 +311,13 @@ def read_description(model_dir: epath.PathLike) -> dict[str, Any]:
 def restore_variables(
   model_dir: epath.PathLike,
 ) -> tuple[dict[str, Any], int]:
-  """The newest variables of a run as numpy arrays, and their step.
+  """Restores the newest variables of a run as numpy arrays, and their step.
 
-  Reads only: a damaged step is left where it is. Where the run kept an average
-  of its parameters, that is what 'params' holds.
+  Reads only: a damaged step stays where it is. 'params' are the averaged
+  parameters, if the run kept an average.
 
   Args:
-    model_dir: Of a training run, under either trainer.
+    model_dir: Directory of a training run, of either trainer.
 
   Returns:
     ({'params': ..., other collections}, step).
@@ -354,7 +353,7 @@ def restore_variables(
 def _refuse_to_start_afresh(
   path: epath.Path, causes: list[str] | None = None
 ) -> None:
-  """Raises when steps were set aside and none is left."""
+  """Raises CheckpointError if steps were set aside and none is left."""
   aside = sorted(p.name for p in path.glob(f'{CORRUPT}*'))
   if aside:
     raise CheckpointError(

@@ -1,8 +1,7 @@
-"""A checksum of every leaf of a checkpoint, written and committed with it.
+"""Writes a checksum of every leaf of a checkpoint, and commits them with it.
 
 Orbax commits a step atomically but keeps no checksum of values: a flipped bit
-in a data file restores without an error. The files written here say what every
-array was, so that whoever reads it knows that it still is.
+in a data file restores without an error. These checksums reveal it.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Region:
   Attributes:
     start: First index along each axis.
     stop: One past the last index along each axis.
-    crc32: Of its bytes in C order; sees every burst of up to 32 bits.
+    crc32: CRC-32 of its bytes in C order; detects bursts of up to 32 bits.
   """
 
   start: tuple[int, ...]
@@ -46,9 +45,9 @@ class Leaf:
   """An array of a checkpoint.
 
   Attributes:
-    shape: Of the whole array, over all processes.
-    dtype: By name.
-    regions: One for each shard; together they are the array.
+    shape: Shape of the whole array, over all processes.
+    dtype: Name of the dtype.
+    regions: Regions, one per shard, that together cover the array.
   """
 
   shape: tuple[int, ...]
@@ -60,7 +59,7 @@ class Leaf:
 
 
 def leaves(tree: Any) -> dict[str, Any]:
-  """The leaves of a tree by path, as in 'variables/params/kernel'."""
+  """Returns the leaves of a tree by path, as in 'variables/params/kernel'."""
   return {
     jax.tree_util.keystr(path, simple=True, separator='/'): leaf
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
@@ -68,7 +67,7 @@ def leaves(tree: Any) -> dict[str, Any]:
 
 
 def describe(tree: Any) -> dict[str, Leaf]:
-  """Shapes and dtypes of a tree of arrays, or of what stands for them."""
+  """Returns shapes and dtypes of a tree of arrays, without regions."""
   return {
     path: Leaf(tuple(x.shape), np.dtype(x.dtype).name)
     for path, x in leaves(tree).items()
@@ -78,14 +77,13 @@ def describe(tree: Any) -> dict[str, Leaf]:
 class DigestHandler(ocp.AsyncCheckpointHandler):
   """Writes digests as an item of a checkpoint, one file for each process.
 
-  Arrays are copied to the host before `async_save` returns. Orbax copies the
-  same shards and reuses these copies, unless it splits replicated arrays among
-  their replicas: then they cross a second time. The bytes are summed in a
-  thread of the save.
+  `async_save` copies arrays to the host before it returns. Orbax reuses these
+  copies, unless it splits replicated arrays among their replicas: then they are
+  copied a second time. A thread of the save computes the checksums.
   """
 
   async def async_save(self, directory: epath.Path, args: DigestArgs):
-    """Starts summing; the file lies in `directory` before the commit."""
+    """Starts writing the file of this process, before the commit."""
     copies = _host_copies(args.tree)
     described = describe(args.tree)
 
@@ -122,7 +120,7 @@ class DigestHandler(ocp.AsyncCheckpointHandler):
   def restore(
     self, directory: epath.Path, args: ocp.args.CheckpointArgs | None = None
   ) -> dict[str, Leaf]:
-    """What `read` says; `args` are there for orbax alone."""
+    """Returns `read` of the step; orbax alone needs `args`."""
     del args
     return read(directory.parent)
 
@@ -131,11 +129,11 @@ class DigestHandler(ocp.AsyncCheckpointHandler):
 @ocp.args.register_with_handler(DigestHandler, for_save=True, for_restore=True)
 @dataclasses.dataclass
 class DigestArgs(ocp.args.CheckpointArgs):
-  """What to sum.
+  """Arrays to write digests of.
 
   Attributes:
-    step: Of the checkpoint.
-    tree: {item: its tree of arrays}.
+    step: Step of the checkpoint.
+    tree: {item: tree of arrays}.
   """
 
   step: int
@@ -143,18 +141,17 @@ class DigestArgs(ocp.args.CheckpointArgs):
 
 
 def read(step_dir: epath.Path) -> dict[str, Leaf]:
-  """What the digests of a step say of its leaves, by path.
+  """Reads the digests of a step: its leaves by path.
 
   Args:
-    step_dir: Of the step, named by its number.
+    step_dir: Directory of the step, named by its number.
 
   Returns:
     The leaves, with the regions of all processes.
 
   Raises:
-    ValueError: The digests are themselves damaged, incomplete or of another
-      step.
-    OSError: They cannot be read.
+    ValueError: The digests are damaged, incomplete or of another step.
+    OSError: The digests cannot be read.
   """
   contents = []
   for path in sorted((step_dir / ITEM).glob('process_*.json')):
@@ -180,43 +177,43 @@ def read(step_dir: epath.Path) -> dict[str, Leaf]:
   return merged
 
 
-def differences(tree: Any, saved: Mapping[str, Leaf]) -> list[str]:
-  """Compares arrays with the digests of what they were.
+def differences(tree: Any, digests: Mapping[str, Leaf]) -> list[str]:
+  """Compares arrays with their digests.
 
-  Arrays may be sharded in any way. Those that lie on several processes are
-  gathered one at a time, so all processes must call this together.
+  Arrays may be sharded in any way. Those on several processes are gathered one
+  at a time, so all processes must call this together.
 
   Args:
-    tree: As it was described when saved.
-    saved: What `read` returned, for the leaves of this tree.
+    tree: Tree of arrays, with paths as in the digests.
+    digests: Leaves of this tree, from `read`.
 
   Returns:
-    A sentence for each leaf that differs, is missing or is unknown.
+    A sentence for each leaf that differs, is missing or has no digest.
   """
-  present = leaves(tree)
-  found = [f'{path} is missing' for path in saved if path not in present]
-  for path, x in present.items():
-    if path not in saved:
-      found.append(f'{path} has no digest')
+  arrays = leaves(tree)
+  complaints = [f'{path} is missing' for path in digests if path not in arrays]
+  for path, x in arrays.items():
+    if path not in digests:
+      complaints.append(f'{path} has no digest')
       continue
-    leaf = saved[path]
+    leaf = digests[path]
     host = _whole(x)
     boxes = [
       (r, host[tuple(map(slice, r.start, r.stop))]) for r in leaf.regions
     ]
     if (host.shape, host.dtype.name) != (leaf.shape, leaf.dtype):
-      found.append(f'{path} is {host.dtype}{list(host.shape)}, not {leaf}')
+      complaints.append(f'{path} is {host.dtype}{list(host.shape)}, not {leaf}')
     elif sum(box.size for _, box in boxes) != math.prod(leaf.shape):
-      found.append(f'the digests of {path} cover a part of it only')
+      complaints.append(f'the digests of {path} cover a part of it only')
     elif any(_crc32(box) != r.crc32 for r, box in boxes):
-      found.append(f'{path} differs from its digest')
-  return found
+      complaints.append(f'{path} differs from its digest')
+  return complaints
 
 
 def _host_copies(
   tree: Any,
 ) -> dict[str, list[tuple[tuple[int, ...], tuple[int, ...], np.ndarray]]]:
-  """(start, stop, values) of each shard that this process answers for."""
+  """Copies (start, stop, values) of each shard that this process writes."""
   arrays = leaves(tree)
   shards = {
     path: [s for s in x.addressable_shards if s.replica_id == 0]
@@ -245,7 +242,7 @@ def _corners(index, shape) -> Iterator[tuple[int, ...]]:
 
 
 def _whole(x: Any) -> np.ndarray:
-  """The values of an array on the host, wherever its shards lie."""
+  """Copies an array to the host, from all processes if it is sharded."""
   if isinstance(x, jax.Array) and not (
     x.is_fully_addressable or x.is_fully_replicated
   ):

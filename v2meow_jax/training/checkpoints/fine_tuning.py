@@ -1,4 +1,4 @@
-"""A run that begins with the weights of another."""
+"""Starts a run from the weights of another."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ def begin(
   state: train_state.TrainState,
   model: trainable.Trainable,
   model_dir: epath.PathLike,
-  places: train_state.TrainState,
+  shardings: train_state.TrainState,
 ) -> train_state.TrainState:
-  """A fresh state with the newest weights of another run, where they fit.
+  """Copies the newest weights of another run into a state, where they fit.
+
+  Ids of a stage are matched by stream. The optimiser stays as it is.
 
   Args:
-    state: Before the first step.
-    model: Of the state. Ids of a stage are found again by their stream.
-    model_dir: Of the other run; its averaged weights where it kept some.
-    places: Where the leaves of the state lie, from `mesh.state_shardings`.
-
-  Returns:
-    The state; its optimiser has seen nothing yet.
+    state: State before the first step.
+    model: Model of the state.
+    model_dir: Directory of the other run, whose averaged weights are preferred.
+    shardings: Shardings of the state, from `mesh.state_shardings`.
 
   Raises:
-    checkpoints.CheckpointError: `model_dir` holds no checkpoint, or no weight
-      of it has a name and shape of this model.
+    checkpoints.CheckpointError: `model_dir` holds no checkpoint, or none of its
+      weights has a name and shape of this model.
   """
   variables, step = checkpoints.restore_variables(model_dir)
   source = variables['params']
@@ -45,14 +44,14 @@ def begin(
   params, taken, fresh = warm_start.warm_start(state.params, source)
   if not taken:
     raise checkpoints.CheckpointError(
-      f'no weight of {model_dir} has a name and shape of this model, so it has'
-      ' nothing to begin with; name the run of a like stage of equal sizes.'
+      f'no weight of {model_dir} has a name and shape of this model; name the run'
+      ' of a similar stage of equal sizes.'
     )
   logging.info(
       'Begins with %d arrays of %s, step %d; %d are fresh: %s',
       len(taken), model_dir, step, len(fresh), ', '.join(fresh),
   )  # fmt: skip
-  params = jax.device_put(params, places.params)
+  params = jax.device_put(params, shardings.params)
   extras = dict(state.extras)
   if train_state.EMA in extras:
     extras[train_state.EMA] = jax.tree.map(jnp.copy, params)

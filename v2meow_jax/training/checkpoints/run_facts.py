@@ -1,4 +1,4 @@
-"""What a checkpoint should say about the run that wrote it."""
+"""Collects facts about a run for its checkpoints."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
 def of_state(state: Any) -> dict[str, Any]:
-  """Where the arrays of a state lie.
+  """Describes where the arrays of a state lie.
 
   Args:
     state: A tree of arrays.
 
   Returns:
-    `mesh`, the sizes of its axes by name (None without one), and the numbers
-    of `devices` and `processes` of the job.
+    `mesh` (sizes of its axes by name; None without one), the numbers of
+    `devices` and `processes` of the job, and its `platform`.
   """
   shardings = (getattr(x, 'sharding', None) for x in jax.tree.leaves(state))
   meshes = (getattr(sharding, 'mesh', None) for sharding in shardings)
@@ -38,7 +38,7 @@ def of_state(state: Any) -> dict[str, Any]:
 
 @functools.cache
 def of_code() -> dict[str, Any]:
-  """`versions` by package, and `git_commit` of the working directory."""
+  """Returns `versions` by package, and `git_commit` of the working directory."""
   return {
     'versions': {
       'python': platform.python_version(),
@@ -50,12 +50,12 @@ def of_code() -> dict[str, Any]:
 
 
 def config_digest(config_text: str) -> str:
-  """Hex sha256 of a gin text, to compare runs by."""
+  """Returns the hex SHA-256 of a gin text, to compare runs by."""
   return hashlib.sha256(config_text.encode()).hexdigest()
 
 
 def _git_commit() -> str | None:
-  """Of the working directory, '-dirty' when changed; None outside of git."""
+  """Returns the commit, with '-dirty' if files changed; None outside of git."""
   command = ['git', 'describe', '--always', '--dirty', '--abbrev=40']
   try:
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""One writer for each model directory."""
+"""Locks a model directory, so that one trainer writes there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from etils import epath
 
 NAME = 'trainer.lock'
 
-# What file systems without locks answer.
+# Errors of file systems without locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -23,22 +23,22 @@ class LockedError(ValueError):
 
 
 class RunLock:
-  """Held from construction to `release`, or to the end of the process.
+  """A lock from construction to `release`, or to the end of the process.
 
-  The kernel holds the lock on a local directory, so that it ends with its
-  process however that ends, and a file that a dead process left is taken over.
-  The file says who holds it. A bucket (gs://) and a file system without locks
-  know no such thing: there a file that was left behind is logged, and no more.
+  In a local directory the kernel holds the lock, so that it ends with its
+  process, and the file of a dead process is taken over. The file names the
+  holder. In a bucket (gs://) and on a file system without locks, an existing
+  file only causes a warning.
   """
 
   def __init__(self, directory: epath.Path):
     """Takes the lock of `directory`.
 
     Args:
-      directory: Exists and can be written.
+      directory: Existing, writable directory.
 
     Raises:
-      LockedError: Another trainer, of this process or another, holds it.
+      LockedError: Another trainer, in this process or another, holds the lock.
     """
     self._path = directory / NAME
     self._file: int | None = None
@@ -65,7 +65,7 @@ class RunLock:
     os.pwrite(self._file, _myself().encode(), 0)
 
   def release(self) -> None:
-    """Lets the next trainer in; does nothing the second time."""
+    """Releases the lock; does nothing the second time."""
     if self._file is not None:
       os.ftruncate(self._file, 0)
       os.close(self._file)

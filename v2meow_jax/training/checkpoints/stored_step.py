@@ -1,4 +1,4 @@
-"""Reads one step of a checkpoint, and knows whether it is as it was written."""
+"""Reads one step of a checkpoint and verifies it against its digests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from v2meow_jax.training.checkpoints import digests
 INFO = 'info'
 
 _MAX_LISTED = 10
-# What storage that cannot be reached says; no reason to set a step aside.
+# Status codes of unreachable storage, no reason to set a step aside.
 _UNREACHABLE = (
   'DEADLINE_EXCEEDED',
   'PERMISSION_DENIED',
@@ -33,44 +33,44 @@ T = TypeVar('T')
 
 
 class CheckpointError(ValueError):
-  """A checkpoint is missing, damaged, or not what is to be restored."""
+  """A checkpoint is missing, damaged or of another model."""
 
 
 class DamagedError(CheckpointError):
-  """A step does not read as it was written."""
+  """A step differs from its digests or cannot be read."""
 
 
 def absolute(path: epath.PathLike) -> epath.Path:
-  """As orbax wants a path; one with a scheme, such as gs://, is so already."""
+  """Makes a path absolute for orbax; keeps one with a scheme, such as gs://."""
   path = epath.Path(path)
   return path if '://' in str(path) else path.resolve()
 
 
 def committed(path: epath.Path) -> list[int]:
-  """The steps of a folder that were saved to the end."""
+  """Returns the steps of a folder that were saved completely."""
   return ocp.utils.checkpoint_steps(path) if path.exists() else []
 
 
 def restore(step_path: epath.Path, like: Mapping[str, Any]) -> dict[str, Any]:
-  """The trees of a step, laid out as asked, each leaf as it was written.
+  """Restores verified trees of a step with the given shardings.
 
   All processes call this together, and all return or all raise.
 
   Args:
-    step_path: Of a committed step.
+    step_path: Folder of a committed step.
     like: {item: tree of arrays or ShapeDtypeStructs, with shardings}.
 
   Returns:
     {item: tree}.
 
   Raises:
-    DamagedError: The step does not read as it was written.
-    CheckpointError: It is of another model or optimiser.
+    DamagedError: The step differs from its digests or cannot be read.
+    CheckpointError: The step is of another model or optimiser.
   """
-  saved = _together(lambda: _saved_leaves(step_path, tuple(like)))
-  _refuse_other_structure(step_path, saved, digests.describe(like))
+  leaves = _together(lambda: _stored_leaves(step_path, tuple(like)))
+  _refuse_other_structure(step_path, leaves, digests.describe(like))
   handler = ocp.StandardCheckpointHandler()
-  # The handler alone: a checkpointer would wait for processes that failed.
+  # Not a checkpointer, which would wait for processes that failed.
   restored = _together(
     lambda: {
       name: handler.restore(
@@ -82,22 +82,19 @@ def restore(step_path: epath.Path, like: Mapping[str, Any]) -> dict[str, Any]:
       for name, tree in like.items()
     }
   )
-  _together(lambda: _verify(restored, saved))
+  _together(lambda: _verify(restored, leaves))
   return restored
 
 
 def restore_numpy(step_path: epath.Path, item: str) -> Any:
-  """A tree of a step as numpy arrays, whatever its structure.
+  """Restores a verified tree of a step as numpy arrays, of any structure.
 
   Args:
-    step_path: Of a committed step.
-    item: Its name.
-
-  Returns:
-    The tree.
+    step_path: Folder of a committed step.
+    item: Name of the tree.
 
   Raises:
-    DamagedError: The step does not read as it was written.
+    DamagedError: The step differs from its digests or cannot be read.
   """
 
   def read():
@@ -110,20 +107,20 @@ def restore_numpy(step_path: epath.Path, item: str) -> Any:
       step_path / item, args=ocp.args.PyTreeRestore(restore_args=as_numpy)
     )
 
-  saved = _together(lambda: _saved_leaves(step_path, (item,)))
+  leaves = _together(lambda: _stored_leaves(step_path, (item,)))
   tree = _together(read)
-  _together(lambda: _verify({item: tree}, saved))
+  _together(lambda: _verify({item: tree}, leaves))
   return tree
 
 
 def verify(step_path: epath.Path) -> None:
-  """Reads a step whole; raises DamagedError unless it is as it was written."""
+  """Reads a whole step; raises DamagedError if it differs from its digests."""
   for item in ('variables', 'optimizer'):
     restore_numpy(step_path, item)
 
 
 def facts(step_path: epath.Path) -> dict[str, Any]:
-  """What was told when a step was saved; DamagedError when it is unreadable."""
+  """Reads the facts of a step; raises DamagedError if they are unreadable."""
   return _together(lambda: _read_facts(step_path))
 
 
@@ -131,13 +128,13 @@ def _read_facts(step_path):
   return json.loads((step_path / INFO / 'metadata').read_text())
 
 
-def _saved_leaves(
+def _stored_leaves(
   step_path: epath.Path, items: tuple[str, ...]
 ) -> dict[str, digests.Leaf]:
-  """The leaves of a step, with regions unless it was written without digests."""
+  """Returns the leaves of a step, without regions if it has no digests."""
   if _has_digests(step_path):
-    saved = digests.read(step_path)
-    return {p: x for p, x in saved.items() if p.partition('/')[0] in items}
+    leaves = digests.read(step_path)
+    return {p: x for p, x in leaves.items() if p.partition('/')[0] in items}
   logging.warning(
     '%s was written without digests: damage in it cannot be seen.', step_path
   )
@@ -148,27 +145,27 @@ def _saved_leaves(
 
 
 def _has_digests(step_path: epath.Path) -> bool:
-  """False only when what wrote the step knew of none."""
+  """Whether the step has digests, or lost those it was written with."""
   if (step_path / digests.ITEM).exists():
     return True
   return digests.ITEM in _read_facts(step_path)
 
 
-def _verify(tree: Any, saved: Mapping[str, digests.Leaf]) -> None:
-  if any(leaf.regions for leaf in saved.values()):
-    found = digests.differences(tree, saved)
-    if found:
-      raise DamagedError(_listed(found))
+def _verify(tree: Any, leaves: Mapping[str, digests.Leaf]) -> None:
+  if any(leaf.regions for leaf in leaves.values()):
+    differences = digests.differences(tree, leaves)
+    if differences:
+      raise DamagedError(_listed(differences))
 
 
-def _refuse_other_structure(step_path, saved, wanted) -> None:
-  """Raises when a step is of another model or optimiser."""
-  shapes = {p: (x.shape, x.dtype) for p, x in saved.items()}
+def _refuse_other_structure(step_path, leaves, wanted) -> None:
+  """Raises CheckpointError if a step is of another model or optimiser."""
+  shapes = {p: (x.shape, x.dtype) for p, x in leaves.items()}
   complaints = {
-    'missing from it': [p for p in wanted if p not in saved],
-    'unknown to this model': [p for p in saved if p not in wanted],
+    'missing from it': [p for p in wanted if p not in leaves],
+    'unknown to this model': [p for p in leaves if p not in wanted],
     'of another shape or dtype': [
-      f'{p} ({saved[p]}, wanted {leaf})'
+      f'{p} ({leaves[p]}, wanted {leaf})'
       for p, leaf in wanted.items()
       if shapes.get(p, (leaf.shape, leaf.dtype)) != (leaf.shape, leaf.dtype)
     ],
@@ -187,10 +184,10 @@ def _refuse_other_structure(step_path, saved, wanted) -> None:
 
 
 def _together(read: Callable[[], T]) -> T:
-  """What `read` returns, once it returned on every process.
+  """Returns what `read` returns, once it succeeded on every process.
 
   Raises:
-    DamagedError: On any process it raised something that damage explains.
+    DamagedError: It raised on some process an error that damage explains.
   """
   result: Any = None
   cause: Exception | None = None
@@ -202,12 +199,12 @@ def _together(read: Callable[[], T]) -> T:
     if any(status in str(e) for status in _UNREACHABLE):
       raise
     cause = e
-  fine = np.asarray(cause is None)
+  succeeded = np.asarray(cause is None)
   if jax.process_count() > 1:
-    fine = multihost_utils.process_allgather(fine)
-  if not np.all(fine):
-    where = 'another process could not read it'
-    raise DamagedError(one_line(cause) if cause else where) from cause
+    succeeded = multihost_utils.process_allgather(succeeded)
+  if not np.all(succeeded):
+    text = one_line(cause) if cause else 'another process could not read it'
+    raise DamagedError(text) from cause
   return result
 
 
@@ -217,8 +214,8 @@ def _listed(names: list[str]) -> str:
 
 
 def one_line(e: Exception) -> str:
-  """What an error says, for a log."""
+  """Shortens the message of an error to one line."""
   text = ' '.join(str(e).split())
   kind = '' if isinstance(e, DamagedError) else f'{type(e).__name__}: '
-  # Its ends say what was done and why that failed; paths lie between.
+  # Beginning and end say what failed and why; paths are in between.
   return kind + (text if len(text) < 400 else f'{text[:200]} ... {text[-200:]}')

@@ -1,6 +1,6 @@
-"""Reads what T5X saved, without T5X: its checkpoints are orbax trees.
+"""Reads checkpoints of T5X, which are orbax trees, without T5X.
 
-T5X keeps the state after step n in `MODEL_DIR/checkpoint_<n>`: the parameters
+T5X stores the state after step n in `MODEL_DIR/checkpoint_<n>`: the parameters
 under 'target', the optimiser under 'state'.
 """
 
@@ -19,39 +19,39 @@ _FOLDERS = ocp.path.step.standard_name_format(step_prefix='checkpoint')
 
 
 def find(path: epath.PathLike) -> dict[int, epath.Path]:
-  """The checkpoints that T5X finished, by step.
+  """Finds the finished checkpoints of T5X.
 
   Args:
     path: A MODEL_DIR, or one `checkpoint_<step>` in it.
 
   Returns:
-    {step: folder}, {} when T5X saved nothing there.
+    {step: folder}, empty if there are none.
   """
   path = stored_step.absolute(path)
-  # T5X's own glob sees folders that a killed run left half written.
-  found = {m.step: m.path for m in _FOLDERS.find_all(path)}
-  one = {m.step: m.path for m in _FOLDERS.find_all(path.parent)}
-  return found or {step: p for step, p in one.items() if p == path}
+  # T5X's own glob also matches half-written folders of a killed run.
+  inside = {m.step: m.path for m in _FOLDERS.find_all(path)}
+  beside = {m.step: m.path for m in _FOLDERS.find_all(path.parent)}
+  return inside or {step: p for step, p in beside.items() if p == path}
 
 
 def restore_variables(path: epath.PathLike) -> tuple[dict[str, Any], int]:
-  """The newest variables that T5X saved, as numpy arrays, and their step.
+  """Restores the newest variables of T5X as numpy arrays, and their step.
 
   Args:
-    path: A MODEL_DIR that T5X trained in, or one `checkpoint_<step>` in it.
+    path: A MODEL_DIR of T5X, or one `checkpoint_<step>` in it.
 
   Returns:
     ({'params': ...}, step).
 
   Raises:
-    FileNotFoundError: T5X saved nothing there.
+    FileNotFoundError: There is no checkpoint.
   """
-  found = find(path)
-  if not found:
+  folders = find(path)
+  if not folders:
     raise FileNotFoundError(f'{path} holds no checkpoint_<step> of T5X.')
-  step = max(found)
+  step = max(folders)
   with ocp.PyTreeCheckpointer() as checkpointer:
-    folder = found[step] / 'state'
+    folder = folders[step] / 'state'
     tree = checkpointer.metadata(folder).item_metadata.tree
     target = {'target': tree['target']}
     restored = checkpointer.restore(

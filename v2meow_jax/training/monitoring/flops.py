@@ -1,10 +1,10 @@
-"""Floating-point operations of a training step, read off the traced program.
+"""Counts the FLOPs of a training step in its traced program.
 
-Counted as for the utilisation of PaLM (Chowdhery et al. 2022, appendix B,
+Counts as PaLM does for utilisation (Chowdhery et al. 2022, appendix B,
 https://arxiv.org/abs/2204.02311): matrix products only, a multiplication and an
-addition are two, attention is over the whole square although a decoder masks
-half of it, and training is three times the forward pass. What remat computes
-again is not counted: it is work, not progress.
+addition are two, attention covers the whole square although a decoder masks
+half of it, and training costs three forward passes. Rematerialisation does not
+count: it is work, not progress.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from v2meow_jax.models import trainable
 
 
 def train_flops(model: trainable.Trainable, batch: Mapping[str, Any]) -> int:
-  """FLOPs of a training step on a batch; arrays or shapes, nothing is run."""
+  """Counts FLOPs of a training step on a batch of arrays or shapes."""
   variables = dict(
     nn.unbox(jax.eval_shape(model.init, jax.random.key(0), batch))
   )
@@ -37,18 +37,14 @@ def train_flops(model: trainable.Trainable, batch: Mapping[str, Any]) -> int:
 
 
 def matmul_flops(fn: Callable[..., Any], *args: Any) -> float:
-  """FLOPs of the matrix products and convolutions in one call of a function.
+  """Counts FLOPs of matrix products and convolutions in a call of a function.
 
-  Counted in the program as it is written, so loops count as often as they run,
-  and neither the compiler nor recomputation changes the number. Of a
-  conditional the most costly branch counts, of a `while` one round.
+  Loops count as often as they run; a conditional counts its most costly branch,
+  a `while` one iteration. The compiler does not change the number.
 
   Args:
     fn: Any traceable function.
-    *args: Arrays or shapes.
-
-  Returns:
-    FLOPs; a multiply and an add are two.
+    *args: Arguments of the function, arrays or shapes.
   """
   return _count(jax.make_jaxpr(fn)(*args).jaxpr)
 

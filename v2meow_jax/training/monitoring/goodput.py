@@ -1,4 +1,4 @@
-"""Where the time of a run goes, and how much of the hardware it uses."""
+"""Measures how a run spends its time, and the peak FLOP/s of the hardware."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import jax
 
-# Dense bf16 FLOP/s of a device, by how the name of its kind begins; from the
-# vendors' data sheets. The first that fits counts.
+# Dense bf16 FLOP/s of a device by the beginning of its kind's name, from the
+# vendors' data sheets; the first match counts.
 PEAK_FLOPS = {
   'TPU v4': 275e12,
   'TPU v5 lite': 197e12,
@@ -29,7 +29,7 @@ PEAK_FLOPS = {
 
 
 class Clock:
-  """Tells the time of steps from all other time of a run."""
+  """Separates the time of steps from all other time of a run."""
 
   def __init__(self, now: Callable[[], float] = time.monotonic):
     """Starts the clock."""
@@ -40,11 +40,11 @@ class Clock:
 
   @contextlib.contextmanager
   def on(self, what: str, after: Any = None) -> Iterator[None]:
-    """Time in this block is not a step's.
+    """Counts the time of this block as other than steps.
 
     Args:
-      what: 'start', 'data', 'eval' or 'save'.
-      after: Arrays of the step under way; its own time ends when they are done.
+      what: Name of the activity: 'start', 'data', 'eval' or 'save'.
+      after: Arrays of the step under way, whose time ends when they are ready.
     """
     jax.block_until_ready(after)
     start = self._now()
@@ -54,7 +54,7 @@ class Clock:
       self._other[what] += self._now() - start
 
   def window(self) -> tuple[float, float]:
-    """Since the last call: seconds of steps, and of waiting for data."""
+    """Returns seconds of steps and of waiting for data since the last call."""
     start, other = self._mark
     self._mark = self._now(), self._other.copy()
     spent = self._mark[1] - other
@@ -62,13 +62,13 @@ class Clock:
     return self._mark[0] - start - spent.total() + data, data
 
   def goodput(self) -> float:
-    """Time of steps / all time, since the start of this process's run."""
+    """Returns the share of time in steps since the start of the clock."""
     wall = self._now() - self._start
     return 1.0 - self._other.total() / wall if wall else 0.0
 
 
 def peak_flops() -> float | None:
-  """bf16 FLOP/s of all devices together; None when the kind is not known."""
+  """Returns bf16 FLOP/s of all devices together; None for an unknown kind."""
   kind = jax.devices()[0].device_kind
   for name, flops in PEAK_FLOPS.items():
     if kind.startswith(name):

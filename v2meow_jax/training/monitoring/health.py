@@ -1,7 +1,6 @@
-"""Steps that must not count: skipped, counted, and after some in a row the end.
+"""Skips bad steps and stops the run after several in a row.
 
-The verdict is made inside the jitted step from global numbers, so every process
-makes the same one.
+The jitted step decides from global numbers, so all processes decide the same.
 """
 
 from __future__ import annotations
@@ -33,44 +32,44 @@ class Unhealthy(Exception):
 class SpikeSkip:
   """Skips a step whose loss or gradient norm is far above the recent ones.
 
-  As OLMo and MaxText do: above mean + `sigmas` standard deviations of the last
-  `window` steps, once half a window has been seen.
+  A spike, as in OLMo and MaxText, is above mean + `sigmas` standard deviations
+  of the last `window` steps, once half a window is full.
 
   Attributes:
-    window: Steps that are looked back on.
-    sigmas: How far above their mean a spike begins.
+    window: Number of recent steps.
+    sigmas: Height of a spike above their mean, in standard deviations.
   """
 
   window: int = 128
   sigmas: float = 6.0
 
   def initial(self) -> dict[str, jax.Array]:
-    """What is remembered before the first step."""
+    """Returns the record of recent steps before the first step."""
     return {
       'values': jnp.zeros((2, self.window)),
-      'seen': jnp.zeros((), jnp.int32),
+      'seen': jnp.zeros((), jnp.int32),  # Number of finite steps so far.
     }
 
   def judge(
     self, recent: Mapping[str, jax.Array], loss: jax.Array, norm: jax.Array
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Whether a step is a spike, and what to remember after it.
+    """Decides whether a step is a spike, and updates the record.
 
-    A finite spike is remembered: a level that lasts becomes the normal one.
+    Finite spikes enter the record: a level that lasts becomes the normal one.
 
     Args:
-      recent: From `initial` or the step before.
-      loss: float32[].
-      norm: float32[], of the gradient.
+      recent: Record from `initial` or the step before.
+      loss: Loss of the step, float32[].
+      norm: Norm of the gradient, float32[].
 
     Returns:
       bool[], and `recent` after the step.
     """
     values, seen = recent['values'], recent['seen']
     new = jnp.stack([loss, norm])
-    known = jnp.arange(self.window) < seen
-    mean = values.mean(1, where=known)
-    limit = mean + self.sigmas * values.std(1, where=known)
+    filled = jnp.arange(self.window) < seen
+    mean = values.mean(1, where=filled)
+    limit = mean + self.sigmas * values.std(1, where=filled)
     is_spike = (seen >= self.window // 2) & jnp.any(new > limit)
     finite = jnp.isfinite(new).all()
     after = values.at[:, seen % self.window].set(new)
@@ -81,18 +80,18 @@ class SpikeSkip:
 
 
 def module_norms(grads: Mapping[str, Any]) -> dict[str, jax.Array]:
-  """Norm of the gradient of each top-level module."""
+  """Computes the norm of the gradient of each top-level module."""
   return {name: optax.global_norm(tree) for name, tree in grads.items()}
 
 
 class Monitor:
-  """Counts the skipped steps in a row, and stops a run that has too many.
+  """Counts skipped steps in a row, and stops a run that has too many.
 
-  It looks at a step while the next one runs, so that the device never waits.
+  Checks a step while the next one runs, so that the device never waits.
   """
 
   def __init__(self, model_dir: epath.Path, max_in_row: int):
-    """Dumps go to `model_dir`/health."""
+    """Will write dumps to `model_dir`/health."""
     self._folder = model_dir / 'health'
     self._max_in_row = max_in_row
     self._last: tuple[int, Mapping[str, Any], Mapping[str, Any]] | None = None
@@ -104,21 +103,21 @@ class Monitor:
     metrics: Mapping[str, Any],
     batch: Mapping[str, np.ndarray],
   ) -> None:
-    """Takes note of a step that was started, and looks at the one before.
+    """Adds a step that was started, and checks the one before.
 
     Args:
-      step: Steps done after it.
-      metrics: That it will give, still on the devices.
-      batch: This process's rows, with `example_ids` where the data has some.
+      step: Number of the step, from 1.
+      metrics: Metrics of the step, still on the devices.
+      batch: Rows of this process, with `example_ids` if the data has them.
 
     Raises:
-      Unhealthy: The steps before were skipped, too many in a row.
+      Unhealthy: Too many steps before it were skipped in a row.
     """
     self.check()
     self._last = step, metrics, batch
 
   def check(self) -> None:
-    """Looks at the last step, for which it waits; raises as `add`."""
+    """Waits for the last step and checks it; raises as `add`."""
     if self._last is None:
       return
     step, metrics, _ = self._last
@@ -136,7 +135,7 @@ class Monitor:
       path = self._dump()
       raise Unhealthy(
         f'{len(self._in_row)} steps in a row, up to step {step}, had a loss or'
-        f' gradient that is not finite or spikes; {path} names their examples'
+        f' gradient that is not finite or spikes; {path} lists their examples'
         ' and modules. The last checkpoint is untouched.'
       )
 
@@ -152,7 +151,7 @@ class Monitor:
 
 
 def _record(step, metrics, batch) -> dict[str, Any]:
-  """What is told of a skipped step."""
+  """Describes a skipped step in the dump."""
   ids = batch.get(EXAMPLE_IDS, ())
   arrays = {k: v for k, v in batch.items() if k != EXAMPLE_IDS}
   norms = jax.device_get(metrics['module_norms'])
@@ -167,7 +166,7 @@ def _record(step, metrics, batch) -> dict[str, Any]:
 
 
 def batch_digest(batch: Mapping[str, np.ndarray]) -> str:
-  """SHA-256 of names, types, shapes and values, in the order of names."""
+  """Returns the SHA-256 of names, dtypes, shapes and values, sorted by name."""
   digest = hashlib.sha256()
   for name, value in sorted(batch.items()):
     value = np.ascontiguousarray(value)
@@ -177,6 +176,6 @@ def batch_digest(batch: Mapping[str, np.ndarray]) -> str:
 
 
 def _number(x: Any) -> float | str:
-  """A float as JSON has it; 'nan' and 'inf' as text."""
+  """Converts to a JSON float; NaN and infinity become text."""
   x = float(x)
   return x if math.isfinite(x) else str(x)

@@ -1,4 +1,4 @@
-"""What a run tells: metrics.jsonl, TensorBoard, and a line in the terminal."""
+"""Writes the metrics of a run to metrics.jsonl and TensorBoard."""
 
 from __future__ import annotations
 
@@ -13,25 +13,21 @@ import jax
 import numpy as np
 
 from v2meow_jax import media
-from v2meow_jax.pretrained.audio import mel
 
 NAME = 'metrics.jsonl'
-_SPECTROGRAM_BANDS = 128
-_SPECTROGRAM_HOP_SECONDS = 0.01
-_RANGE_DB = 80.0
-# Of these the last value counts, of all others the mean.
+# Summarised by their last value, all others by their mean.
 _LAST = ('learning_rate',)
 
 
 class MetricsOut:
-  """Writes scalars and sounds; process 0 alone does.
+  """Writes scalars, sounds and pictures, in process 0 alone.
 
-  Lines beyond the step that the run goes on from are dropped first, so that no
-  step is told twice.
+  First drops the lines after the step that the run resumes from, so that no
+  step is logged twice.
   """
 
   def __init__(self, model_dir: epath.Path, start: int, tensorboard: bool):
-    """Opens the files; `start` is the step that the run goes on from."""
+    """Opens the files; `start` is the step that the run resumes from."""
     self._file = None
     self._writer = None
     if jax.process_index():
@@ -47,7 +43,7 @@ class MetricsOut:
         self._writer = metric_writers.SummaryWriter(str(model_dir))
 
   def write(self, step: int, prefix: str, scalars: Mapping[str, float]) -> None:
-    """A line of metrics.jsonl, and the same to TensorBoard."""
+    """Writes a line of metrics.jsonl, and the same to TensorBoard."""
     if self._file is None:
       return
     named = {f'{prefix}/{k}': float(f'{v:.8g}') for k, v in scalars.items()}
@@ -56,22 +52,21 @@ class MetricsOut:
     if self._writer is not None:
       self._writer.write_scalars(step, named)
 
-  def write_sounds(self, step: int, sounds: Mapping[str, media.Audio]) -> None:
-    """Sounds and their spectrograms to TensorBoard."""
+  def write_media(
+    self, step: int, media_by_name: Mapping[str, media.Audio | np.ndarray]
+  ) -> None:
+    """Writes sounds, and pictures uint8[height, width, 1 or 3], to TensorBoard."""
     if self._writer is None:
       return
-    for name, audio in sounds.items():
-      self._writer.write_audios(
-        step,
-        {name: audio.samples[None, :, None]},
-        sample_rate=audio.rate_hz,
-      )
-      self._writer.write_images(
-        step, {f'{name}/spectrogram': spectrogram(audio)}
-      )
+    for name, item in media_by_name.items():
+      if isinstance(item, media.Audio):
+        samples = {name: item.samples[None, :, None]}
+        self._writer.write_audios(step, samples, sample_rate=item.rate_hz)
+      else:
+        self._writer.write_images(step, {name: item})
 
   def close(self) -> None:
-    """Writes what waits."""
+    """Flushes and closes the files."""
     if self._file is not None:
       self._file.close()
     if self._writer is not None:
@@ -79,7 +74,7 @@ class MetricsOut:
 
 
 def keep_until(path: epath.Path, step: int) -> None:
-  """Drops lines of later steps, and a line that was cut off; atomically."""
+  """Drops lines of later steps, and a truncated line, atomically."""
   if not path.exists():
     return
   lines = path.read_text().splitlines(keepends=True)
@@ -91,7 +86,7 @@ def keep_until(path: epath.Path, step: int) -> None:
 
 
 def _step_of(line: str) -> float:
-  """The step of a whole line; infinite of a line that was cut off."""
+  """Returns the step of a line; infinity if the line is truncated."""
   try:
     return json.loads(line)['step'] if line.endswith('\n') else np.inf
   except ValueError:
@@ -99,13 +94,13 @@ def _step_of(line: str) -> float:
 
 
 def summary(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-  """Means over steps; skipped steps count in 'skipped' alone.
+  """Averages metrics over steps; skipped steps count in 'skipped' alone.
 
   Args:
-    metrics: Of each step, still on the devices; nested dicts are left out.
+    metrics: Metrics by step, still on the devices; nested dicts are dropped.
 
   Returns:
-    {name: mean}, empty for no steps; only 'skipped' when every step was.
+    {name: mean}, empty for no steps; only 'skipped' if every step was skipped.
   """
   flat = [
     {k: v for k, v in m.items() if not isinstance(v, Mapping)} for m in metrics
@@ -122,7 +117,7 @@ def summary(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def line(scalars: Mapping[str, float]) -> str:
-  """The few numbers that a person watches."""
+  """Formats the main metrics for the progress bar."""
   formats = {
     'loss': 'loss {:.3f}',
     'accuracy': 'accuracy {:.3f}',
@@ -134,14 +129,3 @@ def line(scalars: Mapping[str, float]) -> str:
   if scalars.get('skipped'):
     parts.append(f'skipped {scalars["skipped"]:.0%}')
   return ', '.join(parts)
-
-
-def spectrogram(audio: media.Audio) -> np.ndarray:
-  """uint8[bands, frames, 1]: log mel energy, low below, 80 dB from black."""
-  hop = round(audio.rate_hz * _SPECTROGRAM_HOP_SECONDS)
-  energy = mel.log_mel(
-    audio.samples, audio.rate_hz, hop, 4 * hop, _SPECTROGRAM_BANDS
-  )
-  db = 10 / np.log(10) * energy
-  scaled = (db - db.max()) / _RANGE_DB + 1
-  return np.uint8(255 * np.clip(scaled, 0, 1)).T[::-1, :, None]

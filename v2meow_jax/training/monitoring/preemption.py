@@ -1,4 +1,4 @@
-"""A machine that is taken away: finish the step, save, and leave."""
+"""Stops a run on signals, after it finished and saved a step."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ from jax.experimental import multihost_utils
 
 
 class Preempted(Exception):
-  """The run was asked to stop and is saved; the same command goes on."""
+  """A signal stopped the run, which is saved; the same command resumes it."""
 
   exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again.
 
 
 class Notice:
-  """Whether the run was asked to stop, in any process of the job.
+  """Notices signals to stop, in any process of the job.
 
-  A process alone listens to SIGTERM, to SIGINT (Ctrl-C) and to SIGHUP (a lost
-  terminal), as far as they are not ignored, as under nohup. The processes of a
-  job agree on a step through JAX's preemption service, which knows SIGTERM.
-  From the first signal on, a second one ends the process at once (in a job:
-  once the step was agreed on). A context manager: outside of it signals do what
-  they did before.
+  A single process handles SIGTERM, SIGINT (Ctrl-C) and SIGHUP (a lost terminal)
+  unless they are ignored, as under nohup. The processes of a job agree on a step
+  through JAX's preemption service, which handles SIGTERM. After the first
+  signal, a second one ends the process at once (in a job: after they agreed). A
+  context manager, which restores the handlers on exit.
   """
 
   def __init__(self):
-    self._is_given = False
+    self._is_signalled = False
     self._before: dict[signal.Signals, Any] = {}
 
   def __enter__(self) -> Notice:
-    # Python takes signals in its main thread only.
+    # Python sets handlers in its main thread only.
     in_main = threading.current_thread() is threading.main_thread()
     if in_main and not jax.distributed.is_initialized():
       for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -46,25 +45,24 @@ class Notice:
       signal.signal(number, handler)
 
   def _receive(self, *_):
-    self._is_given = True
+    self._is_signalled = True
     for number in self._before:
       signal.signal(number, signal.SIG_DFL)
 
   def reached(self, step: int) -> bool:
-    """Whether to save and stop after `step`; every process asks at each step.
+    """Whether to save and stop after `step`, the same in every process.
+
+    Every process must call this at each step.
 
     Args:
-      step: Steps done.
-
-    Returns:
-      The same in every process.
+      step: Number of steps done.
     """
     if jax.distributed.is_initialized():
-      given = multihost_utils.reached_preemption_sync_point(step)
-      if given:
+      stop = multihost_utils.reached_preemption_sync_point(step)
+      if stop:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     else:
-      given = self._is_given
-    if given:
-      logging.warning('Asked to stop: saving step %d.', step)
-    return given
+      stop = self._is_signalled
+    if stop:
+      logging.warning('Stopping: saving step %d.', step)
+    return stop

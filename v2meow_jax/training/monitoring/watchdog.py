@@ -7,23 +7,22 @@ import sys
 
 
 class Watchdog:
-  """Prints the stack of every thread when nothing is done for some time.
+  """Prints the stack of every thread when no step ends for some time.
 
-  To the process's standard error, again and again until something is done; the
-  run itself goes on. It works while the interpreter is stuck in a library. A
-  context manager.
+  Prints to standard error, repeatedly until a step ends, also while the
+  interpreter is stuck in a library; the run goes on. A context manager.
   """
 
   def __init__(self, seconds: float):
-    """Waits this long, > 0, from one `fed` to the next."""
+    """Allows this long, > 0, from one `restart` to the next."""
     self._seconds = seconds
 
   def __enter__(self) -> Watchdog:
-    self.fed()
+    self.restart()
     return self
 
-  def fed(self) -> None:
-    """Something was done: starts to wait anew."""
+  def restart(self) -> None:
+    """Restarts the waiting time."""
     faulthandler.dump_traceback_later(
       self._seconds, repeat=True, file=sys.__stderr__ or sys.stderr
     )
