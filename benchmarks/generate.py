@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-import fractions
-import itertools
 import math
 import os
 import pathlib
@@ -25,7 +23,7 @@ import time
 from typing import Any
 
 from benchmarks import report
-from v2meow_jax.synthetic import held_out
+from tests.fakes import scene_clips
 
 AIMS = {
   'cold_seconds': 60.0,
@@ -33,28 +31,6 @@ AIMS = {
   'peak_bytes': 2e9,
   'memory_long_over_short': 1.15,
 }
-
-
-def write_clip(path: pathlib.Path, seconds: float, seed: int) -> None:
-  """Writes a silent mp4 of `seconds`: a synthetic scene, looped.
-
-  Args:
-    path: Target, .mp4.
-    seconds: Of the video; rounded to whole frames.
-    seed: Of the scene.
-  """
-  from v2meow_jax.files import write
-  from v2meow_jax.synthetic import render
-
-  scene = held_out.scenes(seed, 1, min(seconds, 10.0))[0]
-  rate_hz = fractions.Fraction(scene.rate_hz)
-  pictures = list(render.frames(scene))
-  count = round(seconds * rate_hz)
-  write.write_video(
-    path,
-    itertools.islice(itertools.cycle(pictures), count),
-    rate_hz=rate_hz,
-  )
 
 
 def measure_command(
@@ -151,7 +127,7 @@ def sequential_steps(system: Any, seconds: float) -> dict[str, int]:
 def measure(folder: pathlib.Path, options: argparse.Namespace):
   """All figures, as the json holds them; clips are rendered into `folder`."""
   clip = folder / 'clip.mp4'
-  write_clip(clip, options.seconds, options.seed)
+  scene_clips.write(clip, options.seconds, options.seed)
   # Fresh processes come first: this one is still small, and Linux counts the
   # memory of a parent as the start of its child's peak.
   command = generate_command(clip, folder / 'out.mp4', options.system)
@@ -180,7 +156,7 @@ def measure_long(folder: pathlib.Path, options: argparse.Namespace):
   lengths = [options.short_seconds, options.long_seconds]
   for seconds in report.progress(lengths, 'long videos'):
     clip = folder / f'{seconds:g}.mp4'
-    write_clip(clip, seconds, options.seed)
+    scene_clips.write(clip, seconds, options.seed)
     wall, peak = measure_command(
       generate_command(clip, folder / 'long.mp4', options.system),
       folder / 'cache',

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import sides
-from benchmarks import torch_listeners
-from benchmarks import torch_musicfm
-from benchmarks import torch_networks
+from tests.fakes import torch_audio
+from tests.fakes import torch_musicfm
+from tests.fakes import torch_runner
 
 
 def musicfm_states(tiny: bool) -> sides.Sides:
@@ -70,8 +70,8 @@ def vggish_embedding(tiny: bool) -> sides.Sides:
   params = jax.device_put(sides.parameters(vggish.Body(config), examples))
 
   def reference(device):
-    state = torch_listeners.vggish_state(config)
-    run = torch_networks.prepared(torch_listeners.vggish, state, config, device)
+    state = torch_audio.vggish_state(config)
+    run = torch_runner.prepared(torch_audio.vggish, state, config, device)
     return lambda: run(examples)
 
   return sides.Sides(
@@ -97,8 +97,8 @@ def panns_classes(tiny: bool) -> sides.Sides:
   params = jax.device_put(sides.parameters(panns.Cnn14(config), bands))
 
   def reference(device):
-    state = torch_listeners.panns_state(config)
-    run = torch_networks.prepared(torch_listeners.panns, state, config, device)
+    state = torch_audio.panns_state(config)
+    run = torch_runner.prepared(torch_audio.panns, state, config, device)
     return lambda: run(bands)
 
   return sides.Sides(

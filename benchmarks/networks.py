@@ -20,7 +20,8 @@ import numpy as np
 from benchmarks import codec_networks
 from benchmarks import listening_networks
 from benchmarks import sides
-from benchmarks import torch_networks
+from tests.fakes import torch_runner
+from tests.fakes import torch_vision
 
 _SHORT_SIDE, _LONG_SIDE = 256, 456  # Of a video of 16:9, as flow is read.
 
@@ -109,14 +110,14 @@ def i3d_flow(tiny: bool) -> sides.Sides:
     ours=lambda: extractor.outputs(fields),
     num_parameters=sides.count(params),
     reference=_in_torch(
-      torch_networks.i3d, torch_networks.i3d_state, config, fields
+      torch_vision.i3d, torch_vision.i3d_state, config, fields
     ),
   )
 
 
 def _in_torch(forward, state, config, inputs):
   def reference(device):
-    run = torch_networks.prepared(forward, state(config), config, device)
+    run = torch_runner.prepared(forward, state(config), config, device)
     return lambda: run(inputs)
 
   return reference
@@ -155,8 +156,8 @@ def vit_vqgan_tokens(tiny: bool) -> sides.Sides:
     )
   return _picture_tokens(
     vit_vqgan.VitVqgan(config),
-    torch_networks.vit_vqgan,
-    torch_networks.vit_vqgan_state,
+    torch_vision.vit_vqgan,
+    torch_vision.vit_vqgan_state,
   )
 
 
@@ -176,7 +177,7 @@ def vqgan_tokens(tiny: bool) -> sides.Sides:
       num_groups=4,
     )
   return _picture_tokens(
-    vqgan.Vqgan(config), torch_networks.vqgan, torch_networks.vqgan_state
+    vqgan.Vqgan(config), torch_vision.vqgan, torch_vision.vqgan_state
   )
 
 

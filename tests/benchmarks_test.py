@@ -1,20 +1,13 @@
 """The benchmarks, run on fakes whose scores are known."""
 
 import argparse
+import importlib
 import json
 import types
 
 import numpy as np
 import pytest
 
-from benchmarks import codec as codec_benchmark
-from benchmarks import correspondence
-from benchmarks import extractors
-from benchmarks import generate as generate_benchmark
-from benchmarks import networks
-from benchmarks import report
-from benchmarks import sides
-from benchmarks import training
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax import tokens
@@ -23,6 +16,15 @@ from v2meow_jax.files import probe as media_probe
 from v2meow_jax.synthetic import held_out
 
 pytestmark = pytest.mark.slow
+
+codec_benchmark = importlib.import_module('benchmarks.codec')
+correspondence = importlib.import_module('benchmarks.correspondence')
+extractors = importlib.import_module('benchmarks.extractors')
+generate_benchmark = importlib.import_module('benchmarks.generate')
+networks = importlib.import_module('benchmarks.networks')
+report = importlib.import_module('benchmarks.report')
+sides = importlib.import_module('benchmarks.sides')
+training = importlib.import_module('benchmarks.training')
 
 OPTIONS = argparse.Namespace(
   num=6, seed=7, seconds=5.0, num_blank=2, num_prompted=3, probe_per_genre=4

@@ -10,10 +10,10 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import full_size
-from benchmarks import torch_musicfm
-from tests.pretrained.audio import musicfm_test
-from tests.pretrained.text_music import clap_test
+from tests.fakes import clap_files
+from tests.fakes import random_system
+from tests.fakes import tiny_networks
+from tests.fakes import torch_musicfm
 from v2meow_jax import networks
 from v2meow_jax import specs
 from v2meow_jax import stages
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.torch, pytest.mark.data]
 SECONDS = 10
 TABLE = stages.paper_streams(style_dim=512)
 # DAC's geometry at 24 kHz: 75 Hz, 32 levels.
-TINY_DAC_24KHZ = full_size.TINY_DAC | {
+TINY_DAC_24KHZ = random_system.TINY_DAC | {
   'source': 'descript/dac_24khz',
   'sample_rate_hz': 24_000,
   'num_levels': 32,
@@ -57,16 +57,18 @@ def _write_clap(folder):
   transformers.ClapModel(config).save_pretrained(folder)
   heard = transformers.ClapFeatureExtractor(truncation='rand_trunc')
   heard.save_pretrained(folder)
-  clap_test.write_tokenizer(folder)
+  clap_files.write_tokenizer(folder)
 
 
 def _write_musicfm(folder):
   """A tiny model and clusters of what it hears: its settings in a recipe."""
-  musicfm_test.write(folder, torch_musicfm.musicfm_state(musicfm_test.TINY))
-  settings = {'layer': 2, 'config': dataclasses.asdict(musicfm_test.TINY)}
+  torch_musicfm.write(
+    folder, torch_musicfm.musicfm_state(tiny_networks.MUSICFM)
+  )
+  settings = {'layer': 2, 'config': dataclasses.asdict(tiny_networks.MUSICFM)}
   clusters = folder / 'clusters.safetensors'
   rng = np.random.default_rng(0)
-  dim = musicfm_test.TINY.conformer.emb_dim
+  dim = tiny_networks.MUSICFM.conformer.emb_dim
   semantic.write_clusters(
     clusters,
     {
@@ -88,19 +90,19 @@ def _write_musicfm(folder):
 def recipe(tmp_path_factory):
   """`paper.gin` with other sizes and weights, and nothing else changed."""
   folder = tmp_path_factory.mktemp('networks')
-  full_size.write_networks(folder, tiny=True)
+  random_system.write_networks(folder, tiny=True)
   _write_clap(folder / 'clap')
   settings = {
-    'clip': {'config': full_size.TINY_CLIP, 'batch_size': 64},
+    'clip': {'config': random_system.TINY_CLIP, 'batch_size': 64},
     'flow': {
-      'config': full_size.TINY_I3D,
+      'config': random_system.TINY_I3D,
       'estimator': 'dis',
       'num_flows': i3d.MIN_FRAMES,
       'batch_size': 8,
     },
     'semantic': _write_musicfm(folder / 'musicfm'),
     'style': {},
-    'acoustic': {'config': full_size.TINY_DAC},
+    'acoustic': {'config': random_system.TINY_DAC},
   }
   weights = {
     'clip': folder / 'clip',
@@ -171,7 +173,9 @@ def test_a_codec_of_another_geometry_is_recorded_and_read(
 ):
   monkeypatch.chdir(root)
   monkeypatch.setenv('V2MEOW_DATA_DIR', str(tmp_path))
-  full_size._dac_model(TINY_DAC_24KHZ).save_pretrained(tmp_path / 'dac_24khz')
+  random_system.dac_model(TINY_DAC_24KHZ).save_pretrained(
+    tmp_path / 'dac_24khz'
+  )
   other = tmp_path / 'other.gin'
   other.write_text(
     'from __gin__ import dynamic_registration\n'

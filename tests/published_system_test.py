@@ -12,9 +12,10 @@ import pytest
 from safetensors import numpy as st
 import soundfile
 
-from benchmarks import full_size
-from benchmarks import torch_musicfm
-from tests.pretrained.audio import musicfm_test
+from tests.fakes import random_system
+from tests.fakes import scene_clips
+from tests.fakes import tiny_networks
+from tests.fakes import torch_musicfm
 from v2meow_jax import media
 from v2meow_jax import networks
 from v2meow_jax import preparation
@@ -41,7 +42,7 @@ def manifest(tmp_path_factory):
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
   path = tmp_path_factory.mktemp('published')
-  full_size.write_system(path, tiny=True)
+  random_system.write_system(path, tiny=True)
   return path
 
 
@@ -141,7 +142,7 @@ def test_a_frame_does_not_depend_on_how_long_its_video_is(folder):
 
 def test_a_system_without_a_network_of_text_says_so(folder, tmp_path, capsys):
   clip = tmp_path / 'clip.mp4'
-  full_size.generate.write_clip(clip, 2.0, seed=7)
+  scene_clips.write(clip, 2.0, seed=7)
   command = ['generate', str(clip), '-o', str(tmp_path / 'out.wav')]
   command += ['--system', str(folder / 'system'), '--prompt', 'calm piano']
   assert main.main(command) == 2
@@ -153,7 +154,7 @@ def test_other_weights_than_those_of_the_system_are_refused(folder, capsys):
   before = file.read_bytes()
   file.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
   clip = folder / 'clip.mp4'
-  full_size.generate.write_clip(clip, 2.0, seed=7)
+  scene_clips.write(clip, 2.0, seed=7)
   command = ['generate', str(clip), '-o', str(folder / 'out.wav')]
   try:
     assert main.main([*command, '--system', str(folder / 'system')]) == 2
@@ -169,9 +170,9 @@ def test_clusters_that_data_fit_makes_are_the_tokens_of_the_records(
   monkeypatch.chdir(root)
   # A thousand clusters want as many frames.
   manifest = world.write(str(tmp_path / 'world'), num=8, seed=6, seconds=10.0)
-  sizes = dataclasses.asdict(musicfm_test.TINY)
-  weights = musicfm_test.write(
-    tmp_path / 'musicfm', torch_musicfm.musicfm_state(musicfm_test.TINY)
+  sizes = dataclasses.asdict(tiny_networks.MUSICFM)
+  weights = torch_musicfm.write(
+    tmp_path / 'musicfm', torch_musicfm.musicfm_state(tiny_networks.MUSICFM)
   )
   clusters = tmp_path / 'clusters.safetensors'
   recipe = tmp_path / 'small.gin'
@@ -196,7 +197,7 @@ def test_clusters_that_data_fit_makes_are_the_tokens_of_the_records(
   assert 'inertia per row' in capsys.readouterr().out
   assert main.main(prepare) == 0
   found = st.load_file(clusters)
-  encoder = musicfm_weights.load(weights, layer=2, config=musicfm_test.TINY)
+  encoder = musicfm_weights.load(weights, layer=2, config=tiny_networks.MUSICFM)
   for name, record in _records(out).items():
     codes = np.frombuffer(record['semantic'], np.uint16)
     audio = read.read_audio(
@@ -224,7 +225,7 @@ def test_a_recipe_prepares_from_the_command_line(
     "include 'prepare/paper.gin'\n"
     'preparation.Published.networks = [@acoustic/networks.Network()]\n'
     "acoustic/networks.Network.settings = {'config': "
-    f'{full_size.TINY_DAC}}}\n'
+    f'{random_system.TINY_DAC}}}\n'
   )
   weights = f"--gin.CODEC_WEIGHTS='{folder / 'dac'}'"
   common = [str(manifest), str(tmp_path / 'out'), f'--gin_file={recipe}']

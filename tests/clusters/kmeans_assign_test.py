@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.fakes import blobs
 from v2meow_jax.clusters import kmeans
 from v2meow_jax.clusters import kmeans_assign
 
@@ -39,20 +40,12 @@ def test_both_ways_to_add_rows_agree_and_leave_padding_out():
   np.testing.assert_allclose(multiplied, wanted, rtol=1e-5, atol=1e-6)
 
 
-def blobs():
-  """float32[1203, 5]: a number of rows that eight devices cannot share."""
-  rng = np.random.default_rng(0)
-  centres = rng.normal(0, 4, (12, 5))
-  labels = np.arange(1203) % 12
-  return (centres[labels] + rng.normal(0, 0.4, (1203, 5))).astype(np.float32)
-
-
 _ON_EIGHT = """
 import json, jax, numpy as np
-from tests.clusters import kmeans_assign_test
+from tests.fakes import blobs
 from v2meow_jax.clusters import kmeans, kmeans_assign
 kmeans_assign._ROWS_AT_ONCE = 64
-found = kmeans.fit(kmeans_assign_test.blobs(), 12, rng=jax.random.key(0))
+found = kmeans.fit(blobs.blobs(), 12, rng=jax.random.key(0))
 print(json.dumps({
   'devices': jax.device_count(),
   'centroids': found.centroids.tolist(),
@@ -76,7 +69,7 @@ def test_eight_devices_give_the_clusters_of_one(root):
   assert done.returncode == 0, done.stderr
   eight = json.loads(done.stdout.splitlines()[-1])
   assert eight['devices'] == 8
-  one = kmeans.fit(blobs(), 12, rng=jax.random.key(0))
+  one = kmeans.fit(blobs.blobs(), 12, rng=jax.random.key(0))
   np.testing.assert_allclose(eight['centroids'], one.centroids, rtol=1e-5)
   np.testing.assert_array_equal(eight['usage'], one.usage)
   assert eight['inertia'] == pytest.approx(one.inertia, rel=1e-5)

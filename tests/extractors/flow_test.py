@@ -2,14 +2,16 @@
 
 import tracemalloc
 
+import jax
 import numpy as np
 import pytest
 
-from benchmarks import torch_networks
-from tests.pretrained.vision import i3d_test
+from tests.fakes import tiny_networks
+from tests.fakes import torch_vision
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.extractors import flow
+from v2meow_jax.pretrained.vision import i3d
 from v2meow_jax.pretrained.vision import i3d_weights
 
 pytestmark = pytest.mark.slow
@@ -17,7 +19,7 @@ pytest.importorskip('cv2', reason='the extra `flow` is not installed')
 
 # Pixels a frame, right and down.
 SHIFT = (3, -2)
-STREAM = specs.FeatureSpec(name='flow', dim=i3d_test.TINY.dim, rate_hz=1.0)
+STREAM = specs.FeatureSpec(name='flow', dim=tiny_networks.I3D.dim, rate_hz=1.0)
 
 
 def moving(num_frames, height=256, width=320, shift=SHIFT):
@@ -71,10 +73,10 @@ def video(rate_hz, seconds, start=0.0):
 
 def extractor(**options):
   params = i3d_weights.read(
-    torch_networks.i3d_state(i3d_test.TINY), i3d_test.TINY
+    torch_vision.i3d_state(tiny_networks.I3D), tiny_networks.I3D
   )
   return flow.I3DFlow(
-    STREAM, params, i3d_test.TINY, estimator=flow.dis, **options
+    STREAM, params, tiny_networks.I3D, estimator=flow.dis, **options
   )
 
 
@@ -86,17 +88,18 @@ def test_a_stream_has_a_vector_a_second_from_the_flow_around_it():
     return read[-1]
 
   params = extractor().params
-  found = flow.I3DFlow(STREAM, params, i3d_test.TINY, estimator)(video(25, 3))
+  found = flow.I3DFlow(STREAM, params, tiny_networks.I3D, estimator)(
+    video(25, 3)
+  )
   assert found.shape == (3, STREAM.dim)
   assert found.dtype == np.float32
   assert [len(f) for f in read] == [24] * 3
   # 128 lines became 256, so 3 pixels became 6.
   speeds = [np.median(f[:, 40:-40, 40:-40], (0, 1, 2)) for f in read]
   np.testing.assert_allclose(speeds, [[6, 0]] * 3, atol=0.3)
+  network = jax.jit(i3d.I3D(tiny_networks.I3D).apply)
   wanted = [
-    i3d_test.features(
-      i3d_test.TINY, dict(params), flow.network_inputs(f)[None]
-    )[0]
+    network({'params': dict(params)}, flow.network_inputs(f)[None])[0]
     for f in read
   ]
   np.testing.assert_allclose(found, wanted, atol=1e-6)
@@ -119,7 +122,7 @@ def test_a_window_is_centred_on_the_second_that_is_sampled(num_flows):
   )
   params = extractor().params
   flow.I3DFlow(
-    STREAM, params, i3d_test.TINY, estimator, num_flows=num_flows
+    STREAM, params, tiny_networks.I3D, estimator, num_flows=num_flows
   ).inputs(counting)
   half = num_flows / 2 / 25
   for middle, times in zip((0.5, 1.5, 2.5), seen, strict=True):

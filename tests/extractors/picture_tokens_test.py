@@ -1,11 +1,11 @@
 """A frame's codes are its network's, of the square that the network reads."""
 
+import jax
 import numpy as np
 import pytest
 
-from benchmarks import torch_networks
-from tests.pretrained.vision import vit_vqgan_test
-from tests.pretrained.vision import vqgan_test
+from tests.fakes import tiny_networks
+from tests.fakes import torch_vision
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.extractors import picture_tokens
@@ -37,19 +37,18 @@ def video(seconds):
 
 
 @pytest.mark.parametrize(
-  ('tests', 'module', 'network', 'state'),
+  ('config', 'module', 'network', 'state'),
   [
     (
-      vit_vqgan_test,
+      tiny_networks.VIT_VQGAN,
       vit_vqgan,
       vit_vqgan.VitVqgan,
-      torch_networks.vit_vqgan_state,
+      torch_vision.vit_vqgan_state,
     ),
-    (vqgan_test, vqgan, vqgan.Vqgan, torch_networks.vqgan_state),
+    (tiny_networks.VQGAN, vqgan, vqgan.Vqgan, torch_vision.vqgan_state),
   ],
 )
-def test_codes_of_a_frame_a_second(tests, module, network, state):
-  config = tests.TINY
+def test_codes_of_a_frame_a_second(config, module, network, state):
   params = module.read(state(config), config)
   extractor = picture_tokens.PictureTokens(
     stream(config), network(config), params, batch_size=2
@@ -58,7 +57,8 @@ def test_codes_of_a_frame_a_second(tests, module, network, state):
   found = extractor(clip)
   shown = clip.frames[[2, 6, 10]]
   images = resampling.center_square(shown, config.image_size, 'bilinear')
-  wanted = tests.codes(config, params, images.astype(np.float32) / 255)
+  apply = jax.jit(network(config).apply)
+  wanted = apply({'params': params}, images.astype(np.float32) / 255)
   assert found.dtype == np.int32
   assert len(np.unique(found)) > 5
   np.testing.assert_array_equal(found, wanted)
@@ -68,7 +68,7 @@ def test_codes_of_a_frame_a_second(tests, module, network, state):
   'changes', [{'num_positions': 4}, {'codebook_size': 8192}]
 )
 def test_a_stream_of_other_sizes_is_refused(changes):
-  config = vqgan_test.TINY
+  config = tiny_networks.VQGAN
   with pytest.raises(ValueError, match='Vqgan gives 64 of 40'):
     picture_tokens.PictureTokens(
       stream(config, **changes), vqgan.Vqgan(config), {}

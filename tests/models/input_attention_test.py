@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import planted_stage
-from tests.models import transformer_test
+from tests.fakes import tiny_transformer
 from v2meow_jax import tokens
 from v2meow_jax.models import input_attention
 from v2meow_jax.models import layer_stacking
@@ -72,8 +72,8 @@ def test_attention_of_a_decoder_alone_is_found_in_its_prefix():
 
 @pytest.mark.slow
 def test_rows_of_all_inputs_sum_to_1():
-  model, params = transformer_test.make()
-  found = attention(model, params, transformer_test.random_batch(model))
+  model, params = tiny_transformer.make()
+  found = attention(model, params, tiny_transformer.random_batch(model))
   assert {k: x.shape for k, x in found.items()} == {
     'melody': (2, 2, 30, 10),
     'picture': (2, 2, 30, 4),
@@ -85,9 +85,9 @@ def test_rows_of_all_inputs_sum_to_1():
 
 @pytest.mark.slow
 def test_loops_and_kernels_change_nothing():
-  model, params = transformer_test.make()
-  batch = transformer_test.random_batch(model)
-  other, _ = transformer_test.make(
+  model, params = tiny_transformer.make()
+  batch = tiny_transformer.random_batch(model)
+  other, _ = tiny_transformer.make(
     config=dataclasses.replace(
       model.config, scan_layers=True, remat=True, fused_attention=True
     )
@@ -117,17 +117,17 @@ def test_what_is_not_collected_costs_nothing(monkeypatch):
 
 
 @pytest.mark.slow
-@transformer_test.BOTH_KINDS
+@tiny_transformer.BOTH_KINDS
 def test_a_forced_batch_reads_what_sampling_read(spec, config):
-  model, params = transformer_test.make(spec, config)
+  model, params = tiny_transformer.make(spec, config)
   inputs = model.example_inputs(2)
-  given = transformer_test.random_batch(
-    transformer_test.make()[0], batch_size=2
+  given = tiny_transformer.random_batch(
+    tiny_transformer.make()[0], batch_size=2
   )
   for name in inputs:
-    offset = transformer_test.MIXED.id_offset(transformer_test.MELODY)
+    offset = tiny_transformer.MIXED.id_offset(tiny_transformer.MELODY)
     inputs[name] = given[name] + (
-      spec.id_offset(transformer_test.MELODY) - offset
+      spec.id_offset(tiny_transformer.MELODY) - offset
       if name == 'encoder_inputs_melody'
       else 0
     )

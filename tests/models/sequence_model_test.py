@@ -8,18 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models import transformer_test
+from tests.fakes import tiny_transformer
 from v2meow_jax import tokens
 from v2meow_jax.models import sequence_model
 
 pytestmark = pytest.mark.slow
 
-make, random_batch = transformer_test.make, transformer_test.random_batch
-logits = transformer_test.logits
-MIXED, TOKENS = transformer_test.MIXED, transformer_test.TOKENS
-EVERYTHING = transformer_test.EVERYTHING
+make, random_batch = tiny_transformer.make, tiny_transformer.random_batch
+logits = tiny_transformer.logits
+MIXED, TOKENS = tiny_transformer.MIXED, tiny_transformer.TOKENS
+EVERYTHING = tiny_transformer.EVERYTHING
 LEGAL = dataclasses.replace(EVERYTHING, legal_loss=True)
-BOTH_KINDS = transformer_test.BOTH_KINDS
+BOTH_KINDS = tiny_transformer.BOTH_KINDS
 
 
 def train_loss(model):
@@ -128,14 +128,14 @@ def test_a_step_down_the_gradient_lowers_the_loss():
 
 def test_continuous_inputs_without_an_encoder_are_refused():
   with pytest.raises(ValueError, match="'picture', 'style'"):
-    sequence_model.DecoderOnlyModel(MIXED, transformer_test.DECODER_ONLY)
+    sequence_model.DecoderOnlyModel(MIXED, tiny_transformer.DECODER_ONLY)
 
 
 def test_a_kind_of_model_refuses_the_sizes_of_the_other():
   with pytest.raises(ValueError, match='num_encoder_layers is 2'):
-    sequence_model.DecoderOnlyModel(TOKENS, transformer_test.SIZES)
+    sequence_model.DecoderOnlyModel(TOKENS, tiny_transformer.SIZES)
   with pytest.raises(ValueError, match='num_encoder_layers is 0'):
-    sequence_model.EncoderDecoderModel(TOKENS, transformer_test.DECODER_ONLY)
+    sequence_model.EncoderDecoderModel(TOKENS, tiny_transformer.DECODER_ONLY)
 
 
 def test_a_batch_that_does_not_fit_is_refused_by_name():

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.models import transformer_test
+from tests.fakes import tiny_transformer
 from v2meow_jax.models import position_bias
 
 pytestmark = pytest.mark.torch
@@ -75,8 +75,8 @@ def _params_of(t5, num_heads):
 def test_logits_equal_those_of_t5():
   torch = pytest.importorskip('torch')
   transformers = pytest.importorskip('transformers')
-  c = dataclasses.replace(transformer_test.SIZES, relative_max_distance=20)
-  model, ours = transformer_test.make(transformer_test.TOKENS, c)
+  c = dataclasses.replace(tiny_transformer.SIZES, relative_max_distance=20)
+  model, ours = tiny_transformer.make(tiny_transformer.TOKENS, c)
   torch.manual_seed(0)
   config = transformers.T5Config(
     vocab_size=model.spec.vocab_size,
@@ -98,13 +98,13 @@ def test_logits_equal_those_of_t5():
       p.add_(0.1 * torch.randn_like(p))
   params = _params_of(t5, c.num_heads)
   assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, ours)
-  batch = transformer_test.random_batch(model)
+  batch = tiny_transformer.random_batch(model)
   with torch.no_grad():
     theirs = t5(
       input_ids=torch.tensor(batch['encoder_inputs_melody']).long(),
       decoder_input_ids=torch.tensor(batch['decoder_input_tokens']).long(),
     ).logits.numpy()
-  logits = transformer_test.logits(model, params, batch)
+  logits = tiny_transformer.logits(model, params, batch)
   assert np.abs(theirs).max() > 1
   np.testing.assert_allclose(logits, theirs, atol=1e-4, rtol=1e-4)
 

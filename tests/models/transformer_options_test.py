@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models import transformer_test
+from tests.fakes import tiny_transformer
 from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import sequence_model
 
 pytestmark = pytest.mark.slow
 
 CONFIG = dataclasses.replace(
-  transformer_test.EVERYTHING,
+  tiny_transformer.EVERYTHING,
   emb_dim=8,
   num_heads=2,
   head_dim=4,
@@ -30,7 +30,7 @@ TOLERANCE = 1e-5
 
 def model_with(**options):
   config = dataclasses.replace(CONFIG, **options)
-  return sequence_model.EncoderDecoderModel(transformer_test.MIXED, config)
+  return sequence_model.EncoderDecoderModel(tiny_transformer.MIXED, config)
 
 
 @functools.cache
@@ -52,7 +52,7 @@ def loss_and_gradient(dropout_seed=None, **options):
   """The gradient always of layers apart."""
   model = model_with(**options)
   rng = None if dropout_seed is None else jax.random.key(dropout_seed)
-  batch = transformer_test.random_batch(model)
+  batch = tiny_transformer.random_batch(model)
 
   def loss(params):
     return model.train_loss(params, {}, batch, rng)[0]
@@ -102,7 +102,7 @@ def test_stacked_layers_have_an_axis_that_is_named():
 def larger(**options):
   """The loss of a model whose layers outweigh the rest, and its parameters."""
   model = model_with(num_decoder_layers=8, **options)
-  batch = transformer_test.random_batch(model, batch_size=64)
+  batch = tiny_transformer.random_batch(model, batch_size=64)
   shapes = jax.eval_shape(model.module.init, jax.random.key(0), batch)
   params = nn.meta.unbox(shapes)['params']
   return lambda p: model.train_loss(p, {}, batch, None)[0], params
@@ -145,7 +145,7 @@ def test_bfloat16_loses_its_rounding_and_nothing_else():
 
 def test_bfloat16_parameters_are_float32_and_so_is_every_softmax():
   model = model_with(dtype='bfloat16')
-  batch = transformer_test.random_batch(model)
+  batch = tiny_transformer.random_batch(model)
   shapes = jax.eval_shape(model.module.init, jax.random.key(0), batch)
   for leaf in jax.tree.leaves(shapes):
     assert leaf.dtype == jnp.float32

@@ -6,21 +6,21 @@ from flax import linen as nn
 import jax
 import numpy as np
 
-from tests.models import transformer_test
+from tests.fakes import tiny_transformer
 from v2meow_jax import specs
 from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import sequence_model
 from v2meow_jax.models import warm_start
 
-MELODY, SOUND = transformer_test.MELODY, transformer_test.SOUND
-PICTURE = transformer_test.PICTURE
+MELODY, SOUND = tiny_transformer.MELODY, tiny_transformer.SOUND
+PICTURE = tiny_transformer.PICTURE
 SKETCH = specs.TokenSpec(
   name='sketch', codebook_size=200, rate_hz=1.0, num_codebooks=2
 )
-AUDIO_ONLY = transformer_test.TOKENS
+AUDIO_ONLY = tiny_transformer.TOKENS
 VISUAL = dataclasses.replace(AUDIO_ONLY, inputs=(MELODY, PICTURE))
 SKETCHED = dataclasses.replace(AUDIO_ONLY, inputs=(SKETCH, MELODY))
-LEVELS = dataclasses.replace(transformer_test.SIZES, level_embedding=True)
+LEVELS = dataclasses.replace(tiny_transformer.SIZES, level_embedding=True)
 DECODER = dataclasses.replace(LEVELS, num_encoder_layers=0)
 
 

@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors_numpy
 
-from benchmarks import torch_listeners
-from benchmarks import torch_networks
-from tests.pretrained.audio import panns_test
-from tests.pretrained.audio import vggish_test
-from tests.pretrained.vision import i3d_test
-from tests.pretrained.vision import vit_vqgan_test
-from tests.pretrained.vision import vqgan_test
+from tests.fakes import tiny_networks
+from tests.fakes import torch_audio
+from tests.fakes import torch_vision
 from v2meow_jax.pretrained import ledger
 from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.audio import panns
@@ -31,32 +27,32 @@ def of_state(read, config):
 # By name in the ledger: a state, a loader of its file, a key and its shape.
 LOADERS = {
   'i3d-flow': (
-    lambda: torch_networks.i3d_state(i3d_test.TINY),
-    of_state(i3d_weights.read, i3d_test.TINY),
+    lambda: torch_vision.i3d_state(tiny_networks.I3D),
+    of_state(i3d_weights.read, tiny_networks.I3D),
     'Mixed_4c.b1b.conv3d.weight',
     (4, 3, 3, 3, 3),
   ),
   'vit-vqgan-base': (
-    lambda: torch_networks.vit_vqgan_state(vit_vqgan_test.TINY),
-    of_state(vit_vqgan.read, vit_vqgan_test.TINY),
+    lambda: torch_vision.vit_vqgan_state(tiny_networks.VIT_VQGAN),
+    of_state(vit_vqgan.read, tiny_networks.VIT_VQGAN),
     'encoder.transformer.layers.1.1.fn.net.0.weight',
     (40, 24),
   ),
   'maskgit-vqgan': (
-    lambda: torch_networks.vqgan_state(vqgan_test.TINY),
-    of_state(vqgan.read, vqgan_test.TINY),
+    lambda: torch_vision.vqgan_state(tiny_networks.VQGAN),
+    of_state(vqgan.read, tiny_networks.VQGAN),
     'params/encoder/ResBlock_1/Conv_2/kernel',
     (1, 1, 16, 16),
   ),
   'vggish': (
-    lambda: torch_listeners.vggish_state(vggish_test.TINY),
-    lambda file: vggish.load('vggish', file, vggish_test.TINY),
+    lambda: torch_audio.vggish_state(tiny_networks.VGGISH),
+    lambda file: vggish.load('vggish', file, tiny_networks.VGGISH),
     'features.8.weight',
     (5, 4, 3, 3),
   ),
   'panns-cnn14-16khz': (
-    lambda: torch_listeners.panns_state(panns_test.TINY),
-    lambda file: panns.load('panns-softmax', file, panns_test.TINY),
+    lambda: torch_audio.panns_state(tiny_networks.PANNS),
+    lambda file: panns.load('panns-softmax', file, tiny_networks.PANNS),
     'conv_block3.conv1.weight',
     (5, 4, 3, 3),
   ),
@@ -88,12 +84,12 @@ def test_what_differs_is_named_with_what_was_wanted(name, tmp_path):
 
 def test_whitening_that_differs_is_named_with_its_file(tmp_path):
   file = tmp_path / 'whitened.safetensors'
-  state = torch_listeners.vggish_state(
-    vggish_test.TINY
-  ) | vggish_test.whitening(8)
+  state = torch_audio.vggish_state(
+    tiny_networks.VGGISH
+  ) | torch_audio.vggish_whitening(8)
   state['pca_means'] = np.zeros(7, np.float32)
   safetensors_numpy.save_file(state, file)
   with pytest.raises(ValueError, match=r'\(7,\); wanted .*\(8,\)') as caught:
-    vggish.load('vggish-pca', file, vggish_test.TINY)
+    vggish.load('vggish-pca', file, tiny_networks.VGGISH)
   assert str(file) in str(caught.value)
   assert ledger.find('vggish-pca').page in str(caught.value)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors import numpy as st
 
-from tests.extractors import clustered_tokens_test
+from tests.fakes import folded_encoder
 from v2meow_jax import networks
 from v2meow_jax import specs
 from v2meow_jax.published import semantic
@@ -23,7 +23,7 @@ def weights(tmp_path, monkeypatch):
 
   def load(file, *, layer: int = 7):
     del file, layer
-    return clustered_tokens_test.Folded()
+    return folded_encoder.Folded()
 
   for kind in ('musicfm', 'mert'):
     monkeypatch.setitem(semantic.ENCODERS, kind, load)

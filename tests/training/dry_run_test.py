@@ -5,7 +5,7 @@ import re
 import jax
 import pytest
 
-from tests.models import transformer_test
+from tests.fakes import tiny_transformer
 from v2meow_jax.cli import main
 from v2meow_jax.models import sequence_model
 from v2meow_jax.training import dry_run
@@ -15,7 +15,7 @@ from v2meow_jax.training import train_state
 pytestmark = pytest.mark.slow
 
 MODEL = sequence_model.DecoderOnlyModel(
-  transformer_test.TOKENS, transformer_test.DECODER_ONLY
+  tiny_transformer.TOKENS, tiny_transformer.DECODER_ONLY
 )
 RUN = {
   'model': MODEL,

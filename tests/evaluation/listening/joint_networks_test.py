@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.pretrained.text_music import clap_test
+from tests.fakes import clap_files
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.evaluation.listening import networks
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.torch
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
   path = tmp_path_factory.mktemp('clap')
-  clap_test.write(path)
+  clap_files.write(path)
   return path
 
 
@@ -25,7 +25,7 @@ def test_rows_and_texts_are_those_of_the_style(folder):
   network = clap.Clap(folder)
   stream = specs.FeatureSpec(name='style', dim=network.dim, rate_hz=0.0)
   pair = text_music.extractors(stream, network)
-  audio = clap_test.music(20.0)
+  audio = clap_files.music(20.0)
   rows = heard(audio)
   assert rows.shape == (2, network.dim)
   half = 10 * audio.rate_hz
@@ -41,5 +41,5 @@ def test_rows_and_texts_are_those_of_the_style(folder):
 
 def test_another_network_has_another_digest(folder, tmp_path):
   first = networks.load('clap-music', folder).digest
-  clap_test.write(tmp_path, drop_path_rate=0.1, mlp_ratio=2.0)
+  clap_files.write(tmp_path, drop_path_rate=0.1, mlp_ratio=2.0)
   assert networks.load('clap-music', tmp_path).digest != first

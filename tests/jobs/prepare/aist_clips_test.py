@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from tests.fakes import aist_lists
 from tests.fakes import media_clips
-from tests.jobs.prepare import aist_test
 from v2meow_jax import media
 from v2meow_jax.cli import main
 from v2meow_jax.evaluation.listening import pairs
@@ -102,10 +102,10 @@ def test_from_videos_to_a_row_of_table_2(tmp_path, capsys):
   videos, out = tmp_path / 'videos', tmp_path / 'aist_2s'
   videos.mkdir()
   one = write_video(tmp_path / 'one.mp4')
-  for name in aist_test.VIDEOS:
+  for name in aist_lists.VIDEOS:
     (videos / f'{name}.mp4').hardlink_to(one)
   list_path = tmp_path / 's2.txt'
-  list_path.write_text('\n'.join(aist_test.lines(2)))
+  list_path.write_text('\n'.join(aist_lists.lines(2)))
   argv = ['data', 'aist', list_path, videos, out, '--seconds', 2]
   assert main.main(list(map(str, argv))) == 0
   assert capsys.readouterr().out.strip() == str(out / 'manifest.jsonl')

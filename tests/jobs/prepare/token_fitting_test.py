@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.extractors import clustered_tokens_test
+from tests.fakes import folded_encoder
 from v2meow_jax import specs
 from v2meow_jax.clusters import clustering
 from v2meow_jax.clusters import snapshots
@@ -33,11 +33,11 @@ def frames_of(name):
 
 
 def read_audio(name):
-  return clustered_tokens_test.audio_of(frames_of(name))
+  return folded_encoder.audio_of(frames_of(name))
 
 
 CLIPS = [str(i) for i in range(20)]
-ENCODER = clustered_tokens_test.Folded()
+ENCODER = folded_encoder.Folded()
 
 
 def fit(clips=CLIPS, read=read_audio, sampling=SIZES, **options):
@@ -165,7 +165,7 @@ def read_most():
     if name == '3':
       raise OSError('truncated')
     if name == '11':
-      return clustered_tokens_test.audio_of(np.full((100, 4), np.nan))
+      return folded_encoder.audio_of(np.full((100, 4), np.nan))
     return read_audio(name)
 
   return read
@@ -207,7 +207,7 @@ def test_a_long_clip_counts_as_one_of_many():
 def test_blocks_are_bounded_and_mixed():
   heard = []
 
-  class Listening(clustered_tokens_test.Folded):
+  class Listening(folded_encoder.Folded):
     def __call__(self, audio):
       heard.append(audio.seconds)
       return super().__call__(audio)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models import transformer_test
+from tests.fakes import tiny_transformer
 from v2meow_jax import tokens
 from v2meow_jax.models import layer_stacking
 from v2meow_jax.models.sampling import autoregressive
@@ -17,9 +17,9 @@ from v2meow_jax.models.sampling import options
 
 pytestmark = pytest.mark.slow
 
-make, random_batch = transformer_test.make, transformer_test.random_batch
-MIXED, TOKENS = transformer_test.MIXED, transformer_test.TOKENS
-BOTH_KINDS = transformer_test.BOTH_KINDS
+make, random_batch = tiny_transformer.make, tiny_transformer.random_batch
+MIXED, TOKENS = tiny_transformer.MIXED, tiny_transformer.TOKENS
+BOTH_KINDS = tiny_transformer.BOTH_KINDS
 
 GREEDY = options.Sampling(temperature=0.0)
 
@@ -55,7 +55,7 @@ def forced(model, params, inputs, ids):
   read = np.pad(sequence, ((0, 0), (1, 0)))[:, :-1]
   batch = model.example_batch(len(ids)) | batch
   batch['decoder_input_tokens'] = read
-  logits = transformer_test.logits(model, params, batch)
+  logits = tiny_transformer.logits(model, params, batch)
   masks = tokens.level_masks(model.spec, model.spec.target)
   masks = np.tile(masks, (ids.shape[1] // len(masks), 1))
   return np.where(masks, logits, -np.inf)
@@ -235,7 +235,7 @@ def test_stacked_layers_are_taken_apart_to_sample():
 
 
 def test_no_step_copies_the_big_cache_or_a_weight():
-  model = make(TOKENS, transformer_test.DECODER_ONLY)[0]
+  model = make(TOKENS, tiny_transformer.DECODER_ONLY)[0]
   shapes = jax.eval_shape(
     model.module.init, jax.random.key(0), model.example_batch(1)
   )

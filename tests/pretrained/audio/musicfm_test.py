@@ -1,6 +1,6 @@
 """MusicFM equals torch and transformers on a file of the published layout.
 
-See `benchmarks.torch_musicfm`.
+See `tests.fakes.torch_musicfm`.
 """
 
 import dataclasses
@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors import numpy as st
 
-from benchmarks import torch_musicfm
+from tests.fakes import tiny_networks
+from tests.fakes import torch_musicfm
 from v2meow_jax import media
 from v2meow_jax.pretrained import ledger
 from v2meow_jax.pretrained import store
@@ -24,33 +24,11 @@ from v2meow_jax.pretrained.audio import semantic_encoder
 
 pytestmark = pytest.mark.slow
 
-TINY = musicfm.MusicFMConfig(
-  num_bands=16,
-  conv_channels=6,
-  conformer=conformer.ConformerConfig(
-    emb_dim=24, num_layers=3, num_heads=2, mlp_dim=40, kernel_size=7
-  ),
-)
+TINY = tiny_networks.MUSICFM
+
 # Of float32 against float32, of hidden states of about unit deviation.
 TOLERANCE = 1e-4
 DENSE = 'model.conformer.layers.1.ffn1.intermediate_dense.weight'
-
-
-def write(folder, tensors, variant='fma', suffix='safetensors'):
-  """Both files of a variant; the one with the weights."""
-  folder.mkdir(exist_ok=True)
-  (folder / f'{variant}_stats.json').write_text(
-    json.dumps(torch_musicfm.STATISTICS)
-  )
-  file = folder / f'pretrained_{variant}.{suffix}'
-  if suffix == 'pt':
-    import torch
-
-    state = {k: torch.from_numpy(x) for k, x in tensors.items()}
-    torch.save({'epoch': 3, 'state_dict': state}, file)
-  else:
-    st.save_file(tensors, file)
-  return file
 
 
 @pytest.fixture(scope='module')
@@ -61,7 +39,7 @@ def tensors():
 @pytest.fixture(scope='module')
 def folder(tensors, tmp_path_factory):
   path = tmp_path_factory.mktemp('musicfm')
-  write(path, tensors)
+  torch_musicfm.write(path, tensors)
   return path
 
 
@@ -89,7 +67,9 @@ def test_every_layer_equals_torch_through_the_published_files(
     ledger.find('musicfm-fma'), sha256=None, git_blob=None
   )
   here = store.Store(path=tmp_path / 'weights')
-  here.take(artefact, write(tmp_path / 'came', tensors, suffix='pt'))
+  here.take(
+    artefact, torch_musicfm.write(tmp_path / 'came', tensors, suffix='pt')
+  )
   samples = music(num_samples / 24_000).samples
   wanted = torch_musicfm.prepared(tensors, TINY)(samples)
   assert len(wanted) == 4
@@ -105,7 +85,7 @@ def test_every_layer_equals_torch_through_the_published_files(
 @pytest.mark.torch
 def test_the_full_network_equals_torch_through_a_file(tmp_path):
   tensors = torch_musicfm.musicfm_state(musicfm.PUBLISHED)
-  file = write(tmp_path / 'full', tensors)
+  file = torch_musicfm.write(tmp_path / 'full', tensors)
   samples = music(0.4).samples
   wanted = torch_musicfm.prepared(tensors, musicfm.PUBLISHED)(samples)[12]
   del tensors
@@ -236,8 +216,8 @@ def test_missing_files_say_what_to_download_and_where_to_put_it(
 
 
 def test_two_variants_in_a_folder_are_told_apart_by_name(tensors, tmp_path):
-  write(tmp_path, tensors, 'fma')
-  file = write(tmp_path, tensors, 'msd')
+  torch_musicfm.write(tmp_path, tensors, 'fma')
+  file = torch_musicfm.write(tmp_path, tensors, 'msd')
   with pytest.raises(ValueError, match='name one'):
     musicfm_weights.load(tmp_path, config=TINY, layer=2)
   (tmp_path / 'msd_stats.json').write_text(
@@ -259,14 +239,16 @@ def test_two_variants_in_a_folder_are_told_apart_by_name(tensors, tmp_path):
   ],
 )
 def test_damaged_statistics_are_refused(tensors, tmp_path, content, said):
-  write(tmp_path, tensors)
+  torch_musicfm.write(tmp_path, tensors)
   (tmp_path / 'fma_stats.json').write_text(content)
   with pytest.raises(ValueError, match=said):
     musicfm_weights.load(tmp_path, config=TINY, layer=2)
 
 
 def test_a_missing_tensor_is_named(tensors, tmp_path):
-  write(tmp_path, {k: x for k, x in tensors.items() if k != DENSE})
+  torch_musicfm.write(
+    tmp_path, {k: x for k, x in tensors.items() if k != DENSE}
+  )
   with pytest.raises(ValueError, match=f'no .{DENSE}'):
     musicfm_weights.load(tmp_path, config=TINY, layer=2)
   # Of layers that are not run nothing is needed.
@@ -274,7 +256,7 @@ def test_a_missing_tensor_is_named(tensors, tmp_path):
 
 
 def test_a_tensor_of_another_shape_is_named(tensors, tmp_path):
-  write(tmp_path, {**tensors, DENSE: tensors[DENSE].T.copy()})
+  torch_musicfm.write(tmp_path, {**tensors, DENSE: tensors[DENSE].T.copy()})
   with pytest.raises(ValueError, match=rf'{DENSE}.*\(24, 40\).*\(40, 24\)'):
     musicfm_weights.load(tmp_path, config=TINY, layer=2)
 
@@ -284,7 +266,7 @@ def test_a_tensor_of_another_shape_is_named(tensors, tmp_path):
   ['model.conformer.layers.3.ffn1.output_dense.bias', 'model.conv.linear.gain'],
 )
 def test_a_tensor_too_many_is_named(tensors, tmp_path, name):
-  write(tmp_path, {**tensors, name: np.zeros(3, np.float32)})
+  torch_musicfm.write(tmp_path, {**tensors, name: np.zeros(3, np.float32)})
   with pytest.raises(ValueError, match=rf'{name}.*\(3,\)'):
     musicfm_weights.load(tmp_path, config=TINY, layer=3)
 

@@ -6,13 +6,15 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 import scipy.signal
 
-from benchmarks import torch_listeners
-from benchmarks import torch_networks
+from tests.fakes import tiny_networks
+from tests.fakes import torch_audio
+from tests.fakes import torch_runner
 from v2meow_jax import media
 from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.audio import panns
 
-TINY = panns.Cnn14Config(channels=(3, 4, 5, 4, 6, 8), num_classes=7)
+TINY = tiny_networks.PANNS
+
 RATE_HZ = 16_000
 
 
@@ -20,10 +22,10 @@ def torch_forward(state, config, samples):
   """The published network of a window: embedding and logits."""
 
   def forward(t, config, samples):
-    bands = torch_listeners.panns_bands(t, samples)
-    return torch_listeners.panns(t, config, bands[None])
+    bands = torch_audio.panns_bands(t, samples)
+    return torch_audio.panns(t, config, bands[None])
 
-  run = torch_networks.prepared(forward, state, config)
+  run = torch_runner.prepared(forward, state, config)
   (row,) = run(samples)
   dim = config.channels[-1]
   return row[:dim], row[dim:].astype(np.float64)
@@ -38,7 +40,7 @@ def noise(seconds, seed=2):
 @pytest.fixture(scope='module')
 def weights(tmp_path_factory):
   path = tmp_path_factory.mktemp('published') / 'cnn14.safetensors'
-  safetensors_numpy.save_file(torch_listeners.panns_state(TINY), path)
+  safetensors_numpy.save_file(torch_audio.panns_state(TINY), path)
   return path
 
 
@@ -49,13 +51,13 @@ def test_bands_are_those_of_librosa_and_scipy():
     mirrored, nperseg=512, noverlap=352, boundary=None, padded=False
   )
   # scipy divides by the sum of the window.
-  powers = np.abs(spectrum.T * 256) ** 2 @ torch_listeners.panns_mel_weights()
+  powers = np.abs(spectrum.T * 256) ** 2 @ torch_audio.panns_mel_weights()
   wanted = librosa.power_to_db(powers, ref=1.0, amin=1e-10, top_db=None)
-  found = panns.log_mel(samples, torch_listeners.panns_mel_weights())
+  found = panns.log_mel(samples, torch_audio.panns_mel_weights())
   assert found.shape == (101, 64)
   np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
   assert np.all(
-    panns.log_mel(np.zeros(400), torch_listeners.panns_mel_weights()) == -100
+    panns.log_mel(np.zeros(400), torch_audio.panns_mel_weights()) == -100
   )
 
 
@@ -64,7 +66,7 @@ def test_rows_are_those_of_torch(weights):
   audio = noise(16.0)
   # The rest of six seconds is filled up with silence.
   padded = np.pad(audio.samples, (0, 64_000)).reshape(2, 160_000)
-  state = torch_listeners.panns_state(TINY)
+  state = torch_audio.panns_state(TINY)
   pairs = [torch_forward(state, TINY, window) for window in padded]
   embeddings, logits = map(np.stack, zip(*pairs, strict=True))
   assert embeddings.std() > 0.1 and logits.std() > 0.1
@@ -82,7 +84,7 @@ def test_rows_are_those_of_torch(weights):
 @pytest.mark.slow
 @pytest.mark.torch
 def test_the_published_size_is_that_of_torch_through_its_file(tmp_path):
-  state = torch_listeners.panns_state(panns.PUBLISHED)
+  state = torch_audio.panns_state(panns.PUBLISHED)
   path = tmp_path / 'cnn14.safetensors'
   safetensors_numpy.save_file(state, path)
   heard = panns.load('panns-embedding', path)
@@ -109,14 +111,14 @@ def test_the_published_size_is_that_of_torch_through_its_file(tmp_path):
   ],
 )
 def test_wrong_weights_are_named(change, said):
-  state = torch_listeners.panns_state(TINY)
+  state = torch_audio.panns_state(TINY)
   change(state)
   with pytest.raises(ValueError, match=said):
     panns.read(state, TINY)
 
 
 def test_the_mel_filters_of_the_file_are_needed(tmp_path):
-  state = torch_listeners.panns_state(TINY)
+  state = torch_audio.panns_state(TINY)
   del state['logmel_extractor.melW']
   path = tmp_path / 'cnn14.safetensors'
   safetensors_numpy.save_file(state, path)

@@ -9,8 +9,9 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 import scipy.signal
 
-from benchmarks import torch_listeners
-from benchmarks import torch_networks
+from tests.fakes import tiny_networks
+from tests.fakes import torch_audio
+from tests.fakes import torch_runner
 from v2meow_jax import media
 from v2meow_jax.cli import main
 from v2meow_jax.pretrained import ledger
@@ -19,9 +20,8 @@ from v2meow_jax.pretrained.audio import vggish
 from v2meow_jax.pretrained.audio import vggish_input
 from v2meow_jax.pretrained.audio import vggish_weights
 
-TINY = vggish_weights.VggishConfig(
-  channels=((2,), (3,), (4, 5), (3, 4)), hidden=(12, 9), dim=8
-)
+TINY = tiny_networks.VGGISH
+
 RATE_HZ = 16_000
 
 
@@ -32,15 +32,15 @@ def noise(seconds, rate_hz=RATE_HZ, seed=0):
 
 
 def torch_vggish(state, examples):
-  forward = torch_listeners.vggish
-  return torch_networks.prepared(forward, state, None)(examples)
+  forward = torch_audio.vggish
+  return torch_runner.prepared(forward, state, None)(examples)
 
 
 def checkpoint_variables(state):
   """The same numbers under the names of vggish_model.ckpt."""
   scopes = dict(
     zip(
-      [f'features.{p}' for p in torch_listeners.VGGISH_PLACES]
+      [f'features.{p}' for p in torch_audio.VGGISH_PLACES]
       + [f'embeddings.{i}' for i in (0, 2, 4)],
       [
         *('conv1', 'conv2', 'conv3/conv3_1', 'conv3/conv3_2'),
@@ -58,18 +58,10 @@ def checkpoint_variables(state):
   return variables
 
 
-def whitening(dim, seed=5):
-  rng = np.random.default_rng(seed)
-  return {
-    'pca_eigen_vectors': rng.normal(size=(dim, dim)).astype(np.float32),
-    'pca_means': rng.normal(size=dim).astype(np.float32),
-  }
-
-
 def network(tmp_path, name='vggish', config=TINY, extra=None):
   path = tmp_path / 'vggish.safetensors'
   safetensors_numpy.save_file(
-    torch_listeners.vggish_state(config) | (extra or {}), path
+    torch_audio.vggish_state(config) | (extra or {}), path
   )
   return vggish.load(name, path, config)
 
@@ -128,7 +120,7 @@ def test_embeddings_are_those_of_torch(tmp_path):
   audio = noise(11.9)
   examples = vggish_input.log_mel(vggish_input.cut(audio.samples))
   wanted = torch_vggish(
-    torch_listeners.vggish_state(TINY), examples.astype(np.float32)
+    torch_audio.vggish_state(TINY), examples.astype(np.float32)
   )
   assert wanted.shape == (12, 8)
   assert wanted.std() > 0.1 and (wanted < 0).any()
@@ -146,7 +138,7 @@ def test_embeddings_are_those_of_torch(tmp_path):
 @pytest.mark.torch
 def test_the_published_size_is_that_of_torch_through_its_file(tmp_path):
   config = vggish_weights.PUBLISHED
-  state = torch_listeners.vggish_state(config)
+  state = torch_audio.vggish_state(config)
   assert state['embeddings.0.weight'].shape == (4096, 12288)
   audio = noise(2.0)
   examples = vggish_input.log_mel(vggish_input.cut(audio.samples))
@@ -158,7 +150,7 @@ def test_the_published_size_is_that_of_torch_through_its_file(tmp_path):
 
 
 def test_both_layouts_are_the_same_network():
-  state = torch_listeners.vggish_state(TINY)
+  state = torch_audio.vggish_state(TINY)
   port = vggish_weights.read(state, TINY)
   checkpoint = vggish_weights.read(checkpoint_variables(state), TINY)
   jax.tree.map(np.testing.assert_array_equal, port, checkpoint)
@@ -201,7 +193,7 @@ def test_a_clip_too_short_or_not_finite_is_refused(tmp_path):
 
 
 def test_eight_bits_are_cut_off_as_in_the_release(tmp_path):
-  extra = whitening(8)
+  extra = torch_audio.vggish_whitening(8)
   audio = noise(5.0)
   rows = network(tmp_path)(audio)
   bits = network(tmp_path, 'vggish-pca', extra=extra)(audio)
@@ -214,7 +206,7 @@ def test_eight_bits_are_cut_off_as_in_the_release(tmp_path):
 
 
 def test_the_whitening_of_the_port_and_of_the_release_are_one():
-  released = whitening(8)
+  released = torch_audio.vggish_whitening(8)
   port = {
     'pproc.pca_matrix': released['pca_eigen_vectors'],
     'pproc.pca_means': released['pca_means'][:, None],
@@ -235,10 +227,12 @@ def test_whitening_of_the_ledger_is_taken_where_the_file_has_none(
     network(tmp_path, 'vggish-pca')
   folder = tmp_path / 'weights' / 'vggish-pca'
   folder.mkdir(parents=True)
-  np.savez(folder / 'vggish_pca_params.npz', **whitening(8))
+  np.savez(folder / 'vggish_pca_params.npz', **torch_audio.vggish_whitening(8))
   apart = network(tmp_path, 'vggish-pca')
   audio = noise(3.0)
-  together = network(tmp_path, 'vggish-pca', extra=whitening(8))
+  together = network(
+    tmp_path, 'vggish-pca', extra=torch_audio.vggish_whitening(8)
+  )
   np.testing.assert_array_equal(apart(audio), together(audio))
   assert apart.digest != together.digest
 
@@ -255,7 +249,7 @@ def test_whitening_of_the_ledger_is_taken_where_the_file_has_none(
   ],
 )
 def test_wrong_weights_are_named(change, said):
-  state = torch_listeners.vggish_state(TINY)
+  state = torch_audio.vggish_state(TINY)
   change(state)
   with pytest.raises(ValueError, match=said):
     vggish_weights.read(state, TINY)
@@ -308,7 +302,7 @@ def test_what_tensorflow_published_is_imported_and_hears_the_same(
 
   monkeypatch.setenv(store.VARIABLE, str(tmp_path / 'weights'))
   versions = tf.compat.v1.train.SaverDef
-  variables = checkpoint_variables(torch_listeners.vggish_state(TINY))
+  variables = checkpoint_variables(torch_audio.vggish_state(TINY))
   path = tmp_path / 'given' / 'vggish_model.ckpt'
   if kind == 'SavedModel':
     write_saved_model(path, variables)
@@ -346,7 +340,7 @@ def test_other_things_of_tensorflow_are_not_taken_for_vggish(
   refused(path, 'cannot be converted: Error: ')
   refused(path.parent / 'nothing', 'is no file')
   # Another module that keeps its variables in a list of the same name.
-  state = checkpoint_variables(torch_listeners.vggish_state(TINY))
+  state = checkpoint_variables(torch_audio.vggish_state(TINY))
   state['vggish/conv2/weights'] = state['vggish/conv2/weights'][..., :-1]
   folder = write_saved_model(tmp_path / 'module', state)
   file = store.Store().take(ledger.find('vggish'), folder)

@@ -7,7 +7,7 @@ import pytest
 from safetensors import numpy as st
 import soxr
 
-from v2meow_jax import media
+from tests.fakes import clap_files
 from v2meow_jax import specs
 from v2meow_jax.extractors import text_music
 from v2meow_jax.pretrained.text_music import clap
@@ -15,62 +15,13 @@ from v2meow_jax.pretrained.text_music import clap
 pytestmark = pytest.mark.torch
 
 STREAM = specs.FeatureSpec(name='style', dim=12, rate_hz=0.0)
-RATE = 48_000
+RATE = clap_files.RATE
 TEXTS = ('calm piano', 'loud rock', 'x')
-
-
-def write_tokenizer(folder):
-  """vocab.json and merges.txt, which have learnt a few words."""
-  import tokenizers
-
-  bpe = tokenizers.ByteLevelBPETokenizer()
-  bpe.train_from_iterator(
-    ['calm piano', 'loud rock guitar', 'slow techno'],
-    vocab_size=290,
-    special_tokens=['<s>', '<pad>', '</s>', '<unk>', '<mask>'],
-  )
-  bpe.save_model(str(folder))
-
-
-def write(folder, **audio_config):
-  """A tiny model with random weights, and its processor, as published."""
-  import torch
-  import transformers
-
-  torch.manual_seed(0)
-  text = {
-    'vocab_size': 300,
-    'hidden_size': 16,
-    'num_hidden_layers': 2,
-    'num_attention_heads': 2,
-    'intermediate_size': 24,
-    'max_position_embeddings': 40,
-    'projection_dim': 12,
-    'initializer_range': 0.3,
-  }
-  audio = {
-    'window_size': 4,
-    'patch_embeds_hidden_size': 8,
-    'hidden_size': 64,
-    'depths': [1, 1, 1, 1],
-    'num_attention_heads': [1, 1, 2, 2],
-    'projection_dim': 12,
-    'initializer_range': 0.3,
-    **audio_config,
-  }
-  config = transformers.ClapConfig(
-    text_config=text, audio_config=audio, projection_dim=12
-  )
-  transformers.ClapModel(config).save_pretrained(folder)
-  heard = transformers.ClapFeatureExtractor(truncation='rand_trunc')
-  heard.save_pretrained(folder)
-  write_tokenizer(folder)
-  return folder
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-  return write(tmp_path_factory.mktemp('clap'))
+  return clap_files.write(tmp_path_factory.mktemp('clap'))
 
 
 @pytest.fixture(scope='module')
@@ -86,13 +37,6 @@ def reference(folder):
     transformers.ClapModel.from_pretrained(folder).eval(),
     transformers.ClapProcessor.from_pretrained(folder),
   )
-
-
-def music(seconds, rate_hz=RATE):
-  """Tones that change from second to second."""
-  time = np.arange(round(seconds * rate_hz)) / rate_hz
-  rising = 0.3 * np.sin(2 * np.pi * (200 + 90 * np.floor(time)) * time)
-  return media.Audio(samples=rising.astype(np.float32), rate_hz=rate_hz)
 
 
 def embeddings(reference, segments=(), texts=()):
@@ -117,7 +61,7 @@ def embeddings(reference, segments=(), texts=()):
 
 def test_music_is_the_mean_of_what_the_model_hears(network, reference):
   rate_hz = 44_100
-  item = music(27.0, rate_hz)
+  item = clap_files.music(27.0, rate_hz)
   samples = soxr.resample(item.samples, rate_hz, RATE, quality='HQ')
   cut = 10 * RATE
   # The processor fills the last 7 s by its own rule.
@@ -129,7 +73,7 @@ def test_music_is_the_mean_of_what_the_model_hears(network, reference):
 
 
 def test_a_short_clip_is_filled_as_the_processor_fills_it(network, reference):
-  item = music(3.2)
+  item = clap_files.music(3.2)
   [wanted] = embeddings(reference, [item.samples])
   got = text_music.MusicEmbedding(STREAM, network)(item)
   np.testing.assert_allclose(got[0], wanted, atol=1e-5)
@@ -146,7 +90,9 @@ def test_texts_are_the_models_alone_and_together(network, reference):
 
 def test_the_same_music_gives_the_same_vector(network):
   extract = text_music.MusicEmbedding(STREAM, network)
-  np.testing.assert_array_equal(extract(music(31.0)), extract(music(31.0)))
+  np.testing.assert_array_equal(
+    extract(clap_files.music(31.0)), extract(clap_files.music(31.0))
+  )
 
 
 def test_a_text_that_is_too_long_is_cut(network):
@@ -166,7 +112,7 @@ def test_missing_files_say_what_to_get_and_where_to_put_it(tmp_path):
 def test_what_was_converted_from_a_pickle_is_read_as_well(
   folder, network, tmp_path
 ):
-  other = write(tmp_path)
+  other = clap_files.write(tmp_path)
   (other / 'model.safetensors').rename(other / 'pytorch_model.safetensors')
   found = clap.Clap(other / 'pytorch_model.safetensors').embed_texts(TEXTS)
   np.testing.assert_array_equal(found, network.embed_texts(TEXTS))
@@ -224,6 +170,6 @@ def test_counts_of_places_are_not_needed(folder, network, tmp_path):
 
 
 def test_a_model_that_fuses_random_crops_is_refused(tmp_path):
-  fused = write(tmp_path, enable_fusion=True)
+  fused = clap_files.write(tmp_path, enable_fusion=True)
   with pytest.raises(ValueError, match='another vector every time'):
     clap.Clap(fused)

@@ -7,19 +7,17 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors_numpy
 
-from benchmarks import torch_networks
+from tests.fakes import tiny_networks
+from tests.fakes import torch_runner
+from tests.fakes import torch_vision
 from v2meow_jax.pretrained import ledger
 from v2meow_jax.pretrained import store
 from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.vision import i3d
 from v2meow_jax.pretrained.vision import i3d_weights
 
-TINY = i3d.I3DConfig(
-  stem=(4, 3, 6),
-  blocks=tuple(
-    (name, (2, 3, 4, 2, 3, 1)) for name, _ in i3d.I3DConfig().blocks
-  ),
-)
+TINY = tiny_networks.I3D
+
 NUM_FRAMES = 24
 # Of https://github.com/google-deepmind/kinetics-i3d, i3d.py: kernel, channels
 # in and out of what comes first; then channels in and those of the branches.
@@ -73,7 +71,7 @@ def sonnet_variables(state, config):
 
 
 def torch_forward(state, config, x):
-  return torch_networks.prepared(torch_networks.i3d, state, config)(x)
+  return torch_runner.prepared(torch_vision.i3d, state, config)(x)
 
 
 def flow(num_frames=NUM_FRAMES, rows=1):
@@ -93,7 +91,7 @@ def features(config, params, x):
 
 @pytest.mark.torch
 def test_features_are_those_of_torch_from_its_file(tmp_path):
-  state = torch_networks.i3d_state(TINY)
+  state = torch_vision.i3d_state(TINY)
   path = tmp_path / 'flow_imagenet.safetensors'
   safetensors_numpy.save_file(state, path)
   params = i3d_weights.read(tensors.load(path), TINY)
@@ -126,7 +124,7 @@ def published_shapes():
 @pytest.mark.torch
 def test_the_published_size_is_that_of_torch_through_its_file(tmp_path):
   config = i3d.I3DConfig()
-  state = torch_networks.i3d_state(config)
+  state = torch_vision.i3d_state(config)
   shapes = {
     name: x.shape
     for name, x in state.items()
@@ -281,7 +279,7 @@ def test_the_last_pooling_is_that_of_torch(shape):
 
 def unscaled_state():
   """Sonnet's normalisation has no scale."""
-  state = torch_networks.i3d_state(TINY)
+  state = torch_vision.i3d_state(TINY)
   for name, x in state.items():
     if name.endswith('bn.weight'):
       x.fill(1)
@@ -318,7 +316,7 @@ def test_both_layouts_are_the_same_network():
 def test_the_parameters_are_those_of_the_network():
   shapes = jax.eval_shape(i3d.I3D(TINY).init, jax.random.key(0), flow())
   wanted = jax.tree.map(lambda s: s.shape, shapes['params'])
-  params = i3d_weights.read(torch_networks.i3d_state(TINY), TINY)
+  params = i3d_weights.read(torch_vision.i3d_state(TINY), TINY)
   assert jax.tree.map(np.shape, params) == wanted
 
 
@@ -339,7 +337,7 @@ def test_the_parameters_are_those_of_the_network():
   ],
 )
 def test_wrong_weights_are_named(change, said):
-  state = torch_networks.i3d_state(TINY)
+  state = torch_vision.i3d_state(TINY)
   change(state)
   with pytest.raises(ValueError, match=said):
     i3d_weights.read(state, TINY)

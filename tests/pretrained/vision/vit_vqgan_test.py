@@ -5,31 +5,23 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors_numpy
 
-from benchmarks import torch_networks
 from tests.fakes import nearest_codes
+from tests.fakes import tiny_networks
+from tests.fakes import torch_runner
+from tests.fakes import torch_vision
 from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.vision import vit_vqgan
 
-TINY = vit_vqgan.VitVqganConfig(
-  image_size=32,
-  patch_size=8,
-  emb_dim=24,
-  num_layers=2,
-  num_heads=3,
-  head_dim=8,
-  mlp_dim=40,
-  code_dim=6,
-  codebook_size=50,
-)
+TINY = tiny_networks.VIT_VQGAN
 
 
 def torch_codes(state, c, images):
-  return torch_networks.prepared(torch_networks.vit_vqgan, state, c)(images)
+  return torch_runner.prepared(torch_vision.vit_vqgan, state, c)(images)
 
 
 def torch_vectors(state, c, images):
-  forward = torch_networks.vit_vqgan_vectors
-  return torch_networks.prepared(forward, state, c)(images)
+  forward = torch_vision.vit_vqgan_vectors
+  return torch_runner.prepared(forward, state, c)(images)
 
 
 def unit(x):
@@ -68,7 +60,7 @@ def codes_and_vectors(c, params, images):
 
 @pytest.mark.torch
 def test_codes_are_those_of_torch_from_its_file(tmp_path):
-  state = torch_networks.vit_vqgan_state(TINY)
+  state = torch_vision.vit_vqgan_state(TINY)
   safetensors_numpy.save_file(state, tmp_path / 'vit.safetensors')
   params = vit_vqgan.read(tensors.load(tmp_path / 'vit.safetensors'), TINY)
   images = pictures(TINY, 8)
@@ -83,7 +75,7 @@ def test_codes_are_those_of_torch_from_its_file(tmp_path):
 def test_the_published_size_is_that_of_torch_through_its_file(tmp_path):
   c = vit_vqgan.VitVqganConfig()
   assert c.num_tokens == 1024
-  state = torch_networks.vit_vqgan_state(c)
+  state = torch_vision.vit_vqgan_state(c)
   path = tmp_path / 'imagenet_vitvq_base.safetensors'
   safetensors_numpy.save_file(state, path)
   params = vit_vqgan.read(tensors.load(path), c)
@@ -109,17 +101,17 @@ def test_the_parameters_are_those_of_the_network():
   shapes = jax.eval_shape(
     vit_vqgan.VitVqgan(TINY).init, jax.random.key(0), pictures(TINY)
   )
-  params = vit_vqgan.read(torch_networks.vit_vqgan_state(TINY), TINY)
+  params = vit_vqgan.read(torch_vision.vit_vqgan_state(TINY), TINY)
   wanted = jax.tree.map(lambda s: s.shape, shapes['params'])
   assert jax.tree.map(np.shape, params) == wanted
 
 
 def test_wrong_weights_are_named():
-  state = torch_networks.vit_vqgan_state(TINY)
+  state = torch_vision.vit_vqgan_state(TINY)
   del state['encoder.transformer.layers.1.0.fn.to_out.bias']
   with pytest.raises(ValueError, match="no 'encoder.transformer.layers.1.0.fn"):
     vit_vqgan.read(state, TINY)
-  state = torch_networks.vit_vqgan_state(TINY)
+  state = torch_vision.vit_vqgan_state(TINY)
   state['quantizer.embedding.weight'] = np.zeros((3, 6))
   with pytest.raises(ValueError, match=r'\(3, 6\); wanted floats .*\(50, 6\)'):
     vit_vqgan.read(state, TINY)

@@ -6,20 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import torch_networks
 from tests.fakes import nearest_codes
+from tests.fakes import tiny_networks
+from tests.fakes import torch_runner
+from tests.fakes import torch_vision
 from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.vision import vqgan
 
-TINY = vqgan.VqganConfig(
-  image_size=32,
-  filters=8,
-  channel_multipliers=(1, 2, 2),
-  num_res_blocks=1,
-  code_dim=6,
-  codebook_size=40,
-  num_groups=4,
-)
+TINY = tiny_networks.VQGAN
 
 
 def nested(state):
@@ -27,7 +21,7 @@ def nested(state):
 
 
 def torch_codes(state, c, images):
-  return torch_networks.prepared(torch_networks.vqgan, state, c)(images)
+  return torch_runner.prepared(torch_vision.vqgan, state, c)(images)
 
 
 def pictures(c, count=2):
@@ -62,7 +56,7 @@ def codes_and_vectors(c, params, images):
 
 @pytest.mark.torch
 def test_codes_are_those_of_torch_from_the_file(tmp_path):
-  state = torch_networks.vqgan_state(TINY)
+  state = torch_vision.vqgan_state(TINY)
   path = tmp_path / 'tokenizer_imagenet256_checkpoint'
   path.write_bytes(serialization.to_bytes(nested(state)))
   images = pictures(TINY, 8)
@@ -77,7 +71,7 @@ def test_codes_are_those_of_torch_from_the_file(tmp_path):
 def test_the_published_size_is_that_of_torch_through_the_file(tmp_path):
   c = vqgan.VqganConfig()
   assert c.num_tokens == 256
-  state = torch_networks.vqgan_state(c)
+  state = torch_vision.vqgan_state(c)
   path = tmp_path / 'tokenizer_imagenet256_checkpoint'
   path.write_bytes(serialization.to_bytes(nested(state)))
   params = vqgan.read(tensors.load(path), c)
@@ -85,7 +79,7 @@ def test_the_published_size_is_that_of_torch_through_the_file(tmp_path):
   found, vectors = codes_and_vectors(c, params, images)
   # In float32 torch itself is 2e-4 from this.
   doubles = {name: x.astype(np.float64) for name, x in state.items()}
-  forward = torch_networks.prepared(torch_networks.vqgan_vectors, doubles, c)
+  forward = torch_runner.prepared(torch_vision.vqgan_vectors, doubles, c)
   (wanted,) = forward(images.astype(np.float64))
   assert wanted.std() > 0.1
   np.testing.assert_allclose(vectors, wanted, rtol=0, atol=1e-4)
@@ -97,7 +91,7 @@ def test_the_published_size_is_that_of_torch_through_the_file(tmp_path):
 
 
 def test_wrong_weights_are_named():
-  state = torch_networks.vqgan_state(TINY)
+  state = torch_vision.vqgan_state(TINY)
   del state['params/encoder/ResBlock_1/Conv_2/kernel']
   name = "no 'params/encoder/ResBlock_1/Conv_2/kernel'"
   with pytest.raises(ValueError, match=name):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.models import transformer_test
+from tests.fakes import tiny_transformer
 from v2meow_jax import specs
 from v2meow_jax.models import sequence_model
 from v2meow_jax.training import loop
@@ -16,16 +16,16 @@ from v2meow_jax.training.checkpoints import checkpoints
 pytestmark = pytest.mark.slow
 
 BLIND = sequence_model.DecoderOnlyModel(
-  transformer_test.TOKENS, transformer_test.DECODER_ONLY
+  tiny_transformer.TOKENS, tiny_transformer.DECODER_ONLY
 )
 SEEING = sequence_model.EncoderDecoderModel(
   specs.StageSpec(
     name='seeing',
-    inputs=(transformer_test.PICTURE, *transformer_test.TOKENS.inputs),
-    target=transformer_test.SOUND,
+    inputs=(tiny_transformer.PICTURE, *tiny_transformer.TOKENS.inputs),
+    target=tiny_transformer.SOUND,
     crop_seconds=2,
   ),
-  transformer_test.SIZES,
+  tiny_transformer.SIZES,
 )
 
 

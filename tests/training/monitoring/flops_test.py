@@ -7,23 +7,23 @@ import jax.numpy as jnp
 import pytest
 
 from tests.fakes import mesh_losses
-from tests.models import transformer_test
+from tests.fakes import tiny_transformer
 from v2meow_jax import specs
 from v2meow_jax.models import sequence_model
 from v2meow_jax.training.monitoring import flops
 
 PICTURES = dataclasses.replace(
-  transformer_test.MIXED,
+  tiny_transformer.MIXED,
   inputs=(
-    *transformer_test.MIXED.inputs,
+    *tiny_transformer.MIXED.inputs,
     specs.TokenSpec(
       name='cells', codebook_size=5, rate_hz=1.0, num_positions=9
     ),
   ),
 )
-LEGAL = dataclasses.replace(transformer_test.EVERYTHING, legal_loss=True)
+LEGAL = dataclasses.replace(tiny_transformer.EVERYTHING, legal_loss=True)
 SCANNED = dataclasses.replace(
-  transformer_test.DECODER_ONLY, scan_layers=True, remat=True
+  tiny_transformer.DECODER_ONLY, scan_layers=True, remat=True
 )
 
 
@@ -68,9 +68,9 @@ def by_hand(model) -> int:
 @pytest.mark.parametrize(
   ('kind', 'spec', 'config'),
   [
-    ('EncoderDecoderModel', PICTURES, transformer_test.EVERYTHING),
-    ('EncoderDecoderModel', transformer_test.MIXED, LEGAL),
-    ('DecoderOnlyModel', transformer_test.TOKENS, SCANNED),
+    ('EncoderDecoderModel', PICTURES, tiny_transformer.EVERYTHING),
+    ('EncoderDecoderModel', tiny_transformer.MIXED, LEGAL),
+    ('DecoderOnlyModel', tiny_transformer.TOKENS, SCANNED),
   ],
 )
 def test_forward_flops_are_those_of_the_program(kind, spec, config):
@@ -81,7 +81,7 @@ def test_forward_flops_are_those_of_the_program(kind, spec, config):
 
 def test_training_takes_three_times_as_many():
   model = sequence_model.DecoderOnlyModel(
-    transformer_test.TOKENS, transformer_test.DECODER_ONLY
+    tiny_transformer.TOKENS, tiny_transformer.DECODER_ONLY
   )
   taken = flops.train_flops(model, model.example_batch(1))
   # Sums over the batch that are written as products, one in each layer.

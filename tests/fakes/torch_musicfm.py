@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
+import json
 from typing import Any
 
 import numpy as np
+from safetensors import numpy as st
 
 from v2meow_jax.pretrained.audio import mel as mel_lib
 from v2meow_jax.pretrained.audio import musicfm
@@ -194,3 +196,18 @@ def prepared(
     return [y[0].cpu().numpy() for y in (first, *found[:-1], last)]
 
   return run
+
+
+def write(folder, tensors, variant='fma', suffix='safetensors'):
+  """Both files of a variant; the one with the weights."""
+  folder.mkdir(exist_ok=True)
+  (folder / f'{variant}_stats.json').write_text(json.dumps(STATISTICS))
+  file = folder / f'pretrained_{variant}.{suffix}'
+  if suffix == 'pt':
+    import torch
+
+    state = {k: torch.from_numpy(x) for k, x in tensors.items()}
+    torch.save({'epoch': 3, 'state_dict': state}, file)
+  else:
+    st.save_file(tensors, file)
+  return file

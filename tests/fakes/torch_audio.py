@@ -1,7 +1,7 @@
 """VGGish and CNN14 of PANNs in torch, as their publishers have them.
 
-What the ports are compared with: for equality in `tests/evaluation`, for speed
-in `benchmarks.extractors`; `torch_networks.prepared` runs them.
+What the ports are compared with: for equality in `tests/pretrained`, for speed
+in `benchmarks.extractors`; `torch_runner.prepared` runs them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,15 @@ def vggish_state(config, seed=0) -> dict[str, np.ndarray]:
   for i, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
     layer(f'embeddings.{2 * i}', (outputs, inputs))
   return {k: v.astype(np.float32) for k, v in state.items()}
+
+
+def vggish_whitening(dim, seed=5) -> dict[str, np.ndarray]:
+  """What the release applies after the network, and its means."""
+  rng = np.random.default_rng(seed)
+  return {
+    'pca_eigen_vectors': rng.normal(size=(dim, dim)).astype(np.float32),
+    'pca_means': rng.normal(size=dim).astype(np.float32),
+  }
 
 
 def vggish(t, config, x):
