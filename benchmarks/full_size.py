@@ -48,20 +48,20 @@ def play(folder: pathlib.Path) -> int:
   from v2meow_jax.cli import main as main_lib
   from v2meow_jax.inference import system
 
-  run = system.System.run
+  run_batch = system.System.run_batch
 
-  @functools.wraps(run)
+  @functools.wraps(run_batch)
   def keeping(*args, **options):
-    result = run(*args, **options)
-    flowed = {**result.streams, 'acoustic': result.codes}
+    (soundtrack,) = run_batch(*args, **options)
+    flowed = {**soundtrack.streams, 'acoustic': soundtrack.codes}
     st.save_file(
       {name: np.ascontiguousarray(x) for name, x in flowed.items()},
       folder / 'streams.safetensors',
     )
-    return result
+    return [soundtrack]
 
   # The command writes the sound alone.
-  system.System.run = keeping
+  system.System.run_batch = keeping
   clip, out = folder / 'clip.mp4', folder / 'out.wav'
   command = generate.generate_command(clip, out, str(folder / 'system'))
   return main_lib.main(command[command.index('generate') :])
@@ -138,7 +138,7 @@ def stream_faults(
   """What is wrong with the streams of a generation, in words.
 
   Args:
-    streams: By name, [frames, dim | levels], as `inference.system.Result` has
+    streams: By name, [frames, dim | levels], as `inference.requests.Soundtrack` has
       them, and the codec's codes as 'acoustic'.
     seconds: Of the video, whole.
 

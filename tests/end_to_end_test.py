@@ -13,6 +13,7 @@ from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.files import write
 from v2meow_jax.inference import system
+from v2meow_jax.models.sampling import options
 from v2meow_jax.synthetic import render
 from v2meow_jax.synthetic import scene as scene_lib
 
@@ -75,7 +76,11 @@ def test_it_is_as_long_as_the_video_and_can_be_heard(soundtrack):
 
 @pytest.mark.parametrize(
   'change',
-  [{'seed': 4}, {'prompt': 'drum and bass'}, {'temperatures': (0.5, 0.5, 0.5)}],
+  [
+    {'seed': 4},
+    {'prompt': 'drum and bass'},
+    {'sampling': options.Sampling(temperature=0.5)},
+  ],
 )
 def test_whatever_is_asked_for_changes_the_music(embedded, soundtrack, change):
   other = embedded.generate(video_of(1), **{'seed': 3, **change})
@@ -111,7 +116,7 @@ def test_a_video_file_keeps_its_picture_and_gets_sound(tmp_path, capsys):
   assert set(facts['seconds_per_part']) == {
       'streams', 'semantic', 'coarse', 'fine', 'codec',
   }  # fmt: skip
-  usual = system.load().temperatures[0]
+  usual = system.load().samplings[0].temperature
   assert facts['sampling']['semantic'] == {'temperature': usual, 'top_k': None}
 
 

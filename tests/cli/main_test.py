@@ -14,6 +14,7 @@ import pytest
 from v2meow_jax import media
 from v2meow_jax.cli import main
 from v2meow_jax.files import write
+from v2meow_jax.inference import requests
 from v2meow_jax.inference import system
 
 SILENCE = media.Audio(samples=np.zeros(16_000, np.float32), rate_hz=16_000)
@@ -133,7 +134,7 @@ def test_an_output_that_cannot_be_written_is_named(
   assert folder in error
 
 
-@pytest.mark.parametrize('bad', ['0', '-1', 'nan', 'inf'])
+@pytest.mark.parametrize('bad', ['-1', 'nan', 'inf'])
 def test_a_temperature_that_is_no_temperature_is_refused(
   bad, clip, tmp_path, capsys
 ):
@@ -142,6 +143,24 @@ def test_a_temperature_that_is_no_temperature_is_refused(
       '--temperature', '1.0', bad, '0.4',
   )  # fmt: skip
   assert 'temperature' in error
+
+
+def test_temperatures_are_one_for_all_stages_or_one_per_stage(
+  clip, tmp_path, capsys
+):
+  error = fails(
+      capsys, tmp_path, clip, '-o', tmp_path / 'out.mp4',
+      '--temperature', '1.0', '0.9',
+  )  # fmt: skip
+  assert '2 temperatures for 3 stages' in error
+  assert 'semantic, coarse, fine' in error
+
+
+@pytest.mark.parametrize('rows', ['0', '-1'])
+def test_calls_without_rows_are_refused(rows, clip, tmp_path, capsys):
+  out = tmp_path / 'out.mp4'
+  error = fails(capsys, tmp_path, clip, '-o', out, '--rows', rows)
+  assert f'rows is {rows}; wanted 1 or more' in error
 
 
 def test_a_prompt_of_100_kilobytes_is_refused(clip, tmp_path, capsys):
@@ -154,11 +173,11 @@ def test_a_prompt_of_100_kilobytes_is_refused(clip, tmp_path, capsys):
 
 @pytest.mark.parametrize('prompt', ['', '   ', '\n\t', '\x00\x07'])
 def test_an_empty_prompt_means_none(prompt):
-  assert system.clean_prompt(prompt) is None
+  assert requests.clean_prompt(prompt) is None
 
 
 def test_a_prompt_is_brought_to_one_form():
-  assert system.clean_prompt(' cafe\u0301\x07\ud800 ') == 'caf\u00e9 ?'
+  assert requests.clean_prompt(' cafe\u0301\x07\ud800 ') == 'caf\u00e9 ?'
 
 
 def test_a_damaged_system_names_file_and_digest(clip, tmp_path, capsys):

@@ -200,6 +200,17 @@ def test_cells_of_a_random_model_hold_all_attention_to_the_picture():
   )
 
 
+def test_a_window_that_wrote_nothing_of_the_clip_counts_nothing():
+  stage, streams = planted()
+  # The second window goes on at 4 s, where half a code is left.
+  found = measure(stage, streams, seconds=4.1)
+  whole = measure(stage, streams, seconds=4.0)
+  np.testing.assert_array_equal(
+    found.attention['near'][:4, :4], whole.attention['near']
+  )
+  assert not found.attention['near'][4].any()
+
+
 @pytest.mark.parametrize('layer', [-1, 1])
 def test_a_layer_that_is_not_there_is_refused(layer):
   with pytest.raises(ValueError, match='layers 0 to 0'):
@@ -228,11 +239,12 @@ def test_the_embedded_system_looks_at_the_motion_of_the_moment():
     for name in ('appearance', 'motion')
   }
   streams['style'] = np.zeros((1, 64), np.float32)
-  streams['semantic'] = pipeline.sample_stage(
+  clip = pipeline.ClipInputs(
+    streams=streams, seconds=10.0, key=pipeline.stage_key(0, 'semantic')
+  )
+  (streams['semantic'],) = pipeline.sample_stage(
     stage,
-    streams,
-    seconds=10.0,
-    key=pipeline.stage_key(0, 'semantic'),
+    [clip],
     sampling=options.Sampling(temperature=1.0),
     windows=windows,
   )

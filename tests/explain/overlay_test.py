@@ -13,6 +13,7 @@ from v2meow_jax.explain import overlay
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.files import write
+from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import restore
 from v2meow_jax.inference import system as system_lib
 from v2meow_jax.models.sampling import options
@@ -70,7 +71,7 @@ class PlantedSystem:
     on_progress('streams')
     cells = np.zeros((3, 16), np.int32)
     cells[1, 6] = planted_stage.MARKED_CODE
-    return system_lib.Result(
+    return requests_lib.Soundtrack(
       audio=media.Audio(samples=np.zeros(48_000, np.float32), rate_hz=16_000),
       codes=np.zeros((75, 1), np.int32),
       streams={

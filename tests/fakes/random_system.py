@@ -172,6 +172,5 @@ def write_system(folder: pathlib.Path, tiny: bool) -> pathlib.Path:
     networks=networks,
     name='random weights',
     dtype='float16',
-    temperatures=export.TEMPERATURES,
     licence='random numbers',
   )

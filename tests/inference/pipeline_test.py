@@ -35,21 +35,32 @@ class CopyingStage:
     return codes.astype(np.int32)
 
 
-def run(seconds, windows, seed=0):
-  stage = CopyingStage()
+def clip_of(seconds, seed=0):
   frames = round(seconds * MOTION.rate_hz)
-  codes = pipeline.sample_stage(
-    stage,
-    {
+  return pipeline.ClipInputs(
+    streams={
       'motion': np.arange(frames, dtype=np.float32)[:, None],
       'style': np.zeros((1, 3), np.float32),
     },
     seconds=seconds,
     key=pipeline.stage_key(seed, 'semantic'),
+  )
+
+
+def run_batch(clips, windows):
+  stage = CopyingStage()
+  codes = pipeline.sample_stage(
+    stage,
+    clips,
     sampling=options.Sampling(temperature=1.0),
     windows=windows,
   )
-  return codes[..., 0], stage.calls
+  return [c[..., 0] for c in codes], stage.calls
+
+
+def run(seconds, windows, seed=0):
+  (codes,), calls = run_batch([clip_of(seconds, seed)], windows)
+  return codes, calls
 
 
 @pytest.mark.parametrize('prefix_seconds', [0.0, 1.0, 2.0])
@@ -73,6 +84,44 @@ def test_rows_that_go_together_change_nothing():
   np.testing.assert_array_equal(one, four)
   assert calls_of_one == [1, 1, 1]
   assert calls_of_four == [4]
+
+
+@pytest.mark.parametrize('prefix_seconds', [0.0, 1.0])
+@pytest.mark.parametrize('rows', [1, 2, 3, 8])
+def test_a_clip_among_others_is_as_alone(prefix_seconds, rows):
+  windows = options.Windows(prefix_seconds=prefix_seconds, rows=rows)
+  clips = [clip_of(s, seed) for seed, s in enumerate((11.0, 0.5, 4.0, 17.5))]
+  together, _ = run_batch(clips, windows)
+  for clip, codes in zip(clips, together, strict=True):
+    (alone,), _ = run_batch([clip], windows)
+    np.testing.assert_array_equal(codes, alone)
+
+
+@pytest.mark.parametrize(
+  # Windows of 4 s: 3, 1 and 5 of them, or 4, 1 and 6 with a prefix of 1 s.
+  ('prefix_seconds', 'calls'),
+  [(0.0, 5), (1.0, 2 + 1 + 1 + 1 + 1 + 1)],
+)
+def test_windows_of_many_clips_fill_calls_of_one_shape(prefix_seconds, calls):
+  windows = options.Windows(prefix_seconds=prefix_seconds, rows=2)
+  _, made = run_batch([clip_of(s) for s in (11.5, 2.0, 18.0)], windows)
+  assert made == [2] * calls
+
+
+def test_no_clips_need_no_call():
+  assert run_batch([], options.Windows(prefix_seconds=1.0)) == ([], [])
+
+
+def test_a_call_without_rows_is_refused():
+  with pytest.raises(ValueError, match='rows is 0'):
+    options.Windows(rows=0)
+
+
+def test_options_left_open_are_those_below():
+  own = options.Sampling(temperature=0.4, top_k=7)
+  assert options.Sampling().over(own) == own
+  greedy = options.Sampling(temperature=0.0)
+  assert greedy.over(own) == options.Sampling(temperature=0.0, top_k=7)
 
 
 def test_another_seed_draws_otherwise():

@@ -21,13 +21,19 @@ class Listening:
   def __init__(self, style_rate_hz):
     self.style_rate_hz = style_rate_hz
     self.heard = None
+    self.batches = []
 
-  def run(self, video, prompt, seed, *, style_audio, **options):
-    self.heard = style_audio
+  def resolve(self, sampling, rows):
+    pass
+
+  def run_batch(self, requests, **options):
+    self.heard = requests[0].style_audio
+    self.batches.append([request.seed for request in requests])
     silence = media.Audio(samples=np.zeros(8000, np.float32), rate_hz=8000)
-    return types.SimpleNamespace(
+    made = types.SimpleNamespace(
       audio=silence, settings={}, seconds_per_part={}
     )
+    return [made] * len(requests)
 
 
 @pytest.fixture
@@ -54,6 +60,29 @@ def test_a_style_is_heard_at_the_rate_of_its_network(
   assert system.heard is not None and system.heard.rate_hz == rate_hz
   middle = system.heard.samples[rate_hz // 4 : rate_hz // 2]
   assert np.abs(middle).max() == pytest.approx(audible, abs=0.02)
+
+
+@pytest.mark.parametrize(
+  ('rows', 'batches'),
+  [(None, [[5], [6], [7]]), (2, [[5, 6], [7]]), (8, [[5, 6, 7]])],
+)
+def test_takes_share_the_rows_that_are_asked_for(
+  tmp_path, monkeypatch, rows, batches
+):
+  video = tmp_path / 'video.mp4'
+  media_clips.encode(video, media_clips.planted(range(10)))
+  system = Listening(16_000)
+  monkeypatch.setattr(system_lib, 'load', lambda _: system)
+  paths = soundtrack.write(
+    str(video), str(tmp_path / 'out.wav'), seed=5, takes=3, rows=rows
+  )
+  assert [path.name for path in paths] == [
+    'out_1.wav',
+    'out_2.wav',
+    'out_3.wav',
+  ]
+  assert all(path.exists() for path in paths)
+  assert system.batches == batches
 
 
 def test_a_style_without_sound_is_refused_before_a_system_is_loaded(

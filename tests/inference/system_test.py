@@ -42,11 +42,15 @@ def test_every_stage_covers_a_clip_of_any_length(seconds):
       options.Windows(rows=5),
     ),
   ):
-    codes = pipeline.sample_stage(
+    (codes,) = pipeline.sample_stage(
       AnyStage(spec),
-      streams,
-      seconds=seconds,
-      key=pipeline.stage_key(0, spec.name),
+      [
+        pipeline.ClipInputs(
+          streams=streams,
+          seconds=seconds,
+          key=pipeline.stage_key(0, spec.name),
+        )
+      ],
       sampling=options.Sampling(temperature=1.0),
       windows=windows,
     )

@@ -32,6 +32,7 @@ _MISSING = (
 
 def _generate(args: argparse.Namespace) -> None:
   from v2meow_jax.inference import soundtrack  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.models.sampling import options  # pylint: disable=g-import-not-at-top
 
   soundtrack.write(
     args.video,
@@ -39,8 +40,11 @@ def _generate(args: argparse.Namespace) -> None:
     prompt=args.prompt,
     style_audio=args.style_audio,
     seed=args.seed,
-    temperatures=args.temperature,
-    top_k=args.top_k,
+    sampling=[
+      options.Sampling(temperature=temperature, top_k=args.top_k)
+      for temperature in args.temperature or [None]
+    ],
+    rows=args.rows,
     takes=args.takes,
     system_dir=args.system,
   )
@@ -195,13 +199,24 @@ def _add_generate(verbs) -> None:
   )
   parser.add_argument(
     '--temperature',
-    nargs=3,
+    nargs='+',
     type=float,
-    metavar=('SEMANTIC', 'COARSE', 'FINE'),
-    help="higher is freer, lower is safer; default: the system's own",
+    metavar='T',
+    help=(
+      'higher is freer, lower is safer, 0 takes the likeliest; one for all'
+      " stages or one per stage, in their order; default: the system's own"
+    ),
   )
   parser.add_argument(
     '--top-k', type=int, help='draw from the k likeliest codes only'
+  )
+  parser.add_argument(
+    '--rows',
+    type=int,
+    help=(
+      'windows in a call of each stage, and takes made together: more is faster'
+      " and rounds otherwise; default: the system's own, and take by take"
+    ),
   )
   parser.add_argument(
     '--takes',
@@ -326,11 +341,13 @@ def _add_export(verbs) -> None:
   )
   parser.add_argument(
     '--temperature',
-    nargs=3,
+    nargs='+',
     type=float,
-    default=(1.0, 0.95, 0.4),
-    metavar=('SEMANTIC', 'COARSE', 'FINE'),
-    help='what the system samples with; default: 1.0 0.95 0.4',
+    metavar='T',
+    help=(
+      'what the system samples with, one for all stages or one per stage;'
+      ' default: what each stage was described with'
+    ),
   )
   parser.set_defaults(run=_export, takes_gin_bindings=True)
 
@@ -338,7 +355,7 @@ def _add_export(verbs) -> None:
 def parser() -> argparse.ArgumentParser:
   """The whole command line."""
   top = argparse.ArgumentParser(
-    prog='v2meow', description='Music for a video, in three stages, on JAX.'
+    prog='v2meow', description='Music for a video, stage by stage, on JAX.'
   )
   top.add_argument(
     '--version', action='version', version=v2meow_jax.__version__

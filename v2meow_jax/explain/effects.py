@@ -73,7 +73,7 @@ def measure(
   Args:
     stage: The trained stage.
     streams: Its inputs and what it wrote, of the whole clip, by name, as
-      `system.Result.streams`.
+      `requests.Soundtrack.streams`.
     seconds: Length of the clip.
     windows: As the stage was sampled with.
     settings: What is measured.
@@ -92,7 +92,10 @@ def measure(
   )
   for start in starts:
     prefix_seconds = windows.prefix_seconds if start else 0.0
-    _Window(stage, sums, start, prefix_seconds, on_pass).measure()
+    window = _Window(stage, sums, start, prefix_seconds, on_pass)
+    # A clip may end before the middle of the first code that a window writes.
+    if window.has_codes:
+      window.measure()
   return sums.means()
 
 
@@ -181,6 +184,11 @@ class _Window:
     self._bins = influence.bin_of(
       start + times[self._drawn], sums.settings.bin_seconds, sums.num_bins
     )
+
+  @property
+  def has_codes(self) -> bool:
+    """Whether the window wrote codes of the clip, and not only beyond its end."""
+    return bool(self._drawn.any())
 
   def measure(self) -> None:
     """Adds the window to the sums."""

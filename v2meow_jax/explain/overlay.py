@@ -23,6 +23,7 @@ from v2meow_jax.files import read
 from v2meow_jax.files import released
 from v2meow_jax.files import write as media_write
 from v2meow_jax.inference import compile_cache
+from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import soundtrack
 from v2meow_jax.inference import system as system_lib
 
@@ -65,7 +66,7 @@ def write(
     OSError: A file is missing or cannot be written.
   """
   _require_drawing()
-  prompt = system_lib.clean_prompt(prompt)
+  prompt = requests_lib.clean_prompt(prompt)
   out = outputs.checked(output, SUFFIXES)
   if not 0 <= seed < soundtrack.MAX_SEED:
     raise ValueError(f'seed is {seed}; wanted 0 to {soundtrack.MAX_SEED - 1}.')
@@ -170,7 +171,7 @@ def _fit(frame: np.ndarray, width: int) -> np.ndarray:
 
 def _facts(
   video: str,
-  result: system_lib.Result,
+  result: requests_lib.Soundtrack,
   spec: specs.StageSpec,
   settings: effects.Settings,
   found: influence.Influence,

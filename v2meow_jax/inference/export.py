@@ -23,10 +23,11 @@ from v2meow_jax.codecs.soundstream import soundstream
 from v2meow_jax.extractors.embedded import fitted
 from v2meow_jax.files import released
 from v2meow_jax.inference import restore
+from v2meow_jax.models.sampling import options
 from v2meow_jax.training.checkpoints import checkpoints
 
 # ours: MusicLM's temperatures, by stage.
-TEMPERATURES = (1.0, 0.95, 0.4)
+TEMPERATURES = {'semantic': 1.0, 'coarse': 0.95, 'fine': 0.4}
 # ours: the share of a window that it takes over from the one before.
 PREFIX_SHARE = {'semantic': 0.2, 'coarse': 0.25, 'fine': 0.0}
 # Fine windows are independent, so several go through the network at once: ten
@@ -49,7 +50,7 @@ def export(
   networks: Sequence[networks_lib.Network] = (),
   name: str = 'v2meow',
   dtype: str = 'float16',
-  temperatures: Sequence[float] = TEMPERATURES,
+  temperatures: Sequence[float] | None = None,
   licence: str = 'Apache-2.0, trained by this repository on synthetic data',
 ) -> pathlib.Path:
   """Writes a system's folder, whole or not at all.
@@ -64,7 +65,8 @@ def export(
       were made with. Their weights stay where they are.
     name: Of the system.
     dtype: Of the stored floats.
-    temperatures: That the system samples with by default, one per stage.
+    temperatures: Temperatures that the system samples with by default, one for
+      all stages or one per stage; None: those of the stages.
     licence: Of the weights.
 
   Returns:
@@ -98,8 +100,8 @@ def pack(
   networks: Sequence[networks_lib.Network],
   name: str,
   dtype: str,
-  temperatures: Sequence[float],
   licence: str,
+  temperatures: Sequence[float] | None = None,
 ) -> pathlib.Path:
   """`export` of stages in memory, one at a time: description, params, step."""
   own = codec, features, style
@@ -120,10 +122,9 @@ def pack(
     tempfile.mkdtemp(dir=target.parent, prefix=f'.{target.name}-')
   )
   try:
-    descriptions = [
-      _write_stage(partial, *stage, dtype, temperature)
-      for stage, temperature in zip(stages, temperatures, strict=True)
-    ]
+    descriptions = [_write_stage(partial, *stage, dtype) for stage in stages]
+    if temperatures:
+      _set_temperatures(descriptions, temperatures)
     config = {
       'name': name,
       'version': v2meow_jax.__version__,
@@ -190,7 +191,6 @@ def _write_stage(
   params: Any,
   step: int,
   dtype: str,
-  temperature: float,
 ) -> dict[str, Any]:
   spec = specs.stage_from_dict(description['spec'])
   name = spec.name
@@ -199,12 +199,28 @@ def _write_stage(
     'name': name,
     'model': description,
     'trained_steps': step,
-    'temperature': temperature,
+    'temperature': TEMPERATURES.get(name, 1.0),
     'windows': {
-      'prefix_seconds': prefix_seconds(spec, PREFIX_SHARE[name]),
-      'rows': ROWS[name],
+      'prefix_seconds': prefix_seconds(spec, PREFIX_SHARE.get(name, 0.2)),
+      'rows': ROWS.get(name, 1),
     },
   }
+
+
+def _set_temperatures(
+  descriptions: Sequence[dict[str, Any]], temperatures: Sequence[float]
+) -> None:
+  """Replaces the temperatures of the stages, all by one or each by its own."""
+  if len(temperatures) == 1:
+    temperatures = [*temperatures] * len(descriptions)
+  if len(temperatures) != len(descriptions):
+    raise ValueError(
+      f'{len(temperatures)} temperatures for {len(descriptions)} stages; wanted'
+      ' one for all, or one per stage.'
+    )
+  for description, temperature in zip(descriptions, temperatures, strict=True):
+    sampling = options.Sampling(temperature=temperature)
+    description['temperature'] = sampling.temperature
 
 
 def _write_codec(

@@ -1,23 +1,53 @@
-"""Chains the stages: streams of a whole clip in, codes of a whole clip out.
+"""Chains the stages: streams of whole clips in, codes of whole clips out.
 
-Long clips are generated window by window. A stage with a prefix starts each
-window with the codes that the window before left there, so music goes on; a
-stage without one has independent windows, which are sampled side by side.
+Long clips are generated window by window. A row of a call is one window of one
+clip with a key of its own, so windows of many clips share a call. A stage with
+a prefix starts each window with the codes that the window before left there, so
+music goes on; a stage without one has independent windows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
 import math
 import zlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from v2meow_jax import specs
 from v2meow_jax.inference import restore
 from v2meow_jax.models.sampling import options
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipInputs:
+  """A clip as one stage reads it.
+
+  Attributes:
+    streams: Streams of the whole clip by name, [frames, dim | levels].
+    seconds: Length of the clip.
+    key: Random key of the clip at this stage; window i draws with
+      fold_in(key, i), so that a longer clip begins as a shorter one does.
+  """
+
+  streams: Mapping[str, np.ndarray]
+  seconds: float
+  key: jax.Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Row:
+  """One window of one clip."""
+
+  clip: int
+  window: int
+  start: float
 
 
 def window_starts(
@@ -44,10 +74,10 @@ def cut(
   """One window of a clip's stream; beyond the end the clip is mirrored.
 
   Args:
-    array: [frames, dim | levels] of the whole clip.
-    stream: What it is.
-    start: Of the window, in seconds.
-    seconds: Its length.
+    array: The whole clip, [frames, dim | levels].
+    stream: Description of the stream.
+    start: Start of the window in seconds.
+    seconds: Length of the window.
 
   Returns:
     [frames of the window, dim | levels].
@@ -64,91 +94,70 @@ def cut(
 
 def sample_stage(
   stage: restore.Stage,
-  streams: Mapping[str, np.ndarray],
+  clips: Sequence[ClipInputs],
   *,
-  seconds: float,
-  key: jax.Array,
   sampling: options.Sampling,
   windows: options.Windows,
-  on_window: Callable[[], None] = lambda: None,
-) -> np.ndarray:
-  """Samples a stage's target for a whole clip.
+  on_call: Callable[[], None] = lambda: None,
+) -> list[np.ndarray]:
+  """Samples a stage's target for whole clips, `windows.rows` windows at a time.
 
-  Window i draws with fold_in(key, i), so a longer clip begins as a shorter one
-  does, and nothing depends on other clips.
+  A clip's codes depend neither on the other clips nor on its place among them.
 
   Args:
     stage: The trained stage.
-    streams: Its inputs for the whole clip, by name.
-    seconds: Length of the clip.
-    key: Of this stage and clip.
-    sampling: Temperature and top-k.
-    windows: Prefix and rows.
-    on_window: Called after each call of the network, for progress.
+    clips: Clips of any lengths.
+    sampling: Options of the sampler.
+    windows: Seconds of the prefix, and number of rows in a call.
+    on_call: Called after each call of the network, for progress.
 
   Returns:
-    int32[frames, levels], at least `seconds` of them.
+    For each clip int32[frames, levels], at least as long as the clip.
   """
   spec = stage.spec
-  starts = window_starts(seconds, spec.crop_seconds, windows.prefix_seconds)
-  draw = _Draw(stage, streams, key, sampling, windows.rows)
-  pieces = []
-  if windows.prefix_seconds:
-    kept = round(windows.prefix_seconds * spec.target.rate_hz)
-    for i, start in enumerate(starts):
-      prefix = pieces[-1][-kept:] if pieces else None
-      window = draw({i: start}, prefix)[0]
-      pieces.append(window if prefix is None else window[kept:])
-      on_window()
-  else:
-    for i in range(0, len(starts), windows.rows):
-      some = dict(enumerate(starts[i : i + windows.rows], i))
-      pieces += draw(some, None)
-      on_window()
-  return np.concatenate(pieces)
-
-
-class _Draw:
-  """Samples windows in calls of one shape: padded to `rows`, then cut back."""
-
-  def __init__(
-    self,
-    stage: restore.Stage,
-    streams: Mapping[str, np.ndarray],
-    key: jax.Array,
-    sampling: options.Sampling,
-    rows: int,
-  ):
-    self._stage = stage
-    self._streams = streams
-    self._key = key
-    self._sampling = sampling
-    self._rows = rows
-
-  def __call__(
-    self, starts: Mapping[int, float], prefix: np.ndarray | None
-  ) -> list[np.ndarray]:
-    """Codes of each window of {number: start in seconds}."""
-    spec = self._stage.spec
-    rows = list(starts.items())
-    rows += rows[-1:] * (self._rows - len(rows))
+  kept = round(windows.prefix_seconds * spec.target.rate_hz)
+  written: list[list[np.ndarray]] = [[] for _ in clips]
+  for rows in _calls(spec, clips, windows):
+    # Short calls are padded with their last row: all have one compiled shape.
+    padded = rows + rows[-1:] * (windows.rows - len(rows))
+    prefix = None
+    if kept and rows[0].window:
+      prefix = np.stack([written[row.clip][-1][-kept:] for row in padded])
     inputs = {
       s.name: np.stack(
         [
-          cut(self._streams[s.name], s, start, spec.crop_seconds)
-          for _, start in rows
+          cut(clips[row.clip].streams[s.name], s, row.start, spec.crop_seconds)
+          for row in padded
         ]
       )
       for s in spec.inputs
     }
-    keys = [jax.random.fold_in(self._key, number) for number, _ in rows]
-    codes = self._stage.sample(
-      inputs,
-      jax.numpy.stack(keys),
-      self._sampling,
-      None if prefix is None else np.stack([prefix] * self._rows),
+    keys = [jax.random.fold_in(clips[r.clip].key, r.window) for r in padded]
+    codes = stage.sample(inputs, jnp.stack(keys), sampling, prefix)
+    for row, window in zip(rows, codes, strict=False):
+      written[row.clip].append(window)
+    on_call()
+  return [np.concatenate([w[0], *(x[kept:] for x in w[1:])]) for w in written]
+
+
+def _calls(
+  spec: specs.StageSpec, clips: Sequence[ClipInputs], windows: options.Windows
+) -> Iterator[list[_Row]]:
+  """Rows of each call, at most `windows.rows`, none before what it goes on from."""
+  rows = [
+    _Row(clip=clip, window=window, start=start)
+    for clip, inputs in enumerate(clips)
+    for window, start in enumerate(
+      window_starts(inputs.seconds, spec.crop_seconds, windows.prefix_seconds)
     )
-    return list(codes[: len(starts)])
+  ]
+  rounds = [rows]
+  if windows.prefix_seconds:
+    last = max((row.window for row in rows), default=-1)
+    rounds = [[r for r in rows if r.window == i] for i in range(last + 1)]
+  for some in rounds:
+    for i in range(0, len(some), windows.rows):
+      yield some[i : i + windows.rows]
 
 
 def stage_key(seed: int, stage_name: str) -> jax.Array:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-import math
 import pathlib
 import tempfile
 
@@ -18,6 +16,7 @@ from v2meow_jax.files import read
 from v2meow_jax.files import released
 from v2meow_jax.files import write as media_write
 from v2meow_jax.inference import compile_cache
+from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import system as system_lib
 
 SUFFIXES = ('.mp4', '.wav', '.flac')
@@ -33,8 +32,8 @@ def write(
   prompt: str | None = None,
   style_audio: str | None = None,
   seed: int = 0,
-  temperatures: Sequence[float] | None = None,
-  top_k: int | None = None,
+  sampling: system_lib.Samplings | None = None,
+  rows: int | None = None,
   takes: int = 1,
   system_dir: str | None = None,
 ) -> list[pathlib.Path]:
@@ -48,11 +47,13 @@ def write(
     output: Path with a suffix of `SUFFIXES`.
     prompt: Style in words.
     style_audio: Path of a piece of music as the style.
-    seed: Of the first take; the next take's is one higher.
-    temperatures: One per stage; None: the system's own.
-    top_k: Only the k likeliest codes are drawn; None: all.
-    takes: How many to make.
-    system_dir: Of a released system; None: the embedded one.
+    seed: Seed of the first take; the next take's is one higher.
+    sampling: Options of the sampler, for all stages or one per stage; None: the
+      system's own.
+    rows: Number of windows in a call of each stage, and of takes that are made
+      together; None: the system's own, and take by take.
+    takes: Number of takes to make.
+    system_dir: Folder of a released system; None: the embedded one.
 
   Returns:
     The paths written.
@@ -63,8 +64,7 @@ def write(
   """
   if not 1 <= takes <= MAX_TAKES:
     raise ValueError(f'takes is {takes}; wanted 1 to {MAX_TAKES}.')
-  _check_temperatures(temperatures)
-  prompt = system_lib.clean_prompt(prompt)
+  prompt = requests_lib.clean_prompt(prompt)
   out = outputs.checked(output, SUFFIXES)
   if not 0 <= seed <= MAX_SEED - takes:
     raise ValueError(
@@ -78,37 +78,33 @@ def write(
     raise probe.UnsupportedMedia(f'{style_audio}: no audio track; wanted one.')
   compile_cache.enable()
   system = system_lib.load(system_dir)
+  system.resolve(sampling, rows)
   style = None
   if style_audio:
     style = read.read_audio(style_audio, rate_hz=system.style_rate_hz)
-  for take, path in enumerate(paths):
-    with progress_lib.bar(unit='part', desc=path.name) as bar:
+  requests = [
+    requests_lib.Request(
+      video=video, prompt=prompt, seed=seed + take, style_audio=style
+    )
+    for take in range(takes)
+  ]
+  together = rows or 1
+  for first in range(0, takes, together):
+    some = slice(first, first + together)
+    with progress_lib.bar(unit='part', desc=paths[first].name) as bar:
 
       def show(part: str, bar=bar) -> None:
         bar.set_postfix_str(part, refresh=False)
         bar.update()
 
-      result = system.run(
-        video,
-        prompt,
-        seed + take,
-        style_audio=style,
-        temperatures=temperatures,
-        top_k=top_k,
-        on_progress=show,
+      soundtracks = system.run_batch(
+        requests[some], sampling=sampling, rows=rows, on_progress=show
       )
-    _write_one(video, path, result.audio)
-    _write_sidecar(path, video, result)
-    print(path)
+    for path, soundtrack in zip(paths[some], soundtracks, strict=True):
+      _write_one(video, path, soundtrack.audio)
+      _write_sidecar(path, video, soundtrack)
+      print(path)
   return paths
-
-
-def _check_temperatures(temperatures: Sequence[float] | None) -> None:
-  for t in temperatures or ():
-    if not (math.isfinite(t) and t > 0):
-      raise ValueError(
-        f'temperature is {t}; wanted a number above 0 for each stage.'
-      )
 
 
 def _take_paths(out: pathlib.Path, takes: int) -> list[pathlib.Path]:
@@ -139,16 +135,16 @@ def _write_one(video: str, path: pathlib.Path, audio: media.Audio) -> None:
 
 
 def _write_sidecar(
-  path: pathlib.Path, video: str, result: system_lib.Result
+  path: pathlib.Path, video: str, soundtrack: requests_lib.Soundtrack
 ) -> None:
   facts = {
     'video': str(video),
     'video_sha256': released.sha256(pathlib.Path(video)),
     'output': path.name,
-    'seconds': result.audio.seconds,
-    'sample_rate_hz': result.audio.rate_hz,
+    'seconds': soundtrack.audio.seconds,
+    'sample_rate_hz': soundtrack.audio.rate_hz,
     'version': v2meow_jax.__version__,
-    **result.settings,
-    'seconds_per_part': result.seconds_per_part,
+    **soundtrack.settings,
+    'seconds_per_part': soundtrack.seconds_per_part,
   }
   outputs.write_json(outputs.sidecar(path), facts)

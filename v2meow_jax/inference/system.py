@@ -15,13 +15,10 @@ from collections.abc import Sequence
 import contextlib
 import dataclasses
 import functools
-import hashlib
-import math
 import os
 import pathlib
 import time
 from typing import Any
-import unicodedata
 
 import numpy as np
 
@@ -29,37 +26,16 @@ from v2meow_jax import media
 from v2meow_jax.extractors.embedded import style_features
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
-from v2meow_jax.files import write
 from v2meow_jax.inference import loading
 from v2meow_jax.inference import pipeline
+from v2meow_jax.inference import requests as requests_lib
+from v2meow_jax.inference import sound
 from v2meow_jax.models.sampling import options
 
 EMBEDDED = pathlib.Path(__file__).parent.parent / 'assets' / 'tiny_system'
-MAX_PROMPT_CHARACTERS = 2000
-# Code frames that are decoded at once: 8 s at 25 Hz, a few megabytes.
-_PIECE_FRAMES = 200
 
-VideoLike = str | os.PathLike[str] | media.Video
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Result:
-  """A soundtrack and how it came about.
-
-  Attributes:
-    audio: As long as the video, to the sample.
-    codes: int32[frames, levels] of the codec.
-    streams: Inputs and outputs of the stages, by name, [frames, dim | levels];
-      outputs may reach beyond the end of the clip.
-    seconds_per_part: Wall time of each part.
-    settings: Seed, prompt, sampling and the system's digest.
-  """
-
-  audio: media.Audio
-  codes: np.ndarray
-  streams: dict[str, np.ndarray]
-  seconds_per_part: dict[str, float]
-  settings: dict[str, Any]
+Samplings = options.Sampling | Sequence[options.Sampling]
+OnProgress = Callable[[str], None]
 
 
 class System:
@@ -73,6 +49,14 @@ class System:
     self.digest = self._loaded.digest
     self.stages = self._loaded.stages
     self.windows = self._loaded.windows
+    self.samplings = [
+      options.Sampling(temperature=float(s['temperature']))
+      for s in self.config['stages']
+    ]
+    self._sound = sound.levels(
+      self.config.get('sound', 'acoustic'),
+      [stage.spec.target for stage in self.stages],
+    )
     self.streams = self._loaded.streams
     self.extractors = self._loaded.extractors
     self.codec = self._loaded.codec
@@ -89,30 +73,27 @@ class System:
       self._styles.get('style'), 'sample_rate_hz', style_features.SAMPLE_RATE_HZ
     )
 
-  @property
-  def temperatures(self) -> tuple[float, ...]:
-    """Those the system was tuned with, one per stage."""
-    return tuple(s['temperature'] for s in self.config['stages'])
-
   def generate(
     self,
-    video: VideoLike,
+    video: requests_lib.VideoLike,
     prompt: str | None = None,
     seed: int = 0,
     *,
     style_audio: media.Audio | None = None,
-    temperatures: Sequence[float] | None = None,
-    top_k: int | None = None,
+    sampling: Samplings | None = None,
+    rows: int | None = None,
   ) -> media.Audio:
     """Music for a video: mono, and as long as the video to the sample.
 
     Args:
-      video: A path, or decoded frames.
+      video: Path of the video, or its decoded frames.
       prompt: Style in words; None or '' follows the picture alone.
-      seed: Of every draw; equal inputs and seed give equal samples.
+      seed: Seed of every draw; equal inputs and seed give equal samples.
       style_audio: Style as music, in place of a prompt.
-      temperatures: One per stage; None: the system's own.
-      top_k: Only the k likeliest codes are drawn; None: all.
+      sampling: Options of the sampler, for all stages or one per stage; what
+        they leave open is as the system was exported. None: all of it.
+      rows: Number of windows in a call of each stage; None: the system's own.
+        Other numbers are other programs, which may round otherwise.
 
     Returns:
       The soundtrack.
@@ -123,116 +104,176 @@ class System:
       probe.UnsupportedMedia: The file is not a video that can be read.
     """
     return self.run(
-      video,
-      prompt,
-      seed,
-      style_audio=style_audio,
-      temperatures=temperatures,
-      top_k=top_k,
+      video, prompt, seed, style_audio=style_audio, sampling=sampling, rows=rows
     ).audio
 
   def generate_batch(
     self,
-    videos: Sequence[VideoLike],
+    videos: Sequence[requests_lib.VideoLike],
     prompts: Sequence[str | None] | None = None,
     seeds: Sequence[int] | None = None,
+    *,
+    sampling: Samplings | None = None,
+    rows: int | None = None,
   ) -> list[media.Audio]:
-    """One soundtrack per video; each equals what `generate` alone gives."""
+    """One soundtrack per video; each equals what `generate` alone gives.
+
+    Windows of all videos share calls of `rows` rows; see `generate`.
+    """
     prompts = prompts or [None] * len(videos)
     seeds = seeds or [0] * len(videos)
-    return [
-      self.generate(v, p, s)
+    requests = [
+      requests_lib.Request(video=v, prompt=p, seed=s)
       for v, p, s in zip(videos, prompts, seeds, strict=True)
     ]
+    soundtracks = self.run_batch(requests, sampling=sampling, rows=rows)
+    return [soundtrack.audio for soundtrack in soundtracks]
 
   def run(
     self,
-    video: VideoLike,
+    video: requests_lib.VideoLike,
     prompt: str | None = None,
     seed: int = 0,
     *,
     style_audio: media.Audio | None = None,
-    temperatures: Sequence[float] | None = None,
-    top_k: int | None = None,
-    on_progress: Callable[[str], None] = lambda part: None,
-  ) -> Result:
-    """`generate`, and how it came about; see there.
+    sampling: Samplings | None = None,
+    rows: int | None = None,
+    on_progress: OnProgress = lambda part: None,
+  ) -> requests_lib.Soundtrack:
+    """`generate`, and how the music came about; see `run_batch`."""
+    request = requests_lib.Request(
+      video=video, prompt=prompt, seed=seed, style_audio=style_audio
+    )
+    return self.run_batch(
+      [request], sampling=sampling, rows=rows, on_progress=on_progress
+    )[0]
 
-    `on_progress` is told the name of the part at work, once per window.
+  def run_batch(
+    self,
+    requests: Sequence[requests_lib.Request],
+    *,
+    sampling: Samplings | None = None,
+    rows: int | None = None,
+    on_progress: OnProgress = lambda part: None,
+  ) -> list[requests_lib.Soundtrack]:
+    """Soundtracks of several requests, whose windows share calls.
+
+    Args:
+      requests: Videos with their prompts and seeds.
+      sampling: As in `generate`.
+      rows: As in `generate`.
+      on_progress: Called with the name of the part at work, once for each call
+        of a stage.
+
+    Returns:
+      One soundtrack per request, whatever the others are.
+
+    Raises:
+      ValueError: As in `generate`.
+      probe.UnsupportedMedia: As in `generate`.
     """
-    samplings = self._samplings(temperatures, top_k)
-    prompt = clean_prompt(prompt)
-    if prompt and style_audio is not None:
-      raise ValueError(
-        'both a prompt and a music style were given; choose one.'
-      )
+    samplings, windows = self.resolve(sampling, rows)
     clock = _Clock()
     with clock('streams'):
-      on_progress('streams')
-      streams, seconds = self._visual_streams(video)
-      if 'style' in self.streams or prompt or style_audio is not None:
-        streams['style'] = self._style(prompt, style_audio)
-    for stage, windows, sampling in zip(
-      self.stages, self.windows, samplings, strict=True
+      clips = self._read(requests, on_progress)
+    for stage, chosen, window in zip(
+      self.stages, samplings, windows, strict=True
     ):
-      with clock(stage.spec.name):
-        streams[stage.spec.target.name] = pipeline.sample_stage(
+      name = stage.spec.name
+      with clock(name):
+        written = pipeline.sample_stage(
           stage,
-          streams,
-          seconds=seconds,
-          key=pipeline.stage_key(seed, stage.spec.name),
-          sampling=sampling,
-          windows=windows,
-          on_window=functools.partial(on_progress, stage.spec.name),
+          [
+            pipeline.ClipInputs(
+              streams=streams,
+              seconds=seconds,
+              key=pipeline.stage_key(request.seed, name),
+            )
+            for request, (streams, seconds) in zip(requests, clips, strict=True)
+          ],
+          sampling=chosen,
+          windows=window,
+          on_call=functools.partial(on_progress, name),
         )
+        for (streams, _), codes in zip(clips, written, strict=True):
+          streams[stage.spec.target.name] = codes
     with clock('codec'):
       on_progress('codec')
-      # Windows reach beyond the end of the clip, each stage's by its own.
-      length = math.ceil(seconds * self.codec.stream.rate_hz - 1e-9)
-      levels = [streams[name][:length] for name in ('coarse', 'fine')]
-      codes = np.concatenate(levels, axis=-1)
-      audio = self._decode(codes, seconds)
-    settings = {
+      sounds = [
+        sound.decode(self.codec, streams, self._sound, seconds)
+        for streams, seconds in clips
+      ]
+    names = [stage.spec.name for stage in self.stages]
+    facts = {
       'system': self.config['name'],
       'system_sha256': self.digest,
-      'seed': seed,
-      'prompt': prompt,
-      'style_audio_sha256': _digest(style_audio),
-      'sampling': {
-        stage.spec.name: dataclasses.asdict(sampling)
-        for stage, sampling in zip(self.stages, samplings, strict=True)
-      },
+      'sampling': dict(
+        zip(names, map(dataclasses.asdict, samplings), strict=True)
+      ),
+      'rows': dict(zip(names, (w.rows for w in windows), strict=True)),
       'licences': self.config['licences'],
     }
-    return Result(
-      audio=audio,
-      codes=codes,
-      streams=streams,
-      seconds_per_part=clock.seconds,
-      settings=settings,
-    )
-
-  def _samplings(
-    self, temperatures: Sequence[float] | None, top_k: int | None
-  ) -> list[options.Sampling]:
-    temperatures = temperatures or self.temperatures
-    if len(temperatures) != len(self.stages):
-      raise ValueError(
-        f'{len(temperatures)} temperatures for {len(self.stages)} stages;'
-        ' wanted one per stage: semantic, coarse, fine.'
-      )
-    fewest = min(s.spec.target.codebook_size for s in self.stages)
-    if top_k is not None and not 1 <= top_k <= fewest:
-      raise ValueError(
-        f'top_k is {top_k}; wanted 1 to {fewest}, the codes of the smallest'
-        ' stage, or none at all.'
-      )
     return [
-      options.Sampling(temperature=float(t), top_k=top_k) for t in temperatures
+      requests_lib.Soundtrack(
+        audio=audio,
+        codes=codes,
+        streams=streams,
+        seconds_per_part=clock.seconds,
+        settings={**request.describe(), **facts},
+      )
+      for request, (streams, _), (audio, codes) in zip(
+        requests, clips, sounds, strict=True
+      )
     ]
 
+  def resolve(
+    self, sampling: Samplings | None, rows: int | None
+  ) -> tuple[list[options.Sampling], list[options.Windows]]:
+    """Settings of each stage: those given, over the system's own.
+
+    Raises:
+      ValueError: A setting is out of range, or they do not fit the stages.
+    """
+    if sampling is None or isinstance(sampling, options.Sampling):
+      sampling = [sampling or options.Sampling()]
+    names = [stage.spec.name for stage in self.stages]
+    given = list(sampling) * (len(names) if len(sampling) == 1 else 1)
+    if len(given) != len(names):
+      raise ValueError(
+        f'{len(given)} temperatures for {len(names)} stages; wanted one for'
+        f' all, or one per stage: {", ".join(names)}.'
+      )
+    fewest = min(s.spec.target.codebook_size for s in self.stages)
+    for top_k in (s.top_k for s in given):
+      if top_k is not None and not 1 <= top_k <= fewest:
+        raise ValueError(
+          f'top_k is {top_k}; wanted 1 to {fewest}, the codes of the smallest'
+          ' stage, or none at all.'
+        )
+    more = {} if rows is None else {'rows': rows}
+    return (
+      [s.over(own) for s, own in zip(given, self.samplings, strict=True)],
+      [dataclasses.replace(w, **more) for w in self.windows],
+    )
+
+  def _read(
+    self, requests: Sequence[requests_lib.Request], on_progress: OnProgress
+  ) -> list[tuple[dict[str, np.ndarray], float]]:
+    """Streams and length of each clip; takes of one video share its reading."""
+    visual, clips = {}, []
+    for request in requests:
+      video, style = request.video, request.prompt or request.style_audio
+      on_progress('streams')
+      if id(video) not in visual:
+        visual[id(video)] = self._visual_streams(video)
+      streams, seconds = visual[id(video)]
+      if style or 'style' in self.streams:
+        streams = {**streams, 'style': self._style(style)}
+      clips.append(({**streams}, seconds))
+    return clips
+
   def _visual_streams(
-    self, video: VideoLike
+    self, video: requests_lib.VideoLike
   ) -> tuple[dict[str, np.ndarray], float]:
     """Visual streams of the whole clip and its length, piece by piece."""
     names = [n for n in self.config['visual'] if n in self.extractors]
@@ -251,32 +292,19 @@ class System:
         parts[name].append(self.extractors[name](piece))
     return {n: np.concatenate(p) for n, p in parts.items()}, seconds
 
-  def _style(
-    self, prompt: str | None, style_audio: media.Audio | None
-  ) -> np.ndarray:
+  def _style(self, given: str | media.Audio | None) -> np.ndarray:
     """float32[1, dim]; zeros, as dropped in training, when none is given."""
-    given = prompt or style_audio
     if given is None:
       return np.zeros((1, self.streams['style'].dim), np.float32)
-    name = 'style_text' if prompt else 'style'
+    is_text = isinstance(given, str)
+    name = 'style_text' if is_text else 'style'
     if name not in self._styles:
-      kind = 'text' if prompt else 'music'
+      kind = 'text' if is_text else 'music'
       raise ValueError(
         f'the system {self.config["name"]!r} has no network for a style given'
         f' as {kind}; leave it out, or export the system with one.'
       )
     return self._styles[name](given)
-
-  def _decode(self, codes: np.ndarray, seconds: float) -> media.Audio:
-    samples = self.codec.decode_in_pieces(codes[None], _PIECE_FRAMES)[0]
-    wanted = round(seconds * self.codec.sample_rate_hz)
-    audio = write.fit_length(
-      media.Audio(samples=samples, rate_hz=self.codec.sample_rate_hz), wanted
-    )
-    peak = float(np.abs(audio.samples).max(initial=0.0))
-    if peak <= 1.0:
-      return audio
-    return media.Audio(samples=audio.samples / peak, rate_hz=audio.rate_hz)
 
 
 def folder(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
@@ -287,34 +315,6 @@ def folder(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
 def load(path: str | os.PathLike[str] | None = None) -> System:
   """A system from a folder; None or 'embedded': the embedded default."""
   return System(folder(path))
-
-
-def clean_prompt(prompt: str | None) -> str | None:
-  """A prompt in NFC without control characters; empty means none.
-
-  Raises:
-    ValueError: It is longer than 2,000 characters.
-  """
-  if prompt is None:
-    return None
-  text = prompt.encode('utf-8', 'replace').decode('utf-8')
-  text = unicodedata.normalize('NFC', text)
-  text = ''.join(
-    ' ' if unicodedata.category(c).startswith('C') else c for c in text
-  ).strip()
-  if len(text) > MAX_PROMPT_CHARACTERS:
-    raise ValueError(
-      f'the prompt has {len(text)} characters; wanted at most'
-      f' {MAX_PROMPT_CHARACTERS}: say it shorter.'
-    )
-  return text or None
-
-
-def _digest(audio: media.Audio | None) -> str | None:
-  """Of the samples, so that a style can be told from another."""
-  if audio is None:
-    return None
-  return hashlib.sha256(audio.samples.tobytes()).hexdigest()
 
 
 class _Clock:

@@ -55,7 +55,8 @@ def draw(
       jax.random.fold_in(rng, position), logits.shape[-1:]
     )
 
-  noisy = logits + sampling.temperature * jax.vmap(noise)(rngs)
+  temperature = 1.0 if sampling.temperature is None else sampling.temperature
+  noisy = logits + temperature * jax.vmap(noise)(rngs)
   return jnp.argmax(noisy, -1).astype(jnp.int32)
 
 

@@ -19,14 +19,16 @@ class Sampling:
   """Options of a sampler.
 
   A pytree, so that a compiled sampler serves every temperature; what changes
-  the program is static.
+  the program is static. An option that is None is left open: `over` fills it,
+  and what nobody says is as trained.
 
   Attributes:
-    temperature: Divisor of the logits, >= 0; 0 takes the likeliest code.
+    temperature: Divisor of the logits, >= 0; 0 takes the likeliest code; None:
+      1.
     top_k: Number of likeliest codes to draw among; None: all codes.
   """
 
-  temperature: float | jax.Array = 1.0
+  temperature: float | jax.Array | None = None
   top_k: int | None = None
 
   def __post_init__(self):
@@ -41,6 +43,15 @@ class Sampling:
       )
     if self.top_k is not None and self.top_k < 1:
       raise ValueError(f'top_k is {self.top_k}; wanted 1 or more, or None.')
+
+  def over(self, base: Sampling) -> Sampling:
+    """These options, and those of `base` where these are None.
+
+    >>> Sampling(top_k=5).over(Sampling(temperature=0.4))
+    Sampling(temperature=0.4, top_k=5)
+    """
+    given = {k: v for k, v in vars(self).items() if v is not None}
+    return dataclasses.replace(base, **given)
 
 
 AS_TRAINED = Sampling()
@@ -59,3 +70,7 @@ class Windows:
 
   prefix_seconds: float = 0.0
   rows: int = 1
+
+  def __post_init__(self):
+    if self.rows < 1:
+      raise ValueError(f'rows is {self.rows}; wanted 1 or more.')

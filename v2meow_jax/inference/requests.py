@@ -1,0 +1,92 @@
+"""What is asked of a system and what it gives: a request, a soundtrack."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from typing import Any
+import unicodedata
+
+import numpy as np
+
+from v2meow_jax import media
+
+MAX_PROMPT_CHARACTERS = 2000
+
+VideoLike = str | os.PathLike[str] | media.Video
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+  """A video that wants music.
+
+  Attributes:
+    video: Path of the video, or its decoded frames.
+    prompt: Style in words; None or '' follows the picture alone.
+    seed: Seed of every draw; equal requests give equal samples.
+    style_audio: Style as music, in place of a prompt.
+  """
+
+  video: VideoLike
+  prompt: str | None = None
+  seed: int = 0
+  style_audio: media.Audio | None = None
+
+  def __post_init__(self):
+    object.__setattr__(self, 'prompt', clean_prompt(self.prompt))
+    if self.prompt and self.style_audio is not None:
+      raise ValueError(
+        'both a prompt and a music style were given; choose one.'
+      )
+
+  def describe(self) -> dict[str, Any]:
+    """Settings for a sidecar; a music style is named by its digest."""
+    style = self.style_audio
+    digest = style and hashlib.sha256(style.samples.tobytes()).hexdigest()
+    return {
+      'seed': self.seed,
+      'prompt': self.prompt,
+      'style_audio_sha256': digest,
+    }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Soundtrack:
+  """The music of a video and how it came about.
+
+  Attributes:
+    audio: Sound as long as the video, to the sample.
+    codes: Codes of the codec, int32[frames, levels].
+    streams: Inputs and outputs of the stages, by name, [frames, dim | levels];
+      outputs may reach beyond the end of the clip.
+    seconds_per_part: Wall time of each part, for the whole batch.
+    settings: Seed, prompt, sampling, rows and the system's digest.
+  """
+
+  audio: media.Audio
+  codes: np.ndarray
+  streams: dict[str, np.ndarray]
+  seconds_per_part: dict[str, float]
+  settings: dict[str, Any]
+
+
+def clean_prompt(prompt: str | None) -> str | None:
+  """A prompt in NFC without control characters; empty means none.
+
+  Raises:
+    ValueError: It is longer than 2,000 characters.
+  """
+  if prompt is None:
+    return None
+  text = prompt.encode('utf-8', 'replace').decode('utf-8')
+  text = unicodedata.normalize('NFC', text)
+  text = ''.join(
+    ' ' if unicodedata.category(c).startswith('C') else c for c in text
+  ).strip()
+  if len(text) > MAX_PROMPT_CHARACTERS:
+    raise ValueError(
+      f'the prompt has {len(text)} characters; wanted at most'
+      f' {MAX_PROMPT_CHARACTERS}: say it shorter.'
+    )
+  return text or None
