@@ -61,7 +61,7 @@ def measure(system: Any, options: argparse.Namespace) -> dict[str, Any]:
   generated = generate(system, scenes, options)
   asked = scenes[: options.num_prompted]
   wanted = [held_out.other_genre(i, s.genre) for i, s in enumerate(asked)]
-  heard = {name: judges.listen(c, probe) for name, c in generated.items()}
+  heard = {name: judges.judge(c, probe) for name, c in generated.items()}
   real = judges.grids(heard['real'], scenes)
   blank = judges.grids(heard['blank'], scenes)
   prompted = judges.grids(heard['prompted'], asked)
@@ -79,10 +79,10 @@ def measure(system: Any, options: argparse.Namespace) -> dict[str, Any]:
     'prompted': judges.matched(prompted),
     'ceiling': {
       'true_music': judges.matched(
-        judges.grids(judges.listen(music, probe), scenes)
+        judges.grids(judges.judge(music, probe), scenes)
       ),
       'codec_round_trip': judges.matched(
-        judges.grids(judges.listen(coded, probe), scenes)
+        judges.grids(judges.judge(coded, probe), scenes)
       ),
     },
     'num': {name: len(made) for name, made in generated.items()},
@@ -171,7 +171,7 @@ def _cell(value: dict[str, float]) -> str:
   return str(bootstrap.Interval(**value))
 
 
-def _as_dict(clip: judges.Heard) -> dict[str, Any]:
+def _as_dict(clip: judges.JudgedClip) -> dict[str, Any]:
   return {'genre': clip.genre, 'tempo_bpm': clip.beats.tempo_bpm}
 
 

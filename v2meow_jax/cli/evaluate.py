@@ -146,12 +146,12 @@ def _networks(args: argparse.Namespace) -> list:
 
 def _control(args: argparse.Namespace) -> int:
   from v2meow_jax.evaluation.controls import controls
-  from v2meow_jax.evaluation.reports import runner
+  from v2meow_jax.evaluation.reports import metric_table
   from v2meow_jax.inference import compile_cache
   from v2meow_jax.inference import system
 
-  metrics = args.metrics or runner.DEFAULT_METRICS
-  runner.check_metrics(metrics)
+  metrics = args.metrics or metric_table.DEFAULT
+  metric_table.chosen(metrics)
   given = {
     name: getattr(args, name)
     for name in ('num', 'seconds', 'probe_per_genre')
@@ -176,10 +176,10 @@ def _control(args: argparse.Namespace) -> int:
 
 def _compare(args: argparse.Namespace) -> int:
   from v2meow_jax.evaluation.reports import comparison
-  from v2meow_jax.evaluation.reports import runner
+  from v2meow_jax.evaluation.reports import metric_table
 
-  metrics = args.metrics or runner.DEFAULT_METRICS
-  runner.check_metrics(metrics)
+  metrics = args.metrics or metric_table.DEFAULT
+  metric_table.chosen(metrics)
   report = comparison.compare(
     args.generated,
     args.reference,

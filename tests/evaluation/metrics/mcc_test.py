@@ -24,7 +24,7 @@ def test_cosines_are_scipys(seed):
 def test_score_is_the_mean_over_pairs_and_its_shuffle_over_the_others():
   a, b = vectors(0), vectors(1)
   grid = 1 - scipy.spatial.distance.cdist(a, b, 'cosine')
-  found = mcc.mean_cosine(a, b, NETWORK, metric='mcc_audio')
+  found = mcc.mean_cosine(b, a, NETWORK, metric='mcc_audio')
   score, shuffled = found['mcc_audio/clap'], found['mcc_audio_shuffled/clap']
   assert score.value == pytest.approx(np.trace(grid) / 10)
   assert score.per_clip == pytest.approx(tuple(np.diagonal(grid)))
@@ -40,7 +40,7 @@ def test_identity_is_1_opposites_minus_1_and_neither_length_nor_side_counts(
   a, b = vectors(seed), vectors(seed + 50)
 
   def value(x, y):
-    found = mcc.mean_cosine(x, y, NETWORK, metric='clap_score')
+    found = mcc.mean_cosine(y, x, NETWORK, metric='clap_score')
     return found['clap_score/clap'].value
 
   assert value(a, a) == pytest.approx(1.0)
@@ -52,7 +52,7 @@ def test_identity_is_1_opposites_minus_1_and_neither_length_nor_side_counts(
 def test_a_planted_turn_gives_its_cosine():
   a = np.tile([1.0, 0.0], (5, 1))
   b = np.tile([np.cos(0.7), np.sin(0.7)], (5, 1))
-  found = mcc.mean_cosine(a, b, NETWORK, metric='mcc_text')
+  found = mcc.mean_cosine(b, a, NETWORK, metric='mcc_text')
   assert found['mcc_text/clap'].value == pytest.approx(np.cos(0.7))
   assert found['mcc_text/clap'].details['against'] == 'the prompt'
 
@@ -66,6 +66,6 @@ def test_one_clip_has_no_shuffled_row():
 
 def test_unpaired_and_empty_vectors_are_refused():
   with pytest.raises(ValueError, match='10 reference clips with 9'):
-    mcc.mean_cosine(vectors(0), vectors(1, num=9), NETWORK, metric='mcc_text')
+    mcc.mean_cosine(vectors(1), vectors(0, num=9), NETWORK, metric='mcc_text')
   with pytest.raises(ValueError, match='generated vectors .* all zeros'):
     mcc.cosines(np.zeros((2, 3)), np.ones((2, 3)))

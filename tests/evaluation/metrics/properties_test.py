@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from v2meow_jax.evaluation.listening import analyser as analyser_lib
+from v2meow_jax.evaluation.listening import detectors
 from v2meow_jax.evaluation.listening import feature_cache
-from v2meow_jax.evaluation.listening import listener as listener_lib
 from v2meow_jax.evaluation.listening import networks
 from v2meow_jax.evaluation.listening import pairs
+from v2meow_jax.evaluation.reports import metric_table
 from v2meow_jax.evaluation.reports import runner
 
 pytestmark = pytest.mark.slow
@@ -94,7 +96,7 @@ class Bands:
     pieces = audio.samples[: len(audio.samples) // 2_000 * 2_000]
     power = np.abs(np.fft.rfft(pieces.reshape(-1, 2_000))) ** 2
     sums = np.stack([b.sum(1) for b in np.array_split(power, 4, 1)], 1)
-    # What is silent is heard as a hiss far below what is loud in the clip.
+    # Silence becomes a hiss far below the loudest band of the clip.
     sums += 1e-2 * sums.max()
     return self.ended(sums / sums.sum(axis=1, keepdims=True))
 
@@ -135,10 +137,10 @@ def played(first, **options):
 
 
 @pytest.fixture(scope='module')
-def hear(tmp_path_factory):
-  """Clips -> what the networks and detectors hear in their files."""
+def analyse(tmp_path_factory):
+  """Clips -> features of their files."""
   folder = tmp_path_factory.mktemp('properties')
-  listeners = [
+  all_networks = [
     Bands('clap-bands'),
     Bands('panns-bands'),
     Classifier('softmax'),
@@ -146,31 +148,31 @@ def hear(tmp_path_factory):
     networks.load('tiny-style'),
   ]
   cache = feature_cache.FeatureCache(folder / 'cache')
-  listener = listener_lib.Listener(listeners, cache, beats=True)
+  analyser = analyser_lib.Analyser(all_networks, cache, [detectors.BEATS])
 
-  def hear(clips, gain=1.0, channels=1):
-    found = []
+  def analyse(clips, gain=1.0, channels=1):
+    features = []
     for i, samples in enumerate(clips):
       path = folder / f'{i}.wav'
       wave = np.repeat(gain * samples[:, None], channels, axis=1)
       soundfile.write(path, wave, RATE_HZ, subtype='FLOAT')
-      found.append(listener(pairs.clip(path, cache), SECONDS))
-    return found
+      features.append(analyser(pairs.clip(path, cache), SECONDS))
+    return features
 
-  hear.networks = listeners
-  return hear
+  analyse.networks = all_networks
+  return analyse
 
 
 @pytest.fixture(scope='module')
-def score(hear):
-  """Reference and generated, as heard -> values by name."""
+def score(analyse):
+  """Features of reference and generated clips -> values by name."""
 
   def score(reference, generated):
     found, missing = runner.score(
       reference,
       generated,
-      networks=hear.networks,
-      metrics=runner.METRICS,
+      networks=analyse.networks,
+      metrics=metric_table.options(),
       prompts=PROMPTS,
     )
     # The style embedding has too few rows to be extrapolated.
@@ -181,8 +183,8 @@ def score(hear):
 
 
 @pytest.fixture(scope='module')
-def sides(hear):
-  return hear(played(0)), hear(played(100))
+def sides(analyse):
+  return analyse(played(0)), analyse(played(100))
 
 
 @pytest.fixture(scope='module')
@@ -221,14 +223,16 @@ def test_sides_change_places(score, sides, found):
   )
 
 
-def test_two_equal_channels_are_one(score, sides, found, hear):
-  doubled = score(hear(played(0), channels=2), hear(played(100), channels=2))
+def test_two_equal_channels_are_one(score, sides, found, analyse):
+  doubled = score(
+    analyse(played(0), channels=2), analyse(played(100), channels=2)
+  )
   assert doubled == pytest.approx(found, rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize('gain', [0.25, 2.0])
-def test_gain_changes_nothing(gain, score, sides, found, hear):
-  louder = score(sides[0], hear(played(100), gain=gain))
+def test_gain_changes_nothing(gain, score, sides, found, analyse):
+  louder = score(sides[0], analyse(played(100), gain=gain))
   # The style embedding hears silence as an absolute level.
   style = {name for name in found if name.endswith('/tiny-style')}
   for name, value in found.items():
@@ -236,9 +240,9 @@ def test_gain_changes_nothing(gain, score, sides, found, hear):
     assert louder[name] == pytest.approx(value, **tolerance), name
 
 
-def test_a_planted_octave_is_heard_by_networks_alone(score, sides, hear):
+def test_a_planted_octave_is_heard_by_networks_alone(score, sides, analyse):
   same = score(sides[0], sides[0])
-  higher = score(sides[0], hear(played(0, octave=1)))
+  higher = score(sides[0], analyse(played(0, octave=1)))
   for name, expected in wanted('higher').items():
     change = higher[name] - same[name]
     if expected == SAME:
@@ -248,10 +252,12 @@ def test_a_planted_octave_is_heard_by_networks_alone(score, sides, hear):
       assert change > 0.03 if expected == 'rises' else change < -0.03, name
 
 
-def test_a_planted_shift_in_time_is_heard_by_timing_alone(score, sides, hear):
+def test_a_planted_shift_in_time_is_heard_by_timing_alone(
+  score, sides, analyse
+):
   same = score(sides[0], sides[0])
-  higher = score(sides[0], hear(played(0, octave=1)))
-  moved = score(sides[0], hear(played(0, shift=SHIFT_SECONDS)))
+  higher = score(sides[0], analyse(played(0, octave=1)))
+  moved = score(sides[0], analyse(played(0, shift=SHIFT_SECONDS)))
   for name, expected in wanted('moved').items():
     if expected == 'falls':
       assert moved[name] < 0.5 < same[name], name
@@ -264,15 +270,15 @@ def test_a_planted_shift_in_time_is_heard_by_timing_alone(score, sides, hear):
 
 
 def test_the_inception_score_falls_to_1_when_all_clips_are_one(
-  score, sides, hear, found
+  score, sides, analyse, found
 ):
-  alike = score(sides[0], hear([music(3)] * NUM))
+  alike = score(sides[0], analyse([music(3)] * NUM))
   assert alike['is/softmax-bands'] == pytest.approx(1.0)
   assert found['is/softmax-bands'] > 1.01
 
 
-def test_words_that_fit_the_music_score_higher(hear, sides):
-  embedding = hear.networks[0]
+def test_words_that_fit_the_music_score_higher(analyse, sides):
+  embedding = analyse.networks[0]
   # Texts are numbers here: those of the clips themselves, and others.
   rows = [h.rows[embedding.name].mean(axis=0) for h in sides[1]]
   fitting = [' '.join(map(str, row)) for row in rows]

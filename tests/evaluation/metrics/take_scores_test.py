@@ -64,7 +64,7 @@ def test_mismatched_pairs_are_of_other_clips():
   clips = ['a', 'a', 'a', 'b', 'c', 'c']
   made, music = rng.normal(size=(6, 8)), rng.normal(size=(3, 8))
   true = music[['abc'.index(clip) for clip in clips]]
-  found = mcc.mean_cosine(made, true, EAR, metric='mcc_audio')
+  found = mcc.mean_cosine(true, made, EAR, metric='mcc_audio')
   taken = take_scores.over_clips(found, clips, seed=0)
   wanted = np.mean(
     [
@@ -80,7 +80,7 @@ def test_mismatched_pairs_are_of_other_clips():
   assert shuffled.low is None and shuffled.high is None
   others = [mcc.cosines(made[[3]], true[[j]])[0, 0] for j in (0, 1, 2, 4, 5)]
   assert shuffled.per_clip[3] == pytest.approx(np.mean(others))
-  one = mcc.mean_cosine(made[:3], true[:3], EAR, metric='mcc_audio')
+  one = mcc.mean_cosine(true[:3], made[:3], EAR, metric='mcc_audio')
   assert list(take_scores.over_clips(one, ['a'] * 3, seed=0)) == [
     'mcc_audio/ear'
   ]

@@ -60,7 +60,7 @@ def test_an_unaligned_click_track_saturates_the_papers_form_alone():
       assert found[name + suffix].value == 1.0
       assert found[name + suffix].details['saturated'] is True
   windowed = timing.timing(
-    list(map(timing.listen, reference)), list(map(timing.listen, generated))
+    list(map(timing.rhythm, reference)), list(map(timing.rhythm, generated))
   )
   for name in ('bcs_70ms', 'bhs_70ms', 'f1_70ms', 'onset_f', 'beat_f'):
     assert windowed[name].value < 0.6
@@ -78,11 +78,11 @@ def test_an_unaligned_click_track_saturates_the_papers_form_alone():
 
 @pytest.mark.parametrize('form, num', [('adjusted', 19), ('unadjusted', 18)])
 def test_a_click_track_of_120_bpm_fills_all_bins_and_silence_none(form, num):
-  heard = beat_coverage.onsets(clicks(120, offset=0.0), form)
-  assert beat_coverage.second_bins(heard, 10.0).tolist() == [True] * 10
-  assert len(heard) == num  # Of 20: nothing rises before a click at 0 s.
-  heard = beat_coverage.onsets(silence(), form)
-  assert beat_coverage.second_bins(heard, 10.0).tolist() == [False] * 10
+  onsets = beat_coverage.onsets(clicks(120, offset=0.0), form)
+  assert beat_coverage.second_bins(onsets, 10.0).tolist() == [True] * 10
+  assert len(onsets) == num  # Of 20: nothing rises before a click at 0 s.
+  onsets = beat_coverage.onsets(silence(), form)
+  assert beat_coverage.second_bins(onsets, 10.0).tolist() == [False] * 10
 
 
 @pytest.mark.parametrize(
@@ -99,16 +99,16 @@ def test_onsets_are_those_of_the_published_call(form, published):
   wanted = librosa.onset.onset_detect(
     y=samples, sr=22_050, wait=1, delta=0.2, units='time', **published
   )
-  heard = beat_coverage.onsets(
+  onsets = beat_coverage.onsets(
     media.Audio(samples=samples, rate_hz=22_050), form
   )
-  assert len(heard) > 4 and heard.tolist() == wanted.tolist()
+  assert len(onsets) > 4 and onsets.tolist() == wanted.tolist()
 
 
 def test_onsets_are_where_notes_start():
   planted = np.array([0.5, 2.2, 4.9, 7.25])
-  heard = beat_coverage.onsets(notes(planted))
-  assert heard == pytest.approx(planted, abs=0.05)
+  onsets = beat_coverage.onsets(notes(planted))
+  assert onsets == pytest.approx(planted, abs=0.05)
 
 
 def test_coverage_sees_notes_that_are_missing_and_moved_by_seconds():
@@ -152,9 +152,9 @@ def test_gain_changes_no_score(gain):
       for clip in (generated, loud)
     )
     assert values(plain) == values(scaled)
-  true = timing.listen(reference)
+  true = timing.rhythm(reference)
   plain, scaled = (
-    timing.timing([true], [timing.listen(clip)]) for clip in (generated, loud)
+    timing.timing([true], [timing.rhythm(clip)]) for clip in (generated, loud)
   )
   assert values(plain) == pytest.approx(values(scaled))
 
@@ -170,9 +170,9 @@ def test_stereo_duplicates_change_no_score(tmp_path):
   assert beat_coverage.beat_coverage(
     [reference], [one]
   ) == beat_coverage.beat_coverage([reference], [two])
-  true = timing.listen(reference)
-  assert timing.timing([true], [timing.listen(one)]) == timing.timing(
-    [true], [timing.listen(two)]
+  true = timing.rhythm(reference)
+  assert timing.timing([true], [timing.rhythm(one)]) == timing.timing(
+    [true], [timing.rhythm(two)]
   )
 
 
@@ -191,8 +191,8 @@ def test_windowed_f_is_mir_evals_for_onsets_too(seed):
   assert beat_scores.beat_f(one, other) == pytest.approx(wanted)
 
 
-def heard(times, tempo_bpm):
-  return timing.Heard(
+def rhythm(times, tempo_bpm):
+  return timing.Rhythm(
     onsets=times, beats=beat_scores.Beats(tempo_bpm=tempo_bpm, times=times)
   )
 
@@ -202,7 +202,7 @@ def heard(times, tempo_bpm):
 )
 def test_a_planted_shift_counts_beyond_70_ms(shift, f):
   times = np.arange(0.3, 10.0, 0.5)
-  found = timing.timing([heard(times, 120.0)], [heard(times + shift, 120.0)])
+  found = timing.timing([rhythm(times, 120.0)], [rhythm(times + shift, 120.0)])
   assert values(found) == {
     'bcs_70ms': f,
     'bhs_70ms': f,
@@ -218,7 +218,7 @@ def test_windowed_coverage_and_hit_are_a_precision_and_a_recall():
   times = np.arange(0.3, 10.0, 0.5)
   late = np.concatenate([times[:5], times[5:10] + 0.1])
   found = timing.timing(
-    [heard(times, 120.0)] * 2, [heard(times[::2], 60.0), heard(late, 120.0)]
+    [rhythm(times, 120.0)] * 2, [rhythm(times[::2], 60.0), rhythm(late, 120.0)]
   )
   assert found['bcs_70ms'].per_clip == (1.0, 0.5)
   assert found['bhs_70ms'].per_clip == (0.5, 0.25)
@@ -228,7 +228,7 @@ def test_windowed_coverage_and_hit_are_a_precision_and_a_recall():
 
 def test_onsets_so_dense_that_any_time_is_near_one_saturate_the_window():
   dense, times = np.arange(0.0, 10.0, 0.13), np.arange(0.3, 10.0, 0.5)
-  found = timing.timing([heard(dense, None)], [heard(times, 120.0)])
+  found = timing.timing([rhythm(dense, None)], [rhythm(times, 120.0)])
   assert found['bcs_70ms'].value == 1.0
   assert found['bcs_70ms'].details['saturated'] is True
   assert found['bhs_70ms'].details['saturated'] is False
@@ -238,8 +238,8 @@ def test_onsets_so_dense_that_any_time_is_near_one_saturate_the_window():
 def test_octave_errors_are_counted_and_silence_is_an_octave_off():
   times, none = np.arange(0.3, 10.0, 0.5), np.zeros(0)
   found = timing.timing(
-    [heard(times, 120.0)] * 3,
-    [heard(times[::2], 60.0), heard(times, 120.0), heard(none, None)],
+    [rhythm(times, 120.0)] * 3,
+    [rhythm(times[::2], 60.0), rhythm(times, 120.0), rhythm(none, None)],
   )
   assert found['tempo_error'].per_clip == (1.0, 0.0, 1.0)
   assert found['tempo_accuracy'].details['octave_errors'] == 1

@@ -1,4 +1,4 @@
-"""What the controls of a system come to: figures, tables, bias of genres."""
+"""Scores a system under controls: figures, tables, bias of genres."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import numpy as np
 from v2meow_jax.evaluation.controls import control_clips
 from v2meow_jax.evaluation.controls import genre_bias
 from v2meow_jax.evaluation.controls import judges
+from v2meow_jax.evaluation.listening import analyser
+from v2meow_jax.evaluation.listening import detectors
 from v2meow_jax.evaluation.listening import genre_probe
-from v2meow_jax.evaluation.listening import listener
 from v2meow_jax.evaluation.listening import pairs as pairs_lib
 from v2meow_jax.evaluation.metrics import scores
 from v2meow_jax.evaluation.reports import report
 from v2meow_jax.evaluation.reports import runner
 from v2meow_jax.pretrained import network as network_lib
 
-# What is shown, by the ending of its metrics' names.
+# Rows of the control table, by the ending of the metrics' names.
 ROWS = {
   '': 'real video',
   '_shuffled': 'shuffled: against the truth of every other video',
@@ -42,70 +43,60 @@ _BIASES = {'real': 'genre_bias', 'prompt': 'genre_bias_prompt'}
 # Of the plot of distributions.
 _DRAWN = ('tempo_accuracy', 'beat_f', 'genre_accuracy', 'mcc_')
 
-Found = dict[str, scores.Score]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Row:
+class ControlRow:
   """A clip under every condition.
 
   Attributes:
-    clip: What was shown.
-    pairs: The take and the reference, by condition.
-    heard: Of the takes, by condition.
-    reference: What was heard in the reference.
+    clip: Video, music and prompt of the clip.
+    pairs: Take and reference by condition.
+    features: Features of the takes by condition.
+    reference: Features of the reference.
   """
 
   clip: control_clips.ControlClip
-  pairs: dict[str, pairs_lib.Pair]
-  heard: dict[str, listener.Heard]
-  reference: listener.Heard
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Truth:
-  """A `judges.Truth` that was heard in the video's own music."""
-
-  genre: str
-  tempo_bpm: float
-  beat_times: Sequence[float]
+  pairs: dict[str, pairs_lib.ClipPair]
+  features: dict[str, analyser.ClipFeatures]
+  reference: analyser.ClipFeatures
 
 
 def of_rows(
-  rows: Sequence[Row],
+  rows: Sequence[ControlRow],
   probe: genre_probe.GenreProbe,
   *,
   networks: Sequence[network_lib.Network],
   metrics: Sequence[str],
   shuffle: bool,
   seed: int,
-) -> tuple[Found, dict[str, str], list[tuple[str, str]]]:
-  """All figures of all conditions.
+) -> tuple[dict[str, scores.Score], dict[str, str], list[tuple[str, str]]]:
+  """Computes all figures of all conditions.
 
   Args:
-    rows: At least one, all of the same conditions.
-    probe: The judge of genres.
-    networks: That heard the clips.
-    metrics: Some of `runner.METRICS`.
-    shuffle: Whether the shuffled row is wanted.
-    seed: Of the intervals.
+    rows: Clips, at least one, all under the same conditions.
+    probe: Judge of genres.
+    networks: Networks that the features are of.
+    metrics: Options of `metric_table`.
+    shuffle: Whether to add the shuffled row.
+    seed: Seed of the intervals.
 
   Returns:
-    The scores, why others are not there, and (heading, markdown) for a report.
+    Scores by name, reasons why others are missing, and (heading, markdown) for
+    a report.
   """
-  heard = {
-    condition: _judge([row.heard[condition] for row in rows], probe)
-    for condition in rows[0].heard
+  judged_clips = {
+    condition: _judge([row.features[condition] for row in rows], probe)
+    for condition in rows[0].features
   }
-  found: Found = {}
+  results: dict[str, scores.Score] = {}
   missing: dict[str, str] = {}
   reference = [row.reference for row in rows]
   for condition, ending in _ENDINGS.items():
-    if condition not in heard:
+    if condition not in judged_clips:
       continue
-    made, why = runner.score(
+    of_condition, reasons = runner.score(
       reference,
-      [row.heard[condition] for row in rows],
+      [row.features[condition] for row in rows],
       networks=networks,
       metrics=metrics,
       prompts=(
@@ -113,25 +104,24 @@ def of_rows(
       ),
       seed=seed,
     )
-    # The paper's row is of real video; others have no shuffled row. What is
-    # judged against the truth below is not scored against the reference too.
+    # Only real video has a shuffled row, as in the paper. Metrics judged
+    # against the truth below are not scored against the reference too.
     shuffled = condition == 'real' and shuffle
     kept = {
       name: score
-      for name, score in made.items()
+      for name, score in of_condition.items()
       if (shuffled or '_shuffled' not in name) and name not in judges.METRICS
     }
-    found |= runner.renamed(kept, ending)
-    for name, reason in why.items():
-      # What is so for real video need not be said again.
+    results |= runner.renamed(kept, ending)
+    for name, reason in reasons.items():
+      # A reason that holds for real video too is given once.
       if missing.get(name) != reason:
         missing[f'{name}{ending and f" ({condition})"}'] = reason
   true = _judge(reference, probe)
   truths = [
-    row.clip.truth or _heard_truth(clip)
-    for row, clip in zip(rows, true, strict=True)
+    row.clip.truth or clip for row, clip in zip(rows, true, strict=True)
   ]
-  conditions = {_ENDINGS[name]: clips for name, clips in heard.items()}
+  conditions = {_ENDINGS[name]: clips for name, clips in judged_clips.items()}
   known = all(row.clip.truth for row in rows)
   if known:
     conditions['_true_music'] = true
@@ -139,36 +129,37 @@ def of_rows(
   if shuffle and not enough:
     missing['shuffle'] = 'needs two clips at least'
   judge = {'digest': probe.digest, 'accuracy': probe.accuracy}
-  facts = {
-    'truth': 'known' if known else 'as heard in the music of the video',
-    'genre_judge': judge,
-  }
-  found |= judged(
-    conditions, truths, shuffle=shuffle and enough, seed=seed, **facts
+  results |= judged(
+    conditions,
+    truths,
+    shuffle=shuffle and enough,
+    seed=seed,
+    truth='known' if known else 'as heard in the music of the video',
+    genre_judge=judge,
   )
-  if 'prompt' in heard:
+  if 'prompt' in judged_clips:
     followed = [
       clip.genre == row.clip.prompt_genre
-      for clip, row in zip(heard['prompt'], rows, strict=True)
+      for clip, row in zip(judged_clips['prompt'], rows, strict=True)
     ]
-    found['prompt_following'] = scores.of_clips(
+    results['prompt_following'] = scores.of_clips(
       np.array(followed), seed=seed, genre_judge=judge
     )
   groups = [row.clip.group for row in rows]
   biases = {
     name: genre_bias.bias(
-      groups, [c.genre for c in heard[condition]], seed=seed
+      groups, [c.genre for c in judged_clips[condition]], seed=seed
     )
     for condition, name in _BIASES.items()
-    if condition in heard and len(set(groups)) > 1
+    if condition in judged_clips and len(set(groups)) > 1
   }
-  found |= biases
-  found = {name: found[name] for name in sorted(found, key=_place)}
-  text = table(found, [network.name for network in networks])
-  if 'prompt' in heard:
+  results |= biases
+  results = {name: results[name] for name in sorted(results, key=_place)}
+  text = table(results, [network.name for network in networks])
+  if 'prompt' in judged_clips:
     text += (
       '\nShare of prompts that are followed, by the judge of genres:'
-      f' {found["prompt_following"]}.\n'
+      f' {results["prompt_following"]}.\n'
     )
   text += (
     f'\nThe judge of genres is right on {probe.accuracy:.3f} of synthetic music'
@@ -178,11 +169,11 @@ def of_rows(
     ('Controls', text),
     ('Genres by group of videos', bias_text(biases)),
   ]
-  return found, missing, sections
+  return results, missing, sections
 
 
 def _place(name: str) -> tuple[int, bool]:
-  """Real video first, and in each condition what is judged."""
+  """Sorts real video first, and in each condition the judged metrics."""
   metric = name.partition('/')[0]
   endings = list(ROWS)
   place = next(
@@ -193,66 +184,66 @@ def _place(name: str) -> tuple[int, bool]:
   return place, not judged_here
 
 
-def drawn(found: Mapping[str, scores.Score]) -> Found:
-  """The scores that a plot of distributions is good for, metric by metric."""
+def drawn(metrics: Mapping[str, scores.Score]) -> dict[str, scores.Score]:
+  """Selects the scores for the plot of distributions, sorted by name."""
   return {
-    name: found[name]
-    for name in sorted(found)
+    name: metrics[name]
+    for name in sorted(metrics)
     if name.startswith(_DRAWN) and '_true_music' not in name
   }
 
 
 def judged(
-  heard: Mapping[str, Sequence[judges.Heard]],
+  clips: Mapping[str, Sequence[judges.JudgedClip]],
   truths: Sequence[judges.Truth],
   *,
   shuffle: bool,
   seed: int,
-  **facts: Any,
-) -> Found:
-  """`judges.METRICS` of every condition.
+  **details: Any,
+) -> dict[str, scores.Score]:
+  """Computes `judges.METRICS` of every condition.
 
-  Shuffled, generations meet the truths of all other videos, which is the mean
-  over all derangements of the videos: generation sees nothing but the video.
-  Blank, each meets the truth of every video.
+  Shuffled generations are scored against the truths of all other videos, which
+  is the mean over all derangements of the videos, as generation depends on the
+  video alone. Those of blank videos are scored against the truth of every video.
 
   Args:
-    heard: By the condition's ending of `ROWS`; '' is there.
-    truths: One per clip.
-    shuffle: Whether the shuffled row is wanted.
-    seed: Of the intervals.
-    **facts: Details of each score, as json.
+    clips: Judged clips, by the condition's ending in `ROWS`.
+    truths: Truth of each clip.
+    shuffle: Whether to add the shuffled row.
+    seed: Seed of the intervals.
+    **details: Details of each score, as json.
 
   Returns:
-    '<metric><ending>'.
+    Scores by '<metric><ending>'.
   """
-  found: Found = {}
-  for ending, clips in heard.items():
-    for metric, grid in judges.grids(clips, truths).items():
-      found[metric + ending] = (
-        scores.of_all_pairs(grid, seed=seed, **facts)
+  results: dict[str, scores.Score] = {}
+  for ending, judged_clips in clips.items():
+    for metric, grid in judges.grids(judged_clips, truths).items():
+      results[metric + ending] = (
+        scores.of_all_pairs(grid, seed=seed, **details)
         if ending == '_blank'
-        else scores.of_clips(np.diagonal(grid), seed=seed, **facts)
+        else scores.of_clips(np.diagonal(grid), seed=seed, **details)
       )
       if shuffle and not ending:
-        found[f'{metric}_shuffled'] = scores.of_mismatched(
-          grid, seed=seed, **facts
+        results[f'{metric}_shuffled'] = scores.of_mismatched(
+          grid, seed=seed, **details
         )
-  return found
+  return results
 
 
-def table(found: Mapping[str, scores.Score], networks: Sequence[str]) -> str:
-  """The control table: a row for each condition that has a figure."""
+def table(results: Mapping[str, scores.Score], networks: Sequence[str]) -> str:
+  """Formats a row for each condition that has a figure."""
   metrics = [(metric, '') for metric in judges.METRICS]
   for network in networks:
     metrics += [('mcc_audio', f'/{network}'), ('fad', f'/{network}')]
-  metrics = [m for m in metrics if _cell(found.get(''.join(m)))]
+  metrics = [m for m in metrics if _cell(results.get(''.join(m)))]
   rows: list[list[str]] = [
     ['shown', *(metric + network for metric, network in metrics)]
   ]
   for ending, title in ROWS.items():
     cells = [
-      _cell(found.get(f'{metric}{ending}{network}'))
+      _cell(results.get(f'{metric}{ending}{network}'))
       for metric, network in metrics
     ]
     if any(cells):
@@ -261,45 +252,42 @@ def table(found: Mapping[str, scores.Score], networks: Sequence[str]) -> str:
 
 
 def _cell(score: scores.Score | None) -> str:
-  # A distance of too few rows is large whatever was generated: it is among all
-  # figures, with its flag, and no headline.
+  # A distance of too few rows is large whatever was generated: it is listed
+  # among all figures, with its flag, and is no headline.
   if score is None or score.details.get('singular'):
     return ''
   return str(score)
 
 
 def bias_text(biases: Mapping[str, scores.Score]) -> str:
-  """Genres by group of videos as markdown, a table for each `genre_bias`."""
+  """Formats genres by group of videos, a table for each `genre_bias`."""
   parts = [] if biases else ['Needs two groups of videos: two folders.\n']
-  for name, found in biases.items():
-    facts = found.details
-    rows = [['group of videos', *facts['genres']]]
+  for name, bias in biases.items():
+    details = bias.details
+    rows = [['group of videos', *details['genres']]]
     rows += [
       [group, *(str(n or '') for n in counts)]
-      for group, counts in zip(facts['groups'], facts['counts'], strict=True)
+      for group, counts in zip(
+        details['groups'], details['counts'], strict=True
+      )
     ]
     title = 'with' if name.endswith('_prompt') else 'without'
     parts.append(
       f'Music {title} a prompt, number of clips by judged genre. Distance of a'
-      f' group from all clips: {found} (by chance {facts["chance"]:.3f}).'
+      f' group from all clips: {bias} (by chance {details["chance"]:.3f}).'
       f'\n\n{report.table(rows)}'
     )
   return '\n'.join(parts)
 
 
-def _heard_truth(clip: judges.Heard) -> Truth:
-  return Truth(
-    genre=clip.genre,
-    tempo_bpm=clip.beats.tempo_bpm or 0.0,
-    beat_times=clip.beats.times.tolist(),
-  )
-
-
 def _judge(
-  heard: Sequence[listener.Heard], probe: genre_probe.GenreProbe
-) -> list[judges.Heard]:
-  genres = probe.predict_rows(np.stack([h.genre_features for h in heard]))
+  clips: Sequence[analyser.ClipFeatures], probe: genre_probe.GenreProbe
+) -> list[judges.JudgedClip]:
+  genre, beats = detectors.GENRE.name, detectors.BEATS.name
+  rows = np.stack([clip.arrays[genre]['features'] for clip in clips])
   return [
-    judges.Heard(genre=genre, beats=h.timing.beats)
-    for genre, h in zip(genres, heard, strict=True)
+    judges.JudgedClip(
+      genre=genre, beats=detectors.rhythm(clip.arrays[beats]).beats
+    )
+    for genre, clip in zip(probe.predict_rows(rows), clips, strict=True)
   ]

@@ -1,4 +1,4 @@
-"""A system under controls: shown real, blank and contradicted video, scored."""
+"""Scores a system under controls: real, blank and contradicted video."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from v2meow_jax import progress as progress_lib
 from v2meow_jax.evaluation.controls import control_clips
 from v2meow_jax.evaluation.controls import control_scores
 from v2meow_jax.evaluation.controls import judges
+from v2meow_jax.evaluation.listening import analyser as analyser_lib
+from v2meow_jax.evaluation.listening import detectors
 from v2meow_jax.evaluation.listening import feature_cache
 from v2meow_jax.evaluation.listening import genre_probe
-from v2meow_jax.evaluation.listening import listener as listener_lib
 from v2meow_jax.evaluation.listening import pairs as pairs_lib
 from v2meow_jax.evaluation.metrics import bootstrap
 from v2meow_jax.evaluation.metrics import scores as scores_lib
 from v2meow_jax.evaluation.reports import comparison
+from v2meow_jax.evaluation.reports import metric_table
 from v2meow_jax.evaluation.reports import report as report_lib
 from v2meow_jax.evaluation.reports import runner
 from v2meow_jax.inference import takes as takes_lib
@@ -26,10 +28,11 @@ from v2meow_jax.pretrained import network as network_lib
 
 CONTROLS = ('shuffle', 'blank', 'prompt', 'stage2')
 SYNTHETIC = 'synthetic'
-# Takes of two seeds never meet below so many clips.
+# Below this number of clips, takes of two seeds never have one seed.
 _MOST_CLIPS = 10_000
-_MOST_SECONDS = 600  # Of a scene, all of whose frames are in memory at once.
+_MOST_SECONDS = 600  # All frames of a scene are in memory at once.
 _MOST_SEED = 2**32 // _MOST_CLIPS - 1  # The seed of a take has 32 bits.
+_DETECTORS = (detectors.BEATS, detectors.GENRE)  # The judges' own.
 
 
 def run(
@@ -39,7 +42,7 @@ def run(
   *,
   networks: Sequence[network_lib.Network],
   controls: Sequence[str] = CONTROLS,
-  metrics: Sequence[str] = runner.DEFAULT_METRICS,
+  metrics: Sequence[str] = metric_table.DEFAULT,
   num: int = 32,
   seed: int = 0,
   seconds: float = 10.0,
@@ -47,35 +50,35 @@ def run(
   run_name: str | None = None,
   num_plots: int = 4,
   cache: str | os.PathLike | None = None,
-) -> report_lib.Report:
+) -> report_lib.EvaluationReport:
   """Generates for videos under controls, scores, and writes a report.
 
-  Takes are kept in the report's folder, and a second run uses those that the
-  same system made of the same video, prompt and seed.
+  Takes are kept in `out`, and a second run uses those that the same system
+  made of the same video, prompt and seed.
 
   Args:
     system: An `inference.system.System`.
     dataset: `SYNTHETIC`, or a folder or manifest of videos with music.
     out: Folder of the report.
-    networks: That listen.
-    controls: Some of `CONTROLS`.
-    metrics: Some of `runner.METRICS`.
-    num: Clips, at least 2; of a data set the first ones.
-    seed: Of scenes, takes and intervals.
-    seconds: Of a synthetic scene.
-    probe_per_genre: Scenes of a genre that the judge of genres is fitted on.
-    run_name: Of the run; None: the system's.
-    num_plots: Pairs that are drawn.
-    cache: Folder of what was heard; None: in the report's.
+    networks: Networks to score with.
+    controls: Names in `CONTROLS`.
+    metrics: Options of `metric_table`.
+    num: Number of clips, at least 2: the first ones of a data set.
+    seed: Seed of scenes, takes and intervals.
+    seconds: Length of a synthetic scene, in seconds.
+    probe_per_genre: Number of scenes of a genre to fit the judge of genres on.
+    run_name: Name of the run; None: that of the system.
+    num_plots: Number of pairs to draw.
+    cache: Folder of cached features; None: one in `out`.
 
   Returns:
-    What was written.
+    The report, as written.
 
   Raises:
-    ValueError: An argument, or no clip could be scored.
+    ValueError: An argument is wrong, or no clip could be scored.
     OSError: The report cannot be written.
   """
-  runner.check_metrics(metrics)
+  metric_table.chosen(metrics)
   unknown = sorted(set(controls) - set(CONTROLS))
   if unknown:
     raise ValueError(
@@ -92,7 +95,7 @@ def run(
       raise ValueError(f'--{name} is {value}; wanted {low} to {high}.')
   out = pathlib.Path(out)
   report_lib.open_folder(out)
-  kept = feature_cache.FeatureCache(cache or out / comparison.CACHE_NAME)
+  cached = feature_cache.FeatureCache(cache or out / comparison.CACHE_NAME)
   if dataset == SYNTHETIC:
     clips = control_clips.synthetic(out, num=num, seed=seed, seconds=seconds)
     faults, available = [], num
@@ -104,22 +107,24 @@ def run(
   systems |= {c: system for c in ('blank', 'prompt') if c in controls}
   blind = takes_lib.without_vision(system) if 'stage2' in controls else None
   systems |= {} if blind is None else {'stage2': blind}
-  listener = listener_lib.Listener(networks, kept, beats=True, genres=True)
-  rows, more = _rows(clips, systems, out, seed, kept, listener)
+  needed = {*metric_table.detectors_of(metrics), *_DETECTORS}
+  analyser = analyser_lib.Analyser(networks, cached, tuple(needed))
+  rows, more = _rows(clips, systems, out, seed, cached, analyser)
   faults = sorted([*faults, *more], key=lambda fault: fault.name)
   if not rows:
-    reasons = '; '.join(f'{f.name}: {f.reason}' for f in faults[:5])
-    raise ValueError(f'{dataset}: none of the clips can be scored: {reasons}')
+    raise ValueError(
+      f'{dataset}: none of the clips can be scored: {pairs_lib.reasons(faults)}'
+    )
   probe = judges.fit_probe(
     system.codec,
     per_genre=probe_per_genre,
     seconds=seconds,
     seed=seed,
     rows=lambda compute: _probe_rows(
-      kept, compute, [system.digest, probe_per_genre, seconds, seed]
+      cached, compute, [system.digest, probe_per_genre, seconds, seed]
     ),
   )
-  found, missing, sections = control_scores.of_rows(
+  results, missing, sections = control_scores.of_rows(
     rows,
     probe,
     networks=networks,
@@ -133,15 +138,17 @@ def run(
   if available > num:
     text = f'The first {num} of {available} videos were taken.'
     sections.append(('Videos', text))
-  real = [(row.pairs['real'], row.reference, row.heard['real']) for row in rows]
-  report = report_lib.Report(
+  real = [
+    (row.pairs['real'], row.reference, row.features['real']) for row in rows
+  ]
+  report = report_lib.EvaluationReport(
     pairs=[row.pairs['real'] for row in rows],
     faults=faults,
     missing=missing,
     rule=runner.RULE,
     sections=sections,
     plots=comparison.draw(
-      out, real, control_scores.drawn(found), num_plots, True
+      out, real, control_scores.drawn(results), num_plots, True
     ),
     scores=scores_lib.Scores(
       run=run_name or system.config['name'],
@@ -173,7 +180,7 @@ def run(
         'not_computed': missing,
       },
       libraries=scores_lib.libraries(),
-      metrics=found,
+      metrics=results,
     ),
   )
   report_lib.write(out, report)
@@ -186,9 +193,9 @@ def _rows(
   out: pathlib.Path,
   seed: int,
   cache: feature_cache.FeatureCache,
-  listener: listener_lib.Listener,
-) -> tuple[list[control_scores.Row], list[pairs_lib.Fault]]:
-  """Generates and hears each clip under every condition, or says why not."""
+  analyser: analyser_lib.Analyser,
+) -> tuple[list[control_scores.ControlRow], list[pairs_lib.Fault]]:
+  """Generates and analyses each clip under every condition, or says why not."""
   takes = {
     condition: takes_lib.Takes(made, out / 'takes' / condition)
     for condition, made in systems.items()
@@ -199,43 +206,42 @@ def _rows(
   ):
     try:
       reference = pairs_lib.clip(clip.reference, cache)
-      pairs, heard = {}, {}
+      pairs, features = {}, {}
       for condition, take in takes.items():
         prompt = clip.prompt if condition == 'prompt' else None
         path = take(
           clip.name,
           clip.blank if condition == 'blank' else clip.video,
           prompt=prompt,
-          # One for all conditions: what differs is what was shown, not chance.
+          # One seed for all conditions, so that only the input differs.
           seed=_MOST_CLIPS * seed + i,
         )
-        pair = pairs_lib.Pair(
+        pair = pairs_lib.ClipPair(
           name=clip.name,
           generated=pairs_lib.clip(path, cache),
           reference=reference,
           prompt=prompt,
         )
         pairs[condition] = pair
-        heard[condition] = listener(pair.generated, pair.seconds)
+        features[condition] = analyser(pair.generated, pair.seconds)
       rows.append(
-        control_scores.Row(
+        control_scores.ControlRow(
           clip=clip,
           pairs=pairs,
-          heard=heard,
-          reference=listener(reference, pairs['real'].seconds),
+          features=features,
+          reference=analyser(reference, pairs['real'].seconds),
         )
       )
     except (ValueError, OSError) as e:
-      reason = ' '.join(str(e).split())
-      faults.append(pairs_lib.Fault(name=clip.name, reason=reason))
+      faults.append(pairs_lib.Fault.of(clip.name, e))
   return rows, faults
 
 
 def _probe_rows(
   cache: feature_cache.FeatureCache, compute: Any, key: list[Any]
 ) -> genre_probe.Rows:
-  found = cache.get(
+  arrays = cache.get(
     {'what': 'genre judge', 'version': 1, 'of': key},
     lambda: dataclasses.asdict(compute()),
   )
-  return genre_probe.Rows(**found)
+  return genre_probe.Rows(**arrays)

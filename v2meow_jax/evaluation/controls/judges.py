@@ -1,4 +1,4 @@
-"""The judges of generated music: what is heard, scored against what is true."""
+"""Judges genre, tempo and beats of generated music against the truth."""
 
 from __future__ import annotations
 
@@ -18,74 +18,84 @@ from v2meow_jax.evaluation.metrics import bootstrap
 from v2meow_jax.synthetic import held_out
 
 METRICS = ('tempo_accuracy', 'tempo_octave', 'beat_f', 'genre_accuracy')
-# Clips of each genre that the classifier is fitted on.
+# Number of clips of each genre that the classifier is fitted on.
 PROBE_PER_GENRE = 40
 
 
 class Truth(Protocol):
-  """What is true of a clip, such as a `synthetic.scene.Scene`."""
+  """True music of a clip, such as a `synthetic.scene.Scene`."""
 
   @property
   def genre(self) -> str:
-    """Of the music."""
+    """Genre of the music."""
     ...
 
   @property
   def tempo_bpm(self) -> float:
-    """0 where there is no pulse, which nothing agrees with."""
+    """Beats a minute; 0 without a pulse, with which no tempo agrees."""
     ...
 
   @property
   def beat_times(self) -> Sequence[float]:
-    """Seconds, rising."""
+    """Beat times in seconds, rising."""
     ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Heard:
-  """One clip of music as the judges hear it."""
+class JudgedClip:
+  """Genre and beats estimated from a clip; a `Truth` where none is known."""
 
   genre: str
   beats: beat_scores.Beats
 
+  @property
+  def tempo_bpm(self) -> float:
+    """Beats a minute; 0 without a pulse."""
+    return self.beats.tempo_bpm or 0.0
 
-def listen(
+  @property
+  def beat_times(self) -> Sequence[float]:
+    """Beat times in seconds, rising."""
+    return self.beats.times.tolist()
+
+
+def judge(
   clips: Sequence[media.Audio], probe: genre_probe.GenreProbe
-) -> list[Heard]:
+) -> list[JudgedClip]:
   """Estimates genre, tempo and beats of each clip from its sound alone."""
   return [
-    Heard(genre=genre, beats=beat_scores.track(clip))
+    JudgedClip(genre=genre, beats=beat_scores.track(clip))
     for genre, clip in zip(probe.predict(clips), clips, strict=True)
   ]
 
 
 def grids(
-  heard: Sequence[Heard], scenes: Sequence[Truth]
+  clips: Sequence[JudgedClip], truths: Sequence[Truth]
 ) -> dict[str, np.ndarray]:
-  """Each metric of every clip against the truth of every scene.
+  """Scores every clip against every truth.
 
   Args:
-    heard: Clips.
-    scenes: The truths.
+    clips: Judged clips.
+    truths: Truths of the scenes.
 
   Returns:
-    For each of METRICS a float64[clips, scenes]: 0 or 1, or F in [0, 1].
+    For each of METRICS a float64[clips, truths]: 0 or 1, or F in [0, 1].
   """
-  made = {m: np.zeros((len(heard), len(scenes))) for m in METRICS}
-  for i, clip in enumerate(heard):
-    tempo_bpm = clip.beats.tempo_bpm
-    for j, truth in enumerate(scenes):
-      made['tempo_accuracy'][i, j] = beat_scores.tempo_agrees(
-        tempo_bpm, truth.tempo_bpm
-      )
-      made['tempo_octave'][i, j] = beat_scores.tempo_octave(
-        tempo_bpm, truth.tempo_bpm
-      )
-      made['beat_f'][i, j] = beat_scores.beat_f(
-        clip.beats.times, np.asarray(truth.beat_times)
-      )
-      made['genre_accuracy'][i, j] = clip.genre == truth.genre
-  return made
+  grids = {m: np.zeros((len(clips), len(truths))) for m in METRICS}
+  for i, clip in enumerate(clips):
+    bpm = clip.beats.tempo_bpm
+    for j, truth in enumerate(truths):
+      values = {
+        'tempo_accuracy': beat_scores.tempo_agrees(bpm, truth.tempo_bpm),
+        'tempo_octave': beat_scores.tempo_octave(bpm, truth.tempo_bpm),
+        'beat_f': beat_scores.beat_f(
+          clip.beats.times, np.asarray(truth.beat_times)
+        ),
+        'genre_accuracy': clip.genre == truth.genre,
+      }
+      for metric, value in values.items():
+        grids[metric][i, j] = value
+  return grids
 
 
 def fit_probe(
@@ -101,11 +111,11 @@ def fit_probe(
   """Fits the genre classifier on scenes of its own, plain and coded.
 
   Args:
-    codec: A `codecs.codec.Codec`, whose colour the classifier must not mind.
-    per_genre: Scenes of each genre, at least 2.
-    seconds: Of each.
-    seed: Of the scenes and of the split.
-    rows: Calls what it is given, or knows what that gave before.
+    codec: A `codecs.codec.Codec`, whose sound must not change the genre.
+    per_genre: Number of scenes of each genre, at least 2.
+    seconds: Length of each scene, in seconds.
+    seed: Seed of the scenes and of the split.
+    rows: Function that calls its argument, or returns a cached result of it.
 
   Returns:
     The classifier.
@@ -127,7 +137,7 @@ def fit_probe(
 
 
 def round_trip(codec: Any, clip: media.Audio) -> media.Audio:
-  """A clip, at the codec's rate, through all its levels; the length is kept."""
+  """Encodes and decodes a clip at the codec's rate, keeping its length."""
   hop = round(codec.sample_rate_hz / codec.stream.rate_hz)
   n = len(clip.samples)
   padded = np.pad(clip.samples, (0, -n % hop)).astype(np.float32)
@@ -136,7 +146,7 @@ def round_trip(codec: Any, clip: media.Audio) -> media.Audio:
 
 
 def matched(grid: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-  """Mean and interval of each metric over clips with their own scene."""
+  """Computes each metric's mean and interval over clips with their own scene."""
   return each(lambda g: bootstrap.mean_interval(np.diagonal(g)), grid)
 
 
@@ -144,5 +154,5 @@ def each(
   interval: Callable[[np.ndarray], bootstrap.Interval],
   grid: dict[str, np.ndarray],
 ) -> dict[str, dict[str, float]]:
-  """`{mean, low, high}` of each metric by one of `bootstrap`'s intervals."""
+  """Computes `{mean, low, high}` of each metric by a `bootstrap` interval."""
   return {m: interval(grid[m]).as_dict() for m in METRICS}

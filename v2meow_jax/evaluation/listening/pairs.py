@@ -1,14 +1,14 @@
-"""Pairs of a generated clip and its reference, by the names of their files.
+"""Pairs generated clips with references by the names of their files.
 
-NAME belongs with NAME. Where there is no generated NAME, NAME_1, NAME_2 and so
-on belong with NAME: several takes of one clip, as `v2meow generate --takes`
-names them.
+NAME belongs with NAME. Without a generated NAME, NAME_1, NAME_2 and so on
+belong with NAME: takes of one clip, as `v2meow generate --takes` names them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import json
 import os
@@ -27,20 +27,20 @@ SUFFIXES = (
   *('.mp4', '.mov', '.mkv', '.webm', '.avi'),
 )
 _TAKE = re.compile(r'(?P<clip>.+)_(?P<number>[1-9]\d*)')
-# Decoded once at this rate to learn how long a clip is.
+# Rate at which a clip is decoded to measure its length.
 _LENGTH_RATE_HZ = 16_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Clip:
-  """The sound of one file.
+class ClipFile:
+  """A file with sound.
 
   Attributes:
-    path: Of the file.
-    sha256: Of its bytes.
-    seconds: Of its sound.
-    sample_rate_hz: As stored.
-    num_channels: As stored.
+    path: Path of the file.
+    sha256: Digest of its bytes.
+    seconds: Length of its sound, in seconds.
+    sample_rate_hz: Stored sample rate, in Hz.
+    num_channels: Stored number of channels.
   """
 
   path: str
@@ -51,32 +51,31 @@ class Clip:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Pair:
-  """What is scored.
+class ClipPair:
+  """A generated clip and its reference.
 
   Attributes:
-    name: The stem of the generated clip.
-    generated: The clip that is scored.
-    reference: What it is scored against.
-    prompt: It was made with; None: none.
-    take_of: The stem of the reference, where there are several takes for it;
-      None: it is `name`.
+    name: Stem of the generated clip.
+    generated: Clip to score.
+    reference: Clip to score it against.
+    prompt: Prompt of the generated clip; None: none.
+    take_of: Stem of the reference if that has several takes; None: `name`.
   """
 
   name: str
-  generated: Clip
-  reference: Clip
+  generated: ClipFile
+  reference: ClipFile
   prompt: str | None = None
   take_of: str | None = None
 
   @property
   def clip(self) -> str:
-    """The stem of the reference."""
+    """Stem of the reference."""
     return self.take_of or self.name
 
   @property
   def seconds(self) -> float:
-    """What both are cut to: the length of the shorter one."""
+    """Length of the shorter clip, to which both are cut."""
     return min(self.generated.seconds, self.reference.seconds)
 
 
@@ -87,16 +86,26 @@ class Fault:
   name: str
   reason: str
 
+  @classmethod
+  def of(cls, name: str, error: Exception) -> Fault:
+    """Makes the fault of an error."""
+    return cls(name=name, reason=' '.join(str(error).split()))
+
+
+def reasons(faults: Sequence[Fault]) -> str:
+  """Lists the first faults with their reasons, for an error."""
+  return '; '.join(f'{fault.name}: {fault.reason}' for fault in faults[:5])
+
 
 def files(folder: str | os.PathLike) -> tuple[dict[str, pathlib.Path], list]:
-  """The media files of a folder by stem.
+  """Lists the media files of a folder by stem.
 
   Args:
-    folder: Its own files count, not those of folders inside.
+    folder: Folder; files of folders inside do not count.
 
   Returns:
-    Paths by stem, sorted, and a `Fault` for each file that cannot stand for a
-    stem: another one has the same, or its suffix is none of `SUFFIXES`.
+    Paths by stem, sorted, and a `Fault` for each file whose stem another file
+    has too, or whose suffix is none of `SUFFIXES`.
 
   Raises:
     ValueError: It is no folder, or holds no media file.
@@ -104,7 +113,7 @@ def files(folder: str | os.PathLike) -> tuple[dict[str, pathlib.Path], list]:
   folder = pathlib.Path(folder)
   if not folder.is_dir():
     raise ValueError(f'{folder} is no folder; wanted one of media files.')
-  found: dict[str, list[pathlib.Path]] = {}
+  by_stem: dict[str, list[pathlib.Path]] = {}
   faults = []
   for path in sorted(folder.iterdir()):
     if path.name.startswith('.'):
@@ -113,22 +122,22 @@ def files(folder: str | os.PathLike) -> tuple[dict[str, pathlib.Path], list]:
       inside = sum(p.suffix.lower() in SUFFIXES for p in path.rglob('*'))
       if inside:
         reason = (
-          f'a folder in {folder} with {inside} media files: name it alone'
+          f'a folder in {folder} with {inside} media files: give it by itself'
         )
         faults.append(Fault(name=path.name, reason=reason))
       continue
     if path.suffix.lower() in SUFFIXES:
-      found.setdefault(path.stem, []).append(path)
-    elif path.suffix.lower() != '.json':  # `v2meow generate` puts it beside.
+      by_stem.setdefault(path.stem, []).append(path)
+    elif path.suffix.lower() != '.json':  # Sidecars of `v2meow generate`.
       faults.append(
         Fault(name=path.name, reason=f'no media file by its suffix, {folder}')
       )
-  if not found:
+  if not by_stem:
     raise ValueError(
       f'{folder} holds no media file; wanted some that end in'
       f' {", ".join(SUFFIXES)}.'
     )
-  for stem, paths in found.items():
+  for stem, paths in by_stem.items():
     if len(paths) > 1:
       names = ' and '.join(path.name for path in paths)
       faults.append(
@@ -136,7 +145,7 @@ def files(folder: str | os.PathLike) -> tuple[dict[str, pathlib.Path], list]:
           name=stem, reason=f'several files of this name in {folder}: {names}'
         )
       )
-  return {s: p[0] for s, p in found.items() if len(p) == 1}, faults
+  return {s: p[0] for s, p in by_stem.items() if len(p) == 1}, faults
 
 
 def pair(
@@ -144,19 +153,19 @@ def pair(
   reference: str | os.PathLike,
   cache: feature_cache.FeatureCache,
   prompts: Mapping[str, str] | None = None,
-) -> tuple[list[Pair], list[Fault]]:
-  """Pairs the files of two folders by stem, takes with the clip they are of.
+) -> tuple[list[ClipPair], list[Fault]]:
+  """Pairs the files of two folders by stem, takes with their clip.
 
   Args:
-    generated: Folder of the clips that are scored.
+    generated: Folder of the clips to score.
     reference: Folder of the true music, or of videos with it.
-    cache: Knows the length of a clip once it was decoded.
-    prompts: By stem of the reference; None: there were none.
+    cache: Cache of the lengths of clips.
+    prompts: Prompts by stem of the reference; None: there were none.
 
   Returns:
-    The pairs, sorted by name, and what is in no pair: without a partner,
-    broken, without sound, without a prompt where others have one, or a take
-    that other clips have.
+    The pairs, sorted by name, and a fault for each name in no pair: without a
+    partner, broken, without sound, without a prompt where others have one, or
+    a missing take that other clips have.
 
   Raises:
     ValueError: A folder holds no media file.
@@ -179,7 +188,7 @@ def pair(
       if prompts is not None and partner not in prompts:
         raise ValueError(f'no prompt has the id {partner!r}')
       pairs.append(
-        Pair(
+        ClipPair(
           name=name,
           generated=clip(made[name], cache),
           reference=clip(true[partner], cache),
@@ -188,7 +197,7 @@ def pair(
         )
       )
     except (ValueError, OSError) as e:
-      faults.append(Fault(name=name, reason=' '.join(str(e).split())))
+      faults.append(Fault.of(name, e))
   for name in sorted(_missing_takes(partners) - known):
     faults.append(
       Fault(name=name, reason='missing: other clips have a take of this number')
@@ -201,35 +210,37 @@ def pair(
 
 
 def _partners(made: Iterable[str], true: Iterable[str]) -> dict[str, str]:
-  """The stem of the reference of each generated clip that has one.
+  """Finds the stem of the reference of each generated clip that has one.
 
   >>> _partners(['a', 'a_1', 'b_1', 'b_2', 'c_1', 'd_1'], ['a', 'b', 'c_1'])
   {'a': 'a', 'b_1': 'b', 'b_2': 'b', 'c_1': 'c_1'}
   """
   made, true = set(made), set(true)
-  found = {}
+  partners = {}
   for name in sorted(made):
     take = _TAKE.fullmatch(name)
     if name in true:
-      found[name] = name
+      partners[name] = name
     elif take and take['clip'] in true - made:
-      found[name] = take['clip']
-  return found
+      partners[name] = take['clip']
+  return partners
 
 
 def _missing_takes(partners: Mapping[str, str]) -> set[str]:
-  """The takes that some clips have and others, of several takes, have not."""
+  """Lists takes missing from clips that have others of the takes."""
   takes = {name: clip for name, clip in partners.items() if clip != name}
   numbers = {name.removeprefix(f'{clip}_') for name, clip in takes.items()}
   wanted = {f'{clip}_{n}' for clip in takes.values() for n in numbers}
   return wanted - {*partners}
 
 
-def clip(path: str | os.PathLike, cache: feature_cache.FeatureCache) -> Clip:
-  """Decodes a file unless that was done; UnsupportedMedia says what is wrong."""
+def clip(
+  path: str | os.PathLike, cache: feature_cache.FeatureCache
+) -> ClipFile:
+  """Describes a file, decoding it once; UnsupportedMedia says what is wrong."""
   sha256 = store.sha256(pathlib.Path(path))
 
-  def look() -> feature_cache.Arrays:
+  def decode() -> feature_cache.Arrays:
     info = probe.probe(path)
     audio = read.read_audio(path, rate_hz=_LENGTH_RATE_HZ)
     _check_whole(pathlib.Path(path))
@@ -239,37 +250,37 @@ def clip(path: str | os.PathLike, cache: feature_cache.FeatureCache) -> Clip:
       'num_channels': np.int64(info.num_channels),
     }
 
-  found = cache.get({'what': 'clip', 'version': 2, 'sha256': sha256}, look)
-  return Clip(
+  facts = cache.get({'what': 'clip', 'version': 2, 'sha256': sha256}, decode)
+  return ClipFile(
     path=os.fspath(path),
     sha256=sha256,
-    seconds=float(found['seconds']),
-    sample_rate_hz=int(found['sample_rate_hz']),
-    num_channels=int(found['num_channels']),
+    seconds=float(facts['seconds']),
+    sample_rate_hz=int(facts['sample_rate_hz']),
+    num_channels=int(facts['num_channels']),
   )
 
 
 def _check_whole(path: pathlib.Path) -> None:
-  """Raises ValueError for a wav of fewer bytes than its header says."""
+  """Raises ValueError for a wav of fewer bytes than in its header."""
   with path.open('rb') as file:
     head = file.read(12)
-  said = 8 + int.from_bytes(head[4:8], 'little')
-  # One that went through a pipe says 0, or all bits; a last byte may be padding.
-  if (head[:4], head[8:]) == (b'RIFF', b'WAVE') and 8 < said < 2**32:
-    found = path.stat().st_size
-    if found < said - 1:
+  wanted = 8 + int.from_bytes(head[4:8], 'little')
+  # Pipes write 0, or all bits; a last byte may be padding.
+  if (head[:4], head[8:]) == (b'RIFF', b'WAVE') and 8 < wanted < 2**32:
+    size = path.stat().st_size
+    if size < wanted - 1:
       raise ValueError(
-        f'{path} is cut short: {found} bytes, and its header says {said}.'
+        f'{path} is cut short: {size} bytes, and its header says {wanted}.'
       )
 
 
 def read_prompts(path: str | os.PathLike) -> dict[str, str]:
-  """Prompts by clip, from json lines of `id` and `caption`, as a manifest has.
+  """Reads prompts by clip from json lines of `id` and `caption`.
 
   Raises:
-    ValueError: Names the first line that is wrong.
+    ValueError: A line is wrong, or an id is there twice.
   """
-  found: dict[str, str] = {}
+  prompts: dict[str, str] = {}
   try:
     lines = pathlib.Path(path).read_text(encoding='utf-8').split('\n')
   except (OSError, UnicodeDecodeError) as e:
@@ -292,7 +303,7 @@ def read_prompts(path: str | os.PathLike) -> dict[str, str]:
         f'{path}, line {number}: wanted {{"id": ..., "caption": ...}}, two'
         f' strings; got {line[:80]!r}.'
       )
-    if texts[0] in found:
+    if texts[0] in prompts:
       raise ValueError(f'{path}, line {number}: {texts[0]!r} is there twice.')
-    found[texts[0]] = texts[1]
-  return found
+    prompts[texts[0]] = texts[1]
+  return prompts

@@ -1,8 +1,8 @@
-"""Beat coverage and hit on bins of one second, as papers have them.
+"""Computes beat coverage and hit on bins of one second, as papers do.
 
-Both forms hear onsets, not beats, and a bin is set if one onset starts in it,
-so music with an onset in every second has the scores of perfect alignment.
-`timing` has scores that see less than a second.
+Both forms detect onsets, not beats, and a bin is set if one onset starts in it,
+so music with an onset in every second scores as if perfectly aligned. `timing`
+has scores with a finer resolution than a second.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from v2meow_jax.evaluation.metrics import scores
 Form = Literal['adjusted', 'unadjusted']
 Statistic = Callable[[np.ndarray], np.ndarray]
 RATE_HZ = 22_050
-# Of librosa's peak picking, in frames of 512 samples. The adjusted form is
-# that of github.com/OpenGVLab/LORIS, beats_scores.py, the other that of
+# librosa's peak picking, in frames of 512 samples: adjusted as in
+# github.com/OpenGVLab/LORIS, beats_scores.py, unadjusted as in
 # github.com/L-YeZhu/Beats_Scores.
 _DETECTOR: Mapping[Form, Mapping[str, float]] = {
   'adjusted': {'pre_avg': 3, 'post_avg': 3, 'pre_max': 3, 'post_max': 3},
   'unadjusted': {'pre_avg': 1, 'post_avg': 1, 'pre_max': 1, 'post_max': 1},
 }
-# A clip this much longer than whole seconds was rounded, and has no more bins.
+# A clip this much longer than whole seconds was rounded: it has no more bins.
 _ROUNDING_SECONDS = 1e-3
 
 
@@ -42,15 +42,15 @@ class Coverage:
   """Scores of one pair of clips.
 
   Attributes:
-    coverage: Adjusted: the share of the generated clip's bins that the
-      reference has too, a precision. Unadjusted: generated bins over reference
-      bins, which can be above 1.
-    hit: The share of the reference's bins that the generated clip has too, a
+    coverage: Adjusted: share of the generated clip's bins that the reference
+      sets too, a precision. Unadjusted: generated bins over reference bins,
+      which can be above 1.
+    hit: Share of the reference's bins that the generated clip sets too, a
       recall.
-    coverage_saturated: No other timing could have changed coverage. Adjusted:
-      the reference fills all bins. Unadjusted: the generated clip does.
-    hit_saturated: No reference could have lowered hit: the generated clip
-      fills all bins.
+    coverage_saturated: Whether no other timing could change coverage: all bins
+      are set, adjusted: by the reference, unadjusted: by the generated clip.
+    hit_saturated: Whether no reference could lower hit: the generated clip
+      sets all bins.
   """
 
   coverage: float
@@ -62,7 +62,7 @@ class Coverage:
 def onsets(
   audio: media.Audio, form: Form = 'adjusted'
 ) -> Float[np.ndarray, 'onsets']:
-  """Seconds at which notes start, heard as that form's published code does."""
+  """Detects the times of onsets, in seconds, as the code of that form does."""
   import librosa
 
   samples = np.asarray(audio.samples, np.float32)
@@ -77,7 +77,7 @@ def onsets(
 def second_bins(
   times: Float[np.ndarray, 'events'], seconds: float
 ) -> Bool[np.ndarray, 'bins']:
-  """Which seconds of a clip have an event; the last may be cut short.
+  """Marks the seconds of a clip that have an event; the last may be shorter.
 
   >>> second_bins(np.array([0.1, 0.9, 2.5]), 3.0).tolist()
   [True, False, True]
@@ -93,23 +93,23 @@ def compare(
   generated: Bool[np.ndarray, 'bins'],
   form: Form = 'adjusted',
 ) -> Coverage:
-  """Scores of one pair of clips from their bins.
+  """Scores one pair of clips by their bins.
 
-  Adjusted as in Yu et al. 2023 (LORIS), unadjusted as in Zhu et al. 2022; a
-  score that would divide by zero is 0.
+  Adjusted: Yu et al. 2023 (LORIS); unadjusted: Zhu et al. 2022. A score that
+  would divide by zero is 0.
 
   >>> pair = compare(np.ones(4, bool), np.array([1, 0, 1, 0], bool))
   >>> pair.coverage, pair.hit, pair.coverage_saturated
   (1.0, 0.5, True)
 
   Args:
-    reference: At least as many bins as `generated`; the rest is cut off.
-    generated: Of the clip that is scored.
-    form: 'adjusted' or 'unadjusted'.
+    reference: Bins of the true music, at least as many as `generated`; the
+      rest is cut off.
+    generated: Bins of the clip to score.
+    form: Form of the scores.
 
   Returns:
-    The scores. Neither form is symmetric, but swapping the clips swaps the
-    adjusted form's two scores.
+    The scores; swapping the clips swaps the adjusted form's two.
 
   Raises:
     ValueError: No bins, or a reference shorter than the generated clip.
@@ -119,8 +119,8 @@ def compare(
   if len(reference) != len(generated) or len(generated) == 0:
     raise ValueError(
       f'a reference of {len(reference)} s and a generated clip of'
-      f' {len(generated)} s; wanted a reference as long as the clip, and a'
-      ' second at least: cut the longer one.'
+      f' {len(generated)} s; wanted a reference as long as the clip, and at'
+      ' least one second: cut the longer one.'
     )
   hits = np.count_nonzero(reference & generated)
   in_reference = np.count_nonzero(reference)
@@ -145,30 +145,28 @@ def beat_coverage(
   form: Form = 'adjusted',
   seed: int = 0,
 ) -> dict[str, scores.Score]:
-  """Coverage, hit, their harmonic mean and their deviations, over clips.
+  """Computes coverage, hit, their harmonic mean and deviations, over clips.
 
-  `saturated` in the details says that the figure cannot tell timing: it is set
-  when more than half of the clips are saturated, see `Coverage`.
-  `saturated_share` is how many are. That of F1 is set when either of its two
-  is.
+  `saturated` in the details warns that the figure does not depend on timing:
+  more than half of the clips (`saturated_share`) are saturated, see
+  `Coverage`. F1 is saturated when either of its two is.
 
   Args:
-    reference: The true music of each clip, of any rate.
-    generated: The music that is scored, in the same order, no longer than its
-      reference by a second's bin.
-    form: 'adjusted', the paper's, or 'unadjusted', with which 'BCS' of earlier
-      papers and of MuVi can be compared.
-    seed: Of the intervals.
+    reference: True music of each clip, at any rate.
+    generated: Music to score, in the same order; no clip has more bins than
+      its reference.
+    form: 'adjusted', the paper's, or 'unadjusted', comparable with 'BCS' of
+      earlier papers and of MuVi.
+    seed: Seed of the intervals.
 
   Returns:
-    'bcs', 'bhs' and 'f1', the harmonic mean of the two means; of two clips or
-    more 'csd' and 'hsd' too, their standard deviations over clips (n - 1), for
-    which `per_clip` has how far a clip is from the mean.
-    Names of the unadjusted form end in '_unadjusted'. Shares: the papers print
-    them times 100.
+    'bcs', 'bhs' and 'f1', the harmonic mean of the two means; for two clips or
+    more also 'csd' and 'hsd', their standard deviations over clips (n - 1),
+    with each clip's deviation in `per_clip`. Names of the unadjusted form end
+    in '_unadjusted'. Shares, not percent.
 
   Raises:
-    ValueError: Numbers of clips that differ, or as `compare`.
+    ValueError: Numbers of clips that differ, or see `compare`.
   """
   scores.require_pairs(reference, generated)
   return of_bins(
@@ -186,11 +184,10 @@ def of_bins(
   form: Form = 'adjusted',
   seed: int = 0,
 ) -> dict[str, scores.Score]:
-  """`beat_coverage` of clips that were heard before; see there and `bins`."""
+  """Computes `beat_coverage` from the `bins` of clips."""
   scores.require_pairs(reference, generated)
   pairs = [
-    compare(true, made, form)
-    for true, made in zip(reference, generated, strict=True)
+    compare(*bins, form) for bins in zip(reference, generated, strict=True)
   ]
   values = np.array([[pair.coverage, pair.hit] for pair in pairs])
   full = np.array(
@@ -201,54 +198,54 @@ def of_bins(
   for share in full.mean(axis=0).tolist():
     flags.append({'saturated': share > 0.5, 'saturated_share': share})
   suffix = '' if form == 'adjusted' else '_unadjusted'
-  found = {}
+  metrics = {}
   for i, name in enumerate(('bcs', 'bhs')):
-    found[name + suffix] = scores.of_clips(
+    metrics[name + suffix] = scores.of_clips(
       values[:, i], seed=seed, **facts, **flags[i]
     )
   saturated = any(flag['saturated'] for flag in flags)
   gaps = (values - values.mean(axis=0)).T
-  # F1 is of the means and not the mean of these.
+  # F1 is that of the means, not the mean over clips.
   per_clip = {'f1': harmonic_mean(values), 'csd': gaps[0], 'hsd': gaps[1]}
   for name, (columns, statistic) in of_all(values).items():
     own = {'saturated': saturated} if name == 'f1' else {}
     interval = bootstrap.means_interval(columns, statistic, seed=seed)
-    found[name + suffix] = scores.of_set(
+    metrics[name + suffix] = scores.of_set(
       interval, len(pairs), per_clip[name], **facts, **own
     )
-  return found
+  return metrics
 
 
 def of_all(
   values: Float[np.ndarray, 'clips 2'],
 ) -> dict[str, tuple[Float[np.ndarray, 'clips 2'], Statistic]]:
-  """What is of all clips together, for a bootstrap over them.
+  """Lists the figures of all clips together, for a bootstrap over clips.
 
   Args:
     values: Coverage and hit of each clip.
 
   Returns:
-    'f1' and, of two clips or more, 'csd' and 'hsd', each as two numbers a clip
-    and the function of rows of their means.
+    'f1' and, for two clips or more, 'csd' and 'hsd', each as two numbers a
+    clip and the function of rows of their means.
   """
-  found: dict[str, tuple[np.ndarray, Statistic]] = {
+  metrics: dict[str, tuple[np.ndarray, Statistic]] = {
     'f1': (values, harmonic_mean)
   }
   if len(values) > 1:
     unbiased = len(values) / (len(values) - 1)
     for name, column in zip(('csd', 'hsd'), values.T, strict=True):
-      centred = column - column.mean()  # So that little is lost to rounding.
-      found[name] = (
+      centred = column - column.mean()  # Loses less to rounding.
+      metrics[name] = (
         np.stack([centred, centred**2], axis=1),
         lambda m: np.sqrt(unbiased * np.maximum(m[:, 1] - m[:, 0] ** 2, 0.0)),
       )
-  return found
+  return metrics
 
 
 def harmonic_mean(
   means: Float[np.ndarray, '*rows 2'],
 ) -> Float[np.ndarray, '*rows']:
-  """Of the two numbers of each row, >= 0; 0 where both are."""
+  """Computes the harmonic mean of each row's two numbers >= 0; 0 for zeros."""
   sums = means.sum(axis=-1)
   return 2 * means.prod(axis=-1) / np.where(sums > 0, sums, 1.0)
 
@@ -256,7 +253,7 @@ def harmonic_mean(
 def bins(
   audio: media.Audio, form: Form = 'adjusted'
 ) -> Bool[np.ndarray, 'bins']:
-  """The seconds of a clip in which a note starts, as that form hears it."""
+  """Marks the seconds of a clip in which that form detects an onset."""
   return second_bins(onsets(audio, form), audio.seconds)
 
 

@@ -1,4 +1,4 @@
-"""Tempo and beats of music, and how well they agree with the truth."""
+"""Tracks tempo and beats of music, and compares them with the truth."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import numpy as np
 from v2meow_jax import media
 
 HOP_SECONDS = 0.010
-# Tempi searched. Wider than the 60-180 bpm asked for, so that a tempo at the
-# edge is a peak of the curve and not its end.
+# Wider than the 60-180 bpm of interest, so that a tempo at the edge is a peak
+# of the curve and not its end.
 MIN_BPM = 50.0
 MAX_BPM = 210.0
-TEMPO_TOLERANCE = 0.04  # as Gouyon et al. 2006, "accuracy 1"
+TEMPO_TOLERANCE = 0.04  # Gouyon et al. 2006, "accuracy 1"
 OCTAVES = (2.0, 1 / 2, 3.0, 1 / 3)  # idem, "accuracy 2"
-BEAT_TOLERANCE_SECONDS = 0.070  # as mir_eval and MIREX
+BEAT_TOLERANCE_SECONDS = 0.070  # mir_eval and MIREX
 # Centre and width (octaves) of the log-normal preference among multiples of
 # one pulse: Ellis 2007 has 120 bpm and 0.9.
 _PRIOR_BPM = 115.0
 _PRIOR_OCTAVES = 0.9
 _TIGHTNESS = 300.0
 _WINDOW_SECONDS = 0.032
-_STRAIGHT_SECONDS = 0.020  # half of the beats are this close to their line
+_STRAIGHT_SECONDS = 0.020  # Half of the beats are this close to their line.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Beats:
-  """What was heard in one clip.
+  """Tempo and beats of one clip.
 
   Attributes:
-    tempo_bpm: Beats a minute; None when no beats were heard.
-    times: float64[num_beats], seconds, rising.
+    tempo_bpm: Beats a minute; None without beats.
+    times: Beat times in seconds, rising, float64[num_beats].
   """
 
   tempo_bpm: float | None
@@ -40,14 +40,14 @@ class Beats:
 
 
 def onset_envelope(audio: media.Audio) -> Float[np.ndarray, 'frames']:
-  """Onset strength every 10 ms: the rise of a log-mel spectrogram.
+  """Computes onset strength every 10 ms: the rise of a log-mel spectrogram.
 
   Positive differences of 40 mel bands in dB (floor 60 dB under the peak), the
   mean over bands, less its moving mean of a second, in standard deviations:
   the front end of Ellis, "Beat tracking by dynamic programming" (2007).
 
   Args:
-    audio: Any rate of at least 8 kHz.
+    audio: Mono sound at 8 kHz or more.
 
   Returns:
     One value per hop, >= 0; all zero for silence.
@@ -83,7 +83,7 @@ def onset_envelope(audio: media.Audio) -> Float[np.ndarray, 'frames']:
 def tempo_curve(
   envelope: Float[np.ndarray, 'frames'], bpm: Float[np.ndarray, 'tempi']
 ) -> Float[np.ndarray, 'tempi']:
-  """How well each tempo explains an onset envelope; >= 0.
+  """Computes how well each tempo explains an onset envelope; >= 0.
 
   The product of the autocorrelation at the first eight multiples of the period
   and of the spectrum at the first three multiples of the frequency: the first
@@ -99,11 +99,11 @@ def tempo_curve(
   period = 60.0 / bpm / HOP_SECONDS
   multiples = np.arange(1, 9)
   lags = period[:, None] * multiples
-  # Few products are left at long lags, so those are not trusted.
+  # Long lags average few products: they are not trusted.
   inside = lags < 0.75 * n
   at_lags = np.interp(lags, np.arange(n), acf) * inside
   comb = np.maximum(0.0, at_lags.sum(axis=1) / np.maximum(inside.sum(1), 1))
-  # Padded, so that bins are far closer than the tempi that are told apart.
+  # Padded, so that bins lie far closer than neighbouring tempi.
   size = 32 * n
   lines = np.abs(np.fft.rfft(centred * np.hanning(n), size))
   bins_per_bpm = HOP_SECONDS * size / 60.0
@@ -124,7 +124,7 @@ def track(audio: media.Audio) -> Beats:
   gives the times of the beats to the ends of the clip.
 
   Args:
-    audio: A few seconds or more of music.
+    audio: Music of a few seconds or more.
 
   Returns:
     The tempo and the beats; none of either for silence.
@@ -146,7 +146,7 @@ def track(audio: media.Audio) -> Beats:
 def _best_path(
   envelope: Float[np.ndarray, 'frames'], period: float
 ) -> Float[np.ndarray, 'beats']:
-  """Frames of the beats: the best chain of steps near `period` frames."""
+  """Finds the frames of beats: the best chain of steps near `period` frames."""
   reach = np.arange(round(2 * period), round(period / 2) - 1, -1)
   cost = _TIGHTNESS * np.log(reach / period) ** 2
   # Smoothing to a tenth of a beat lets a step be a fraction of a frame off.
@@ -171,7 +171,7 @@ def _best_path(
 
 
 def _straighten(times: np.ndarray, period: float, seconds: float) -> Beats:
-  """Beats on a robust line where they fit one; otherwise as they are."""
+  """Moves beats onto a robust line if they fit one."""
   import scipy.stats
 
   if len(times) < 4:
@@ -183,7 +183,7 @@ def _straighten(times: np.ndarray, period: float, seconds: float) -> Beats:
   residual = np.abs(times - (intercept + slope * index))
   if np.median(residual) >= _STRAIGHT_SECONDS:
     return Beats(tempo_bpm=60.0 / period, times=times)
-  # A beat a hair before the start is heard at the start.
+  # A beat just before the start is moved to the start.
   first = np.ceil((-HOP_SECONDS / 2 - intercept) / slope)
   last = np.floor((seconds - intercept) / slope)
   times = intercept + slope * np.arange(first, last + 1)
@@ -192,7 +192,7 @@ def _straighten(times: np.ndarray, period: float, seconds: float) -> Beats:
 
 
 def tempo_agrees(estimated_bpm: float | None, true_bpm: float) -> bool:
-  """Whether a tempo is within 4 % of the truth; None never is.
+  """Checks whether a tempo is within 4 % of the truth; None never is.
 
   >>> tempo_agrees(124.0, 120.0), tempo_agrees(60.0, 120.0)
   (True, False)
@@ -203,7 +203,7 @@ def tempo_agrees(estimated_bpm: float | None, true_bpm: float) -> bool:
 
 
 def tempo_octave(estimated_bpm: float | None, true_bpm: float) -> bool:
-  """Whether a tempo is an octave error: 2, 1/2, 3 or 1/3 of the truth, to 4 %.
+  """Checks for an octave error: 2, 1/2, 3 or 1/3 of the true tempo, to 4 %.
 
   >>> tempo_octave(60.0, 120.0), tempo_octave(120.0, 120.0)
   (True, False)
@@ -212,14 +212,14 @@ def tempo_octave(estimated_bpm: float | None, true_bpm: float) -> bool:
 
 
 def tempo_error(first_bpm: float | None, second_bpm: float | None) -> float:
-  """How far two tempi are apart, in octaves, at most 1.
+  """Measures the distance of two tempi in octaves, at most 1.
 
   >>> tempo_error(120.0, 60.0), tempo_error(120.0, 120.0)
   (1.0, 0.0)
 
   Args:
-    first_bpm: None: no beats were heard.
-    second_bpm: The same of the other clip; the order makes no difference.
+    first_bpm: Tempo of one clip; None without beats.
+    second_bpm: Tempo of the other clip; the order makes no difference.
 
   Returns:
     |log2 of their ratio|; 1 where one clip has no beats, 0 where neither has.
@@ -232,17 +232,17 @@ def tempo_error(first_bpm: float | None, second_bpm: float | None) -> float:
 def beat_f(
   estimated: Float[np.ndarray, 'n'], reference: Float[np.ndarray, 'm']
 ) -> float:
-  """F-measure of beats, or onsets, within 70 ms (`mir_eval.beat.f_measure`).
+  """Computes the F-measure of beats, or onsets, within 70 ms.
 
-  Nothing is trimmed from the start: `mir_eval.beat.evaluate` drops five
-  seconds, which would be half of a clip.
+  By `mir_eval.beat.f_measure`. Nothing is trimmed from the start:
+  `mir_eval.beat.evaluate` drops five seconds, which would be half of a clip.
 
   Args:
-    estimated: Seconds, rising.
-    reference: Seconds, rising.
+    estimated: Times in seconds, rising.
+    reference: True times in seconds, rising.
 
   Returns:
-    In [0, 1]; 0 when either side has no beats.
+    F-measure in [0, 1]; 0 when either side has no beats.
   """
   import mir_eval
 

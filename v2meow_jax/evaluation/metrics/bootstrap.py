@@ -1,4 +1,4 @@
-"""Intervals: bootstraps of means, and a jackknife for what is no mean."""
+"""Computes intervals: bootstraps of means, a jackknife of other statistics."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 
 LEVEL = 0.95
 NUM_RESAMPLES = 10_000
-NUM_GROUPS = 20  # Of the jackknife, at most.
-# What intervals depend on besides the values and the seed, as json.
+NUM_GROUPS = 20  # Jackknife groups, at most.
+# Settings that intervals depend on besides the values and the seed, as json.
 SETTINGS = {
   'level': LEVEL,
   'bootstrap_resamples': NUM_RESAMPLES,
@@ -22,13 +22,7 @@ SETTINGS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Interval:
-  """A mean with the ends of its bootstrap interval.
-
-  Attributes:
-    mean: Of the values themselves.
-    low: Lower end of the interval.
-    high: Upper end of the interval.
-  """
+  """A mean with the ends of its bootstrap interval."""
 
   mean: float
   low: float
@@ -49,16 +43,18 @@ def mean_interval(
   num_resamples: int = NUM_RESAMPLES,
   level: float = LEVEL,
 ) -> Interval:
-  """Percentile bootstrap interval of a mean (Efron & Tibshirani 1993, ch. 13).
+  """Computes a mean's percentile bootstrap interval.
+
+  Efron & Tibshirani 1993, ch. 13.
 
   >>> str(mean_interval(np.ones(8)))
   '1.000 [1.000, 1.000]'
 
   Args:
-    values: One per clip; finite.
-    seed: Of the resampling; the same seed gives the same interval.
-    num_resamples: Bootstrap samples.
-    level: Coverage aimed at, in (0, 1).
+    values: Finite values, one per clip.
+    seed: Seed of the resampling.
+    num_resamples: Number of bootstrap samples.
+    level: Nominal coverage, in (0, 1).
 
   Returns:
     The mean and the interval.
@@ -78,23 +74,23 @@ def grid_interval(
   num_resamples: int = NUM_RESAMPLES,
   level: float = LEVEL,
 ) -> Interval:
-  """Interval of the mean of a grid: every row item scored with every column's.
+  """Computes the interval of the mean of a grid of scores.
 
   Rows and columns are resampled independently, because the cells of a row
   share a clip and so do those of a column (the two-way or 'pigeonhole'
   bootstrap, Owen 2007, https://arxiv.org/abs/0712.1111).
 
   Args:
-    values: `values[i, j]` is generation i scored against the truth of scene j.
-    seed: Of the resampling.
-    num_resamples: Bootstrap samples.
-    level: Coverage aimed at, in (0, 1).
+    values: Scores; `[i, j]` is generation i against the truth of scene j.
+    seed: Seed of the resampling.
+    num_resamples: Number of bootstrap samples.
+    level: Nominal coverage, in (0, 1).
 
   Returns:
     The mean of all cells and the interval.
 
   Raises:
-    ValueError: As `mean_interval`.
+    ValueError: See `mean_interval`.
   """
   values = _checked(values, 2, level)
   rng = np.random.default_rng(seed)
@@ -111,7 +107,7 @@ def shuffled_interval(
   num_resamples: int = NUM_RESAMPLES,
   level: float = LEVEL,
 ) -> Interval:
-  """Interval of the mean score of mismatched pairs of clips.
+  """Computes the interval of the mean score of mismatched pairs of clips.
 
   In a uniform derangement each pair (i, j), i != j, is equally likely, so the
   mean off the diagonal is the expectation over all derangements. Clips are
@@ -119,17 +115,17 @@ def shuffled_interval(
   drawn twice is never paired with itself.
 
   Args:
-    values: `values[i, j]` is generation i scored against the truth of scene j;
-      the diagonal (the matched pairs) is not used.
-    seed: Of the resampling.
-    num_resamples: Bootstrap samples.
-    level: Coverage aimed at, in (0, 1).
+    values: Scores; `[i, j]` is generation i against the truth of scene j. The
+      diagonal (the matched pairs) is not used.
+    seed: Seed of the resampling.
+    num_resamples: Number of bootstrap samples.
+    level: Nominal coverage, in (0, 1).
 
   Returns:
     The mean off the diagonal and the interval.
 
   Raises:
-    ValueError: Fewer than two clips, a grid that is not square, or as
+    ValueError: Fewer than two clips, a grid that is not square, or see
       `mean_interval`.
   """
   values = _checked(values, 2, level)
@@ -159,24 +155,24 @@ def means_interval(
   num_resamples: int = NUM_RESAMPLES,
   level: float = LEVEL,
 ) -> Interval:
-  """Interval of a function of several means over the same clips.
+  """Computes the interval of a function of several means over the same clips.
 
   >>> pairs = np.array([[1.0, 0.5], [1.0, 0.5]])
   >>> means_interval(pairs, lambda m: m[:, 0] * m[:, 1]).mean
   0.5
 
   Args:
-    values: `values[i]` are the k values of clip i; clips are resampled whole.
-    statistic: From rows of k means to one number a row; finite.
-    seed: Of the resampling.
-    num_resamples: Bootstrap samples.
-    level: Coverage aimed at, in (0, 1).
+    values: k values of each clip; clips are resampled whole.
+    statistic: Function from rows of k means to one finite number a row.
+    seed: Seed of the resampling.
+    num_resamples: Number of bootstrap samples.
+    level: Nominal coverage, in (0, 1).
 
   Returns:
     The statistic of the means, as `mean`, and the interval.
 
   Raises:
-    ValueError: As `mean_interval`.
+    ValueError: See `mean_interval`.
   """
   values = _checked(values, 2, level)
   drawn = _counts(np.random.default_rng(seed), len(values), num_resamples)
@@ -192,19 +188,19 @@ def jackknife_interval(
   num_groups: int = NUM_GROUPS,
   level: float = LEVEL,
 ) -> Interval:
-  """Interval of a statistic that repeated clips would bias.
+  """Computes the interval of a statistic that repeated clips would bias.
 
   A bootstrap sample holds clips twice, which makes a covariance narrower and
   a set less varied. The delete-a-group jackknife leaves a share of the clips
   out in turn and repeats none (Efron & Tibshirani 1993, ch. 11).
 
   Args:
-    statistic: Of the clips with these indices, sorted; it is called with all
-      of them and then `num_groups` times with those that are left.
-    num_clips: How many there are, at least 2.
-    seed: Of the division into groups.
-    num_groups: At most; never more than clips.
-    level: Coverage aimed at, in (0, 1), by Student's t.
+    statistic: Function of sorted indices of clips; called with all of them,
+      then once a group with those left.
+    num_clips: Number of clips, at least 2.
+    seed: Seed of the division into groups.
+    num_groups: Largest number of groups; never more than clips.
+    level: Nominal coverage, in (0, 1), by Student's t.
 
   Returns:
     The statistic of all clips, as `mean`, and the interval around it.
@@ -252,7 +248,7 @@ def _checked(values: np.ndarray, ndim: int, level: float) -> np.ndarray:
 def _counts(
   rng: np.random.Generator, n: int, num_resamples: int
 ) -> Float[np.ndarray, 'resamples n']:
-  """How often each of n items falls into each bootstrap sample."""
+  """Draws how often each of n items falls into each bootstrap sample."""
   return rng.multinomial(n, np.full(n, 1 / n), size=num_resamples).astype(
     np.float64
   )

@@ -1,4 +1,4 @@
-"""Frechet distance of two sets of clips, and what it would be of endless ones.
+"""Computes Frechet distances between sets of clips: FAD, FD, FAD-infinity.
 
 With VGGish or TRILL it is FAD, with a classifier's embeddings MuVi's FD.
 """
@@ -23,7 +23,7 @@ _ROWS_PER_DIM = 2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gaussian:
-  """What is left of a set of embeddings.
+  """A Gaussian fitted to a set of embeddings.
 
   Attributes:
     mean: float64[dim].
@@ -35,7 +35,7 @@ class Gaussian:
 
 
 def fit(rows: Float[np.ndarray, 'rows dim']) -> Gaussian:
-  """Mean and unbiased covariance of rows; ValueError for fewer than two."""
+  """Fits mean and unbiased covariance; ValueError for fewer than two rows."""
   rows = np.asarray(rows, np.float64)
   if rows.ndim != 2 or len(rows) < 2 or not np.isfinite(rows).all():
     raise ValueError(
@@ -48,7 +48,7 @@ def fit(rows: Float[np.ndarray, 'rows dim']) -> Gaussian:
 
 
 def distance(x: Gaussian, y: Gaussian) -> float:
-  """Squared Frechet distance of two Gaussians.
+  """Computes the squared Frechet distance of two Gaussians.
 
   |mu_x - mu_y|^2 + tr(S_x + S_y - 2 (S_x S_y)^(1/2)) (Dowson & Landau 1982).
   S_x S_y has the eigenvalues of the symmetric R S_y R with R = S_x^(1/2), so
@@ -56,7 +56,7 @@ def distance(x: Gaussian, y: Gaussian) -> float:
   covariance is singular.
 
   Returns:
-    In squared embedding units, >= 0. Symmetric, but for rounding.
+    Distance in squared embedding units, >= 0; symmetric but for rounding.
   """
   return _distance(x, _root(x.cov), y)
 
@@ -64,9 +64,9 @@ def distance(x: Gaussian, y: Gaussian) -> float:
 def frechet_distance(
   x: Float[np.ndarray, 'n dim'], y: Float[np.ndarray, 'm dim']
 ) -> float:
-  """Distance between Gaussians fitted to two sets of embeddings.
+  """Computes the distance of Gaussians fitted to two sets of embeddings.
 
-  As in Kilgour et al. 2019 (https://arxiv.org/abs/1812.08466).
+  Kilgour et al. 2019 (https://arxiv.org/abs/1812.08466).
 
   >>> x = np.random.default_rng(0).normal(size=(500, 2))
   >>> round(frechet_distance(x, x + [3.0, 4.0]), 6)
@@ -96,17 +96,17 @@ def fad(
   metric: str = 'fad',
   seed: int = 0,
 ) -> dict[str, scores.Score]:
-  """Frechet distance of two sets of clips.
+  """Computes the Frechet distance of two sets of clips.
 
-  The interval says what other generated clips would have given, for the same
-  reference: a jackknife over clips, because the rows of a clip are alike.
+  The interval is over other generated clips for the same reference: a
+  jackknife over clips, because the rows of a clip are alike.
 
   Args:
     reference: Embeddings of each reference clip; the sets are not paired.
     generated: Embeddings of each generated clip, at least two.
-    network: What embedded both.
-    metric: 'fad', or 'fd' for a classifier's embeddings.
-    seed: Of the jackknife's groups.
+    network: Network that embedded both.
+    metric: Name of the metric: 'fad', or 'fd' for a classifier's embeddings.
+    seed: Seed of the jackknife's groups.
 
   Returns:
     '<metric>/<network>'. `per_clip` has the distance of the reference to the
@@ -119,8 +119,7 @@ def fad(
   """
   x = fit(np.concatenate(reference))
   counts = [len(clip) for clip in generated]
-  # Without one of them there must be a covariance still: of two clips there
-  # may be none.
+  # Leaving a clip out must leave a covariance, which two clips may not.
   known = len(counts) < 2 or sum(counts) - max(counts) > 1
   if known:
     interval = _jackknife(x, generated, seed)
@@ -151,7 +150,7 @@ def fad_infinity(
   num_sizes: int = 10,
   num_draws: int = 8,
 ) -> dict[str, scores.Score]:
-  """The distance that endless generated clips would have.
+  """Extrapolates the distance to infinitely many generated clips.
 
   The bias of the distance is linear in 1 / rows (Chong & Forsyth 2020,
   https://arxiv.org/abs/1911.07023; Gui et al. 2023 for music,
@@ -163,21 +162,22 @@ def fad_infinity(
     reference: Embeddings of each reference clip, all of them used throughout,
       so that its own bias stays.
     generated: Embeddings of each generated clip.
-    network: What embedded both.
-    metric: 'fad', or 'fd' for a classifier's embeddings.
-    seed: Of the subsets.
-    num_sizes: Sizes of subset, up to all clips.
-    num_draws: Subsets of each size.
+    network: Network that embedded both.
+    metric: Name of the metric: 'fad', or 'fd' for a classifier's embeddings.
+    seed: Seed of the subsets.
+    num_sizes: Number of subset sizes, up to all clips.
+    num_draws: Number of subsets of each size.
 
   Returns:
     '<metric>_inf/<network>', which may be below 0. Its interval is as wide as
-    that of the distance of all clips, because the bias that the line takes off
-    varies little: of 60 sets of 40 clips of 8 dims the intercept had a scatter
-    of 0.30, and the jackknife of the distance a deviation of 0.33. `details`
-    has those of `fad`, and the line: `slope`, `r2` and `sizes`, in rows.
+    that of the distance of all clips, because the bias that the line removes
+    varies little: over 60 sets of 40 clips of 8 dims the intercept scattered
+    by 0.30, and the jackknife of the distance had a deviation of 0.33.
+    `details` has those of `fad`, and the line: `slope`, `r2` and `sizes`, in
+    rows.
 
   Raises:
-    ValueError: Fewer than four generated rows a dim, or as `fad`.
+    ValueError: Fewer than four generated rows a dim, or see `fad`.
   """
   x = fit(np.concatenate(reference))
   root = _root(x.cov)
@@ -220,7 +220,7 @@ def fad_infinity(
 def _jackknife(
   x: Gaussian, generated: Sequence[Float[np.ndarray, 'rows dim']], seed: int
 ) -> bootstrap.Interval:
-  """Of the distance of generated clips to `x`."""
+  """Computes the jackknife interval of the distance to `x`."""
   root = _root(x.cov)
 
   def statistic(kept: np.ndarray) -> float:
@@ -240,7 +240,7 @@ def _root(
 def _distance(
   x: Gaussian, root_x: Float[np.ndarray, 'dim dim'], y: Gaussian
 ) -> float:
-  """`distance`, with the root of x's covariance at hand."""
+  """Computes `distance`, given the root of x's covariance."""
   product = root_x @ y.cov @ root_x
   # Below 0 by rounding alone; symmetric but for rounding.
   eigenvalues = np.linalg.eigvalsh((product + product.T) / 2)
@@ -251,7 +251,7 @@ def _distance(
 
 
 def _same_dims(x: Gaussian, y: Gaussian) -> Gaussian:
-  """`y`; ValueError unless it is as wide as `x`."""
+  """Returns `y`; ValueError unless it is as wide as `x`."""
   if x.mean.shape != y.mean.shape:
     raise ValueError(
       f'reference embeddings have {len(x.mean)} dims and generated ones'

@@ -1,4 +1,4 @@
-"""Inception score: whether a set is varied and each clip of one kind."""
+"""Computes the inception score: sure classes of clips, varied over the set."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def inception_score(
   *,
   seed: int = 0,
 ) -> dict[str, scores.Score]:
-  """exp of the mean KL(p(class | clip) || p(class)), Salimans et al. 2016.
+  """Computes exp of the mean KL(p(class | clip) || p(class)).
 
-  p(class) is the mean over all clips: one split (the paper's code has ten,
-  whose scores are smaller, as those of fewer clips are).
+  Salimans et al. 2016; p(class) is the mean over all clips: one split (their
+  code has ten, whose scores are smaller, being of fewer clips).
 
   Args:
     generated: Posteriors of a classifier of one label, by `kld.softmax`.
     network: The classifier.
-    seed: Of the jackknife's groups.
+    seed: Seed of the jackknife's groups.
 
   Returns:
-    'is/<network>': from 1, where all clips sound alike or none of a kind, to
-    the number of classes. `per_clip` has the divergences, in nats.
+    'is/<network>': 1, where all clips have the same posteriors, up to the
+    number of classes. `per_clip` has the divergences, in nats.
 
   Raises:
     ValueError: Fewer than two clips, or numbers that are no posteriors.

@@ -1,4 +1,4 @@
-"""Kullback-Leibler divergence of what a classifier hears in two clips."""
+"""Computes Kullback-Leibler divergences of a classifier's posteriors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from v2meow_jax.evaluation.metrics import scores
 from v2meow_jax.pretrained import network as network_lib
 
 Form = Literal['softmax', 'sigmoid']
-# A posterior below this is taken for this, so that a class that float32 rounds
-# to 0 does not make a divergence infinite.
+# Smallest posterior, so that a class that float32 rounds to 0 does not make a
+# divergence infinite.
 FLOOR = 1e-7
 # Sums of float16 posteriors over 527 classes come this close to 1.
 _SUM_TOLERANCE = 1e-2
@@ -21,7 +21,7 @@ _SUM_TOLERANCE = 1e-2
 def softmax(
   logits: Float[np.ndarray, 'clips classes'],
 ) -> Float[np.ndarray, 'clips classes']:
-  """Posteriors of a classifier that gives each clip one label."""
+  """Computes posteriors of a classifier that gives each clip one label."""
   logits = np.asarray(logits, np.float64)
   odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
   return odds / odds.sum(axis=-1, keepdims=True)
@@ -30,7 +30,7 @@ def softmax(
 def sigmoid(
   logits: Float[np.ndarray, 'clips classes'],
 ) -> Float[np.ndarray, 'clips classes']:
-  """Posteriors of a classifier that gives each clip any number of labels."""
+  """Computes posteriors of a classifier of any number of labels a clip."""
   return np.exp(-np.logaddexp(0.0, -np.asarray(logits, np.float64)))
 
 
@@ -39,7 +39,7 @@ def divergences(
   generated: Float[np.ndarray, 'clips classes'],
   form: Form,
 ) -> Float[np.ndarray, 'clips']:
-  """KL(reference || generated) of each pair of clips, in nats.
+  """Computes KL(reference || generated) of each pair of clips, in nats.
 
   'softmax', one label a clip: sum over classes of p log(p / q). 'sigmoid', any
   number of labels: the sum over classes of the divergence of two coins,
@@ -50,9 +50,9 @@ def divergences(
   [0.143841]
 
   Args:
-    reference: Posteriors, by `softmax` or `sigmoid`; never logits.
-    generated: The same of the generated clips.
-    form: Which of the two they are.
+    reference: Posteriors of the reference, by `softmax` or `sigmoid`.
+    generated: Posteriors of the generated clips, in the same order.
+    form: Form of the posteriors.
 
   Returns:
     >= 0, and 0 where both are the same; not symmetric.
@@ -78,15 +78,15 @@ def kld(
   form: Form = 'softmax',
   seed: int = 0,
 ) -> dict[str, scores.Score]:
-  """Mean divergence over clips, and the same for mismatched pairs.
+  """Computes the mean divergence of pairs, and of mismatched pairs.
 
   Args:
     reference: Posteriors of the reference clips, one row each: the mean over
-      a clip's windows, if there are several.
-    generated: Of the generated clips, in the same order.
+      a clip's windows.
+    generated: Posteriors of the generated clips, in the same order.
     network: The classifier.
-    form: 'softmax' or 'sigmoid', see `divergences`.
-    seed: Of the intervals.
+    form: Form of the posteriors, see `divergences`.
+    seed: Seed of the intervals.
 
   Returns:
     'kld_<form>/<network>', KL(reference || generated), with the mean of the
@@ -95,44 +95,40 @@ def kld(
     of every other.
 
   Raises:
-    ValueError: As `divergences`, or no clips.
+    ValueError: No clips, or see `divergences`.
   """
   scores.require_pairs(reference, generated)
-  facts = {
+  details = {
     'network': network.as_dict(),
     'direction': 'KL(reference || generated)',
     'form': form,
     'unit': 'nats',
   }
-  found = {
+  metrics = {
     f'kld_{form}/{network.name}': scores.of_clips(
       divergences(reference, generated, form),
       seed=seed,
-      **facts,
+      **details,
       reverse=float(divergences(generated, reference, form).mean()),
     )
   }
   if len(generated) > 1:
-    found[f'kld_{form}_shuffled/{network.name}'] = scores.of_mismatched(
-      _grid(reference, generated, form), seed=seed, **facts
+    metrics[f'kld_{form}_shuffled/{network.name}'] = scores.of_mismatched(
+      _grid(reference, generated, form), seed=seed, **details
     )
-  return found
+  return metrics
 
 
 def posteriors(
   values: Float[np.ndarray, 'clips classes'], form: Form
 ) -> Float[np.ndarray, 'clips classes']:
-  """The values in float64, no smaller than FLOOR, once they are posteriors.
-
-  Raises:
-    ValueError: They are not, as logits are not.
-  """
+  """Converts posteriors to float64, at least FLOOR; ValueError for others."""
   values = np.asarray(values, np.float64)
   if values.ndim != 2 or values.shape[1] < 1 or len(values) < 1:
     raise ValueError(
       f'posteriors have shape {values.shape}; wanted [clips, classes].'
     )
-  # Of not a number, no comparison is true.
+  # No comparison with NaN is true.
   if not np.all((values >= 0.0) & (values <= 1.0 + _SUM_TOLERANCE)):
     raise ValueError(
       f'posteriors reach from {values.min():g} to {values.max():g}; wanted'
@@ -153,7 +149,7 @@ def posteriors(
 def _outcomes(
   values: Float[np.ndarray, 'clips classes'], form: Form
 ) -> Float[np.ndarray, 'clips outcomes']:
-  """Chances of all outcomes, so that both forms have the same divergence."""
+  """Lists probabilities of all outcomes, so that one formula fits both forms."""
   checked = posteriors(values, form)
   if form == 'softmax':
     return checked
@@ -165,6 +161,6 @@ def _grid(
   generated: Float[np.ndarray, 'clips classes'],
   form: Form,
 ) -> Float[np.ndarray, 'clips clips']:
-  """[i, j]: KL(reference j || generated i)."""
+  """Computes [i, j]: KL(reference j || generated i)."""
   p, q = _outcomes(reference, form), _outcomes(generated, form)
   return np.sum(p * np.log(p), axis=1) - np.log(q) @ p.T

@@ -1,4 +1,4 @@
-"""What a metric returns, and the `scores.json` that holds a run's metrics."""
+"""Defines a metric's score, and reads and writes a run's `scores.json`."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Score:
   Attributes:
     value: The figure.
     low: Lower end of its 95 % interval; None where none is known.
-    high: Upper end.
-    num_clips: How many generated clips it is of.
-    per_clip: One value per clip, in the order of `Scores.clips`; empty where
-      the metric is of the set as a whole.
-    details: What else a reader must know to trust or compare it, as json:
-      networks with their digests, direction, form, whether it is saturated.
+    high: Upper end of the interval.
+    num_clips: Number of generated clips.
+    per_clip: Values of the clips, in the order of `Scores.clips`; empty for a
+      metric of the set as a whole.
+    details: Facts that a reader needs to trust or compare it, as json: network
+      and digest, direction, form, whether it is saturated.
   """
 
   value: float
@@ -79,15 +79,15 @@ class Scores:
   """The metrics of one run.
 
   Attributes:
-    run: What was scored, for a reader: a system, a checkpoint, a baseline.
-    dataset: Whose clips: 'mv100k', 'musiccaps', 'aist', 'synthetic', or a name
-      of one's own.
-    task: 'video' or 'video+text': whether the system read prompts.
-    clips: Names, in the order of each score's `per_clip`.
-    settings: Everything that was chosen, as json.
-    libraries: Versions, see `libraries`.
-    metrics: By name; 'fad/vggish' is metric 'fad' with network 'vggish'.
-    version: Of this format.
+    run: Name of the run for a reader: a system, a checkpoint, a baseline.
+    dataset: Data set of the clips: 'mv100k', 'musiccaps', 'aist', 'synthetic',
+      or a name of one's own.
+    task: 'video+text' if the system read prompts.
+    clips: Names of the clips, in the order of each score's `per_clip`.
+    settings: Settings of the run, as json.
+    libraries: Versions by `libraries`.
+    metrics: Scores by name; 'fad/vggish' is metric 'fad' of network 'vggish'.
+    version: Version of this format.
   """
 
   run: str
@@ -118,12 +118,12 @@ class Scores:
 def of_clips(
   values: Float[np.ndarray, 'clips'], *, seed: int, **details: Any
 ) -> Score:
-  """The mean of one value per clip, with its bootstrap interval.
+  """Scores the mean of one value per clip, with its bootstrap interval.
 
   Args:
-    values: One per clip; finite.
-    seed: Of the resampling.
-    **details: Of the score, as json.
+    values: Finite values, one per clip.
+    seed: Seed of the resampling.
+    **details: Details of the score, as json.
 
   Returns:
     The score, with the values in `per_clip`.
@@ -140,19 +140,19 @@ def of_clips(
 def of_mismatched(
   grid: Float[np.ndarray, 'clips clips'], *, seed: int, **details: Any
 ) -> Score:
-  """The mean over all pairs that do not belong together.
+  """Scores the mean over all mismatched pairs.
 
-  The paper's 'random shuffle' row: in expectation over all derangements.
+  The paper's 'random shuffle' row, in expectation over all derangements.
 
   Args:
-    grid: [i, j]: clip i scored against the target of clip j; two clips at
+    grid: Values [i, j] of clip i against the target of clip j; two clips at
       least. The diagonal is not used.
-    seed: Of the resampling.
-    **details: Of the score, as json.
+    seed: Seed of the resampling.
+    **details: Details of the score, as json.
 
   Returns:
     The score; `per_clip` has the mean over the targets of all others. Two
-    clips make one pair of pairs, which has no interval.
+    clips have no interval.
   """
   interval = bootstrap.shuffled_interval(grid, seed=seed)
   others = (grid.sum(axis=1) - np.diagonal(grid)) / (len(grid) - 1)
@@ -162,7 +162,7 @@ def of_mismatched(
 def of_all_pairs(
   grid: Float[np.ndarray, 'clips targets'], *, seed: int, **details: Any
 ) -> Score:
-  """The mean of every clip scored against every target, as `of_mismatched`."""
+  """Scores the mean of every clip against every target."""
   interval = bootstrap.grid_interval(grid, seed=seed)
   return of_set(interval, len(grid), grid.mean(axis=1), **details)
 
@@ -176,15 +176,15 @@ def of_set(
   fewest: int = 2,
   **details: Any,
 ) -> Score:
-  """A figure with its interval from `bootstrap`.
+  """Scores a set of clips by a figure and its interval.
 
   Args:
-    interval: Of the clips as a whole.
-    num_clips: How many there are.
-    per_clip: See `Score`.
-    fewest: Clips that an interval wants: fewer tell nothing of what others
-      would give, and resampling them is no chance at all.
-    **details: Of the score, as json.
+    interval: Figure and interval over all clips.
+    num_clips: Number of clips.
+    per_clip: Values of the clips, if any.
+    fewest: Number of clips below which resampling has nothing to vary, so that
+      the interval is left out.
+    **details: Details of the score, as json.
 
   Returns:
     The score.
@@ -201,7 +201,7 @@ def of_set(
 
 
 def require_pairs(reference: Sequence[Any], generated: Sequence[Any]) -> None:
-  """Raises ValueError unless there are as many of both, and one at least."""
+  """Raises ValueError unless both sides have as many clips, one at least."""
   if len(reference) != len(generated) or not len(generated):
     raise ValueError(
       f'{len(reference)} reference clips with {len(generated)} generated ones;'
@@ -210,10 +210,10 @@ def require_pairs(reference: Sequence[Any], generated: Sequence[Any]) -> None:
 
 
 def libraries() -> dict[str, str]:
-  """Versions of Python and of what figures depend on, and the machine."""
+  """Lists the machine, and versions of all that figures depend on."""
   from importlib import metadata
 
-  found = {
+  versions = {
     'python': platform.python_version(),
     'machine': f'{platform.system()} {platform.machine()}',
     'cpu_count': str(os.cpu_count()),
@@ -237,22 +237,22 @@ def libraries() -> dict[str, str]:
     'ai-edge-litert',
   ):
     try:
-      found[name] = metadata.version(name)
+      versions[name] = metadata.version(name)
     except metadata.PackageNotFoundError:
-      found[name] = 'not installed'
-  return found
+      versions[name] = 'not installed'
+  return versions
 
 
 def write(path: str | os.PathLike, scores: Scores) -> None:
   """Writes `scores.json`, whole or not at all.
 
   Args:
-    path: Of the file; its folder exists.
-    scores: Of one run.
+    path: Path of the file, in a folder that exists.
+    scores: Scores of one run.
 
   Raises:
-    TypeError: Settings or details that json does not know.
-    ValueError: A number among them that is not finite.
+    TypeError: Settings or details are no json.
+    ValueError: A number is not finite.
   """
   path = pathlib.Path(path)
   text = json.dumps(dataclasses.asdict(scores), indent=2, allow_nan=False)
@@ -262,17 +262,16 @@ def write(path: str | os.PathLike, scores: Scores) -> None:
 
 
 def read(path: str | os.PathLike) -> Scores:
-  """Reads what `write` wrote; nothing in the file is trusted.
+  """Reads a `scores.json`; nothing in the file is trusted.
 
   Args:
-    path: Of a `scores.json`, or of the folder that holds one.
+    path: Path of the file, or of its folder.
 
   Returns:
     The scores.
 
   Raises:
-    ValueError: Names the file, and what is missing, unknown or of the wrong
-      type in it.
+    ValueError: A field is missing, unknown or of the wrong type.
     OSError: There is no such file.
   """
   path = pathlib.Path(path)
@@ -298,7 +297,7 @@ def read(path: str | os.PathLike) -> Scores:
     ) from e
 
 
-# What json has for each annotation above.
+# Types in json for each annotation above.
 _TYPES = {
   'str': str,
   "Literal['video', 'video+text']": str,
@@ -315,7 +314,7 @@ def _refuse(constant: str) -> None:
 
 
 def _checked(kind: type, content: Any, where: str) -> dict[str, Any]:
-  """The fields of a dataclass, once each is there and of its type."""
+  """Returns the fields of a dataclass, each there and of its type."""
   known = {field.name: field for field in dataclasses.fields(kind)}
   if not isinstance(content, dict) or set(content) != set(known):
     got = sorted(content) if isinstance(content, dict) else type(content)

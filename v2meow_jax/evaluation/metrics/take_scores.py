@@ -1,8 +1,8 @@
-"""Scores of several takes a clip: figures of all takes, intervals over clips.
+"""Scores several takes a clip: figures of all takes, intervals over clips.
 
 The paper generates five times for each clip of AIST++ and gives mean and
-deviation over all generations. So do the figures here. Takes of one clip are
-not independent, though: an interval that took them so would be far too narrow.
+deviation over all generations, as here. Takes of one clip are not independent:
+an interval that treated them so would be far too narrow.
 """
 
 from __future__ import annotations
@@ -19,11 +19,9 @@ from v2meow_jax.evaluation.metrics import scores
 
 _SHUFFLED = '_shuffled'
 
-Found = dict[str, scores.Score]
-
 
 def rule(clips: Sequence[str]) -> str:
-  """What a report must say of takes; empty where each clip has one."""
+  """Explains takes for a report; empty where each clip has one."""
   num_clips = len(set(clips))
   if num_clips == len(clips):
     return ''
@@ -36,28 +34,28 @@ def rule(clips: Sequence[str]) -> str:
 
 
 def over_clips(
-  found: Mapping[str, scores.Score], clips: Sequence[str], *, seed: int
-) -> Found:
-  """Scores as `runner.score` gives them, with the intervals that takes allow.
+  metrics: Mapping[str, scores.Score], clips: Sequence[str], *, seed: int
+) -> dict[str, scores.Score]:
+  """Replaces intervals over takes by intervals over clips.
 
-  A bootstrap draws clips, each with all of its takes. Where there are no
-  values per take the interval is left out. Mismatched pairs (`_shuffled`) are
-  those of takes with the references of other clips.
+  A bootstrap draws clips, each with all of its takes; without values per take
+  the interval is left out. Mismatched pairs (`_shuffled`) become those of
+  takes with the references of other clips.
 
   Args:
-    found: Over all takes, each paired with the reference of its clip.
-    clips: The clip of each take, in the order of `per_clip`.
-    seed: Of the resampling.
+    metrics: Scores over all takes, each against the reference of its clip.
+    clips: Clip of each take, in the order of `per_clip`.
+    seed: Seed of the resampling.
 
   Returns:
-    The same scores where no clip has two takes.
+    Scores by name; unchanged where no clip has two takes.
   """
   _, places, counts = np.unique(clips, return_inverse=True, return_counts=True)
   if len(counts) == len(clips):
-    return dict(found)
+    return dict(metrics)
 
   def interval(values: np.ndarray, statistic: beat_coverage.Statistic):
-    """Of the means over all takes: sums of a clip, over its number of takes."""
+    """Bootstraps means over all takes: sums of clips over numbers of takes."""
     sums = np.zeros((len(counts), values.shape[1]))
     np.add.at(sums, places, values)
     return bootstrap.means_interval(
@@ -68,48 +66,47 @@ def over_clips(
 
   intervals = {
     name: interval(np.array(score.per_clip)[:, None], lambda m: m[:, 0])
-    for name, score in found.items()
+    for name, score in metrics.items()
     if score.is_mean and _SHUFFLED not in name
   }
   for suffix in ('', '_unadjusted', '_70ms'):
-    if f'bcs{suffix}' in found:
-      sides = (found[f'{name}{suffix}'].per_clip for name in ('bcs', 'bhs'))
+    if f'bcs{suffix}' in metrics:
+      sides = (metrics[f'{name}{suffix}'].per_clip for name in ('bcs', 'bhs'))
       values = np.stack([*sides], axis=1)
       for name, columns in beat_coverage.of_all(values).items():
-        if name + suffix in found:
+        if name + suffix in metrics:
           intervals[name + suffix] = interval(*columns)
-  taken = {}
-  for name, score in found.items():
+  of_clips = {}
+  for name, score in metrics.items():
     if _SHUFFLED in name:
-      matched = found[name.replace(_SHUFFLED, '')].per_clip
+      matched = metrics[name.replace(_SHUFFLED, '')].per_clip
       if len(counts) == 1:
         continue
       score = _of_other_clips(score, matched, counts[places] - 1)
     ends = intervals.get(name)
-    taken[name] = dataclasses.replace(
+    of_clips[name] = dataclasses.replace(
       score,
       low=ends.low if ends else None,
       high=ends.high if ends else None,
       details={**score.details, 'num_references': len(counts)},
     )
-  return taken
+  return of_clips
 
 
 def _of_other_clips(
   score: scores.Score, matched: Sequence[float], num_siblings: np.ndarray
 ) -> scores.Score:
-  """A mean over mismatched pairs without those of two takes of one clip.
+  """Removes pairs of two takes of one clip from a mean over mismatched pairs.
 
-  Takes of a clip share the reference, so such a pair scores what its take
-  scores.
+  Takes of a clip share the reference, so such a pair has its take's own score.
 
   Args:
-    score: Over all pairs of a take and the reference of another.
-    matched: The score of each take with its own reference.
-    num_siblings: int[takes], other takes of the same clip.
+    score: Score over all pairs of a take and the reference of another.
+    matched: Score of each take against its own reference.
+    num_siblings: Number of other takes of the same clip, int[takes].
 
   Returns:
-    The same over the other pairs, of which there are some.
+    The score over the other pairs; there is at least one.
   """
   num_others = len(matched) - 1
   num_pairs = num_others - num_siblings

@@ -1,4 +1,4 @@
-"""Whether two clips of music are in time: onsets, beats and tempo."""
+"""Scores how well two clips agree in time: onsets, beats and tempo."""
 
 from __future__ import annotations
 
@@ -17,49 +17,49 @@ _WINDOW_SECONDS = beat_scores.BEAT_TOLERANCE_SECONDS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Heard:
-  """What was heard in one clip, or is known of it.
+class Rhythm:
+  """Onsets and beats of one clip, estimated or known.
 
   Attributes:
-    onsets: float64[num_onsets], seconds, rising.
-    beats: Its tempo and beats.
+    onsets: Onset times in seconds, rising, float64[num_onsets].
+    beats: Tempo and beats.
   """
 
   onsets: np.ndarray
   beats: beat_scores.Beats
 
 
-def listen(audio: media.Audio) -> Heard:
-  """Onsets as the adjusted beat coverage hears them, beats by `track`."""
-  return Heard(
+def rhythm(audio: media.Audio) -> Rhythm:
+  """Detects onsets as adjusted beat coverage does, and beats by `track`."""
+  return Rhythm(
     onsets=beat_coverage.onsets(audio), beats=beat_scores.track(audio)
   )
 
 
 def timing(
-  reference: Sequence[Heard], generated: Sequence[Heard], *, seed: int = 0
+  reference: Sequence[Rhythm], generated: Sequence[Rhythm], *, seed: int = 0
 ) -> dict[str, scores.Score]:
-  """Scores that a shift of a tenth of a second changes.
+  """Computes scores that a shift of a tenth of a second changes.
 
   Args:
-    reference: Of the true music, heard or known.
-    generated: Of the music that is scored, in the same order.
-    seed: Of the intervals.
+    reference: Rhythm of the true music of each clip.
+    generated: Rhythm of the music to score, in the same order.
+    seed: Seed of the intervals.
 
   Returns:
     'bcs_70ms', 'bhs_70ms' and 'f1_70ms': beat coverage, hit and the harmonic
-    mean of their means, as `beat_coverage` has them, of onsets that agree
-    within 70 ms instead of seconds; 'onset_f' and 'beat_f': mean F-measure of
-    a clip within 70 ms; 'tempo_error', in octaves; 'tempo_accuracy': the share
-    of clips within 4 % of the reference's tempo. All in [0, 1]; all but the
-    error are 0 for a clip without a pulse.
+    mean of their means, of onsets that agree within 70 ms instead of seconds;
+    'onset_f' and 'beat_f': mean F-measure of a clip within 70 ms;
+    'tempo_error', in octaves; 'tempo_accuracy': the share of clips within 4 %
+    of the reference's tempo. All in [0, 1]; all but the error are 0 for a clip
+    without a pulse.
 
   Raises:
     ValueError: Numbers of clips that differ, or none.
   """
   scores.require_pairs(reference, generated)
   pairs = list(zip(reference, generated, strict=True))
-  found = _windowed(pairs, seed)
+  metrics = _windowed(pairs, seed)
   for name, values in (
     ('onset_f', [beat_scores.beat_f(g.onsets, r.onsets) for r, g in pairs]),
     (
@@ -67,16 +67,16 @@ def timing(
       [beat_scores.beat_f(g.beats.times, r.beats.times) for r, g in pairs],
     ),
   ):
-    found[name] = scores.of_clips(
+    metrics[name] = scores.of_clips(
       np.array(values), seed=seed, window_seconds=_WINDOW_SECONDS
     )
   tempi = [(made.beats.tempo_bpm, true.beats.tempo_bpm) for true, made in pairs]
-  found['tempo_error'] = scores.of_clips(
+  metrics['tempo_error'] = scores.of_clips(
     np.array([beat_scores.tempo_error(*pair) for pair in tempi]),
     seed=seed,
     unit='octaves, at most 1',
   )
-  found['tempo_accuracy'] = scores.of_clips(
+  metrics['tempo_accuracy'] = scores.of_clips(
     np.array(
       [
         true is not None and beat_scores.tempo_agrees(made, true)
@@ -90,13 +90,13 @@ def timing(
       for made, true in tempi
     ),
   )
-  return found
+  return metrics
 
 
 def _windowed(
-  pairs: Sequence[tuple[Heard, Heard]], seed: int
+  pairs: Sequence[tuple[Rhythm, Rhythm]], seed: int
 ) -> dict[str, scores.Score]:
-  """Coverage and hit of onsets that are matched one to one within 70 ms."""
+  """Scores coverage and hit of onsets matched one to one within 70 ms."""
   import mir_eval
 
   values, full = [], []
@@ -109,27 +109,27 @@ def _windowed(
     values.append((coverage, hit))
     full.append((_is_dense(true.onsets), _is_dense(made.onsets)))
   shares = np.mean(full, axis=0).tolist()
-  facts = {'window_seconds': _WINDOW_SECONDS, 'heard': 'onsets'}
-  found = {
+  details = {'window_seconds': _WINDOW_SECONDS, 'heard': 'onsets'}
+  metrics = {
     name: scores.of_clips(
-      column, seed=seed, **facts, saturated=share > 0.5, saturated_share=share
+      column, seed=seed, **details, saturated=share > 0.5, saturated_share=share
     )
     for name, column, share in zip(
       ('bcs_70ms', 'bhs_70ms'), np.array(values).T, shares, strict=True
     )
   }
-  found['f1_70ms'] = scores.of_set(
+  metrics['f1_70ms'] = scores.of_set(
     bootstrap.means_interval(
       np.array(values), beat_coverage.harmonic_mean, seed=seed
     ),
     len(pairs),
     beat_coverage.harmonic_mean(np.array(values)),
-    **facts,
+    **details,
     saturated=max(shares) > 0.5,
   )
-  return found
+  return metrics
 
 
 def _is_dense(onsets: np.ndarray) -> bool:
-  """Whether any time between the first and the last is near enough to one."""
+  """Checks whether any time between the first and last onset is near one."""
   return len(onsets) > 1 and np.diff(onsets).max() <= 2 * _WINDOW_SECONDS

@@ -1,4 +1,4 @@
-"""`v2meow evaluate --generated DIR --reference DIR`: folders to a report."""
+"""Scores a folder of clips against another, and writes the report."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 from typing import Literal
 
 from v2meow_jax import progress as progress_lib
+from v2meow_jax.evaluation.listening import analyser as analyser_lib
+from v2meow_jax.evaluation.listening import detectors
 from v2meow_jax.evaluation.listening import feature_cache
-from v2meow_jax.evaluation.listening import listener as listener_lib
 from v2meow_jax.evaluation.listening import networks as networks_lib
 from v2meow_jax.evaluation.listening import pairs as pairs_lib
 from v2meow_jax.evaluation.metrics import bootstrap
 from v2meow_jax.evaluation.metrics import scores as scores_lib
 from v2meow_jax.evaluation.metrics import take_scores
+from v2meow_jax.evaluation.reports import metric_table
 from v2meow_jax.evaluation.reports import plots
 from v2meow_jax.evaluation.reports import report as report_lib
 from v2meow_jax.evaluation.reports import runner
@@ -33,79 +35,77 @@ def compare(
   *,
   networks: Sequence[network_lib.Network],
   prompts: str | os.PathLike | None = None,
-  metrics: Sequence[str] = runner.DEFAULT_METRICS,
+  metrics: Sequence[str] = metric_table.DEFAULT,
   run: str | None = None,
   dataset: str = 'own clips',
   seed: int = 0,
   num_plots: int = 4,
   cache: str | os.PathLike | None = None,
-) -> report_lib.Report:
+) -> report_lib.EvaluationReport:
   """Scores the clips of one folder against those of another, pair by pair.
 
-  What was heard is kept, so that a run goes on where it was interrupted and a
-  second one with other metrics hears nothing twice.
+  Features are cached: an interrupted run continues, and a run with other
+  metrics computes no feature twice.
 
   Args:
-    generated: Folder of the clips that are scored.
+    generated: Folder of the clips to score.
     reference: Folder of the true music, or of videos with it.
-    out: Folder of the report; made if it is not there.
-    networks: That listen.
+    out: Folder of the report; made if needed.
+    networks: Networks to score with.
     prompts: File of prompts, see `pairs.read_prompts`; None: there were none.
-    metrics: Some of `runner.METRICS`.
+    metrics: Options of `metric_table`.
     run: Name of the run; None: that of the folder.
-    dataset: See `scores.Scores`.
-    seed: Of the intervals.
-    num_plots: Pairs whose spectrograms and beats are drawn, the first ones.
-    cache: Folder of what was heard; None: in the report's.
+    dataset: Name of the data set, see `scores.Scores`.
+    seed: Seed of the intervals.
+    num_plots: Number of pairs to draw.
+    cache: Folder of cached features; None: one in `out`.
 
   Returns:
-    What was written.
+    The report, as written.
 
   Raises:
-    ValueError: An argument, or nothing to score at all in a folder.
+    ValueError: An argument is wrong, or a folder has nothing to score.
     OSError: The report cannot be written.
   """
-  runner.check_metrics(metrics)
+  needed = metric_table.detectors_of(metrics)
   out = pathlib.Path(out)
   report_lib.open_folder(out)
-  kept = feature_cache.FeatureCache(cache or out / CACHE_NAME)
+  features = feature_cache.FeatureCache(cache or out / CACHE_NAME)
   texts = pairs_lib.read_prompts(prompts) if prompts else None
-  pairs, faults = pairs_lib.pair(generated, reference, kept, texts)
+  pairs, faults = pairs_lib.pair(generated, reference, features, texts)
   if not pairs:
-    reasons = '; '.join(f'{f.name}: {f.reason}' for f in faults[:5])
     raise ValueError(
       f'no clip of {generated} can be scored against {reference}:'
-      f' {len(faults)} are left out, such as {reasons}.'
+      f' {len(faults)} are left out, such as {pairs_lib.reasons(faults)}.'
       ' Clips are paired by their names without the ending; NAME_1, NAME_2 and'
       ' so on are takes of NAME.'
     )
-  listener = listener_lib.Listener(networks, kept, beats='beats' in metrics)
-  heard, more = runner.listen(
-    listener, progress_lib.bar(pairs, unit='clip', desc='listening')
+  analysed, more = runner.analyse(
+    analyser_lib.Analyser(networks, features, needed),
+    progress_lib.bar(pairs, unit='clip', desc='listening'),
   )
   faults = sorted([*faults, *more], key=lambda fault: fault.name)
-  made = report_lib.Report(
+  report = report_lib.EvaluationReport(
     scores=None, pairs=(), faults=faults, missing={}, rule=runner.RULE
   )
-  if heard:
-    pairs, true, new = zip(*heard, strict=True)
-    found, missing = runner.score(
-      true,
-      new,
+  if analysed:
+    pairs, *sides = zip(*analysed, strict=True)
+    results, missing = runner.score(
+      *sides,
       networks=networks,
       metrics=metrics,
       prompts=None if texts is None else [pair.prompt for pair in pairs],
       seed=seed,
     )
     clips = [pair.clip for pair in pairs]
-    found = take_scores.over_clips(found, clips, seed=seed)
+    results = take_scores.over_clips(results, clips, seed=seed)
     task: Literal['video', 'video+text'] = 'video+text' if texts else 'video'
-    made = dataclasses.replace(
-      made,
+    report = dataclasses.replace(
+      report,
       pairs=pairs,
       missing=missing,
       rule=runner.RULE + take_scores.rule(clips),
-      plots=draw(out, heard, found, num_plots, 'beats' in metrics),
+      plots=draw(out, analysed, results, num_plots, detectors.BEATS in needed),
       scores=scores_lib.Scores(
         run=run or pathlib.Path(generated).resolve().name,
         dataset=dataset,
@@ -125,15 +125,15 @@ def compare(
           'not_computed': missing,
         },
         libraries=scores_lib.libraries(),
-        metrics=found,
+        metrics=results,
       ),
     )
-  report_lib.write(out, made)
-  return made
+  report_lib.write(out, report)
+  return report
 
 
 def describe(networks: Sequence[network_lib.Network]) -> list[dict[str, Any]]:
-  """The networks, as `scores.json` has them."""
+  """Describes networks for `scores.json`."""
   return [
     {
       'name': network.name,
@@ -148,8 +148,8 @@ def describe(networks: Sequence[network_lib.Network]) -> list[dict[str, Any]]:
 
 def draw(
   out: pathlib.Path,
-  heard: Sequence[tuple[pairs_lib.Pair, Any, Any]],
-  found: dict[str, scores_lib.Score],
+  analysed: Sequence[runner.AnalysedPair],
+  metrics: dict[str, scores_lib.Score],
   num_plots: int,
   beats: bool,
 ) -> list[tuple[str, str]]:
@@ -157,29 +157,31 @@ def draw(
 
   Args:
     out: Folder of the report.
-    heard: See `runner.listen`.
-    found: The scores.
-    num_plots: Pairs that are drawn.
-    beats: Whether beats were listened for.
+    analysed: Pairs with their features, by `runner.analyse`.
+    metrics: Scores by name.
+    num_plots: Number of pairs to draw.
+    beats: Whether the features have beats.
 
   Returns:
     Caption and file, relative to `out`.
   """
   folder = out / PLOTS_NAME
   folder.mkdir(parents=True, exist_ok=True)
-  made = []
-  if plots.distributions(folder / 'distributions.png', found):
+  drawn = []
+  if plots.distributions(folder / 'distributions.png', metrics):
     caption = 'Values per clip; line: mean, dashed: mean of mismatched pairs'
-    made.append((caption, f'{PLOTS_NAME}/distributions.png'))
-  # Of takes of a clip, one.
-  firsts = {pair.take_of or pair.name: (pair, *_) for pair, *_ in heard[::-1]}
+    drawn.append((caption, f'{PLOTS_NAME}/distributions.png'))
+  # The first take of each clip.
+  firsts = {pair.clip: (pair, *sides) for pair, *sides in analysed[::-1]}
   shown = list(firsts.values())[::-1][:num_plots]
-  for number, (pair, true, new) in enumerate(shown):
+  for number, (pair, *sides) in enumerate(shown):
     file = f'spectrograms_{number}.png'
     plots.spectrograms(folder / file, pair)
-    made.append((f'Spectrograms of {pair.name}', f'{PLOTS_NAME}/{file}'))
+    drawn.append((f'Spectrograms of {pair.name}', f'{PLOTS_NAME}/{file}'))
     if beats:
       file = f'beats_{number}.png'
-      plots.beats(folder / file, pair, true, new)
-      made.append((f'Beats of {pair.name}', f'{PLOTS_NAME}/{file}'))
-  return made
+      name = detectors.BEATS.name
+      rhythms = [detectors.rhythm(side.arrays[name]) for side in sides]
+      plots.beats(folder / file, pair, *rhythms)
+      drawn.append((f'Beats of {pair.name}', f'{PLOTS_NAME}/{file}'))
+  return drawn

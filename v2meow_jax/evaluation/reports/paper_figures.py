@@ -1,4 +1,4 @@
-"""Figures that V2Meow published, as printed, and which of ours go beside them.
+"""Lists the figures that V2Meow printed, and which of ours go beside them.
 
 Su et al., "V2Meow: Meowing to the Visual Beat via Video-to-Music Generation",
 AAAI 2024, https://arxiv.org/abs/2305.06594.
@@ -16,10 +16,10 @@ class Column:
   """A column of figures.
 
   Attributes:
-    title: As printed.
-    metrics: Of `scores.Scores.metrics` that belong here; 'kld_softmax/*' is
-      that metric with any network.
-    deviation: The metric in brackets behind it.
+    title: Printed title.
+    metrics: Names in `scores.Scores.metrics` that belong here; 'kld_softmax/*'
+      is that metric with any network.
+    deviation: Name of the metric in brackets behind it.
     percent: Whether the paper prints the share times 100.
   """
 
@@ -34,13 +34,13 @@ class Table:
   """One table of the paper.
 
   Attributes:
-    name: Its number.
-    title: What is in it.
-    dataset: Of `scores.Scores.dataset`, whose clips it is of.
-    tasks: Of `scores.Scores.task`, that it is of.
-    columns: All but the first, which names the method.
-    rows: Method and figures, as printed.
-    note: What to know before comparing.
+    name: Number of the table.
+    title: Data set and task for readers.
+    dataset: Data set of the clips, as in `scores.Scores.dataset`.
+    tasks: Tasks, as in `scores.Scores.task`.
+    columns: Columns but the first, which names the method.
+    rows: Printed method and figures.
+    note: Caveats for comparisons.
   """
 
   name: str
@@ -225,7 +225,7 @@ TABLE_2 = Table(
   ),
 )
 
-# Of the appendix.
+# Appendix.
 TABLE_4 = Table(
   name='4',
   title='MV100K, mean win rate among variants of V2Meow',

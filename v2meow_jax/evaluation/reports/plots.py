@@ -1,4 +1,4 @@
-"""Pictures of a report: spectrograms, beats and distributions."""
+"""Draws the pictures of a report: spectrograms, beats and distributions."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from typing import Any
 import numpy as np
 
 from v2meow_jax import media
-from v2meow_jax.evaluation.listening import listener as listener_lib
+from v2meow_jax.evaluation.listening import detectors
 from v2meow_jax.evaluation.listening import pairs
 from v2meow_jax.evaluation.metrics import beat_scores
 from v2meow_jax.evaluation.metrics import scores
+from v2meow_jax.evaluation.metrics import timing
 from v2meow_jax.files import read
 from v2meow_jax.files import write
 
-_RATE_HZ = listener_lib.BEAT_RATE_HZ
+_RATE_HZ = detectors.BEAT_RATE_HZ
 _MEL_BANDS = 96
 _FLOOR_DB = -70.0
 _TICKS_HZ = (125, 500, 1000, 2000, 4000, 8000)
-_REFERENCE, _GENERATED = '#1f5fa8', '#d1640f'
+_COLOURS = {'reference': '#1f5fa8', 'generated': '#d1640f'}
 _COLUMNS = 3
 
 
-def spectrograms(path: str | os.PathLike, pair: pairs.Pair) -> None:
-  """Mel spectrograms of both clips of a pair, one above the other."""
+def spectrograms(path: str | os.PathLike, pair: pairs.ClipPair) -> None:
+  """Draws mel spectrograms of both clips of a pair, one above the other."""
   import librosa
 
   edges = librosa.mel_frequencies(_MEL_BANDS, fmin=0.0, fmax=_RATE_HZ / 2)
@@ -63,32 +64,33 @@ def spectrograms(path: str | os.PathLike, pair: pairs.Pair) -> None:
 
 def beats(
   path: str | os.PathLike,
-  pair: pairs.Pair,
-  reference: listener_lib.Heard,
-  generated: listener_lib.Heard,
+  pair: pairs.ClipPair,
+  reference: timing.Rhythm,
+  generated: timing.Rhythm,
 ) -> None:
-  """Onset strength of both clips, with the beats that were heard in each.
-
-  The beats of the other clip are drawn too, so that one sees which agree.
-  """
-  heard = {'reference': reference.timing, 'generated': generated.timing}
+  """Draws onset strength and the beats of both clips over that of each."""
+  rhythms = {'reference': reference, 'generated': generated}
   with _figure(path, 2, 1, (9.0, 4.2), sharex=True) as (figure, axes):
     for axis, title, clip in _sides(axes, pair):
       envelope = beat_scores.onset_envelope(_samples(clip, pair.seconds))
       times = np.arange(len(envelope)) * beat_scores.HOP_SECONDS
       axis.plot(times, envelope, color='0.25', linewidth=0.9)
       top = max(float(envelope.max(initial=0.0)), 1.0)
-      for side, colour, low, high in (
-        ('reference', _REFERENCE, 1.02, 1.18),
-        ('generated', _GENERATED, 1.20, 1.36),
+      for (side, rhythm), low in zip(
+        rhythms.items(), (1.02, 1.20), strict=True
       ):
         axis.vlines(
-          heard[side].beats.times, low * top, high * top, colour, linewidth=2
+          rhythm.beats.times,
+          low * top,
+          (low + 0.16) * top,
+          _COLOURS[side],
+          linewidth=2,
         )
-      own = heard['reference' if clip is pair.reference else 'generated']
-      colour = _REFERENCE if clip is pair.reference else _GENERATED
-      axis.vlines(own.beats.times, 0.0, top, colour, linewidth=5.0, alpha=0.3)
-      bpm = own.beats.tempo_bpm
+      beats = rhythms[title].beats
+      axis.vlines(
+        beats.times, 0.0, top, _COLOURS[title], linewidth=5.0, alpha=0.3
+      )
+      bpm = beats.tempo_bpm
       tempo = 'no pulse' if bpm is None else f'{bpm:.1f} bpm'
       axis.set_title(f'{title}, {tempo}', loc='left', fontsize=10)
       axis.set_ylim(0.0, 1.4 * top)
@@ -98,8 +100,8 @@ def beats(
     axes[-1].set_xlim(0.0, pair.seconds)
     figure.legend(
       handles=[
-        _patch(_REFERENCE, 'beats of the reference'),
-        _patch(_GENERATED, 'beats of the generated clip'),
+        _patch(_COLOURS['reference'], 'beats of the reference'),
+        _patch(_COLOURS['generated'], 'beats of the generated clip'),
       ],
       loc='upper right',
       frameon=False,
@@ -109,20 +111,20 @@ def beats(
 
 
 def distributions(
-  path: str | os.PathLike, found: Mapping[str, scores.Score]
+  path: str | os.PathLike, metrics: Mapping[str, scores.Score]
 ) -> bool:
-  """The values per clip of each metric, its mean and that of mismatched pairs.
+  """Draws values per clip, their mean and the mean of mismatched pairs.
 
   Args:
-    path: Of the picture.
-    found: By metric; those that are no mean of values per clip are left out.
+    path: Path of the picture.
+    metrics: Scores by name; those that are no mean over clips are left out.
 
   Returns:
     Whether there was any to draw.
   """
   drawn = {
     name: score
-    for name, score in found.items()
+    for name, score in metrics.items()
     if score.is_mean and '_shuffled' not in name
   }
   if not drawn:
@@ -135,14 +137,18 @@ def distributions(
       axis.axis('off')
     for axis, (name, score) in zip(cells, drawn.items(), strict=False):
       values = np.sort(score.per_clip)
-      # Spread by rank, so that equal values are seen as several.
+      # Spread by rank, so that equal values do not hide one another.
       heights = np.linspace(0.15, 0.85, len(values) + 2)[1:-1]
-      axis.plot(values, heights, 'o', ms=4, alpha=0.55, color=_GENERATED)
+      axis.plot(
+        values, heights, 'o', ms=4, alpha=0.55, color=_COLOURS['generated']
+      )
       if score.low is not None and score.high is not None:
-        axis.axvspan(score.low, score.high, color=_GENERATED, alpha=0.15, lw=0)
-      axis.axvline(score.value, color=_GENERATED, lw=1.5)
+        axis.axvspan(
+          score.low, score.high, color=_COLOURS['generated'], alpha=0.15, lw=0
+        )
+      axis.axvline(score.value, color=_COLOURS['generated'], lw=1.5)
       metric, slash, network = name.partition('/')
-      shuffled = found.get(f'{metric}_shuffled{slash}{network}')
+      shuffled = metrics.get(f'{metric}_shuffled{slash}{network}')
       shown = [0.0, 1.0, *values]  # One scale for all that are shares.
       if shuffled is not None:
         axis.axvline(shuffled.value, color='0.3', lw=1.2, ls='--')
@@ -156,12 +162,12 @@ def distributions(
   return True
 
 
-def _sides(axes: Any, pair: pairs.Pair) -> Iterator[tuple[Any, str, Any]]:
+def _sides(axes: Any, pair: pairs.ClipPair) -> Iterator[tuple[Any, str, Any]]:
   yield axes[0], 'reference', pair.reference
   yield axes[1], 'generated', pair.generated
 
 
-def _samples(clip: pairs.Clip, seconds: float) -> media.Audio:
+def _samples(clip: pairs.ClipFile, seconds: float) -> media.Audio:
   audio = read.read_audio(clip.path, rate_hz=_RATE_HZ)
   return write.fit_length(audio, round(seconds * _RATE_HZ))
 
@@ -180,7 +186,7 @@ def _figure(
   size: tuple[float, float],
   **options: Any,
 ) -> Iterator[tuple[Any, Any]]:
-  """A figure that is written when it is done, without a screen or pyplot."""
+  """Yields a figure and writes it at the end, without a screen or pyplot."""
   from matplotlib import figure as figure_lib
   from matplotlib.backends import backend_agg
 
@@ -188,5 +194,5 @@ def _figure(
   backend_agg.FigureCanvasAgg(figure)
   yield figure, figure.subplots(rows, columns, **options)
   with write.replacing(path) as part:
-    # Without the version of the library, so that equal figures are equal bytes.
+    # No version of the library, so that equal figures are equal bytes.
     figure.savefig(part, dpi=100, format='png', metadata={'Software': None})

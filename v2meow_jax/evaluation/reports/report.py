@@ -1,4 +1,4 @@
-"""The folder that a run of `v2meow evaluate` leaves behind."""
+"""Writes the folder of a run of `v2meow evaluate`."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _FLAGS = ('saturated', 'singular')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Report:
-  """What there is to say of a run.
+class EvaluationReport:
+  """Results of a run.
 
   Attributes:
-    scores: Its figures; None where no clip could be scored.
-    pairs: The clips that were scored, in the order of `scores.clips`.
-    faults: The clips that were not.
-    missing: By metric, why it has no figure.
-    rule: How clips were made comparable.
+    scores: Scores; None where no clip could be scored.
+    pairs: Scored clips, in the order of `scores.clips`.
+    faults: Clips that were left out.
+    missing: Reasons why metrics have no figure, by metric.
+    rule: Explanation of how clips were made comparable.
     sections: (heading, markdown) before the figures.
     plots: (caption, file in the folder).
   """
 
   scores: scores_lib.Scores | None
-  pairs: Sequence[pairs_lib.Pair]
+  pairs: Sequence[pairs_lib.ClipPair]
   faults: Sequence[pairs_lib.Fault]
   missing: Mapping[str, str]
   rule: str
@@ -45,17 +45,14 @@ class Report:
 
   @property
   def is_whole(self) -> bool:
-    """Whether all clips and all metrics that were asked for have figures.
-
-    FAD of endless clips is an extra where there are clips enough.
-    """
+    """Whether all clips and metrics have figures; `fad_inf` is an extra."""
     return not self.faults and all('_inf/' in name for name in self.missing)
 
   @property
   def summary(self) -> str:
-    """The last line of the command."""
+    """Last line of the command."""
     scored = f'{len(self.pairs)} clips'
-    clips = {pair.take_of or pair.name for pair in self.pairs}
+    clips = {pair.clip for pair in self.pairs}
     if len(clips) < len(self.pairs):
       scored = f'{len(self.pairs)} takes of {len(clips)} clips'
     return (
@@ -76,7 +73,7 @@ def open_folder(folder: pathlib.Path) -> None:
     ) from e
 
 
-def write(folder: pathlib.Path, report: Report) -> None:
+def write(folder: pathlib.Path, report: EvaluationReport) -> None:
   """Writes `report.md`, `per_clip.csv` and, with figures, `scores.json`."""
   _replace(folder / PER_CLIP_NAME, per_clip(report))
   if report.scores is None:
@@ -86,12 +83,12 @@ def write(folder: pathlib.Path, report: Report) -> None:
   _replace(folder / REPORT_NAME, markdown(report))
 
 
-def per_clip(report: Report) -> str:
-  """A line for each clip, scored or not: what it is, and its figures."""
+def per_clip(report: EvaluationReport) -> str:
+  """Formats a line for each clip, scored or not: its file and its figures."""
   metrics = report.scores.metrics if report.scores else {}
   columns = [name for name, score in metrics.items() if score.per_clip]
   sides = ('generated', 'reference')
-  facts = [field.name for field in dataclasses.fields(pairs_lib.Clip)]
+  facts = [field.name for field in dataclasses.fields(pairs_lib.ClipFile)]
   text = io.StringIO()
   writer = csv.writer(text, lineterminator='\n')
   writer.writerow(
@@ -116,8 +113,8 @@ def per_clip(report: Report) -> str:
   return text.getvalue()
 
 
-def markdown(report: Report) -> str:
-  """The report for people."""
+def markdown(report: EvaluationReport) -> str:
+  """Formats the report as markdown."""
   lines = ['# Evaluation', '', f'{report.summary}.', '']
   if report.scores is not None:
     scores = report.scores
@@ -160,7 +157,7 @@ def markdown(report: Report) -> str:
 
 
 def figures(metrics: Mapping[str, scores_lib.Score]) -> str:
-  """A table of all scores."""
+  """Formats a table of all scores."""
   rows = [('metric', 'value', '95 % interval', 'clips', 'beware')]
   for name, score in metrics.items():
     interval = ''
@@ -174,14 +171,14 @@ def figures(metrics: Mapping[str, scores_lib.Score]) -> str:
 
 
 def networks(scores: scores_lib.Scores) -> str:
-  """What each network that listened is, one to a line."""
+  """Describes each network, one to a line."""
   return ''.join(
     f'- `{n["name"]}`: {n["what"]}\n' for n in scores.settings['networks']
   )
 
 
 def table(rows: Sequence[Sequence[Any]]) -> str:
-  """A markdown table, the first row its header; ends in a line break."""
+  """Formats a markdown table with a header row; ends in a line break."""
   header, *body = [
     [' '.join(str(cell).replace('|', '\\|').split()) for cell in row]
     for row in rows
@@ -190,13 +187,13 @@ def table(rows: Sequence[Sequence[Any]]) -> str:
   return '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n'
 
 
-def settings_of(report_pairs: Sequence[pairs_lib.Pair]) -> dict[str, Any]:
-  """Each clip of a pair, as `scores.json` has it."""
+def settings_of(report_pairs: Sequence[pairs_lib.ClipPair]) -> dict[str, Any]:
+  """Converts pairs to json by name, for `scores.json`."""
   return {pair.name: dataclasses.asdict(pair) for pair in report_pairs}
 
 
-def _differences(pairs: Sequence[pairs_lib.Pair]) -> str:
-  """What was not alike in pairs, in one paragraph."""
+def _differences(pairs: Sequence[pairs_lib.ClipPair]) -> str:
+  """Counts differences of the files in pairs, in one paragraph."""
   counts = {
     'sample rates': sum(
       p.generated.sample_rate_hz != p.reference.sample_rate_hz for p in pairs
@@ -206,14 +203,14 @@ def _differences(pairs: Sequence[pairs_lib.Pair]) -> str:
     ),
     'lengths': sum(p.generated.seconds != p.reference.seconds for p in pairs),
   }
-  said = ', '.join(f'{what} in {n}' for what, n in counts.items() if n)
+  unlike = ', '.join(f'{what} in {n}' for what, n in counts.items() if n)
   most = max(
     (abs(p.generated.seconds - p.reference.seconds) for p in pairs), default=0.0
   )
-  if not said:
+  if not unlike:
     return 'Stored rates, channels and lengths are alike in all pairs.'
   return (
-    f'Of {len(pairs)} pairs, unlike are: {said}. At most {most:.3f} s were cut;'
+    f'Of {len(pairs)} pairs, unlike are: {unlike}. At most {most:.3f} s were cut;'
     f' {PER_CLIP_NAME} has each clip.'
   )
 

@@ -1,4 +1,4 @@
-"""Our runs in the paper's tables, beside the published figures."""
+"""Prints our runs in the paper's tables, beside its figures."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from v2meow_jax.evaluation.reports import paper_figures
 
 
 def main(paths: Sequence[str | os.PathLike]) -> str:
-  """Tables 1a, 1b, 2 and 4 as markdown, with the runs at these paths.
+  """Prints Tables 1a, 1b, 2 and 4 as markdown, with the runs at these paths.
 
   Args:
-    paths: Of `scores.json` files or of folders that hold one; none: the
-      published figures alone.
+    paths: Paths of `scores.json` files or of their folders; none: the paper's
+      figures alone.
 
   Returns:
     Text that ends in a line break.
 
   Raises:
-    ValueError: A file that holds no scores.
-    OSError: A file that is not there.
+    ValueError: A file holds no scores.
+    OSError: There is no such file.
   """
   return markdown([scores.read(path) for path in paths])
 
 
 def markdown(runs: Sequence[scores.Scores]) -> str:
-  """As `main`, of scores that were read."""
+  """Prints the tables with these runs."""
   return '\n'.join(
     table_markdown(table, runs) for table in paper_figures.TABLES
   )
@@ -36,16 +36,16 @@ def markdown(runs: Sequence[scores.Scores]) -> str:
 def table_markdown(
   table: paper_figures.Table, runs: Sequence[scores.Scores]
 ) -> str:
-  """One table: the published rows as printed, then a row for each run in it.
+  """Prints one table: the paper's rows, then a row for each run in it.
 
-  A run is in the tables of its data set. One of clips that no table is of goes
+  A run is in the tables of its data set. A run of clips that no table has is
   wherever its task fits and it has a figure, with a mark. A cell is blank
-  where the run has no such metric. Where a metric came with mismatched pairs,
-  a second row has them.
+  where the run has no such metric. Mismatched pairs, if any, have a second
+  row.
 
   Args:
-    table: Of `published`.
-    runs: Of ours.
+    table: Table of `paper_figures`.
+    runs: Runs of ours.
 
   Returns:
     Markdown that ends in a line break.
@@ -82,23 +82,23 @@ def _belongs(table: paper_figures.Table, run: scores.Scores) -> bool:
 def _cell(
   column: paper_figures.Column, run: scores.Scores, suffix: str = ''
 ) -> str:
-  """All figures of the run that belong into the column; blank without any."""
-  found = []
+  """Lists the run's figures for a column; blank without any."""
+  figures = []
   for pattern in column.metrics:
     metric, slash, network = pattern.partition('/')
     wanted = f'{metric}{suffix}{slash}'
     for name, score in run.metrics.items():
       if network == '*' and name.startswith(wanted):
-        found.append(f'{_figure(column, run, score)} `{name}`')
+        figures.append(f'{_figure(column, run, score)} `{name}`')
       elif name == f'{wanted}{network}':
-        found.append(_figure(column, run, score))
-  return '<br>'.join(found)
+        figures.append(_figure(column, run, score))
+  return '<br>'.join(figures)
 
 
 def _figure(
   column: paper_figures.Column, run: scores.Scores, score: scores.Score
 ) -> str:
-  """Value, deviation, interval and what makes it doubtful."""
+  """Formats value, deviation, interval and flags."""
   scale, digits = (100.0, 1) if column.percent else (1.0, 3)
   text = f'{scale * score.value:.{digits}f}'
   if column.deviation in run.metrics:
@@ -112,5 +112,5 @@ def _figure(
 
 
 def _escaped(cell: str) -> str:
-  """On one line, and without what would end a cell of a table."""
+  """Puts a cell on one line and escapes bars."""
   return ' '.join(cell.replace('|', '\\|').split())
