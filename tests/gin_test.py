@@ -148,22 +148,39 @@ def test_there_is_something_to_train():
   assert 'tiny.gin' in overrides()
 
 
-# Those of T5X need it: t5x_bridge_test.py.
-@pytest.mark.data
-@pytest.mark.parametrize(
-  'names', [n for n in combinations() if 't5x' not in n[0]], ids=' '.join
-)
-def test_recipe_parses(names, monkeypatch):
+@pytest.fixture
+def at_root(monkeypatch):
+  """Where commands run, and find recipes and tasks; gin is left empty."""
   import gin
 
-  # Commands run from the root, where recipes and tasks are found.
   monkeypatch.chdir(ROOT)
   monkeypatch.syspath_prepend(str(ROOT))
-  # A stage trains as it stands; what learns from clips is told which.
-  needs = () if names[1].startswith('stages/') else CHOSEN_BY_THE_USER
-  gin_config.parse(names, [f"{macro} = 'somewhere'" for macro in needs])
-  assert '%MODEL' in gin.config_str()
+  yield
   gin.clear_config()
+
+
+# Those of T5X need it: t5x_bridge_test.py.
+@pytest.mark.data
+def test_recipes_parse(at_root):
+  import gin
+
+  refused = {}
+  for names in combinations():
+    if 't5x' in names[0]:
+      continue
+    # A stage trains as it stands; what learns from clips is told which.
+    needs = () if names[1].startswith('stages/') else CHOSEN_BY_THE_USER
+    try:
+      gin_config.parse(names, [f"{macro} = 'somewhere'" for macro in needs])
+    except gin_config.ConfigError as e:
+      refused[names] = str(e)
+    if '%MODEL' not in gin.config_str():
+      refused.setdefault(names, 'binds no model')
+  assert not refused, _lines(refused)
+
+
+def _lines(offenders: dict) -> str:
+  return '\n'.join(f'{" ".join(k)}: {why}' for k, why in offenders.items())
 
 
 def test_every_macro_that_is_used_is_bound():
@@ -186,46 +203,52 @@ def _macros():
   return {names: macros(names) for names in [*combinations(), *alone]}
 
 
-@pytest.mark.parametrize(
-  'names',
-  [(p, *n) for p in preparations() for n in [(), *zip(other_networks())]],
-  ids=' '.join,
-)
-def test_a_preparation_names_networks_of_streams_that_stages_read(
-  names, monkeypatch
-):
+def test_a_preparation_names_networks_of_streams_that_stages_read(at_root):
   import gin
   from v2meow_jax import stages
 
-  monkeypatch.chdir(ROOT)
-  gin_config.parse(names)
-  networks = gin.get_configurable('NETWORKS/macro')()
-  gin.clear_config()
-  names = [stream.name for stream in networks.streams]
-  assert len(set(names)) == len(names)
-  assert {*names} <= {*stages.PAPER, 'acoustic'}
-  for network in networks.networks:
-    known = network.licence()['licence'] != 'not known'
-    assert known or network.kind == 'towers', network
+  known = {*stages.PAPER, 'acoustic'}
+  wrong = {}
+  for preparation in preparations():
+    for other in ((), *zip(other_networks(), strict=True)):
+      files = (preparation, *other)
+      gin_config.parse(files)
+      networks = gin.get_configurable('NETWORKS/macro')()
+      names = [stream.name for stream in networks.streams]
+      if len({*names}) < len(names) or not {*names} <= known:
+        wrong[files] = names
+      for network in networks.networks:
+        licence = network.licence()['licence']
+        if licence == 'not known' and network.kind != 'towers':
+          wrong[files] = f'{network} has no known licence'
+  assert preparations() and not wrong, _lines(wrong)
 
 
-@pytest.mark.parametrize('override', overrides())
-def test_every_macro_of_an_override_is_used_by_some_stage(override):
-  used = {m for n in combinations() if override in n for m in macros(n)[1]}
-  assert macros((override,))[0] <= used
+def test_every_macro_of_an_override_is_used_by_some_stage():
+  idle = {
+    override: macros((override,))[0]
+    - {m for n in combinations() if override in n for m in macros(n)[1]}
+    for override in overrides()
+  }
+  assert idle and not any(idle.values()), idle
 
 
-@pytest.mark.parametrize('name', recipes())
-def test_every_number_says_where_it_comes_from(name):
-  assert unsourced_numbers((GIN / name).read_text()) == []
+def test_every_number_says_where_it_comes_from():
+  lines = {n: unsourced_numbers((GIN / n).read_text()) for n in recipes()}
+  wrong = {name: found for name, found in lines.items() if found}
+  assert lines and not wrong, f'`paper:` or `ours:` is missing in {wrong}'
 
 
-@pytest.mark.parametrize('name', recipes())
-def test_a_recipe_stays_short_and_imports_no_main(name):
-  text = (GIN / name).read_text()
-  assert '__main__' not in text or name.startswith('runs/t5x/')
-  assert len(text.splitlines()) <= 60
-  assert max(map(len, text.splitlines())) <= 80
+def test_recipes_stay_short_and_import_no_main():
+  wrong = {}
+  for name in recipes():
+    lines = (GIN / name).read_text().splitlines()
+    has_main = any('__main__' in line for line in lines)
+    if has_main and not name.startswith('runs/t5x/'):
+      wrong[name] = 'imports __main__'
+    if len(lines) > 60 or max(map(len, lines)) > 80:
+      wrong[name] = f'{len(lines)} lines, the longest {max(map(len, lines))}'
+  assert not wrong, wrong
 
 
 def test_unsourced_number_is_found():
@@ -249,16 +272,13 @@ def test_unsourced_number_is_found():
   ],
 )
 def test_a_stage_trains_on_the_codes_of_another_codec(
-  codec, stage, lengths, codes, monkeypatch
+  codec, stage, lengths, codes, at_root
 ):
   import gin
 
-  monkeypatch.chdir(ROOT)
-  monkeypatch.syspath_prepend(str(ROOT))
   files = (f'stages/{stage}.gin', 'streams/public.gin', f'networks/{codec}.gin')
   gin_config.parse(('runs/train.gin', *files))
   spec = gin.get_configurable('MODEL/macro')().spec
-  gin.clear_config()
   assert spec.feature_lengths() == lengths
   assert spec.num_ids == 2 + codes
 
@@ -267,11 +287,10 @@ def test_a_stage_trains_on_the_codes_of_another_codec(
   ('network', 'layer'), [('musicfm', 7), ('w2v_bert', 17), ('mert', 7)]
 )
 def test_the_layer_of_a_semantic_network_is_chosen_in_gin(
-  network, layer, monkeypatch
+  network, layer, at_root
 ):
   import gin
 
-  monkeypatch.chdir(ROOT)
   files = ['prepare/paper.gin']
   files += [f'networks/{network}.gin'] * (network != 'musicfm')
   for chosen in (layer, 3):
@@ -280,14 +299,12 @@ def test_the_layer_of_a_semantic_network_is_chosen_in_gin(
     (found,) = [n for n in networks if n.stream == 'semantic']
     assert found.kind == network and found.settings['layer'] == chosen
     assert network in found.settings['clusters']
-  gin.clear_config()
 
 
-def test_lloyd_and_a_random_start_are_chosen_in_gin(monkeypatch):
+def test_lloyd_and_a_random_start_are_chosen_in_gin(at_root):
   import gin
   from v2meow_jax.clusters import clustering
 
-  monkeypatch.chdir(ROOT)
   gin_config.parse(['prepare/paper.gin'])
   published = gin.get_configurable('NETWORKS/macro')()
   assert published.clustering == clustering.MiniBatch()
@@ -296,4 +313,3 @@ def test_lloyd_and_a_random_start_are_chosen_in_gin(monkeypatch):
   gin_config.parse(['prepare/paper.gin'], changed)
   published = gin.get_configurable('NETWORKS/macro')()
   assert published.clustering == clustering.Lloyd(init='random')
-  gin.clear_config()

@@ -23,6 +23,7 @@ TRAINING = (ROOT / 'docs/training.md').read_text()
 WEIGHTS = (ROOT / 'docs/weights.md').read_text()
 STUDY = (ROOT / 'docs/study.md').read_text()
 EVALUATION = (ROOT / 'docs/evaluation.md').read_text()
+PAGES = (README, TRAINING, WEIGHTS, STUDY, EVALUATION)
 GROUPS = ('data', 'weights', 'study')  # Verbs of verbs.
 VARIABLE = re.compile('[A-Z][A-Z0-9_]*=')
 CLI = 'import sys; from v2meow_jax.cli import main; sys.exit(main.main())'
@@ -100,49 +101,54 @@ def test_readme_shows_the_commands_of_a_newcomer():
   }
 
 
-@pytest.mark.parametrize(
-  'arguments',
-  v2meow_commands(README, TRAINING, WEIGHTS, STUDY, EVALUATION),
-  ids=' '.join,
-)
-def test_verb_and_flags_exist(arguments):
-  text = help_of(*verb(arguments))
-  offered = set(re.findall(r'(?<![\w-])--?[a-zA-Z][\w.-]*\b', text))
-  bindings = {f for f in flags(arguments) if f.startswith('--gin.')}
-  assert set(flags(arguments)) - bindings <= offered
-  assert not bindings or '--gin.' in text
+def test_verbs_and_flags_exist():
+  wrong = {}
+  for arguments in v2meow_commands(*PAGES):
+    text = help_of(*verb(arguments))
+    offered = set(re.findall(r'(?<![\w-])--?[a-zA-Z][\w.-]*\b', text))
+    bindings = {f for f in flags(arguments) if f.startswith('--gin.')}
+    unknown = set(flags(arguments)) - offered
+    unknown -= bindings if '--gin.' in text else set()
+    if unknown:
+      wrong[' '.join(arguments)] = unknown
+  assert not wrong, wrong
 
 
-@pytest.mark.parametrize(
-  'arguments',
-  [c for c in v2meow_commands(README, TRAINING) if verb(c) == ('train',)],
-  ids=' '.join,
-)
-def test_macros_that_a_command_binds_are_used(arguments):
-  pairs = [word.partition('=') for word in arguments]
-  waiting = [value for flag, _, value in pairs if flag == '--gin_file']
-  bound = {f[6:] for f, _, _ in pairs if re.match('--gin.[A-Z]', f)}
-  used = set()
-  while waiting:
-    recipe = (ROOT / 'gin' / waiting.pop()).read_text()
-    waiting += re.findall(r"^include '(.+)'", recipe, re.M)
-    used |= set(re.findall(r'%([A-Z_]+)', recipe))
-  assert bound <= used
+def test_macros_that_commands_bind_are_used():
+  idle = {}
+  for arguments in v2meow_commands(README, TRAINING):
+    if verb(arguments) != ('train',):
+      continue
+    pairs = [word.partition('=') for word in arguments]
+    waiting = [value for flag, _, value in pairs if flag == '--gin_file']
+    bound = {f[6:] for f, _, _ in pairs if re.match('--gin.[A-Z]', f)}
+    used = set()
+    while waiting:
+      recipe = (ROOT / 'gin' / waiting.pop()).read_text()
+      waiting += re.findall(r"^include '(.+)'", recipe, re.M)
+      used |= set(re.findall(r'%([A-Z_]+)', recipe))
+    if bound - used:
+      idle[' '.join(arguments)] = bound - used
+  assert not idle, idle
 
 
-@pytest.mark.parametrize(
-  'command', commands(README, TRAINING, WEIGHTS, STUDY), ids=' '.join
-)
-def test_scripts_modules_and_recipes_of_a_command_exist(command):
-  for word in command:
-    name, _, value = word.partition('=')
-    if name == '--gin_file':
-      assert (ROOT / 'gin' / value).is_file()
-    if word.startswith('launch/'):
-      assert (ROOT / word).is_file()
+def missing(command: list[str]) -> list[str]:
+  """Recipes, scripts and modules of a command that are not there."""
+  values = [word.partition('=') for word in command]
+  recipes = [
+    f'gin/{value}' for name, _, value in values if name == '--gin_file'
+  ]
+  scripts = [word for word in command if word.startswith('launch/')]
+  lost = [path for path in recipes + scripts if not (ROOT / path).is_file()]
   if '-m' in command and command[0].endswith('python'):
     module = command[command.index('-m') + 1]
-    assert importlib.util.find_spec(module)
+    lost += [] if importlib.util.find_spec(module) else [module]
+  return lost
+
+
+def test_scripts_modules_and_recipes_of_commands_exist():
+  wrong = {' '.join(c): lost for c in commands(*PAGES) if (lost := missing(c))}
+  assert not wrong, wrong
 
 
 def test_every_path_of_the_map_exists():
@@ -164,15 +170,15 @@ def test_the_map_shows_the_whole_library():
 LINK = re.compile(r'\]\(([^)#]+)\)')
 
 
-@pytest.mark.parametrize(
-  ('folder', 'target'),
-  [('', t) for t in LINK.findall(README)]
-  + [
-    ('docs', t) for t in LINK.findall(TRAINING + WEIGHTS + STUDY + EVALUATION)
-  ],
-)
-def test_link_leads_somewhere(folder, target):
-  assert target.startswith('https://') or (ROOT / folder / target).exists()
+def test_links_lead_somewhere():
+  links = [('', link) for link in LINK.findall(README)]
+  links += [('docs', link) for p in PAGES[1:] for link in LINK.findall(p)]
+  dead = [
+    link
+    for folder, link in links
+    if not link.startswith('https://') and not (ROOT / folder / link).exists()
+  ]
+  assert links and not dead, dead
 
 
 def test_python_example_imports_what_exists():
