@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from flax import linen as nn
+import jax
+
 # Names as in T5X, so that its rules apply; the last five are ours.
 BATCH = 'batch'
 EMBED = 'embed'
@@ -32,3 +35,12 @@ NAMES = (
   LENGTH,
   JOINT_DIM,
 )
+
+
+def split_rows(x: jax.Array) -> jax.Array:
+  """Keeps activations split by rows where the trainer set rules, else as is.
+
+  Without this, XLA may give every device all rows and a part of their width,
+  as FSDP splits parameters.
+  """
+  return nn.with_logical_constraint(x, (BATCH, *(None,) * (x.ndim - 1)))

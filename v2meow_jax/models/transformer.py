@@ -112,6 +112,7 @@ class EncoderLayer(nn.Module):
     self, x: jax.Array, bias: jax.Array, deterministic: bool
   ) -> jax.Array:
     """dtype[b, length, emb_dim] -> the same; bias as `layers.Attention`."""
+    x = axes.split_rows(x)
     y = self.attention_norm(x)
     y = self.attention.attend(y, y, bias, deterministic)
     x = x + self.dropout(y, deterministic)
@@ -164,6 +165,7 @@ class DecoderLayer(nn.Module):
     Returns:
       dtype[b, length, emb_dim].
     """
+    x = axes.split_rows(x)
     y = self.attention_norm(x)
     y = self.attention.attend(y, y, bias, deterministic, causal=True)
     x = x + self.dropout(y, deterministic)

@@ -291,7 +291,7 @@ class _Evaluation:
     self._num_batches = num_batches
     self._split = split
     self._on_eval = on_eval
-    self._step = step_lib.make_eval_step(model)
+    self._step = step_lib.make_eval_step(model, split)
 
   def __call__(
     self,

@@ -7,8 +7,10 @@ parameter to axes of the mesh.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
 import math
 from typing import Any
 
@@ -80,6 +82,28 @@ def batch_sharding(mesh: sharding.Mesh, rules: Rules) -> sharding.NamedSharding:
   """Sharding of the rows of a batch, by the rule of 'batch'."""
   spec = nn.logical_to_mesh_axes((axes.BATCH,), tuple(rules))
   return sharding.NamedSharding(mesh, spec)
+
+
+@contextlib.contextmanager
+def split_activations(
+  split: sharding.NamedSharding | None, rows: int
+) -> Iterator[None]:
+  """Splits the activations of what is traced here as the rows of a batch.
+
+  Args:
+    split: Sharding from `batch_sharding`; None leaves it to XLA, as do rows that
+      do not divide.
+    rows: Rows of the batch, or of a microbatch.
+  """
+  if split is None or rows % _ways(split, 0):
+    yield
+    return
+  rules = ((axes.BATCH, split.spec[0]),)
+  with (
+    sharding.use_abstract_mesh(split.mesh.abstract_mesh),
+    nn.logical_axis_rules(rules),
+  ):
+    yield
 
 
 def process_shard(split: sharding.NamedSharding) -> tuple[int, int]:

@@ -84,6 +84,7 @@ def plan(
     ema_decay=ema_decay,
     spikes=spikes,
     shardings=shardings,
+    split=mesh_lib.batch_sharding(mesh, rules),
   )
   return Plan(
     create=create, shapes=shapes, shardings=shardings, train_step=train_step

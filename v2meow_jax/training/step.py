@@ -11,6 +11,7 @@ import optax
 
 from v2meow_jax.models import trainable
 from v2meow_jax.training import accumulation
+from v2meow_jax.training import mesh as mesh_lib
 from v2meow_jax.training import schedules
 from v2meow_jax.training import train_state
 from v2meow_jax.training.monitoring import health
@@ -31,6 +32,7 @@ def make_train_step(
   ema_decay: float | None = None,
   spikes: health.SpikeSkip | None = None,
   shardings: train_state.TrainState | None = None,
+  split: jax.sharding.NamedSharding | None = None,
 ) -> TrainStep:
   """Builds (state, batch, key of the run) -> (state, metrics).
 
@@ -47,6 +49,8 @@ def make_train_step(
     spikes: Rule for spikes, which needs `train_state.RECENT` in the state. None:
       only non-finite steps are skipped.
     shardings: Shardings from `mesh.state_shardings`; None: JAX chooses.
+    split: Sharding of the batch, from `mesh.batch_sharding`; None: JAX chooses
+      how activations are split.
 
   Returns:
     The jitted step. Its metrics are the model's plus 'total_loss' (the
@@ -56,9 +60,11 @@ def make_train_step(
 
   def train_step(state, batch, run_key):
     rng = jax.random.fold_in(run_key, state.step)
-    loss, metrics, extras, grads = accumulation.loss_and_gradient(
-      model, state.params, state.model_extras, batch, rng, num_microbatches
-    )
+    rows = len(jax.tree.leaves(batch)[0]) // num_microbatches
+    with mesh_lib.split_activations(split, rows):
+      loss, metrics, extras, grads = accumulation.loss_and_gradient(
+        model, state.params, state.model_extras, batch, rng, num_microbatches
+      )
     norm = optax.global_norm(grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     new = train_state.TrainState(
@@ -94,17 +100,20 @@ def make_train_step(
 
 def make_eval_step(
   model: trainable.Trainable,
+  split: jax.sharding.NamedSharding | None = None,
 ) -> Callable[[train_state.TrainState, trainable.Batch], Metrics]:
   """Builds (state, batch) -> metrics, without dropout.
 
-  Evaluates the averaged parameters if there are any.
+  Evaluates the averaged parameters if there are any. `split` is that of
+  `make_train_step`.
   """
 
   def eval_step(state, batch):
     params = train_state.best_params(state.variables)
-    loss, (metrics, _) = model.train_loss(
-      params, state.model_extras, batch, None
-    )
+    with mesh_lib.split_activations(split, len(jax.tree.leaves(batch)[0])):
+      loss, (metrics, _) = model.train_loss(
+        params, state.model_extras, batch, None
+      )
     return {'loss': loss, **metrics}
 
   return jax.jit(eval_step)
