@@ -19,6 +19,11 @@ Params = Mapping[str, Any]  # A nested dict of arrays, not boxed.
 STACKS = ('encoder', 'decoder')
 
 
+def is_stacked(path: tuple[Any, ...]) -> bool:
+  """Whether a parameter, by its path in the tree, has an axis of layers."""
+  return bool(path) and getattr(path[0], 'key', None) in STACKS
+
+
 def stack(params: Params) -> dict[str, Any]:
   """Joins the layers of each stack; what is stacked already stays as it is.
 

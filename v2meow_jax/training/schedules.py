@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from v2meow_jax.models import layer_stacking
+
 Schedule = Callable[[jax.Array | int], jax.Array]
+
+# Modules trained against the rest of the parameters.
+OPPONENTS = ('discriminator',)
 
 
 def warmup_rsqrt(peak: float, warmup_steps: int) -> Schedule:
@@ -58,17 +64,19 @@ def adamw(
   weight_decay: float = 0.01,
   clip_norm: float | None = 1.0,
 ) -> optax.GradientTransformation:
-  """AdamW after clipping by global norm; decays matrices, not vectors.
+  """AdamW after `clip_sides`; decays matrices, not vectors.
 
   Args:
     schedule: Learning rate by step; the loop logs this same object.
     b1: Decay of the first moment.
     b2: Decay of the second moment.
-    weight_decay: Decoupled decay of parameters with at least two axes.
-    clip_norm: Largest global norm of the gradient; None: no limit.
+    weight_decay: Decoupled decay of parameters with at least two axes in a
+      layer.
+    clip_norm: Largest global norm of the gradient, see `clip_sides`; None:
+      no limit.
   """
-  return _clipped(
-    clip_norm,
+  return optax.chain(
+    clip_sides(clip_norm),
     optax.adamw(
       schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=_matrices
     ),
@@ -90,13 +98,14 @@ def adafactor(
   Args:
     schedule: Learning rate by step; the loop logs this same object.
     decay_rate: Exponent of the growing memory of the second moment.
-    weight_decay: Decoupled decay of parameters with at least two axes, not
-      scaled by the learning rate; None: no decay.
-    clip_norm: Largest global norm of the gradient; None: no limit.
+    weight_decay: Decoupled decay of parameters with at least two axes in a
+      layer, not scaled by the learning rate; None: no decay.
+    clip_norm: Largest global norm of the gradient, see `clip_sides`; None:
+      no limit.
     min_dim_size_to_factor: Smallest size of a matrix to factor.
   """
-  return _clipped(
-    clip_norm,
+  return optax.chain(
+    clip_sides(clip_norm),
     optax.adafactor(
       schedule,
       min_dim_size_to_factor=min_dim_size_to_factor,
@@ -107,12 +116,35 @@ def adafactor(
   )
 
 
-def _clipped(
-  norm: float | None, optimizer: optax.GradientTransformation
-) -> optax.GradientTransformation:
-  clip = optax.clip_by_global_norm(norm) if norm else optax.identity()
-  return optax.chain(clip, optimizer)
+def clip_sides(norm: float | None) -> optax.GradientTransformation:
+  """Clips by global norm: `OPPONENTS` by theirs, all else by its own.
+
+  Where the gradient of discriminators is hundreds of times that of the codec
+  they judge, one norm for both would stop the codec.
+
+  Args:
+    norm: Largest norm of each side; None: no limit.
+  """
+  if not norm:
+    return optax.identity()
+  clip = optax.clip_by_global_norm(norm)
+  state = clip.init(None)
+
+  def clipped(updates, params):
+    del params
+    if not isinstance(updates, Mapping):
+      return clip.update(updates, state)[0]
+    sides: tuple[dict[str, Any], ...] = ({}, {})
+    for name, tree in updates.items():
+      sides[name in OPPONENTS][name] = tree
+    both = [clip.update(side, state)[0] for side in sides]
+    return {name: both[name in OPPONENTS][name] for name in updates}
+
+  return optax.stateless(clipped)
 
 
 def _matrices(params: Any) -> Any:
-  return jax.tree.map(lambda p: p.ndim > 1, params)
+  """Whether each parameter is a matrix, the axis of stacked layers aside."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, p: p.ndim - layer_stacking.is_stacked(path) > 1, params
+  )
