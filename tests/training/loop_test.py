@@ -124,6 +124,49 @@ def test_another_order_of_the_data_is_refused(tmp_path, changed, said):
   assert int(run(tmp_path, 6).step) == 6
 
 
+class WeightedModel(planted_model.LinearModel):
+  """The mean error over rows with weights."""
+
+  def train_loss(self, params, extras, batch, rng):
+    del rng
+    error = (batch['x'] @ params['w'] - batch['y']) ** 2
+    weights = batch['decoder_loss_weights']
+    loss = (error * weights).sum() / weights.sum()
+    return loss, ({}, extras)
+
+
+def weighted(start_step, rows=(8, 2, 5)):
+  """Batches of which only some rows count, as those at the end of a pass."""
+  for step, batch in enumerate(planted_model.batches(start_step), start_step):
+    counts = np.arange(8) < rows[step % len(rows)]
+    yield {**batch, 'decoder_loss_weights': counts.astype(np.float32)}
+
+
+def test_the_held_out_loss_is_the_mean_over_what_counts(tmp_path):
+  state = loop.train(
+    model_dir=tmp_path,
+    model=WeightedModel(),
+    train_batches=weighted,
+    eval_batches=weighted,
+    num_eval_batches=3,
+    schedule=schedules.warmup_rsqrt(0.05, 20),
+    train_steps=1,
+    tensorboard=False,
+  )
+  batches = list(itertools.islice(weighted(0), 3))
+  x, y, weights = (
+    np.concatenate([b[k] for b in batches])
+    for k in ('x', 'y', 'decoder_loss_weights')
+  )
+  error = (x @ np.asarray(state.params['w']) - y) ** 2
+  wanted = (error * weights).sum() / 15
+  lines = map(json.loads, (tmp_path / 'metrics.jsonl').read_text().splitlines())
+  (found,) = [m['eval/loss'] for m in lines if 'eval/loss' in m]
+  assert found == pytest.approx(wanted, rel=1e-5)
+  means = np.average((error * weights).reshape(3, 8).sum(1) / [8, 2, 5])
+  assert means != pytest.approx(wanted, rel=1e-2)
+
+
 def poisoned(first, last):
   """Batches with a NaN in those of some steps."""
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from v2meow_jax.models import trainable
 
-# Microbatches count by the sum of these weights, without them by rows.
+# Batches count by the sum of these weights, without them by rows.
 _WEIGHTS = 'decoder_loss_weights'
 
 
@@ -86,12 +86,15 @@ def _split(batch: trainable.Batch, count: int) -> dict[str, jax.Array]:
   }
 
 
+def loss_weight(batch: trainable.Batch) -> jax.Array:
+  """float32[], what a batch counts for in a mean over batches: ids or rows."""
+  if _WEIGHTS in batch:
+    return batch[_WEIGHTS].astype(jnp.float32).sum()
+  return jnp.float32(len(next(iter(batch.values()))))
+
+
 def _weights(parts: dict[str, jax.Array]) -> jax.Array:
-  """Returns each microbatch's share of the loss, float32[count], sum 1."""
-  if _WEIGHTS in parts:
-    sums = parts[_WEIGHTS].astype(jnp.float32)
-    sums = sums.sum(range(1, sums.ndim))
-  else:
-    sums = jnp.ones(len(next(iter(parts.values()))))
+  """float32[count], each microbatch's share of the loss; they sum to 1."""
+  sums = jax.vmap(loss_weight)(parts)
   total = sums.sum()
   return sums / jnp.where(total > 0, total, 1.0)

@@ -15,6 +15,7 @@ from v2meow_jax.training import mesh as mesh_lib
 from v2meow_jax.training import schedules
 from v2meow_jax.training import train_state
 from v2meow_jax.training.monitoring import health
+from v2meow_jax.training.monitoring import metrics_out
 
 Metrics = dict[str, Any]
 TrainStep = Callable[
@@ -81,6 +82,7 @@ def make_train_step(
     healthy, recent = _check_health(spikes, state, loss, norm)
     healthy &= jnp.isfinite(update_norm)
     metrics = {
+      metrics_out.WEIGHT: accumulation.loss_weight(batch),
       'loss': loss,
       **metrics,
       'total_loss': loss,
@@ -114,7 +116,8 @@ def make_eval_step(
       loss, (metrics, _) = model.train_loss(
         params, state.model_extras, batch, None
       )
-    return {'loss': loss, **metrics}
+    weight = {metrics_out.WEIGHT: accumulation.loss_weight(batch)}
+    return {**weight, 'loss': loss, **metrics}
 
   return jax.jit(eval_step)
 

@@ -43,6 +43,18 @@ def test_skipped_steps_count_as_skipped_and_nothing_else():
   assert metrics_out.summary(steps[1:2]) == {'skipped': 1.0}
 
 
+def test_a_mean_over_batches_counts_each_by_its_weight():
+  heavy = {'loss': 4.0, 'skipped': 0.0, metrics_out.WEIGHT: 30.0}
+  light = {'loss': 1.0, 'skipped': 0.0, metrics_out.WEIGHT: 10.0}
+  wrong = {'loss': 9.0, 'skipped': 1.0, metrics_out.WEIGHT: 30.0}
+  assert metrics_out.summary([heavy, light, wrong]) == {
+    'loss': 3.25,
+    'skipped': 1 / 3,
+  }
+  empty = {'loss': 0.0, metrics_out.WEIGHT: 0.0}
+  assert metrics_out.summary([empty]) == {'loss': 0.0}
+
+
 def test_the_line_shows_what_there_is():
   scalars = {
     'loss': 1.23456,

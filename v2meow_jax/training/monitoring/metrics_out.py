@@ -15,6 +15,8 @@ import numpy as np
 from v2meow_jax import media
 
 NAME = 'metrics.jsonl'
+# What a batch counts for in the mean of several; not a metric itself.
+WEIGHT = 'loss_weight'
 # Summarised by their last value, all others by their mean.
 _LAST = ('learning_rate',)
 
@@ -94,10 +96,11 @@ def _step_of(line: str) -> float:
 
 
 def summary(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-  """Averages metrics over steps; skipped steps count in 'skipped' alone.
+  """Averages metrics over batches; skipped steps count in 'skipped' alone.
 
   Args:
-    metrics: Metrics by step, still on the devices; nested dicts are dropped.
+    metrics: Metrics by batch, still on the devices, each counted by its `WEIGHT`
+      if it has one; nested dicts are dropped.
 
   Returns:
     {name: mean}, empty for no steps; only 'skipped' if every step was skipped.
@@ -107,9 +110,16 @@ def summary(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
   ]
   host = jax.device_get(flat)
   good = [m for m in host if not m.get('skipped')]
+  weights = np.array([m.get(WEIGHT, 1.0) for m in good], np.float64)
+  weights = weights if weights.any() else None
   means = {
-    k: float(good[-1][k] if k in _LAST else np.mean([m[k] for m in good]))
+    k: float(
+      good[-1][k]
+      if k in _LAST
+      else np.average([m[k] for m in good], weights=weights)
+    )
     for k in (good[0] if good else ())
+    if k != WEIGHT
   }
   if host and 'skipped' in host[0]:
     means['skipped'] = float(np.mean([m['skipped'] for m in host]))
