@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 from v2meow_jax.evaluation.metrics import scores
+from v2meow_jax.files import atomic
 
 
 def parser(module: str, description: str, example: str):
@@ -74,9 +75,7 @@ def write_json(path: str | None, figures: dict[str, Any]) -> None:
   if path is None:
     return
   text = json.dumps({**figures, 'versions': scores.libraries()}, indent=2)
-  part = pathlib.Path(f'{path}.part')
-  part.write_text(text + '\n')
-  part.replace(path)
+  atomic.write_text(path, text + '\n')
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -8,6 +8,7 @@ from v2meow_jax import networks
 from v2meow_jax import preparation
 from v2meow_jax import specs
 from v2meow_jax import stages
+from v2meow_jax.files import atomic
 from v2meow_jax.files import released
 from v2meow_jax.inference import loading
 from v2meow_jax.pretrained import ledger
@@ -127,9 +128,9 @@ def test_a_system_refuses_other_companions_than_it_was_exported_with(
   network = _network(kind='clap', stream='style', weights='clap-music')
   assert [path.name for path in network.companions()] == [*names]
   row = {
-    'sha256': released.sha256(network.file()),
+    'sha256': atomic.sha256(network.file()),
     'companions': {
-      path.name: released.sha256(path) for path in network.companions()
+      path.name: atomic.sha256(path) for path in network.companions()
     },
   }
   (folder / 'vocab.json').write_bytes(b'other words')

@@ -7,6 +7,14 @@ import dataclasses
 
 import numpy as np
 
+# Suffixes of the files that are looked for, and of those that are written.
+VIDEO_SUFFIXES = ('.mp4', '.mov', '.mkv', '.webm', '.avi')
+AUDIO_SUFFIXES = (
+  *('.wav', '.flac', '.mp3', '.ogg', '.opus', '.m4a', '.aac', '.aiff'),
+)
+WRITTEN_VIDEO_SUFFIX = '.mp4'
+WRITTEN_AUDIO_SUFFIXES = ('.wav', '.flac')
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Video:
@@ -95,3 +103,9 @@ class Audio:
   def seconds(self) -> float:
     """Duration."""
     return len(self.samples) / self.rate_hz
+
+  def fitted(self, num_samples: int) -> Audio:
+    """The first `num_samples` of it, with silence after its end."""
+    samples = self.samples[:num_samples]
+    samples = np.pad(samples, (0, num_samples - len(samples)))
+    return Audio(samples=samples, rate_hz=self.rate_hz)

@@ -1,5 +1,7 @@
 """Kept work comes back to the bit, or is refused by name."""
 
+import os
+
 import numpy as np
 import pytest
 from safetensors import numpy as safetensors_numpy
@@ -68,7 +70,7 @@ def test_an_interrupted_write_leaves_the_one_before(path, monkeypatch):
   def full_disk(_):
     raise OSError('no space left')
 
-  monkeypatch.setattr(snapshots.os, 'fsync', full_disk)
+  monkeypatch.setattr(os, 'fsync', full_disk)
   with pytest.raises(OSError, match='no space'):
     snapshots.write(path, TENSORS, identity=IDENTITY, progress={'position': 8})
   found = snapshots.read(path, identity=IDENTITY)

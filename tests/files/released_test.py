@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from v2meow_jax.files import atomic
 from v2meow_jax.files import released
 
 TREE = {
@@ -38,14 +39,14 @@ def test_half_precision_comes_back_as_float32_within_its_rounding(tmp_path):
 def test_one_flipped_bit_is_named_with_both_digests(folder):
   path = folder / 'm.safetensors'
   data = bytearray(path.read_bytes())
-  wanted = released.sha256(path)
+  wanted = atomic.sha256(path)
   data[-1] ^= 1
   path.write_bytes(data)
   with pytest.raises(released.DamagedSystem) as error:
     released.read_config(folder)
   assert 'm.safetensors' in str(error.value)
   assert wanted in str(error.value)
-  assert released.sha256(path) in str(error.value)
+  assert atomic.sha256(path) in str(error.value)
 
 
 def test_a_missing_file_is_named(folder):

@@ -85,7 +85,7 @@ def test_sound_is_as_long_as_the_video_to_the_sample(
   samples = _decoded_samples(path)
   assert len(samples) == wanted
   assert len(read.read_audio(path, rate_hz=rate_hz).samples) == wanted
-  error = np.abs(samples - media_write.fit_length(tone, wanted).samples)
+  error = np.abs(samples - tone.fitted(wanted).samples)
   assert error.mean() < 0.02
   with av.open(str(path)) as container:
     assert container.duration / 1e6 == pytest.approx(
@@ -199,10 +199,10 @@ def test_written_sound_reads_back(tmp_path, suffix):
   np.testing.assert_allclose(samples[4:], audio.samples[4:], atol=0.51 / 32_768)
 
 
-def test_fit_length_trims_and_pads():
+def test_a_fitted_length_trims_and_pads():
   audio = media.Audio(samples=np.float32([1, 2, 3]), rate_hz=5)
   for wanted in ([1, 2], [1, 2, 3], [1, 2, 3, 0, 0], []):
-    fitted = media_write.fit_length(audio, len(wanted))
+    fitted = audio.fitted(len(wanted))
     np.testing.assert_array_equal(fitted.samples, wanted)
     assert fitted.rate_hz == 5 and fitted.samples.dtype == np.float32
 

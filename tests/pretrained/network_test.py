@@ -1,7 +1,6 @@
 """Audio comes to every network by the same rules."""
 
 import dataclasses
-import hashlib
 
 import numpy as np
 import pytest
@@ -77,16 +76,3 @@ def test_rows_that_are_no_rows_are_refused():
       network.checked(_Fake(), bad)
   with pytest.raises(ValueError, match='fake gave numbers that are not finite'):
     network.checked(_Fake(), good * np.nan)
-
-
-def test_the_digest_of_a_folder_is_of_names_and_bytes(tmp_path):
-  (tmp_path / 'b').mkdir()
-  (tmp_path / 'b' / 'weights').write_bytes(b'1')
-  (tmp_path / 'a').write_bytes(b'2')
-  first = network.folder_digest(tmp_path)
-  wanted = hashlib.sha256()
-  for name, content in (('a', b'2'), ('b/weights', b'1')):
-    wanted.update(name.encode() + b'\0' + hashlib.sha256(content).digest())
-  assert first == wanted.hexdigest()
-  (tmp_path / 'a').rename(tmp_path / 'c')
-  assert network.folder_digest(tmp_path) != first

@@ -14,6 +14,7 @@ from safetensors import numpy as safetensors_numpy
 
 from v2meow_jax import networks
 from v2meow_jax.cli import main
+from v2meow_jax.files import atomic
 from v2meow_jax.files import released
 from v2meow_jax.pretrained import ledger
 from v2meow_jax.pretrained import store
@@ -79,7 +80,7 @@ def test_what_was_fetched_is_found_and_verified(server, here):
   folder, address = server
   published = folder / 'model.safetensors'
   wanted = artefact(
-    f'{address}/model.safetensors', sha256=store.sha256(published)
+    f'{address}/model.safetensors', sha256=atomic.sha256(published)
   )
   file = here.fetch(wanted)
   assert file == here.path / 'planted' / 'model.safetensors'
@@ -308,7 +309,7 @@ def test_a_pickle_of_tensors_is_converted_and_one_of_more_is_not(
   said = 'as it came; no published digest of it is known'
   assert here.verify(wanted) == said
   noted = json.loads((file.parent / 'SOURCE.json').read_text())
-  assert noted['original_sha256'] == store.sha256(good)
+  assert noted['original_sha256'] == atomic.sha256(good)
 
   bad = tmp_path / 'bad.ckpt'
   torch.save({'kernel': state['kernel'], 'x': _Runs(tmp_path / 'made')}, bad)

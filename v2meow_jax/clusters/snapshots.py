@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 import hashlib
 import json
-import os
 import pathlib
 from typing import Any
 
 import numpy as np
 import safetensors
 from safetensors import numpy as safetensors_numpy
+
+from v2meow_jax.files import atomic
 
 _FORMAT = 1
 _KEY = 'snapshot'
@@ -53,12 +54,9 @@ def write(
   }
   about['sha256'] = _digest(tensors, about)
   path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f'.{path.name}.partial')
-  with partial.open('wb') as f:
-    f.write(safetensors_numpy.save(tensors, {_KEY: json.dumps(about)}))
-    f.flush()
-    os.fsync(f.fileno())
-  partial.replace(path)
+  with atomic.replacing(path) as partial:
+    content = safetensors_numpy.save(tensors, {_KEY: json.dumps(about)})
+    pathlib.Path(partial).write_bytes(content)
 
 
 def read(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 import dataclasses
-import hashlib
 import json
 import os
 
 import tensorflow as tf
+
+from v2meow_jax.files import atomic
 
 INDEX = 'shards.json'
 
@@ -35,15 +36,13 @@ class Shard:
 def write(path: str, records: Iterable[bytes]) -> Shard:
   """Writes records, in their order, and then renames the file to `path`."""
   count = 0
-  unfinished = f'{path}.unfinished-{os.getpid()}'
-  with tf.io.TFRecordWriter(unfinished) as writer:
-    for record in records:
-      writer.write(record)
-      count += 1
-  size = tf.io.gfile.stat(unfinished).length
-  shard = Shard(records=count, bytes=size, sha256=_digest(unfinished))
-  tf.io.gfile.rename(unfinished, path, overwrite=True)
-  return shard
+  with atomic.replacing(path) as unfinished:
+    with tf.io.TFRecordWriter(unfinished) as writer:
+      for record in records:
+        writer.write(record)
+        count += 1
+    size = tf.io.gfile.stat(unfinished).length
+    return Shard(records=count, bytes=size, sha256=atomic.sha256(unfinished))
 
 
 def write_index(directory: str, index: dict[str, Shard]) -> None:
@@ -94,7 +93,7 @@ def verify(directory: str, *, full: bool = False) -> dict[str, Shard]:
       troubles.append(
         f'{name}: {size} bytes, wanted {shard.bytes} ({shard.records} records)'
       )
-    elif full and _digest(path) != shard.sha256:
+    elif full and atomic.sha256(path) != shard.sha256:
       troubles.append(f'{name}: the sha256 differs')
   if troubles:
     raise ValueError(
@@ -102,11 +101,3 @@ def verify(directory: str, *, full: bool = False) -> dict[str, Shard]:
       ' again, or prepare the dataset again: a rerun gives the same bytes.'
     )
   return index
-
-
-def _digest(path: str) -> str:
-  digest = hashlib.sha256()
-  with tf.io.gfile.GFile(path, 'rb') as f:
-    while block := f.read(1 << 20):
-      digest.update(block)
-  return digest.hexdigest()

@@ -17,17 +17,17 @@ from v2meow_jax import specs
 from v2meow_jax.explain import effects
 from v2meow_jax.explain import influence
 from v2meow_jax.explain import influence_plot
+from v2meow_jax.files import atomic
 from v2meow_jax.files import outputs
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
-from v2meow_jax.files import released
 from v2meow_jax.files import write as media_write
 from v2meow_jax.inference import compile_cache
 from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import soundtrack
 from v2meow_jax.inference import system as system_lib
 
-SUFFIXES = ('.mp4', '.png')
+SUFFIXES = (media.WRITTEN_VIDEO_SUFFIX, '.png')
 _PNG_WIDTH = 1600
 # Of the video: text is legible from the first, frames are small to the second.
 _MIN_WIDTH, _MAX_SIDE = 640, 1280
@@ -70,7 +70,7 @@ def write(
   out = outputs.checked(output, SUFFIXES)
   if not 0 <= seed < soundtrack.MAX_SEED:
     raise ValueError(f'seed is {seed}; wanted 0 to {soundtrack.MAX_SEED - 1}.')
-  is_video = out.suffix.lower() == '.mp4'
+  is_video = out.suffix.lower() == media.WRITTEN_VIDEO_SUFFIX
   picture = out.with_suffix('.png') if is_video else out
   paths = list(dict.fromkeys((out, picture, outputs.sidecar(out))))
   outputs.check_inputs_survive(paths, video)
@@ -129,7 +129,7 @@ def _require_drawing() -> None:
 def _write_png(path: pathlib.Path, pixels: np.ndarray) -> None:
   from matplotlib import image
 
-  with media_write.replacing(path) as partial:
+  with atomic.replacing(path) as partial:
     image.imsave(partial, pixels, format='png')
 
 
@@ -204,7 +204,7 @@ def _facts(
       streams[name]['attention_of_cells'] = rounded(found.cells[name])
   return {
     'video': str(video),
-    'video_sha256': released.sha256(pathlib.Path(video)),
+    'video_sha256': atomic.sha256(video),
     'seconds': result.audio.seconds,
     'version': v2meow_jax.__version__,
     **result.settings,

@@ -9,7 +9,7 @@ import pathlib
 import tempfile
 from typing import Any
 
-from v2meow_jax.files import write
+from v2meow_jax.files import atomic
 
 
 def checked(output: str, suffixes: Sequence[str]) -> pathlib.Path:
@@ -67,6 +67,5 @@ def check_inputs_survive(
 
 def write_json(path: pathlib.Path, facts: Mapping[str, Any]) -> None:
   """Writes facts for people and programs, whole or not at all."""
-  with write.replacing(path) as partial:
-    text = json.dumps(facts, indent=1, ensure_ascii=False)
-    pathlib.Path(partial).write_text(text + '\n')
+  text = json.dumps(facts, indent=1, ensure_ascii=False)
+  atomic.write_text(path, text + '\n')

@@ -1,8 +1,4 @@
-"""The only reader and writer of media files: PyAV, soundfile, soxr.
-
-Reading is here, writing in `media_write` and the checks on untrusted files in
-`media_probe`; import this module for all three.
-"""
+"""Reads pictures and sound of untrusted media files: PyAV, soxr."""
 
 # PyAV's stubs make optional what a stream that decodes always has.
 # pyright: reportOperatorIssue=false, reportArgumentType=false
@@ -24,35 +20,7 @@ import numpy as np
 import soxr
 
 from v2meow_jax import media
-from v2meow_jax.files import probe as media_probe
-from v2meow_jax.files.probe import Limits
-from v2meow_jax.files.probe import MediaInfo
-from v2meow_jax.files.probe import probe
-from v2meow_jax.files.probe import probe_video
-from v2meow_jax.files.probe import UnsupportedMedia
-from v2meow_jax.files.write import combine
-from v2meow_jax.files.write import fit_length
-from v2meow_jax.files.write import mux
-from v2meow_jax.files.write import replacing
-from v2meow_jax.files.write import write_audio
-from v2meow_jax.files.write import write_video
-
-__all__ = [
-  'Limits',
-  'MediaInfo',
-  'UnsupportedMedia',
-  'combine',
-  'fit_length',
-  'iter_video',
-  'mux',
-  'probe',
-  'probe_video',
-  'read_audio',
-  'read_video',
-  'replacing',
-  'write_audio',
-  'write_video',
-]
+from v2meow_jax.files import probe
 
 # A frame this close before a border belongs after it; as in `media.Video.at`.
 _TIME_EPS = 1e-9
@@ -64,7 +32,7 @@ def read_video(
   path: str | os.PathLike,
   *,
   max_side: int | None = None,
-  limits: Limits = media_probe.DEFAULT_LIMITS,
+  limits: probe.Limits = probe.DEFAULT_LIMITS,
 ) -> media.Video:
   """The whole clip in memory; `iter_video` says how frames are read."""
   pieces = iter_video(
@@ -78,7 +46,7 @@ def iter_video(
   *,
   piece_seconds: float,
   max_side: int | None = None,
-  limits: Limits = media_probe.DEFAULT_LIMITS,
+  limits: probe.Limits = probe.DEFAULT_LIMITS,
 ) -> Iterator[media.Video]:
   """Reads a video in consecutive pieces, in constant memory.
 
@@ -89,7 +57,7 @@ def iter_video(
   are shown as that one.
 
   Args:
-    path: Any video `probe` accepts.
+    path: Any video `probe.probe` accepts.
     piece_seconds: Length of a piece; the last may be shorter.
     max_side: Frames are shrunk while they are decoded so that neither side is
       longer; aspect kept, never enlarged. None: as they are.
@@ -99,7 +67,7 @@ def iter_video(
     Pieces [k * piece_seconds, (k + 1) * piece_seconds).
 
   Raises:
-    UnsupportedMedia: Refused by `probe` at once; damaged beyond
+    UnsupportedMedia: Refused by `probe.probe` at once; damaged beyond
       `limits.max_lost_fraction` when the end is reached.
     ValueError: A size or duration that is not positive.
   """
@@ -108,7 +76,7 @@ def iter_video(
       f'piece_seconds is {piece_seconds}, max_side {max_side}; both must be'
       ' more than 0.'
     )
-  info = media_probe.probe_video(path, limits)
+  info = probe.probe_video(path, limits)
   timed = _timed_frames(info, max_side, limits)
   return _pieces(timed, info.seconds, piece_seconds)
 
@@ -117,7 +85,7 @@ def read_audio(
   path: str | os.PathLike,
   *,
   rate_hz: int = 16_000,
-  limits: Limits = media_probe.DEFAULT_LIMITS,
+  limits: probe.Limits = probe.DEFAULT_LIMITS,
 ) -> media.Audio:
   """The sound of any audio or video file, mono, at one rate.
 
@@ -127,7 +95,7 @@ def read_audio(
   time: earlier sound is left out, a later start is filled with silence.
 
   Args:
-    path: Any file `probe` accepts; its first audio track is read.
+    path: Any file `probe.probe` accepts; its first audio track is read.
     rate_hz: Wanted samples a second; resampled by soxr at high quality.
     limits: Beyond which the file is refused.
 
@@ -136,11 +104,11 @@ def read_audio(
     the last short block of Vorbis: 128 source samples.)
 
   Raises:
-    UnsupportedMedia: No audio track, or refused by `probe`.
+    UnsupportedMedia: No audio track, or refused by `probe.probe`.
   """
-  info = media_probe.probe(path, limits)
+  info = probe.probe(path, limits)
   if not info.has_audio:
-    raise UnsupportedMedia(f'{info.path}: no audio track; wanted one.')
+    raise probe.UnsupportedMedia(f'{info.path}: no audio track; wanted one.')
   blocks = []
   num_samples = late = 0
   resampler = source_hz = None
@@ -152,7 +120,7 @@ def read_audio(
       num_samples = max(0, late)
       blocks.append(resampler.resample_chunk(np.zeros(num_samples, np.float32)))
     elif frame.sample_rate != source_hz:
-      raise UnsupportedMedia(
+      raise probe.UnsupportedMedia(
         f'{info.path}: the sample rate changes from {source_hz} Hz to'
         f' {frame.sample_rate} Hz; wanted one rate throughout.'
       )
@@ -161,12 +129,12 @@ def read_audio(
     num_samples += len(mono)
     blocks.append(resampler.resample_chunk(mono))
   if resampler is None:
-    raise UnsupportedMedia(f'{info.path}: no sound could be decoded.')
+    raise probe.UnsupportedMedia(f'{info.path}: no sound could be decoded.')
   blocks.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
   samples = np.clip(np.concatenate(blocks), -1.0, 1.0)
   audio = media.Audio(samples=samples, rate_hz=rate_hz)
   length = round(fractions.Fraction(num_samples * rate_hz, source_hz))
-  return fit_length(audio, length)
+  return audio.fitted(length)
 
 
 def _pieces(
@@ -204,18 +172,18 @@ def _piece(
 
 
 def _timed_frames(
-  info: MediaInfo, max_side: int | None, limits: Limits
+  info: probe.MediaInfo, max_side: int | None, limits: probe.Limits
 ) -> Iterator[tuple[float, np.ndarray]]:
   """(seconds, uint8[height, width, 3]) of each frame, rising, from 0."""
   reformatter = av.video.reformatter.VideoReformatter()
   last = None
   size = None
-  with media_probe.open_input(info.path, limits) as container:
-    stream = media_probe.require_video_stream(container)
+  with probe.open_input(info.path, limits) as container:
+    stream = probe.require_video_stream(container)
     stream.thread_type = 'AUTO'
     stream.codec_context.thread_count = min(_MAX_THREADS, os.cpu_count() or 1)
     frames = _decoded(container, stream, info, limits)
-    stated = media_probe.states_presentation(container, stream)
+    stated = probe.states_presentation(container, stream)
     for ticks, frame in _presented(frames, stated):
       time = float(ticks * stream.time_base - info.start_seconds)
       time = 0.0 if last is None else time
@@ -232,22 +200,20 @@ def _timed_frames(
       )
       yield time, _upright(picture.to_ndarray(), frame)
   if last is None:
-    raise UnsupportedMedia(f'{info.path}: no picture could be decoded.')
+    raise probe.UnsupportedMedia(f'{info.path}: no picture could be decoded.')
   missing = info.last_seconds - last
-  media_probe.require_whole(
-    info.path, info.seconds - missing, info.seconds, limits
-  )
+  probe.require_whole(info.path, info.seconds - missing, info.seconds, limits)
 
 
 def _decoded(
   container: av.container.InputContainer,
   stream: av.stream.Stream,
-  info: MediaInfo,
-  limits: Limits,
+  info: probe.MediaInfo,
+  limits: probe.Limits,
 ) -> Iterator[av.VideoFrame | av.AudioFrame]:
   """Decoded frames of a stream; raises when too many packets are damaged."""
   total = lost = 0
-  for packet in itertools.chain(media_probe.packets(container, stream), [None]):
+  for packet in itertools.chain(probe.packets(container, stream), [None]):
     total += packet is not None
     try:
       frames = stream.decode(packet)
@@ -258,7 +224,7 @@ def _decoded(
       frame.time_base = stream.time_base  # The last frames come without.
       yield frame
   if lost > 2 + limits.max_lost_fraction * total:
-    raise UnsupportedMedia(
+    raise probe.UnsupportedMedia(
       f'{info.path}: {lost} of {total} {stream.type} packets are damaged; at'
       f' most {limits.max_lost_fraction:.0%} are tolerated.'
     )
@@ -298,7 +264,7 @@ def _shown_size(
 
 def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
   """Turns and mirrors the pixels of a frame as its display matrix says."""
-  transpose, flip_rows, flip_columns = media_probe.orientation(frame)
+  transpose, flip_rows, flip_columns = probe.orientation(frame)
   if transpose:
     pixels = pixels.swapaxes(0, 1)
   if flip_rows:
@@ -306,10 +272,12 @@ def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
   return pixels[:, ::-1] if flip_columns else pixels
 
 
-def _audio_frames(info: MediaInfo, limits: Limits) -> Iterator[av.AudioFrame]:
+def _audio_frames(
+  info: probe.MediaInfo, limits: probe.Limits
+) -> Iterator[av.AudioFrame]:
   """Decoded frames of the first audio track."""
-  with media_probe.open_input(info.path, limits) as container:
-    stream = media_probe.audio_stream(container)
+  with probe.open_input(info.path, limits) as container:
+    stream = probe.audio_stream(container)
     yield from _decoded(container, stream, info, limits)
 
 
@@ -329,7 +297,7 @@ def _downmix(frame: av.AudioFrame) -> np.ndarray:
   return np.asarray(clean.mean(axis=0, dtype=np.float64), np.float32)
 
 
-def _late_samples(first: av.AudioFrame, info: MediaInfo) -> int:
+def _late_samples(first: av.AudioFrame, info: probe.MediaInfo) -> int:
   """Samples between the clip's zero and the first decoded sound."""
   if not info.has_video or first.pts is None:
     return 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-import hashlib
 import json
 import pathlib
 from typing import Any
 
 import numpy as np
+
+from v2meow_jax.files import atomic
 
 CONFIG_NAME = 'config.json'
 FORMAT = 1
@@ -16,16 +17,6 @@ FORMAT = 1
 
 class DamagedSystem(ValueError):
   """A system's folder is incomplete, or a file is not what was released."""
-
-
-def sha256(path: pathlib.Path) -> str:
-  """Hex digest of a file; of a folder, over the names and digests in it."""
-  if path.is_dir():
-    files = sorted(p for p in path.rglob('*') if p.is_file())
-    lines = [f'{p.relative_to(path)} {sha256(p)}' for p in files]
-    return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
-  with path.open('rb') as f:
-    return hashlib.file_digest(f, 'sha256').hexdigest()
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = '') -> dict[str, np.ndarray]:
@@ -131,7 +122,7 @@ def read_config_alone(folder: pathlib.Path) -> dict[str, Any]:
 
 def check_digest(path: pathlib.Path, wanted: str) -> None:
   """Raises DamagedSystem unless a file is the one that was exported."""
-  found = sha256(path)
+  found = atomic.sha256(path)
   if found != wanted:
     raise DamagedSystem(
       f'{path} is damaged, or another one: its sha256 is {found}, wanted'
@@ -141,6 +132,8 @@ def check_digest(path: pathlib.Path, wanted: str) -> None:
 
 def write_config(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
   """Writes the config with the digests of the tensors beside it."""
-  files = {p.name: sha256(p) for p in sorted(folder.glob('*.safetensors'))}
+  files = {
+    p.name: atomic.sha256(p) for p in sorted(folder.glob('*.safetensors'))
+  }
   text = json.dumps({'format': FORMAT, **config, 'files': files}, indent=1)
-  (folder / CONFIG_NAME).write_text(text + '\n')
+  atomic.write_text(folder / CONFIG_NAME, text + '\n')

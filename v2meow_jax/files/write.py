@@ -13,21 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Iterator
-import contextlib
 import fractions
 import heapq
 import os
 import pathlib
-import uuid
 
 import av
 import numpy as np
 import soundfile
 
 from v2meow_jax import media
+from v2meow_jax.files import atomic
 from v2meow_jax.files import probe
 
-AUDIO_SUFFIXES = ('.wav', '.flac')
 # What MPEG-4 AAC can say about itself (ISO/IEC 14496-3, table 1.18).
 AAC_RATES_HZ = (
   *(7_350, 8_000, 11_025, 12_000, 16_000, 22_050, 24_000),
@@ -36,51 +34,6 @@ AAC_RATES_HZ = (
 _AAC_FRAME = 1024
 # No dates, versions or addresses in the file: equal input, equal bytes.
 _BITEXACT = {'fflags': '+bitexact', 'movflags': '+faststart'}
-
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[str]:
-  """Gives a path to write to; moves it to `path` when the block succeeds.
-
-  Args:
-    path: The target. Its folder must exist.
-
-  Yields:
-    Path of an empty file in the same folder, with the same suffix. It is
-    removed when the block raises.
-
-  Raises:
-    OSError: The folder is missing or cannot be written to.
-  """
-  target = pathlib.Path(os.path.abspath(path))
-  temp = target.with_name(f'.{uuid.uuid4().hex}{target.suffix}')
-  try:
-    if target.is_dir():
-      raise IsADirectoryError(21, 'is a folder')
-    open(temp, 'xb').close()
-  except OSError as error:
-    raise OSError(
-      error.errno, f'cannot write here ({error.strerror})', str(target)
-    ) from error
-  try:
-    yield str(temp)
-    with open(temp, 'rb') as written:
-      os.fsync(written.fileno())
-    os.replace(temp, target)
-  except BaseException as error:
-    temp.unlink(missing_ok=True)
-    if isinstance(error, OSError) and error.filename == str(temp):
-      raise OSError(error.errno, error.strerror, str(target)) from error
-    raise
-
-
-def fit_length(audio: media.Audio, num_samples: int) -> media.Audio:
-  """The first `num_samples` of the audio, with silence after its end."""
-  samples = audio.samples[:num_samples]
-  missing = num_samples - len(samples)
-  return media.Audio(
-    samples=np.pad(samples, (0, missing)), rate_hz=audio.rate_hz
-  )
 
 
 def write_audio(path: str | os.PathLike, audio: media.Audio) -> None:
@@ -95,14 +48,14 @@ def write_audio(path: str | os.PathLike, audio: media.Audio) -> None:
     OSError: The target cannot be written.
   """
   suffix = pathlib.Path(path).suffix.lower()
-  if suffix not in AUDIO_SUFFIXES:
+  if suffix not in media.WRITTEN_AUDIO_SUFFIXES:
     raise ValueError(
       f'{os.fspath(path)!r} ends in {suffix!r}; audio can be written as'
-      f' {" or ".join(AUDIO_SUFFIXES)}.'
+      f' {" or ".join(media.WRITTEN_AUDIO_SUFFIXES)}.'
     )
   samples = np.nan_to_num(audio.samples, nan=0.0, posinf=1.0, neginf=-1.0)
   pcm = np.clip(np.round(samples * 32_768.0), -32_768, 32_767)
-  with replacing(path) as temp:
+  with atomic.replacing(path) as temp:
     try:
       soundfile.write(
         temp,
@@ -139,13 +92,13 @@ def write_video(
   """
   _require_mp4(path)
   if audio is not None:
-    with replacing(path) as temp:
+    with atomic.replacing(path) as temp:
       write_video(temp, frames, rate_hz=rate_hz)
       mux(temp, audio, temp)
     return
   rate = fractions.Fraction(rate_hz).limit_denominator(1001)
   with (
-    replacing(path) as temp,
+    atomic.replacing(path) as temp,
     av.open(temp, 'w', format='mp4', options=_BITEXACT) as out,
   ):
     stream = None
@@ -198,11 +151,11 @@ def mux(
       f' {AAC_RATES_HZ}; resample it.'
     )
   info = probe.probe_video(video_path, limits)
-  audio = fit_length(audio, max(1, round(info.seconds * audio.rate_hz)))
+  audio = audio.fitted(max(1, round(info.seconds * audio.rate_hz)))
   # Edit lists count in ticks of the movie: make one tick one sample.
   options = {**_BITEXACT, 'movie_timescale': str(audio.rate_hz)}
   with (
-    replacing(out_path) as temp,
+    atomic.replacing(out_path) as temp,
     probe.open_input(info.path, limits) as source,
     av.open(temp, 'w', format='mp4', options=options) as out,
   ):
@@ -265,7 +218,7 @@ def combine(
   shown = probe.probe_video(pictures_path, limits)
   heard = probe.probe_video(sound_path, limits)
   with (
-    replacing(out_path) as temp,
+    atomic.replacing(out_path) as temp,
     probe.open_input(shown.path, limits) as picture_source,
     probe.open_input(heard.path, limits) as sound_source,
   ):
@@ -300,9 +253,10 @@ def combine(
 def _require_mp4(path: str | os.PathLike) -> None:
   """Raises ValueError unless the path ends in .mp4."""
   suffix = pathlib.Path(path).suffix.lower()
-  if suffix != '.mp4':
+  if suffix != media.WRITTEN_VIDEO_SUFFIX:
     raise ValueError(
-      f'{os.fspath(path)!r} ends in {suffix!r}; video is written as .mp4.'
+      f'{os.fspath(path)!r} ends in {suffix!r}; video is written as'
+      f' {media.WRITTEN_VIDEO_SUFFIX}.'
     )
 
 

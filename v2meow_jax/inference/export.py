@@ -10,7 +10,6 @@ import math
 import os
 import pathlib
 import shutil
-import tempfile
 from typing import Any
 
 from etils import epath
@@ -21,6 +20,7 @@ from v2meow_jax import networks as networks_lib
 from v2meow_jax import specs
 from v2meow_jax.codecs.soundstream import soundstream
 from v2meow_jax.extractors.embedded import fitted
+from v2meow_jax.files import atomic
 from v2meow_jax.files import released
 from v2meow_jax.inference import restore
 from v2meow_jax.models.sampling import options
@@ -117,11 +117,8 @@ def pack(
   )
   if in_the_way and not (target / released.CONFIG_NAME).is_file():
     raise ValueError(f'{out} exists and is not a system; give another folder.')
-  target.parent.mkdir(parents=True, exist_ok=True)
-  partial = pathlib.Path(
-    tempfile.mkdtemp(dir=target.parent, prefix=f'.{target.name}-')
-  )
-  try:
+  with atomic.replacing_folder(target) as folder:
+    partial = pathlib.Path(folder)
     descriptions = [_write_stage(partial, *stage, dtype) for stage in stages]
     if temperatures:
       _set_temperatures(descriptions, temperatures)
@@ -147,9 +144,7 @@ def pack(
         'max_side': MAX_SIDE,
       }
     released.write_config(partial, config)
-    _replace(partial, target)
-  finally:
-    shutil.rmtree(partial, ignore_errors=True)
+    _keep_notes(target, partial)
   return target
 
 
@@ -306,9 +301,9 @@ def _named(
   return [
     {
       'network': dataclasses.asdict(network),
-      'sha256': released.sha256(network.file()),
+      'sha256': atomic.sha256(network.file()),
       'companions': {
-        path.name: released.sha256(path) for path in network.companions()
+        path.name: atomic.sha256(path) for path in network.companions()
       },
     }
     for network in chosen
@@ -339,18 +334,10 @@ def _visual(descriptions: Sequence[dict[str, Any]]) -> list[str]:
   return sorted(set(names))
 
 
-def _replace(partial: pathlib.Path, target: pathlib.Path) -> None:
-  """Puts a finished folder in place of an older one, whose notes are kept."""
-  os.chmod(partial, 0o755)
-  for file in partial.iterdir():
+def _keep_notes(older: pathlib.Path, folder: pathlib.Path) -> None:
+  """Copies what is neither weights nor config out of an older system."""
+  for file in folder.iterdir():
     os.chmod(file, 0o644)
-  if not target.exists():
-    os.replace(partial, target)
-    return
-  for old in target.iterdir():
-    if old.suffix not in ('.safetensors', '.json') and old.is_file():
-      shutil.copy2(old, partial / old.name)
-  aside = partial.with_name(partial.name + '-old')
-  os.replace(target, aside)
-  os.replace(partial, target)
-  shutil.rmtree(aside)
+  for note in older.iterdir() if older.exists() else ():
+    if note.suffix not in ('.safetensors', '.json') and note.is_file():
+      shutil.copy2(note, folder / note.name)

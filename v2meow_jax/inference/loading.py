@@ -16,6 +16,7 @@ from v2meow_jax.codecs import codec as codec_lib
 from v2meow_jax.codecs.soundstream import soundstream
 from v2meow_jax.extractors import extractor
 from v2meow_jax.extractors.embedded import fitted
+from v2meow_jax.files import atomic
 from v2meow_jax.files import released
 from v2meow_jax.inference import restore
 from v2meow_jax.models.sampling import options
@@ -72,7 +73,7 @@ def load(folder: pathlib.Path) -> Loaded:
     )
   return Loaded(
     config=config,
-    digest=released.sha256(folder / released.CONFIG_NAME),
+    digest=atomic.sha256(folder / released.CONFIG_NAME),
     stages=[
       restore.ModelStage(
         restore.build_model(row['model']), _tensors(folder, row['name'])

@@ -11,7 +11,6 @@ import numpy as np
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.codecs import codec as codec_lib
-from v2meow_jax.files import write
 
 # Code frames that are decoded at once: 8 s at 25 Hz, a few megabytes.
 _PIECE_FRAMES = 200
@@ -73,9 +72,8 @@ def decode(
   codes = np.concatenate([streams[s.name][:length] for s in parts], axis=-1)
   rate_hz = codec.sample_rate_hz
   samples = codec.decode_in_pieces(codes[None], _PIECE_FRAMES)[0]
-  audio = write.fit_length(
-    media.Audio(samples=samples, rate_hz=rate_hz), round(seconds * rate_hz)
-  )
+  audio = media.Audio(samples=samples, rate_hz=rate_hz)
+  audio = audio.fitted(round(seconds * rate_hz))
   peak = float(np.abs(audio.samples).max(initial=0.0))
   if peak > 1.0:
     audio = media.Audio(samples=audio.samples / peak, rate_hz=rate_hz)

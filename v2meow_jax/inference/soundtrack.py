@@ -10,16 +10,16 @@ import numpy as np
 import v2meow_jax
 from v2meow_jax import media
 from v2meow_jax import progress as progress_lib
+from v2meow_jax.files import atomic
 from v2meow_jax.files import outputs
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
-from v2meow_jax.files import released
 from v2meow_jax.files import write as media_write
 from v2meow_jax.inference import compile_cache
 from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import system as system_lib
 
-SUFFIXES = ('.mp4', '.wav', '.flac')
+SUFFIXES = (media.WRITTEN_VIDEO_SUFFIX, *media.WRITTEN_AUDIO_SUFFIXES)
 MAX_SEED = 2**32
 MAX_TAKES = 1000
 _CHECK_RATE_HZ = 8_000
@@ -117,7 +117,7 @@ def _take_paths(out: pathlib.Path, takes: int) -> list[pathlib.Path]:
 def _check_video(video: str, out: pathlib.Path) -> None:
   """Refuses what cannot be read, or what an mp4 cannot hold, before the work."""
   info = probe.probe_video(video)
-  if out.suffix.lower() == '.mp4':
+  if out.suffix.lower() == media.WRITTEN_VIDEO_SUFFIX:
     silence = np.zeros(round(info.seconds * _CHECK_RATE_HZ), np.float32)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
       media_write.mux(
@@ -128,7 +128,7 @@ def _check_video(video: str, out: pathlib.Path) -> None:
 
 
 def _write_one(video: str, path: pathlib.Path, audio: media.Audio) -> None:
-  if path.suffix.lower() == '.mp4':
+  if path.suffix.lower() == media.WRITTEN_VIDEO_SUFFIX:
     media_write.mux(video, audio, path)
   else:
     media_write.write_audio(path, audio)
@@ -139,7 +139,7 @@ def _write_sidecar(
 ) -> None:
   facts = {
     'video': str(video),
-    'video_sha256': released.sha256(pathlib.Path(video)),
+    'video_sha256': atomic.sha256(video),
     'output': path.name,
     'seconds': soundtrack.audio.seconds,
     'sample_rate_hz': soundtrack.audio.rate_hz,

@@ -15,10 +15,10 @@ import numpy as np
 
 import v2meow_jax
 from v2meow_jax import media
+from v2meow_jax.files import atomic
 from v2meow_jax.files import write
 from v2meow_jax.inference import restore
 from v2meow_jax.models.sampling import options
-from v2meow_jax.pretrained import store
 
 
 class Generator(Protocol):
@@ -76,7 +76,7 @@ class Takes:
     sidecar = path.with_name(f'{path.name}.json')
     key = {
       'system_sha256': self._system.digest,
-      'video_sha256': store.sha256(video),
+      'video_sha256': atomic.sha256(video),
       'prompt': prompt,
       'seed': seed,
       'version': v2meow_jax.__version__,
@@ -87,9 +87,8 @@ class Takes:
     audio = self._system.generate(video, prompt=prompt, seed=seed)
     sidecar.unlink(missing_ok=True)
     write.write_audio(path, audio)
-    facts = {**key, 'sha256': store.sha256(path)}
-    with write.replacing(sidecar) as part:
-      pathlib.Path(part).write_text(json.dumps(facts, indent=1) + '\n')
+    facts = {**key, 'sha256': atomic.sha256(path)}
+    atomic.write_text(sidecar, json.dumps(facts, indent=1) + '\n')
     return path
 
 
@@ -98,7 +97,7 @@ def _is_take(
 ) -> bool:
   try:
     facts = json.loads(sidecar.read_bytes())
-    return facts == {**key, 'sha256': store.sha256(path)}
+    return facts == {**key, 'sha256': atomic.sha256(path)}
   except (OSError, ValueError):
     return False
 

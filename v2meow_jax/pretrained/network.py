@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import dataclasses
-import hashlib
-import pathlib
 from typing import Literal
 from typing import Protocol
 from typing import runtime_checkable
@@ -20,7 +18,6 @@ import numpy as np
 import soxr
 
 from v2meow_jax import media
-from v2meow_jax.pretrained import store
 
 # What a row is: a vector; a distribution over classes, which sums to 1; or
 # the probability of each class by itself.
@@ -157,12 +154,3 @@ def checked(
       f'{network.name} gave numbers that are not finite; get its weights again.'
     )
   return rows
-
-
-def folder_digest(folder: pathlib.Path) -> str:
-  """SHA-256 of the names and the bytes of all files of a folder."""
-  digest = hashlib.sha256()
-  for file in sorted(p for p in folder.rglob('*') if p.is_file()):
-    digest.update(f'{file.relative_to(folder).as_posix()}\0'.encode())
-    digest.update(bytes.fromhex(store.sha256(file)))
-  return digest.hexdigest()

@@ -13,6 +13,7 @@ import pathlib
 import shutil
 from typing import Any
 
+from v2meow_jax.files import atomic
 from v2meow_jax.pretrained import convert
 from v2meow_jax.pretrained import ledger
 from v2meow_jax.pretrained import tensors
@@ -148,9 +149,7 @@ class Store:
     with _no_empty_folder(self.folder(artefact)):
       file = self._keep(artefact, source)
     for name in artefact.companions:
-      partial = file.with_name(f'partial-{name}')
-      shutil.copyfile(source.with_name(name), partial)
-      partial.replace(file.with_name(name))
+      atomic.copy(source.with_name(name), file.with_name(name))
     return file
 
   def verify(self, artefact: ledger.Artefact) -> str:
@@ -195,30 +194,27 @@ class Store:
       _check_published(artefact, original)
     file = self.file(artefact)
     file.parent.mkdir(parents=True, exist_ok=True)
-    # With the suffix by which it is read, to be looked at before it counts.
-    partial = file.with_name(f'partial-{file.name}')
-    try:
+    with atomic.replacing(file) as temp:
+      partial = pathlib.Path(temp)
       if converts:
         convert.to_safetensors(original, partial)
       else:
         shutil.copyfile(original, partial)
       _check_content(artefact, partial, original)
-      partial.replace(file)
-    finally:
-      partial.unlink(missing_ok=True)
-    source: dict[str, Any] = {'sha256': sha256(file)}
+    source: dict[str, Any] = {'sha256': atomic.sha256(file)}
     # Beside the original as beside the file, whether they have been copied yet.
     source['companions'] = {
-      name: sha256(original.with_name(name)) for name in artefact.companions
+      name: atomic.sha256(original.with_name(name))
+      for name in artefact.companions
     }
     if checkpoint:
-      source['original_sha256'] = {p.name: sha256(p) for p in checkpoint}
+      source['original_sha256'] = {p.name: atomic.sha256(p) for p in checkpoint}
     else:
       source['url'] = artefact.url
       if converts:
-        source['original_sha256'] = sha256(original)
+        source['original_sha256'] = atomic.sha256(original)
     record = file.parent / _RECORD
-    record.write_text(json.dumps(source, indent=1) + '\n')
+    atomic.write_text(record, json.dumps(source, indent=1) + '\n')
     return file
 
 
@@ -233,12 +229,6 @@ def _no_empty_folder(folder: pathlib.Path) -> Iterator[None]:
       with contextlib.suppress(OSError):  # There are files in it.
         empty.rmdir()
     raise
-
-
-def sha256(file: pathlib.Path) -> str:
-  """Hex digest of a file's bytes."""
-  with file.open('rb') as f:
-    return hashlib.file_digest(f, 'sha256').hexdigest()
 
 
 def _git_blob(file: pathlib.Path) -> str:
@@ -262,7 +252,7 @@ def _check_noted(
   except (ValueError, KeyError, TypeError) as e:
     raise WeightsError(f'{record} is damaged; {advice}') from e
   for path, wanted in noted.items():
-    found = sha256(path)
+    found = atomic.sha256(path)
     if found != wanted:
       raise WeightsError(
         f'{path} has sha256 {found}; when it came it had {wanted}: {advice}'
@@ -280,7 +270,7 @@ def _check_published(
     first: What to do before it is got again.
   """
   for kind, wanted, compute in (
-    ('sha256', artefact.sha256, sha256),
+    ('sha256', artefact.sha256, atomic.sha256),
     ("git's SHA-1", artefact.git_blob, _git_blob),
   ):
     found = compute(file) if wanted else None

@@ -20,6 +20,7 @@ import safetensors
 
 from v2meow_jax import specs
 from v2meow_jax.extractors import clustered_tokens
+from v2meow_jax.files import atomic
 from v2meow_jax.files import released
 from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.audio import conformer
@@ -73,7 +74,7 @@ def heard_by(
   found = {
     'kind': kind,
     'weights': path.name,
-    'sha256': released.sha256(path),
+    'sha256': atomic.sha256(path),
     'settings': dict(list(bound.arguments.items())[1:]),
   }
   return json.loads(json.dumps(found, default=dataclasses.asdict))

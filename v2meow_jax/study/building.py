@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
-import hashlib
 import itertools
 import json
 import os
 import pathlib
 import secrets
-import shutil
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ import numpy as np
 import v2meow_jax
 from v2meow_jax import media
 from v2meow_jax import progress
+from v2meow_jax.files import atomic
 from v2meow_jax.files import probe
 from v2meow_jax.files import write
 from v2meow_jax.study import pages
@@ -76,10 +75,9 @@ def build(
       f'{site}: is there already; name a new folder, or remove it with all'
       ' answers in it.'
     )
-  site.parent.mkdir(parents=True, exist_ok=True)
-  temp = site.with_name(f'.{site.name}.{secrets.token_hex(4)}')
-  try:
-    (temp / 'media').mkdir(parents=True)
+  with atomic.replacing_folder(site) as folder:
+    temp = pathlib.Path(folder)
+    (temp / 'media').mkdir()
     clips, files, left_out, notes = _write_media(
       systems, genre_of, temp / 'media', seed
     )
@@ -119,9 +117,6 @@ def build(
     pages.write_texts(temp)
     if site.exists():
       site.rmdir()
-    os.replace(temp, site)
-  finally:
-    shutil.rmtree(temp, ignore_errors=True)
   return study
 
 
@@ -271,16 +266,11 @@ def _write(
   os.utime(path, (0, 0))
   files[token] = {
     'source': str(source.path.resolve()) if source else 'silence',
-    'source_sha256': _sha256(source.path) if source else None,
-    'sha256': _sha256(path),
+    'source_sha256': atomic.sha256(source.path) if source else None,
+    'sha256': atomic.sha256(path),
     'level_dbfs': round(source.level_dbfs, 1) if source else None,
   }
   return token
-
-
-def _sha256(path: pathlib.Path) -> str:
-  with open(path, 'rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def _sentence(item: Mapping[str, str]) -> str:

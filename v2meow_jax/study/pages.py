@@ -12,11 +12,10 @@ import json
 import os
 import pathlib
 import re
-import secrets
 import shutil
 from typing import Any
 
-from v2meow_jax.files import write
+from v2meow_jax.files import atomic
 from v2meow_jax.study import assignment
 from v2meow_jax.study import protocol
 
@@ -155,19 +154,17 @@ def export(site: str | os.PathLike, out: str | os.PathLike) -> pathlib.Path:
   if not trials:
     trials = assignment.booklets(study, _NUM_BOOKLETS)
     plain = [[dataclasses.asdict(t) for t in booklet] for booklet in trials]
-    with write.replacing(site / _BOOKLETS) as temp:
-      pathlib.Path(temp).write_text(
-        json.dumps({'study': study.id, 'booklets': plain}), 'utf-8'
-      )
+    atomic.write_text(
+      site / _BOOKLETS, json.dumps({'study': study.id, 'booklets': plain})
+    )
   told = {
     'format': protocol.FORMAT,
     'study': study.id,
     'booklets': [[shown(study, t) for t in booklet] for booklet in trials],
   }
-  out.parent.mkdir(parents=True, exist_ok=True)
-  temp = out.with_name(f'.{out.name}.{secrets.token_hex(4)}')
-  try:
-    (temp / 'media').mkdir(parents=True)
+  with atomic.replacing_folder(out) as folder:
+    temp = pathlib.Path(folder)
+    (temp / 'media').mkdir()
     for token in study.files:
       name = f'media/{token}.mp4'
       _link(site / name, temp / name)
@@ -176,9 +173,6 @@ def export(site: str | os.PathLike, out: str | os.PathLike) -> pathlib.Path:
     (temp / 'index.html').write_text(
       render(study, texts, exported=told), 'utf-8'
     )
-    os.replace(temp, out)
-  finally:
-    shutil.rmtree(temp, ignore_errors=True)
   return out / 'index.html'
 
 

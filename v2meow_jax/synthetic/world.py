@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
-import hashlib
 import json
 import multiprocessing
 import pathlib
@@ -12,6 +11,7 @@ import pathlib
 from absl import logging
 
 from v2meow_jax import progress as progress_lib
+from v2meow_jax.files import atomic
 from v2meow_jax.synthetic import captions
 from v2meow_jax.synthetic import compose
 from v2meow_jax.synthetic import render
@@ -83,9 +83,7 @@ def write(
   )
   lines = [json.dumps(line) + '\n' for line in made]
   manifest = out / 'manifest.jsonl'
-  partial = out / 'manifest.jsonl.partial'
-  partial.write_text(''.join(lines), encoding='utf-8')
-  partial.replace(manifest)
+  atomic.write_text(manifest, ''.join(lines))
   return manifest
 
 
@@ -140,15 +138,13 @@ def _write_clip(
   scene = scene_lib.sample(seed, index, seconds, surprise)
   path = out / 'clips' / _clip_name(index)
   if not path.exists():
-    # Renamed when complete, so that a clip which is there is a whole one.
-    partial = path.with_suffix('.partial.mp4')
+    # Whole or absent, so that a clip which is there need not be made again.
     media_write.write_video(
-      partial,
+      path,
       render.frames(scene),
       rate_hz=scene.rate_hz,
       audio=compose.music(scene),
     )
-    partial.replace(path)
   return {
     'id': path.stem,
     'path': path.relative_to(out).as_posix(),
@@ -162,7 +158,7 @@ def _write_clip(
     'key': scene.key,
     'mode': scene.mode,
     'cut_times': scene.cut_times,
-    'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
+    'sha256': atomic.sha256(path),
   }
 
 

@@ -10,6 +10,7 @@ import re
 
 import numpy as np
 
+from v2meow_jax import media
 from v2meow_jax import progress as progress_lib
 from v2meow_jax.evaluation.controls import judges
 from v2meow_jax.evaluation.listening import pairs
@@ -17,7 +18,6 @@ from v2meow_jax.files import probe
 from v2meow_jax.files import write as media_write
 from v2meow_jax.synthetic import held_out
 
-VIDEO_SUFFIXES = ('.mp4', '.mov', '.mkv', '.webm', '.avi')
 VIDEOS_NAME = 'videos'
 # Grey is grey at any size and rate: extractors pick frames by time.
 _GREY = np.full((64, 64, 3), 128, np.uint8)
@@ -150,12 +150,12 @@ def _videos(dataset: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
   paths = sorted(
     path
     for path in dataset.rglob('*')
-    if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+    if path.suffix.lower() in media.VIDEO_SUFFIXES and path.is_file()
   )
   if not paths:
     raise ValueError(
       f'{dataset} holds no video; wanted a manifest or a folder with'
-      f' {", ".join(VIDEO_SUFFIXES)}.'
+      f' {", ".join(media.VIDEO_SUFFIXES)}.'
     )
   # Fit for the name of a file, whatever the folders are called.
   found: dict[str, pathlib.Path] = {}

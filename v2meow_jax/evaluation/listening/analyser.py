@@ -14,7 +14,6 @@ from v2meow_jax.evaluation.listening import detectors as detectors_lib
 from v2meow_jax.evaluation.listening import feature_cache
 from v2meow_jax.evaluation.listening import pairs
 from v2meow_jax.files import read
-from v2meow_jax.files import write
 from v2meow_jax.pretrained import network as network_lib
 
 _ROWS_VERSION = 1  # Raised when a network's front end changes.
@@ -96,4 +95,4 @@ class Analyser:
 
 def _sound(clip: pairs.ClipFile, seconds: float, rate_hz: int) -> media.Audio:
   audio = read.read_audio(clip.path, rate_hz=rate_hz)
-  return write.fit_length(audio, round(seconds * rate_hz))
+  return audio.fitted(round(seconds * rate_hz))

@@ -9,11 +9,12 @@ import json
 import os
 import pathlib
 from typing import Any
-import uuid
 import zipfile
 
 from absl import logging
 import numpy as np
+
+from v2meow_jax.files import atomic
 
 Arrays = dict[str, np.ndarray]
 
@@ -66,14 +67,9 @@ class FeatureCache:
 
 def _write(path: pathlib.Path, arrays: Arrays) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f'.{uuid.uuid4().hex}.npz')
-  try:
-    with part.open('wb') as file:
-      # The names of arrays are ours, so none is an argument of savez.
-      np.savez(file, allow_pickle=False, **arrays)
-    part.replace(path)
-  finally:
-    part.unlink(missing_ok=True)
+  with atomic.replacing(path) as part:
+    # The names of arrays are ours, so none is an argument of savez.
+    np.savez(part, allow_pickle=False, **arrays)
 
 
 def _read(path: pathlib.Path) -> Arrays | None:

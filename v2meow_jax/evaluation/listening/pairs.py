@@ -17,15 +17,13 @@ import re
 
 import numpy as np
 
+from v2meow_jax import media
 from v2meow_jax.evaluation.listening import feature_cache
+from v2meow_jax.files import atomic
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
-from v2meow_jax.pretrained import store
 
-SUFFIXES = (
-  *('.wav', '.flac', '.mp3', '.ogg', '.opus', '.m4a', '.aac', '.aiff'),
-  *('.mp4', '.mov', '.mkv', '.webm', '.avi'),
-)
+SUFFIXES = (*media.AUDIO_SUFFIXES, *media.VIDEO_SUFFIXES)
 _TAKE = re.compile(r'(?P<clip>.+)_(?P<number>[1-9]\d*)')
 # Rate at which a clip is decoded to measure its length.
 _LENGTH_RATE_HZ = 16_000
@@ -238,7 +236,7 @@ def clip(
   path: str | os.PathLike, cache: feature_cache.FeatureCache
 ) -> ClipFile:
   """Describes a file, decoding it once; UnsupportedMedia says what is wrong."""
-  sha256 = store.sha256(pathlib.Path(path))
+  sha256 = atomic.sha256(path)
 
   def decode() -> feature_cache.Arrays:
     info = probe.probe(path)

@@ -18,8 +18,8 @@ from v2meow_jax import specs
 from v2meow_jax.extractors import extractor as extractor_lib
 from v2meow_jax.extractors import text_music
 from v2meow_jax.extractors.embedded import style_features
+from v2meow_jax.files import atomic
 from v2meow_jax.pretrained import network
-from v2meow_jax.pretrained import store
 
 _WINDOW_SECONDS = 10.0  # As `features.segments`, which it was trained on.
 
@@ -93,11 +93,10 @@ def load_published(name: str, path: pathlib.Path) -> ExtractorNetwork:
   joint = kinds[name](hub.folder_of(path))
   stream = specs.FeatureSpec(name='style', dim=joint.dim, rate_hz=0.0)
   pair = text_music.extractors(stream, joint)
-  is_file = path.is_file()
   return ExtractorNetwork(
     name=name,
     sample_rate_hz=joint.sample_rate_hz,
-    digest=store.sha256(path) if is_file else network.folder_digest(path),
+    digest=atomic.sha256(path),
     extractor=pair['style'],
     window_seconds=_WINDOW_SECONDS,
     text_extractor=pair['style_text'],

@@ -18,6 +18,7 @@ from jaxtyping import Float
 import numpy as np
 
 from v2meow_jax.evaluation.metrics import bootstrap
+from v2meow_jax.files import atomic
 
 VERSION = 1
 FILE_NAME = 'scores.json'
@@ -254,11 +255,8 @@ def write(path: str | os.PathLike, scores: Scores) -> None:
     TypeError: Settings or details are no json.
     ValueError: A number is not finite.
   """
-  path = pathlib.Path(path)
   text = json.dumps(dataclasses.asdict(scores), indent=2, allow_nan=False)
-  part = path.with_name(f'{path.name}.part')
-  part.write_text(text + '\n', encoding='utf-8')
-  part.replace(path)
+  atomic.write_text(path, text + '\n')
 
 
 def read(path: str | os.PathLike) -> Scores:

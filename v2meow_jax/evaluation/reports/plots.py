@@ -17,8 +17,8 @@ from v2meow_jax.evaluation.listening import pairs
 from v2meow_jax.evaluation.metrics import beat_scores
 from v2meow_jax.evaluation.metrics import scores
 from v2meow_jax.evaluation.metrics import timing
+from v2meow_jax.files import atomic
 from v2meow_jax.files import read
-from v2meow_jax.files import write
 
 _RATE_HZ = detectors.BEAT_RATE_HZ
 _MEL_BANDS = 96
@@ -169,7 +169,7 @@ def _sides(axes: Any, pair: pairs.ClipPair) -> Iterator[tuple[Any, str, Any]]:
 
 def _samples(clip: pairs.ClipFile, seconds: float) -> media.Audio:
   audio = read.read_audio(clip.path, rate_hz=_RATE_HZ)
-  return write.fit_length(audio, round(seconds * _RATE_HZ))
+  return audio.fitted(round(seconds * _RATE_HZ))
 
 
 def _patch(colour: str, label: str) -> Any:
@@ -193,6 +193,6 @@ def _figure(
   figure = figure_lib.Figure(figsize=size, layout='constrained')
   backend_agg.FigureCanvasAgg(figure)
   yield figure, figure.subplots(rows, columns, **options)
-  with write.replacing(path) as part:
+  with atomic.replacing(path) as part:
     # No version of the library, so that equal figures are equal bytes.
     figure.savefig(part, dpi=100, format='png', metadata={'Software': None})

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 import csv
 import dataclasses
 import io
-import os
 import pathlib
 import tempfile
 from typing import Any
 
 from v2meow_jax.evaluation.listening import pairs as pairs_lib
 from v2meow_jax.evaluation.metrics import scores as scores_lib
-from v2meow_jax.files import write as media_write
+from v2meow_jax.files import atomic
 
 REPORT_NAME = 'report.md'
 PER_CLIP_NAME = 'per_clip.csv'
@@ -75,12 +74,12 @@ def open_folder(folder: pathlib.Path) -> None:
 
 def write(folder: pathlib.Path, report: EvaluationReport) -> None:
   """Writes `report.md`, `per_clip.csv` and, with figures, `scores.json`."""
-  _replace(folder / PER_CLIP_NAME, per_clip(report))
+  atomic.write_text(folder / PER_CLIP_NAME, per_clip(report))
   if report.scores is None:
     (folder / scores_lib.FILE_NAME).unlink(missing_ok=True)
   else:
     scores_lib.write(folder / scores_lib.FILE_NAME, report.scores)
-  _replace(folder / REPORT_NAME, markdown(report))
+  atomic.write_text(folder / REPORT_NAME, markdown(report))
 
 
 def per_clip(report: EvaluationReport) -> str:
@@ -213,8 +212,3 @@ def _differences(pairs: Sequence[pairs_lib.ClipPair]) -> str:
     f'Of {len(pairs)} pairs, unlike are: {unlike}. At most {most:.3f} s were cut;'
     f' {PER_CLIP_NAME} has each clip.'
   )
-
-
-def _replace(path: str | os.PathLike, text: str) -> None:
-  with media_write.replacing(path) as part:
-    pathlib.Path(part).write_text(text, encoding='utf-8')

@@ -15,6 +15,7 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax import progress as progress_lib
+from v2meow_jax.files import atomic
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.files import write as media_write
@@ -77,9 +78,9 @@ def write(
     shutil.rmtree(out / CLIPS_NAME)
     raise
   manifest = out / MANIFEST_NAME
-  with media_write.replacing(manifest) as partial:
-    text = ''.join(json.dumps(line) + '\n' for line in lines)
-    pathlib.Path(partial).write_text(text, encoding='utf-8')
+  atomic.write_text(
+    manifest, ''.join(json.dumps(line) + '\n' for line in lines)
+  )
   return manifest
 
 

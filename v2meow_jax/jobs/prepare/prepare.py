@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import threading
-import time
 
 from absl import logging
 import apache_beam as beam
@@ -31,6 +30,7 @@ from v2meow_jax import progress as progress_lib
 from v2meow_jax import specs
 from v2meow_jax.data import records
 from v2meow_jax.data import shards
+from v2meow_jax.files import atomic
 from v2meow_jax.files import manifests
 from v2meow_jax.jobs.prepare import extraction
 
@@ -102,16 +102,11 @@ def prepare(
   """
   clips = manifests.read(manifest)
   _check_out(out)
-  parent, name = os.path.split(
-    os.path.abspath(out) if '://' not in out else out
-  )
-  tf.io.gfile.makedirs(parent)
-  building = os.path.join(parent, f'.{name}-{os.getpid()}-{time.time_ns():x}')
-  # The bar counts what workers append here; they share only a local disk.
-  progress_dir = os.path.join(building, 'progress')
-  is_local = '://' not in building
-  tf.io.gfile.makedirs(progress_dir)
-  try:
+  with atomic.replacing_folder(out) as building:
+    # The bar counts what workers append here; they share only a local disk.
+    progress_dir = os.path.join(building, 'progress')
+    is_local = '://' not in building
+    tf.io.gfile.makedirs(progress_dir)
     extract = extraction.Extract(
       streams=tuple(streams),
       make_extractors=make_extractors,
@@ -130,10 +125,6 @@ def prepare(
       _run(groups, extract, building, pipeline_options)
     tf.io.gfile.rmtree(progress_dir)
     summary = _finish(building, streams)
-    _replace(building, out)
-  finally:
-    if tf.io.gfile.exists(building):
-      tf.io.gfile.rmtree(building)
   logging.info('Prepared %s: %s', out, summary)
   return summary
 
@@ -279,17 +270,6 @@ def _check_out(out: str) -> None:
       f'{out} exists and is not a prepared dataset; name another folder, or'
       ' remove it.'
     )
-
-
-def _replace(building: str, out: str) -> None:
-  """Puts the finished folder where the old one was; the old one goes last."""
-  if tf.io.gfile.exists(out):
-    old = f'{building}-old'
-    tf.io.gfile.rename(out, old)
-    tf.io.gfile.rename(building, out)
-    tf.io.gfile.rmtree(old)
-  else:
-    tf.io.gfile.rename(building, out)
 
 
 @contextlib.contextmanager

@@ -16,9 +16,9 @@ import numpy as np
 import safetensors
 
 from v2meow_jax import media
+from v2meow_jax.files import atomic
 from v2meow_jax.pretrained import ledger
 from v2meow_jax.pretrained import network
-from v2meow_jax.pretrained import store
 
 _FILE = 'model.safetensors'
 _NUM_CLASSES = 527  # Of AudioSet, where no config.json says otherwise.
@@ -134,7 +134,7 @@ def load(name: str, path: pathlib.Path) -> AudioTransformer:
   return AudioTransformer(
     name=name,
     output='sigmoid' if name.endswith('sigmoid') else 'softmax',
-    digest=store.sha256(file),
+    digest=atomic.sha256(file),
     model=model.eval(),
     extractor=extractor,
   )

@@ -20,8 +20,8 @@ import numpy as np
 import scipy.special
 
 from v2meow_jax import media
+from v2meow_jax.files import atomic
 from v2meow_jax.pretrained import network
-from v2meow_jax.pretrained import store
 from v2meow_jax.pretrained import tensors
 
 SAMPLE_RATE_HZ = 16_000
@@ -247,7 +247,7 @@ def load(
   return Panns(
     name=name,
     output=outputs[name],
-    digest=store.sha256(path),
+    digest=atomic.sha256(path),
     params=jax.device_put(read(state, config)),
     mel_weights=source.take('logmel_extractor.melW', _NUM_BINS, NUM_BANDS),
     config=config,

@@ -15,6 +15,7 @@ from jaxtyping import Float
 import numpy as np
 
 from v2meow_jax import media
+from v2meow_jax.files import atomic
 from v2meow_jax.pretrained import network
 
 _LAYER = 'embedding'  # `layer19`, its other output, is used elsewhere.
@@ -77,4 +78,4 @@ def load(name: str, folder: pathlib.Path) -> Trill:
       f'the SavedModel {folder} cannot be called; wanted'
       ' https://tfhub.dev/google/nonsemantic-speech-benchmark/trill/3.'
     )
-  return Trill(name=name, digest=network.folder_digest(folder), module=module)
+  return Trill(name=name, digest=atomic.sha256(folder), module=module)

@@ -26,6 +26,7 @@ from jaxtyping import Float
 import numpy as np
 
 from v2meow_jax import media
+from v2meow_jax.files import atomic
 from v2meow_jax.pretrained import ledger
 from v2meow_jax.pretrained import network
 from v2meow_jax.pretrained import store
@@ -161,13 +162,13 @@ def load(
     WeightsError: The whitening is not here.
   """
   state = tensors.load(path)
-  digest, whitening = store.sha256(path), None
+  digest, whitening = atomic.sha256(path), None
   if name == 'vggish-pca':
     released = state
     if not vggish_weights.has_whitening(state):
       other = store.Store().locate(ledger.find('vggish-pca'))
       released = tensors.load(other)
-      digest = f'{digest}+{store.sha256(other)}'
+      digest = f'{digest}+{atomic.sha256(other)}'
     whitening = vggish_weights.read_whitening(released, config)
   return Vggish(
     name=name,

@@ -13,7 +13,7 @@ from typing import Literal
 
 import v2meow_jax
 from v2meow_jax.evaluation.metrics import bootstrap
-from v2meow_jax.files import write as media_write
+from v2meow_jax.files import atomic
 from v2meow_jax.study import collecting
 from v2meow_jax.study import protocol
 from v2meow_jax.study import screening
@@ -92,8 +92,8 @@ def write(
     settings=_settings(study, facts),
   )
   drawn = plots.draw(folder, study, results, report_text.TITLES)
-  _write_text(folder / 'analysis.json', json.dumps(facts, indent=1))
-  _write_text(
+  atomic.write_text(folder / 'analysis.json', json.dumps(facts, indent=1))
+  atomic.write_text(
     folder / 'report.md',
     report_text.markdown(
       study,
@@ -145,8 +145,3 @@ def _settings(
     'num_resamples': analysis.NUM_RESAMPLES,
     'level': bootstrap.LEVEL,
   }
-
-
-def _write_text(path: pathlib.Path, text: str) -> None:
-  with media_write.replacing(path) as temp:
-    pathlib.Path(temp).write_text(text, 'utf-8')

@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
 
+from v2meow_jax.files import atomic
 from v2meow_jax.training import train_state
 from v2meow_jax.training.checkpoints import digests
 from v2meow_jax.training.checkpoints import run_facts
@@ -104,8 +105,8 @@ class Checkpoints:
     """
     self._config_digest = run_facts.config_digest(config_text)
     if jax.process_index() == 0:
-      _replace(self.path / CONFIG_NAME, config_text)
-      _replace(
+      atomic.write_text(self.path / CONFIG_NAME, config_text)
+      atomic.write_text(
         self.path / DESCRIPTION_NAME, json.dumps(description, indent=1) + '\n'
       )
 
@@ -361,10 +362,3 @@ def _refuse_to_start_afresh(
       ' Restore that folder from a copy, or name another MODEL_DIR to start'
       ' afresh.' + ''.join(f'\n  {cause}' for cause in causes or ())
     )
-
-
-def _replace(path: epath.Path, text: str) -> None:
-  """Writes a file that is never seen half written."""
-  unfinished = path.with_name(f'{path.name}.unfinished')
-  unfinished.write_text(text)
-  unfinished.replace(path)

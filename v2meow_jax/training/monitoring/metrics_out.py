@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from v2meow_jax import media
+from v2meow_jax.files import atomic
 
 NAME = 'metrics.jsonl'
 # What a batch counts for in the mean of several; not a metric itself.
@@ -82,9 +83,7 @@ def keep_until(path: epath.Path, step: int) -> None:
   lines = path.read_text().splitlines(keepends=True)
   kept = [line for line in lines if _step_of(line) <= step]
   if kept != lines:
-    partial = path.with_name(path.name + '.partial')
-    partial.write_text(''.join(kept))
-    partial.replace(path)
+    atomic.write_text(path, ''.join(kept))
 
 
 def _step_of(line: str) -> float:
