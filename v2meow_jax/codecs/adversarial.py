@@ -1,7 +1,7 @@
-"""Discriminators and the hinge and feature losses that train a codec.
+"""Discriminators of codecs, with their hinge and feature losses.
 
 SoundStream (https://arxiv.org/abs/2107.03312), sections III-D and E: three
-convolutional nets on the waveform at falling rates and one on its complex
+convolutional networks on the waveform at falling rates and one on its complex
 short-time spectrum.
 """
 
@@ -22,26 +22,25 @@ from v2meow_jax.codecs import spectral
 Features = list[Array]
 
 _SLOPE = 0.2
-# Where a spectrum is silent, a smaller one would turn the norm's gradient into
-# one that outweighs everything else in the step.
+# With a smaller one, the norm's gradient on silence would dominate the step.
 _NORM_EPSILON = 1e-2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AdversarialConfig:
-  """Which discriminators, how wide, how their losses are weighted.
+  """Sizes of the discriminators and weights of their losses.
 
   Attributes:
-    start_step: Step at which the adversarial terms set in.
-    stft_channels: Of the spectral discriminator's first layer.
-    stft_max_channels: Cap on the doubling of its channels.
-    stft_num_blocks: Its residual blocks, with alternating strides.
-    window_samples: Of its spectra; the hop is a quarter.
-    wave_channels: Of the waveform discriminators' first layer.
-    wave_max_channels: Cap on the growth of their channels.
-    num_wave_scales: Waveform discriminators: rate, rate / 2, rate / 4.
-    adversarial_weight: Of the generator's hinge term.
-    feature_weight: Of the distance of the discriminators' activations.
+    start_step: First step with adversarial terms.
+    stft_channels: Channels of the spectral discriminator's first layer.
+    stft_max_channels: Largest number of its channels, which double.
+    stft_num_blocks: Number of its residual blocks, with alternating strides.
+    window_samples: Window of its spectra; the hop is a quarter.
+    wave_channels: Channels of the waveform discriminators' first layer.
+    wave_max_channels: Largest number of their channels.
+    num_wave_scales: Number of waveform discriminators, at rate, rate / 2, ...
+    adversarial_weight: Weight of the generator's hinge loss.
+    feature_weight: Weight of the distance between activations.
   """
 
   start_step: int = 0
@@ -59,14 +58,14 @@ class AdversarialConfig:
 def discriminator_loss(
   true: Sequence[Features], fake: Sequence[Features]
 ) -> Float[Array, '']:
-  """Hinge loss, the mean over discriminators of their means over logits.
+  """Hinge loss: mean over discriminators of their means over logits.
 
   Args:
     true: Activations for recordings, one list per discriminator.
-    fake: Activations for reconstructions.
+    fake: Activations for reconstructions, one list per discriminator.
 
   Returns:
-    float32[]; 2 when the logits are 0 everywhere.
+    float32[]; 2 if all logits are 0.
   """
   terms = [
     jnp.mean(nn.relu(1 - t[-1])) + jnp.mean(nn.relu(1 + f[-1]))
@@ -76,17 +75,17 @@ def discriminator_loss(
 
 
 def generator_loss(fake: Sequence[Features]) -> Float[Array, '']:
-  """Hinge loss of the generator; 1 when the logits are 0 everywhere."""
+  """Hinge loss of the generator; 1 if all logits are 0."""
   return jnp.stack([jnp.mean(nn.relu(1 - f[-1])) for f in fake]).mean()
 
 
 def feature_loss(
   true: Sequence[Features], fake: Sequence[Features]
 ) -> Float[Array, '']:
-  """Mean L1 distance of the activations before the logits; 0 when equal.
+  """Mean L1 distance between the activations before the logits.
 
   Each layer's distance is divided by the mean |activation| on recordings, so
-  that layers count alike whatever their scale (as EnCodec does).
+  that layers of any scale count alike (as in EnCodec).
   """
   terms = []
   for t, f in zip(true, fake, strict=True):
@@ -100,20 +99,20 @@ def feature_loss(
 class StftDiscriminator(nn.Module):
   """2-D residual convolutions over real and imaginary parts of a spectrum.
 
-  LayerNorm over channels keeps it stable (EnCodec's remark on re-building it).
+  LayerNorm over channels keeps it stable, as in EnCodec's re-implementation.
 
   Attributes:
-    config: Sizes.
+    config: Sizes of the layers.
   """
 
   config: AdversarialConfig
 
   @nn.compact
   def __call__(self, waveform: Float[Array, 'b samples']) -> Features:
-    """Activations; the logits are float[b, frames, 1, 1]."""
+    """Returns activations; the logits are float[b, frames, 1, 1]."""
     c = self.config
     x = spectral.stft(waveform, c.window_samples, c.window_samples // 4)
-    # Scaled to about one; the last bin makes the count odd and is dropped.
+    # Scaled to about one; without the last bin, the number of bins is even.
     x = x[..., :-1] / jnp.sqrt(c.window_samples)
     x = jnp.stack([jnp.real(x), jnp.imag(x)], axis=-1)
     x = nn.Conv(c.stft_channels, (7, 7))(x)
@@ -146,14 +145,14 @@ class WaveDiscriminator(nn.Module):
   """1-D grouped convolutions that down-sample the waveform by 256.
 
   Attributes:
-    config: Sizes.
+    config: Sizes of the layers.
   """
 
   config: AdversarialConfig
 
   @nn.compact
   def __call__(self, waveform: Float[Array, 'b samples']) -> Features:
-    """Activations; the logits are float[b, steps, 1]."""
+    """Returns activations; the logits are float[b, steps, 1]."""
     c = self.config
     x = nn.leaky_relu(
       nn.Conv(c.wave_channels, (15,))(waveform[..., None]), _SLOPE
@@ -173,14 +172,14 @@ class Discriminators(nn.Module):
   """The spectral discriminator and those on the waveform.
 
   Attributes:
-    config: Sizes.
+    config: Sizes of all of them.
   """
 
   config: AdversarialConfig
 
   @nn.compact
   def __call__(self, waveform: Float[Array, 'b samples']) -> list[Features]:
-    """One list of activations per discriminator."""
+    """Returns a list of activations per discriminator."""
     outputs = [StftDiscriminator(self.config)(waveform)]
     x = waveform
     for scale in range(self.config.num_wave_scales):

@@ -1,4 +1,4 @@
-"""The Codec protocol: both ways, waveform to codes and back."""
+"""The protocol of a codec: waveform to codes and back."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Codec(Protocol):
   """A neural audio codec with residual vector quantisation.
 
   Attributes:
-    stream: Its codes: all levels, 'acoustic'.
-    sample_rate_hz: Of the waveforms.
-    hop_samples: Samples of one code frame.
+    stream: Stream of its codes, all levels, 'acoustic'.
+    sample_rate_hz: Sample rate of the waveforms.
+    hop_samples: Number of samples per code frame.
   """
 
   stream: specs.TokenSpec
@@ -28,17 +28,17 @@ class Codec(Protocol):
   def encode(
     self, waveform: Float[Array, 'b samples']
   ) -> Int[Array, 'b frames levels']:
-    """Codes of a waveform of whole frames."""
+    """Encodes a waveform of whole frames."""
     ...
 
   def decode(
     self, codes: Int[Array, 'b frames levels']
   ) -> Float[Array, 'b samples']:
-    """The waveform of the first `levels` levels (fewer than all is allowed)."""
+    """Decodes the first `levels` levels; fewer than all are allowed."""
     ...
 
   def decode_in_pieces(
     self, codes: Int[np.ndarray, 'b frames levels'], piece_frames: int
   ) -> Float[np.ndarray, 'b samples']:
-    """As `decode`, in memory that `piece_frames` frames bound, without seams."""
+    """Decodes as `decode`, without seams, with memory for one piece at a time."""
     ...

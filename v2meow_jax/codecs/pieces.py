@@ -1,7 +1,6 @@
-"""Long music in pieces, for codecs that hear where it begins and ends.
+"""Cuts long music into windows for codecs that pad both ends.
 
-Their networks pad both ends, so a window never reaches beyond the music: the
-first one begins where it begins, the last one ends where it ends, and all have
+No window reaches beyond the music, so that padding stays at its ends. All have
 one length, so that one compilation serves any length.
 """
 
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 def windows(
   num_frames: int, piece_frames: int, before: int, after: int
 ) -> Iterator[tuple[slice, slice, slice]]:
-  """Windows that overlap by what a network hears around a frame.
+  """Yields windows that overlap by the context of a frame.
 
   >>> for window, piece, inside in windows(10, 4, 2, 1):
   ...   print(window.start, window.stop, piece.start, piece.stop, inside.start)
@@ -22,14 +21,13 @@ def windows(
   3 10 8 10 5
 
   Args:
-    num_frames: Of the music.
-    piece_frames: That one window contributes.
-    before: Frames that a frame needs before itself.
-    after: Frames that a frame needs after itself.
+    num_frames: Number of frames of the music.
+    piece_frames: Number of frames that one window contributes.
+    before: Number of frames that a frame needs before itself.
+    after: Number of frames that a frame needs after itself.
 
   Yields:
-    (frames of the window, frames that it contributes, where in the window
-    these are).
+    Slices: the window, the piece it contributes, and the piece in the window.
 
   Raises:
     ValueError: `piece_frames` is less than 1.

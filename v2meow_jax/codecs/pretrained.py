@@ -1,4 +1,4 @@
-"""What codecs on published weights share: sizes, checks, music in pieces."""
+"""Base classes of pretrained codecs: sizes, weights, checks, pieces."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Generic
 from typing import Literal
 from typing import TypeVar
 
+from etils import epath
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -22,21 +24,22 @@ import numpy as np
 
 from v2meow_jax import specs
 from v2meow_jax.codecs import pieces
+from v2meow_jax.pretrained import torch_weights
 
 Way = Literal['encode', 'decode']
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PublishedConfig:
-  """Sizes that every codec has.
+  """Sizes common to all pretrained codecs.
 
   Attributes:
-    source: Repository of the Hugging Face hub with its weights.
-    sample_rate_hz: Of the waveforms.
-    num_levels: Codebooks, coarsest first.
-    codebook_size: Vectors in one codebook.
-    strides: Down-sampling of the encoder's blocks, first to last; the decoder
-      undoes them in reverse.
+    source: Repository of the Hugging Face hub with the weights.
+    sample_rate_hz: Sample rate of the waveforms.
+    num_levels: Number of codebooks.
+    codebook_size: Number of vectors in a codebook.
+    strides: Down-sampling factors of the encoder's blocks, first to last; the
+      decoder undoes them in reverse.
   """
 
   source: str
@@ -46,17 +49,17 @@ class PublishedConfig:
   strides: Sequence[int]
 
   def __post_init__(self):
-    # Lists, as json and gin write them, would not hash.
+    # Lists, as in JSON and gin, would not hash.
     object.__setattr__(self, 'strides', tuple(self.strides))
 
   @property
   def hop_samples(self) -> int:
-    """Samples of one code frame."""
+    """Number of samples per code frame."""
     return math.prod(self.strides)
 
   @property
   def stream(self) -> specs.TokenSpec:
-    """The codes, all levels."""
+    """Stream of the codes, all levels."""
     return specs.TokenSpec(
       name='acoustic',
       codebook_size=self.codebook_size,
@@ -68,22 +71,47 @@ class PublishedConfig:
 Config = TypeVar('Config', bound=PublishedConfig)
 
 
+def read_params(
+  path: epath.PathLike,
+  config: PublishedConfig,
+  network: nn.Module,
+  unused: Sequence[str] = (),
+) -> dict[str, Any]:
+  """Reads published weights as parameters of a network.
+
+  Args:
+    path: File `model.safetensors` of `config.source`, or its folder.
+    config: Sizes of the codec.
+    network: Network of the codec.
+    unused: Last parts of published keys that are not read.
+
+  Raises:
+    ValueError: The file is missing or holds something else; the message says
+      what to download, or names the key, what came and what was wanted.
+  """
+  frame = jax.ShapeDtypeStruct((1, config.hop_samples), jnp.float32)
+  wanted = jax.eval_shape(network.init, jax.random.key(0), frame)
+  return torch_weights.read(
+    epath.Path(path), wanted['params'], config.source, unused
+  )
+
+
 class PublishedCodec(abc.ABC, Generic[Config]):
-  """A codec with its weights: the `Codec` protocol, and encoding in pieces.
+  """A `Codec` with its weights that also encodes in pieces.
 
   Attributes:
-    config: What it is.
-    stream: Its codes.
-    sample_rate_hz: Of the waveforms.
-    hop_samples: Of one code frame.
+    config: Sizes of the codec.
+    stream: Stream of its codes, all levels.
+    sample_rate_hz: Sample rate of the waveforms.
+    hop_samples: Number of samples per code frame.
   """
 
   def __init__(self, config: Config, params: Mapping[str, Any]):
-    """Keeps weights for `encode` and `decode`, which compile per length.
+    """Stores the weights; `encode` and `decode` compile for each length.
 
     Args:
-      config: What it is.
-      params: Of the network of `config`.
+      config: Sizes of the codec.
+      params: Parameters of its network.
     """
     self.config = config
     self.stream = config.stream
@@ -93,21 +121,18 @@ class PublishedCodec(abc.ABC, Generic[Config]):
 
   @abc.abstractmethod
   def _whole(self, way: Way, x: Array) -> Array:
-    """Codes of float[b, samples], or a waveform of int[b, frames, levels]."""
+    """Encodes float[b, samples], or decodes int[b, frames, levels]."""
 
   @abc.abstractmethod
   def _in_pieces(
     self, way: Way, x: np.ndarray, piece_frames: int
   ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yields (frames, what comes out of them), from the first to the last.
-
-    Both are [b, frames, ...]: codes, or the samples of each frame.
-    """
+    """Yields (frames, their codes or samples, [b, frames, ...]) in order."""
 
   def encode(
     self, waveform: Float[Array, 'b samples']
   ) -> Int[Array, 'b frames levels']:
-    """Codes of all levels.
+    """Encodes to codes of all levels.
 
     Raises:
       ValueError: The waveform is not a positive whole number of frames.
@@ -118,7 +143,7 @@ class PublishedCodec(abc.ABC, Generic[Config]):
   def decode(
     self, codes: Int[Array, 'b frames levels']
   ) -> Float[Array, 'b samples']:
-    """The waveform of the first `levels` levels.
+    """Decodes the first `levels` levels.
 
     Raises:
       ValueError: There are no levels, or more than the codec has.
@@ -129,17 +154,17 @@ class PublishedCodec(abc.ABC, Generic[Config]):
   def encode_in_pieces(
     self, waveform: Float[np.ndarray, 'b samples'], piece_frames: int
   ) -> Int[np.ndarray, 'b frames levels']:
-    """As `encode`, in memory that one piece bounds.
+    """Encodes as `encode`, with memory for one piece at a time.
 
     Args:
-      waveform: Whole frames.
-      piece_frames: Frames whose codes one call contributes, >= 1.
+      waveform: Waveform of whole frames.
+      piece_frames: Number of frames per piece, >= 1.
 
     Returns:
       int32 codes.
 
     Raises:
-      ValueError: As `encode`, or `piece_frames` is less than 1.
+      ValueError: `encode` would raise, or `piece_frames` is less than 1.
     """
     pieces.check_whole(waveform.shape[-1], self.hop_samples)
     framed = waveform.reshape(len(waveform), -1, self.hop_samples)
@@ -151,17 +176,17 @@ class PublishedCodec(abc.ABC, Generic[Config]):
   def decode_in_pieces(
     self, codes: Int[np.ndarray, 'b frames levels'], piece_frames: int
   ) -> Float[np.ndarray, 'b samples']:
-    """As `decode`, in memory that one piece bounds.
+    """Decodes as `decode`, with memory for one piece at a time.
 
     Args:
-      codes: Of the first levels.
-      piece_frames: Frames whose samples one call contributes, >= 1.
+      codes: Codes of the first levels.
+      piece_frames: Number of frames per piece, >= 1.
 
     Returns:
-      float32, `hop_samples` samples a frame.
+      float32, `hop_samples` samples per frame.
 
     Raises:
-      ValueError: As `decode`, or `piece_frames` is less than 1.
+      ValueError: `decode` would raise, or `piece_frames` is less than 1.
     """
     pieces.check_levels(codes.shape[-1], self.config.num_levels)
     out = np.empty((*codes.shape[:2], self.hop_samples), np.float32)

@@ -1,4 +1,4 @@
-"""How far a reconstruction is from a waveform, as a loss and as a measure."""
+"""Distances between a waveform and its reconstruction, as losses."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from jaxtyping import Float
 
 from v2meow_jax.codecs import spectral
 
-# Magnitudes that relative distances are not relative to: a batch of silence
-# must not weigh more than one of music.
+# Lower bound of the denominators of relative distances: a batch of silence must
+# not weigh more than one of music.
 _SILENCE = 1e-4
-# Keeps the gradient of a root finite where there is no error at all.
+# Keeps the gradient of a root finite where the error is 0.
 _TINY = 1e-14
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReconstructionConfig:
-  """Which spectra are compared, and how the terms are weighted.
+  """Spectra to compare, and weights of the terms.
 
   Attributes:
     window_samples: Windows of the spectra; hops are a quarter of them.
-    num_mels: Mel bands of each.
-    mel_floor: Mel magnitudes below it count as silence.
-    mel_weight: Of the L1 distance of log-mel spectra.
-    stft_weight: Of the relative L2 distance of magnitudes.
-    waveform_weight: Of the relative L1 distance of the samples.
+    num_mels: Number of mel bands of each spectrum.
+    mel_floor: Mel magnitude below which is silence.
+    mel_weight: Weight of the L1 distance of log-mel spectra.
+    stft_weight: Weight of the relative L2 distance of magnitudes.
+    waveform_weight: Weight of the relative L1 distance of the samples.
   """
 
   window_samples: Sequence[int] = (128, 256, 512, 1024, 2048)
@@ -48,13 +48,13 @@ def reconstruction_losses(
   sample_rate_hz: int,
   config: ReconstructionConfig,
 ) -> dict[str, Float[Array, '']]:
-  """Unweighted terms, each a mean over scales, time and examples.
+  """Computes unweighted terms, means over scales, time and examples.
 
   Args:
-    reconstruction: From the decoder.
-    waveform: What it should be.
-    sample_rate_hz: Of both.
-    config: Which spectra.
+    reconstruction: Output of the decoder.
+    waveform: Original waveform.
+    sample_rate_hz: Sample rate of both.
+    config: Spectra to compare.
 
   Returns:
     'mel': L1 distance of log-mel spectra, in nepers (1 is 8.7 dB). 'stft':
@@ -86,7 +86,7 @@ def reconstruction_losses(
 def weighted(
   losses: dict[str, Float[Array, '']], config: ReconstructionConfig
 ) -> Float[Array, '']:
-  """The sum of `reconstruction_losses` with the configured weights."""
+  """Sums `reconstruction_losses` with the configured weights."""
   return (
     config.mel_weight * losses['mel']
     + config.stft_weight * losses['stft']

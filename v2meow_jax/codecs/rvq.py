@@ -1,10 +1,9 @@
 """Residual vector quantisation with codebooks that follow the data.
 
-Codebooks are no parameters: no gradient reaches them. They live in the
-collection 'codebooks' and move by exponential averages of the latents that
-chose them, start from k-means on the first batch, and codes that nothing
-chooses any more are replaced by latents of the batch (SoundStream,
-https://arxiv.org/abs/2107.03312, section III-C).
+Codebooks are not parameters: no gradient reaches them. They live in the
+collection 'codebooks', start from k-means on a batch and follow exponential
+averages of the latents assigned to them; unused codes are replaced by latents of
+the batch (SoundStream, https://arxiv.org/abs/2107.03312, section III-C).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from jaxtyping import Array
 from jaxtyping import Float
 from jaxtyping import Int
 
-# Keeps an average defined for a code that no latent has chosen yet.
+# Keeps an average defined for a code without any latent yet.
 _EPSILON = 1e-5
 _ROWS_PER_CENTRE = 4
 
@@ -28,17 +27,16 @@ class RvqConfig:
   """Sizes and update rules of a `ResidualVectorQuantizer`.
 
   Attributes:
-    num_levels: Codebooks; each quantises what the ones before it left over.
-    codebook_size: Vectors in one codebook.
-    code_dim: Of the vectors; latents are projected to it and back.
-    ema_decay: Of the averages that codebooks follow, per step.
-    dead_share: A code is dead when its average count is below this part of
-      the count it would have if all codes were used alike.
-    kmeans_iterations: Of the initialisation.
-    warmup_steps: Trained without quantisation before k-means fits the
-      codebooks to the batch at hand; 0 fits them to the first batch.
-    level_dropout_rate: Part of the examples that are trained with a random
-      number of levels, uniform in 1..num_levels, instead of all.
+    num_levels: Number of codebooks; each quantises the residual of those before.
+    codebook_size: Number of vectors in a codebook.
+    code_dim: Width of the vectors; latents are projected to it and back.
+    ema_decay: Decay per step of the averages that codebooks follow.
+    dead_share: Share of the mean count below which a code is dead.
+    kmeans_iterations: Number of iterations of the initialisation.
+    warmup_steps: Number of steps without quantisation before k-means fits the
+      codebooks to the batch of the next step.
+    level_dropout_rate: Share of the examples to train with a random number of
+      levels, uniform in 1..num_levels, instead of all.
   """
 
   num_levels: int
@@ -54,7 +52,7 @@ class RvqConfig:
 def nearest(
   x: Float[Array, 'n dim'], vectors: Float[Array, 'size dim']
 ) -> Int[Array, 'n']:
-  """Index of the nearest vector (Euclidean) to each row."""
+  """Finds the index of the nearest vector (Euclidean) to each row."""
   dots = jnp.matmul(x, vectors.T, precision=jax.lax.Precision.HIGHEST)
   return jnp.argmin(jnp.sum(vectors**2, -1) - 2 * dots, axis=-1)
 
@@ -66,15 +64,15 @@ def quantize(
   Float[Array, 'levels n dim'],
   Float[Array, 'levels n dim'],
 ]:
-  """Codes of every level, what each level saw, and what it answered.
+  """Quantises latents level by level.
 
   Args:
-    vectors: One codebook per level, coarsest first.
+    vectors: Codebooks, coarsest first.
     x: Latents.
 
   Returns:
-    (codes, residuals, chosen): `residuals[k]` is what level k had to
-    quantise, `chosen[k]` the vector it chose for it.
+    (codes, residuals, chosen): level k quantised `residuals[k]` to the vector
+    `chosen[k]`.
   """
 
   def level(residual, level_vectors):
@@ -89,7 +87,7 @@ def lookup(
   vectors: Float[Array, 'levels size dim'],
   codes: Int[Array, '*b used_levels'],
 ) -> Float[Array, '*b dim']:
-  """Sum of the vectors that codes name; fewer levels than all are allowed."""
+  """Sums the vectors of codes; fewer levels than all are allowed."""
   used = codes.shape[-1]
   if used > vectors.shape[0]:
     raise ValueError(
@@ -102,20 +100,20 @@ def lookup(
 def kmeans(
   rng: jax.Array, x: Float[Array, 'n dim'], size: int, num_iterations: int
 ) -> Float[Array, 'size dim']:
-  """Lloyd's algorithm from random rows.
+  """Runs Lloyd's algorithm from random rows.
 
-  With fewer than four rows a centre, as many centres as that are fitted and
-  the others are spread around them by residuals of other rows: fitting each
-  row its own centre would leave the next level nothing to fit.
+  With fewer than four rows per centre, fits a centre per four rows and spreads
+  the others around them by residuals of other rows: a centre for every row would
+  leave the next level nothing to fit.
 
   Args:
-    rng: Chooses the first centres.
+    rng: Key of the first centres.
     x: Rows to fit.
-    size: Vectors wanted.
-    num_iterations: Of Lloyd's algorithm.
+    size: Number of centres.
+    num_iterations: Number of iterations.
 
   Returns:
-    The centres; one that nothing chooses stays where it was.
+    The centres; one without rows stays where it was.
   """
   fitted = max(1, min(size, x.shape[0] // _ROWS_PER_CENTRE))
   first_rng, spread_rng = jax.random.split(rng)
@@ -136,7 +134,7 @@ def kmeans(
 
 
 def initial_state(config: RvqConfig) -> dict[str, Array]:
-  """Codebooks before the first batch; `age` counts training steps."""
+  """Creates codebooks of zeros; `age` counts training steps."""
   shape = (config.num_levels, config.codebook_size)
   return {
     'vectors': jnp.zeros((*shape, config.code_dim)),
@@ -149,7 +147,7 @@ def initial_state(config: RvqConfig) -> dict[str, Array]:
 def kmeans_state(
   rng: jax.Array, x: Float[Array, 'n dim'], config: RvqConfig
 ) -> dict[str, Array]:
-  """Codebooks fitted level by level to a batch of latents."""
+  """Fits codebooks level by level to a batch of latents."""
   share = x.shape[0] / config.codebook_size
 
   def level(residual, level_rng):
@@ -172,7 +170,7 @@ def ema_update(
   residuals: Float[Array, 'levels n dim'],
   decay: float,
 ) -> dict[str, Array]:
-  """One step of the averages: vector = decayed sum / decayed count."""
+  """Updates the averages by a step: vector = decayed sum / decayed count."""
   size = state['vectors'].shape[1]
   chosen = jax.nn.one_hot(codes, size, dtype=residuals.dtype)
   counts = decay * state['counts'] + (1 - decay) * chosen.sum(1)
@@ -204,7 +202,7 @@ def revive(
 
 
 def perplexity(counts: Float[Array, 'levels size']) -> Float[Array, 'levels']:
-  """exp(entropy) of each level's use: 1 (one code) to size (all alike)."""
+  """Computes exp(entropy) of each level's codes, from 1 to size (all alike)."""
   p = counts / jnp.maximum(counts.sum(-1, keepdims=True), _EPSILON)
   return jnp.exp(-jnp.sum(p * jnp.log(jnp.maximum(p, 1e-12)), -1))
 
@@ -212,7 +210,7 @@ def perplexity(counts: Float[Array, 'levels size']) -> Float[Array, 'levels']:
 def level_mask(
   rng: jax.Array, batch_size: int, config: RvqConfig
 ) -> Float[Array, 'b levels']:
-  """1 for the levels an example is trained with: quantiser dropout."""
+  """Draws the levels to train each example with (1), or to drop (0)."""
   which, how_many = jax.random.split(rng)
   drawn = jax.random.randint(how_many, (batch_size,), 1, config.num_levels + 1)
   dropped = jax.random.bernoulli(
@@ -227,14 +225,14 @@ class ResidualVectorQuantizer(nn.Module):
 
   Attributes:
     config: Sizes and update rules.
-    latent_dim: Of the encoder's output and the decoder's input.
+    latent_dim: Width of the encoder's output and the decoder's input.
   """
 
   config: RvqConfig
   latent_dim: int
 
   def setup(self):
-    """Projections, and the codebooks as a collection of their own."""
+    """Creates the projections and the collection of codebooks."""
     self.to_code = nn.Dense(self.config.code_dim)
     self.normalize = nn.LayerNorm(use_bias=False, use_scale=False)
     self.from_code = nn.Dense(self.latent_dim)
@@ -243,16 +241,16 @@ class ResidualVectorQuantizer(nn.Module):
   def __call__(
     self, latents: Float[Array, 'b frames dim'], *, train: bool
   ) -> tuple[Float[Array, 'b frames dim'], Float[Array, '']]:
-    """Quantised latents, with straight-through gradients.
+    """Quantises latents, with straight-through gradients.
 
     Args:
-      latents: From the encoder.
+      latents: Output of the encoder.
       train: Whether to drop levels and move the codebooks; needs the rng
         'codebooks' and the collection 'codebooks' to be mutable.
 
     Returns:
-      (latents for the decoder, commitment loss: the mean squared distance of
-      what a level saw to what it chose, over the levels in use).
+      (latents for the decoder, commitment loss: mean squared distance between
+      the residuals and the chosen vectors of the levels in use).
     """
     z = self._code(latents)
     batch_size, num_frames, dim = z.shape
@@ -277,7 +275,7 @@ class ResidualVectorQuantizer(nn.Module):
   def encode(
     self, latents: Float[Array, 'b frames dim']
   ) -> Int[Array, 'b frames levels']:
-    """Codes of every level."""
+    """Returns codes of all levels."""
     z = self._code(latents)
     flat = z.reshape(-1, z.shape[-1])
     codes = quantize(self.state.value['vectors'], flat)[0]
@@ -286,12 +284,12 @@ class ResidualVectorQuantizer(nn.Module):
   def decode(
     self, codes: Int[Array, 'b frames levels']
   ) -> Float[Array, 'b frames dim']:
-    """Latents of codes of the first `levels` levels."""
+    """Returns latents of the first `levels` levels."""
     return self.from_code(lookup(self.state.value['vectors'], codes))
 
   def _code(self, latents):
-    # Unit variance per frame: latents can neither shrink to nothing, which
-    # would please the commitment loss, nor outgrow the codebooks.
+    # Unit variance per frame: latents can neither vanish, which would minimise
+    # the commitment loss, nor outgrow the codebooks.
     return self.normalize(self.to_code(latents))
 
   def _fit_when_due(self, rng, flat):
@@ -312,8 +310,8 @@ class ResidualVectorQuantizer(nn.Module):
 
 
 def _commitment(z, chosen, mask):
-  # Gradients pull the encoder to the codes and never the codes, which follow
-  # by averages. chosen: [b, frames, levels, dim], mask: [b, levels].
+  # Gradients pull the encoder to the codes, which follow by averages, never the
+  # codes. chosen: [b, frames, levels, dim], mask: [b, levels].
   after = z[:, :, None] - jax.lax.stop_gradient(jnp.cumsum(chosen, axis=2))
   distance = jnp.mean(after**2, axis=(1, 3))
   return jnp.sum(distance * mask) / jnp.sum(mask)

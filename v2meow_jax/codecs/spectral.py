@@ -1,4 +1,4 @@
-"""Short-time spectra that JAX can differentiate, there and back."""
+"""Differentiable short-time spectra in JAX, and their inverse."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 @functools.cache
 def hann(window_samples: int) -> np.ndarray:
-  """float32[window_samples]: the periodic Hann window."""
+  """Returns the periodic Hann window, float32[window_samples]."""
   n = np.arange(window_samples)
   return (0.5 - 0.5 * np.cos(2 * np.pi * n / window_samples)).astype(np.float32)
 
@@ -22,7 +22,7 @@ def hann(window_samples: int) -> np.ndarray:
 def frame(
   x: Float[Array, '*b samples'], window_samples: int, hop_samples: int
 ) -> Float[Array, '*b frames window']:
-  """Overlapping stretches of a waveform; a last partial one is dropped.
+  """Cuts a waveform into overlapping frames; drops a last partial one.
 
   Raises:
     ValueError: The hop does not divide the window.
@@ -41,7 +41,7 @@ def frame(
 def overlap_add(
   frames: Float[Array, '*b frames window'], hop_samples: int
 ) -> Float[Array, '*b samples']:
-  """Sums stretches that start every `hop_samples`; the adjoint of `frame`."""
+  """Sums frames that start every `hop_samples`; the adjoint of `frame`."""
   *batch, num_frames, window_samples = frames.shape
   overlap = _overlap(window_samples, hop_samples)
   parts = frames.reshape(*batch, num_frames, overlap, hop_samples)
@@ -56,7 +56,7 @@ def overlap_add(
 def stft(
   x: Float[Array, '*b samples'], window_samples: int, hop_samples: int
 ) -> Complex[Array, '*b frames bins']:
-  """Hann-windowed spectra of the whole windows inside a waveform."""
+  """Computes Hann-windowed spectra of the whole windows in a waveform."""
   return jnp.fft.rfft(
     frame(x, window_samples, hop_samples) * hann(window_samples)
   )
@@ -68,13 +68,13 @@ def inverse_stft(
   skip_samples: int,
   num_samples: int,
 ) -> Float[Array, '*b samples']:
-  """The waveform whose Hann spectra are nearest, in the sense of Griffin-Lim.
+  """Finds the waveform with the nearest Hann spectra, as in Griffin-Lim.
 
   Args:
-    spectra: Of windows that start every `hop_samples`.
-    hop_samples: Divides the window.
-    skip_samples: Cut from the front, where few windows overlap.
-    num_samples: To return.
+    spectra: Spectra of windows that start every `hop_samples`.
+    hop_samples: Samples between windows, a divisor of the window.
+    skip_samples: Samples to cut from the front, where few windows overlap.
+    num_samples: Length of the result.
 
   Returns:
     The windowed overlap-add over the sum of squared windows.
@@ -93,7 +93,7 @@ def inverse_stft(
 def mel_matrix(
   window_samples: int, num_mels: int, sample_rate_hz: int
 ) -> np.ndarray:
-  """float32[bins, num_mels]: triangles, evenly spaced on the HTK mel scale.
+  """Returns triangular filters on the HTK mel scale, float32[bins, num_mels].
 
   Each triangle peaks at 1. At low frequencies, where bins are wider apart than
   triangles, a triangle is widened to reach its nearest bins.
@@ -113,10 +113,10 @@ def mel_matrix(
 def magnitude(
   x: Float[Array, '*b samples'], window_samples: int, hop_samples: int
 ) -> Float[Array, '*b frames bins']:
-  """|STFT| scaled so that a full-scale sinusoid on a bin peaks at 1."""
+  """Computes |STFT|, scaled so that a full-scale sinusoid on a bin gives 1."""
   spectra = stft(x, window_samples, hop_samples)
   scale = 2 / hann(window_samples).sum()
-  # The small term keeps the gradient finite where a bin is silent.
+  # The constant keeps the gradient finite where a bin is silent.
   power = jnp.real(spectra) ** 2 + jnp.imag(spectra) ** 2
   return jnp.sqrt(power * scale**2 + 1e-10)
 
@@ -127,7 +127,7 @@ def log_mel(
   sample_rate_hz: int,
   floor: float,
 ) -> Float[Array, '*b frames mels']:
-  """Natural logarithm of mel-weighted magnitudes, not below log(floor)."""
+  """Computes the natural log of mel-weighted magnitudes, at least log(floor)."""
   window_samples = 2 * (magnitudes.shape[-1] - 1)
   weights = mel_matrix(window_samples, num_mels, sample_rate_hz)
   mels = jnp.matmul(magnitudes, weights, precision=jax.lax.Precision.HIGHEST)

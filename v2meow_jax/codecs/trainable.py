@@ -1,8 +1,7 @@
-"""A codec as the one training loop sees it: a loss over waveforms.
+"""Trains a codec in the training loop, with or without discriminators.
 
-Generator (the codec) and discriminators train in one optimiser step: the loss
-is the sum of both sides' losses, and each side sees the other's part with
-stopped gradients, so the sum's gradient is each side's own.
+Generator (the codec) and discriminators train in one optimiser step on the sum
+of their losses; stopped gradients keep each side's gradient its own.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ Metrics = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CodecModel:
-  """A codec with its losses: a `Trainable`.
+  """A `Trainable` codec with its losses.
 
   Batches are {'waveform': float32[b, samples]}, whole code frames. Parameters
   are {'generator', 'discriminator'} (the latter only with `adversarial`);
   extras are {'codebooks', 'counters': {'step'}}.
 
   Attributes:
-    config: The codec.
-    reconstruction: Spectral losses.
-    commitment_weight: Of the pull of latents to their codes.
+    config: Sizes of the codec.
+    reconstruction: Spectra and weights of the reconstruction losses.
+    commitment_weight: Weight of the commitment of latents to their codes.
     adversarial: Discriminators; None trains by reconstruction alone.
   """
 
@@ -46,7 +45,7 @@ class CodecModel:
   adversarial: adversarial.AdversarialConfig | None = None
 
   def init(self, rng: jax.Array, batch: Batch) -> dict[str, Any]:
-    """Variables; codebooks are fitted by the first training step."""
+    """Creates variables; the first training step fits the codebooks."""
     generator_rng, discriminator_rng = jax.random.split(rng)
     variables = soundstream.SoundStream(self.config).init(
       generator_rng, batch['waveform']
@@ -69,7 +68,7 @@ class CodecModel:
     batch: Batch,
     rng: jax.Array | None,
   ) -> tuple[jax.Array, tuple[Metrics, dict[str, Any]]]:
-    """Generator's and discriminators' loss, as `Trainable` says."""
+    """Computes the loss of generator and discriminators; see `Trainable`."""
     waveform = batch['waveform']
     output, commitment, codebooks = self._reconstruct(
       params, extras, waveform, rng
@@ -103,7 +102,7 @@ class CodecModel:
     )
 
   def describe(self) -> dict[str, Any]:
-    """What rebuilds the codec, as JSON data."""
+    """Returns JSON data that rebuilds the codec."""
     return {'model': 'CodecModel', 'config': self.config.to_dict()}
 
   def _reconstruct(self, params, extras, waveform, rng):
@@ -129,13 +128,13 @@ def _adversarial_terms(config, weights, waveform, output, step):
   net = adversarial.Discriminators(config)
   names = ('adversarial', 'feature', 'discriminator')
 
-  def judge(weights, x):
+  def apply(weights, x):
     return net.apply({'params': weights}, x)
 
   def terms(weights, output):
-    fake = judge(jax.lax.stop_gradient(weights), output)
-    true = judge(weights, waveform)
-    fixed_fake = judge(weights, jax.lax.stop_gradient(output))
+    fake = apply(jax.lax.stop_gradient(weights), output)
+    true = apply(weights, waveform)
+    fixed_fake = apply(weights, jax.lax.stop_gradient(output))
     values = (
       adversarial.generator_loss(fake),
       adversarial.feature_loss(true, fake),
@@ -143,7 +142,7 @@ def _adversarial_terms(config, weights, waveform, output, step):
     )
     return dict(zip(names, values, strict=True))
 
-  # Before the start step the discriminators cost nothing and stay as drawn.
+  # Before the start step the discriminators cost nothing and do not change.
   return jax.lax.cond(
     step >= config.start_step,
     terms,
@@ -158,7 +157,7 @@ def trained_codec(
   params: Mapping[str, Any],
   extras: Mapping[str, Any],
 ) -> soundstream.TrainedCodec:
-  """The codec inside the variables of a `CodecModel`."""
+  """Returns the codec of the variables of a `CodecModel`."""
   return soundstream.TrainedCodec(
     config,
     {'params': params['generator'], 'codebooks': extras['codebooks']},

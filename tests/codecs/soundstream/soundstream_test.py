@@ -70,8 +70,9 @@ def _waveform(samples):
 
 def test_later_samples_change_no_code_before_the_look_ahead(codec):
   hop, frames, at = codec.hop_samples, 24, 15
-  # SEANet sees no sample after a frame; the tiny codec's pitch window does.
-  ahead = getattr(codec.config.ends, 'encoder_lookahead_frames', 0)
+  # SEANet reads no sample after a frame; the tiny codec's pitch window does.
+  window = getattr(codec.config.ends, 'pitch_window_samples', hop)
+  ahead = math.ceil((window - hop) / 2 / hop)
   x = _waveform(hop * frames)
   y = x.copy()
   y[:, at * hop :] *= -3

@@ -1,8 +1,8 @@
-"""DAC, the Descript Audio Codec, on its published weights.
+"""DAC, the Descript Audio Codec, with its published weights.
 
-`load` reads what https://huggingface.co/descript publishes. `DAC_16KHZ` has the
+`load` reads the files of https://huggingface.co/descript. `DAC_16KHZ` has the
 geometry of AudioLM's SoundStream: 50 Hz, 12 levels of 1024 codes. Codes and
-waveforms are those of `transformers.DacModel`.
+waveforms equal those of `transformers.DacModel`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from v2meow_jax.codecs import pieces
 from v2meow_jax.codecs import pretrained
 from v2meow_jax.codecs.dac import dac_network
 from v2meow_jax.codecs.dac import dac_quantizer
-from v2meow_jax.pretrained import torch_weights
 
 DAC_16KHZ = dac_network.DacConfig(
   source='descript/dac_16khz',
@@ -45,7 +44,7 @@ DAC_44KHZ = dac_network.DacConfig(
 
 
 class Dac(nn.Module):
-  """Encoder, quantiser, decoder.
+  """Encoder, quantiser and decoder.
 
   Attributes:
     config: Sizes of all three.
@@ -54,7 +53,7 @@ class Dac(nn.Module):
   config: dac_network.DacConfig
 
   def setup(self):
-    """The three parts."""
+    """Builds the three parts."""
     self.encoder = dac_network.Encoder(self.config)
     self.quantizer = dac_quantizer.Quantizer(self.config)
     self.decoder = dac_network.Decoder(self.config)
@@ -62,19 +61,19 @@ class Dac(nn.Module):
   def __call__(
     self, waveform: Float[Array, 'b samples']
   ) -> Float[Array, 'b samples']:
-    """The reconstruction from all levels."""
+    """Reconstructs from all levels."""
     return self.decode(self.encode(waveform))
 
   def encode(
     self, waveform: Float[Array, 'b samples']
   ) -> Int[Array, 'b frames levels']:
-    """Codes of a waveform of whole frames."""
+    """Encodes a waveform of whole frames."""
     return self.quantizer.encode(self.encoder(waveform))
 
   def decode(
     self, codes: Int[Array, 'b frames levels']
   ) -> Float[Array, 'b samples']:
-    """`hop_samples` samples per frame, from the first `levels` levels."""
+    """Decodes the first `levels` levels."""
     waveform = self.decoder(self.quantizer.decode(codes))
     # An odd stride loses a step at the end: 8 samples at 16 kHz.
     missing = codes.shape[1] * self.config.hop_samples - waveform.shape[1]
@@ -82,7 +81,7 @@ class Dac(nn.Module):
 
 
 class DacCodec(pretrained.PublishedCodec[dac_network.DacConfig]):
-  """A DAC with its weights; in pieces it compiles once."""
+  """A DAC with its weights, which compiles once for all pieces."""
 
   def _whole(self, way, x):
     return _apply(self.config, way, self._variables, x)
@@ -104,27 +103,12 @@ class DacCodec(pretrained.PublishedCodec[dac_network.DacConfig]):
 
 
 def load(path: epath.PathLike, config: dac_network.DacConfig) -> DacCodec:
-  """A DAC with published weights.
-
-  Args:
-    path: The `model.safetensors` of `config.source`, or its folder.
-    config: Which one it is, such as `DAC_16KHZ`.
-
-  Returns:
-    The codec.
-
-  Raises:
-    ValueError: The file is missing or holds something else; the message says
-      what to download, or names the key, what it is and what was wanted.
-  """
-  frame = jax.ShapeDtypeStruct((1, config.hop_samples), jnp.float32)
-  wanted = jax.eval_shape(Dac(config).init, jax.random.key(0), frame)
-  params = torch_weights.read(epath.Path(path), wanted['params'], config.source)
-  return DacCodec(config, params)
+  """Loads a DAC, such as `DAC_16KHZ`; see `pretrained.read_params`."""
+  return DacCodec(config, pretrained.read_params(path, config, Dac(config)))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _apply(config, method, variables, x):
-  # Codes should not depend on the device that finds them.
+  # Codes should not depend on the device.
   with jax.default_matmul_precision('highest'):
     return Dac(config).apply(variables, x, method=method)

@@ -1,9 +1,9 @@
-"""The encoder and the decoder of DAC, and its sizes.
+"""Encoder, decoder and sizes of DAC.
 
 Kumar et al. 2023, High-Fidelity Audio Compression with Improved RVQGAN
-(https://arxiv.org/abs/2306.06546): convolutions that hear both sides, periodic
-activations. Modules are named as in the files of
-https://huggingface.co/descript, so that `torch_weights.read` finds them.
+(https://arxiv.org/abs/2306.06546): centred convolutions, periodic activations.
+Modules are named as in the files of https://huggingface.co/descript, so that
+`torch_weights.read` finds them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EDGE_KERNEL = 7
 _LATENT_KERNEL = 3
 _RESIDUAL_KERNEL = 7
 _DILATIONS = (1, 3, 9)
-# Steps on either side that the residual units of one block hear.
+# Steps on either side that the residual units of a block depend on.
 _RESIDUAL_REACH = sum(_DILATIONS) * (_RESIDUAL_KERNEL // 2)
 
 
@@ -32,10 +32,10 @@ class DacConfig(pretrained.PublishedConfig):
   """Sizes of a `Dac`.
 
   Attributes:
-    encoder_channels: At the sample rate; doubled by every stride.
-    decoder_channels: At the code rate; halved by every stride.
-    codebook_size: Vectors in one codebook.
-    code_dim: Of the vectors.
+    encoder_channels: Channels at the sample rate, doubled by every stride.
+    decoder_channels: Channels at the code rate, halved by every stride.
+    codebook_size: Number of vectors in a codebook.
+    code_dim: Width of the vectors.
   """
 
   encoder_channels: int = 64
@@ -50,8 +50,8 @@ class DacConfig(pretrained.PublishedConfig):
 
   @property
   def encoder_reach_frames(self) -> tuple[int, int]:
-    """Frames before and after its own whose samples a code depends on."""
-    # The steps that latent 0 hears, walked up to the samples.
+    """Numbers of frames before and after its own that a code depends on."""
+    # The steps that latent 0 depends on, from the codes up to the samples.
     first, last = -(_LATENT_KERNEL // 2), _LATENT_KERNEL // 2
     for stride in reversed(self.strides):
       first = stride * first - _trim(stride) - _RESIDUAL_REACH
@@ -62,8 +62,8 @@ class DacConfig(pretrained.PublishedConfig):
 
   @property
   def decoder_reach_frames(self) -> tuple[int, int]:
-    """Frames before and after its own whose codes a sample depends on."""
-    # The steps that the samples of frame 0 hear, walked up to the codes.
+    """Numbers of frames before and after its own that a sample depends on."""
+    # The steps that the samples of frame 0 depend on, up to the codes.
     first = -(_EDGE_KERNEL // 2)
     last = self.hop_samples - 1 + _EDGE_KERNEL // 2
     for stride in self.strides:
@@ -79,7 +79,7 @@ def _trim(stride: int) -> int:
 
 
 class Snake(nn.Module):
-  """x + sin(alpha x)^2 / alpha, of Ziyin et al. 2020, an alpha per channel."""
+  """x + sin(alpha x)^2 / alpha (Ziyin et al. 2020), an alpha per channel."""
 
   @nn.compact
   def __call__(
@@ -105,7 +105,7 @@ class ResidualUnit(nn.Module):
   """Dilated and pointwise convolution, each behind a Snake, added to the input.
 
   Attributes:
-    dilation: Steps between the taps of the first.
+    dilation: Steps between the taps of the first convolution.
   """
 
   dilation: int
@@ -126,7 +126,7 @@ class EncoderBlock(nn.Module):
   """Residual units, then a convolution that halves the rate or more.
 
   Attributes:
-    stride: Down-sampling; channels double.
+    stride: Down-sampling factor; channels double.
   """
 
   stride: int
@@ -151,8 +151,8 @@ class DecoderBlock(nn.Module):
   """A transposed convolution, then residual units.
 
   Attributes:
-    stride: Up-sampling; channels are halved. When odd, as in the published
-      networks, the last step is missing.
+    stride: Up-sampling factor; channels are halved. An odd one drops the last
+      step, as in the published networks.
   """
 
   stride: int
@@ -176,7 +176,7 @@ class Encoder(nn.Module):
   """Waveform to latents.
 
   Attributes:
-    config: Sizes.
+    config: Sizes of the layers.
   """
 
   config: DacConfig
@@ -185,7 +185,7 @@ class Encoder(nn.Module):
   def __call__(
     self, waveform: Float[Array, 'b samples']
   ) -> Float[Array, 'b frames dim']:
-    """Latents of whole frames of `hop_samples`."""
+    """Encodes whole frames of `hop_samples`."""
     c = self.config
     x = _conv(c.encoder_channels, _EDGE_KERNEL, 'conv1')(waveform[..., None])
     for i, stride in enumerate(c.strides):
@@ -198,7 +198,7 @@ class Decoder(nn.Module):
   """Latents to waveform.
 
   Attributes:
-    config: Sizes.
+    config: Sizes of the layers.
   """
 
   config: DacConfig
@@ -207,7 +207,7 @@ class Decoder(nn.Module):
   def __call__(
     self, latents: Float[Array, 'b frames dim']
   ) -> Float[Array, 'b samples']:
-    """`hop_samples` samples per frame, less what odd strides lose."""
+    """Decodes to `hop_samples` samples per frame, less the loss of odd strides."""
     c = self.config
     x = _conv(c.decoder_channels, _EDGE_KERNEL, 'conv1')(latents)
     for i, stride in enumerate(reversed(c.strides)):

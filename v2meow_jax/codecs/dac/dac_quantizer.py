@@ -1,7 +1,7 @@
-"""The residual quantiser of DAC: codes found by cosine, in few dimensions.
+"""Residual quantiser of DAC, which searches by cosine in few dimensions.
 
 Kumar et al. 2023 (https://arxiv.org/abs/2306.06546), section 3.2: factorised
-and L2-normalised codes, so that all of a codebook comes to be used.
+and L2-normalised codes, so that training uses all of a codebook.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from v2meow_jax.codecs.dac import dac_network
 
 
 class Level(nn.Module):
-  """One codebook, searched by cosine after a projection to few dimensions.
+  """A codebook, searched by cosine after a projection to few dimensions.
 
   Attributes:
-    config: Sizes.
+    config: Sizes of the codec.
   """
 
   config: dac_network.DacConfig
 
   def setup(self):
-    """Projections and vectors."""
+    """Builds projections and vectors."""
     c = self.config
     self.in_proj = nn.Conv(c.code_dim, (1,))
     self.out_proj = nn.Conv(c.latent_dim, (1,))
@@ -35,7 +35,7 @@ class Level(nn.Module):
   def encode(
     self, residual: Float[Array, 'b frames dim']
   ) -> Int[Array, 'b frames']:
-    """Codes of what the levels before left over."""
+    """Encodes the residual of the levels before."""
     x = self.in_proj(residual)
     codes = rvq.nearest(
       _unit(x.reshape(-1, x.shape[-1])), _unit(self.codebook.embedding)
@@ -45,7 +45,7 @@ class Level(nn.Module):
   def decode(
     self, codes: Int[Array, 'b frames']
   ) -> Float[Array, 'b frames dim']:
-    """What the codes stand for."""
+    """Returns the latents of codes."""
     return self.out_proj(self.codebook(codes))
 
 
@@ -55,16 +55,16 @@ def _unit(x: Float[Array, 'n dim']) -> Float[Array, 'n dim']:
 
 
 class Quantizer(nn.Module):
-  """Levels that each quantise what the ones before them left over.
+  """Levels that each quantise the residual of those before.
 
   Attributes:
-    config: Sizes.
+    config: Sizes of the codec.
   """
 
   config: dac_network.DacConfig
 
   def setup(self):
-    """The levels."""
+    """Builds the levels."""
     self.quantizers = [
       Level(self.config) for _ in range(self.config.num_levels)
     ]
@@ -72,7 +72,7 @@ class Quantizer(nn.Module):
   def encode(
     self, latents: Float[Array, 'b frames dim']
   ) -> Int[Array, 'b frames levels']:
-    """Codes of every level."""
+    """Returns codes of all levels."""
     codes = []
     for level in self.quantizers:
       codes.append(level.encode(latents))
@@ -82,6 +82,6 @@ class Quantizer(nn.Module):
   def decode(
     self, codes: Int[Array, 'b frames levels']
   ) -> Float[Array, 'b frames dim']:
-    """Latents of codes of the first `levels` levels."""
+    """Returns latents of the first `levels` levels."""
     levels = self.quantizers[: codes.shape[-1]]
     return sum(level.decode(codes[..., k]) for k, level in enumerate(levels))

@@ -1,8 +1,8 @@
-"""The tiny codec's ends: strided spectra in front, tones and an ISTFT behind.
+"""Encoder and decoder of the tiny codec: spectra in, tones and an ISTFT out.
 
-Nearly all the work happens at the code rate, so that two cores train it. The
-sound is written as magnitudes and phases of short spectra, which a small
-network learns sooner than samples (Vocos, https://arxiv.org/abs/2306.00814).
+Nearly all work happens at the code rate, so that two cores can train it. The
+decoder writes magnitudes and phases of short spectra, which a small network
+learns sooner than samples (Vocos, https://arxiv.org/abs/2306.00814).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import numpy as np
 from v2meow_jax.codecs import spectral
 from v2meow_jax.codecs.embedded import tones
 
-# Largest log magnitude that the head may write: exp(8) is far above a
-# full-scale sinusoid (half the window's sum, 160) and far below overflow.
+# Largest log magnitude of the decoder: exp(8) is far above a full-scale
+# sinusoid (half the window's sum, 160) and far below overflow.
 _MAX_LOG_MAGNITUDE = 8.0
-# Of a tone: about 55 dB below full scale, so that tones fade in as needed.
+# About 55 dB below full scale, so that training fades tones in as needed.
 _INITIAL_LOG_LEVEL = -6.5
 
 
@@ -31,19 +31,19 @@ class PatchConfig:
   """Sizes of a `PatchEncoder` and a `PatchDecoder`.
 
   Attributes:
-    hop_samples: Of a code frame.
-    num_subframes: Spectra per code frame, evenly spaced.
-    window_samples: Of one spectrum; a multiple of the spectra's hop.
-    pitch_window_samples: Of one more spectrum per code frame, centred on it,
-      long enough to tell the notes of a bass; a multiple of 8.
+    hop_samples: Number of samples per code frame.
+    num_subframes: Number of spectra per code frame, evenly spaced.
+    window_samples: Window of a spectrum, a multiple of the spectra's hop.
+    pitch_window_samples: Window of one more spectrum centred on each code frame,
+      long enough to separate the notes of a bass; a multiple of 8.
     frame_dim: Width at the code rate.
     subframe_dim: Width at the rate of the spectra.
-    num_encoder_blocks: At the code rate.
-    num_decoder_blocks: At the code rate.
-    num_subframe_blocks: At the rate of the spectra, in the decoder.
-    kernel_size: Frames that a block sees: its own and those before it.
-    expansion: Hidden width of a block over its width.
-    oscillators_per_octave: Of the tone bank; 0 leaves it out.
+    num_encoder_blocks: Number of blocks of the encoder, at the code rate.
+    num_decoder_blocks: Number of blocks of the decoder at the code rate.
+    num_subframe_blocks: Number of blocks of the decoder at the spectra's rate.
+    kernel_size: Number of frames a block reads: its own and those before it.
+    expansion: Ratio of the hidden width of a block to its width.
+    oscillators_per_octave: Density of the tone bank; 0 leaves it out.
   """
 
   hop_samples: int = 640
@@ -66,15 +66,8 @@ class PatchConfig:
 
   @property
   def num_bins(self) -> int:
-    """Of one spectrum."""
+    """Number of bins of a spectrum."""
     return self.window_samples // 2 + 1
-
-  @property
-  def encoder_lookahead_frames(self) -> int:
-    """Code frames after its own that a code depends on."""
-    return -(
-      -(self.pitch_window_samples - self.hop_samples) // 2 // self.hop_samples
-    )
 
   @property
   def latent_dim(self) -> int:
@@ -83,24 +76,24 @@ class PatchConfig:
 
   @property
   def context_frames(self) -> int:
-    """Code frames before the first of a piece that the decoder looks at."""
+    """Number of code frames before a piece that its samples need."""
     reach = self.kernel_size - 1
     subframes = self.num_subframe_blocks * reach + self._overlap_subframes
     return self.num_decoder_blocks * reach + -(-subframes // self.num_subframes)
 
   @property
   def lookahead_frames(self) -> int:
-    """Code frames after the last of a piece that its samples need."""
+    """Number of code frames after a piece that its samples need."""
     return -(-self._overlap_subframes // self.num_subframes)
 
   @property
   def clock_frames(self) -> int:
-    """Code frames after which the tone bank's clock repeats: one second."""
+    """Period of the tone bank's clock, one second."""
     return tones.PERIOD_SAMPLES // self.hop_samples
 
   @property
   def _overlap_subframes(self) -> int:
-    # Windows are centred on their hop, so neighbours on both sides reach in.
+    # Windows are centred on their hop, so neighbours on both sides overlap.
     return -(
       -(self.window_samples - self.subframe_samples)
       // 2
@@ -108,11 +101,11 @@ class PatchConfig:
     )
 
   def encoder(self) -> nn.Module:
-    """The front end."""
+    """Builds the encoder."""
     return PatchEncoder(self)
 
   def decoder(self) -> nn.Module:
-    """The back end."""
+    """Builds the decoder."""
     return PatchDecoder(self)
 
 
@@ -120,8 +113,8 @@ class CausalBlock(nn.Module):
   """Depthwise causal convolution and a pointwise MLP, added to the input.
 
   Attributes:
-    kernel_size: Frames it sees: its own and those before it.
-    expansion: Hidden width over width.
+    kernel_size: Number of frames it reads: its own and those before it.
+    expansion: Ratio of the hidden width to the width.
   """
 
   kernel_size: int
@@ -148,12 +141,11 @@ class CausalBlock(nn.Module):
 class PatchEncoder(nn.Module):
   """Waveform to latents, from magnitudes alone.
 
-  Phases would be coded if they were seen, and no stage could predict them; the
-  decoder makes up its own. Timing comes from spectra that see no sample after
-  their frame, pitch from a long one around it.
+  No stage could predict codes of phases; the decoder invents its own. Timing
+  comes from spectra that end with their frame, pitch from a long one around it.
 
   Attributes:
-    config: Sizes.
+    config: Sizes of the layers.
   """
 
   config: PatchConfig
@@ -162,7 +154,7 @@ class PatchEncoder(nn.Module):
   def __call__(
     self, waveform: Float[Array, 'b samples']
   ) -> Float[Array, 'b frames dim']:
-    """Latents of whole frames of `hop_samples`."""
+    """Encodes whole frames of `hop_samples`."""
     c = self.config
     past = c.window_samples - c.subframe_samples
     spectra = spectral.stft(
@@ -184,7 +176,7 @@ class PatchDecoder(nn.Module):
   """Latents to waveform, through magnitudes and phases of short spectra.
 
   Attributes:
-    config: Sizes.
+    config: Sizes of the layers.
   """
 
   config: PatchConfig
@@ -193,7 +185,7 @@ class PatchDecoder(nn.Module):
   def __call__(
     self, latents: Float[Array, 'b frames dim']
   ) -> Float[Array, 'b samples']:
-    """`hop_samples` samples per frame, of which the end needs the next one."""
+    """Decodes to `hop_samples` samples per frame; their end needs the next."""
     c = self.config
     batch_size, num_frames, _ = latents.shape
     x = nn.Dense(c.frame_dim)(latents)
@@ -233,7 +225,7 @@ def _log_power(spectra):
 
 
 def _pitch_spectra(waveform, config):
-  # Of the lowest quarter of the band: above it, short spectra tell notes apart.
+  # The lowest quarter of the band: above it, short spectra separate notes.
   size, hop = config.pitch_window_samples, config.hop_samples
   before = (size - hop) // 2
   padded = jnp.pad(waveform, ((0, 0), (before, size - hop - before)))
@@ -252,9 +244,9 @@ def _spectra(log_magnitude, direction, config):
 
 
 def _clock(num_spectra, config):
-  # A steady tone advances its phase from spectrum to spectrum. Written against
-  # a clock that turns with each bin's own frequency, it stands still there.
-  # The clock starts anew with each code frame, so a piece needs no offset.
+  # A steady tone advances its phase from spectrum to spectrum; relative to a
+  # clock that turns with each bin's frequency, its phase is constant. The clock
+  # restarts with each code frame, so a piece needs no offset.
   hops = np.arange(num_spectra) % config.num_subframes
   turns = np.outer(hops * config.subframe_samples, np.arange(config.num_bins))
   turns = turns % config.window_samples / config.window_samples

@@ -1,8 +1,8 @@
-"""A bank of steady tones whose levels a network sets: music's pitched half.
+"""Renders a bank of steady tones from their levels.
 
-Short spectra with free phases cannot hold a tone: each would have to know where
-the one before it ended. Oscillators run on a clock of their own, so a network
-needs to say only how loud each is (Engel et al. 2020, DDSP,
+Short spectra with free phases cannot hold a tone: each would have to continue
+the phase of the one before. Oscillators run on their own clock, so a network
+sets only their levels (Engel et al. 2020, DDSP,
 https://arxiv.org/abs/2001.04643, with a fixed bank in place of a tracked pitch).
 """
 
@@ -25,7 +25,7 @@ _HIGHEST_HZ = 7600.0
 
 @functools.cache
 def frequencies_hz(per_octave: int) -> np.ndarray:
-  """int64[oscillators], rising, evenly spaced in pitch up to rounding."""
+  """Returns rising frequencies, int64[oscillators], evenly spaced in pitch."""
   octaves = np.log2(_HIGHEST_HZ / _LOWEST_HZ)
   steps = np.arange(int(octaves * per_octave) + 1) / per_octave
   return np.unique(np.round(_LOWEST_HZ * 2.0**steps).astype(np.int64))
@@ -33,11 +33,11 @@ def frequencies_hz(per_octave: int) -> np.ndarray:
 
 @functools.cache
 def _table(per_octave: int, hop_samples: int) -> np.ndarray:
-  """float32[hops in a second, hop, oscillators]: one second of every tone."""
+  """Renders a second of every tone, float32[hops per second, hop, oscillators]."""
   hertz = frequencies_hz(per_octave)
-  # Scattered phases, so that equal levels do not add up to a click.
+  # Random phases, so that equal levels do not add up to a click.
   offsets = np.random.default_rng(0).uniform(size=len(hertz))
-  # Whole cycles are taken off as integers: exact, however long the music.
+  # Integers remove whole cycles exactly.
   turns = np.arange(PERIOD_SAMPLES)[:, None] * hertz % SAMPLE_RATE_HZ
   waves = np.cos(2 * np.pi * (turns / SAMPLE_RATE_HZ + offsets))
   return waves.reshape(-1, hop_samples, len(hertz)).astype(np.float32)
@@ -48,16 +48,13 @@ def render(
   per_octave: int,
   hop_samples: int,
 ) -> Float[Array, 'b samples']:
-  """The sum of all tones, from time 0 of their clock.
+  """Sums all tones, from time 0 of their clock.
 
   Args:
-    levels: Amplitude of each oscillator at the start of each hop; in between
-      they move along straight lines, and stay after the last.
-    per_octave: Which bank.
-    hop_samples: Divides a second.
-
-  Returns:
-    `hop_samples` samples per hop.
+    levels: Amplitude of each oscillator at the start of each hop, interpolated
+      linearly and constant after the last.
+    per_octave: Number of oscillators per octave.
+    hop_samples: Number of samples per hop, a divisor of a second.
   """
   table = _table(per_octave, hop_samples)
   batch_size, num_hops, _ = levels.shape

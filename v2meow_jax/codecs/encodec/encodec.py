@@ -1,9 +1,8 @@
-"""EnCodec at 24 and 32 kHz, on its published weights.
+"""EnCodec at 24 and 32 kHz, with its published weights.
 
-`load` reads what https://huggingface.co/facebook publishes. Codes and
-waveforms are those of `transformers.EncodecModel`. `ENCODEC_24KHZ` is causal;
-`ENCODEC_32KHZ` is MusicGen's codec, whose weights may not be used
-commercially.
+`load` reads the files of https://huggingface.co/facebook. Codes and waveforms
+equal those of `transformers.EncodecModel`. `ENCODEC_24KHZ` is causal;
+`ENCODEC_32KHZ` is MusicGen's codec, whose weights may not be used commercially.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from v2meow_jax.codecs import pieces
 from v2meow_jax.codecs import pretrained
 from v2meow_jax.codecs.encodec import encodec_layers
 from v2meow_jax.codecs.encodec import encodec_network
-from v2meow_jax.pretrained import torch_weights
 
 ENCODEC_24KHZ = encodec_network.EncodecConfig(
   source='facebook/encodec_24khz',
@@ -47,12 +45,12 @@ ENCODEC_32KHZ = encodec_network.EncodecConfig(
   shortcut_conv=False,
 )
 
-# Of the published keys: averages that only training needs.
+# Published averages that only training needs.
 _UNUSED = ('inited', 'cluster_size', 'embed_avg')
 
 
 class Encodec(nn.Module):
-  """Encoder, quantiser, decoder.
+  """Encoder, quantiser and decoder.
 
   Attributes:
     config: Sizes of all three.
@@ -61,7 +59,7 @@ class Encodec(nn.Module):
   config: encodec_network.EncodecConfig
 
   def setup(self):
-    """The three parts."""
+    """Builds the three parts."""
     self.encoder = encodec_network.Encoder(self.config)
     self.quantizer = encodec_network.Quantizer(self.config)
     self.decoder = encodec_network.Decoder(self.config)
@@ -69,14 +67,14 @@ class Encodec(nn.Module):
   def __call__(
     self, waveform: Float[Array, 'b samples']
   ) -> Float[Array, 'b samples']:
-    """The reconstruction from all levels."""
+    """Reconstructs from all levels."""
     state = _initial_state(self.config, waveform.shape[0])
     return _DECODER.whole(self, _ENCODER.whole(self, waveform, state), state)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Way:
-  # One way through an `Encodec`, as functions of it, in parts around its LSTM.
+  # Encoding or decoding: functions of an `Encodec` before, in and after its LSTM.
   before: Callable[..., Array]
   recurrent: Callable[..., tuple[Array, Array]]
   after: Callable[..., Array]
@@ -105,8 +103,8 @@ _WAYS = {'encode': _ENCODER, 'decode': _DECODER}
 class EncodecCodec(pretrained.PublishedCodec[encodec_network.EncodecConfig]):
   """An EnCodec with its weights.
 
-  In pieces, the LSTM runs through all frames once and is read a little ahead:
-  no more of what it writes is kept than one window of what follows it.
+  In pieces, the LSTM runs through all frames once, a little ahead: only a window
+  of its output is stored.
   """
 
   def _whole(self, way, x):
@@ -115,7 +113,7 @@ class EncodecCodec(pretrained.PublishedCodec[encodec_network.EncodecConfig]):
   def _in_pieces(self, way, x, piece_frames):
     c = self.config
     batch_size, num_frames = x.shape[:2]
-    # What the parts before and after the LSTM hear around a frame.
+    # Context of a frame in the parts before and after the LSTM.
     if way == 'encode':
       before, after = c.encoder_reach_frames, c.edge_reach_frames
     else:
@@ -150,24 +148,8 @@ class EncodecCodec(pretrained.PublishedCodec[encodec_network.EncodecConfig]):
 def load(
   path: epath.PathLike, config: encodec_network.EncodecConfig
 ) -> EncodecCodec:
-  """An EnCodec with published weights.
-
-  Args:
-    path: The `model.safetensors` of `config.source`, or its folder.
-    config: Which one it is, such as `ENCODEC_24KHZ`.
-
-  Returns:
-    The codec.
-
-  Raises:
-    ValueError: The file is missing or holds something else; the message says
-      what to download, or names the key, what it is and what was wanted.
-  """
-  frame = jax.ShapeDtypeStruct((1, config.hop_samples), jnp.float32)
-  wanted = jax.eval_shape(Encodec(config).init, jax.random.key(0), frame)
-  params = torch_weights.read(
-    epath.Path(path), wanted['params'], config.source, _UNUSED
-  )
+  """Loads an EnCodec, such as `ENCODEC_24KHZ`; see `pretrained.read_params`."""
+  params = pretrained.read_params(path, config, Encodec(config), _UNUSED)
   return EncodecCodec(config, params)
 
 
@@ -176,7 +158,7 @@ def _initial_state(config, batch_size):
   return jnp.zeros((layers, 2, batch_size, config.top_channels))
 
 
-# Codes should not depend on the device that finds them.
+# Codes should not depend on the device.
 _precisely = functools.partial(jax.default_matmul_precision, 'highest')
 
 
@@ -189,7 +171,7 @@ def _whole(config, way, variables, x):
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _advance(config, way, num_frames, variables, x, first, state):
-  """The LSTM through the frames of a window that follow the last ones."""
+  """Runs the LSTM over `num_frames` new frames of a window."""
   if way is _ENCODER:
     x = x.reshape(x.shape[0], -1)
   with _precisely():

@@ -1,4 +1,4 @@
-"""The layers of EnCodec: convolutions with mirrored edges, and an LSTM.
+"""Layers of EnCodec: convolutions with mirrored edges, and an LSTM.
 
 Défossez et al. 2022 (https://arxiv.org/abs/2210.13438), as built in
 `transformers`. Modules and parameters are named as in the published files, so
@@ -21,29 +21,29 @@ from v2meow_jax.pretrained import torch_weights
 RESIDUAL_KERNEL = 3
 NUM_LSTM_LAYERS = 2
 
-# What an LSTM remembers: hidden and cell of every layer.
-State = Float[Array, 'layers 2 b dim']
+# Hidden and cell state of every layer of an LSTM.
+LstmState = Float[Array, 'layers 2 b dim']
 
 
 def padding(size: int, stride: int, causal: bool) -> tuple[int, int]:
-  """Steps that a convolution puts before the first and after the last."""
+  """Returns the numbers of steps that a convolution pads before and after."""
   right = 0 if causal else (size - stride) // 2
   return size - stride - right, right
 
 
 def dropped(stride: int, causal: bool) -> int:
-  """Steps that a transposed convolution drops before the first."""
+  """Returns the number of first steps that a transposed convolution drops."""
   return 0 if causal else -(-stride // 2)
 
 
 class Conv(nn.Module):
-  """A convolution over time, behind mirrored edges.
+  """A convolution over time, after mirroring the edges.
 
   Attributes:
-    features: Output channels.
-    size: Of the kernel.
-    causal: Whether it hears the past alone.
-    stride: Down-sampling.
+    features: Number of output channels.
+    size: Size of the kernel.
+    causal: Whether a step depends on no later one.
+    stride: Down-sampling factor.
   """
 
   features: int
@@ -57,7 +57,7 @@ class Conv(nn.Module):
   ) -> Float[Array, 'b steps_out features']:
     """float[b, steps, channels] -> float[b, steps / stride, features]."""
     left, right = padding(self.size, self.stride, self.causal)
-    # What is too short to be mirrored goes on in silence first.
+    # Zeros extend an input that is too short to mirror.
     missing = max(0, max(left, right) + 1 - x.shape[1])
     x = jnp.pad(x, ((0, 0), (0, missing), (0, 0)))
     x = jnp.pad(x, ((0, 0), (left, right), (0, 0)), mode='reflect')
@@ -74,9 +74,9 @@ class Upsample(nn.Module):
   """A transposed convolution, cut to whole steps.
 
   Attributes:
-    features: Output channels.
-    stride: Up-sampling.
-    causal: Whether it hears the past alone.
+    features: Number of output channels.
+    stride: Up-sampling factor.
+    causal: Whether a step depends on no later one.
   """
 
   features: int
@@ -97,9 +97,9 @@ class ResidualBlock(nn.Module):
   """Two convolutions through half the channels, added to the input.
 
   Attributes:
-    channels: In and out.
-    causal: Whether it hears the past alone.
-    shortcut_conv: Whether the input is projected before it is added.
+    channels: Number of input and output channels.
+    causal: Whether a step depends on no later one.
+    shortcut_conv: Whether to project the input before adding it.
   """
 
   channels: int
@@ -107,7 +107,7 @@ class ResidualBlock(nn.Module):
   shortcut_conv: bool
 
   def setup(self):
-    """The layers, at their published places."""
+    """Builds the layers, in their published order."""
     self.block = [
       nn.elu,
       Conv(self.channels // 2, RESIDUAL_KERNEL, self.causal),
@@ -126,19 +126,19 @@ class ResidualBlock(nn.Module):
 
 
 class Lstm(nn.Module):
-  """Layers of LSTM over the frames, added to their input.
+  """LSTM layers over the frames, added to their input.
 
   Attributes:
-    dim: In and out.
+    dim: Width of input and output.
   """
 
   dim: int
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, 'b frames dim'], state: State
-  ) -> tuple[Float[Array, 'b frames dim'], State]:
-    """Output, and what to go on with; begins with zeros."""
+    self, x: Float[Array, 'b frames dim'], state: LstmState
+  ) -> tuple[Float[Array, 'b frames dim'], LstmState]:
+    """Returns the output and the last state; the first state is zeros."""
     # [b, frames, dim] -> [frames, b, dim]
     y = jnp.moveaxis(x, 1, 0)
     after = []
@@ -166,7 +166,7 @@ class Lstm(nn.Module):
 
 
 def _uniform(rng, shape):
-  # PyTorch's, for all four of a layer.
+  # PyTorch's, for all four arrays of a layer.
   bound = (4 / shape[0]) ** 0.5
   return jax.random.uniform(rng, shape, minval=-bound, maxval=bound)
 

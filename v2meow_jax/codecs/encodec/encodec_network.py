@@ -1,10 +1,10 @@
-"""The network of EnCodec: SEANet with an LSTM at the code rate.
+"""Network of EnCodec: SEANet with an LSTM at the code rate.
 
-Défossez et al. 2022 (https://arxiv.org/abs/2210.13438). An LSTM remembers all
-that came before, so both ends come in parts, before and after it, that music
-of any length can go through in pieces. Modules and parameters are named as in
-the files of https://huggingface.co/facebook/encodec_24khz, so that
-`torch_weights.read` finds them.
+Défossez et al. 2022 (https://arxiv.org/abs/2210.13438). Encoder and decoder are
+split before and after their LSTM, whose state carries over from piece to piece
+of long music. Modules and parameters are named as in the files of
+https://huggingface.co/facebook/encodec_24khz, so that `torch_weights.read`
+finds them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from v2meow_jax.codecs.encodec import encodec_layers
 
 _EDGE_KERNEL = 7
 
-# Frames before and after its own that a frame depends on.
+# Numbers of frames before and after its own that a frame depends on.
 Reach = tuple[int, int]
 
 
@@ -33,10 +33,9 @@ class EncodecConfig(pretrained.PublishedConfig):
   """Sizes of an `Encodec`.
 
   Attributes:
-    base_channels: At the sample rate; doubled by every stride.
-    causal: Whether convolutions hear the past alone.
-    shortcut_conv: Whether a residual block projects its input before it adds
-      it to its output.
+    base_channels: Channels at the sample rate, doubled by every stride.
+    causal: Whether a step depends on no later one.
+    shortcut_conv: Whether a residual block projects its input before adding it.
     latent_dim: Width at the quantiser.
   """
 
@@ -58,7 +57,7 @@ class EncodecConfig(pretrained.PublishedConfig):
   @property
   def encoder_reach_frames(self) -> Reach:
     """Reach of the encoder before its LSTM."""
-    # The steps that frame 0 hears, walked up to the samples.
+    # The steps that frame 0 depends on, from the codes up to the samples.
     kernels = [(_EDGE_KERNEL, 1)]
     for stride in self.strides:
       kernels += [(encodec_layers.RESIDUAL_KERNEL, 1), (2 * stride, stride)]
@@ -72,7 +71,7 @@ class EncodecConfig(pretrained.PublishedConfig):
   @property
   def decoder_reach_frames(self) -> Reach:
     """Reach of the decoder after its LSTM."""
-    # The steps that the samples of frame 0 hear, walked up to the frames.
+    # The steps that the samples of frame 0 depend on, up to the frames.
     left, right = encodec_layers.padding(_EDGE_KERNEL, 1, self.causal)
     first, last = -left, self.hop_samples - 1 + right
     left, right = encodec_layers.padding(
@@ -89,13 +88,13 @@ class Encoder(nn.Module):
   """Waveform to latents.
 
   Attributes:
-    config: Sizes.
+    config: Sizes of the codec.
   """
 
   config: EncodecConfig
 
   def setup(self):
-    """The layers, at their published places."""
+    """Builds the layers, in their published order."""
     c = self.config
     layers: list[Any] = [
       encodec_layers.Conv(c.base_channels, _EDGE_KERNEL, c.causal)
@@ -116,19 +115,19 @@ class Encoder(nn.Module):
   def before(
     self, waveform: Float[Array, 'b samples']
   ) -> Float[Array, 'b frames dim']:
-    """What the LSTM reads."""
+    """Returns the input of the LSTM."""
     return encodec_layers.through(self.layers[:-3], waveform[..., None])
 
   def recurrent(
-    self, x: Float[Array, 'b frames dim'], state: encodec_layers.State
-  ) -> tuple[Float[Array, 'b frames dim'], encodec_layers.State]:
-    """The LSTM."""
+    self, x: Float[Array, 'b frames dim'], state: encodec_layers.LstmState
+  ) -> tuple[Float[Array, 'b frames dim'], encodec_layers.LstmState]:
+    """Runs the LSTM."""
     return self.layers[-3](x, state)
 
   def after(
     self, x: Float[Array, 'b frames dim']
   ) -> Float[Array, 'b frames latent_dim']:
-    """Latents of what the LSTM wrote."""
+    """Returns latents of the output of the LSTM."""
     return encodec_layers.through(self.layers[-2:], x)
 
 
@@ -136,13 +135,13 @@ class Decoder(nn.Module):
   """Latents to waveform.
 
   Attributes:
-    config: Sizes.
+    config: Sizes of the codec.
   """
 
   config: EncodecConfig
 
   def setup(self):
-    """The layers, at their published places."""
+    """Builds the layers, in their published order."""
     c = self.config
     layers: list[Any] = [
       encodec_layers.Conv(c.top_channels, _EDGE_KERNEL, c.causal),
@@ -164,17 +163,17 @@ class Decoder(nn.Module):
   def before(
     self, latents: Float[Array, 'b frames latent_dim']
   ) -> Float[Array, 'b frames dim']:
-    """What the LSTM reads."""
+    """Returns the input of the LSTM."""
     return self.layers[0](latents)
 
   def recurrent(
-    self, x: Float[Array, 'b frames dim'], state: encodec_layers.State
-  ) -> tuple[Float[Array, 'b frames dim'], encodec_layers.State]:
-    """The LSTM."""
+    self, x: Float[Array, 'b frames dim'], state: encodec_layers.LstmState
+  ) -> tuple[Float[Array, 'b frames dim'], encodec_layers.LstmState]:
+    """Runs the LSTM."""
     return self.layers[1](x, state)
 
   def after(self, x: Float[Array, 'b frames dim']) -> Float[Array, 'b samples']:
-    """The waveform of what the LSTM wrote."""
+    """Returns the waveform of the output of the LSTM."""
     return jnp.squeeze(encodec_layers.through(self.layers[2:], x), -1)
 
 
@@ -182,13 +181,13 @@ class Quantizer(nn.Module):
   """Codebooks at the width of the latents, without projections.
 
   Attributes:
-    config: Sizes.
+    config: Sizes of the codec.
   """
 
   config: EncodecConfig
 
   def setup(self):
-    """One codebook a level."""
+    """Builds a codebook per level."""
     c = self.config
     self.vectors = [
       self.param(
@@ -202,7 +201,7 @@ class Quantizer(nn.Module):
   def encode(
     self, latents: Float[Array, 'b frames dim']
   ) -> Int[Array, 'b frames levels']:
-    """Codes of every level."""
+    """Returns codes of all levels."""
     flat = latents.reshape(-1, latents.shape[-1])
     codes = rvq.quantize(jnp.stack(self.vectors), flat)[0]
     return codes.T.reshape(*latents.shape[:2], -1).astype(jnp.int32)
@@ -210,5 +209,5 @@ class Quantizer(nn.Module):
   def decode(
     self, codes: Int[Array, 'b frames levels']
   ) -> Float[Array, 'b frames dim']:
-    """Latents of codes of the first `levels` levels."""
+    """Returns latents of the first `levels` levels."""
     return rvq.lookup(jnp.stack(self.vectors), codes)

@@ -1,4 +1,4 @@
-"""The causal SEANet encoder and decoder of SoundStream.
+"""Causal SEANet encoder and decoder of SoundStream.
 
 Zeghidour et al. 2021 (https://arxiv.org/abs/2107.03312), section III-A and B:
 no normalisation, ELU before every convolution but the first.
@@ -24,12 +24,12 @@ class SeanetConfig:
   """Sizes of a `SeanetEncoder` and a `SeanetDecoder`.
 
   Attributes:
-    base_channels: At the sample rate; doubled by every stride.
+    base_channels: Channels at the sample rate, doubled by every stride.
     latent_dim: Width at the quantiser.
-    strides: Down-sampling of the encoder's blocks, first to last; the decoder
-      undoes them in reverse.
-    dilations: Of the residual units of one block.
-    residual_kernel: Of the residual units.
+    strides: Down-sampling factors of the encoder's blocks, first to last; the
+      decoder undoes them in reverse.
+    dilations: Dilations of the residual units of a block.
+    residual_kernel: Kernel size of the residual units.
   """
 
   base_channels: int = 32
@@ -39,19 +39,19 @@ class SeanetConfig:
   residual_kernel: int = 7
 
   def __post_init__(self):
-    # Lists, as json and gin write them, would not hash.
+    # Lists, as in JSON and gin, would not hash.
     object.__setattr__(self, 'strides', tuple(self.strides))
     object.__setattr__(self, 'dilations', tuple(self.dilations))
 
   @property
   def hop_samples(self) -> int:
-    """Samples of one code frame."""
+    """Number of samples per code frame."""
     return math.prod(self.strides)
 
   @property
   def context_frames(self) -> int:
-    """Code frames before the first of a piece that the decoder looks at."""
-    # Walks from the samples up to the codes, in steps of each rate.
+    """Number of code frames before a piece that its samples need."""
+    # From the samples up to the codes, in steps of each rate.
     steps = _EDGE_KERNEL - 1
     for stride in self.strides:
       steps += sum(self.dilations) * (self.residual_kernel - 1)
@@ -60,30 +60,30 @@ class SeanetConfig:
 
   @property
   def clock_frames(self) -> int:
-    """The decoder has no clock: a piece may begin at any frame."""
+    """One: without a clock, a piece may begin at any frame."""
     return 1
 
   @property
   def lookahead_frames(self) -> int:
-    """Code frames after a piece that its samples need: none."""
+    """Number of code frames after a piece that its samples need: none."""
     return 0
 
   def encoder(self) -> nn.Module:
-    """The front end."""
+    """Builds the encoder."""
     return SeanetEncoder(self)
 
   def decoder(self) -> nn.Module:
-    """The back end."""
+    """Builds the decoder."""
     return SeanetDecoder(self)
 
 
 class CausalConv(nn.Module):
-  """A convolution over time that sees no later step.
+  """A convolution over time that depends on no later step.
 
   Attributes:
-    features: Output channels.
-    kernel_size: In steps.
-    stride: Down-sampling.
+    features: Number of output channels.
+    kernel_size: Number of taps.
+    stride: Down-sampling factor.
     dilation: Steps between taps.
   """
 
@@ -108,11 +108,11 @@ class CausalConv(nn.Module):
 
 
 class CausalUpsample(nn.Module):
-  """A transposed convolution: a step writes its own and the next one's place.
+  """A transposed convolution from each step to its own and the next one's place.
 
   Attributes:
-    features: Output channels.
-    stride: Up-sampling; the kernel is twice as long.
+    features: Number of output channels.
+    stride: Up-sampling factor; the kernel is twice as long.
   """
 
   features: int
@@ -123,8 +123,8 @@ class CausalUpsample(nn.Module):
     self, x: Float[Array, 'b steps channels']
   ) -> Float[Array, 'b steps_out features']:
     """float[b, steps, channels] -> float[b, steps * stride, features]."""
-    # Two taps per output: the step itself and the one before it, so this is
-    # a convolution to `stride` times the channels, unfolded.
+    # An output depends on two steps, its own and the one before, so this is a
+    # convolution to `stride` times the channels, unfolded.
     both = CausalConv(self.stride * self.features, 2)(x)
     return both.reshape(x.shape[0], x.shape[1] * self.stride, self.features)
 
@@ -133,7 +133,7 @@ class ResidualUnit(nn.Module):
   """ELU, dilated convolution, ELU, pointwise convolution, added to the input.
 
   Attributes:
-    kernel_size: Of the dilated convolution.
+    kernel_size: Number of taps of the dilated convolution.
     dilation: Steps between its taps.
   """
 
@@ -153,10 +153,10 @@ class ResidualUnit(nn.Module):
 
 
 class SeanetEncoder(nn.Module):
-  """Waveform to latents; a frame sees no sample after its own end.
+  """Waveform to latents; a frame depends on no sample after its own end.
 
   Attributes:
-    config: Sizes.
+    config: Sizes of the layers.
   """
 
   config: SeanetConfig
@@ -165,7 +165,7 @@ class SeanetEncoder(nn.Module):
   def __call__(
     self, waveform: Float[Array, 'b samples']
   ) -> Float[Array, 'b frames dim']:
-    """Latents of whole frames of `hop_samples`."""
+    """Encodes whole frames of `hop_samples`."""
     c = self.config
     x = CausalConv(c.base_channels, _EDGE_KERNEL)(waveform[..., None])
     for i, stride in enumerate(c.strides):
@@ -180,7 +180,7 @@ class SeanetDecoder(nn.Module):
   """Latents to waveform: the encoder mirrored.
 
   Attributes:
-    config: Sizes.
+    config: Sizes of the layers.
   """
 
   config: SeanetConfig
@@ -189,7 +189,7 @@ class SeanetDecoder(nn.Module):
   def __call__(
     self, latents: Float[Array, 'b frames dim']
   ) -> Float[Array, 'b samples']:
-    """`hop_samples` samples per frame, none of which needs a later frame."""
+    """Decodes to `hop_samples` samples per frame; none needs a later frame."""
     c = self.config
     top = c.base_channels * 2 ** len(c.strides)
     x = CausalConv(top, _EDGE_KERNEL)(latents)

@@ -1,8 +1,8 @@
-"""A codec: encoder, residual vector quantiser, decoder.
+"""SoundStream: encoder, residual vector quantiser, decoder.
 
-`SoundStream` composes them; which encoder and decoder they are is a matter of
-`CodecConfig.ends`: the paper's causal SEANet (`seanet.py`) or the tiny
-spectral ends (`patch.py`). `TrainedCodec` is one with its weights.
+`CodecConfig.ends` chooses encoder and decoder: the paper's causal SEANet
+(`seanet.py`) or the tiny spectral ones (`patch.py`). `TrainedCodec` is a codec
+with its weights.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _ENDS = {'patch': patch.PatchConfig, 'seanet': seanet.SeanetConfig}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CodecConfig:
-  """What a codec is, without its weights.
+  """Sizes of a codec.
 
   Attributes:
-    ends: Sizes of the encoder and the decoder; its type says which they are.
-    quantizer: Sizes of the quantiser between them.
-    sample_rate_hz: Of the waveforms.
+    ends: Sizes of encoder and decoder; the type chooses their architecture.
+    quantizer: Sizes of the quantiser.
+    sample_rate_hz: Sample rate of the waveforms.
   """
 
   ends: patch.PatchConfig | seanet.SeanetConfig
@@ -54,7 +54,7 @@ class CodecConfig:
 
   @property
   def stream(self) -> specs.TokenSpec:
-    """The codes, all levels."""
+    """Stream of the codes, all levels."""
     return specs.TokenSpec(
       name='acoustic',
       codebook_size=self.quantizer.codebook_size,
@@ -63,16 +63,16 @@ class CodecConfig:
     )
 
   def to_dict(self) -> dict[str, Any]:
-    """Plain data, for a json file; `from_dict` reads it."""
+    """Returns JSON data for `from_dict`."""
     kind = next(k for k, v in _ENDS.items() if isinstance(self.ends, v))
     return {'kind': kind, **dataclasses.asdict(self)}
 
   @classmethod
   def from_dict(cls, data: Mapping[str, Any]) -> CodecConfig:
-    """The inverse of `to_dict`; ValueError for an unknown kind."""
+    """Inverts `to_dict`; raises ValueError for an unknown kind."""
     if data.get('kind') not in _ENDS:
       raise ValueError(
-        f'codec of kind {data.get("kind")!r}; known are {sorted(_ENDS)}.'
+        f'codec of kind {data.get("kind")!r}; wanted one of {sorted(_ENDS)}.'
       )
     return cls(
       ends=_ENDS[data['kind']](**data['ends']),
@@ -82,7 +82,7 @@ class CodecConfig:
 
 
 class SoundStream(nn.Module):
-  """Encoder, quantiser, decoder.
+  """Encoder, quantiser and decoder.
 
   Attributes:
     config: Sizes of all three.
@@ -91,7 +91,7 @@ class SoundStream(nn.Module):
   config: CodecConfig
 
   def setup(self):
-    """The three parts."""
+    """Builds the three parts."""
     self.encoder = self.config.ends.encoder()
     self.decoder = self.config.ends.decoder()
     self.quantizer = rvq.ResidualVectorQuantizer(
@@ -101,7 +101,7 @@ class SoundStream(nn.Module):
   def __call__(
     self, waveform: Float[Array, 'b samples'], *, train: bool = False
   ) -> tuple[Float[Array, 'b samples'], Float[Array, '']]:
-    """The reconstruction and the commitment loss."""
+    """Returns the reconstruction and the commitment loss."""
     latents = self.encoder(waveform)
     quantized, commitment = self.quantizer(latents, train=train)
     return self.decoder(quantized), commitment
@@ -109,35 +109,35 @@ class SoundStream(nn.Module):
   def encode(
     self, waveform: Float[Array, 'b samples']
   ) -> Int[Array, 'b frames levels']:
-    """Codes of a waveform of whole frames."""
+    """Encodes a waveform of whole frames."""
     return self.quantizer.encode(self.encoder(waveform))
 
   def decode(
     self, codes: Int[Array, 'b frames levels']
   ) -> Float[Array, 'b samples']:
-    """The waveform of the first `levels` levels."""
+    """Decodes the first `levels` levels."""
     return self.decoder(self.quantizer.decode(codes))
 
 
 class TrainedCodec:
-  """A codec with its weights: the `Codec` protocol.
+  """A `Codec` with its weights.
 
   Attributes:
-    config: What it is.
-    stream: Its codes.
-    sample_rate_hz: Of the waveforms.
-    hop_samples: Of one code frame.
-    context_frames: Frames before a piece that decoding it needs.
-    lookahead_frames: Frames after a piece that decoding it needs.
-    clock_frames: A piece sounds the same wherever it begins, if that is at a
-      multiple of these.
+    config: Sizes of the codec.
+    stream: Stream of its codes, all levels.
+    sample_rate_hz: Sample rate of the waveforms.
+    hop_samples: Number of samples per code frame.
+    context_frames: Number of frames before a piece that decoding it needs.
+    lookahead_frames: Number of frames after a piece that decoding it needs.
+    clock_frames: Period of the decoder's clock; a piece that begins at a
+      multiple of it decodes the same.
   """
 
   def __init__(self, config: CodecConfig, variables: Mapping[str, Any]):
-    """Keeps weights for `encode` and `decode`, which compile per length.
+    """Stores the weights; `encode` and `decode` compile for each length.
 
     Args:
-      config: What it is.
+      config: Sizes of the codec.
       variables: {'params': ..., 'codebooks': ...} of `SoundStream(config)`.
     """
     self.config = config
@@ -152,7 +152,7 @@ class TrainedCodec:
   def encode(
     self, waveform: Float[Array, 'b samples']
   ) -> Int[Array, 'b frames levels']:
-    """Codes of all levels.
+    """Encodes to codes of all levels.
 
     Raises:
       ValueError: The waveform is not a positive whole number of frames.
@@ -163,7 +163,7 @@ class TrainedCodec:
   def decode(
     self, codes: Int[Array, 'b frames levels']
   ) -> Float[Array, 'b samples']:
-    """The waveform of the first `levels` levels; the last frame goes on."""
+    """Decodes the first `levels` levels, as if the last frame repeated."""
     after = ((0, 0), (0, self.lookahead_frames), (0, 0))
     padded = jnp.pad(jnp.asarray(codes), after, mode='edge')
     waveform = _decode(self.config, self._variables, padded)
@@ -172,17 +172,17 @@ class TrainedCodec:
   def decode_in_pieces(
     self, codes: Int[np.ndarray, 'b frames levels'], piece_frames: int
   ) -> Float[np.ndarray, 'b samples']:
-    """As `decode`, in memory that one piece bounds; compiles once.
+    """Decodes as `decode`, with memory for one piece; compiles once.
 
-    Every piece is decoded with the frames around it that its samples need, so
-    the result is that of `decode` up to rounding.
+    Decodes every piece with the frames around it that its samples need, so the
+    result equals that of `decode` up to rounding.
 
     Args:
-      codes: Of the first levels.
-      piece_frames: Frames whose samples one call contributes, >= 1.
+      codes: Codes of the first levels.
+      piece_frames: Number of frames per piece, >= 1.
 
     Returns:
-      float32, `hop_samples` samples a frame.
+      float32, `hop_samples` samples per frame.
 
     Raises:
       ValueError: `piece_frames` is less than 1.
@@ -191,7 +191,7 @@ class TrainedCodec:
       raise ValueError(f'piece_frames is {piece_frames}; wanted at least 1.')
     num_frames = codes.shape[1]
     clock = self.clock_frames
-    # Windows begin where a clock of the decoder does, so they are longer.
+    # Windows begin at a multiple of the clock, so they are longer.
     window = (
       self.context_frames + piece_frames + self.lookahead_frames + clock - 1
     )
@@ -213,7 +213,7 @@ class TrainedCodec:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(config, variables, waveform):
-  # Codes should not depend on the device that finds them.
+  # Codes should not depend on the device.
   with jax.default_matmul_precision('float32'):
     return SoundStream(config).apply(
       variables, waveform, method=SoundStream.encode
