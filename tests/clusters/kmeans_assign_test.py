@@ -20,7 +20,7 @@ def test_tally_is_brute_force_across_chunks(monkeypatch, num_rows):
   monkeypatch.setattr(kmeans_assign, '_ROWS_AT_ONCE', 64)
   rng = np.random.default_rng(2)
   rows, centroids = rng.normal(size=(num_rows, 3)), rng.normal(size=(7, 3))
-  found = kmeans_assign.tally(rows, centroids)
+  found = kmeans_assign.assign(rows, centroids)
   every = ((rows[:, None] - centroids) ** 2).sum(-1)
   np.testing.assert_array_equal(found.index, every.argmin(1))
   np.testing.assert_allclose(found.distance, every.min(1), rtol=1e-4)

@@ -11,7 +11,7 @@ from v2meow_jax.clusters import kmeans_stream
 
 def test_perplexity_is_the_number_of_evenly_used_clusters():
   def perplexity(*usage):
-    return kmeans_report.Report(
+    return kmeans_report.ClusterReport(
       num_rows=1, inertia_per_row=0.0, usage=np.array(usage), moved=0.0
     ).perplexity
 

@@ -50,13 +50,13 @@ def fit(rows, k=K, **options):
 
 
 def inertia(rows, centroids):
-  return kmeans_assign.assign(rows, centroids)[1].sum(dtype=np.float64)
+  return kmeans_assign.assign(rows, centroids).distance.sum(dtype=np.float64)
 
 
 def test_a_batch_is_the_steps_of_sculley_row_by_row():
   rng = np.random.default_rng(1)
   rows = rng.normal(size=(40, 3))
-  state = kmeans_stream.State(
+  state = kmeans_stream.StreamClusters(
     centroids=rng.normal(size=(4, 3)),
     counts=np.array([0, 5, 1, 30]),
     recent=np.zeros(4, int),
@@ -108,7 +108,7 @@ def test_no_cluster_is_dead_after_a_start_where_only_few_lie(planted):
   # The first block is one blob, so all centroids begin in it.
   order = np.argsort(planted[:, 0])
   found = fit(planted[order], num_passes=4)
-  index, _ = kmeans_assign.assign(planted, found.centroids)
+  index = kmeans_assign.assign(planted, found.centroids).index
   assert found.repaired > 0
   assert len(np.unique(index)) == K
   assert found.counts.min() > 0
@@ -116,7 +116,7 @@ def test_no_cluster_is_dead_after_a_start_where_only_few_lie(planted):
 
 def test_a_centroid_without_use_moves_to_a_far_row():
   rows = np.repeat([[0.0, 0.0], [9.0, 9.0]], 150, axis=0)
-  state = kmeans_stream.State(
+  state = kmeans_stream.StreamClusters(
     centroids=np.array([[0.0, 0.0], [500.0, 500.0]]),
     counts=np.array([1000, 7]),
     recent=np.zeros(2, int),

@@ -23,7 +23,8 @@ def blobs():
 def test_recovers_planted_clusters(blobs):
   rows, labels, centres = blobs
   found = kmeans.fit(rows, 12, rng=jax.random.key(0))
-  index, distance = kmeans_assign.assign(rows, found.centroids)
+  assignment = kmeans_assign.assign(rows, found.centroids)
+  index, distance = assignment.index, assignment.distance
   # Each planted cluster has one code and no two share it.
   codes = [set(index[labels == i]) for i in range(12)]
   assert all(len(c) == 1 for c in codes) and len(set.union(*codes)) == 12

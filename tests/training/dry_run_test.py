@@ -76,7 +76,7 @@ def test_what_makes_no_sense_is_refused():
   with pytest.raises(ValueError, match='num_examples is 0'):
     next(dry_run.report(RUN, batch_size=1, num_examples=0))
   codec = RUN | {'model': object()}
-  with pytest.raises(ValueError, match='trains a object'):
+  with pytest.raises(ValueError, match='this is a object'):
     next(dry_run.report(codec, batch_size=1, num_examples=1))
 
 

@@ -1,7 +1,4 @@
-"""How frames are clustered: in mini-batches that go by, or all of them at once.
-
-`token_fitting` is given one of these; recipes choose it and its numbers.
-"""
+"""Ways to cluster frames, for recipes: in mini-batches, or all of them at once."""
 
 from __future__ import annotations
 
@@ -23,13 +20,14 @@ from v2meow_jax.clusters import snapshots
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MiniBatch:
-  """`kmeans_stream`: any number of frames, in memory that a block bounds.
+  """Clusters any number of frames with `kmeans_stream`, block by block.
 
   Attributes:
-    init: 'k-means++' or 'random', see `kmeans.start`; of the first block.
-    batch_rows: After which the centroids move. ours: 8 a cluster, of 1024.
-    num_passes: Over all clips, each of which runs the encoder again. ours: one;
-      thousands of hours are hundreds of thousands of frames a cluster.
+    init: Start of `kmeans.start`, 'k-means++' or 'random', on the first block.
+    batch_rows: Number of rows per step. ours: 8 per cluster, of 1024.
+    num_passes: Number of passes over all clips, each of which runs the encoder
+      again. ours: one; thousands of hours hold hundreds of thousands of frames
+      per cluster.
   """
 
   init: str = 'k-means++'
@@ -46,23 +44,23 @@ class MiniBatch:
     save_every: int,
     context: Mapping[str, Any],
     on_inertia: Callable[[float], None],
-  ) -> kmeans_stream.State:
-    """Clusters what `blocks` gives.
+  ) -> kmeans_stream.StreamClusters:
+    """Clusters the rows of blocks.
 
     Args:
-      blocks: See `kmeans_stream.Blocks`.
-      k: Clusters.
-      seed: Of the start and of what refills empty clusters.
-      state_dir: Folder to go on from and to keep the state in.
-      save_every: Blocks from one save to the next.
-      context: JSON data of what else must be the same in a run that goes on.
-      on_inertia: Told, now and then, the mean squared distance so far.
+      blocks: Source of rows.
+      k: Number of clusters.
+      seed: Seed of the start and of the refilling of empty clusters.
+      state_dir: Folder of the state, to resume from.
+      save_every: Number of blocks between saves.
+      context: JSON data that must be equal in a resumed run.
+      on_inertia: Callback for the mean squared distance so far.
 
     Returns:
       Clusters, for `kmeans_report`.
 
     Raises:
-      ValueError, snapshots.SnapshotError: As `kmeans_stream.fit`.
+      ValueError, snapshots.SnapshotError: `kmeans_stream.fit` raised it.
     """
     return kmeans_stream.fit(
       blocks,
@@ -80,17 +78,17 @@ class MiniBatch:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lloyd:
-  """`kmeans`: full iterations over all frames, which wait on a local disk.
+  """Clusters all frames with `kmeans`, from a file on a local disk.
 
-  The encoder hears each clip once. A frame of 1024 numbers takes 4 kB of disk:
-  an hour at 25 Hz 370 MB.
+  The encoder runs once per clip. A frame of 1024 numbers takes 4 kB of disk, an
+  hour at 25 Hz 370 MB.
 
   Attributes:
-    init: 'k-means++' or 'random', see `kmeans.start`.
-    num_iterations: At most; it ends when no centroid moves. ours: 50, after
-      which little moves.
-    start_rows: Frames that are drawn to start from. ours: 16 a cluster, of
-      1024; a start from them is as good as from all.
+    init: Start of `kmeans.start`, 'k-means++' or 'random'.
+    num_iterations: Largest number of iterations, fewer if no centroid moves.
+      ours: 50, after which little moves.
+    start_rows: Number of random frames to start from. ours: 16 per cluster, of
+      1024; as good a start as from all.
   """
 
   init: str = 'k-means++'
@@ -109,8 +107,8 @@ class Lloyd:
     context: Mapping[str, Any],
     on_inertia: Callable[[float], None],
   ) -> kmeans.Clusters:
-    """As `MiniBatch.fit`; what is kept is each block and each iteration."""
-    del save_every, on_inertia  # Every block is kept; `kmeans` shows a bar.
+    """Clusters as `MiniBatch.fit`; saves each block and each iteration."""
+    del save_every, on_inertia  # Saves every block; `kmeans` shows a bar.
     identity = {
       'k': k,
       'seed': seed,
@@ -119,7 +117,7 @@ class Lloyd:
       **context,
     }
     with tempfile.TemporaryDirectory() as folder:
-      rows = _gathered(blocks, state_dir or pathlib.Path(folder), context)
+      rows = _gather(blocks, state_dir or pathlib.Path(folder), context)
       return kmeans.fit(
         rows,
         k,
@@ -133,24 +131,24 @@ class Lloyd:
       )
 
 
-def _gathered(
+def _gather(
   blocks: kmeans_stream.Blocks,
   folder: pathlib.Path,
   identity: Mapping[str, Any],
 ) -> np.ndarray:
-  """float32[n, dim] of one pass, in a file; a pass that was cut goes on."""
+  """Collects float32[n, dim] of one pass in a file, resuming an earlier one."""
   file, state_file = folder / 'rows.float32', folder / 'rows.safetensors'
-  kept = snapshots.read(state_file, identity=identity)
-  state = kept[1] if kept else {'count': 0, 'dim': 1, 'position': 0}
-  whole = 4 * state['count'] * state['dim']
-  with file.open('r+b' if kept and file.exists() else 'w+b') as f:
-    if f.seek(0, os.SEEK_END) < whole:
+  snapshot = snapshots.read(state_file, identity=identity)
+  state = snapshot[1] if snapshot else {'count': 0, 'dim': 1, 'position': 0}
+  size = 4 * state['count'] * state['dim']
+  with file.open('r+b' if snapshot and file.exists() else 'w+b') as f:
+    if f.seek(0, os.SEEK_END) < size:
       raise snapshots.SnapshotError(
-        f'{file} is damaged: it is shorter than the {whole} bytes that'
-        f' {state_file.name} tells of; remove both to begin anew.'
+        f'{file} is damaged: it is shorter than the {size} bytes of'
+        f' {state_file.name}; remove both to start again.'
       )
-    f.truncate(whole)
-    f.seek(whole)
+    f.truncate(size)
+    f.seek(size)
     for rows, position in blocks(0, state['position']):
       f.write(np.ascontiguousarray(rows, np.float32))
       f.flush()

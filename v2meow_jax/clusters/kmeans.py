@@ -1,8 +1,8 @@
-"""k-means: Lloyd's iterations, with empty clusters refilled.
+"""k-means by Lloyd's iterations, with empty clusters refilled.
 
-The iterations run on all devices; the start, k-means++ or random rows, is drawn
-on the host. Rows may be a file that is mapped into memory; `kmeans_stream` is
-for those that no disk holds.
+The iterations run on all devices; the host draws the start, k-means++ or random
+rows. Rows may be a memory-mapped file; `kmeans_stream` is for more rows than a
+disk holds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from v2meow_jax import progress
 from v2meow_jax.clusters import kmeans_assign
 from v2meow_jax.clusters import snapshots
 
-# Looked at at once: rows may lie in a file.
+# Rows to check for NaN at once: they may be a file.
 _ROWS_AT_ONCE = 65_536
 
 
@@ -28,11 +28,11 @@ class Clusters:
   """The result of `fit`.
 
   Attributes:
-    centroids: float32[k, dim].
+    centroids: Centres of the clusters, float32[k, dim].
     inertia: Sum over rows of the squared distance to their centroid.
-    usage: int64[k], rows of each centroid.
-    moved: Root mean square of how far the centroids went in the last
-      iteration; 0 when it converged.
+    usage: Number of rows of each centroid, int64[k].
+    moved: Root mean square movement of the centroids in the last iteration; 0
+      after convergence.
   """
 
   centroids: np.ndarray
@@ -53,28 +53,27 @@ def fit(
   state_file: pathlib.Path | None = None,
   identity: Mapping[str, Any] | None = None,
 ) -> Clusters:
-  """Lloyd's algorithm, on all devices of this process.
+  """Runs Lloyd's algorithm on all devices of this process.
 
   A cluster without rows moves to a row that is far from its centroid. Stops
-  early when no centroid moves.
+  early if no centroid moves. Equal rows, key and number of devices give equal
+  clusters; another number of devices gives the same up to rounding.
 
   Args:
-    rows: float[n, dim], n >= k.
-    k: Clusters.
-    rng: A JAX key.
-    num_iterations: At most.
-    init: See `start`.
-    start_rows: So many rows, drawn, are looked at for the start; None: all.
-    show_progress: Draw a bar.
-    state_file: A safetensors file to go on from and to keep each iteration in;
-      a run that goes on ends, to the bit, where one that was not interrupted
-      does.
-    identity: JSON data of what must be the same in a run that goes on, such as
-      `k`, the seed and the origin of the rows.
+    rows: Rows to cluster, float[n, dim], n >= k.
+    k: Number of clusters.
+    rng: Key of the start and the refilling.
+    num_iterations: Largest number of iterations.
+    init: Kind of `start`.
+    start_rows: Number of random rows to start from; None: all.
+    show_progress: Whether to draw a bar.
+    state_file: Safetensors file of the last iteration, to resume from; a resumed
+      run ends bit-equal to an uninterrupted one.
+    identity: JSON data that must be equal in a resumed run, such as `k`, the
+      seed and the origin of the rows.
 
   Returns:
-    The clusters; the same rows, key and number of devices give the same
-    clusters, another number of devices the same up to rounding.
+    The clusters.
 
   Raises:
     ValueError: Fewer rows than clusters, rows that are not finite, or an
@@ -85,13 +84,13 @@ def fit(
   identity = identity or {}
   start_rng, refill_rng = jax.random.split(rng)
   done, moved = 0, 0.0
-  kept = snapshots.read(state_file, identity=identity) if state_file else None
-  if kept:
-    centroids = kept[0]['centroids']
-    done, moved = kept[1]['iterations'], kept[1]['moved']
+  snapshot = state_file and snapshots.read(state_file, identity=identity)
+  if snapshot:
+    centroids = snapshot[0]['centroids']
+    done, moved = snapshot[1]['iterations'], snapshot[1]['moved']
   else:
-    some = _some(rows, start_rows, start_rng)
-    centroids = start(some, k, rng=start_rng, init=init)
+    sample = _sample(rows, start_rows, start_rng)
+    centroids = start(sample, k, rng=start_rng, init=init)
   with progress.bar(
     total=num_iterations,
     initial=done,
@@ -112,34 +111,34 @@ def fit(
           progress={'iterations': i + 1, 'moved': moved},
         )
       bar.update()
-  found = kmeans_assign.tally(rows, centroids)
+  assignment = kmeans_assign.assign(rows, centroids)
   return Clusters(
     centroids=centroids,
-    inertia=float(found.distance.sum(dtype=np.float64)),
-    usage=found.counts,
+    inertia=float(assignment.distance.sum(dtype=np.float64)),
+    usage=assignment.counts,
     moved=moved,
   )
 
 
-def _some(rows: np.ndarray, count: int | None, rng: jax.Array) -> np.ndarray:
-  """`count` rows, drawn; all of them, where there are not more."""
+def _sample(rows: np.ndarray, count: int | None, rng: jax.Array) -> np.ndarray:
+  """Draws `count` rows; returns all if there are no more."""
   if count is None or count >= len(rows):
     return rows
-  # Another draw than that of the start, which has the same key.
+  # A key other than that of the start.
   rng = jax.random.fold_in(rng, count)
   chosen = jax.random.choice(rng, len(rows), (count,), replace=False)
   return rows[np.sort(np.asarray(chosen))]
 
 
 def start(rows: np.ndarray, k: int, *, rng: jax.Array, init: str) -> np.ndarray:
-  """Rows to begin with, drawn on the host.
+  """Draws the first centroids from rows, on the host.
 
   Args:
-    rows: float32[n, dim], n >= k.
-    k: Clusters.
-    rng: A JAX key.
-    init: 'k-means++' (Arthur and Vassilvitskii 2007), which goes through the
-      rows k times, or 'random' rows.
+    rows: Rows to cluster, float32[n, dim], n >= k.
+    k: Number of clusters.
+    rng: Key of the draw.
+    init: 'k-means++' (Arthur and Vassilvitskii 2007), which reads the rows k
+      times, or 'random' rows.
 
   Returns:
     float32[k, dim].
@@ -165,27 +164,27 @@ def start(rows: np.ndarray, k: int, *, rng: jax.Array, init: str) -> np.ndarray:
 
 
 def distance_moved(before: np.ndarray, after: np.ndarray) -> float:
-  """Root mean square of the distances between centroids, by pairs."""
+  """Root mean square distance between pairs of centroids."""
   return float(np.sqrt(((after - before) ** 2).sum(1, np.float64).mean()))
 
 
 def _step(
   rows: np.ndarray, centroids: np.ndarray, rng: jax.Array
 ) -> np.ndarray:
-  """One assignment and one update: float32[k, dim]."""
-  found = kmeans_assign.tally(rows, centroids)
-  moved = found.sums / np.maximum(found.counts, 1)[:, None]
-  moved = moved.astype(np.float32)
-  empty = np.flatnonzero(found.counts == 0)
-  if len(empty) and found.distance.sum() > 0:
-    moved[empty] = rows[draw(found.distance, len(empty), rng)]
+  """Assigns rows and returns the updated centroids, float32[k, dim]."""
+  assignment = kmeans_assign.assign(rows, centroids)
+  means = assignment.sums / np.maximum(assignment.counts, 1)[:, None]
+  means = means.astype(np.float32)
+  empty = np.flatnonzero(assignment.counts == 0)
+  if len(empty) and assignment.distance.sum() > 0:
+    means[empty] = rows[draw(assignment.distance, len(empty), rng)]
   elif len(empty):
-    moved[empty] = centroids[empty]
-  return moved
+    means[empty] = centroids[empty]
+  return means
 
 
 def draw(weights: np.ndarray, count: int, rng: jax.Array) -> np.ndarray:
-  """`count` indices, each drawn in proportion to its weight."""
+  """Draws `count` indices in proportion to their weights."""
   sums = np.cumsum(weights, dtype=np.float64)
   points = np.asarray(jax.random.uniform(rng, (count,)), np.float64) * sums[-1]
   return np.minimum(np.searchsorted(sums, points, 'right'), len(weights) - 1)
@@ -197,9 +196,9 @@ def _random_rows(rows: np.ndarray, k: int, rng: jax.Array) -> np.ndarray:
 
 
 def _plus_plus(rows: np.ndarray, k: int, rng: jax.Array) -> np.ndarray:
-  """Rows drawn one by one in proportion to the squared distance to the set.
+  """Draws rows one by one in proportion to the squared distance to the set.
 
-  Of a few candidates the one that lowers the inertia most is kept.
+  Keeps the best of a few candidates, which lowers the inertia most.
   """
   num_candidates = 2 + int(np.log(k))
   norms = (rows**2).sum(1)

@@ -1,7 +1,7 @@
-"""Rows to their nearest centroids, split over all devices.
+"""Assigns rows to their nearest centroids, on all devices.
 
-Rows stay on the host and go to the devices chunk by chunk, so that distances to
-all centroids are held for one chunk alone.
+Rows go from the host to the devices chunk by chunk, so that distances to all
+centroids exist for one chunk at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jax import sharding
 import jax.numpy as jnp
 import numpy as np
 
-# Of one device and chunk.
+# Rows of a chunk on one device.
 _ROWS_AT_ONCE = 8192
 _AXIS = 'rows'
 _SPLIT = sharding.PartitionSpec(_AXIS)
@@ -24,14 +24,14 @@ _WHOLE = sharding.PartitionSpec()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Tally:
-  """Rows, sorted to their nearest centroids and added up.
+class Assignment:
+  """Nearest centroids of rows, and sums of rows by centroid.
 
   Attributes:
-    index: int32[n], the nearest centroid of each row.
-    distance: float32[n], squared, to it.
-    sums: float64[k, dim], of each centroid's rows.
-    counts: int64[k], rows of each centroid.
+    index: Nearest centroid of each row, int32[n].
+    distance: Squared distance to it, float32[n].
+    sums: Sum of the rows of each centroid, float64[k, dim].
+    counts: Number of rows of each centroid, int64[k].
   """
 
   index: np.ndarray
@@ -40,16 +40,15 @@ class Tally:
   counts: np.ndarray
 
 
-def tally(rows: np.ndarray, centroids: np.ndarray) -> Tally:
-  """Sorts rows to their nearest centroids and adds them up.
+def assign(rows: np.ndarray, centroids: np.ndarray) -> Assignment:
+  """Assigns rows to their nearest centroids and sums them.
+
+  Sums are float32 within a chunk, whose rows depend on the number of devices,
+  and float64 across chunks.
 
   Args:
-    rows: float[n, dim], split over the devices of this process.
-    centroids: float[k, dim].
-
-  Returns:
-    The tally. Sums are float32 within a chunk, whose rows depend on the number
-    of devices, and float64 from chunk to chunk.
+    rows: Rows to assign, float[n, dim].
+    centroids: Centres of the clusters, float[k, dim].
   """
   mesh = _mesh()
   on_devices = _on_devices(mesh)
@@ -67,7 +66,7 @@ def tally(rows: np.ndarray, centroids: np.ndarray) -> Tally:
     distances.append(np.asarray(distance)[:num_rows])
     sums += np.asarray(more_sums)
     counts += np.asarray(more_counts)
-  return Tally(
+  return Assignment(
     index=np.concatenate(indices),
     distance=np.concatenate(distances),
     sums=sums,
@@ -75,25 +74,9 @@ def tally(rows: np.ndarray, centroids: np.ndarray) -> Tally:
   )
 
 
-def assign(
-  rows: np.ndarray, centroids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """The nearest centroid of each row.
-
-  Args:
-    rows: float[n, dim].
-    centroids: float[k, dim].
-
-  Returns:
-    int32[n] indices and float32[n] squared distances.
-  """
-  found = tally(rows, centroids)
-  return found.index, found.distance
-
-
 @functools.cache
 def _mesh() -> sharding.Mesh:
-  """All devices of this process, in a line."""
+  """Mesh of one axis over all devices of this process."""
   devices = jax.local_devices()
   return jax.make_mesh(
     (len(devices),), (_AXIS,), (sharding.AxisType.Auto,), devices=devices
@@ -102,11 +85,11 @@ def _mesh() -> sharding.Mesh:
 
 @functools.cache
 def _on_devices(mesh: sharding.Mesh) -> Callable[..., tuple[jax.Array, ...]]:
-  """`_tally`, with the rows split over a mesh."""
+  """Compiles `_assign` with the rows split over a mesh."""
   in_order = mesh.devices.flat[0].platform == 'cpu'
   return jax.jit(
     jax.shard_map(
-      functools.partial(_tally, in_order=in_order),
+      functools.partial(_assign, in_order=in_order),
       mesh=mesh,
       in_specs=(_SPLIT, _WHOLE, _WHOLE),
       out_specs=(_SPLIT, _SPLIT, _WHOLE, _WHOLE),
@@ -114,16 +97,16 @@ def _on_devices(mesh: sharding.Mesh) -> Callable[..., tuple[jax.Array, ...]]:
   )
 
 
-def _tally(
+def _assign(
   rows: jax.Array, centroids: jax.Array, num_rows: jax.Array, in_order: bool
 ) -> tuple[jax.Array, ...]:
-  """The fields of a `Tally`, on one device of several.
+  """Computes the fields of an `Assignment` on one device of several.
 
   Args:
-    rows: float32[rows of this device, dim].
-    centroids: float32[k, dim].
-    num_rows: int32[], of all devices; rows behind them are padding.
-    in_order: See `_sums`.
+    rows: Rows of this device, float32[rows, dim].
+    centroids: Centres of the clusters, float32[k, dim].
+    num_rows: Number of rows of all devices, int32[]; later ones are padding.
+    in_order: Whether the device scatters in order, see `_sums`.
   """
   # At full precision: a code must not depend on the machine.
   products = jnp.matmul(rows, centroids.T, precision='highest')
@@ -144,10 +127,10 @@ def _tally(
 def _sums(
   rows: jax.Array, index: jax.Array, k: int, in_order: bool
 ) -> jax.Array:
-  """float32[k, dim] sums of rows by index; the index k belongs to nobody.
+  """Sums rows by index, float32[k, dim]; drops the index k.
 
-  A scatter is quick on a CPU, and adds in order there. A GPU would add in
-  another order each time, which a product with one-hot rows does not.
+  A scatter is fast on a CPU and adds in order there. On a GPU its order varies;
+  that of a product with one-hot rows does not.
   """
   if in_order:
     return jax.ops.segment_sum(rows, index, k)
@@ -158,10 +141,10 @@ def _sums(
 def _chunks(
   rows: np.ndarray, mesh: sharding.Mesh
 ) -> Iterator[tuple[jax.Array, int]]:
-  """Rows on the devices, and how many of them are no padding.
+  """Yields rows on the devices, and their number without padding.
 
-  The last chunk is padded to a power of two of rows a device: few shapes are
-  compiled.
+  Pads the last chunk to a power of two of rows per device, so that few shapes
+  are compiled.
   """
   place = sharding.NamedSharding(mesh, _SPLIT)
   rows_at_once = _ROWS_AT_ONCE * mesh.size

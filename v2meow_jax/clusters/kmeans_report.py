@@ -1,4 +1,4 @@
-"""How good clusters are: how near, how evenly used, how settled."""
+"""Reports the quality of clusters: distance, evenness of use, movement."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from v2meow_jax.clusters import kmeans_stream
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Report:
-  """What there is to know about clusters without hearing them.
+class ClusterReport:
+  """Quality of clusters in numbers.
 
   Attributes:
-    num_rows: That were clustered.
-    inertia_per_row: Mean squared distance to the nearest centroid. Of rows of
-      dim standardised numbers, their share of dim is what codes do not tell.
-    usage: int64[k], rows of each centroid.
-    moved: Root mean square of how far the centroids went in the last step.
-    held_out_rows: Others, which no centroid has seen.
-    held_out_inertia_per_row: Of those; None: there were none.
+    num_rows: Number of clustered rows.
+    inertia_per_row: Mean squared distance to the nearest centroid. For rows of
+      dim standardised numbers, its share of dim is the variance that is lost.
+    usage: Number of rows of each centroid, int64[k].
+    moved: Root mean square movement of the centroids in the last step.
+    held_out_rows: Number of held-out rows.
+    held_out_inertia_per_row: Mean squared distance of held-out rows; None
+      without any.
   """
 
   num_rows: int
@@ -34,17 +35,17 @@ class Report:
 
   @property
   def num_used(self) -> int:
-    """Centroids with a row."""
+    """Number of centroids with rows."""
     return int((self.usage > 0).sum())
 
   @property
   def perplexity(self) -> float:
-    """2 to the entropy of use in bits: k when all are used alike, 1 of one."""
+    """Exponential of the entropy of use, from 1 (one cluster) to k (all alike)."""
     share = self.usage[self.usage > 0] / self.usage.sum()
     return float(np.exp(-(share * np.log(share)).sum()))
 
   def __str__(self) -> str:
-    """A table of two columns."""
+    """Formats a table of two columns."""
     k = len(self.usage)
     equal = self.usage.sum() / k
     lines = {
@@ -72,34 +73,31 @@ def _share(rows: int, equal: float) -> str:
 
 
 def report(
-  found: kmeans.Clusters | kmeans_stream.State,
+  clusters: kmeans.Clusters | kmeans_stream.StreamClusters,
   held_out: np.ndarray | None = None,
-) -> Report:
+) -> ClusterReport:
   """Reports on clusters.
 
   Args:
-    found: Of `kmeans.fit`; or of `kmeans_stream.fit`, whose inertia and use are
-      those of the last pass, while the centroids still moved.
-    held_out: float[n, dim], rows that were not clustered.
-
-  Returns:
-    The report.
+    clusters: Clusters from `kmeans.fit`, or from `kmeans_stream.fit`, whose
+      inertia and use are those of the last pass, while the centroids moved.
+    held_out: Rows that were not clustered, float[n, dim].
   """
-  if isinstance(found, kmeans.Clusters):
-    usage, num_rows = found.usage, int(found.usage.sum())
+  if isinstance(clusters, kmeans.Clusters):
+    usage, num_rows = clusters.usage, int(clusters.usage.sum())
   else:
-    usage, num_rows = found.counts, found.num_rows
-  others = {}
+    usage, num_rows = clusters.counts, clusters.num_rows
+  held_out_fields = {}
   if held_out is not None and len(held_out):
-    _, distance = kmeans_assign.assign(held_out, found.centroids)
-    others = {
+    distance = kmeans_assign.assign(held_out, clusters.centroids).distance
+    held_out_fields = {
       'held_out_rows': len(held_out),
       'held_out_inertia_per_row': float(distance.mean(dtype=np.float64)),
     }
-  return Report(
+  return ClusterReport(
     num_rows=num_rows,
-    inertia_per_row=found.inertia / max(num_rows, 1),
+    inertia_per_row=clusters.inertia / max(num_rows, 1),
     usage=usage,
-    moved=found.moved,
-    **others,
+    moved=clusters.moved,
+    **held_out_fields,
   )

@@ -1,16 +1,15 @@
 """Mini-batch k-means, for rows that do not fit into memory.
 
 Web-scale k-means of Sculley 2010 (Algorithm 1,
-https://doi.org/10.1145/1772690.1772862): every row of a batch finds its nearest
-centroid, then each centroid moves towards its rows at a rate of one over the
-rows it has had. All rows of a batch at once, that is the mean of all rows that
-a centroid has had:
+https://doi.org/10.1145/1772690.1772862): each centroid moves towards its rows of
+a batch at a rate of one over the number of its rows so far, so that it is their
+mean:
 
   c <- c + n / (N + n) (m - c),
 
-for n rows of mean m after N earlier ones. Ours: N begins anew with each pass,
-which forgets where the centroids started, and centroids of little use are moved
-to rows that are far from theirs.
+for n rows of mean m after N earlier ones. Ours: N restarts with each pass, which
+forgets the first centroids, and centroids of little use move to rows that are
+far from theirs.
 """
 
 from __future__ import annotations
@@ -29,38 +28,37 @@ from v2meow_jax.clusters import kmeans
 from v2meow_jax.clusters import kmeans_assign
 from v2meow_jax.clusters import snapshots
 
-# blocks(epoch, position) gives blocks of rows, float32[n, dim], each with the
-# position behind it, > 0: what a later call needs to go on from there. From
-# position 0 it gives a whole pass; equal arguments give equal blocks.
+# blocks(epoch, position) iterates over blocks of rows, float32[n, dim], each with
+# the position after it, > 0, to resume from. Position 0 is the start of a pass;
+# equal arguments give equal blocks.
 Blocks = Callable[[int, int], Iterable[tuple[np.ndarray, int]]]
 
-# ours: a start from so many rows a cluster is as good as from all of them.
+# ours: a start from so many rows per cluster is as good as from all of them.
 _STARTING_ROWS = 16
-# ours: use is looked at after so many rows a cluster, and less than this share
-# of an equal one, here a row or none, is too little. More would take centroids
-# away from what is rare: of a tenth of an equal share, one look in two thousand
-# sees so little.
+# ours: checks use after so many rows per cluster; less than this share of an
+# equal one, here at most a row, is too little. A larger share would take
+# centroids away from rare rows: with a tenth of an equal share, one check in two
+# thousand counts so few.
 _WINDOW_ROWS = 100
 _LEAST_SHARE = 0.02
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class State:
+class StreamClusters:
   """Clusters of the rows so far.
 
   Attributes:
-    centroids: float64[k, dim].
-    counts: int64[k], rows of this pass that each centroid is the mean of.
-    recent: int64[k], rows of each since low use was last looked at.
-    epoch: Passes that are done.
-    position: In the pass that follows, see `Blocks`.
-    step: Batches so far, of all passes.
-    repaired: Centroids that were moved for their low use, of all passes.
-    num_rows: Of this pass.
+    centroids: Centres of the clusters, float64[k, dim].
+    counts: Number of rows of this pass in the mean of each centroid, int64[k].
+    recent: Number of rows of each since the last check of use, int64[k].
+    epoch: Number of finished passes.
+    position: Position in the next pass, see `Blocks`.
+    step: Number of batches so far, of all passes.
+    repaired: Number of centroids moved for low use, of all passes.
+    num_rows: Number of rows of this pass.
     inertia: Sum over the rows of this pass of the squared distance to their
-      centroid, before it moved towards them: of rows that this pass had not
-      seen.
-    moved: Root mean square of how far the centroids went in the last batch.
+      centroid before it moved towards them.
+    moved: Root mean square movement of the centroids in the last batch.
   """
 
   centroids: np.ndarray
@@ -74,8 +72,8 @@ class State:
   inertia: float = 0.0
   moved: float = 0.0
 
-  def next_pass(self) -> State:
-    """The state in which a pass begins."""
+  def next_pass(self) -> StreamClusters:
+    """Resets what is counted per pass."""
     return dataclasses.replace(
       self, counts=np.zeros_like(self.counts), num_rows=0, inertia=0.0
     )
@@ -92,27 +90,25 @@ def fit(
   state_file: pathlib.Path | None = None,
   save_every: int = 1,
   context: Mapping[str, Any] | None = None,
-  on_batch: Callable[[State], None] = lambda state: None,
-) -> State:
-  """Clusters rows that come block by block, several times over.
+  on_batch: Callable[[StreamClusters], None] = lambda state: None,
+) -> StreamClusters:
+  """Clusters blocks of rows in several passes.
 
-  The result follows from the blocks, the seed and the number of devices. With a
-  `state_file`, a run that was interrupted goes on from there and ends, to the
-  bit, where it would have ended.
+  Blocks, seed and number of devices determine the result, also of a run that
+  resumes from a `state_file`.
 
   Args:
-    blocks: Where rows come from; the first block holds k rows or more.
-    k: Clusters.
-    seed: Of the start and of the repairs.
-    num_passes: Over all blocks.
-    batch_rows: After which the centroids move; of many rows a cluster the
-      steps are steadier, of few they are more.
-    init: See `kmeans.start`; from rows of the first block.
-    state_file: A safetensors file to go on from and to keep the state in.
-    save_every: Blocks from one save to the next; a pass ends with one.
-    context: JSON data of what else must be the same in a run that goes on,
-      such as the origin of the rows.
-    on_batch: Called with the state after each batch.
+    blocks: Source of rows, at least k in the first block.
+    k: Number of clusters.
+    seed: Seed of the start and of the repairs.
+    num_passes: Number of passes over all blocks.
+    batch_rows: Number of rows per step; more give fewer, steadier steps.
+    init: Kind of `kmeans.start` from rows of the first block.
+    state_file: Safetensors file of the state, to resume from.
+    save_every: Number of blocks between saves; each pass ends with one.
+    context: JSON data that must be equal in a resumed run, such as the origin of
+      the rows.
+    on_batch: Callback for the state after each batch.
 
   Returns:
     The state after the last pass.
@@ -153,8 +149,10 @@ def fit(
   return state
 
 
-def update(state: State, rows: np.ndarray, *, seed: int) -> State:
-  """One batch: float[n, dim] rows move the centroids.
+def update(
+  state: StreamClusters, rows: np.ndarray, *, seed: int
+) -> StreamClusters:
+  """Moves the centroids by a batch of rows, float[n, dim].
 
   Raises:
     ValueError: Rows are of another width, or not finite.
@@ -163,26 +161,26 @@ def update(state: State, rows: np.ndarray, *, seed: int) -> State:
   if rows.shape[1] != dim:
     raise ValueError(
       f'rows are of {rows.shape[1]} numbers, the centroids of {dim}; cluster'
-      ' rows of one kind, and go on from their own state.'
+      ' rows of one kind, and resume from their own state.'
     )
   if not np.isfinite(rows).all():
     raise ValueError(
       f'rows of batch {state.step} hold NaN or infinity; k-means needs finite'
       ' numbers.'
     )
-  found = kmeans_assign.tally(rows, state.centroids)
-  counts = state.counts + found.counts
-  rate = found.counts / np.maximum(counts, 1)
-  means = found.sums / np.maximum(found.counts, 1)[:, None]
+  batch = kmeans_assign.assign(rows, state.centroids)
+  counts = state.counts + batch.counts
+  rate = batch.counts / np.maximum(counts, 1)
+  means = batch.sums / np.maximum(batch.counts, 1)[:, None]
   centroids = state.centroids + rate[:, None] * (means - state.centroids)
-  recent = state.recent + found.counts
+  recent = state.recent + batch.counts
   repaired = state.repaired
   if recent.sum() >= _WINDOW_ROWS * k:
     low = np.flatnonzero(recent < _LEAST_SHARE * recent.sum() / k)
-    if len(low) and found.distance.any():
+    if len(low) and batch.distance.any():
       rng = jax.random.fold_in(jax.random.key(seed), state.step)
-      centroids[low] = rows[kmeans.draw(found.distance, len(low), rng)]
-      # It is the mean of this one row.
+      centroids[low] = rows[kmeans.draw(batch.distance, len(low), rng)]
+      # Each is the mean of this one row.
       counts[low] = 1
       repaired += len(low)
     recent = np.zeros_like(recent)
@@ -194,19 +192,19 @@ def update(state: State, rows: np.ndarray, *, seed: int) -> State:
     step=state.step + 1,
     repaired=repaired,
     num_rows=state.num_rows + len(rows),
-    inertia=state.inertia + float(found.distance.sum(dtype=np.float64)),
+    inertia=state.inertia + float(batch.distance.sum(dtype=np.float64)),
     moved=kmeans.distance_moved(state.centroids, centroids),
   )
 
 
-def _start(rows: np.ndarray, k: int, *, seed: int, init: str) -> State:
-  """Centroids from rows of the first block."""
+def _start(rows: np.ndarray, k: int, *, seed: int, init: str) -> StreamClusters:
+  """Starts from rows of the first block."""
   chosen = np.random.default_rng(seed).permutation(len(rows))
   rows = np.asarray(rows[chosen[: _STARTING_ROWS * k]], np.float32)
   # The keys of repairs are this one folded with a step.
   rng = jax.random.split(jax.random.key(seed))[0]
   centroids = kmeans.start(rows, k, rng=rng, init=init)
-  return State(
+  return StreamClusters(
     centroids=centroids.astype(np.float64),
     counts=np.zeros(k, np.int64),
     recent=np.zeros(k, np.int64),
@@ -216,8 +214,10 @@ def _start(rows: np.ndarray, k: int, *, seed: int, init: str) -> State:
 _ARRAYS = ('centroids', 'counts', 'recent')
 
 
-def save(path: pathlib.Path, state: State, identity: Mapping[str, Any]) -> None:
-  """Keeps a state, see `snapshots.write`."""
+def save(
+  path: pathlib.Path, state: StreamClusters, identity: Mapping[str, Any]
+) -> None:
+  """Saves a state, see `snapshots.write`."""
   fields = vars(state)
   snapshots.write(
     path,
@@ -227,7 +227,9 @@ def save(path: pathlib.Path, state: State, identity: Mapping[str, Any]) -> None:
   )
 
 
-def load(path: pathlib.Path, identity: Mapping[str, Any]) -> State | None:
-  """The state of a file, None where there is none; see `snapshots.read`."""
-  found = snapshots.read(path, identity=identity)
-  return None if found is None else State(**found[0], **found[1])
+def load(
+  path: pathlib.Path, identity: Mapping[str, Any]
+) -> StreamClusters | None:
+  """Loads a state, None without a file; see `snapshots.read`."""
+  snapshot = snapshots.read(path, identity=identity)
+  return snapshot and StreamClusters(**snapshot[0], **snapshot[1])

@@ -1,4 +1,4 @@
-"""Where long work is kept: tensors in one file, whole or not at all."""
+"""Saves progress of long work as tensors in one file, whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from v2meow_jax.files import atomic
 
 _FORMAT = 1
 _KEY = 'snapshot'
-# Of a damaged file, or of one whose metadata are of another form.
+# Errors of a damaged file, or of one with metadata of another form.
 _UNREADABLE = (
   safetensors.SafetensorError,
   OSError,
@@ -28,7 +28,7 @@ _UNREADABLE = (
 
 
 class SnapshotError(ValueError):
-  """A file of kept work is damaged, or it is of other work."""
+  """A snapshot is damaged or of other work."""
 
 
 def write(
@@ -38,13 +38,13 @@ def write(
   identity: Mapping[str, Any],
   progress: Mapping[str, Any],
 ) -> None:
-  """Replaces a file; whoever stops in between leaves the one before.
+  """Replaces a snapshot; an interruption leaves the one before.
 
   Args:
-    path: Of the safetensors file; its folder is made.
-    tensors: By name.
-    identity: JSON data that tells this work from other work: sizes, seed.
-    progress: JSON data of how far it got.
+    path: Path of the safetensors file; its folder is created.
+    tensors: Tensors by name.
+    identity: JSON data that identify this work, such as sizes and seed.
+    progress: JSON data on the progress so far.
   """
   tensors = {k: np.array(v, order='C') for k, v in tensors.items()}
   about = {
@@ -62,14 +62,14 @@ def write(
 def read(
   path: pathlib.Path, *, identity: Mapping[str, Any]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-  """What `write` kept.
+  """Reads a snapshot.
 
   Args:
-    path: Of the file.
-    identity: Of the work that is to go on.
+    path: Path of the file.
+    identity: Identity of the work to resume.
 
   Returns:
-    Its tensors and its progress; None: there is no such file.
+    Tensors and progress; None if there is no such file.
 
   Raises:
     SnapshotError: The file is damaged, or of work with another identity.
@@ -82,35 +82,35 @@ def read(
       tensors = {name: opened.get_tensor(name) for name in opened.keys()}
     digest, is_whole = about.pop('sha256'), about['format'] == _FORMAT
     is_whole = is_whole and digest == _digest(tensors, about)
-    found, progress = about['identity'], about['progress']
+    theirs, progress = about['identity'], about['progress']
   except _UNREADABLE as e:
     raise _damaged(path, repr(e)) from e
   if not is_whole:
-    raise _damaged(path, 'its content is not what its digest says')
+    raise _damaged(path, 'its content does not match its digest')
   wanted = json.loads(json.dumps(dict(identity)))
   differing = sorted(
-    k for k in {*found, *wanted} if found.get(k) != wanted.get(k)
+    k for k in {*theirs, *wanted} if theirs.get(k) != wanted.get(k)
   )
   if differing:
-    what = ', '.join(
-      f'{k} {found.get(k)!r} (wanted {wanted.get(k)!r})' for k in differing
+    values = ', '.join(
+      f'{k} {theirs.get(k)!r} (wanted {wanted.get(k)!r})' for k in differing
     )
     raise SnapshotError(
-      f'{path} is of other work: it has {what}. Ask for what it has, or remove'
-      ' it to begin anew.'
+      f'{path} is of other work: it has {values}. Choose the same values, or'
+      ' remove it to start again.'
     )
   return tensors, progress
 
 
 def _damaged(path: pathlib.Path, why: str) -> SnapshotError:
   return SnapshotError(
-    f'{path} is damaged or another kind of file ({why}); remove it to begin'
-    ' anew.'
+    f'{path} is damaged or another kind of file ({why}); remove it to start'
+    ' again.'
   )
 
 
 def _digest(tensors: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> str:
-  """Hex digest of names, shapes, numbers and of what is said about them."""
+  """Hex SHA-256 of names, dtypes, shapes, numbers and metadata."""
   digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
   for name, tensor in sorted(tensors.items()):
     digest.update(f'{name} {tensor.dtype} {tensor.shape};'.encode())

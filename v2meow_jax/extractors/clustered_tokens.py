@@ -99,5 +99,5 @@ class ClusteredTokens:
   def __call__(self, item: media.Audio) -> np.ndarray:
     """int32[frames, 1]."""
     frames = standardize.apply(encode(self.encoder, item), self.params)
-    codes, _ = kmeans_assign.assign(frames, self.params['centroids'])
+    codes = kmeans_assign.assign(frames, self.params['centroids']).index
     return codes[:, None]

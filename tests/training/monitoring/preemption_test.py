@@ -25,7 +25,7 @@ STEPS = 60
 # As `undisturbed`, for the command line.
 RECIPE = f"""
 from __gin__ import dynamic_registration
-import __main__ as planted
+import __main__ as planted_model
 from v2meow_jax.training.monitoring import health
 from v2meow_jax.training import loop
 from v2meow_jax.training import schedules

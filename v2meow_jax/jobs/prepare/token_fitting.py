@@ -38,7 +38,7 @@ class FittedTokens:
   """
 
   params: Mapping[str, np.ndarray]
-  report: kmeans_report.Report
+  report: kmeans_report.ClusterReport
   rejected: Mapping[str, str]
 
 
