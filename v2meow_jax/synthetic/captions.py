@@ -1,4 +1,4 @@
-"""Says in words what the music of a scene is like."""
+"""Describes the music of a scene in words."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _TEMPLATES = (
 
 
 def caption(scene: scene_lib.Scene) -> str:
-  """One caption of the music, in one of several wordings.
+  """Writes a caption of the music, in one of several wordings.
 
-  It speaks of the music only, also where the picture looks like another genre.
+  It describes the music alone, also where the picture looks like another genre.
 
   Args:
-    scene: What to describe.
+    scene: Scene to describe.
 
   Returns:
     A short phrase, such as 'dark techno' or 'calm solo piano, a waltz'.

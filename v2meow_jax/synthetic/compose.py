@@ -14,7 +14,7 @@ from v2meow_jax.synthetic import scene as scene_lib
 RATE_HZ = instruments.RATE_HZ
 _STEPS_PER_BEAT = 4
 _REVERB_SECONDS = 0.5
-# Where each part's octave starts, as a MIDI number.
+# Lowest pitch of each part's octave, as a MIDI number.
 _BASS_FROM = 33
 _CHORDS_FROM = 55
 _LEAD_FROM = 67
@@ -22,13 +22,13 @@ _PIANO_BASS_FROM = 40
 
 
 def music(scene: scene_lib.Scene) -> media.Audio:
-  """The music of a scene.
+  """Plays the music of a scene.
 
-  It is cut out of a piece that has begun before the scene does: a note that
-  starts before time 0 and lasts beyond it is heard from its middle.
+  The piece begins before the scene: a note from before time 0 that lasts beyond
+  it starts in its middle.
 
   Args:
-    scene: What to play.
+    scene: Scene to play.
 
   Returns:
     round(seconds * 16000) samples at 16 kHz, of magnitude below 1.
@@ -69,15 +69,15 @@ def _num_bars(scene: scene_lib.Scene) -> int:
 
 
 def _motif(scene: scene_lib.Scene, pattern: str) -> list[int]:
-  """Which chord tone each step of a bar takes: neighbours, seldom leaps."""
+  """Draws the chord tone of each step of a bar, mostly in small steps."""
   rng = np.random.default_rng([scene.seed, scene.index, 2])
   walk = np.cumsum(rng.integers(-1, 2, len(pattern))) + rng.integers(3)
-  # Reflected at the ends, so that a walk upwards comes down again.
+  # Reflected at the ends, so that a rising walk falls again.
   return [int(abs((w % 4) - 2)) for w in walk]
 
 
 def _triad(scene: scene_lib.Scene, chord: int) -> tuple[int, int, int]:
-  """Root, third and fifth as pitch classes."""
+  """Returns root, third and fifth as pitch classes."""
   root = genres.GENRES[scene.genre].loops[scene.mode][chord]
   scale = genres.SCALES[scene.mode]
   tonic = genres.TONICS[scene.key]
@@ -86,16 +86,16 @@ def _triad(scene: scene_lib.Scene, chord: int) -> tuple[int, int, int]:
 
 
 def _place(pitch_class: int, start: int) -> int:
-  """The pitch of that class within the octave that begins at `start`."""
+  """Returns the pitch of a class in the octave from `start`."""
   return start + (pitch_class - start) % 12
 
 
 def _steps(scene: scene_lib.Scene, bar: int, part: genres.Part):
-  """Yields (step, seconds, velocity, steps to the next note) of one bar."""
-  struck = [n for n, c in enumerate(part.pattern) if c != '.']
+  """Yields (step, start, gain, duration in seconds) of each note in a bar."""
+  steps = [n for n, c in enumerate(part.pattern) if c != '.']
   step_seconds = scene.beat_seconds / _STEPS_PER_BEAT
-  ends = [*struck[1:], len(part.pattern)]
-  for step, end in zip(struck, ends, strict=True):
+  ends = [*steps[1:], len(part.pattern)]
+  for step, end in zip(steps, ends, strict=True):
     start = scene.bar_seconds(bar) + step * step_seconds
     activity = scene.activity[scene.section_at(max(start, 0.0))]
     if activity >= part.min_activity:
@@ -126,7 +126,7 @@ def _play(
 
 
 def _add(out: np.ndarray, wave: np.ndarray, start: float, gain: float) -> None:
-  """Adds what of a wave falls inside `out`."""
+  """Adds the part of a wave that falls inside `out`."""
   at = round(start * RATE_HZ)
   skipped = max(0, -at)
   wave = wave[skipped : max(0, len(out) - at)]
@@ -135,7 +135,7 @@ def _add(out: np.ndarray, wave: np.ndarray, start: float, gain: float) -> None:
 
 
 def _reverb(dry: np.ndarray) -> np.ndarray:
-  """A small room: a decaying noise that starts 15 ms late."""
+  """Simulates a small room: decaying noise after 15 ms."""
   size = 1 << (len(dry) + round(_REVERB_SECONDS * RATE_HZ) - 1).bit_length()
   wet = np.fft.irfft(np.fft.rfft(dry, size) * _room(size), size)
   return wet[: len(dry)].astype(np.float32)
@@ -143,7 +143,7 @@ def _reverb(dry: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=2)
 def _room(size: int) -> np.ndarray:
-  """Spectrum of the room's response, of unit energy."""
+  """Returns the spectrum of the room's response, of unit energy."""
   t = np.arange(round(_REVERB_SECONDS * RATE_HZ)) / RATE_HZ
   noise = np.random.default_rng(0).normal(size=len(t))
   response = noise * np.exp(-t / 0.12) * (t > 0.015)

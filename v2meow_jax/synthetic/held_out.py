@@ -1,25 +1,27 @@
-"""Synthetic scenes that no training has seen, as videos and as music.
+"""Held-out synthetic scenes, as videos and as music.
 
-A scene is a function of (seed, index). Data sets number their scenes from 0,
-so indices from a thousand million up are never trained on, whatever the seed:
-one range for the scenes that are scored, another for those that fit the genre
-probe.
+A scene is a function of (seed, index). Datasets number their scenes from 0, so
+no training uses indices from a thousand million up: one range is for scoring,
+another for fitting the genre probe.
 """
 
 from __future__ import annotations
 
 import itertools
 import pathlib
-from typing import Any
 
 import numpy as np
 
 from v2meow_jax import media
+from v2meow_jax.synthetic import compose
+from v2meow_jax.synthetic import genres
+from v2meow_jax.synthetic import render
+from v2meow_jax.synthetic import scene as scene_lib
 
 SCORED_INDEX = 1_000_000_000
 PROBE_INDEX = 2_000_000_000
 
-# What a user might write; the wordings of training are in `captions`.
+# Prompts of a user; the captions of training are in `captions`.
 PROMPTS = {
   'ambient': 'calm ambient music with soft synth pads',
   'hiphop': 'a laid-back hip hop beat',
@@ -32,56 +34,51 @@ PROMPTS = {
 
 def scenes(
   seed: int, num: int, seconds: float, first: int = SCORED_INDEX
-) -> list[Any]:
-  """`num` held-out `synthetic.scene.Scene`s of `seconds` each."""
-  from v2meow_jax.synthetic import scene
-
-  return [scene.sample(seed, first + i, seconds) for i in range(num)]
+) -> list[scene_lib.Scene]:
+  """Draws `num` held-out scenes of `seconds` each."""
+  return [scene_lib.sample(seed, first + i, seconds) for i in range(num)]
 
 
 def other_genre(index: int, genre: str) -> str:
-  """Another genre than this, each as often as the others over the indices."""
+  """Chooses another genre; all are equally frequent over the indices."""
   names = list(PROMPTS)
   step = 1 + index % (len(names) - 1)
   return names[(names.index(genre) + step) % len(names)]
 
 
-def probe_scenes(seed: int, per_genre: int, seconds: float) -> list[Any]:
-  """The first `per_genre` scenes of every genre from the probe's range.
+def probe_scenes(
+  seed: int, per_genre: int, seconds: float
+) -> list[scene_lib.Scene]:
+  """Draws the first `per_genre` scenes of every genre in the probe's range.
 
-  Half of them have the tempo of another genre, as music has that follows a
-  prompt and the picture both: tempo must not stand for genre.
+  Half of them have the tempo of another genre, like music that follows both a
+  prompt and a picture, so that tempo does not determine genre.
   """
-  from v2meow_jax.synthetic import genres
-  from v2meow_jax.synthetic import scene
-
-  wanted = dict.fromkeys(genres.GENRES, per_genre)
+  missing = dict.fromkeys(genres.GENRES, per_genre)
   chosen = []
   indices = itertools.count(PROBE_INDEX)
-  while any(wanted.values()):
-    candidate = scene.sample(seed, next(indices), seconds, surprise=0.5)
-    if wanted[candidate.genre]:
-      wanted[candidate.genre] -= 1
+  while any(missing.values()):
+    candidate = scene_lib.sample(seed, next(indices), seconds, surprise=0.5)
+    if missing[candidate.genre]:
+      missing[candidate.genre] -= 1
       chosen.append(candidate)
   return chosen
 
 
 def write_video(
-  scene: Any, folder: pathlib.Path, *, blank: bool
+  scene: scene_lib.Scene, folder: pathlib.Path, *, blank: bool
 ) -> pathlib.Path:
-  """The scene's picture as a user would have it: a silent mp4.
+  """Writes the picture of a scene as a silent mp4, unless the file exists.
 
   Args:
-    scene: A `synthetic.scene.Scene`.
-    folder: Where to write.
-    blank: The same grey throughout, at the same times.
+    scene: Scene to draw.
+    folder: Folder of the file.
+    blank: Whether to replace all frames by grey ones.
 
   Returns:
-    The path, whose stem is 'real_' or 'blank_' and the scene's index; a file
-    that is there is kept.
+    The path, whose stem is 'real_' or 'blank_' and the scene's index.
   """
   from v2meow_jax.files import write
-  from v2meow_jax.synthetic import render
 
   path = folder / f'{"blank" if blank else "real"}_{scene.index}.mp4'
   if path.exists():
@@ -93,8 +90,6 @@ def write_video(
   return path
 
 
-def music(scene: Any) -> media.Audio:
-  """The scene's true music."""
-  from v2meow_jax.synthetic import compose
-
+def music(scene: scene_lib.Scene) -> media.Audio:
+  """Plays the music of a scene."""
   return compose.music(scene)

@@ -1,7 +1,7 @@
-"""Drums and pitched voices, synthesised in numpy.
+"""Synthesises drums and pitched voices in numpy.
 
-The sounds are constants of the world, as the samples of a drum machine are:
-each is made once per process and kept.
+Sounds are constants of the world, like samples of a drum machine; each process
+computes them once.
 """
 
 from __future__ import annotations
@@ -17,13 +17,10 @@ _TOP_HZ = 7200.0
 
 @functools.lru_cache(maxsize=None)
 def drum(name: str) -> np.ndarray:
-  """One hit: float32[samples] at 16 kHz, peak 1.
+  """Synthesises a hit, read-only float32[samples] at 16 kHz, peak 1.
 
   Args:
-    name: A drum named in `genres`.
-
-  Returns:
-    The hit, read-only.
+    name: Name of a drum in `genres`.
 
   Raises:
     KeyError: There is no such drum.
@@ -37,14 +34,11 @@ def drum(name: str) -> np.ndarray:
 
 @functools.lru_cache(maxsize=192)
 def voice(name: str, pitch: int) -> np.ndarray:
-  """A long note, not yet damped: float32[samples] at 16 kHz, peak 1.
+  """Synthesises a long note, read-only float32[samples] at 16 kHz, peak 1.
 
   Args:
-    name: A pitched instrument named in `genres`.
+    name: Name of a pitched instrument in `genres`.
     pitch: MIDI number; 69 is 440 Hz.
-
-  Returns:
-    The note, read-only.
 
   Raises:
     KeyError: There is no such instrument.
@@ -56,7 +50,7 @@ def voice(name: str, pitch: int) -> np.ndarray:
 
 
 def note(name: str, pitch: int, seconds: float) -> np.ndarray:
-  """A note that is let go after `seconds`: float32[samples] at 16 kHz."""
+  """Synthesises a note released after `seconds`, float32[samples] at 16 kHz."""
   held = voice(name, pitch)
   release = round(_RELEASE_SECONDS.get(name, 0.06) * RATE_HZ)
   length = min(len(held), round(seconds * RATE_HZ) + release)
@@ -78,7 +72,7 @@ def _fall(times: np.ndarray, seconds: float) -> np.ndarray:
 def _filtered_noise(
   rng: np.random.Generator, num: int, low_hz: float, high_hz: float
 ) -> np.ndarray:
-  """White noise between two frequencies, with soft borders."""
+  """Synthesises white noise between two frequencies, with soft borders."""
   hz = np.fft.rfftfreq(num, 1 / RATE_HZ) + 1e-3
   gain = 1 / np.sqrt(1 + (low_hz / hz) ** 6) / np.sqrt(1 + (hz / high_hz) ** 6)
   return np.fft.irfft(np.fft.rfft(rng.normal(size=num)) * gain, num)
@@ -87,7 +81,7 @@ def _filtered_noise(
 def _kick(
   high_hz: float, low_hz: float, seconds: float, click: float, drive: float
 ):
-  """A sine whose pitch drops, driven, with a click in front."""
+  """Returns a kick: a driven sine of falling pitch after a click."""
 
   def hit(rng: np.random.Generator) -> np.ndarray:
     t = _times(4 * seconds)
@@ -100,7 +94,7 @@ def _kick(
 
 
 def _snare(tone_hz: float, seconds: float, low_hz: float, tone: float):
-  """A short tone under a burst of noise."""
+  """Returns a snare: a short tone under a burst of noise."""
 
   def hit(rng: np.random.Generator) -> np.ndarray:
     t = _times(5 * seconds)
@@ -113,7 +107,7 @@ def _snare(tone_hz: float, seconds: float, low_hz: float, tone: float):
 
 
 def _noise_hit(low_hz: float, high_hz: float, seconds: float):
-  """Cymbals and brushes."""
+  """Returns a cymbal or a brush."""
 
   def hit(rng: np.random.Generator) -> np.ndarray:
     t = _times(5 * seconds)
@@ -123,7 +117,7 @@ def _noise_hit(low_hz: float, high_hz: float, seconds: float):
 
 
 def _clap(rng: np.random.Generator) -> np.ndarray:
-  """Three pairs of hands, not quite together."""
+  """Synthesises three claps, slightly apart."""
   t = _times(0.35)
   envelope = sum(
     np.where(t >= late, np.exp(-(t - late) / decay), 0.0)
@@ -159,13 +153,13 @@ def _partials(
   stretch: float = 0.0,
   num: int = 24,
 ) -> np.ndarray:
-  """Partials n with amplitude n^-tilt, the higher ones dying sooner."""
+  """Sums partials n of amplitude n^-tilt; higher ones decay sooner."""
   total = np.zeros(len(t))
   for n in range(1, num + 1, 2 if odd else 1):
     partial_hz = n * hz * np.sqrt(1 + stretch * n * n)
     if partial_hz > _TOP_HZ:
       break
-    # Phases that depend on n keep a bright note from being one tall spike.
+    # Phases that depend on n spread a bright note out in time.
     wave = np.sin(2 * np.pi * ((partial_hz * t) % 1.0) + 0.7 * n * n)
     if decay_seconds is not None:
       wave *= np.exp(-t * (0.6 + 0.4 * n) / decay_seconds)

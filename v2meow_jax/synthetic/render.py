@@ -9,8 +9,8 @@ import numpy as np
 
 from v2meow_jax.synthetic import scene as scene_lib
 
-# A pulse holds for about a frame, so that no frame rate misses its peak, and
-# is gone well before the next beat.
+# A pulse lasts about a frame, so that no frame rate misses its peak, and ends
+# well before the next beat.
 _HOLD_SECONDS = 0.042
 _DECAY_SECONDS = 0.045
 _WEAK_BEAT = 0.65
@@ -18,13 +18,13 @@ _STRIP_SHARE = 0.1
 
 
 def frames(scene: scene_lib.Scene) -> Iterator[np.ndarray]:
-  """The picture, frame by frame.
+  """Draws the frames of a scene.
 
   A frame shows the middle of its exposure, half a frame after its time stamp,
   so a beat appears in the frame whose time is nearest to it.
 
   Args:
-    scene: What to draw.
+    scene: Scene to draw.
 
   Yields:
     uint8[height, width, 3], RGB; `scene.num_frames` of them, at
@@ -44,7 +44,7 @@ def frames(scene: scene_lib.Scene) -> Iterator[np.ndarray]:
 
 
 def _pulses(scene: scene_lib.Scene, beats: np.ndarray) -> np.ndarray:
-  """float64[frames], 1 on a downbeat, less on a beat, falling to 0 after."""
+  """Returns pulses by frame, float64: 1 on a downbeat, then falling to 0."""
   whole = np.floor(beats)
   since = (beats - whole) * scene.beat_seconds
   fall = np.exp(-np.maximum(since - _HOLD_SECONDS, 0) / _DECAY_SECONDS)
@@ -52,7 +52,7 @@ def _pulses(scene: scene_lib.Scene, beats: np.ndarray) -> np.ndarray:
 
 
 class _Section:
-  """One section of a scene, ready to be drawn."""
+  """Draws one section of a scene."""
 
   def __init__(self, scene: scene_lib.Scene, section: int):
     width, height = scene.size
@@ -87,7 +87,7 @@ class _Section:
     )
 
   def draw(self, time: float, beat: int, pulse: float) -> np.ndarray:
-    """uint8[height, width, 3] of one instant."""
+    """Draws one frame, uint8[height, width, 3]."""
     masks = self._masks(time, beat, pulse)
     image = self._back * (1.0 + 0.25 * pulse)
     for start, colour in enumerate(self._colours):
@@ -98,7 +98,7 @@ class _Section:
     return np.clip(image, 0, 255).astype(np.uint8)
 
   def _masks(self, time: float, beat: int, pulse: float) -> np.ndarray:
-    """float32[shapes, height, width], in [0, 1]."""
+    """Computes the coverage by shapes, float32[shapes, height, width]."""
     turn = 2 * np.pi * self._drift_hz * time
     # Besides growing, shapes step to and fro on each beat.
     step = 0.02 if beat % 2 else -0.02
@@ -112,7 +112,7 @@ class _Section:
     return _mask(self._scene.shapes, dx, dy, radius, len(self._y))
 
   def _draw_strip(self, image: np.ndarray, beat: int, pulse: float) -> None:
-    """A strip in the key's colour; its bright quarter tells the chord."""
+    """Draws a strip in the key's colour; its bright quarter shows the chord."""
     height, width = image.shape[:2]
     top = height - round(_STRIP_SHARE * height)
     chord = self._scene.chord_at(beat // self._scene.beats_per_bar)
@@ -128,7 +128,7 @@ def _mask(
   radius: np.ndarray,
   pixels_per_unit: int,
 ) -> np.ndarray:
-  """Coverage of a shape around (0, 0): float32, in [0, 1], as `dx`."""
+  """Computes the coverage by a shape around (0, 0), float32 in [0, 1]."""
   if kind == 'blob':
     return np.exp(-(dx * dx + dy * dy) / (1.6 * radius * radius))
   distance = {
@@ -146,7 +146,7 @@ def _mask(
 def _texture(
   kind: str, x: np.ndarray, y: np.ndarray, phase: float
 ) -> np.ndarray:
-  """Shade of the background: float32[height, width], around 1."""
+  """Computes the shade of the background, float32[height, width], around 1."""
   return {
     'gradient': lambda: 1.3 - 0.7 * y + 0.05 * np.sin(6 * (x + phase)),
     'checker': lambda: (

@@ -1,4 +1,4 @@
-"""A scene: everything that a picture and its music have in common.
+"""A scene: what a picture and its music have in common.
 
 Read this first: `render` draws a scene, `compose` plays it, `captions`
 describes it, and `world` writes the three to disk.
@@ -27,29 +27,29 @@ _MARGIN_SECONDS = 0.5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scene:
-  """What is seen and heard.
+  """Content of a picture and its music.
 
   Attributes:
-    seed: Of the world.
-    index: Of the scene in the world.
-    seconds: How long it lasts.
-    genre: Of the music: a key of `genres.GENRES`.
-    look_genre: Of the picture, tempo included; another than `genre` in a
-      surprising scene.
-    tempo_bpm: Beats a minute, constant.
-    first_beat_seconds: When the first beat falls, in [0, a beat).
-    first_beat_in_bar: Its position in its bar; 0 is a downbeat.
+    seed: Seed of the world.
+    index: Number of the scene in the world.
+    seconds: Duration.
+    genre: Genre of the music, a key of `genres.GENRES`.
+    look_genre: Genre of picture and tempo; differs from `genre` in a surprising
+      scene.
+    tempo_bpm: Constant tempo, beats per minute.
+    first_beat_seconds: Time of the first beat, in [0, a beat).
+    first_beat_in_bar: Position of the first beat in its bar; 0 is a downbeat.
     first_chord: Position of the first bar in the four-bar chord loop.
-    beat_times: Seconds of every beat, rising, in [0, seconds).
-    cut_times: Seconds at which a section ends and the next begins; bar lines.
-    key: Name of the tonic: a key of `genres.TONICS`.
-    mode: 'major' or 'minor'.
-    palette: Background, two colours of shapes, and the accent that tells the
-      key, each (hue, saturation, value) in [0, 1].
-    shapes: Kind of the shapes that move.
-    texture: Kind of what lies behind them.
-    activity: One per section, in (0, 1]: how much moves and plays.
-    rate_hz: Frames a second.
+    beat_times: Times of all beats, rising, in [0, seconds).
+    cut_times: Times of the cuts between sections, on bar lines.
+    key: Name of the tonic, a key of `genres.TONICS`.
+    mode: Mode of the scale, 'major' or 'minor'.
+    palette: Background, two colours of shapes, and the accent of the key, each
+      (hue, saturation, value) in [0, 1].
+    shapes: Kind of moving shapes.
+    texture: Kind of background.
+    activity: Amount of movement and music by section, in (0, 1].
+    rate_hz: Frame rate.
     size: Width and height in pixels, both even.
   """
 
@@ -75,26 +75,26 @@ class Scene:
 
   @property
   def beat_seconds(self) -> float:
-    """Seconds from a beat to the next."""
+    """Duration of a beat."""
     return 60.0 / self.tempo_bpm
 
   @property
   def beats_per_bar(self) -> int:
-    """3 or 4."""
+    """Number of beats in a bar, 3 or 4."""
     return genres.GENRES[self.genre].beats_per_bar
 
   @property
   def num_frames(self) -> int:
-    """Frames whose time is before the end."""
+    """Number of frames that start before the end."""
     return int(np.ceil(self.seconds * self.rate_hz - 1e-9))
 
   @property
   def frame_times(self) -> np.ndarray:
-    """float64[num_frames], seconds."""
+    """Start times of the frames in seconds, float64[num_frames]."""
     return np.arange(self.num_frames) / float(self.rate_hz)
 
   def bar_seconds(self, bar: int) -> float:
-    """When a bar begins; bar 0 holds the first beat, and may start before 0."""
+    """Start of a bar; bar 0 holds the first beat, and may start before 0."""
     beats = bar * self.beats_per_bar - self.first_beat_in_bar
     return self.first_beat_seconds + beats * self.beat_seconds
 
@@ -104,8 +104,8 @@ class Scene:
     return since / self.beat_seconds + self.first_beat_in_bar
 
   def section_at(self, times: npt.ArrayLike) -> np.ndarray:
-    """Index of the section on at `times`: int64, as `times`."""
-    # A cut belongs to what follows it, rounding of its time included.
+    """Index of the section at `times`: int64, as `times`."""
+    # A cut belongs to the next section, despite rounding of its time.
     return np.searchsorted(self.cut_times, np.asarray(times) + 1e-6, 'right')
 
   def chord_at(self, bar: int) -> int:
@@ -119,14 +119,11 @@ def sample(
   """Draws a scene; a function of its arguments alone.
 
   Args:
-    seed: Of the world, >= 0.
-    index: Of the scene, >= 0.
+    seed: Seed of the world, >= 0.
+    index: Number of the scene, >= 0.
     seconds: Duration, at least 1.
     surprise: Probability that the picture looks and moves like another genre
-      than the music's, so that a prompt tells what the picture does not.
-
-  Returns:
-    The scene.
+      than the music, so that a prompt adds to the picture.
 
   Raises:
     ValueError: An argument is out of its range.
@@ -145,7 +142,7 @@ def sample(
   other = names[(names.index(genre) + rng.integers(1, len(names))) % len(names)]
   look_genre = other if rng.random() < surprise else genre
   style, look = genres.GENRES[genre], genres.GENRES[look_genre]
-  # The picture tells the tempo, so it is that of what the picture looks like.
+  # The picture shows the tempo, so the tempo fits the genre of the picture.
   tempo_bpm = round(float(rng.uniform(*look.tempo_bpm)), 2)
   key = list(genres.TONICS)[rng.integers(len(genres.TONICS))]
   mode = ('major', 'minor')[rng.integers(2)]
@@ -185,7 +182,7 @@ def _beat_times(
 
 
 def _cut_times(scene: Scene, rng: np.random.Generator) -> tuple[float, ...]:
-  """Bar lines at equal distances, none within half a second of an end."""
+  """Draws equally spaced bar lines, none within half a second of an end."""
   bar = scene.beat_seconds * scene.beats_per_bar
   bars_per_section = max(1, round(rng.uniform(*_SECTION_SECONDS) / bar))
   first = int(rng.integers(1, bars_per_section + 1))
@@ -196,7 +193,7 @@ def _cut_times(scene: Scene, rng: np.random.Generator) -> tuple[float, ...]:
 
 
 def _activity(count: int, rng: np.random.Generator) -> tuple[float, ...]:
-  """Each section more or less active than the one before."""
+  """Draws activities of sections, each unlike the one before."""
   levels = [genres.ACTIVITIES[rng.integers(len(genres.ACTIVITIES))]]
   while len(levels) < count:
     others = [a for a in genres.ACTIVITIES if a != levels[-1]]
@@ -207,7 +204,7 @@ def _activity(count: int, rng: np.random.Generator) -> tuple[float, ...]:
 def _palette(
   look: genres.Genre, key: str, mode: str, rng: np.random.Generator
 ) -> tuple[tuple[float, float, float], ...]:
-  """Hues tell the genre, light and saturation the mode, the accent the key."""
+  """Chooses hues by genre, light and saturation by mode, the accent by key."""
   minor = mode == 'minor'
   light, colour = (0.6, 0.65) if minor else (1.0, 1.0)
   shift = float(rng.uniform(-0.015, 0.015))

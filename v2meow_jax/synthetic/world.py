@@ -1,4 +1,4 @@
-"""Writes a synthetic world: clips of video with music, and their truth."""
+"""Writes a synthetic world: clips of video with music, and a manifest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from v2meow_jax.synthetic import compose
 from v2meow_jax.synthetic import render
 from v2meow_jax.synthetic import scene as scene_lib
 
-# Raised whenever the same seed gives another world.
+# Increases whenever the same seed gives another world.
 WORLD_VERSION = 2
 # Every tenth scene is held out.
 _VALIDATION_EVERY = 10
@@ -32,20 +32,19 @@ def write(
   workers: int = 1,
   progress: bool = True,
 ) -> pathlib.Path:
-  """Writes `num` clips and their manifest; the same arguments, the same bytes.
+  """Writes `num` clips and their manifest; equal arguments give equal bytes.
 
   OUT/world.json names the run, OUT/clips/000000.mp4 and so on are the clips,
-  and OUT/manifest.jsonl, written last, has a line for each. A run that was
-  interrupted continues when it is started again with the same arguments.
+  and OUT/manifest.jsonl, written last, has a line for each. A second run with
+  the same arguments continues an interrupted one.
 
   Args:
     out: Folder; absent, empty, or begun by a run with the same arguments.
-    num: Clips, at least 1.
-    seed: Of the world.
+    num: Number of clips, at least 1.
+    seed: Seed of the world.
     seconds: Duration of each clip.
-    surprise: Probability that a picture looks like another genre than its
-      music's.
-    workers: Processes; what is written does not depend on it.
+    surprise: Probability that a picture looks like another genre than its music.
+    workers: Number of processes; it does not affect the clips.
     progress: Whether to show progress on standard error.
 
   Returns:
@@ -53,11 +52,11 @@ def write(
 
   Raises:
     ValueError: `num` or `workers` is below 1, an argument of the scenes is
-      out of range, or `out` holds something else than this run.
+      out of range, or `out` holds anything but this run.
   """
   if num < 1 or workers < 1:
     raise ValueError(
-      f'asked for {num} clips by {workers} workers; wanted at least 1 each.'
+      f'num is {num} and workers is {workers}; wanted at least 1 each.'
     )
   scene_lib.sample(seed, 0, seconds, surprise)
   out = pathlib.Path(out)
@@ -88,7 +87,7 @@ def write(
 
 
 def _each(one, num: int, workers: int):
-  """Yields one(0), one(1), ... in order, made by `workers` processes."""
+  """Yields one(0), one(1), ... in order, computed by `workers` processes."""
   if workers == 1:
     yield from map(one, range(num))
     return
@@ -101,13 +100,13 @@ def _each(one, num: int, workers: int):
 
 
 def _claim(out: pathlib.Path, run: dict) -> None:
-  """Makes `out` the folder of this run, or says why it cannot be."""
+  """Claims `out` for this run; raises ValueError if it holds anything else."""
   marker = out / 'world.json'
   if marker.exists():
-    found = json.loads(marker.read_text(encoding='utf-8'))
-    if found != run:
+    other = json.loads(marker.read_text(encoding='utf-8'))
+    if other != run:
       raise ValueError(
-        f'{out} holds the world {found}, not {run}; give the arguments of'
+        f'{out} holds the world {other}, not {run}; give the arguments of'
         ' that world to continue it, or another folder.'
       )
     return
@@ -163,6 +162,6 @@ def _write_clip(
 
 
 def split(index: int) -> str:
-  """'validation' for every tenth scene, else 'train'."""
+  """Returns 'validation' for every tenth scene, else 'train'."""
   last = _VALIDATION_EVERY - 1
   return 'validation' if index % _VALIDATION_EVERY == last else 'train'

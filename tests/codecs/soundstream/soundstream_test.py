@@ -180,7 +180,7 @@ def test_configs_survive_json(kind):
 
 
 def test_config_of_an_unknown_kind_is_refused():
-  with pytest.raises(ValueError, match="'mp3'; known are"):
+  with pytest.raises(ValueError, match="'mp3'; wanted one of"):
     soundstream.CodecConfig.from_dict({'kind': 'mp3'})
 
 
