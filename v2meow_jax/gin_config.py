@@ -13,11 +13,13 @@ import difflib
 import logging
 import pathlib
 import re
+import sys
 
 ALLOWED_IMPORTS = (
     '__gin__', 'flax', 'jax', 'jestimator', 'optax', 'seqio', 't5x', 'tasks',
     'v2meow_jax', '__main__',
 )  # fmt: skip
+_DATASETS = 'tasks/datasets.py'
 _IMPORT = re.compile(r'^\s*(?:import|from)\s+([\w.]+)')
 _USED = re.compile(r'%([A-Za-z_]\w*)')
 _MACRO = re.compile(r'^\s*([A-Za-z_]\w*)\s*=')
@@ -131,6 +133,9 @@ def parse(
       raise ConfigError(f'{binding!r} is not a binding; wanted NAME=VALUE.')
   for folder in search_paths:
     gin.add_config_file_search_path(folder)
+    beside = pathlib.Path(folder).resolve().parent
+    if (beside / _DATASETS).is_file() and str(beside) not in sys.path:
+      sys.path.append(str(beside))  # Recipes are not installed.
   gin.clear_config()
   root = logging.getLogger()
   root.addFilter(_found_elsewhere)

@@ -29,6 +29,7 @@ from t5x import utils
 
 from v2meow_jax import specs
 from v2meow_jax.data import clu_batches
+from v2meow_jax.data import datasets
 from v2meow_jax.data import feature_converters
 from v2meow_jax.data import task_builder
 from v2meow_jax.models import logical_axes
@@ -180,7 +181,9 @@ def target_name(stage: specs.StageSpec) -> str:
   return stage.target.name
 
 
-def evaluation_task(stage: specs.StageSpec, dataset: str) -> str:
+def evaluation_task(
+  stage: specs.StageSpec, dataset: str | datasets.Dataset
+) -> str:
   """Registers `<dataset>_<stage>_eval` with its loss, and returns the name."""
   task = task_builder.build_task(dataset, stage, training=False)
   # Gin may have changed the stage since it was registered.

@@ -295,7 +295,7 @@ def test_only_a_continuous_input_can_be_dropped():
 
 
 def test_the_synthetic_tasks_are_registered_for_the_embedded_default():
-  import tasks.synthetic  # noqa: F401
+  import tasks.seqio_tasks  # noqa: F401
 
   names = seqio.TaskRegistry.names()
   for stage in ('semantic', 'coarse', 'fine'):

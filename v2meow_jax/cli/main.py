@@ -91,6 +91,8 @@ def _dry_run(args: argparse.Namespace) -> None:
       num_examples = run['train_batches'].num_examples
     except FileNotFoundError:
       pass  # The data is elsewhere.
+  for name, licence in getattr(run['train_batches'], 'licences', {}).items():
+    print(f'dataset     {name}; {licence}')
   lines = dry_run.report(
     run,
     batch_size=gin.query_parameter('%BATCH_SIZE'),

@@ -13,6 +13,7 @@ import seqio
 import tensorflow as tf
 
 from v2meow_jax import specs
+from v2meow_jax.data import datasets
 from v2meow_jax.data import feature_converters
 from v2meow_jax.data import order
 from v2meow_jax.data import records
@@ -38,7 +39,7 @@ class TaskBatches:
     self,
     stage: specs.StageSpec,
     *,
-    dataset: str = 'synthetic',
+    dataset: str | datasets.Dataset = 'synthetic',
     split: str = 'train',
     batch_size: int,
     seed: int = 0,
@@ -52,7 +53,7 @@ class TaskBatches:
 
     Args:
       stage: What the batches are for; the ids are those of this stage.
-      dataset: Folder under `$V2MEOW_DATA_DIR`.
+      dataset: Row of the dataset, or its folder under `$V2MEOW_DATA_DIR`.
       split: 'train' or 'validation'.
       batch_size: Rows of every batch.
       seed: Of permutations, crops and dropped streams; not negative.
@@ -65,13 +66,16 @@ class TaskBatches:
     """
     if batch_size < 1:
       raise ValueError(f'batch_size is {batch_size}; wanted at least 1.')
+    dataset = datasets.named(dataset)
+    dataset.check(split, training=repeat)
     self.batch_size = batch_size
+    self.licences = {dataset.name: dataset.licence}
     self._stage = stage
     self._split = split
     self._seed = seed
     self._repeat = repeat
     self._converter = converter(stage, passthrough_features=_ID)
-    self._source = records.RecordSource(dataset)
+    self._source = records.RecordSource(dataset.name, splits=dataset.splits)
     self._task = task_builder.build_task(
       dataset,
       stage,
@@ -188,6 +192,7 @@ class MixedBatches:
     if not parts:
       raise ValueError('parts is empty; wanted at least one TaskBatches.')
     self._parts = tuple(parts)
+    self.licences = {k: v for p in parts for k, v in p.licences.items()}
 
   @property
   def num_examples(self) -> int:

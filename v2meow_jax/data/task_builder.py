@@ -9,12 +9,13 @@ import seqio
 import tensorflow as tf
 
 from v2meow_jax import specs
+from v2meow_jax.data import datasets
 from v2meow_jax.data import preprocessors
 from v2meow_jax.data import records
 
 
 def build_task(
-  dataset: str,
+  dataset: str | datasets.Dataset,
   stage: specs.StageSpec,
   source: records.RecordSource | None = None,
   *,
@@ -27,7 +28,7 @@ def build_task(
   gin changed needs no new name.
 
   Args:
-    dataset: Its name, and that of its folder.
+    dataset: Row of the dataset, or its name, which is that of its folder.
     stage: Its features are the streams of this stage, as ids of this stage.
     source: Where from; the dataset in `$V2MEOW_DATA_DIR/<dataset>` when None.
     training: Random crops and dropped streams; otherwise the first crop of
@@ -40,7 +41,8 @@ def build_task(
   Raises:
     ValueError: A stream to drop is not a continuous input of the stage.
   """
-  source = source or records.RecordSource(dataset)
+  dataset = datasets.named(dataset)
+  source = source or records.RecordSource(dataset.name, splits=dataset.splits)
   drop_rates = drop_rates or {}
   _check_drops(stage, drop_rates)
   crop = preprocessors.random_crop if training else preprocessors.first_crop
@@ -55,7 +57,7 @@ def build_task(
       functools.partial(preprocessors.drop_streams, rates=drop_rates)
     )
   return seqio.Task(
-    f'{dataset}_{stage.name}' + ('' if training else '_eval'),
+    f'{dataset.name}_{stage.name}' + ('' if training else '_eval'),
     source=source,
     output_features={
       s.name: _output_feature(stage, s) for s in (*stage.inputs, stage.target)
@@ -65,21 +67,14 @@ def build_task(
 
 
 def add_task(
-  dataset: str,
+  dataset: str | datasets.Dataset,
   stage: specs.StageSpec,
-  source: records.RecordSource | None = None,
   *,
   drop_rates: Mapping[str, float] | None = None,
 ) -> None:
   """Registers `<dataset>_<stage>` and `<dataset>_<stage>_eval` with SeqIO."""
   for training in (True, False):
-    task = build_task(
-      dataset,
-      stage,
-      source,
-      training=training,
-      drop_rates=drop_rates,
-    )
+    task = build_task(dataset, stage, training=training, drop_rates=drop_rates)
     seqio.TaskRegistry.add_provider(task.name, task)
 
 

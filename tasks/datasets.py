@@ -1,0 +1,77 @@
+"""The table of datasets, which the trainer, SeqIO and T5X read.
+
+A new one is a row. `tasks/seqio_tasks.py` registers all rows with SeqIO.
+"""
+
+import dataclasses
+
+from v2meow_jax import stages
+from v2meow_jax.data import datasets
+
+# Stage 2 with sight is a coarse stage too; its tasks need a name of their own.
+_VISUAL = dataclasses.replace(
+  stages.coarse(inputs=('semantic', 'clip', 'flow')), name='coarse_visual'
+)
+_PAPER = (stages.semantic(), stages.coarse(), _VISUAL, stages.fine())
+_WORLD = (
+  stages.semantic(
+    inputs=('appearance', 'motion', 'style'), streams=stages.TINY
+  ),
+  stages.coarse(inputs=('semantic',), crop_seconds=4.0, streams=stages.TINY),
+  stages.fine(inputs=('coarse',), crop_seconds=2.0, streams=stages.TINY),
+)
+_OF_THE_OWNERS = 'clips: those of their owners on YouTube'
+
+DATASETS = (
+  datasets.Dataset(
+    name='mv100k',
+    about='110k music videos of YouTube-8M (Suris et al. 2022), 4 in 5 train',
+    page='https://research.google.com/youtube8m',
+    licence=f'{_OF_THE_OWNERS}; labels: CC BY 4.0',
+    stages=_PAPER,
+  ),
+  datasets.Dataset(
+    name='music_only',
+    about='music without video, such as stages 2 without sight and 3 read',
+    page='the manifest that it was prepared from',
+    licence='that of the recordings',
+    stages=(stages.coarse(), stages.fine()),
+  ),
+  datasets.Dataset(
+    name='musiccaps',
+    about='5.5k clips of 10 s with captions (Agostinelli et al. 2023)',
+    page='https://arxiv.org/abs/2301.11325',
+    licence=f'{_OF_THE_OWNERS}; captions: CC BY-SA 4.0',
+    splits=('validation',),
+    stages=_PAPER,
+    evaluation_only='the paper evaluates video with text on all of it',
+  ),
+  datasets.Dataset(
+    name='aistpp',
+    about='dances to music (Li et al. 2021), the 20 videos held out by others',
+    page='https://google.github.io/aistplusplus_dataset',
+    licence='videos: academic research only; annotations: CC BY 4.0',
+    splits=('validation',),
+    stages=_PAPER,
+    evaluation_only='its rhythm is judged without training on dances',
+  ),
+  datasets.Dataset(
+    name='synthetic',
+    about='the synthetic world: music that goes with its picture',
+    page='v2meow data synth',
+    licence='made here, free of rights',
+    stages=_WORLD,
+  ),
+  datasets.Dataset(
+    name='contrary',
+    about='the synthetic world with --surprise: pictures of another genre',
+    page='v2meow data synth --surprise',
+    licence='made here, free of rights',
+    stages=_WORLD,
+  ),
+)
+
+
+def get(name: str) -> datasets.Dataset:
+  """The row of a dataset; of one without a row, only its name is known."""
+  return {row.name: row for row in DATASETS}.get(name) or datasets.named(name)
