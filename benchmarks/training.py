@@ -33,8 +33,10 @@ _MATMUL = 2048
 def stage_model(num_inputs: int, num_targets: int, levels: int) -> Any:
   """An encoder-decoder of ours over so many ids of an input and a target."""
   from v2meow_jax import specs
-  from v2meow_jax.models import sequence_model
+  from v2meow_jax.models import stage_model as stage_models
   from v2meow_jax.models import transformer
+  from v2meow_jax.models.objectives import next_token
+  from v2meow_jax.models.sampling import autoregressive
 
   spec = specs.StageSpec(
     name='benchmark',
@@ -60,7 +62,9 @@ def stage_model(num_inputs: int, num_targets: int, levels: int) -> Any:
     num_decoder_layers=4,
     dropout_rate=0.1,
   )
-  return sequence_model.EncoderDecoderModel(spec, config)
+  return stage_models.StageModel(
+    spec, config, next_token.NextToken(), autoregressive.Autoregressive()
+  )
 
 
 def random_batch(model: Any, batch_size: int) -> dict[str, np.ndarray]:
@@ -122,7 +126,7 @@ def t5x_step(model: Any, batch: dict[str, np.ndarray]) -> Callable[[], float]:
 
   from v2meow_jax.training import schedules
 
-  c, spec = model.config, model.spec
+  c, spec = model.network, model.spec
   module = network.Transformer(
     network.T5Config(
       vocab_size=spec.vocab_size,
@@ -145,7 +149,7 @@ def t5x_step(model: Any, batch: dict[str, np.ndarray]) -> Callable[[], float]:
     vocabulary,
     vocabulary,
     optimizers.OptaxWrapper(schedules.adamw(schedule)),
-    z_loss=model.z_loss,
+    z_loss=model.objective.z_loss,
   )
   renamed = {
     'encoder_input_tokens': batch['encoder_inputs_read'],

@@ -62,7 +62,7 @@ def test_the_fine_tuned_stage_shares_the_ids_of_the_one_it_begins_with():
   )
   assert blind.spec.token_streams == seeing.spec.token_streams
   for size in ('emb_dim', 'num_decoder_layers', 'relative_num_buckets'):
-    assert getattr(blind.config, size) == getattr(seeing.config, size)
+    assert getattr(blind.network, size) == getattr(seeing.network, size)
 
 
 def test_every_recipe_trains_in_a_folder_of_its_own():
@@ -80,7 +80,7 @@ def test_every_recipe_builds_at_full_size():
   wrong = {}
   for recipe in RECIPES:
     experiment = experiments.build(recipe)
-    has_encoder = experiment.model == 'EncoderDecoderModel'
+    has_encoder = experiment.layout == 'encoder-decoder'
     # Twelve gated layers have 201 M, as many in each half 453 M; then
     # embeddings.
     layers = 453e6 if has_encoder else 201e6

@@ -134,8 +134,6 @@ def _batch(stage, dataset, **options):
 def test_all_five_streams_become_batches_of_every_stage(
   recipe, manifest, tmp_path, root, monkeypatch
 ):
-  from v2meow_jax.data import feature_converters
-
   monkeypatch.chdir(root)
   monkeypatch.setenv('V2MEOW_DATA_DIR', str(tmp_path))
   out = tmp_path / 'paper'
@@ -155,7 +153,7 @@ def test_all_five_streams_become_batches_of_every_stage(
   for name in ('clip', 'flow', 'style'):
     values = batch[f'encoder_inputs_{name}']
     assert np.isfinite(values).all() and values.std() > 0
-  prefix = {'converter': feature_converters.PrefixFeatureConverter}
+  prefix = {'layout': 'prefix'}
   for stage, length in (
     (stages.coarse(streams=TABLE), 250 + 2000),
     (stages.fine(streams=TABLE), 600 + 1200),

@@ -22,6 +22,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import gin
+from tests.fakes import token_stage
 from v2meow_jax import gin_config
 from v2meow_jax import specs
 from v2meow_jax import stages
@@ -31,7 +32,7 @@ from v2meow_jax.data import shards
 from v2meow_jax.files import released
 from v2meow_jax.inference import export
 from v2meow_jax.inference import restore
-from v2meow_jax.models import sequence_model
+from v2meow_jax.models import stage_model
 from v2meow_jax.models import transformer
 from v2meow_jax.models.sampling import options
 from v2meow_jax.training import schedules
@@ -249,17 +250,22 @@ def test_infer_writes_the_ids_that_the_restored_run_samples(
   (file,) = out.glob('*.jsonl-00000-of-00001')
   written = [json.loads(line) for line in file.read_text().splitlines()]
 
-  restored = restore.restore_stage(model_dir)
-  spec = restored.spec
+  stage_run = restored(model_dir)
+  spec = stage_run.spec
   batch = next(evaluation_batches(stage))
-  inputs = stage_inputs(restored.model, batch)
+  inputs = stage_inputs(stage_run.model, batch)
   keys = jax.random.split(jax.random.key(1), len(written))
-  codes = restored.sample(inputs, keys, options.Sampling(temperature=0.0))
+  codes = stage_run.sample(inputs, keys, options.Sampling(temperature=0.0))
   ids = tokens.codes_to_ids(codes, spec, spec.target)
   assert [w['inputs']['id'] for w in written] == [
     f'validation{i}' for i in range(NUM_EXAMPLES['validation'])
   ]
   np.testing.assert_array_equal([w['prediction'] for w in written], ids)
+
+
+def restored(model_dir):
+  description, params, _ = restore.read_stage(model_dir)
+  return restore.ModelStage(restore.build_model(description), params)
 
 
 def evaluation_batches(stage):
@@ -314,7 +320,7 @@ def test_eval_gives_our_evaluation_of_our_run(workspace):
 
 def test_evaluation_while_training_is_ours(trained):
   model_dir = trained('semantic')
-  stage = restore.restore_stage(model_dir)
+  stage = restored(model_dir)
   variables, _ = checkpoints.restore_variables(model_dir)
   batch = next(evaluation_batches('semantic'))
   _, (metrics, _) = stage.model.train_loss(variables['params'], {}, batch, None)
@@ -327,7 +333,7 @@ def test_export_takes_a_run_of_t5x(trained, tmp_path):
   run = restore.read_stage(str(model_dir))
   described = export._write_stage(tmp_path, *run, 'float32', 1.0)
   assert described['trained_steps'] == NUM_STEPS
-  assert described['model']['model'] == 'DecoderOnlyModel'
+  assert described['model']['network']['num_encoder_layers'] == 0
   end, _ = t5x_checkpoints.restore_variables(model_dir)
   written = released.read_tensors(tmp_path / 'coarse.safetensors')
   assert_trees_close(written, end['params'], rtol=0, atol=0)
@@ -388,7 +394,7 @@ def small_model():
     num_encoder_layers=0,
     num_decoder_layers=1,
   )
-  return sequence_model.DecoderOnlyModel(spec, config)
+  return token_stage.make(spec, config)
 
 
 def test_microbatches_leave_the_update_as_it_is():
@@ -453,7 +459,7 @@ def test_t5x_splits_the_axes_that_it_knows_and_copies_the_others():
 def test_recipe_parses(program, stage):
   macros = {'INFER_OUTPUT_DIR': 'x', 'EVAL_OUTPUT_DIR': 'x'}
   configure(program, stage, **macros)
-  assert isinstance(macro('MODEL'), sequence_model.SequenceModel)
+  assert isinstance(macro('MODEL'), stage_model.StageModel)
 
 
 def documented() -> list[str]:

@@ -11,7 +11,7 @@ import shlex
 import jax
 
 from v2meow_jax import gin_config
-from v2meow_jax.models import sequence_model
+from v2meow_jax.models import stage_model
 from v2meow_jax.training import train_state
 from v2meow_jax.training.monitoring import flops
 
@@ -29,7 +29,7 @@ class Experiment:
 
   Attributes:
     command: That trains it.
-    model: Kind of the model.
+    layout: Name of the batches that the network reads.
     inputs: Streams that it reads.
     target: Stream that it writes.
     crop_seconds: Of one example.
@@ -41,7 +41,7 @@ class Experiment:
   """
 
   command: str
-  model: str
+  layout: str
   inputs: tuple[str, ...]
   target: str
   crop_seconds: float
@@ -121,7 +121,7 @@ def build(
   given = [f'--gin.{binding}' for binding in bindings]
   return Experiment(
     command=shlex.join(['v2meow', 'train', *files, *given]),
-    model=type(model).__name__,
+    layout=model.layout,
     inputs=tuple(s.name for s in model.spec.inputs),
     target=model.spec.target.name,
     crop_seconds=model.spec.crop_seconds,
@@ -135,13 +135,13 @@ def build(
 
 def load_model(
   files: Sequence[str], bindings: Sequence[str], search_paths: Sequence[str]
-) -> sequence_model.SequenceModel:
+) -> stage_model.StageModel:
   """The MODEL of a command line; ValueError when it is not that of a stage."""
   gin_config.parse(files, bindings, search_paths)
   import gin  # pylint: disable=g-import-not-at-top
 
   model = gin.get_configurable('MODEL/macro')()
-  if not isinstance(model, sequence_model.SequenceModel):
+  if not isinstance(model, stage_model.StageModel):
     raise ValueError(
       f'{" ".join(files)} trains a {type(model).__name__}, which is no stage;'
       ' name one of stages/*.gin.'

@@ -33,7 +33,7 @@ from v2meow_jax.data import datasets
 from v2meow_jax.data import feature_converters
 from v2meow_jax.data import task_builder
 from v2meow_jax.models import logical_axes
-from v2meow_jax.models import sequence_model
+from v2meow_jax.models import stage_model
 from v2meow_jax.models.sampling import options
 from v2meow_jax.training.checkpoints import checkpoints
 from v2meow_jax.training.checkpoints import t5x_checkpoints
@@ -47,11 +47,11 @@ class T5XModel(models.BaseModel):
 
   def __init__(
     self,
-    model: sequence_model.SequenceModel,
+    model: stage_model.StageModel,
     *,
     batch_size: int,
     optimizer_def: optimizers.OptimizerDef | None = None,
-    sampling: options.Sampling = options.AS_TRAINED,
+    sampling: options.Sampling | None = None,
   ):
     """Wraps a stage's model.
 
@@ -60,17 +60,13 @@ class T5XModel(models.BaseModel):
       batch_size: Rows of a whole training step. T5X sums the gradients of
         microbatches, so the loss is divided by the ids of the whole step.
       optimizer_def: An `OptaxWrapper`; None where nothing is trained.
-      sampling: Options that `t5x.infer` samples with.
+      sampling: Options that `t5x.infer` samples with; None: the stage's own.
     """
     super().__init__(optimizer_def)
     self.model = model
     self._ids = batch_size * model.target_length
     self._sampling = sampling
-    converter = (
-      feature_converters.PrefixFeatureConverter
-      if isinstance(model, sequence_model.DecoderOnlyModel)
-      else feature_converters.StageFeatureConverter
-    )
+    converter = feature_converters.BY_LAYOUT[model.layout]
     self.FEATURE_CONVERTER_CLS = functools.partial(converter, model.spec)
 
   def loss_fn(self, params, batch: Batch, dropout_rng: jax.Array | None):
@@ -85,18 +81,8 @@ class T5XModel(models.BaseModel):
     if rng is None:
       raise ValueError('sampling draws with a key; pass rng, as T5X does.')
     keys = jax.random.split(rng, len(batch['decoder_target_tokens']))
-    inputs = self._inputs(batch)
+    inputs = self.model.inputs_of(batch)
     return self.model.sample_batch(params, inputs, keys, self._sampling), {}
-
-  def _inputs(self, batch: Batch) -> dict[str, jax.Array]:
-    spec = self.model.spec
-    if not isinstance(self.model, sequence_model.DecoderOnlyModel):
-      return {name: batch[name] for name in self.model.example_inputs(1)}
-    # There the ids of the inputs stand before those of the target.
-    ends = np.cumsum([s.length(spec.crop_seconds) for s in spec.token_inputs])
-    pieces = jnp.split(batch['decoder_target_tokens'], ends, axis=1)
-    names = [f'encoder_inputs_{s.name}' for s in spec.token_inputs]
-    return dict(zip(names, pieces[:-1], strict=True))
 
   def score_batch(self, params, batch: Batch) -> jax.Array:
     """float32[b], log-likelihood of each row's targets."""
@@ -203,7 +189,7 @@ def write_facts(
   summary_writer,
   step: int,
   *,
-  model: sequence_model.SequenceModel,
+  model: stage_model.StageModel,
 ) -> None:
   """Keeps the gin text and what rebuilds the model, for `v2meow export`.
 

@@ -100,7 +100,7 @@ def test_the_decoder_reads_the_targets_one_step_late(planted_data):
 
 def test_a_prefix_comes_before_the_target_and_costs_nothing(planted_data):
   plain = next(_make()(0))
-  prefixed = next(_make(converter=feature_converters.PrefixFeatureConverter)(0))
+  prefixed = next(_make(layout='prefix')(0))
   ids = np.concatenate(
     [plain['encoder_inputs_semantic'], plain['decoder_target_tokens']], 1
   )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import planted_stage
+from tests.fakes import token_stage
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.explain import effects
@@ -14,7 +15,6 @@ from v2meow_jax.explain import influence
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import restore
 from v2meow_jax.inference import system
-from v2meow_jax.models import sequence_model
 from v2meow_jax.models import transformer
 from v2meow_jax.models.sampling import options
 from v2meow_jax.synthetic import render
@@ -172,7 +172,7 @@ def test_cells_of_a_random_model_hold_all_attention_to_the_picture():
     num_decoder_layers=2,
     time_bias=True,
   )
-  model = sequence_model.EncoderDecoderModel(spec, config)
+  model = token_stage.make(spec, config)
   variables = model.init(jax.random.key(0), model.example_batch(1))
   params = jax.tree.map(
     lambda x: getattr(x, 'value', x),

@@ -14,8 +14,8 @@ import sys
 import jax
 import numpy as np
 
+from tests.fakes import token_stage
 from v2meow_jax import specs
-from v2meow_jax.models import sequence_model
 from v2meow_jax.models import transformer
 from v2meow_jax.training import distributed
 from v2meow_jax.training import loop
@@ -36,7 +36,7 @@ SIZES = transformer.TransformerConfig(
   num_decoder_layers=1,
   dropout_rate=0.1,
 )
-MODEL = sequence_model.EncoderDecoderModel(STAGE, SIZES)
+MODEL = token_stage.make(STAGE, SIZES)
 ROWS = 8
 BAD_STEP = 3
 

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from tests.fakes import token_stage
 from v2meow_jax import specs
-from v2meow_jax.models import sequence_model
 from v2meow_jax.models import transformer
 
 TARGET = specs.TokenSpec(name='music', codebook_size=4, rate_hz=4.0)
@@ -136,7 +136,7 @@ def encoder_decoder(*inputs, deaf=False):
       'kernel': _set((2, 8), *marks),
       'bias': _set(8, _REST if s.is_static else _STREAM),
     }
-  return sequence_model.EncoderDecoderModel(stage, config), params
+  return token_stage.make(stage, config), params
 
 
 def decoder_only(*inputs):
@@ -157,4 +157,4 @@ def decoder_only(*inputs):
     'decoder_bias': {'embedding': np.zeros((2, 32), np.float32)},
     'decoder_norm': _norm(),
   }
-  return sequence_model.DecoderOnlyModel(stage, _SIZES), params
+  return token_stage.make(stage, _SIZES), params

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
+from tests.fakes import token_stage
 from v2meow_jax import specs
-from v2meow_jax.models import sequence_model
 from v2meow_jax.models import transformer
 
 SIZES = transformer.TransformerConfig(
@@ -44,13 +44,8 @@ BOTH_KINDS = pytest.mark.parametrize(
 
 
 @functools.cache
-def make(spec=MIXED, config=EVERYTHING):
-  kind = (
-    sequence_model.EncoderDecoderModel
-    if config.num_encoder_layers
-    else sequence_model.DecoderOnlyModel
-  )
-  model = kind(spec, config)
+def make(spec=MIXED, config=EVERYTHING, **objective):
+  model = token_stage.make(spec, config, **objective)
   variables = model.init(jax.random.key(0), model.example_batch(1))
   return model, meta.unbox(variables)['params']
 
@@ -85,7 +80,7 @@ def random_batch(model, batch_size=2, seed=0):
       batch[name] = rng.normal(size=batch[name].shape).astype(np.float32)
   targets = ids(spec.target).astype(np.int32)
   weights = np.ones(targets.shape, np.float32)
-  if not model.config.num_encoder_layers:
+  if not model.network.num_encoder_layers:
     names = [f'encoder_inputs_{s.name}' for s in spec.token_inputs]
     prompt = np.concatenate([batch.pop(n) for n in names], 1)
     targets = np.concatenate([prompt, targets], 1)

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from tests.fakes import token_stage
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax import stages
@@ -20,7 +21,6 @@ from v2meow_jax.files import released as released_lib
 from v2meow_jax.inference import export
 from v2meow_jax.inference import restore
 from v2meow_jax.inference import system
-from v2meow_jax.models import sequence_model
 from v2meow_jax.models import transformer
 from v2meow_jax.models.sampling import options
 from v2meow_jax.synthetic import compose
@@ -40,23 +40,27 @@ def sizes(**kwargs):
     head_dim=8,
     mlp_dim=16,
     num_decoder_layers=1,
-    legal_loss=True,
     **kwargs,
   )
 
 
 def models():
   tiny = stages.TINY
-  yield sequence_model.EncoderDecoderModel(
+  yield token_stage.make(
     stages.semantic(('appearance', 'motion', 'style'), 2.0, tiny),
     sizes(num_encoder_layers=1),
   )
-  yield sequence_model.DecoderOnlyModel(
+  yield token_stage.make(
     stages.coarse(crop_seconds=4.0, streams=tiny), sizes(num_encoder_layers=0)
   )
-  yield sequence_model.DecoderOnlyModel(
+  yield token_stage.make(
     stages.fine(crop_seconds=1.0, streams=tiny), sizes(num_encoder_layers=0)
   )
+
+
+def restored(model_dir):
+  description, params, _ = restore.read_stage(model_dir)
+  return restore.ModelStage(restore.build_model(description), params)
 
 
 def run(model_dir, model, batch):
@@ -146,7 +150,7 @@ def test_an_exported_stage_samples_as_its_run_does(runs, tmp_path):
   import jax
 
   out = export.export(str(tmp_path / 'system'), dtype='float32', **runs)
-  trained = restore.restore_stage(runs['stages'][2])
+  trained = restored(runs['stages'][2])
   exported = system.load(out).stages[2]
   inputs = {'coarse': np.zeros((1, 25, 2), np.int32)}
   keys = jax.random.split(jax.random.key(0), 1)
@@ -163,7 +167,7 @@ def test_a_run_of_stacked_layers_exports_layers_apart(runs, tmp_path):
   config = sizes(
     num_encoder_layers=0, scan_layers=True, remat=True, dtype='bfloat16'
   )
-  model = sequence_model.DecoderOnlyModel(stage, config)
+  model = token_stage.make(stage, config)
   trained = run(tmp_path / 'run', model, random_batch(model))
   changed = [runs['stages'][0], trained, runs['stages'][2]]
   out = export.export(
@@ -176,11 +180,11 @@ def test_a_run_of_stacked_layers_exports_layers_apart(runs, tmp_path):
   )
   exported = system.load(out).stages[1]
   plain = dataclasses.replace(config, scan_layers=False, dtype='float32')
-  assert exported.model.config == dataclasses.replace(plain, remat=False)
+  assert exported.model.network == dataclasses.replace(plain, remat=False)
   inputs = {'semantic': np.zeros((1, 50, 1), np.int32)}
   keys = jax.random.split(jax.random.key(0), 1)
   np.testing.assert_array_equal(
-    restore.restore_stage(trained).sample(inputs, keys, options.Sampling()),
+    restored(trained).sample(inputs, keys, options.Sampling()),
     exported.sample(inputs, keys, options.Sampling()),
   )
 
@@ -205,7 +209,7 @@ def test_a_codec_is_not_taken_for_a_stage(runs, tmp_path):
   with pytest.raises(ValueError, match='CodecModel'):
     export.export(str(tmp_path / 'system'), **wrong)
   wrong = {**runs, 'codec': runs['stages'][0]}
-  with pytest.raises(ValueError, match='EncoderDecoderModel'):
+  with pytest.raises(ValueError, match='StageModel'):
     export.export(str(tmp_path / 'system'), **wrong)
   assert not any(tmp_path.iterdir())
 

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.fakes import token_stage
 from v2meow_jax import media
 from v2meow_jax import stages
 from v2meow_jax import tokens
 from v2meow_jax.inference import listening
 from v2meow_jax.inference import system
-from v2meow_jax.models import sequence_model
 from v2meow_jax.models import transformer
 from v2meow_jax.pretrained.audio import mel
 from v2meow_jax.training import mesh as mesh_lib
@@ -40,7 +40,7 @@ def planted(model):
     shape = (3, s.num_frames(spec.crop_seconds), s.num_codebooks)
     codes[s.name] = rng.integers(s.codebook_size, size=shape)
     ids[s.name] = tokens.codes_to_ids(codes[s.name], spec, s)
-  if model.config.num_encoder_layers:
+  if model.network.num_encoder_layers:
     batch['decoder_target_tokens'][:] = ids.pop(spec.target.name)
     batch |= {f'encoder_inputs_{name}': x for name, x in ids.items()}
   else:
@@ -50,15 +50,9 @@ def planted(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-  ('kind', 'layers'),
-  [
-    (sequence_model.DecoderOnlyModel, 0),
-    (sequence_model.EncoderDecoderModel, 1),
-  ],
-)
-def test_true_sounds_are_the_decoded_codes_of_both_streams(kind, layers):
-  model = kind(
+@pytest.mark.parametrize('layers', [0, 1])
+def test_true_sounds_are_the_decoded_codes_of_both_streams(layers):
+  model = token_stage.make(
     stages.fine(crop_seconds=0.2, streams=stages.TINY), sizes(layers)
   )
   batch, codes = planted(model)
@@ -84,7 +78,7 @@ def test_true_sounds_are_the_decoded_codes_of_both_streams(kind, layers):
 
 
 def test_a_stage_of_other_tokens_cannot_be_heard():
-  model = sequence_model.EncoderDecoderModel(
+  model = token_stage.make(
     stages.semantic(('appearance', 'style'), 2.0, stages.TINY), sizes(1)
   )
   with pytest.raises(ValueError, match="'semantic' cannot be heard"):

@@ -16,7 +16,7 @@ import pytest
 from tests.fakes import contrastive_losses
 from v2meow_jax.models import contrastive
 from v2meow_jax.models import logical_axes
-from v2meow_jax.models import losses
+from v2meow_jax.models.objectives import contrastive as contrastive_loss
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +54,7 @@ def test_info_nce_by_hand():
   rows = -np.log([2 / 3, 4 / 7])
   columns = -np.log([2 / 5, 4 / 5])
   wanted = (rows.mean() + columns.mean()) / 2
-  info_nce = jax.jit(losses.info_nce)
+  info_nce = jax.jit(contrastive_loss.info_nce)
   assert float(info_nce(logits)) == pytest.approx(wanted, rel=1e-6)
   nothing = info_nce(np.zeros((32, 32), np.float32))
   assert float(nothing) == pytest.approx(math.log(32), rel=1e-6)
@@ -68,7 +68,7 @@ def test_the_loss_is_info_nce_of_scaled_cosines(params):
   np.testing.assert_allclose(np.linalg.norm(text, axis=1), 1, rtol=1e-5)
   np.testing.assert_allclose(np.linalg.norm(music, axis=1), 1, rtol=1e-5)
   logits = text @ music.T / 0.07
-  wanted = jax.jit(losses.info_nce)(logits)
+  wanted = jax.jit(contrastive_loss.info_nce)(logits)
   assert float(loss) == pytest.approx(float(wanted), rel=1e-4)
   assert float(metrics['scale']) == pytest.approx(1 / 0.07, rel=1e-5)
   found = (logits.argmax(1) == np.arange(len(logits))).mean()

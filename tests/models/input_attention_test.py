@@ -89,7 +89,7 @@ def test_loops_and_kernels_change_nothing():
   batch = tiny_transformer.random_batch(model)
   other, _ = tiny_transformer.make(
     config=dataclasses.replace(
-      model.config, scan_layers=True, remat=True, fused_attention=True
+      model.network, scan_layers=True, remat=True, fused_attention=True
     )
   )
   plain = attention(model, params, batch)

@@ -4,15 +4,13 @@ import flax.linen as nn
 import jax
 
 from tests.fakes import tiny_transformer
+from tests.fakes import token_stage
 from v2meow_jax.models import logical_axes
-from v2meow_jax.models import sequence_model
 from v2meow_jax.training import mesh
 
 
 def test_every_axis_of_a_parameter_has_a_name_that_rules_know():
-  model = sequence_model.EncoderDecoderModel(
-    tiny_transformer.MIXED, tiny_transformer.EVERYTHING
-  )
+  model = token_stage.make(tiny_transformer.MIXED, tiny_transformer.EVERYTHING)
   boxed = jax.eval_shape(model.init, jax.random.key(0), model.example_batch(1))
   specs = jax.tree.leaves(
     nn.get_partition_spec(boxed),

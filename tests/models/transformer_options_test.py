@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tests.fakes import tiny_transformer
+from tests.fakes import token_stage
 from v2meow_jax.models import layer_stacking
-from v2meow_jax.models import sequence_model
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ TOLERANCE = 1e-5
 
 def model_with(**options):
   config = dataclasses.replace(CONFIG, **options)
-  return sequence_model.EncoderDecoderModel(tiny_transformer.MIXED, config)
+  return token_stage.make(tiny_transformer.MIXED, config)
 
 
 @functools.cache
@@ -57,7 +57,7 @@ def loss_and_gradient(dropout_seed=None, **options):
   def loss(params):
     return model.train_loss(params, {}, batch, rng)[0]
 
-  change = layer_stacking.stack if model.config.scan_layers else dict
+  change = layer_stacking.stack if model.network.scan_layers else dict
   value, gradient = jax.jit(jax.value_and_grad(loss))(change(random_params()))
   return float(value), layer_stacking.unstack(gradient)
 

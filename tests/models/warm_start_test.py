@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from tests.fakes import tiny_transformer
+from tests.fakes import token_stage
 from v2meow_jax import specs
 from v2meow_jax.models import layer_stacking
-from v2meow_jax.models import sequence_model
 from v2meow_jax.models import warm_start
 
 MELODY, SOUND = tiny_transformer.MELODY, tiny_transformer.SOUND
@@ -24,9 +24,9 @@ LEVELS = dataclasses.replace(tiny_transformer.SIZES, level_embedding=True)
 DECODER = dataclasses.replace(LEVELS, num_encoder_layers=0)
 
 
-def params_of(kind, spec, config, fill):
+def params_of(spec, config, fill):
   """Every array filled with its row numbers plus `fill`."""
-  model = kind(spec, config)
+  model = token_stage.make(spec, config)
   shapes = jax.eval_shape(
     model.module.init, jax.random.key(0), model.example_batch(1)
   )
@@ -40,13 +40,11 @@ def params_of(kind, spec, config, fill):
 
 
 def audio_only():
-  return params_of(
-    sequence_model.DecoderOnlyModel, AUDIO_ONLY, DECODER, fill=1000
-  )
+  return params_of(AUDIO_ONLY, DECODER, fill=1000)
 
 
 def encoder_decoder(spec):
-  return params_of(sequence_model.EncoderDecoderModel, spec, LEVELS, fill=0)
+  return params_of(spec, LEVELS, fill=0)
 
 
 def test_an_encoder_decoder_takes_all_of_a_decoder_and_leaves_the_rest():

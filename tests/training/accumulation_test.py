@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2meow_jax.models import losses
+from v2meow_jax.models.objectives import losses
 from v2meow_jax.training import accumulation
 
 WIDTH = 256

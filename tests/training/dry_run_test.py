@@ -6,17 +6,15 @@ import jax
 import pytest
 
 from tests.fakes import tiny_transformer
+from tests.fakes import token_stage
 from v2meow_jax.cli import main
-from v2meow_jax.models import sequence_model
 from v2meow_jax.training import dry_run
 from v2meow_jax.training import schedules
 from v2meow_jax.training import train_state
 
 pytestmark = pytest.mark.slow
 
-MODEL = sequence_model.DecoderOnlyModel(
-  tiny_transformer.TOKENS, tiny_transformer.DECODER_ONLY
-)
+MODEL = token_stage.make(tiny_transformer.TOKENS, tiny_transformer.DECODER_ONLY)
 RUN = {
   'model': MODEL,
   'schedule': schedules.warmup_rsqrt(1e-3, 10),

@@ -44,9 +44,7 @@ class TaskBatches:
     batch_size: int,
     seed: int = 0,
     repeat: bool = True,
-    converter: Callable[
-      ..., seqio.FeatureConverter
-    ] = feature_converters.StageFeatureConverter,
+    layout: str = 'encoder-decoder',
     drop_rates: Mapping[str, float] | None = None,
   ):
     """Opens nothing yet: the data is found at the first batch.
@@ -60,8 +58,8 @@ class TaskBatches:
       repeat: True trains: without end, random crops. False evaluates: one pass
         in a fixed order, first crops, nothing dropped; the last batch is filled
         up with rows whose `decoder_loss_weights` are 0.
-      converter: `StageFeatureConverter` for an encoder-decoder,
-        `PrefixFeatureConverter` for a decoder-only model.
+      layout: Name of the model's batches, one of
+        `feature_converters.BY_LAYOUT`.
       drop_rates: See `preprocessors.drop_streams`.
     """
     if batch_size < 1:
@@ -74,6 +72,12 @@ class TaskBatches:
     self._split = split
     self._seed = seed
     self._repeat = repeat
+    if layout not in feature_converters.BY_LAYOUT:
+      raise ValueError(
+        f'layout is {layout!r}; wanted one of'
+        f' {sorted(feature_converters.BY_LAYOUT)}, as the model says.'
+      )
+    converter = feature_converters.BY_LAYOUT[layout]
     self._converter = converter(stage, passthrough_features=_ID)
     self._source = records.RecordSource(dataset.name, splits=dataset.splits)
     self._task = task_builder.build_task(
@@ -184,7 +188,7 @@ class MixedBatches:
     """Opens nothing yet.
 
     Args:
-      parts: Batches of the same stage and converter; rows come in this order.
+      parts: Batches of the same stage and layout; rows come in this order.
 
     Raises:
       ValueError: There are none.

@@ -145,3 +145,10 @@ class PrefixFeatureConverter(StageFeatureConverter):
 
   def _prefix(self) -> tuple[specs.TokenSpec, ...]:
     return self._stage.token_inputs
+
+
+# Converters by the layout that a stage's model names.
+BY_LAYOUT = {
+  'encoder-decoder': StageFeatureConverter,
+  'prefix': PrefixFeatureConverter,
+}

@@ -47,7 +47,7 @@ class Settings:
 
 def check_layer(stage: restore.ModelStage, settings: Settings) -> None:
   """Raises ValueError unless the stage has the layer that is asked for."""
-  num_layers = stage.model.config.num_decoder_layers
+  num_layers = stage.model.network.num_decoder_layers
   if settings.layer is not None and not 0 <= settings.layer < num_layers:
     raise ValueError(
       f'layer is {settings.layer}; the decoder of stage {stage.spec.name!r} has'

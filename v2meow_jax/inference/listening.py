@@ -16,7 +16,7 @@ from v2meow_jax import media
 from v2meow_jax import tokens
 from v2meow_jax.inference import export
 from v2meow_jax.inference import system
-from v2meow_jax.models import sequence_model
+from v2meow_jax.models import stage_model
 from v2meow_jax.models.sampling import options
 from v2meow_jax.pretrained.audio import mel
 
@@ -38,7 +38,7 @@ class StageSounds:
 
   def __init__(
     self,
-    model: sequence_model.SequenceModel,
+    model: stage_model.StageModel,
     batches: Batches,
     *,
     codec: epath.PathLike | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+import dataclasses
 import functools
 from typing import Any
 from typing import Protocol
@@ -15,20 +16,25 @@ import numpy as np
 
 from v2meow_jax import specs
 from v2meow_jax import tokens
+from v2meow_jax.models import descriptions
 from v2meow_jax.models import input_attention
 from v2meow_jax.models import layer_stacking
-from v2meow_jax.models import sequence_model
-from v2meow_jax.models import transformer
+from v2meow_jax.models import stage_model
 from v2meow_jax.models.sampling import options
 from v2meow_jax.training.checkpoints import checkpoints
 
-_MODELS = {
-  'EncoderDecoderModel': sequence_model.EncoderDecoderModel,
-  'DecoderOnlyModel': sequence_model.DecoderOnlyModel,
+# Classes of models in the descriptions of earlier versions.
+_OLD_MODELS = ('EncoderDecoderModel', 'DecoderOnlyModel')
+# Temperature, share of a window that the one before has written, and rows of
+# the stages of earlier versions, whose descriptions had no sampler.
+_OLD_SAMPLERS = {
+  'semantic': (1.0, 0.2, 1),
+  'coarse': (0.95, 0.25, 1),
+  'fine': (0.4, 0.0, 5),
 }
 
-# Of a config: how it was trained. A released stage samples in float32, since a
-# CPU is many times slower in bfloat16, with layers that stand apart.
+# Sizes that say how a network was trained. A released stage samples in float32,
+# since a CPU is many times slower in bfloat16, with layers that stand apart.
 _TRAINING_ONLY = ('dtype', 'remat', 'scan_layers', 'fused_attention')
 
 
@@ -49,9 +55,9 @@ class Stage(Protocol):
 
 
 class ModelStage:
-  """A `SequenceModel` with its parameters."""
+  """A `StageModel` with its parameters."""
 
-  def __init__(self, model: sequence_model.SequenceModel, params: Any):
+  def __init__(self, model: stage_model.StageModel, params: Any):
     """Moves the parameters to the default device."""
     self.model = model
     self.spec = model.spec
@@ -143,30 +149,58 @@ class ModelStage:
     }
 
 
-def build_model(
-  description: Mapping[str, Any],
-) -> sequence_model.SequenceModel:
-  """The model that `SequenceModel.describe` told of.
+def build_model(description: Mapping[str, Any]) -> stage_model.StageModel:
+  """The model that `StageModel.describe` described, without weights.
 
   Args:
-    description: {'model': class name, 'spec': ..., 'config': ...}.
+    description: {'model': 'StageModel', 'spec', 'network', 'objective',
+      'sampler'}, or as earlier versions wrote it.
 
   Returns:
-    The model, without weights.
+    The model.
 
   Raises:
-    ValueError: It is not the description of a sequence model.
+    ValueError: It is not the description of a stage.
+  """
+  parts = translated(description)
+  return stage_model.StageModel(
+    spec=specs.stage_from_dict(parts['spec']),
+    network=descriptions.from_dict(parts['network'], 'models'),
+    objective=descriptions.from_dict(parts['objective'], 'models.objectives'),
+    sampler=descriptions.from_dict(parts['sampler'], 'models.sampling'),
+  )
+
+
+def translated(description: Mapping[str, Any]) -> dict[str, Any]:
+  """A description of today's form, also of what earlier versions wrote.
+
+  Raises:
+    ValueError: It is not the description of a stage.
   """
   kind = description.get('model')
-  if kind not in _MODELS:
+  if kind == 'StageModel':
+    return dict(description)
+  if kind not in _OLD_MODELS:
     raise ValueError(
-      f'{kind!r} is not a sequence model; wanted one of {sorted(_MODELS)}.'
-      ' Was a codec run given where a stage was meant?'
+      f'{kind!r} is not the model of a stage; wanted a StageModel. Was a codec'
+      ' run given where a stage was meant?'
     )
-  return _MODELS[kind](
-    spec=specs.stage_from_dict(description['spec']),
-    config=transformer.TransformerConfig(**description['config']),
-  )
+  sizes = dict(description['config'])
+  legal = sizes.pop('legal_loss', False)
+  spec = specs.stage_from_dict(description['spec'])
+  temperature, share, rows = _OLD_SAMPLERS.get(spec.name, (1.0, 0.2, 1))
+  windows = options.windows(spec, share, rows)
+  return {
+    'model': 'StageModel',
+    'spec': description['spec'],
+    'network': {'kind': 'transformer.TransformerConfig', **sizes},
+    'objective': {'kind': 'next_token.NextToken', 'legal': legal},
+    'sampler': {
+      'kind': 'autoregressive.Autoregressive',
+      'sampling': {'temperature': temperature, 'top_k': None},
+      'windows': dataclasses.asdict(windows),
+    },
+  }
 
 
 def read_stage(
@@ -175,7 +209,7 @@ def read_stage(
   """The newest step of a training run, as a stage is released.
 
   Args:
-    model_dir: Of the run.
+    model_dir: Folder of the run.
 
   Returns:
     The description for `build_model`, the parameters, and the step.
@@ -183,22 +217,16 @@ def read_stage(
   Raises:
     ValueError: The run trained something else, or nothing yet.
   """
-  description = checkpoints.read_description(model_dir)
-  build_model(description)
+  description = released(checkpoints.read_description(model_dir))
   variables, step = checkpoints.restore_variables(model_dir)
-  params = layer_stacking.unstack(variables['params'])
-  return released(description), params, step
+  return description, layer_stacking.unstack(variables['params']), step
 
 
 def released(description: Mapping[str, Any]) -> dict[str, Any]:
-  """A description without what only training needs."""
-  config = {
-    k: v for k, v in description['config'].items() if k not in _TRAINING_ONLY
+  """A description without what only training needs; raises as `build_model`."""
+  parts = translated(description)
+  build_model(parts)
+  network = {
+    k: v for k, v in parts['network'].items() if k not in _TRAINING_ONLY
   }
-  return {**description, 'config': config}
-
-
-def restore_stage(model_dir: epath.PathLike) -> ModelStage:
-  """The stage that a training run left in `model_dir`, at its newest step."""
-  description, params, _ = read_stage(model_dir)
-  return ModelStage(build_model(description), params)
+  return {**parts, 'network': network}

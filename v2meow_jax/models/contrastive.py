@@ -18,8 +18,8 @@ import jax.numpy as jnp
 
 from v2meow_jax.models import layers
 from v2meow_jax.models import logical_axes as axes
-from v2meow_jax.models import losses
-from v2meow_jax.models import transformer
+from v2meow_jax.models import transformer_layers
+from v2meow_jax.models.objectives import contrastive as contrastive_loss
 
 # Id 0 pads; bytes and a start need 258, and axes are split in multiples of 128.
 _VOCAB_SIZE = 384
@@ -89,7 +89,7 @@ class Tower(nn.Module):
     )
     drop = layers.Dropout(c.dropout_rate)
     x = drop((x + positions).astype(c.dtype), deterministic)
-    layer = transformer.EncoderLayer
+    layer = transformer_layers.EncoderLayer
     if c.remat:
       layer = nn.remat(layer, static_argnums=3)
     for i in range(c.num_layers):
@@ -224,7 +224,7 @@ class ContrastiveModel:
     )
     logits = scale * jnp.einsum('td,md->tm', text, music, precision='highest')
     own = jnp.arange(len(logits))
-    loss = losses.info_nce(logits)
+    loss = contrastive_loss.info_nce(logits)
     metrics = {
       'loss': loss,
       'text_to_music': (logits.argmax(1) == own).mean(),

@@ -12,14 +12,13 @@ import numpy as np
 
 from v2meow_jax.models import adaptors
 from v2meow_jax.models import layer_stacking
-from v2meow_jax.models import sequence_model
-from v2meow_jax.models import transformer
+from v2meow_jax.models import stage_model
 
 
 def input_attention(
-  model: sequence_model.SequenceModel,
-  params: sequence_model.Params,
-  batch: sequence_model.Batch,
+  model: stage_model.StageModel,
+  params: stage_model.Params,
+  batch: stage_model.Batch,
 ) -> dict[str, jax.Array]:
   """How much each target id attends to each place of the inputs.
 
@@ -33,23 +32,21 @@ def input_attention(
   Args:
     model: Of the stage.
     params: Of its network.
-    batch: As `SequenceModel.forced_batch`.
+    batch: As `StageModel.forced_batch`.
 
   Returns:
     By stream float32[layers, b, target length, length of the stream].
   """
-  module = transformer.Transformer(
-    spec=model.spec,
-    config=dataclasses.replace(
-      model.config, scan_layers=False, remat=False, fused_attention=False
-    ),
+  network = dataclasses.replace(
+    model.network, scan_layers=False, remat=False, fused_attention=False
   )
+  module = network.module(model.spec)
   _, sown = module.apply(
     {'params': layer_stacking.unstack(params)}, batch, mutable=['intermediates']
   )
   layers = [
     _on_inputs(model, sown['intermediates'][f'decoder_{i}']).mean(1)
-    for i in range(model.config.num_decoder_layers)
+    for i in range(model.network.num_decoder_layers)
   ]
   # The token inputs first, as in `adaptors.EncoderLayout.order`.
   streams = (*model.spec.token_inputs, *model.spec.feature_inputs)
@@ -59,10 +56,10 @@ def input_attention(
 
 
 def _on_inputs(
-  model: sequence_model.SequenceModel, layer: Mapping[str, Any]
+  model: stage_model.StageModel, layer: Mapping[str, Any]
 ) -> jax.Array:
   """float32[b, heads, target length, entries of the streams end to end]."""
-  if model.config.num_encoder_layers:
+  if model.network.num_encoder_layers:
     (weights,) = layer['cross_attention']['weights']
     return weights[..., np.argsort(adaptors.encoder_layout(model.spec).order)]
   (weights,) = layer['attention']['weights']

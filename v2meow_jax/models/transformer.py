@@ -14,12 +14,11 @@ import jax.numpy as jnp
 from v2meow_jax import specs
 from v2meow_jax import tokens
 from v2meow_jax.models import adaptors
+from v2meow_jax.models import batch_layouts
 from v2meow_jax.models import layers
 from v2meow_jax.models import logical_axes as axes
 from v2meow_jax.models import position_bias
-
-# Keys and values of one layer, in parts.
-Parts = tuple[layers.KeyValue, ...]
+from v2meow_jax.models import transformer_layers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,8 +41,6 @@ class TransformerConfig:
     level_embedding: Adds a vector per level of the token streams: of its own
       level to an encoder position, of the level it predicts to a decoder
       position. Not in T5.
-    legal_loss: The softmax is over the ids that may stand at a position, as in
-      sampling, and not over the whole vocabulary.
     dtype: Of the computation, 'float32' or 'bfloat16'; parameters, softmax
       and logits stay float32.
     remat: A gradient computes the inside of each layer again instead of
@@ -67,7 +64,6 @@ class TransformerConfig:
   time_bias: bool = False
   time_bias_rate_hz: float = 25.0
   level_embedding: bool = False
-  legal_loss: bool = False
   dtype: str = 'float32'
   remat: bool = False
   scan_layers: bool = False
@@ -89,128 +85,28 @@ class TransformerConfig:
         f"dtype is {self.dtype!r}; it is 'float32' or 'bfloat16'."
       )
 
+  @property
+  def layout(self) -> str:
+    """Name of the batches that the network reads: see `batch_layouts`."""
+    if self.num_encoder_layers:
+      return batch_layouts.ENCODER_DECODER
+    return batch_layouts.PREFIX
 
-class EncoderLayer(nn.Module):
-  """Self-attention, then a feed-forward block; norms before, sums after.
-
-  Attributes:
-    config: Sizes.
-  """
-
-  config: TransformerConfig
-
-  def setup(self):
-    """Makes the parameters and layers."""
-    c = self.config
-    self.attention_norm = layers.RMSNorm(c.dtype)
-    self.attention = _attention(c)
-    self.mlp_norm = layers.RMSNorm(c.dtype)
-    self.mlp = layers.GatedMlp(c.mlp_dim, c.dropout_rate, c.dtype)
-    self.dropout = layers.Dropout(c.dropout_rate)
-
-  def __call__(
-    self, x: jax.Array, bias: jax.Array, deterministic: bool
-  ) -> jax.Array:
-    """dtype[b, length, emb_dim] -> the same; bias as `layers.Attention`."""
-    x = axes.split_rows(x)
-    y = self.attention_norm(x)
-    y = self.attention.attend(y, y, bias, deterministic)
-    x = x + self.dropout(y, deterministic)
-    y = self.mlp(self.mlp_norm(x), deterministic)
-    return x + self.dropout(y, deterministic)
-
-  def scanned(self, x: jax.Array, *args) -> tuple[jax.Array, None]:
-    """`__call__` as `flax.linen.scan` wants it."""
-    return self(x, *args), None
-
-
-class DecoderLayer(nn.Module):
-  """Self-attention, cross-attention if there is an encoder, feed-forward.
-
-  Attributes:
-    config: Sizes.
-  """
-
-  config: TransformerConfig
-
-  def setup(self):
-    """Makes the parameters and layers."""
-    c = self.config
-    self.attention_norm = layers.RMSNorm(c.dtype)
-    self.attention = _attention(c)
-    if c.num_encoder_layers:
-      self.cross_norm = layers.RMSNorm(c.dtype)
-      self.cross_attention = _attention(c)
-    self.mlp_norm = layers.RMSNorm(c.dtype)
-    self.mlp = layers.GatedMlp(c.mlp_dim, c.dropout_rate, c.dtype)
-    self.dropout = layers.Dropout(c.dropout_rate)
-
-  def __call__(
-    self,
-    x: jax.Array,
-    bias: jax.Array,
-    encoded: jax.Array | None,
-    cross_bias: jax.Array | None,
-    deterministic: bool,
-  ) -> jax.Array:
-    """One layer on whole sequences.
-
-    Args:
-      x: dtype[b, length, emb_dim].
-      bias: float32[heads, length, length], the future masked.
-      encoded: dtype[b, keys, emb_dim], the encoder's output, or None.
-      cross_bias: float32[heads, length, keys] on it, or None.
-      deterministic: No dropout.
-
-    Returns:
-      dtype[b, length, emb_dim].
-    """
-    x = axes.split_rows(x)
-    y = self.attention_norm(x)
-    y = self.attention.attend(y, y, bias, deterministic, causal=True)
-    x = x + self.dropout(y, deterministic)
-    if encoded is not None:
-      y = self.cross_norm(x)
-      y = self.cross_attention.attend(y, encoded, cross_bias, deterministic)
-      x = x + self.dropout(y, deterministic)
-    y = self.mlp(self.mlp_norm(x), deterministic)
-    return x + self.dropout(y, deterministic)
-
-  def scanned(self, x: jax.Array, *args) -> tuple[jax.Array, None]:
-    """`__call__` as `flax.linen.scan` wants it."""
-    return self(x, *args), None
-
-  def cross_keys_values(self, encoded: jax.Array) -> layers.KeyValue:
-    """Keys and values of the encoder's output, the same for every step."""
-    return self.cross_attention.keys_values(encoded)
-
-  def extend(
-    self,
-    x: jax.Array,
-    past: Parts,
-    biases: Sequence[jax.Array],
-    cross: layers.KeyValue | None,
-    cross_bias: jax.Array | None,
-  ) -> tuple[jax.Array, layers.KeyValue]:
-    """One layer on some positions, without dropout.
-
-    Args:
-      x: dtype[b, queries, emb_dim].
-      past: Keys and values of positions before `x`.
-      biases: For each part of `past`, then for `x` itself.
-      cross: Keys and values of the encoder's output; None without an encoder.
-      cross_bias: float32[heads, queries, keys] on it, or None.
-
-    Returns:
-      dtype[b, queries, emb_dim], and the keys and values of these positions.
-    """
-    y = self.attention_norm(x)
-    own = self.attention.keys_values(y)
-    x = x + self.attention(y, (*past, own), biases)
-    if cross is not None:
-      y = self.cross_norm(x)
-      x = x + self.cross_attention(y, (cross,), (cross_bias,))
-    return x + self.mlp(self.mlp_norm(x), deterministic=True), own
+  def module(self, spec: specs.StageSpec) -> Transformer:
+    """The network of a stage; ValueError when it cannot serve the stage."""
+    continuous = [s.name for s in spec.feature_inputs]
+    if continuous and not self.num_encoder_layers:
+      raise ValueError(
+        f'stage {spec.name!r} reads the continuous streams {continuous} and'
+        ' num_encoder_layers is 0; a decoder alone reads tokens only, so give'
+        ' the network an encoder.'
+      )
+    if not spec.inputs and self.num_encoder_layers:
+      raise ValueError(
+        f'stage {spec.name!r} has no inputs to encode; name some, or set'
+        ' num_encoder_layers to 0.'
+      )
+    return Transformer(spec=spec, config=self)
 
 
 class Transformer(nn.Module):
@@ -247,7 +143,9 @@ class Transformer(nn.Module):
         s.name: adaptors.LinearAdaptor(width, c.dtype)
         for s in spec.feature_inputs
       }
-      self.encoder = _stack(EncoderLayer, c, c.num_encoder_layers)
+      self.encoder = _stack(
+        transformer_layers.EncoderLayer, c, c.num_encoder_layers
+      )
       self.encoder_bias = _relative_bias(c, bidirectional=True)
       self.encoder_norm = layers.RMSNorm(c.dtype)
     if c.time_bias:
@@ -257,7 +155,9 @@ class Transformer(nn.Module):
         c.relative_max_distance,
         c.time_bias_rate_hz,
       )
-    self.decoder = _stack(DecoderLayer, c, c.num_decoder_layers)
+    self.decoder = _stack(
+      transformer_layers.DecoderLayer, c, c.num_decoder_layers
+    )
     self.decoder_bias = _relative_bias(c, bidirectional=False)
     self.decoder_norm = layers.RMSNorm(c.dtype)
     self.dropout = layers.Dropout(c.dropout_rate)
@@ -315,7 +215,7 @@ class Transformer(nn.Module):
       x = layer(x, *args)
     return x
 
-  def cross_keys_values(self, encoded: jax.Array) -> Parts:
+  def cross_keys_values(self, encoded: jax.Array) -> transformer_layers.Parts:
     """Keys and values of the encoder's output, one pair for each layer."""
     return tuple(layer.cross_keys_values(encoded) for layer in self.decoder)
 
@@ -338,10 +238,10 @@ class Transformer(nn.Module):
     ids: jax.Array,
     levels: jax.Array,
     biases: Sequence[jax.Array],
-    past: Sequence[Parts] | None = None,
-    cross: Parts | None = None,
+    past: Sequence[transformer_layers.Parts] | None = None,
+    cross: transformer_layers.Parts | None = None,
     cross_bias: jax.Array | None = None,
-  ) -> tuple[jax.Array, Parts]:
+  ) -> tuple[jax.Array, transformer_layers.Parts]:
     """The decoder on some positions, after those whose keys are in `past`.
 
     For sampling: without dropout, and of layers that stand apart.
@@ -392,19 +292,22 @@ class Transformer(nn.Module):
   def __call__(
     self,
     batch: Mapping[str, jax.Array],
+    wanted: Sequence[str] = ('logits',),
     deterministic: bool = True,
-    legal: bool = False,
-  ) -> jax.Array:
-    """Logits of every target position, given the true ids before it.
+  ) -> dict[str, jax.Array]:
+    """Outputs at every target position, given the true ids before it.
 
     Args:
       batch: Inputs, and 'decoder_input_tokens'.
+      wanted: Names of the outputs to compute: 'logits' float32[b, length,
+        vocab_size], 'code_logits' float32[b, length, codebook_size] of only
+        the ids that may stand at each position, by code, 'hidden' dtype[b,
+        length, emb_dim] of the decoder and 'encoded' dtype[b, encoder length,
+        emb_dim].
       deterministic: No dropout.
-      legal: Only the ids that may stand at each position.
 
     Returns:
-      float32[b, length, vocab_size], or if `legal` float32[b, length,
-      codebook_size], by code.
+      The outputs by name.
     """
     c, spec = self.config, self.spec
     encoded = None
@@ -424,13 +327,19 @@ class Transformer(nn.Module):
     )
     x = self.dropout(self.decoder_norm(x), deterministic)
     x = x[:, -spec.target.length(spec.crop_seconds) :]
-    return self._legal_logits(x) if legal else self._all_logits(x)
+    outputs = {
+      'logits': self._logits,
+      'code_logits': self._code_logits,
+      'hidden': lambda x: x,
+      'encoded': lambda _: encoded,
+    }
+    return {name: outputs[name](x) for name in wanted}
 
-  def _all_logits(self, x: jax.Array) -> jax.Array:
+  def _logits(self, x: jax.Array) -> jax.Array:
     kernel = self.logits_kernel.astype(self.config.dtype)
     return layers.einsum32('blm,vm->blv', x, kernel)
 
-  def _legal_logits(self, x: jax.Array) -> jax.Array:
+  def _code_logits(self, x: jax.Array) -> jax.Array:
     target = self.spec.target
     first = int(tokens.level_offsets(self.spec, target)[0])
     kernel = self.logits_kernel[first : first + target.num_ids]
@@ -441,17 +350,6 @@ class Transformer(nn.Module):
       'bflm,lcm->bflc', frames, kernel.astype(self.config.dtype)
     )
     return logits.reshape(*x.shape[:2], -1)
-
-
-def _attention(c: TransformerConfig) -> layers.Attention:
-  return layers.Attention(
-    c.emb_dim,
-    c.num_heads,
-    c.head_dim,
-    c.dropout_rate,
-    c.dtype,
-    c.fused_attention,
-  )
 
 
 def _stack(kind: type[nn.Module], c: TransformerConfig, num_layers: int):

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from v2meow_jax.models import sequence_model
+from v2meow_jax.models import stage_model
 from v2meow_jax.training import mesh as mesh_lib
 from v2meow_jax.training import plan
 from v2meow_jax.training import train_state
@@ -77,7 +77,7 @@ class Memory:
 
 
 def batch_shapes(
-  model: sequence_model.SequenceModel, batch_size: int
+  model: stage_model.StageModel, batch_size: int
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """Returns shapes and dtypes of a training batch."""
   return {
@@ -155,7 +155,7 @@ def report(
     ValueError: The model is not a stage, or a number is out of range.
   """
   model, train_steps = run['model'], run['train_steps']
-  if not isinstance(model, sequence_model.SequenceModel):
+  if not isinstance(model, stage_model.StageModel):
     raise ValueError(
       f'a dry run takes a stage, and this is a {type(model).__name__}; name one'
       ' of stages/*.gin.'
@@ -172,7 +172,7 @@ def report(
   yield f'stage       {reads} -> {spec.target.name} {model.target_length:,}'
   yield (
     f'parameters  {cost.num_parameters / 1e6:.1f} M,'
-    f' {_size(cost.parameter_bytes)}; computed in {model.config.dtype}'
+    f' {_size(cost.parameter_bytes)}; computed in {model.network.dtype}'
   )
   yield f'optimiser   {_size(cost.optimizer_bytes)} of state'
   yield f'data        {_size(cost.data_bytes)} a step of {batch_size} examples'

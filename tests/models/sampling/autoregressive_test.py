@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import tiny_transformer
+from tests.fakes import token_stage
 from v2meow_jax import tokens
 from v2meow_jax.models import layer_stacking
 from v2meow_jax.models.sampling import autoregressive
@@ -38,7 +39,7 @@ def short_blocks():
 def inputs_of(model, batch_size=2):
   spec = model.spec
   batch = random_batch(model, batch_size)
-  if model.config.num_encoder_layers:
+  if model.network.num_encoder_layers:
     return {k: v for k, v in batch.items() if k.startswith('encoder')}
   start = model.decoder_length - model.target_length
   ids = batch['decoder_target_tokens'][:, :start]
@@ -49,7 +50,7 @@ def forced(model, params, inputs, ids):
   """Logits of the target given `ids`, without any cache."""
   sequence = ids
   batch = inputs
-  if not model.config.num_encoder_layers:
+  if not model.network.num_encoder_layers:
     prompt = inputs[f'encoder_inputs_{model.spec.inputs[0].name}']
     sequence, batch = np.concatenate([prompt, ids], 1), {}
   read = np.pad(sequence, ((0, 0), (1, 0)))[:, :-1]
@@ -211,8 +212,8 @@ def test_top_k_draws_only_among_the_k_most_likely():
 
 def test_bfloat16_differs_with_a_cache_no_more_than_from_float32(monkeypatch):
   model, params = make()
-  config = dataclasses.replace(model.config, dtype='bfloat16')
-  half = type(model)(model.spec, config)
+  config = dataclasses.replace(model.network, dtype='bfloat16')
+  half = token_stage.make(model.spec, config)
   inputs = inputs_of(model)
   ids, seen = sample_and_logits(half, params, inputs, monkeypatch)
   wanted = legal(forced(half, params, inputs, ids))
@@ -224,8 +225,8 @@ def test_bfloat16_differs_with_a_cache_no_more_than_from_float32(monkeypatch):
 
 def test_stacked_layers_are_taken_apart_to_sample():
   model, params = make()
-  scanned = type(model)(
-    model.spec, dataclasses.replace(model.config, scan_layers=True)
+  scanned = token_stage.make(
+    model.spec, dataclasses.replace(model.network, scan_layers=True)
   )
   inputs = inputs_of(model)
   np.testing.assert_array_equal(

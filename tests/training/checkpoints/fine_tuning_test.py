@@ -7,18 +7,16 @@ import numpy as np
 import pytest
 
 from tests.fakes import tiny_transformer
+from tests.fakes import token_stage
 from v2meow_jax import specs
-from v2meow_jax.models import sequence_model
 from v2meow_jax.training import loop
 from v2meow_jax.training import schedules
 from v2meow_jax.training.checkpoints import checkpoints
 
 pytestmark = pytest.mark.slow
 
-BLIND = sequence_model.DecoderOnlyModel(
-  tiny_transformer.TOKENS, tiny_transformer.DECODER_ONLY
-)
-SEEING = sequence_model.EncoderDecoderModel(
+BLIND = token_stage.make(tiny_transformer.TOKENS, tiny_transformer.DECODER_ONLY)
+SEEING = token_stage.make(
   specs.StageSpec(
     name='seeing',
     inputs=(tiny_transformer.PICTURE, *tiny_transformer.TOKENS.inputs),

@@ -8,8 +8,8 @@ import pytest
 
 from tests.fakes import mesh_losses
 from tests.fakes import tiny_transformer
+from tests.fakes import token_stage
 from v2meow_jax import specs
-from v2meow_jax.models import sequence_model
 from v2meow_jax.training.monitoring import flops
 
 PICTURES = dataclasses.replace(
@@ -21,7 +21,6 @@ PICTURES = dataclasses.replace(
     ),
   ),
 )
-LEGAL = dataclasses.replace(tiny_transformer.EVERYTHING, legal_loss=True)
 SCANNED = dataclasses.replace(
   tiny_transformer.DECODER_ONLY, scan_layers=True, remat=True
 )
@@ -40,7 +39,7 @@ def traced(model, differentiate=False) -> float:
 
 def by_hand(model) -> int:
   """Of the loss of one example, from its sizes."""
-  c, spec = model.config, model.spec
+  c, spec = model.network, model.spec
   reads, writes = model.encoder_length, model.decoder_length
 
   def attention(queries, keys):
@@ -61,31 +60,33 @@ def by_hand(model) -> int:
     total += sum(
       2 * frames[s.name] * s.dim * c.emb_dim for s in spec.feature_inputs
     )
-  choices = spec.target.codebook_size if c.legal_loss else spec.vocab_size
+  choices = (
+    spec.target.codebook_size if model.objective.legal else spec.vocab_size
+  )
   return total + 2 * model.target_length * c.emb_dim * choices
 
 
 @pytest.mark.parametrize(
-  ('kind', 'spec', 'config'),
+  ('spec', 'config', 'legal'),
   [
-    ('EncoderDecoderModel', PICTURES, tiny_transformer.EVERYTHING),
-    ('EncoderDecoderModel', tiny_transformer.MIXED, LEGAL),
-    ('DecoderOnlyModel', tiny_transformer.TOKENS, SCANNED),
+    (PICTURES, tiny_transformer.EVERYTHING, False),
+    (tiny_transformer.MIXED, tiny_transformer.EVERYTHING, True),
+    (tiny_transformer.TOKENS, SCANNED, False),
   ],
 )
-def test_forward_flops_are_those_of_the_program(kind, spec, config):
-  model = getattr(sequence_model, kind)(spec, config)
+def test_forward_flops_are_those_of_the_program(spec, config, legal):
+  model = token_stage.make(spec, config, legal=legal)
   assert by_hand(model) == traced(model)
   assert flops.train_flops(model, model.example_batch(2)) == 6 * by_hand(model)
 
 
 def test_training_takes_three_times_as_many():
-  model = sequence_model.DecoderOnlyModel(
+  model = token_stage.make(
     tiny_transformer.TOKENS, tiny_transformer.DECODER_ONLY
   )
   taken = flops.train_flops(model, model.example_batch(1))
   # Sums over the batch that are written as products, one in each layer.
-  c = model.config
+  c = model.network
   sums = 2 * c.num_decoder_layers * c.num_heads * model.decoder_length**2
   assert taken == traced(model, differentiate=True) - sums
 

@@ -1,4 +1,4 @@
-"""Sampling: the decoder one id at a time, with a cache in two levels.
+"""Autoregressive sampling: one id at a time, with a cache in two levels.
 
 The keys and values of the past live in a big cache, which does not change
 while a block of steps runs, and in a recent one, as long as the block. A step
@@ -9,13 +9,17 @@ one. With one cache, XLA copies all of it at every step.
 from __future__ import annotations
 
 from collections.abc import Mapping
+import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from v2meow_jax import specs
 from v2meow_jax.models import adaptors
+from v2meow_jax.models import batch_layouts
+from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import layers
 from v2meow_jax.models import position_bias
 from v2meow_jax.models import transformer
@@ -27,6 +31,74 @@ BLOCK_STEPS = 50
 _FIRST_CACHE_LENGTH = 512
 
 Caches = tuple[layers.KeyValue, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Autoregressive:
+  """Samples a stage of tokens whose network is a `transformer.Transformer`.
+
+  Attributes:
+    sampling: Options that hold unless others are given.
+    windows: How a clip longer than a crop is covered.
+  """
+
+  sampling: options.Sampling = options.AS_TRAINED
+  windows: options.Windows = options.Windows()
+
+  def sample(
+    self,
+    network: transformer.TransformerConfig,
+    spec: specs.StageSpec,
+    params: Any,
+    inputs: Mapping[str, jax.Array],
+    rngs: jax.Array,
+    sampling: options.Sampling,
+    *,
+    prefix: jax.Array | None,
+    num_frames: int,
+  ) -> jax.Array:
+    """Draws the target, one id after the other; see `stage_model.Sampler`.
+
+    The id at target position i of a row is drawn with fold_in(key of the row,
+    i), from the ids of its level only. Stacked layers are taken apart first,
+    at every call.
+    """
+    target = spec.target
+    length = num_frames * target.num_codebooks
+    if prefix is None:
+      prefix = jnp.zeros((rngs.shape[0], 0), jnp.int32)
+    _check_prefix(spec, prefix, rngs.shape[0], length)
+    top_k = sampling.top_k
+    if top_k is not None and top_k > target.codebook_size:
+      raise ValueError(
+        f'top_k is {top_k}; {target.name!r} has {target.codebook_size} codes,'
+        ' so it is from 1 to that, or None.'
+      )
+    return sample(
+      dataclasses.replace(network, scan_layers=False).module(spec),
+      layer_stacking.unstack(params),
+      dict(inputs) if network.num_encoder_layers else None,
+      batch_layouts.prompt(network.layout, spec, inputs),
+      jnp.asarray(prefix, jnp.int32),
+      rngs,
+      sampling,
+      length=length,
+    )
+
+
+def _check_prefix(
+  spec: specs.StageSpec, prefix: jax.Array, batch_size: int, length: int
+):
+  """Raises ValueError unless a prefix is whole frames and leaves some."""
+  levels = spec.target.num_codebooks
+  shape = jnp.shape(prefix)
+  rows_fit = len(shape) == 2 and shape[0] == batch_size
+  if not rows_fit or shape[1] % levels or shape[1] >= length:
+    raise ValueError(
+      f'the prefix of stage {spec.name!r} has shape {shape}; wanted'
+      f' [{batch_size}, n], n a multiple of {levels} below {length}: whole'
+      f' frames of {spec.target.name!r}, with something left to draw.'
+    )
 
 
 def draw(
@@ -191,7 +263,7 @@ def sample(
   *,
   length: int,
 ) -> jax.Array:
-  """Draws target ids; see `SequenceModel.sample_batch`.
+  """Draws target ids; see `Autoregressive.sample`.
 
   Args:
     module: The network.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import fractions
 import functools
 import math
 
 import jax
+
+from v2meow_jax import specs
 
 
 @functools.partial(
@@ -74,3 +77,39 @@ class Windows:
   def __post_init__(self):
     if self.rows < 1:
       raise ValueError(f'rows is {self.rows}; wanted 1 or more.')
+
+
+def windows(
+  stage: specs.StageSpec, prefix_share: float = 0.0, rows: int = 1
+) -> Windows:
+  """Windows whose prefix is so long that the next begins on whole frames.
+
+  A window that began between two frames of a stream would be read beside its
+  place: by half a second, of pictures at 1 Hz.
+
+  >>> from v2meow_jax import stages
+  >>> windows(stages.coarse(), 0.25).prefix_seconds
+  2.52
+
+  Args:
+    stage: Streams of the stage, whose crop is the length of a window.
+    prefix_share: Least part of a window that the one before has written.
+    rows: Number of windows in one compiled call.
+
+  Returns:
+    The windows; their prefix is shorter than the crop.
+  """
+  rates = [
+    fractions.Fraction(s.rate_hz).limit_denominator(1000)
+    for s in (*stage.inputs, stage.target)
+    if s.rate_hz
+  ]
+  # The least common multiple of the lengths of the frames.
+  step = fractions.Fraction(
+    math.lcm(*(r.denominator for r in rates)),
+    math.gcd(*(r.numerator for r in rates)),
+  )
+  crop = fractions.Fraction(stage.crop_seconds).limit_denominator(1000)
+  wanted = crop * fractions.Fraction(prefix_share).limit_denominator(1000)
+  seconds = float(min(math.ceil(wanted / step) * step, crop - step))
+  return Windows(prefix_seconds=seconds, rows=rows)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from v2meow_jax import specs
-from v2meow_jax.models import sequence_model
+from v2meow_jax.models import stage_model
 from v2meow_jax.models import trainable
 from v2meow_jax.models import warm_start
 from v2meow_jax.training import train_state
@@ -38,7 +38,7 @@ def begin(
   variables, step = checkpoints.restore_variables(model_dir)
   source = variables['params']
   description = checkpoints.read_description(model_dir)
-  if isinstance(model, sequence_model.SequenceModel) and 'spec' in description:
+  if isinstance(model, stage_model.StageModel) and 'spec' in description:
     theirs = specs.stage_from_dict(description['spec'])
     source = warm_start.align_ids(source, theirs, state.params, model.spec)
   params, taken, fresh = warm_start.warm_start(state.params, source)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from tests.fakes import tiny_transformer
+from tests.fakes import token_stage
 from v2meow_jax import tokens
-from v2meow_jax.models import sequence_model
+from v2meow_jax.inference import restore
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +20,6 @@ make, random_batch = tiny_transformer.make, tiny_transformer.random_batch
 logits = tiny_transformer.logits
 MIXED, TOKENS = tiny_transformer.MIXED, tiny_transformer.TOKENS
 EVERYTHING = tiny_transformer.EVERYTHING
-LEGAL = dataclasses.replace(EVERYTHING, legal_loss=True)
 BOTH_KINDS = tiny_transformer.BOTH_KINDS
 
 
@@ -32,10 +33,10 @@ def _uniform(params):
 
 
 @pytest.mark.parametrize(
-  ('config', 'choices'), [(EVERYTHING, MIXED.vocab_size), (LEGAL, 24)]
+  ('legal', 'choices'), [(False, MIXED.vocab_size), (True, 24)]
 )
-def test_loss_at_chance_is_log_of_the_choices(config, choices):
-  model, params = make(config=config)
+def test_loss_at_chance_is_log_of_the_choices(legal, choices):
+  model, params = make(legal=legal)
   batch = random_batch(model)
   _, (metrics, extras) = train_loss(model)(_uniform(params), {}, batch)
   assert extras == {}
@@ -60,7 +61,7 @@ def test_score_is_the_log_likelihood_under_the_logits(spec, config):
 
 def test_the_legal_softmax_is_the_full_one_without_the_illegal_ids():
   model, params = make()
-  legal = make(config=LEGAL)[0]
+  legal = make(legal=True)[0]
   batch = random_batch(model)
   masks = tokens.level_masks(MIXED, MIXED.target)
   masks = np.tile(masks, (10, 1))
@@ -127,15 +128,36 @@ def test_a_step_down_the_gradient_lowers_the_loss():
 
 
 def test_continuous_inputs_without_an_encoder_are_refused():
-  with pytest.raises(ValueError, match="'picture', 'style'"):
-    sequence_model.DecoderOnlyModel(MIXED, tiny_transformer.DECODER_ONLY)
+  with pytest.raises(ValueError, match="'picture', 'style'.*layers is 0"):
+    token_stage.make(MIXED, tiny_transformer.DECODER_ONLY)
 
 
-def test_a_kind_of_model_refuses_the_sizes_of_the_other():
-  with pytest.raises(ValueError, match='num_encoder_layers is 2'):
-    sequence_model.DecoderOnlyModel(TOKENS, tiny_transformer.SIZES)
-  with pytest.raises(ValueError, match='num_encoder_layers is 0'):
-    sequence_model.EncoderDecoderModel(TOKENS, tiny_transformer.DECODER_ONLY)
+def test_an_encoder_without_inputs_is_refused():
+  alone = dataclasses.replace(TOKENS, inputs=())
+  with pytest.raises(ValueError, match='no inputs to encode'):
+    token_stage.make(alone, tiny_transformer.SIZES)
+
+
+@BOTH_KINDS
+def test_a_model_is_rebuilt_from_its_description(spec, config):
+  model = token_stage.make(spec, config, legal=True, history_drop_rate=0.5)
+  description = json.loads(json.dumps(model.describe()))
+  rebuilt = restore.build_model(description)
+  assert rebuilt.describe() == description
+  assert rebuilt.objective == model.objective
+  assert rebuilt.sampler == model.sampler
+  assert rebuilt.module == model.module
+
+
+@pytest.mark.parametrize(
+  'kind',
+  ['next_token.Nothing', 'nothing.Nothing', 'losses.cross_entropy', 'os', None],
+)
+def test_a_description_of_an_unknown_part_is_refused(kind):
+  description = make()[0].describe()
+  description['objective'] = {'kind': kind}
+  with pytest.raises(ValueError, match=f'{kind}.*no part of'):
+    restore.build_model(description)
 
 
 def test_a_batch_that_does_not_fit_is_refused_by_name():
@@ -151,11 +173,11 @@ def test_a_batch_that_does_not_fit_is_refused_by_name():
 
 @BOTH_KINDS
 def test_hidden_history_is_that_of_the_target_in_some_rows(spec, config):
-  model, _ = make(spec, config)
-  model.history_drop_rate = 0.5
+  model, _ = make(spec, config, history_drop_rate=0.5)
   ids = np.full((400, model.decoder_length), 7, np.int32)
   batch = {'decoder_input_tokens': ids}
-  seen = model._hide_history(batch, jax.random.key(0))['decoder_input_tokens']
+  seen = model.objective.corrupt(spec, batch, jax.random.key(0))
+  seen = seen['decoder_input_tokens']
   hidden = np.asarray(seen == 0)
   # The first of the target's positions reads an id from before it.
   first = model.decoder_length - model.target_length + 1
@@ -171,11 +193,9 @@ def test_history_is_hidden_in_training_alone():
   model, params = make()
   batch = random_batch(model)
   whole = model.train_loss(params, {}, batch, None)[0]
-  model.history_drop_rate = 1.0
-  assert model.train_loss(params, {}, batch, None)[0] == whole
-  plain = dataclasses.replace(model.config, dropout_rate=0.0)
-  hiding, _ = make(config=plain)
-  hiding.history_drop_rate = 1.0
+  plain = dataclasses.replace(model.network, dropout_rate=0.0)
+  hiding, _ = make(config=plain, history_drop_rate=1.0)
+  assert hiding.train_loss(params, {}, batch, None)[0] == whole
   losses = [
     float(hiding.train_loss(params, {}, batch, jax.random.key(k))[0])
     for k in (0, 1)

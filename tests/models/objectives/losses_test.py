@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2meow_jax.models import losses
+from v2meow_jax.models.objectives import losses
 
 
 def test_uniform_logits_cost_log_n():

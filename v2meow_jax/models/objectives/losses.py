@@ -1,4 +1,4 @@
-"""Losses over ids and over pairs, in float32."""
+"""Cross-entropy and weighted means, in float32."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def cross_entropy(
   """Cross-entropy of each target, and the squared log of the partition sum.
 
   Args:
-    logits: Any float type; computed in float32.
-    targets: In [0, n).
+    logits: Logits of any float type; computed in float32.
+    targets: Numbers of the true classes, in [0, n).
 
   Returns:
     -log p(target), which is log(n) when the logits say nothing; and log(Z)^2,
@@ -36,22 +36,3 @@ def weighted_mean(
   """sum(values * weights) / sum(weights); 0 when every weight is 0."""
   total = weights.sum()
   return (values * weights).sum() / jnp.where(total > 0, total, 1.0)
-
-
-def info_nce(logits: Float[Array, 'b b']) -> Float[Array, '']:
-  """Symmetric InfoNCE over a batch of pairs, as in CLIP (Radford et al. 2021).
-
-  The mean of two cross-entropies: which column belongs to a row, and which row
-  to a column.
-
-  Args:
-    logits: Entry (i, j) says how well i of one kind goes with j of the other;
-      those on the diagonal belong together.
-
-  Returns:
-    log(b) when the logits say nothing.
-  """
-  own = jnp.arange(len(logits))
-  rows, _ = cross_entropy(logits, own)
-  columns, _ = cross_entropy(logits.T, own)
-  return jnp.mean(rows + columns) / 2

@@ -1,0 +1,97 @@
+"""How a batch of a stage is laid out; data makes it by the layout's name.
+
+'encoder-decoder': every input stands apart as `encoder_inputs_<stream>`, and
+the decoder reads and writes the ids of the target. 'prefix': token inputs stand
+before the target's ids instead. 'frames': as the first, but the target is
+continuous, `decoder_target_frames`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2meow_jax import specs
+
+ENCODER_DECODER, PREFIX, FRAMES = 'encoder-decoder', 'prefix', 'frames'
+
+
+def _prefix(layout: str, spec: specs.StageSpec) -> tuple[specs.TokenSpec, ...]:
+  """Streams that stand before the target."""
+  return spec.token_inputs if layout == PREFIX else ()
+
+
+def _encoded(layout: str, spec: specs.StageSpec) -> tuple[specs.Stream, ...]:
+  """Streams that stand apart."""
+  return spec.feature_inputs if layout == PREFIX else spec.inputs
+
+
+def decoder_length(layout: str, spec: specs.StageSpec) -> int:
+  """Ids or frames that the decoder reads in one crop."""
+  streams = (*_prefix(layout, spec), spec.target)
+  return sum(s.length(spec.crop_seconds) for s in streams)
+
+
+def example_streams(
+  spec: specs.StageSpec, streams: tuple[specs.Stream, ...], batch_size: int
+) -> dict[str, np.ndarray]:
+  """Zeros of the shape and type of each 'encoder_inputs_<stream>'."""
+  return {
+    f'encoder_inputs_{s.name}': _zeros(spec, s, batch_size) for s in streams
+  }
+
+
+def example_batch(
+  layout: str, spec: specs.StageSpec, batch_size: int
+) -> dict[str, np.ndarray]:
+  """Zeros of the shape and type of a training batch."""
+  inputs = example_streams(spec, _encoded(layout, spec), batch_size)
+  shape = (batch_size, decoder_length(layout, spec))
+  weights = {'decoder_loss_weights': np.zeros(shape, np.float32)}
+  if layout == FRAMES:
+    frames = _zeros(spec, spec.target, batch_size)
+    return {**inputs, 'decoder_target_frames': frames, **weights}
+  ids = {
+    name: np.zeros(shape, np.int32)
+    for name in ('decoder_input_tokens', 'decoder_target_tokens')
+  }
+  return {**inputs, **ids, **weights}
+
+
+def _zeros(spec: specs.StageSpec, stream: specs.Stream, batch_size: int):
+  shape = (batch_size, stream.length(spec.crop_seconds))
+  if isinstance(stream, specs.TokenSpec):
+    return np.zeros(shape, np.int32)
+  return np.zeros((*shape, stream.dim), np.float32)
+
+
+def prompt(
+  layout: str, spec: specs.StageSpec, inputs: Mapping[str, Any]
+) -> jax.Array | None:
+  """int32[b, p] of ids that the decoder reads before the target, or None."""
+  streams = _prefix(layout, spec)
+  if not streams:
+    return None
+  ids = [jnp.asarray(inputs[f'encoder_inputs_{s.name}']) for s in streams]
+  return jnp.concatenate(ids, 1)
+
+
+def inputs_of(
+  layout: str, spec: specs.StageSpec, batch: Mapping[str, jax.Array]
+) -> dict[str, jax.Array]:
+  """'encoder_inputs_<stream>' of every input, out of a training batch."""
+  inputs = {
+    name: batch[name]
+    for name in (f'encoder_inputs_{s.name}' for s in _encoded(layout, spec))
+  }
+  start = 0
+  for s in _prefix(layout, spec):
+    end = start + s.length(spec.crop_seconds)
+    ids = batch['decoder_target_tokens'][:, start:end]
+    inputs[f'encoder_inputs_{s.name}'] = ids
+    start = end
+  return inputs

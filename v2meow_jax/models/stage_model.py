@@ -1,0 +1,345 @@
+"""A stage as one model: network, objective and sampler, chosen in gin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from typing import Protocol
+from typing import TYPE_CHECKING
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2meow_jax import specs
+from v2meow_jax.models import adaptors
+from v2meow_jax.models import batch_layouts
+from v2meow_jax.models import descriptions
+from v2meow_jax.models.objectives import losses
+from v2meow_jax.models.objectives import objective as objective_lib
+from v2meow_jax.models.sampling import options
+
+if TYPE_CHECKING:
+  from clu import metrics as clu_metrics
+
+Batch = Mapping[str, jax.Array]
+Params = Any  # A nested dict of arrays, boxed with their axes or not.
+
+
+class StageNetwork(Protocol):
+  """Sizes of a network, which it builds for a stage: a frozen dataclass."""
+
+  @property
+  def layout(self) -> str:
+    """Name of the batches that it reads: see `batch_layouts`."""
+    ...
+
+  def module(self, spec: specs.StageSpec) -> nn.Module:
+    """Network that maps (batch, wanted, deterministic) to named outputs.
+
+    Raises:
+      ValueError: The network cannot serve the stage.
+    """
+    ...
+
+
+class Sampler(Protocol):
+  """How a stage generates: a frozen dataclass."""
+
+  @property
+  def sampling(self) -> options.Sampling:
+    """Options that hold unless others are given."""
+    ...
+
+  @property
+  def windows(self) -> options.Windows:
+    """How a clip longer than a crop is covered."""
+    ...
+
+  def sample(
+    self,
+    network: Any,
+    spec: specs.StageSpec,
+    params: Params,
+    inputs: Batch,
+    rngs: jax.Array,
+    sampling: options.Sampling,
+    *,
+    prefix: jax.Array | None,
+    num_frames: int,
+  ) -> jax.Array:
+    """Draws a target; arguments as `StageModel.sample_batch`."""
+    ...
+
+
+class StageModel:
+  """A stage that can be trained, scored and sampled.
+
+  Attributes:
+    spec: Streams of the stage.
+    network: Sizes of the network.
+    objective: Loss to train by.
+    sampler: Way to generate, and its defaults.
+    module: Network that `network` builds.
+  """
+
+  def __init__(
+    self,
+    spec: specs.StageSpec,
+    network: StageNetwork,
+    objective: objective_lib.Objective,
+    sampler: Sampler,
+  ):
+    """Raises ValueError when the network cannot serve the stage."""
+    self.spec = spec
+    self.network: Any = network
+    self.objective: Any = objective
+    self.sampler = sampler
+    self.module: Any = network.module(spec)
+
+  @property
+  def layout(self) -> str:
+    """Name of the batches that the network reads: see `batch_layouts`."""
+    return self.network.layout
+
+  @property
+  def decoder_length(self) -> int:
+    """Ids or frames that the decoder reads in one crop."""
+    return batch_layouts.decoder_length(self.layout, self.spec)
+
+  @property
+  def encoder_length(self) -> int:
+    """Positions the encoder reads in one crop; 0 without an encoder."""
+    if self.layout == batch_layouts.PREFIX:
+      return 0
+    return len(adaptors.encoder_layout(self.spec).order)
+
+  @property
+  def target_length(self) -> int:
+    """Ids or frames of the target in one crop."""
+    return self.spec.target.length(self.spec.crop_seconds)
+
+  def example_inputs(self, batch_size: int) -> dict[str, np.ndarray]:
+    """Zeros of the shape and type of each 'encoder_inputs_<stream>'."""
+    return batch_layouts.example_streams(
+      self.spec, self.spec.inputs, batch_size
+    )
+
+  def example_batch(self, batch_size: int) -> dict[str, np.ndarray]:
+    """Zeros of the shape and type of a training batch."""
+    return batch_layouts.example_batch(self.layout, self.spec, batch_size)
+
+  def inputs_of(self, batch: Batch) -> dict[str, jax.Array]:
+    """'encoder_inputs_<stream>' of every input, out of a training batch."""
+    return batch_layouts.inputs_of(self.layout, self.spec, batch)
+
+  def init(self, rng: jax.Array, batch: Batch) -> dict[str, Params]:
+    """{'params': ...}, boxed: `nn.get_partition_spec` tells the axes."""
+    return jax.jit(self.module.init)(rng, dict(batch))
+
+  def describe(self) -> dict[str, Any]:
+    """Data in JSON's types that rebuilds the model."""
+    return {
+      'model': 'StageModel',
+      'spec': specs.stage_to_dict(self.spec),
+      'network': descriptions.to_dict(self.network),
+      'objective': descriptions.to_dict(self.objective),
+      'sampler': descriptions.to_dict(self.sampler),
+    }
+
+  def outputs(
+    self,
+    params: Params,
+    batch: Batch,
+    wanted: tuple[str, ...],
+    rng: jax.Array | None = None,
+  ) -> dict[str, jax.Array]:
+    """Named outputs of the network, given the true target.
+
+    Args:
+      params: Parameters of the network.
+      batch: Batch like `example_batch`.
+      wanted: Names of the outputs.
+      rng: Key of dropout; None: no dropout.
+
+    Returns:
+      Arrays by name.
+    """
+    _check_shapes(self.spec, batch, self.example_batch(1))
+    return self.module.apply(
+      {'params': params},
+      batch,
+      wanted=wanted,
+      deterministic=rng is None,
+      rngs=None if rng is None else {'dropout': rng},
+    )
+
+  def logits(self, params: Params, batch: Batch) -> jax.Array:
+    """float32[b, target length, vocab_size], given the true ids; no dropout."""
+    return self.outputs(params, batch, ('logits',))['logits']
+
+  def code_logits(self, params: Params, batch: Batch) -> jax.Array:
+    """As `logits`, of the ids that may stand at a position, by code."""
+    return self.outputs(params, batch, ('code_logits',))['code_logits']
+
+  def forced_batch(self, inputs: Batch, ids: jax.Array) -> dict[str, jax.Array]:
+    """A batch whose every position reads what sampling reads to draw `ids`.
+
+    Args:
+      inputs: 'encoder_inputs_<stream>' of every input, one whole crop.
+      ids: int32[b, target length], of the target.
+
+    Returns:
+      Batch like `example_batch`, and the inputs.
+    """
+    prompt = batch_layouts.prompt(self.layout, self.spec, inputs)
+    known = ids if prompt is None else jnp.concatenate([prompt, ids], 1)
+    read = jnp.pad(known, ((0, 0), (1, 0)), constant_values=specs.PAD_ID)
+    return {
+      **inputs,
+      'decoder_input_tokens': read[:, :-1],
+      'decoder_target_tokens': known,
+      'decoder_loss_weights': jnp.ones(known.shape, jnp.float32),
+    }
+
+  def _losses(
+    self, params: Params, batch: Batch, rng: jax.Array | None
+  ) -> objective_lib.Losses:
+    if rng is not None:
+      batch = self.objective.corrupt(self.spec, batch, rng)
+    outputs = self.outputs(params, batch, self.objective.reads, rng)
+    return self.objective(self.spec, outputs, batch)
+
+  def train_loss(
+    self,
+    params: Params,
+    extras: dict[str, Any],
+    batch: Batch,
+    rng: jax.Array | None,
+  ) -> tuple[jax.Array, tuple[dict[str, jax.Array], dict[str, Any]]]:
+    """Mean loss for a gradient: see `trainable.Trainable`.
+
+    Args:
+      params: Parameters of the network.
+      extras: Empty; returned as it came.
+      batch: Batch like `example_batch`.
+      rng: Key of dropout and corruption; None: neither.
+
+    Returns:
+      float32[] mean of the objective's losses; its metrics, extras.
+    """
+    values, weights, metrics = self._losses(params, batch, rng)
+    means = {name: losses.weighted_mean(*m) for name, m in metrics.items()}
+    return losses.weighted_mean(values, weights), (means, extras)
+
+  def loss_fn(
+    self, params: Params, batch: Batch, dropout_rng: jax.Array | None
+  ) -> tuple[jax.Array, dict[str, clu_metrics.Metric]]:
+    """Summed loss and CLU metrics, as T5X asks for.
+
+    Args:
+      params: Parameters of the network.
+      batch: Batch like `example_batch`.
+      dropout_rng: Key of dropout and corruption; None: neither.
+
+    Returns:
+      float32[] weighted sum of the objective's losses; the metrics of
+      `train_loss`, averages whose count is the sum of the weights.
+    """
+    # Here, because only T5X calls this: inference runs without CLU.
+    from clu import metrics as clu_metrics
+
+    values, weights, metrics = self._losses(params, batch, dropout_rng)
+    averages = {
+      # A flax dataclass, whose fields pyright does not see.
+      name: clu_metrics.Average((x * w).sum(), w.sum())  # pyright: ignore
+      for name, (x, w) in metrics.items()
+    }
+    return (values * weights).sum(), averages
+
+  def score_batch(self, params: Params, batch: Batch) -> jax.Array:
+    """float32[b], minus the summed 'loss': of tokens, the log-likelihood."""
+    values, weights = self._losses(params, batch, None).metrics['loss']
+    return -(values * weights).sum(-1)
+
+  def sample_batch(
+    self,
+    params: Params,
+    inputs: Batch,
+    rngs: jax.Array,
+    sampling: options.Sampling | None = None,
+    *,
+    prefix: jax.Array | None = None,
+    num_frames: int | None = None,
+  ) -> jax.Array:
+    """Draws the target; a row does not depend on the others.
+
+    Compiled once for each shape; may be called inside `jax.jit`.
+
+    Args:
+      params: Parameters of the network.
+      inputs: 'encoder_inputs_<stream>' of every input, one whole crop.
+      rngs: key[b], one for each row.
+      sampling: Options of the sampler; None: the stage's own.
+      prefix: First frames of the target: int32[b, n] ids of whole frames, or
+        float32[b, n, dim]; None: none.
+      num_frames: Frames of the target to return, the prefix included; None:
+        the whole crop.
+
+    Returns:
+      The prefix and what was drawn: int32[b, length] ids, or of a continuous
+      target float32[b, frames, dim].
+
+    Raises:
+      ValueError: An input, `rngs`, `prefix`, `sampling` or `num_frames` does
+        not fit the stage.
+    """
+    _check_shapes(self.spec, inputs, self.example_inputs(1), rngs.shape[0])
+    target = self.spec.target
+    crop_frames = target.num_frames(self.spec.crop_seconds)
+    num_frames = crop_frames if num_frames is None else num_frames
+    if not 1 <= num_frames <= crop_frames:
+      raise ValueError(
+        f'num_frames is {num_frames}; stage {self.spec.name!r} samples from 1'
+        f' to {crop_frames} frames of {target.name!r}.'
+      )
+    return self.sampler.sample(
+      self.network,
+      self.spec,
+      params,
+      inputs,
+      rngs,
+      self.sampler.sampling if sampling is None else sampling,
+      prefix=prefix,
+      num_frames=num_frames,
+    )
+
+
+def layout(model: StageModel) -> str:
+  """Name of the batches that a model reads, for data to be told in gin."""
+  return model.layout
+
+
+def _check_shapes(
+  spec: specs.StageSpec,
+  batch: Batch,
+  example: Mapping[str, np.ndarray],
+  batch_size: int | None = None,
+):
+  """Raises ValueError unless `batch` has the arrays of `example`."""
+  for name, wanted in example.items():
+    if name not in batch:
+      raise ValueError(
+        f'the batch of stage {spec.name!r} has no {name!r}; it has'
+        f' {sorted(batch)}.'
+      )
+    rows = 'b' if batch_size is None else batch_size
+    shape = jnp.shape(batch[name])
+    wrong = shape[1:] != wanted.shape[1:]
+    if wrong or (batch_size is not None and shape[0] != batch_size):
+      sizes = ', '.join(str(n) for n in (rows, *wanted.shape[1:]))
+      raise ValueError(
+        f'{name!r} of stage {spec.name!r} has shape {shape}; wanted'
+        f' [{sizes}], one crop of {spec.crop_seconds} s.'
+      )

@@ -1,0 +1,152 @@
+"""Layers of a `transformer.Transformer`: norms before, sums after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from flax import linen as nn
+import jax
+
+from v2meow_jax.models import layers
+from v2meow_jax.models import logical_axes as axes
+
+if TYPE_CHECKING:
+  from v2meow_jax.models import transformer
+
+# Keys and values of one layer, in parts.
+Parts = tuple[layers.KeyValue, ...]
+
+
+class EncoderLayer(nn.Module):
+  """Self-attention, then a feed-forward block; norms before, sums after.
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: transformer.TransformerConfig
+
+  def setup(self):
+    """Makes the parameters and layers."""
+    c = self.config
+    self.attention_norm = layers.RMSNorm(c.dtype)
+    self.attention = _attention(c)
+    self.mlp_norm = layers.RMSNorm(c.dtype)
+    self.mlp = layers.GatedMlp(c.mlp_dim, c.dropout_rate, c.dtype)
+    self.dropout = layers.Dropout(c.dropout_rate)
+
+  def __call__(
+    self, x: jax.Array, bias: jax.Array, deterministic: bool
+  ) -> jax.Array:
+    """dtype[b, length, emb_dim] -> the same; bias as `layers.Attention`."""
+    x = axes.split_rows(x)
+    y = self.attention_norm(x)
+    y = self.attention.attend(y, y, bias, deterministic)
+    x = x + self.dropout(y, deterministic)
+    y = self.mlp(self.mlp_norm(x), deterministic)
+    return x + self.dropout(y, deterministic)
+
+  def scanned(self, x: jax.Array, *args) -> tuple[jax.Array, None]:
+    """`__call__` as `flax.linen.scan` wants it."""
+    return self(x, *args), None
+
+
+class DecoderLayer(nn.Module):
+  """Self-attention, cross-attention if there is an encoder, feed-forward.
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: transformer.TransformerConfig
+
+  def setup(self):
+    """Makes the parameters and layers."""
+    c = self.config
+    self.attention_norm = layers.RMSNorm(c.dtype)
+    self.attention = _attention(c)
+    if c.num_encoder_layers:
+      self.cross_norm = layers.RMSNorm(c.dtype)
+      self.cross_attention = _attention(c)
+    self.mlp_norm = layers.RMSNorm(c.dtype)
+    self.mlp = layers.GatedMlp(c.mlp_dim, c.dropout_rate, c.dtype)
+    self.dropout = layers.Dropout(c.dropout_rate)
+
+  def __call__(
+    self,
+    x: jax.Array,
+    bias: jax.Array,
+    encoded: jax.Array | None,
+    cross_bias: jax.Array | None,
+    deterministic: bool,
+  ) -> jax.Array:
+    """One layer on whole sequences.
+
+    Args:
+      x: dtype[b, length, emb_dim].
+      bias: float32[heads, length, length], the future masked.
+      encoded: dtype[b, keys, emb_dim], the encoder's output, or None.
+      cross_bias: float32[heads, length, keys] on it, or None.
+      deterministic: No dropout.
+
+    Returns:
+      dtype[b, length, emb_dim].
+    """
+    x = axes.split_rows(x)
+    y = self.attention_norm(x)
+    y = self.attention.attend(y, y, bias, deterministic, causal=True)
+    x = x + self.dropout(y, deterministic)
+    if encoded is not None:
+      y = self.cross_norm(x)
+      y = self.cross_attention.attend(y, encoded, cross_bias, deterministic)
+      x = x + self.dropout(y, deterministic)
+    y = self.mlp(self.mlp_norm(x), deterministic)
+    return x + self.dropout(y, deterministic)
+
+  def scanned(self, x: jax.Array, *args) -> tuple[jax.Array, None]:
+    """`__call__` as `flax.linen.scan` wants it."""
+    return self(x, *args), None
+
+  def cross_keys_values(self, encoded: jax.Array) -> layers.KeyValue:
+    """Keys and values of the encoder's output, the same for every step."""
+    return self.cross_attention.keys_values(encoded)
+
+  def extend(
+    self,
+    x: jax.Array,
+    past: Parts,
+    biases: Sequence[jax.Array],
+    cross: layers.KeyValue | None,
+    cross_bias: jax.Array | None,
+  ) -> tuple[jax.Array, layers.KeyValue]:
+    """One layer on some positions, without dropout.
+
+    Args:
+      x: dtype[b, queries, emb_dim].
+      past: Keys and values of positions before `x`.
+      biases: For each part of `past`, then for `x` itself.
+      cross: Keys and values of the encoder's output; None without an encoder.
+      cross_bias: float32[heads, queries, keys] on it, or None.
+
+    Returns:
+      dtype[b, queries, emb_dim], and the keys and values of these positions.
+    """
+    y = self.attention_norm(x)
+    own = self.attention.keys_values(y)
+    x = x + self.attention(y, (*past, own), biases)
+    if cross is not None:
+      y = self.cross_norm(x)
+      x = x + self.cross_attention(y, (cross,), (cross_bias,))
+    return x + self.mlp(self.mlp_norm(x), deterministic=True), own
+
+
+def _attention(c: transformer.TransformerConfig) -> layers.Attention:
+  return layers.Attention(
+    c.emb_dim,
+    c.num_heads,
+    c.head_dim,
+    c.dropout_rate,
+    c.dtype,
+    c.fused_attention,
+  )
