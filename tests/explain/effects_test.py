@@ -205,10 +205,10 @@ def test_a_window_that_wrote_nothing_of_the_clip_counts_nothing():
   # The second window goes on at 4 s, where half a code is left.
   found = measure(stage, streams, seconds=4.1)
   whole = measure(stage, streams, seconds=4.0)
-  np.testing.assert_array_equal(
-    found.attention['near'][:4, :4], whole.attention['near']
+  assert found.attention['near'].shape == (4, 4)
+  np.testing.assert_allclose(
+    found.attention['near'], whole.attention['near'], atol=1e-6
   )
-  assert not found.attention['near'][4].any()
 
 
 @pytest.mark.parametrize('layer', [-1, 1])
@@ -239,9 +239,7 @@ def test_the_embedded_system_looks_at_the_motion_of_the_moment():
     for name in ('appearance', 'motion')
   }
   streams['style'] = np.zeros((1, 64), np.float32)
-  clip = pipeline.ClipInputs(
-    streams=streams, seconds=10.0, key=pipeline.stage_key(0, 'semantic')
-  )
+  clip = pipeline.ClipStreams(streams=streams, seconds=10.0, seed=0)
   (streams['semantic'],) = pipeline.sample_stage(
     stage,
     [clip],

@@ -37,13 +37,13 @@ class CopyingStage:
 
 def clip_of(seconds, seed=0):
   frames = round(seconds * MOTION.rate_hz)
-  return pipeline.ClipInputs(
+  return pipeline.ClipStreams(
     streams={
       'motion': np.arange(frames, dtype=np.float32)[:, None],
       'style': np.zeros((1, 3), np.float32),
     },
     seconds=seconds,
-    key=pipeline.stage_key(seed, 'semantic'),
+    seed=seed,
   )
 
 

@@ -59,7 +59,7 @@ def test_a_level_that_nobody_writes_is_named(targets, missing):
 
 
 @pytest.mark.parametrize('parts', [[COARSE], [COARSE, FINE]])
-@pytest.mark.parametrize('seconds', [1.99, 2.0, 2.01, 2.13])
+@pytest.mark.parametrize('seconds', [1.99, 2.0, 2.0 + 1e-9, 2.01, 2.13])
 def test_a_sound_is_as_long_as_its_clip_whatever_stages_wrote(parts, seconds):
   streams = {
     'coarse': np.ones((16, 2), np.int32),
@@ -78,3 +78,9 @@ def test_a_sound_beyond_full_scale_is_scaled_back():
   streams = {'coarse': np.array([[7, 7], [7, 0]], np.int32)}
   audio, _ = sound.decode(Codec(), streams, [COARSE], 0.5)
   assert audio.samples.tolist() == [1.0, 0.5]
+
+
+def test_a_clip_a_hair_above_what_windows_cover_is_as_long():
+  streams = {'coarse': np.ones((8, 2), np.int32)}
+  audio, codes = sound.decode(Codec(), streams, [COARSE], 2.0 + 1e-8)
+  assert (len(audio.samples), len(codes)) == (8, 8)

@@ -45,10 +45,10 @@ def test_every_stage_covers_a_clip_of_any_length(seconds):
     (codes,) = pipeline.sample_stage(
       AnyStage(spec),
       [
-        pipeline.ClipInputs(
+        pipeline.ClipStreams(
           streams=streams,
           seconds=seconds,
-          key=pipeline.stage_key(0, spec.name),
+          seed=0,
         )
       ],
       sampling=options.Sampling(temperature=1.0),

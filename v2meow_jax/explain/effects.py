@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
+import math
 from typing import Literal
 
 import numpy as np
@@ -114,6 +115,10 @@ class _Sums:
     self.seconds = seconds
     self.settings = settings
     n = influence.count_bins(seconds, settings.bin_seconds)
+    # A last bin in which no code is written is part of the one before.
+    rate_hz = spec.target.rate_hz
+    last = max(0.0, (math.ceil(seconds * rate_hz - 0.5) - 0.5) / rate_hz)
+    n = int(influence.bin_of(np.array([last]), settings.bin_seconds, n)[0]) + 1
     self.num_bins = n
     self.counts = np.zeros(n)  # Codes in each bin of music.
     self.key_bins = {s.name: self._frame_bins(s) for s in spec.inputs}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import math
@@ -24,21 +23,23 @@ from v2meow_jax import specs
 from v2meow_jax.inference import restore
 from v2meow_jax.models.sampling import options
 
+Samplings = options.Sampling | Sequence[options.Sampling]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClipInputs:
-  """A clip as one stage reads it.
+class ClipStreams:
+  """What there is of a clip.
 
   Attributes:
     streams: Streams of the whole clip by name, [frames, dim | levels].
     seconds: Length of the clip.
-    key: Random key of the clip at this stage; window i draws with
-      fold_in(key, i), so that a longer clip begins as a shorter one does.
+    seed: Seed of every draw; window i of a stage draws with a key of its own,
+      so a longer clip begins as a shorter one does.
   """
 
-  streams: Mapping[str, np.ndarray]
+  streams: dict[str, np.ndarray]
   seconds: float
-  key: jax.Array
+  seed: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,7 @@ def cut(
 
 def sample_stage(
   stage: restore.Stage,
-  clips: Sequence[ClipInputs],
+  clips: Sequence[ClipStreams],
   *,
   sampling: options.Sampling,
   windows: options.Windows,
@@ -116,6 +117,7 @@ def sample_stage(
   """
   spec = stage.spec
   kept = round(windows.prefix_seconds * spec.target.rate_hz)
+  stage_keys = [stage_key(clip.seed, spec.name) for clip in clips]
   written: list[list[np.ndarray]] = [[] for _ in clips]
   for rows in _calls(spec, clips, windows):
     # Short calls are padded with their last row: all have one compiled shape.
@@ -132,7 +134,7 @@ def sample_stage(
       )
       for s in spec.inputs
     }
-    keys = [jax.random.fold_in(clips[r.clip].key, r.window) for r in padded]
+    keys = [jax.random.fold_in(stage_keys[r.clip], r.window) for r in padded]
     codes = stage.sample(inputs, jnp.stack(keys), sampling, prefix)
     for row, window in zip(rows, codes, strict=False):
       written[row.clip].append(window)
@@ -141,7 +143,7 @@ def sample_stage(
 
 
 def _calls(
-  spec: specs.StageSpec, clips: Sequence[ClipInputs], windows: options.Windows
+  spec: specs.StageSpec, clips: Sequence[ClipStreams], windows: options.Windows
 ) -> Iterator[list[_Row]]:
   """Rows of each call, at most `windows.rows`, none before what it goes on from."""
   rows = [
@@ -165,3 +167,40 @@ def stage_key(seed: int, stage_name: str) -> jax.Array:
   return jax.random.fold_in(
     jax.random.key(seed), zlib.crc32(stage_name.encode()) & 0x7FFFFFFF
   )
+
+
+def resolve(
+  sampling: Samplings | None,
+  own: Sequence[options.Sampling],
+  stages: Sequence[specs.StageSpec],
+) -> list[options.Sampling]:
+  """Options of the sampler of each stage.
+
+  Args:
+    sampling: Options for all stages, or one per stage; None: those of `own`.
+    own: Options of each stage where `sampling` leaves them open.
+    stages: Descriptions of the stages.
+
+  Returns:
+    One per stage.
+
+  Raises:
+    ValueError: There are other numbers of them, or top_k is above the number of
+      codes.
+  """
+  if sampling is None or isinstance(sampling, options.Sampling):
+    sampling = [sampling or options.Sampling()]
+  given = list(sampling) * (len(stages) if len(sampling) == 1 else 1)
+  if len(given) != len(stages):
+    raise ValueError(
+      f'{len(given)} temperatures for {len(stages)} stages; wanted one for all,'
+      f' or one per stage: {", ".join(stage.name for stage in stages)}.'
+    )
+  fewest = min(stage.target.codebook_size for stage in stages)
+  for top_k in (s.top_k for s in given):
+    if top_k is not None and not 1 <= top_k <= fewest:
+      raise ValueError(
+        f'top_k is {top_k}; wanted 1 to {fewest}, the codes of the smallest'
+        ' stage, or none at all.'
+      )
+  return [s.over(below) for s, below in zip(given, own, strict=True)]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 import dataclasses
 import hashlib
 import os
+import time
 from typing import Any
 import unicodedata
 
@@ -69,6 +72,25 @@ class Soundtrack:
   streams: dict[str, np.ndarray]
   seconds_per_part: dict[str, float]
   settings: dict[str, Any]
+
+
+class PartClock:
+  """Measures the wall time of each part.
+
+  Attributes:
+    seconds: Wall time of each part that has ended, by its name.
+  """
+
+  def __init__(self):
+    """Starts with no part."""
+    self.seconds: dict[str, float] = {}
+
+  @contextlib.contextmanager
+  def __call__(self, part: str) -> Iterator[None]:
+    """Measures what is done inside."""
+    start = time.perf_counter()
+    yield
+    self.seconds[part] = round(time.perf_counter() - start, 3)
 
 
 def clean_prompt(prompt: str | None) -> str | None:

@@ -68,7 +68,11 @@ def decode(
   Returns:
     The sound, and the codes that it was decoded from, int32[frames, levels].
   """
-  length = math.ceil(seconds * codec.stream.rate_hz - 1e-9)
+  # A clip a hair above whole windows may be a frame above what they cover.
+  length = min(
+    math.ceil(seconds * codec.stream.rate_hz - 1e-9),
+    *(len(streams[s.name]) for s in parts),
+  )
   codes = np.concatenate([streams[s.name][:length] for s in parts], axis=-1)
   rate_hz = codec.sample_rate_hz
   samples = codec.decode_in_pieces(codes[None], _PIECE_FRAMES)[0]

@@ -16,6 +16,7 @@ from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.files import write as media_write
 from v2meow_jax.inference import compile_cache
+from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import system as system_lib
 
@@ -32,7 +33,7 @@ def write(
   prompt: str | None = None,
   style_audio: str | None = None,
   seed: int = 0,
-  sampling: system_lib.Samplings | None = None,
+  sampling: pipeline.Samplings | None = None,
   rows: int | None = None,
   takes: int = 1,
   system_dir: str | None = None,

@@ -9,32 +9,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
-import contextlib
 import dataclasses
 import functools
 import os
 import pathlib
-import time
 from typing import Any
 
 import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax.extractors.embedded import style_features
-from v2meow_jax.files import probe
-from v2meow_jax.files import read
 from v2meow_jax.inference import loading
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import sound
+from v2meow_jax.inference import streams as streams_lib
 from v2meow_jax.models.sampling import options
 
 EMBEDDED = pathlib.Path(__file__).parent.parent / 'assets' / 'tiny_system'
 
-Samplings = options.Sampling | Sequence[options.Sampling]
 OnProgress = Callable[[str], None]
 
 
@@ -80,7 +76,7 @@ class System:
     seed: int = 0,
     *,
     style_audio: media.Audio | None = None,
-    sampling: Samplings | None = None,
+    sampling: pipeline.Samplings | None = None,
     rows: int | None = None,
   ) -> media.Audio:
     """Music for a video: mono, and as long as the video to the sample.
@@ -113,7 +109,7 @@ class System:
     prompts: Sequence[str | None] | None = None,
     seeds: Sequence[int] | None = None,
     *,
-    sampling: Samplings | None = None,
+    sampling: pipeline.Samplings | None = None,
     rows: int | None = None,
   ) -> list[media.Audio]:
     """One soundtrack per video; each equals what `generate` alone gives.
@@ -136,7 +132,7 @@ class System:
     seed: int = 0,
     *,
     style_audio: media.Audio | None = None,
-    sampling: Samplings | None = None,
+    sampling: pipeline.Samplings | None = None,
     rows: int | None = None,
     on_progress: OnProgress = lambda part: None,
   ) -> requests_lib.Soundtrack:
@@ -152,7 +148,7 @@ class System:
     self,
     requests: Sequence[requests_lib.Request],
     *,
-    sampling: Samplings | None = None,
+    sampling: pipeline.Samplings | None = None,
     rows: int | None = None,
     on_progress: OnProgress = lambda part: None,
   ) -> list[requests_lib.Soundtrack]:
@@ -173,158 +169,110 @@ class System:
       probe.UnsupportedMedia: As in `generate`.
     """
     samplings, windows = self.resolve(sampling, rows)
-    clock = _Clock()
+    clock = requests_lib.PartClock()
     with clock('streams'):
       clips = self._read(requests, on_progress)
     for stage, chosen, window in zip(
       self.stages, samplings, windows, strict=True
     ):
-      name = stage.spec.name
-      with clock(name):
-        written = pipeline.sample_stage(
+      spec = stage.spec
+      with clock(spec.name):
+        codes = pipeline.sample_stage(
           stage,
-          [
-            pipeline.ClipInputs(
-              streams=streams,
-              seconds=seconds,
-              key=pipeline.stage_key(request.seed, name),
-            )
-            for request, (streams, seconds) in zip(requests, clips, strict=True)
-          ],
+          clips,
           sampling=chosen,
           windows=window,
-          on_call=functools.partial(on_progress, name),
+          on_call=functools.partial(on_progress, spec.name),
         )
-        for (streams, _), codes in zip(clips, written, strict=True):
-          streams[stage.spec.target.name] = codes
+      for clip, clip_codes in zip(clips, codes, strict=True):
+        clip.streams[spec.target.name] = clip_codes
     with clock('codec'):
       on_progress('codec')
       sounds = [
-        sound.decode(self.codec, streams, self._sound, seconds)
-        for streams, seconds in clips
+        sound.decode(self.codec, clip.streams, self._sound, clip.seconds)
+        for clip in clips
       ]
-    names = [stage.spec.name for stage in self.stages]
     facts = {
       'system': self.config['name'],
       'system_sha256': self.digest,
-      'sampling': dict(
-        zip(names, map(dataclasses.asdict, samplings), strict=True)
-      ),
-      'rows': dict(zip(names, (w.rows for w in windows), strict=True)),
+      'sampling': self._by_stage(map(dataclasses.asdict, samplings)),
+      'rows': self._by_stage(w.rows for w in windows),
       'licences': self.config['licences'],
     }
     return [
       requests_lib.Soundtrack(
         audio=audio,
         codes=codes,
-        streams=streams,
+        streams=clip.streams,
         seconds_per_part=clock.seconds,
         settings={**request.describe(), **facts},
       )
-      for request, (streams, _), (audio, codes) in zip(
+      for request, clip, (audio, codes) in zip(
         requests, clips, sounds, strict=True
       )
     ]
 
+  def _by_stage(self, values: Iterable[Any]) -> dict[str, Any]:
+    names = (stage.spec.name for stage in self.stages)
+    return dict(zip(names, values, strict=True))
+
   def resolve(
-    self, sampling: Samplings | None, rows: int | None
+    self, sampling: pipeline.Samplings | None, rows: int | None
   ) -> tuple[list[options.Sampling], list[options.Windows]]:
-    """Settings of each stage: those given, over the system's own.
+    """Settings of each stage, the system's own where none are given.
 
     Raises:
       ValueError: A setting is out of range, or they do not fit the stages.
     """
-    if sampling is None or isinstance(sampling, options.Sampling):
-      sampling = [sampling or options.Sampling()]
-    names = [stage.spec.name for stage in self.stages]
-    given = list(sampling) * (len(names) if len(sampling) == 1 else 1)
-    if len(given) != len(names):
-      raise ValueError(
-        f'{len(given)} temperatures for {len(names)} stages; wanted one for'
-        f' all, or one per stage: {", ".join(names)}.'
-      )
-    fewest = min(s.spec.target.codebook_size for s in self.stages)
-    for top_k in (s.top_k for s in given):
-      if top_k is not None and not 1 <= top_k <= fewest:
-        raise ValueError(
-          f'top_k is {top_k}; wanted 1 to {fewest}, the codes of the smallest'
-          ' stage, or none at all.'
-        )
-    more = {} if rows is None else {'rows': rows}
     return (
-      [s.over(own) for s, own in zip(given, self.samplings, strict=True)],
-      [dataclasses.replace(w, **more) for w in self.windows],
+      pipeline.resolve(
+        sampling, self.samplings, [stage.spec for stage in self.stages]
+      ),
+      [
+        w if rows is None else dataclasses.replace(w, rows=rows)
+        for w in self.windows
+      ],
     )
 
   def _read(
     self, requests: Sequence[requests_lib.Request], on_progress: OnProgress
-  ) -> list[tuple[dict[str, np.ndarray], float]]:
-    """Streams and length of each clip; takes of one video share its reading."""
+  ) -> list[pipeline.ClipStreams]:
+    """Streams that the requests give; takes of one video share its reading."""
     visual, clips = {}, []
+    extractors = {
+      name: self.extractors[name]
+      for name in self.config['visual']
+      if name in self.extractors
+    }
     for request in requests:
       video, style = request.video, request.prompt or request.style_audio
       on_progress('streams')
       if id(video) not in visual:
-        visual[id(video)] = self._visual_streams(video)
+        visual[id(video)] = streams_lib.read_visual(
+          video,
+          extractors,
+          piece_seconds=self.config['piece_seconds'],
+          max_side=self.config['max_side'],
+        )
       streams, seconds = visual[id(video)]
-      if style or 'style' in self.streams:
-        streams = {**streams, 'style': self._style(style)}
-      clips.append(({**streams}, seconds))
+      clip = pipeline.ClipStreams(
+        streams={**streams}, seconds=seconds, seed=request.seed
+      )
+      if style is not None:
+        clip.streams['style'] = streams_lib.read_style(style, self._styles)
+      elif 'style' in self.streams:
+        # Zeros, as dropped in training.
+        dim = self.streams['style'].dim
+        clip.streams['style'] = np.zeros((1, dim), np.float32)
+      clips.append(clip)
     return clips
-
-  def _visual_streams(
-    self, video: requests_lib.VideoLike
-  ) -> tuple[dict[str, np.ndarray], float]:
-    """Visual streams of the whole clip and its length, piece by piece."""
-    names = [n for n in self.config['visual'] if n in self.extractors]
-    piece_seconds = self.config['piece_seconds']
-    if isinstance(video, media.Video):
-      pieces = video.pieces(piece_seconds)
-      seconds = video.seconds
-    else:
-      seconds = probe.probe_video(video).seconds
-      pieces = read.iter_video(
-        video, piece_seconds=piece_seconds, max_side=self.config['max_side']
-      )
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for piece in pieces:
-      for name in names:
-        parts[name].append(self.extractors[name](piece))
-    return {n: np.concatenate(p) for n, p in parts.items()}, seconds
-
-  def _style(self, given: str | media.Audio | None) -> np.ndarray:
-    """float32[1, dim]; zeros, as dropped in training, when none is given."""
-    if given is None:
-      return np.zeros((1, self.streams['style'].dim), np.float32)
-    is_text = isinstance(given, str)
-    name = 'style_text' if is_text else 'style'
-    if name not in self._styles:
-      kind = 'text' if is_text else 'music'
-      raise ValueError(
-        f'the system {self.config["name"]!r} has no network for a style given'
-        f' as {kind}; leave it out, or export the system with one.'
-      )
-    return self._styles[name](given)
 
 
 def folder(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
-  """Of a system; None or 'embedded': the embedded default."""
+  """Folder of a system; None or 'embedded': the embedded default."""
   return pathlib.Path(path) if path and path != 'embedded' else EMBEDDED
 
 
 def load(path: str | os.PathLike[str] | None = None) -> System:
   """A system from a folder; None or 'embedded': the embedded default."""
   return System(folder(path))
-
-
-class _Clock:
-  """Wall time by part."""
-
-  def __init__(self):
-    self.seconds: dict[str, float] = {}
-
-  @contextlib.contextmanager
-  def __call__(self, part: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    self.seconds[part] = round(time.perf_counter() - start, 3)

@@ -1,4 +1,4 @@
-"""Generated clips that are kept, so that none is made twice."""
+"""Keeps generated clips, so that none is made twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from v2meow_jax.models.sampling import options
 
 
 class Generator(Protocol):
-  """What makes takes: an `inference.system.System`, or its like."""
+  """A maker of takes: an `inference.system.System`, or its like."""
 
   digest: str
 
@@ -37,15 +37,15 @@ class Takes:
   """A folder of takes, each with a json that says what it was made from.
 
   Attributes:
-    num_made: Takes that were not there.
+    num_made: Number of takes that had to be made.
   """
 
   def __init__(self, system: Generator, folder: pathlib.Path):
     """Makes the folder.
 
     Args:
-      system: Makes the music.
-      folder: Of the takes.
+      system: System that makes the music.
+      folder: Folder of the takes.
     """
     self._system = system
     self._folder = folder
@@ -61,10 +61,10 @@ class Takes:
     from the same bytes of video, prompt and seed, and is whole.
 
     Args:
-      name: Of the take, without suffix.
-      video: That it is for.
+      name: Name of the take, without suffix.
+      video: Path of the video.
       prompt: Style in words; None: the picture alone.
-      seed: Of every draw.
+      seed: Seed of every draw.
 
     Returns:
       Path of a wav.
@@ -102,37 +102,38 @@ def _is_take(
     return False
 
 
-def without_vision(system: Any, stage: str = 'coarse') -> Any | None:
-  """The system with a stage that does not see.
+def without_vision(system: Any, number: int = 2) -> Any | None:
+  """The system with a stage whose visual inputs are zeros.
 
   Args:
     system: An `inference.system.System`.
-    stage: Of which the visual inputs become zeros.
+    number: Number of the stage, from 1.
 
   Returns:
-    A shallow copy with a digest of its own; None where that stage reads no
-    video.
+    A shallow copy with a digest of its own; None where there is no such stage
+    or it reads no video.
   """
-  visual = set(system.config['visual'])
-  for i, found in enumerate(system.stages):
-    unseen = visual & {s.name for s in found.spec.inputs}
-    if found.spec.name == stage and unseen:
-      made = copy.copy(system)
-      made.stages = [*system.stages]
-      made.stages[i] = _Blind(found, unseen)
-      text = f'{system.digest} {stage} without {sorted(unseen)}'
-      made.digest = hashlib.sha256(text.encode()).hexdigest()
-      return made
-  return None
+  if number > len(system.stages):
+    return None
+  stage = system.stages[number - 1]
+  hidden = set(system.config['visual']) & {s.name for s in stage.spec.inputs}
+  if not hidden:
+    return None
+  blind = copy.copy(system)
+  blind.stages = [*system.stages]
+  blind.stages[number - 1] = _BlindStage(stage, hidden)
+  text = f'{system.digest} {stage.spec.name} without {sorted(hidden)}'
+  blind.digest = hashlib.sha256(text.encode()).hexdigest()
+  return blind
 
 
-class _Blind:
+class _BlindStage:
   """A stage whose visual inputs are zeros: for features, the mean picture."""
 
-  def __init__(self, stage: restore.Stage, unseen: set[str]):
+  def __init__(self, stage: restore.Stage, hidden: set[str]):
     self.spec = stage.spec
     self._stage = stage
-    self._unseen = unseen
+    self._hidden = hidden
 
   def sample(
     self,
@@ -142,8 +143,8 @@ class _Blind:
     prefix: np.ndarray | None = None,
   ) -> np.ndarray:
     """See `restore.Stage`."""
-    seen = {
-      name: np.zeros_like(value) if name in self._unseen else value
+    shown = {
+      name: np.zeros_like(value) if name in self._hidden else value
       for name, value in inputs.items()
     }
-    return self._stage.sample(seen, rngs, sampling, prefix)
+    return self._stage.sample(shown, rngs, sampling, prefix)
