@@ -1,23 +1,23 @@
-"""Does the music follow the video? Held-out scenes: real, shuffled, blank.
+"""Measures whether music follows the video, on held-out scenes.
 
 python -m benchmarks.correspondence --num 64 --seed 7 --json out.json
 
   real       each generation against the truth of the scene it was made for
   shuffled   the same generations against the truth of every other scene: the
-             mean over all derangements of the videos. Generation sees nothing
-             but the video, so the music of scene i judged by scene j is what
-             scene i shown in the place of scene j would have given
+             mean over all derangements of the videos, as generation depends on
+             the video alone
   blank      generations for a grey video, against the truth of every scene
   prompted   generations with a prompt that names another genre than the
              picture's
 
-The music is heard by `evaluation.beat_scores` and by a genre classifier that
-is fitted here, on scenes that neither training nor this test has seen.
+The judges are `beat_scores.track` and a genre classifier that is fitted here, on
+scenes that neither training nor this test has seen.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from collections.abc import Sequence
 import pathlib
 import sys
@@ -30,21 +30,23 @@ import numpy as np
 from benchmarks import report
 from v2meow_jax import media
 from v2meow_jax.evaluation.controls import judges
+from v2meow_jax.evaluation.listening import genre_probe
+from v2meow_jax.evaluation.metrics import beat_scores
 from v2meow_jax.evaluation.metrics import bootstrap
 from v2meow_jax.synthetic import held_out
 
 
 def measure(system: Any, options: argparse.Namespace) -> dict[str, Any]:
-  """Generates, listens and scores.
+  """Generates music and judges it.
 
   Args:
     system: An `inference.system.System`, or anything with its `generate` and
       `codec`.
-    options: `num`, `seed`, `seconds`, `num_blank`, `num_prompted` and
-      `probe_per_genre`, as the command line has them.
+    options: Options `num`, `seed`, `seconds`, `num_blank`, `num_prompted` and
+      `probe_per_genre` of the command line.
 
   Returns:
-    The figures, as the json holds them.
+    The figures, as in the json.
   """
   scenes = held_out.scenes(options.seed, options.num, options.seconds)
   music = [held_out.music(s) for s in report.progress(scenes, 'true music')]
@@ -61,43 +63,63 @@ def measure(system: Any, options: argparse.Namespace) -> dict[str, Any]:
   generated = generate(system, scenes, options)
   asked = scenes[: options.num_prompted]
   wanted = [held_out.other_genre(i, s.genre) for i, s in enumerate(asked)]
-  heard = {name: judges.judge(c, probe) for name, c in generated.items()}
-  real = judges.grids(heard['real'], scenes)
-  blank = judges.grids(heard['blank'], scenes)
-  prompted = judges.grids(heard['prompted'], asked)
+  judged = {name: judge(c, probe) for name, c in generated.items()}
+  real = judges.grids(judged['real'], scenes)
+  blank = judges.grids(judged['blank'], scenes)
+  prompted = judges.grids(judged['prompted'], asked)
   followed = np.array(
     [
       clip.genre == genre
-      for clip, genre in zip(heard['prompted'], wanted, strict=True)
+      for clip, genre in zip(judged['prompted'], wanted, strict=True)
     ]
   )
   figures = {
-    'real': judges.matched(real),
-    'shuffled': judges.each(bootstrap.shuffled_interval, real),
-    'blank': judges.each(bootstrap.grid_interval, blank),
+    'real': matched(real),
+    'shuffled': each(bootstrap.shuffled_interval, real),
+    'blank': each(bootstrap.grid_interval, blank),
     'prompt_following': bootstrap.mean_interval(followed).as_dict(),
-    'prompted': judges.matched(prompted),
+    'prompted': matched(prompted),
     'ceiling': {
-      'true_music': judges.matched(
-        judges.grids(judges.judge(music, probe), scenes)
-      ),
-      'codec_round_trip': judges.matched(
-        judges.grids(judges.judge(coded, probe), scenes)
-      ),
+      'true_music': matched(judges.grids(judge(music, probe), scenes)),
+      'codec_round_trip': matched(judges.grids(judge(coded, probe), scenes)),
     },
     'num': {name: len(made) for name, made in generated.items()},
     'probe': {'accuracy': probe.accuracy, 'genres': probe.genres},
-    'clips': _clips(scenes, heard, real, wanted),
-    'blank_clips': [_as_dict(clip) for clip in heard['blank']],
+    'clips': _clips(scenes, judged, real, wanted),
+    'blank_clips': [_as_dict(clip) for clip in judged['blank']],
     'prompts': held_out.PROMPTS,
   }
   return {**figures, 'verdict': verdict(figures)}
 
 
+def judge(
+  clips: Sequence[media.Audio], probe: genre_probe.GenreProbe
+) -> list[judges.JudgedClip]:
+  """Estimates genre, tempo and beats of each clip."""
+  genres = probe.predict(np.stack([genre_probe.features(c) for c in clips]))
+  return [
+    judges.JudgedClip(genre=genre, beats=beat_scores.track(clip))
+    for genre, clip in zip(genres, clips, strict=True)
+  ]
+
+
+def matched(grid: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+  """Computes each metric's mean and interval over clips with their own scene."""
+  return each(lambda g: bootstrap.mean_interval(np.diagonal(g)), grid)
+
+
+def each(
+  interval: Callable[[np.ndarray], bootstrap.Interval],
+  grid: dict[str, np.ndarray],
+) -> dict[str, dict[str, float]]:
+  """Computes `{mean, low, high}` of each metric by a `bootstrap` interval."""
+  return {m: interval(grid[m]).as_dict() for m in judges.METRICS}
+
+
 def generate(
   system: Any, scenes: Sequence[Any], options: argparse.Namespace
 ) -> dict[str, list[media.Audio]]:
-  """Music for real, blank and prompted video; every clip has its own seed."""
+  """Generates for real, blank and prompted video, a seed for each clip."""
   jobs = [('real', i) for i in range(len(scenes))]
   jobs += [('blank', i) for i in range(options.num_blank)]
   jobs += [('prompted', i) for i in range(options.num_prompted)]
@@ -175,20 +197,23 @@ def _as_dict(clip: judges.JudgedClip) -> dict[str, Any]:
   return {'genre': clip.genre, 'tempo_bpm': clip.beats.tempo_bpm}
 
 
-def _clips(scenes, heard, real, wanted) -> list[dict[str, Any]]:
-  """What was true and what was heard, clip by clip."""
+def _clips(scenes, judged, real, wanted) -> list[dict[str, Any]]:
+  """What was true and what was judged, clip by clip."""
   clips = []
   for i, scene in enumerate(scenes):
     clip = {
       'index': scene.index,
       'truth': {'genre': scene.genre, 'tempo_bpm': scene.tempo_bpm},
       'real': {
-        **_as_dict(heard['real'][i]),
+        **_as_dict(judged['real'][i]),
         **{m: float(real[m][i, i]) for m in judges.METRICS},
       },
     }
-    if i < len(heard['prompted']):
-      clip['prompted'] = {'wanted': wanted[i], **_as_dict(heard['prompted'][i])}
+    if i < len(judged['prompted']):
+      clip['prompted'] = {
+        'wanted': wanted[i],
+        **_as_dict(judged['prompted'][i]),
+      }
     clips.append(clip)
   return clips
 

@@ -124,7 +124,9 @@ def test_oracle_equals_the_ceiling(true_figures):
 def test_music_of_another_scene_scores_as_shuffled(probe):
   scenes = held_out.scenes(OPTIONS.seed, OPTIONS.num, OPTIONS.seconds)
   others = [held_out.music(s) for s in (*scenes[1:], scenes[0])]
-  scores = judges.matched(judges.grids(judges.judge(others, probe), scenes))
+  scores = correspondence.matched(
+    judges.grids(correspondence.judge(others, probe), scenes)
+  )
   assert scores['tempo_accuracy']['mean'] <= 0.4
   assert scores['beat_f']['mean'] <= 0.5
   assert scores['genre_accuracy']['mean'] <= 0.4

@@ -90,19 +90,19 @@ def music(seconds):
 
 def test_the_style_of_the_embedded_system_needs_nothing():
   assert networks.missing('tiny-style') is None
-  heard = networks.load('tiny-style')
+  network = networks.load('tiny-style')
   whole = system.load()
-  assert heard.name == 'tiny-style' and heard.output == 'embedding'
-  assert heard.digest == whole.digest
+  assert network.name == 'tiny-style' and network.output == 'embedding'
+  assert network.digest == whole.digest
   assert 'not comparable' in networks.find('tiny-style').what
   audio = music(24.0)
-  rows = heard(audio)
-  assert rows.shape == (2, heard.dim) and rows.dtype == np.float32
+  rows = network(audio)
+  assert rows.shape == (2, network.dim) and rows.dtype == np.float32
   np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-4)
   for row, segment in zip(rows, segments.of_audio(audio), strict=True):
     np.testing.assert_array_equal(row, whole.extractors['style'](segment)[0])
 
 
 def test_the_style_of_another_system_is_named_after_it():
-  heard = networks.load('tiny-style', system.EMBEDDED)
-  assert heard.name == f'{system.load().config["name"]}-style'
+  network = networks.load('tiny-style', system.EMBEDDED)
+  assert network.name == f'{system.load().config["name"]}-style'

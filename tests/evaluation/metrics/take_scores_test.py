@@ -27,9 +27,9 @@ def test_takes_that_are_alike_have_the_intervals_of_single_takes():
   """Figures of copies are those of the clips, as certain and no more."""
   rng = np.random.default_rng(0)
   true, made = bins(rng, 0.8, (NUM_CLIPS, 6)), bins(rng, 0.6, (NUM_CLIPS, 6))
-  once = beat_coverage.of_bins(true, made)
+  once = beat_coverage.beat_coverage(true, made)
   clips = [f'{i:02d}' for i in range(NUM_CLIPS) for _ in range(NUM_TAKES)]
-  copied = beat_coverage.of_bins(
+  copied = beat_coverage.beat_coverage(
     *(
       [clip for clip in side for _ in range(NUM_TAKES)] for side in (true, made)
     )

@@ -48,6 +48,20 @@ def notes(times, seconds=10.0):
   return media.Audio(samples=samples, rate_hz=RATE_HZ)
 
 
+def estimated(audio):
+  return timing.Rhythm(
+    onsets=beat_coverage.onsets(audio), beats=beat_scores.track(audio)
+  )
+
+
+def coverage(reference, generated, form='adjusted'):
+  sides = [
+    [beat_coverage.bins(clip, form) for clip in side]
+    for side in (reference, generated)
+  ]
+  return beat_coverage.beat_coverage(*sides, form=form)
+
+
 def values(found):
   return {name: score.value for name, score in found.items()}
 
@@ -55,12 +69,12 @@ def values(found):
 def test_an_unaligned_click_track_saturates_the_papers_form_alone():
   reference, generated = [clicks(120)] * 2, [clicks(97, offset=0.37)] * 2
   for form, suffix in (('adjusted', ''), ('unadjusted', '_unadjusted')):
-    found = beat_coverage.beat_coverage(reference, generated, form=form)
+    found = coverage(reference, generated, form=form)
     for name in ('bcs', 'bhs', 'f1'):
       assert found[name + suffix].value == 1.0
       assert found[name + suffix].details['saturated'] is True
   windowed = timing.timing(
-    list(map(timing.rhythm, reference)), list(map(timing.rhythm, generated))
+    list(map(estimated, reference)), list(map(estimated, generated))
   )
   for name in ('bcs_70ms', 'bhs_70ms', 'f1_70ms', 'onset_f', 'beat_f'):
     assert windowed[name].value < 0.6
@@ -113,7 +127,7 @@ def test_onsets_are_where_notes_start():
 
 def test_coverage_sees_notes_that_are_missing_and_moved_by_seconds():
   reference = notes([0.5, 2.5, 4.5, 6.5])
-  found = beat_coverage.beat_coverage(
+  found = coverage(
     [reference] * 2, [notes([0.5, 2.5]), notes([1.5, 2.5, 3.5, 4.5])]
   )
   assert found['bcs'].per_clip == (1.0, 0.5)
@@ -126,16 +140,16 @@ def test_coverage_sees_notes_that_are_missing_and_moved_by_seconds():
 
 
 def test_one_clip_has_no_deviation():
-  found = beat_coverage.beat_coverage([clicks(120)], [clicks(120)])
+  found = coverage([clicks(120)], [clicks(120)])
   assert list(found) == ['bcs', 'bhs', 'f1']
 
 
 def test_saturation_of_a_set_is_that_of_most_clips():
   full, part = clicks(120), notes([0.5, 2.5])
-  found = beat_coverage.beat_coverage([full, part, part], [part] * 3)
+  found = coverage([full, part, part], [part] * 3)
   assert found['bcs'].details['saturated_share'] == pytest.approx(1 / 3)
   assert found['bcs'].details['saturated'] is False
-  found = beat_coverage.beat_coverage([full, full, part], [part] * 3)
+  found = coverage([full, full, part], [part] * 3)
   assert found['bcs'].details['saturated'] is True
   assert found['f1'].details['saturated'] is True
   assert found['bhs'].details['saturated'] is False
@@ -148,13 +162,12 @@ def test_gain_changes_no_score(gain):
   loud = media.Audio(samples=generated.samples * gain, rate_hz=RATE_HZ)
   for form in FORMS:
     plain, scaled = (
-      beat_coverage.beat_coverage([reference], [clip], form=form)
-      for clip in (generated, loud)
+      coverage([reference], [clip], form=form) for clip in (generated, loud)
     )
     assert values(plain) == values(scaled)
-  true = timing.rhythm(reference)
+  true = estimated(reference)
   plain, scaled = (
-    timing.timing([true], [timing.rhythm(clip)]) for clip in (generated, loud)
+    timing.timing([true], [estimated(clip)]) for clip in (generated, loud)
   )
   assert values(plain) == pytest.approx(values(scaled))
 
@@ -167,18 +180,16 @@ def test_stereo_duplicates_change_no_score(tmp_path):
     read.read_audio(tmp_path / name) for name in ('mono.wav', 'stereo.wav')
   )
   reference = clicks(120)
-  assert beat_coverage.beat_coverage(
-    [reference], [one]
-  ) == beat_coverage.beat_coverage([reference], [two])
-  true = timing.rhythm(reference)
-  assert timing.timing([true], [timing.rhythm(one)]) == timing.timing(
-    [true], [timing.rhythm(two)]
+  assert coverage([reference], [one]) == coverage([reference], [two])
+  true = estimated(reference)
+  assert timing.timing([true], [estimated(one)]) == timing.timing(
+    [true], [estimated(two)]
   )
 
 
 def test_the_rate_of_a_clip_changes_no_score():
   reference, low, high = clicks(120), clicks(120), clicks(120, rate_hz=44_100)
-  found = beat_coverage.beat_coverage([reference] * 2, [low, high])
+  found = coverage([reference] * 2, [low, high])
   assert found['bcs'].per_clip == found['bhs'].per_clip == (1.0, 1.0)
 
 

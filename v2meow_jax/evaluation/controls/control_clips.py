@@ -1,4 +1,4 @@
-"""Videos for the controls, each with its music, a grey twin and a prompt."""
+"""Makes videos for the controls, each with music, a grey twin and a prompt."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _GREY_RATE_HZ = 25
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ControlClip:
-  """A video that a system is shown.
+  """A video to generate music for.
 
   Attributes:
-    name: Of the clip.
-    video: Path.
-    blank: Path of a grey video as long.
-    reference: Path of its music; of the video itself where that has it.
-    group: Of videos, for the bias of genres.
-    prompt: That names `prompt_genre`.
-    prompt_genre: Where `truth` is known, another one than the picture's.
-    truth: None where nothing is known of the music.
+    name: Name of the clip.
+    video: Path of the video.
+    blank: Path of a grey video of the same length.
+    reference: Path of the true music: a sound file or the video itself.
+    group: Group of videos, for the bias of genres.
+    prompt: Prompt that names `prompt_genre`.
+    prompt_genre: Genre of the prompt; not the picture's if `truth` is known.
+    truth: Known music; None: unknown.
   """
 
   name: str
@@ -52,16 +52,16 @@ class ControlClip:
 def synthetic(
   out: pathlib.Path, *, num: int, seed: int, seconds: float
 ) -> list[ControlClip]:
-  """Held-out scenes of the synthetic world; groups are the looks of genres.
+  """Writes held-out scenes, grouped by the genre of the picture.
 
   Args:
     out: Folder of the report, which keeps videos and music.
-    num: Scenes.
-    seed: Of the world.
-    seconds: Of each.
+    num: Number of scenes.
+    seed: Seed of the world.
+    seconds: Length of each scene, in seconds.
 
   Returns:
-    The clips; what is there of an earlier run is used again.
+    The clips; files of an earlier run are used again.
   """
   folder = out / VIDEOS_NAME / f'seed{seed}_{seconds:g}s'
   folder.mkdir(parents=True, exist_ok=True)
@@ -94,18 +94,18 @@ def synthetic(
 def of_dataset(
   dataset: pathlib.Path, out: pathlib.Path, *, num: int
 ) -> tuple[list[ControlClip], list[pairs.Fault], int]:
-  """Videos with music of one's own; a group is the folder a video lies in.
+  """Lists the first videos of a data set, grouped by folder.
 
   Prompts name the genres of `held_out.PROMPTS` in turn.
 
   Args:
-    dataset: A manifest, or a folder with videos in it or in folders inside.
+    dataset: Manifest, or folder of videos at any depth.
     out: Folder of the report, which keeps the grey videos.
-    num: The first so many are taken.
+    num: Largest number of videos.
 
   Returns:
-    The clips, a fault for each that cannot be read, and how many videos there
-    are.
+    The clips, a fault for each that cannot be read, and the number of videos
+    in the data set.
 
   Raises:
     ValueError: There is no video, two have one name, or the manifest is wrong.
@@ -119,7 +119,7 @@ def of_dataset(
     try:
       frames = max(1, round(probe.probe_video(video).seconds * _GREY_RATE_HZ))
     except (ValueError, OSError) as e:
-      faults.append(pairs.Fault(name=name, reason=' '.join(str(e).split())))
+      faults.append(pairs.Fault.of(name, e))
       continue
     genre = next(genres)
     clips.append(
@@ -142,7 +142,7 @@ def of_dataset(
 
 
 def _videos(dataset: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
-  """(name, path) of each video; no name twice."""
+  """Lists (name, path) of each video, every name once."""
   if dataset.is_file():
     from v2meow_jax.files import manifests
 
@@ -157,23 +157,23 @@ def _videos(dataset: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
       f'{dataset} holds no video; wanted a manifest or a folder with'
       f' {", ".join(media.VIDEO_SUFFIXES)}.'
     )
-  # Fit for the name of a file, whatever the folders are called.
-  found: dict[str, pathlib.Path] = {}
+  # Names become file names, whatever the folders are called.
+  videos: dict[str, pathlib.Path] = {}
   for path in paths:
     name = re.sub(r'[^\w.-]+', '_', path.relative_to(dataset).as_posix())
-    if name in found:
+    if name in videos:
       raise ValueError(
-        f'{found[name]} and {path} would both be called {name!r} in the report;'
-        ' rename one of them.'
+        f'{videos[name]} and {path} would both be called {name!r} in the'
+        ' report; rename one of them.'
       )
-    found[name] = path
-  return list(found.items())
+    videos[name] = path
+  return list(videos.items())
 
 
 def _once(
   path: pathlib.Path, write: Callable[[pathlib.Path], None]
 ) -> pathlib.Path:
-  """Writes a file that appears whole or not at all, unless it is there."""
+  """Writes a file unless it is there."""
   if not path.exists():
     write(path)
   return path

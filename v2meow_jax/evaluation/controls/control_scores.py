@@ -205,7 +205,7 @@ def judged(
 
   Shuffled generations are scored against the truths of all other videos, which
   is the mean over all derangements of the videos, as generation depends on the
-  video alone. Those of blank videos are scored against the truth of every video.
+  video alone; those of blank videos against the truths of all videos.
 
   Args:
     clips: Judged clips, by the condition's ending in `ROWS`.
@@ -289,5 +289,5 @@ def _judge(
     judges.JudgedClip(
       genre=genre, beats=detectors.rhythm(clip.arrays[beats]).beats
     )
-    for genre, clip in zip(probe.predict_rows(rows), clips, strict=True)
+    for genre, clip in zip(probe.predict(rows), clips, strict=True)
   ]

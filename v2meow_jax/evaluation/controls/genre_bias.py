@@ -1,4 +1,4 @@
-"""Whether a system gives a group of videos the same genres as any other.
+"""Measures whether groups of videos are given different genres.
 
 After the ethics section of V2Meow. A system that follows the picture has such a
 bias, wanted or not; a prompt should be able to undo it.
@@ -21,22 +21,22 @@ _NUM_PERMUTATIONS = 1_000
 def bias(
   groups: Sequence[str], genres: Sequence[str], *, seed: int
 ) -> scores.Score:
-  """Counts genres by group, and says how unlike the groups are.
+  """Counts genres by group, and measures how the groups differ.
 
   >>> bias(['a', 'a', 'b', 'b'], ['x', 'x', 'y', 'y'], seed=0).value
   0.5
 
   Args:
-    groups: Of each clip's video.
-    genres: That were heard in each clip.
-    seed: Of the permutations for `chance`, and of the interval.
+    groups: Group of each clip's video.
+    genres: Judged genre of each clip.
+    seed: Seed of the permutations for `chance`, and of the interval.
 
   Returns:
     Total variation between the genres of a group and those of all clips, the
     mean over clips: 0 where groups are alike, and below 1. `details` has the
     names of `groups` and `genres`, sorted; `counts`, the clips of each group
-    by genre; and `chance`, what the distance would be on average if genres
-    fell at random: few clips a group make it large.
+    by genre; and `chance`, the mean distance for random genres, which is large
+    for few clips a group.
 
   Raises:
     ValueError: Groups and genres of different number, or none.
@@ -60,14 +60,14 @@ def bias(
     for _ in range(_NUM_PERMUTATIONS)
   ]
   counts = count(rows, columns)
-  facts = {
+  details = {
     'chance': float(np.mean(chance)),
     'groups': group_names.tolist(),
     'genres': genre_names.tolist(),
     'counts': counts.tolist(),
   }
   if len(groups) == 1:
-    return scores.Score(value=_distance(counts), num_clips=1, details=facts)
+    return scores.Score(value=_distance(counts), num_clips=1, details=details)
   interval = bootstrap.jackknife_interval(
     lambda kept: _distance(count(rows[kept], columns[kept])),
     len(groups),
@@ -75,7 +75,7 @@ def bias(
   )
   low, high = np.clip([interval.low, interval.high], 0.0, 1.0).tolist()
   interval = dataclasses.replace(interval, low=low, high=high)
-  return scores.of_set(interval, len(groups), **facts)
+  return scores.of_set(interval, len(groups), **details)
 
 
 def _distance(counts: Float[np.ndarray, 'groups genres']) -> float:

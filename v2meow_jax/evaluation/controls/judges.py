@@ -14,7 +14,6 @@ from v2meow_jax import media
 from v2meow_jax import progress as progress_lib
 from v2meow_jax.evaluation.listening import genre_probe
 from v2meow_jax.evaluation.metrics import beat_scores
-from v2meow_jax.evaluation.metrics import bootstrap
 from v2meow_jax.synthetic import held_out
 
 METRICS = ('tempo_accuracy', 'tempo_octave', 'beat_f', 'genre_accuracy')
@@ -43,7 +42,7 @@ class Truth(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JudgedClip:
-  """Genre and beats estimated from a clip; a `Truth` where none is known."""
+  """Genre and beats estimated from a clip: a `Truth` where none is known."""
 
   genre: str
   beats: beat_scores.Beats
@@ -57,16 +56,6 @@ class JudgedClip:
   def beat_times(self) -> Sequence[float]:
     """Beat times in seconds, rising."""
     return self.beats.times.tolist()
-
-
-def judge(
-  clips: Sequence[media.Audio], probe: genre_probe.GenreProbe
-) -> list[JudgedClip]:
-  """Estimates genre, tempo and beats of each clip from its sound alone."""
-  return [
-    JudgedClip(genre=genre, beats=beat_scores.track(clip))
-    for genre, clip in zip(probe.predict(clips), clips, strict=True)
-  ]
 
 
 def grids(
@@ -121,7 +110,7 @@ def fit_probe(
     The classifier.
   """
   scenes = held_out.probe_scenes(seed, per_genre, seconds)
-  return genre_probe.fit_rows(
+  return genre_probe.fit(
     rows(
       lambda: genre_probe.rows(
         (held_out.music(scene) for scene in scenes),
@@ -143,16 +132,3 @@ def round_trip(codec: Any, clip: media.Audio) -> media.Audio:
   padded = np.pad(clip.samples, (0, -n % hop)).astype(np.float32)
   decoded = np.asarray(codec.decode(codec.encode(padded[None])))[0, :n]
   return media.Audio(samples=decoded, rate_hz=clip.rate_hz)
-
-
-def matched(grid: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-  """Computes each metric's mean and interval over clips with their own scene."""
-  return each(lambda g: bootstrap.mean_interval(np.diagonal(g)), grid)
-
-
-def each(
-  interval: Callable[[np.ndarray], bootstrap.Interval],
-  grid: dict[str, np.ndarray],
-) -> dict[str, dict[str, float]]:
-  """Computes `{mean, low, high}` of each metric by a `bootstrap` interval."""
-  return {m: interval(grid[m]).as_dict() for m in METRICS}

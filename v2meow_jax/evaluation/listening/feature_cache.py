@@ -1,4 +1,4 @@
-"""Arrays that were computed once, by everything that they depend on."""
+"""Caches arrays on disk by everything that they depend on."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ Arrays = dict[str, np.ndarray]
 class FeatureCache:
   """A folder of .npz files named by the digest of a key.
 
-  A key says what was computed (with its version) and of which bytes; names of
-  files are no part of it. Files appear whole or not at all, nothing in them is
-  unpickled, and one that cannot be read is computed again.
+  A key names the computation, its version and the digest of its input, never
+  file names. Files appear whole or not at all, nothing in them is unpickled,
+  and one that cannot be read is computed again.
 
   Attributes:
-    num_computed: How often something was not there.
+    num_computed: Number of computations, of keys not in the cache.
   """
 
   def __init__(self, folder: str | os.PathLike):
-    """The folder is made when it is first written to."""
+    """Makes no folder before the first array is written."""
     self._folder = pathlib.Path(folder)
     self.num_computed = 0
 
   def get(
     self, key: Mapping[str, Any], compute: Callable[[], Arrays]
   ) -> Arrays:
-    """What `compute` gives, or gave before.
+    """Returns the arrays of a key, computing them if needed.
 
     Args:
-      key: Json; everything that the arrays depend on.
-      compute: Gives arrays of numbers by name.
+      key: Everything that the arrays depend on, as json.
+      compute: Function that returns arrays of numbers by name.
 
     Returns:
       The arrays.
@@ -50,17 +50,17 @@ class FeatureCache:
     text = json.dumps(key, sort_keys=True, allow_nan=False)
     digest = hashlib.sha256(text.encode()).hexdigest()
     path = self._folder / digest[:2] / f'{digest}.npz'
-    found = _read(path)
-    if found is not None:
-      return found
+    arrays = _read(path)
+    if arrays is not None:
+      return arrays
     self.num_computed += 1
     arrays = compute()
     try:
       _write(path, arrays)
     except OSError as e:
-      # That it is not kept is no fault of what was heard.
+      # The arrays are good without a cache.
       logging.log_first_n(
-        logging.WARNING, '%s is not kept, nor others perhaps: %s', 1, path, e
+        logging.WARNING, '%s is not cached, nor others perhaps: %s', 1, path, e
       )
     return arrays
 

@@ -1,8 +1,7 @@
-"""A genre classifier that judges generated music and trains nothing else.
+"""Fits a genre classifier that judges generated music and trains nothing else.
 
 It is fitted on fresh music with features of its own (timbre, spectral contrast
-and rhythm by librosa, a linear classifier), so a system cannot have learnt to
-please it.
+and rhythm by librosa, a linear classifier), so no system was trained on it.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ class GenreProbe:
   """A fitted classifier.
 
   Attributes:
-    genres: Those it can answer, sorted.
+    genres: Known genres, sorted.
     accuracy: Share right on clips held out of its own fit, in [0, 1].
-    digest: Of what it was fitted on.
-    classifier: A scikit-learn pipeline from features to genres.
+    digest: Digest of the clips' features and genres that it was fitted on.
+    classifier: Scikit-learn pipeline from features to genres.
   """
 
   genres: tuple[str, ...]
@@ -41,14 +40,8 @@ class GenreProbe:
   digest: str
   classifier: Any
 
-  def predict(self, clips: Sequence[media.Audio]) -> list[str]:
-    """The genre of each clip; silence gets one too, by its features."""
-    if not clips:
-      return []
-    return self.predict_rows(np.stack([features(clip) for clip in clips]))
-
-  def predict_rows(self, rows: Float[np.ndarray, 'clips dim']) -> list[str]:
-    """The genre of each clip, from its `features`."""
+  def predict(self, rows: Float[np.ndarray, 'clips dim']) -> list[str]:
+    """Predicts the genre of each clip, even of silence, from its `features`."""
     return [str(genre) for genre in self.classifier.predict(rows)]
 
 
@@ -57,8 +50,8 @@ class Rows:
   """Features of clips, some of them in several versions.
 
   Attributes:
-    features: float64[rows, dim].
-    owner: int64[rows], the clip that a row is of.
+    features: Features of the versions, float64[rows, dim].
+    owner: Index of the clip of each row, int64[rows].
   """
 
   features: np.ndarray
@@ -66,17 +59,17 @@ class Rows:
 
 
 def features(audio: media.Audio) -> Float[np.ndarray, 'dim']:
-  """Timbre, contrast, rhythm and dynamics of one clip.
+  """Computes timbre, contrast, rhythm and dynamics of one clip.
 
   Mean and deviation of 20 MFCCs and of spectral contrast in five octaves, the
   mean tempogram (local autocorrelation of onset strength), and the deviation
   of the level, over the whole clip.
 
   Args:
-    audio: At least a second at 16 kHz or more; it is scaled to a common level.
+    audio: Sound of a second or more at 16 kHz or more; scaled to one level.
 
   Returns:
-    Finite for every finite waveform, silence included.
+    Finite numbers for every finite waveform, silence included.
 
   Raises:
     ValueError: Less than a second of audio.
@@ -85,7 +78,7 @@ def features(audio: media.Audio) -> Float[np.ndarray, 'dim']:
 
   if audio.seconds < 1.0:
     raise ValueError(
-      f'a clip of {audio.seconds:g} s is too short to tell its genre; wanted'
+      f'a clip of {audio.seconds:g} s is too short to judge its genre; wanted'
       ' at least 1 s.'
     )
   y = np.asarray(audio.samples, np.float32)
@@ -117,26 +110,42 @@ def features(audio: media.Audio) -> Float[np.ndarray, 'dim']:
   return np.nan_to_num(np.concatenate(parts))
 
 
-def fit(
-  clips: Sequence[media.Audio],
-  genres: Sequence[str],
+def rows(
+  clips: Iterable[media.Audio],
   *,
   colour: Callable[[media.Audio], media.Audio] | None = None,
-  seed: int = 0,
-  held_out: float = 0.25,
-  progress: Callable[[Sequence], Any] = iter,
+  progress: Callable[[Any], Any] = iter,
+) -> Rows:
+  """Computes the features that `fit` takes.
+
+  Args:
+    clips: Music whose genre is known.
+    colour: Function that colours a sound as a codec does; every clip then
+      counts plain and coloured, so that a codec's sound is not a genre.
+    progress: Wrapper of the iteration, for a progress bar.
+
+  Returns:
+    Features of all clips.
+  """
+  vectors, owner = [], []
+  for i, clip in enumerate(progress(clips)):
+    versions = [clip] if colour is None else [clip, colour(clip)]
+    vectors += [features(version) for version in versions]
+    owner += [i] * len(versions)
+  return Rows(features=np.stack(vectors), owner=np.array(owner))
+
+
+def fit(
+  rows: Rows, genres: Sequence[str], *, seed: int = 0, held_out: float = 0.25
 ) -> GenreProbe:
   """Fits a standardised logistic regression and measures it on held-out clips.
 
   Args:
-    clips: Music whose genre is known, some of every genre.
-    genres: One per clip.
-    colour: What a codec does to a waveform; every clip is then seen both as it
-      is and coloured, so that the sound of the codec is not taken for a genre.
-    seed: Of the split; both versions of a clip fall on one side of it.
+    rows: Features of clips, some of every genre.
+    genres: Genre of each clip.
+    seed: Seed of the split; all versions of a clip are on one side of it.
     held_out: Share of the clips that measures `accuracy`; the classifier
       returned is then fitted on all.
-    progress: Wraps the list of clips, for a progress bar.
 
   Returns:
     The probe, with its accuracy on held-out clips.
@@ -145,40 +154,15 @@ def fit(
     ValueError: Clips and genres of different number, one genre only, or too
       few clips of a genre to split.
   """
-  if len(genres) != len(clips):
-    raise ValueError(f'{len(clips)} clips with {len(genres)} genres.')
-  return fit_rows(
-    rows(clips, colour=colour, progress=progress),
-    genres,
-    seed=seed,
-    held_out=held_out,
-  )
-
-
-def rows(
-  clips: Iterable[media.Audio],
-  *,
-  colour: Callable[[media.Audio], media.Audio] | None = None,
-  progress: Callable[[Any], Any] = iter,
-) -> Rows:
-  """The features that `fit` fits to; see there."""
-  found, owner = [], []
-  for i, clip in enumerate(progress(clips)):
-    versions = [clip] if colour is None else [clip, colour(clip)]
-    found += [features(version) for version in versions]
-    owner += [i] * len(versions)
-  return Rows(features=np.stack(found), owner=np.array(owner))
-
-
-def fit_rows(
-  rows: Rows, genres: Sequence[str], *, seed: int = 0, held_out: float = 0.25
-) -> GenreProbe:
-  """`fit`, once the features are known; see there."""
+  num_clips = int(rows.owner.max()) + 1
+  if len(genres) != num_clips:
+    raise ValueError(f'{num_clips} clips with {len(genres)} genres.')
   labels = np.array(genres)
   kinds, counts = np.unique(labels, return_counts=True)
   if len(kinds) < 2 or counts.min() < 2:
+    per_genre = dict(zip(kinds.tolist(), counts.tolist(), strict=True))
     raise ValueError(
-      f'clips per genre are {dict(zip(kinds.tolist(), counts.tolist(), strict=True))};'
+      f'clips per genre are {per_genre};'
       ' wanted at least two genres with two clips each.'
     )
   test = np.isin(rows.owner, _test_clips(labels, seed, held_out))
@@ -194,7 +178,7 @@ def fit_rows(
 
 
 def _test_clips(labels: np.ndarray, seed: int, share: float) -> np.ndarray:
-  """Indices of the held-out clips: the same share of every genre, >= 1."""
+  """Draws the held-out clips: the same share of every genre, >= 1."""
   rng = np.random.default_rng(seed)
   chosen = []
   for kind in np.unique(labels):

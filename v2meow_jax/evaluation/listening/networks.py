@@ -1,12 +1,12 @@
-"""The networks that listen for the metrics, by name.
+"""Loads the networks of the metrics by name.
 
 >>> from v2meow_jax.evaluation.listening import networks
 >>> network = networks.load('tiny-style')  # doctest: +SKIP
 >>> rows = network(audio)  # float32[rows, network.dim]  # doctest: +SKIP
 
-A name says all that a score depends on besides the weights: `vggish` and
-`vggish-relu` are one file and two different distances. What a network is and
-what it is given: `network`.
+A name fixes all that a score depends on besides the weights: `vggish` and
+`vggish-relu` are one file and two different distances. `pretrained.network`
+defines a network.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class Entry:
   """A network that can be loaded by name.
 
   Attributes:
-    name: Of the network.
-    what: It is, for people.
-    loader: Function of the name and of the path of the weights, or None for
-      those that ship; 'module.function'.
-    artefacts: Of the ledger, whose files it needs; the loader gets the first.
-    folder: Below the folder of weights, for what is no single file.
-    url: Of what belongs into `folder`.
-    modules: That it needs besides the base installation.
-    extra: That installs them.
+    name: Name of the network.
+    what: Description for readers.
+    loader: 'module.function' that takes the name and the path of the weights,
+      or None for those that ship.
+    artefacts: Names in the ledger of its files; the loader gets the first.
+    folder: Folder of its weights in the store, if they are no single file.
+    url: Address of the contents of `folder`.
+    modules: Modules needed besides the base installation.
+    extra: Extra that installs them.
   """
 
   name: str
@@ -59,10 +59,10 @@ class Entry:
       )
 
   def locate(self) -> pathlib.Path | None:
-    """Its weights on this machine; None when they ship with the library.
+    """Finds its weights; None when they ship with the library.
 
     Raises:
-      WeightsError: They are not here; it says how to get them.
+      WeightsError: They are not on this machine.
     """
     files = [store.Store().locate(ledger.find(a)) for a in self.artefacts]
     if self.folder is None:
@@ -71,18 +71,18 @@ class Entry:
     if not folder.is_dir():
       raise store.WeightsError(
         f'the weights of {self.name!r} are not at {folder}: download {self.url}'
-        ' and unpack it there, or name its folder as the weights.'
+        ' and unpack it there, or give its folder as the weights.'
       )
     return folder
 
   def build(self, path: pathlib.Path | None) -> network.Network:
-    """The network from its weights; see `load`."""
+    """Loads the network from its weights; see `load`."""
     module, _, function = self.loader.rpartition('.')
     return getattr(importlib.import_module(module), function)(self.name, path)
 
 
 def missing(name: str) -> str | None:
-  """Why a network cannot be loaded on this machine; None when it can."""
+  """Explains why a network cannot be loaded here; None when it can."""
   entry = find(name)
   try:
     entry.check_modules()
@@ -95,20 +95,20 @@ def missing(name: str) -> str | None:
 def load(
   name: str, weights: str | os.PathLike | None = None
 ) -> network.Network:
-  """A network, ready to listen.
+  """Loads a network.
 
   Args:
-    name: One of `ENTRIES`.
-    weights: File, or folder where the network is one; None: where `v2meow
-      weights` keeps them.
+    name: Name in `ENTRIES`.
+    weights: File or folder of the weights; None: where `v2meow weights` keeps
+      them.
 
   Returns:
     The network.
 
   Raises:
     ValueError: No network has this name, or the weights are not its own.
-    ImportError: A package is missing; says which extra installs it.
-    WeightsError: Weights are missing; says where from and where to put them.
+    ImportError: A package is missing.
+    WeightsError: Weights are missing.
   """
   entry = find(name)
   entry.check_modules()
@@ -121,12 +121,12 @@ def load(
 
 
 def describe(name: str) -> str:
-  """What a network is, for people who read its figures; of others, its name."""
+  """Describes a network for readers of its figures; others by their name."""
   return next((e.what for e in ENTRIES if e.name == name), name)
 
 
 def find(name: str) -> Entry:
-  """An entry by its name; ValueError lists those there are."""
+  """Finds an entry by its name; ValueError for an unknown one."""
   for entry in ENTRIES:
     if entry.name == name:
       return entry
@@ -138,13 +138,13 @@ ENTRIES = (
   Entry(
     name='tiny-style',
     what="this project's own; not comparable with any published figure",
-    loader=f'{_HERE}.evaluation.listening.style_network.load',
+    loader=f'{_HERE}.evaluation.controls.system_style.load',
   ),
   *(
     Entry(
       name=name,
       what=f'{what}, audio and text every 10 s: MCC, CLAP score',
-      loader=f'{_HERE}.evaluation.listening.style_network.load_published',
+      loader=f'{_HERE}.evaluation.listening.joint_embedding.load',
       artefacts=(name,),
       modules=modules,
       extra='hub',

@@ -139,8 +139,8 @@ def compare(
 
 
 def beat_coverage(
-  reference: Sequence[media.Audio],
-  generated: Sequence[media.Audio],
+  reference: Sequence[Bool[np.ndarray, 'bins']],
+  generated: Sequence[Bool[np.ndarray, 'bins']],
   *,
   form: Form = 'adjusted',
   seed: int = 0,
@@ -152,9 +152,9 @@ def beat_coverage(
   `Coverage`. F1 is saturated when either of its two is.
 
   Args:
-    reference: True music of each clip, at any rate.
-    generated: Music to score, in the same order; no clip has more bins than
-      its reference.
+    reference: `bins` of the true music of each clip.
+    generated: `bins` of the music to score, in the same order; no clip has
+      more than its reference.
     form: 'adjusted', the paper's, or 'unadjusted', comparable with 'BCS' of
       earlier papers and of MuVi.
     seed: Seed of the intervals.
@@ -168,23 +168,6 @@ def beat_coverage(
   Raises:
     ValueError: Numbers of clips that differ, or see `compare`.
   """
-  scores.require_pairs(reference, generated)
-  return of_bins(
-    [bins(audio, form) for audio in reference],
-    [bins(audio, form) for audio in generated],
-    form=form,
-    seed=seed,
-  )
-
-
-def of_bins(
-  reference: Sequence[Bool[np.ndarray, 'bins']],
-  generated: Sequence[Bool[np.ndarray, 'bins']],
-  *,
-  form: Form = 'adjusted',
-  seed: int = 0,
-) -> dict[str, scores.Score]:
-  """Computes `beat_coverage` from the `bins` of clips."""
   scores.require_pairs(reference, generated)
   pairs = [
     compare(*bins, form) for bins in zip(reference, generated, strict=True)

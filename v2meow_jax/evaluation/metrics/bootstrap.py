@@ -9,7 +9,7 @@ from jaxtyping import Float
 from jaxtyping import Int
 import numpy as np
 
-LEVEL = 0.95
+LEVEL = 0.95  # Nominal coverage of all intervals.
 NUM_RESAMPLES = 10_000
 NUM_GROUPS = 20  # Jackknife groups, at most.
 # Settings that intervals depend on besides the values and the seed, as json.
@@ -41,7 +41,6 @@ def mean_interval(
   *,
   seed: int = 0,
   num_resamples: int = NUM_RESAMPLES,
-  level: float = LEVEL,
 ) -> Interval:
   """Computes a mean's percentile bootstrap interval.
 
@@ -54,17 +53,16 @@ def mean_interval(
     values: Finite values, one per clip.
     seed: Seed of the resampling.
     num_resamples: Number of bootstrap samples.
-    level: Nominal coverage, in (0, 1).
 
   Returns:
     The mean and the interval.
 
   Raises:
-    ValueError: No values, values that are not finite, or a bad level.
+    ValueError: No values, or values that are not finite.
   """
-  values = _checked(values, 1, level)
+  values = _checked(values, 1)
   drawn = _counts(np.random.default_rng(seed), len(values), num_resamples)
-  return _interval(values.mean(), drawn @ values / len(values), level)
+  return _interval(values.mean(), drawn @ values / len(values))
 
 
 def grid_interval(
@@ -72,7 +70,6 @@ def grid_interval(
   *,
   seed: int = 0,
   num_resamples: int = NUM_RESAMPLES,
-  level: float = LEVEL,
 ) -> Interval:
   """Computes the interval of the mean of a grid of scores.
 
@@ -84,7 +81,6 @@ def grid_interval(
     values: Scores; `[i, j]` is generation i against the truth of scene j.
     seed: Seed of the resampling.
     num_resamples: Number of bootstrap samples.
-    level: Nominal coverage, in (0, 1).
 
   Returns:
     The mean of all cells and the interval.
@@ -92,12 +88,12 @@ def grid_interval(
   Raises:
     ValueError: See `mean_interval`.
   """
-  values = _checked(values, 2, level)
+  values = _checked(values, 2)
   rng = np.random.default_rng(seed)
   rows = _counts(rng, values.shape[0], num_resamples)
   columns = _counts(rng, values.shape[1], num_resamples)
   means = ((rows @ values) * columns).sum(axis=1) / values.size
-  return _interval(values.mean(), means, level)
+  return _interval(values.mean(), means)
 
 
 def shuffled_interval(
@@ -105,7 +101,6 @@ def shuffled_interval(
   *,
   seed: int = 0,
   num_resamples: int = NUM_RESAMPLES,
-  level: float = LEVEL,
 ) -> Interval:
   """Computes the interval of the mean score of mismatched pairs of clips.
 
@@ -119,7 +114,6 @@ def shuffled_interval(
       diagonal (the matched pairs) is not used.
     seed: Seed of the resampling.
     num_resamples: Number of bootstrap samples.
-    level: Nominal coverage, in (0, 1).
 
   Returns:
     The mean off the diagonal and the interval.
@@ -128,7 +122,7 @@ def shuffled_interval(
     ValueError: Fewer than two clips, a grid that is not square, or see
       `mean_interval`.
   """
-  values = _checked(values, 2, level)
+  values = _checked(values, 2)
   n = len(values)
   if n < 2 or values.shape[1] != n:
     raise ValueError(
@@ -142,7 +136,7 @@ def shuffled_interval(
   # A sample that drew one clip n times holds no mismatched pair.
   kept = pairs > 0
   means = totals[kept] / pairs[kept]
-  return _interval(off.sum() / (n * (n - 1)), means, level)
+  return _interval(off.sum() / (n * (n - 1)), means)
 
 
 def means_interval(
@@ -153,7 +147,6 @@ def means_interval(
   *,
   seed: int = 0,
   num_resamples: int = NUM_RESAMPLES,
-  level: float = LEVEL,
 ) -> Interval:
   """Computes the interval of a function of several means over the same clips.
 
@@ -166,7 +159,6 @@ def means_interval(
     statistic: Function from rows of k means to one finite number a row.
     seed: Seed of the resampling.
     num_resamples: Number of bootstrap samples.
-    level: Nominal coverage, in (0, 1).
 
   Returns:
     The statistic of the means, as `mean`, and the interval.
@@ -174,10 +166,10 @@ def means_interval(
   Raises:
     ValueError: See `mean_interval`.
   """
-  values = _checked(values, 2, level)
+  values = _checked(values, 2)
   drawn = _counts(np.random.default_rng(seed), len(values), num_resamples)
   whole = statistic(values.mean(axis=0, keepdims=True))[0]
-  return _interval(whole, statistic(drawn @ values / len(values)), level)
+  return _interval(whole, statistic(drawn @ values / len(values)))
 
 
 def jackknife_interval(
@@ -186,7 +178,6 @@ def jackknife_interval(
   *,
   seed: int = 0,
   num_groups: int = NUM_GROUPS,
-  level: float = LEVEL,
 ) -> Interval:
   """Computes the interval of a statistic that repeated clips would bias.
 
@@ -195,26 +186,22 @@ def jackknife_interval(
   out in turn and repeats none (Efron & Tibshirani 1993, ch. 11).
 
   Args:
-    statistic: Function of sorted indices of clips; called with all of them,
-      then once a group with those left.
+    statistic: Function of sorted indices of clips, called with all of them and
+      without each group; its interval is by Student's t.
     num_clips: Number of clips, at least 2.
     seed: Seed of the division into groups.
     num_groups: Largest number of groups; never more than clips.
-    level: Nominal coverage, in (0, 1), by Student's t.
 
   Returns:
     The statistic of all clips, as `mean`, and the interval around it.
 
   Raises:
-    ValueError: Fewer than two clips, or a bad level.
+    ValueError: Fewer than two clips.
   """
   import scipy.special
 
-  if num_clips < 2 or not 0 < level < 1:
-    raise ValueError(
-      f'{num_clips} clips and level {level}; wanted at least two clips and a'
-      ' level in (0, 1).'
-    )
+  if num_clips < 2:
+    raise ValueError(f'{num_clips} clips; wanted at least two.')
   order = np.random.default_rng(seed).permutation(num_clips)
   groups = np.array_split(order, min(num_groups, num_clips))
   whole = statistic(np.arange(num_clips))
@@ -223,12 +210,12 @@ def jackknife_interval(
   )
   variance = (len(left) - 1) / len(left) * np.sum((left - left.mean()) ** 2)
   half = np.sqrt(variance) * scipy.special.stdtrit(
-    len(left) - 1, (1 + level) / 2
+    len(left) - 1, (1 + LEVEL) / 2
   )
   return Interval(mean=whole, low=float(whole - half), high=float(whole + half))
 
 
-def _checked(values: np.ndarray, ndim: int, level: float) -> np.ndarray:
+def _checked(values: np.ndarray, ndim: int) -> np.ndarray:
   values = np.asarray(values, np.float64)
   if values.ndim != ndim or values.size == 0:
     raise ValueError(
@@ -240,8 +227,6 @@ def _checked(values: np.ndarray, ndim: int, level: float) -> np.ndarray:
       f'{np.count_nonzero(~np.isfinite(values))} of {values.size} values are'
       ' not finite; score a failed clip as 0 instead.'
     )
-  if not 0 < level < 1:
-    raise ValueError(f'level is {level}; wanted a number in (0, 1).')
   return values
 
 
@@ -254,6 +239,6 @@ def _counts(
   )
 
 
-def _interval(mean: float, means: np.ndarray, level: float) -> Interval:
-  low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+def _interval(mean: float, means: np.ndarray) -> Interval:
+  low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
   return Interval(mean=float(mean), low=float(low), high=float(high))

@@ -149,7 +149,7 @@ def posteriors(
 def _outcomes(
   values: Float[np.ndarray, 'clips classes'], form: Form
 ) -> Float[np.ndarray, 'clips outcomes']:
-  """Lists probabilities of all outcomes, so that one formula fits both forms."""
+  """Lists probabilities of all outcomes, so that one law fits both forms."""
   checked = posteriors(values, form)
   if form == 'softmax':
     return checked

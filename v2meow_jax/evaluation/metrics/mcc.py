@@ -1,4 +1,4 @@
-"""Computes cosines in a joint embedding: music cycle consistency, CLAP score."""
+"""Computes cosines in a joint embedding: MCC and CLAP score."""
 
 from __future__ import annotations
 

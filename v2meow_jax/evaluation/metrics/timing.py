@@ -7,7 +7,6 @@ import dataclasses
 
 import numpy as np
 
-from v2meow_jax import media
 from v2meow_jax.evaluation.metrics import beat_coverage
 from v2meow_jax.evaluation.metrics import beat_scores
 from v2meow_jax.evaluation.metrics import bootstrap
@@ -27,13 +26,6 @@ class Rhythm:
 
   onsets: np.ndarray
   beats: beat_scores.Beats
-
-
-def rhythm(audio: media.Audio) -> Rhythm:
-  """Detects onsets as adjusted beat coverage does, and beats by `track`."""
-  return Rhythm(
-    onsets=beat_coverage.onsets(audio), beats=beat_scores.track(audio)
-  )
 
 
 def timing(

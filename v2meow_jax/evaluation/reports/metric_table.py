@@ -147,7 +147,7 @@ METRICS = (
       option='beats',
       name=f'beats, {form}',
       needs='pairs',
-      function=functools.partial(beat_coverage.of_bins, form=form),
+      function=functools.partial(beat_coverage.beat_coverage, form=form),
       better=better,
       detector=detectors.BEATS,
       value=lambda arrays, form=form: arrays[f'bins_{form}'],

@@ -209,6 +209,7 @@ def _differences(pairs: Sequence[pairs_lib.ClipPair]) -> str:
   if not unlike:
     return 'Stored rates, channels and lengths are alike in all pairs.'
   return (
-    f'Of {len(pairs)} pairs, unlike are: {unlike}. At most {most:.3f} s were cut;'
+    f'Of {len(pairs)} pairs, unlike are: {unlike}.'
+    f' At most {most:.3f} s were cut;'
     f' {PER_CLIP_NAME} has each clip.'
   )
