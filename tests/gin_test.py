@@ -190,7 +190,7 @@ def test_every_macro_that_is_used_is_bound():
 
 def test_every_macro_that_is_bound_is_used():
   unused = {
-    names: bound - used - {'NETWORKS'}  # What the command line reads.
+    names: bound - used - {'PARTS'}  # What the command line reads.
     for names, (bound, used) in _macros().items()
     if names[1:] == () or (len(names) == 2 and names[0].endswith('train.gin'))
   }
@@ -207,20 +207,20 @@ def test_a_preparation_names_networks_of_streams_that_stages_read(at_root):
   import gin
   from v2meow_jax import stages
 
-  known = {*stages.PAPER, 'acoustic'}
+  known = {*stages.PAPER, *stages.TINY, 'acoustic'}
   wrong = {}
-  for preparation in preparations():
+  for recipe in preparations():
     for other in ((), *zip(other_networks(), strict=True)):
-      files = (preparation, *other)
+      files = (recipe, *other)
       gin_config.parse(files)
-      networks = gin.get_configurable('NETWORKS/macro')()
-      names = [stream.name for stream in networks.streams]
+      prepared = gin.get_configurable('PARTS/macro')()
+      names = [stream.name for stream in prepared.streams]
       if len({*names}) < len(names) or not {*names} <= known:
         wrong[files] = names
-      for network in networks.networks:
-        licence = network.licence()['licence']
-        if licence == 'not known' and network.kind != 'towers':
-          wrong[files] = f'{network} has no known licence'
+      for part in prepared.parts:
+        licence = part.licence()['licence']
+        if licence == 'not known' and not part.is_own:
+          wrong[files] = f'{part} has no known licence'
   assert preparations() and not wrong, _lines(wrong)
 
 
@@ -295,10 +295,10 @@ def test_the_layer_of_a_semantic_network_is_chosen_in_gin(
   files += [f'networks/{network}.gin'] * (network != 'musicfm')
   for chosen in (layer, 3):
     gin_config.parse(files, [f'SEMANTIC_LAYER = {chosen}'])
-    networks = gin.get_configurable('NETWORKS/macro')().networks
-    (found,) = [n for n in networks if n.stream == 'semantic']
-    assert found.kind == network and found.settings['layer'] == chosen
-    assert network in found.settings['clusters']
+    prepared = gin.get_configurable('PARTS/macro')()
+    (part,) = [p for p in prepared.parts if p.stream == 'semantic']
+    assert part.kind == network and part.settings['layer'] == chosen
+    assert network in part.settings['clusters']
 
 
 def test_lloyd_and_a_random_start_are_chosen_in_gin(at_root):
@@ -306,10 +306,10 @@ def test_lloyd_and_a_random_start_are_chosen_in_gin(at_root):
   from v2meow_jax.clusters import clustering
 
   gin_config.parse(['prepare/paper.gin'])
-  published = gin.get_configurable('NETWORKS/macro')()
-  assert published.clustering == clustering.MiniBatch()
+  prepared = gin.get_configurable('PARTS/macro')()
+  assert prepared.clustering == clustering.MiniBatch()
   changed = ['CLUSTERING = @clustering.Lloyd()', "Lloyd.init = 'random'"]
   gin_config.check_used(['prepare/paper.gin'], changed)
   gin_config.parse(['prepare/paper.gin'], changed)
-  published = gin.get_configurable('NETWORKS/macro')()
-  assert published.clustering == clustering.Lloyd(init='random')
+  prepared = gin.get_configurable('PARTS/macro')()
+  assert prepared.clustering == clustering.Lloyd(init='random')

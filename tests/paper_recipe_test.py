@@ -14,12 +14,12 @@ from tests.fakes import clap_files
 from tests.fakes import random_system
 from tests.fakes import tiny_networks
 from tests.fakes import torch_musicfm
-from v2meow_jax import networks
+from v2meow_jax import parts
 from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax.cli import main
+from v2meow_jax.extractors import clustered_tokens
 from v2meow_jax.pretrained.vision import i3d
-from v2meow_jax.published import semantic
 from v2meow_jax.synthetic import world
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch, pytest.mark.data]
@@ -69,19 +69,19 @@ def _write_musicfm(folder):
   clusters = folder / 'clusters.safetensors'
   rng = np.random.default_rng(0)
   dim = tiny_networks.MUSICFM.conformer.emb_dim
-  semantic.write_clusters(
+  clustered_tokens.write_clusters(
     clusters,
     {
       'mean': np.zeros(dim, np.float32),
       'std': np.ones(dim, np.float32),
       'centroids': rng.standard_normal((1024, dim), np.float32),
     },
-    networks.Network(
+    parts.Part(
       kind='musicfm',
       stream='semantic',
       weights=str(folder / 'pretrained_fma.safetensors'),
       settings=settings,
-    ).heard_by(),
+    ).encoder_identity(),
   )
   return {**settings, 'clusters': str(clusters)}
 
@@ -113,12 +113,12 @@ def recipe(tmp_path_factory):
   }
   lines = [
     'from __gin__ import dynamic_registration',
-    'from v2meow_jax import networks',
+    'from v2meow_jax import parts',
     "include 'prepare/paper.gin'",
   ]
   for name in settings:
-    lines.append(f"{name}/networks.Network.weights = '{weights[name]}'")
-    lines.append(f'{name}/networks.Network.settings = {settings[name]}')
+    lines.append(f"{name}/parts.Part.weights = '{weights[name]}'")
+    lines.append(f'{name}/parts.Part.settings = {settings[name]}')
   path = folder / 'small.gin'
   path.write_text('\n'.join(lines) + '\n')
   return path
@@ -177,13 +177,13 @@ def test_a_codec_of_another_geometry_is_recorded_and_read(
   other = tmp_path / 'other.gin'
   other.write_text(
     'from __gin__ import dynamic_registration\n'
-    'from v2meow_jax import networks\n'
-    'from v2meow_jax import preparation\n'
+    'from v2meow_jax import parts\n'
+    'from v2meow_jax.jobs.prepare import preparation\n'
     "include 'networks/dac_24khz.gin'\n"
-    f"acoustic/networks.Network.weights = '{tmp_path / 'dac_24khz'}'\n"
-    'acoustic/networks.Network.settings = {'
+    f"acoustic/parts.Part.weights = '{tmp_path / 'dac_24khz'}'\n"
+    'acoustic/parts.Part.settings = {'
     f"'config': {TINY_DAC_24KHZ}}}\n"
-    'preparation.Published.networks = [@acoustic/networks.Network()]\n'
+    'preparation.Preparation.parts = [@acoustic/parts.Part()]\n'
   )
   prepare = ['data', 'prepare', str(manifest), str(tmp_path / 'other')]
   prepare += [f'--gin_file={recipe}', f'--gin_file={other}']

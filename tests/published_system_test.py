@@ -17,13 +17,13 @@ from tests.fakes import scene_clips
 from tests.fakes import tiny_networks
 from tests.fakes import torch_musicfm
 from v2meow_jax import media
-from v2meow_jax import networks
-from v2meow_jax import preparation
+from v2meow_jax import parts
 from v2meow_jax import stages
 from v2meow_jax.cli import main
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.inference import system as system_lib
+from v2meow_jax.jobs.prepare import preparation
 from v2meow_jax.pretrained.audio import musicfm_weights
 from v2meow_jax.synthetic import world
 
@@ -49,8 +49,11 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope='module')
 def published(folder):
   config = json.loads((folder / 'system' / 'config.json').read_text())
-  named = [networks.Network(**row['network']) for row in config['networks']]
-  return preparation.Published(table=stages.PAPER, networks=named)
+  keys = ('kind', 'stream', 'weights', 'settings')
+  named = [
+    parts.Part(**{k: row[k] for k in keys}) for row in config['networks']
+  ]
+  return preparation.Preparation(table=stages.PAPER, parts=named)
 
 
 @pytest.fixture(scope='module')
@@ -82,7 +85,7 @@ def test_records_hold_what_the_networks_say_of_whole_clips(
     path = manifest.parent / clip['path']
     video = read.read_video(path)
     for name in ('clip', 'flow'):
-      whole = built[name].extractor(video)
+      whole = built[name](video)
       stored = np.frombuffer(rows[clip['id']][name], np.float16)
       np.testing.assert_array_equal(
         stored.reshape(whole.shape), whole.astype(np.float16)
@@ -90,7 +93,7 @@ def test_records_hold_what_the_networks_say_of_whole_clips(
     codes = np.frombuffer(rows[clip['id']]['acoustic'], np.uint16)
     assert codes.size == SECONDS * 50 * 12
     audio = read.read_audio(path, rate_hz=16_000)
-    whole = built['acoustic'].extractor(
+    whole = built['acoustic'](
       media.Audio(
         samples=audio.samples[: int(SECONDS * 16_000)], rate_hz=16_000
       )
@@ -178,13 +181,13 @@ def test_clusters_that_data_fit_makes_are_the_tokens_of_the_records(
   recipe = tmp_path / 'small.gin'
   recipe.write_text(
     'from __gin__ import dynamic_registration\n'
-    'from v2meow_jax import networks\n'
-    'from v2meow_jax import preparation\n'
+    'from v2meow_jax import parts\n'
+    'from v2meow_jax.jobs.prepare import preparation\n'
     'from v2meow_jax import stages\n'
     "include 'prepare/paper.gin'\n"
-    'preparation.Published.networks = [@semantic/networks.Network()]\n'
-    f"semantic/networks.Network.weights = '{weights}'\n"
-    'semantic/networks.Network.settings = {'
+    'preparation.Preparation.parts = [@semantic/parts.Part()]\n'
+    f"semantic/parts.Part.weights = '{weights}'\n"
+    'semantic/parts.Part.settings = {'
     f"'layer': 2, 'config': {sizes}, 'clusters': %SEMANTIC_CLUSTERS}}\n"
   )
   common = [f'--gin_file={recipe}', f"--gin.SEMANTIC_CLUSTERS='{clusters}'"]
@@ -220,11 +223,11 @@ def test_a_recipe_prepares_from_the_command_line(
   recipe = tmp_path / 'small.gin'
   recipe.write_text(
     'from __gin__ import dynamic_registration\n'
-    'from v2meow_jax import networks\n'
-    'from v2meow_jax import preparation\n'
+    'from v2meow_jax import parts\n'
+    'from v2meow_jax.jobs.prepare import preparation\n'
     "include 'prepare/paper.gin'\n"
-    'preparation.Published.networks = [@acoustic/networks.Network()]\n'
-    "acoustic/networks.Network.settings = {'config': "
+    'preparation.Preparation.parts = [@acoustic/parts.Part()]\n'
+    "acoustic/parts.Part.settings = {'config': "
     f'{random_system.TINY_DAC}}}\n'
   )
   weights = f"--gin.CODEC_WEIGHTS='{folder / 'dac'}'"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from v2meow_jax import networks
+from v2meow_jax import parts
 from v2meow_jax import specs
 from v2meow_jax import stages
 
@@ -39,4 +39,4 @@ def test_a_codec_without_whole_frames_says_so_too():
     )
 
   with pytest.raises(ValueError, match='no crops of whole frames.*44.1 kHz'):
-    networks.check_codec(Codec, stages.acoustic(stages.PAPER))
+    parts.check_codec(Codec, stages.acoustic(stages.PAPER))

@@ -343,7 +343,7 @@ def test_a_recipe_without_networks_says_which_to_give(capsys, monkeypatch):
   monkeypatch.chdir(pathlib.Path(__file__).resolve().parents[2])
   command = ['data', 'fit', 'm.jsonl', '-o', 'f.safetensors']
   assert main.main([*command, '--gin_file=streams/public.gin']) == 2
-  assert 'names no NETWORKS' in capsys.readouterr().err
+  assert 'names no PARTS' in capsys.readouterr().err
 
 
 def test_fitted_clusters_have_the_suffix_of_their_format(capsys):

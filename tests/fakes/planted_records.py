@@ -70,7 +70,10 @@ def read_audio(path, rate_hz):
 class Clock:
   """Emits the time: features in seconds, codes in frames."""
 
+  sample_rate_hz = 1000
+
   stream: specs.Stream
+  reads: str = 'video'
 
   def __call__(self, item):
     if not self.stream.rate_hz:
@@ -98,18 +101,12 @@ class NanWhenPoisoned(Clock):
 
 def make_extractors():
   """The clocks, as `prepare` wants them."""
-  from v2meow_jax.jobs.prepare import extraction
-
   video = ('appearance', 'motion')
-  made = {
-    s.name: extraction.Reading(
-      'video' if s.name in video else 'audio', Clock(s), 1000
-    )
-    for s in STREAMS
+  clocks = {
+    s.name: Clock(s, 'video' if s.name in video else 'audio') for s in STREAMS
   }
-  style = next(s for s in STREAMS if s.name == 'style')
-  broken = extraction.Reading('audio', NanWhenPoisoned(style), 1000)
-  return {**made, 'style': broken}
+  broken = NanWhenPoisoned(clocks['style'].stream, 'audio')
+  return {**clocks, 'style': broken}
 
 
 def write_manifest(folder, clips):

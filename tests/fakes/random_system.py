@@ -48,18 +48,18 @@ TINY_STAGES = (
 
 
 def write_networks(folder: pathlib.Path, tiny: bool) -> list[Any]:
-  """Random weights in published layouts, and the networks that name them.
+  """Random weights in published layouts, and the parts that name them.
 
   Args:
     folder: Gets a folder for each network.
     tiny: Whether all but the streams is small.
 
   Returns:
-    `networks.Network`s of CLIP, I3D flow and DAC at 16 kHz.
+    `parts.Part`s of CLIP, I3D flow and DAC at 16 kHz.
   """
   from safetensors import numpy as st
 
-  from v2meow_jax import networks
+  from v2meow_jax import parts
   from v2meow_jax.pretrained.vision import i3d
 
   clip_sizes = TINY_CLIP if tiny else None
@@ -80,7 +80,7 @@ def write_networks(folder: pathlib.Path, tiny: bool) -> list[Any]:
     ('dac', 'acoustic', folder / 'dac', {'config': dac_sizes}),
   )
   return [
-    networks.Network(kind=k, stream=s, weights=str(w), settings=settings)
+    parts.Part(kind=k, stream=s, weights=str(w), settings=settings)
     for k, s, w, settings in made
   ]
 
@@ -162,14 +162,11 @@ def write_system(folder: pathlib.Path, tiny: bool) -> pathlib.Path:
   """Weights and a system that names them: the system's folder."""
   from v2meow_jax.inference import export
 
-  networks = write_networks(folder, tiny)
+  parts = write_networks(folder, tiny)
   return export.pack(
     str(folder / 'system'),
     stages=random_stages(tiny),
-    codec=None,
-    features=None,
-    style=None,
-    networks=networks,
+    parts=parts,
     name='random weights',
     dtype='float16',
     licence='random numbers',

@@ -9,6 +9,7 @@ import pytest
 
 from tests.fakes import token_stage
 from v2meow_jax import media
+from v2meow_jax import parts
 from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax.codecs import rvq
@@ -108,7 +109,7 @@ def runs(tmp_path_factory):
   codec = trainable.CodecModel(
     config=soundstream.CodecConfig(
       ends=patch.PatchConfig(frame_dim=16, subframe_dim=16),
-      quantizer=rvq.RvqConfig(num_levels=4, codebook_size=1024, code_dim=8),
+      quantizer=rvq.RvqConfig(num_levels=4, codebook_size=256, code_dim=8),
     )
   )
   noise = np.random.default_rng(0).normal(0, 0.1, (1, 6400))
@@ -135,8 +136,19 @@ def runs(tmp_path_factory):
   return made
 
 
+def pack(out, runs, **options):
+  """An export of the parts that are trained here."""
+  own = {name: runs[name] for name in ('features', 'style', 'codec')}
+  return export.export(
+    str(out),
+    stages=runs['stages'],
+    parts=parts.trained_here(**own),
+    **options,
+  )
+
+
 def test_a_system_of_fresh_runs_plays(runs, tmp_path):
-  out = export.export(str(tmp_path / 'system'), name='fresh', **runs)
+  out = pack(tmp_path / 'system', runs, name='fresh')
   loaded = system.load(out)
   video = video_of(scene_lib.sample(9, 0, 3.3))
   audio = loaded.generate(video, prompt='anything')
@@ -149,7 +161,7 @@ def test_a_system_of_fresh_runs_plays(runs, tmp_path):
 def test_an_exported_stage_samples_as_its_run_does(runs, tmp_path):
   import jax
 
-  out = export.export(str(tmp_path / 'system'), dtype='float32', **runs)
+  out = pack(tmp_path / 'system', runs, dtype='float32')
   trained = restored(runs['stages'][2])
   exported = system.load(out).stages[2]
   inputs = {'coarse': np.zeros((1, 25, 2), np.int32)}
@@ -170,9 +182,7 @@ def test_a_run_of_stacked_layers_exports_layers_apart(runs, tmp_path):
   model = token_stage.make(stage, config)
   trained = run(tmp_path / 'run', model, random_batch(model))
   changed = [runs['stages'][0], trained, runs['stages'][2]]
-  out = export.export(
-    str(tmp_path / 'system'), dtype='float32', **runs | {'stages': changed}
-  )
+  out = pack(tmp_path / 'system', runs | {'stages': changed}, dtype='float32')
   released = released_lib.read_tensors(out / 'coarse.safetensors')
   stacked = checkpoints.restore_variables(trained)[0]['params']
   np.testing.assert_array_equal(
@@ -191,37 +201,37 @@ def test_a_run_of_stacked_layers_exports_layers_apart(runs, tmp_path):
 
 def test_an_export_replaces_a_system_but_nothing_else(runs, tmp_path):
   out = tmp_path / 'system'
-  export.export(str(out), **runs)
+  pack(out, runs)
   (out / 'MODEL_CARD.md').write_text('kept')
-  export.export(str(out), name='second', **runs)
+  pack(out, runs, name='second')
   assert system.load(out).config['name'] == 'second'
   assert (out / 'MODEL_CARD.md').read_text() == 'kept'
   other = tmp_path / 'other'
   other.mkdir()
   (other / 'thesis.txt').write_text('precious')
   with pytest.raises(ValueError, match='not a system'):
-    export.export(str(other), **runs)
+    pack(other, runs)
   assert [p.name for p in other.iterdir()] == ['thesis.txt']
 
 
 def test_a_codec_is_not_taken_for_a_stage(runs, tmp_path):
   wrong = {**runs, 'stages': [runs['codec']]}
   with pytest.raises(ValueError, match='CodecModel'):
-    export.export(str(tmp_path / 'system'), **wrong)
+    pack(tmp_path / 'system', wrong)
   wrong = {**runs, 'codec': runs['stages'][0]}
   with pytest.raises(ValueError, match='StageModel'):
-    export.export(str(tmp_path / 'system'), **wrong)
+    pack(tmp_path / 'system', wrong)
   assert not any(tmp_path.iterdir())
 
 
 def test_a_folder_that_is_no_run_is_named(runs, tmp_path):
   wrong = {**runs, 'codec': str(tmp_path)}
   with pytest.raises(ValueError, match='MODEL_DIR'):
-    export.export(str(tmp_path / 'system'), **wrong)
+    pack(tmp_path / 'system', wrong)
 
 
 def test_the_config_is_data_that_tells_all(runs, tmp_path):
-  out = export.export(str(tmp_path / 'system'), **runs)
+  out = pack(tmp_path / 'system', runs)
   config = json.loads((out / released_lib.CONFIG_NAME).read_text())
   assert [s['name'] for s in config['stages']] == ['semantic', 'coarse', 'fine']
   assert config['visual'] == ['appearance', 'motion']

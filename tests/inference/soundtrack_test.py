@@ -105,5 +105,5 @@ def test_the_embedded_system_hears_at_16_khz_and_others_at_their_own():
   system = system_lib.load()
   assert system.style_rate_hz == 16_000
   network = types.SimpleNamespace(sample_rate_hz=48_000)
-  system.__dict__['_styles'] = {'style': network}
+  system.__dict__['styles'] = {'style': network}
   assert system.style_rate_hz == 48_000

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from v2meow_jax import media
+from v2meow_jax import parts
 from v2meow_jax import specs
 from v2meow_jax.extractors import text_music
 
@@ -101,7 +102,13 @@ def train_and_freeze(folder, captions):
     folder / 'run', folder / 'frozen', [next(rows) for _ in range(6)]
   )
   gin.clear_config()
-  return towers.load(out)
+  return _load(out)
+
+
+def _load(folder):
+  return parts.Part(
+    kind='towers', stream='style', weights=str(folder)
+  ).network()
 
 
 def retrieval(network):
@@ -161,7 +168,7 @@ def test_what_is_frozen_says_what_it_is_and_when_it_is_damaged(network):
   content = file.read_bytes()
   file.write_bytes(content[:-1] + b'?')
   with pytest.raises(released.DamagedSystem, match='towers.safetensors'):
-    towers.load(folder)
+    _load(folder)
   file.write_bytes(content)
   with pytest.raises(ValueError, match='no batches'):
     towers.export(network[1] / 'run', folder.parent / 'x', [])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors_numpy
 
-from v2meow_jax import networks
+from v2meow_jax import parts
 from v2meow_jax.cli import main
 from v2meow_jax.files import atomic
 from v2meow_jax.files import released
@@ -403,7 +403,7 @@ def test_licenses_are_those_of_the_system_and_of_the_ledger(capsys):
 
 
 def test_licenses_of_a_system_want_none_of_its_weights(tmp_path, capsys):
-  licence = networks.Network(
+  licence = parts.Part(
     kind='dac', stream='acoustic', weights='dac-16khz'
   ).licence()
   config = {'name': 'mine', 'licences': {'weights': 'X', 'acoustic': licence}}

@@ -59,14 +59,14 @@ def add(verbs) -> None:
     help=f'clips to fit to; default: {_NUM_FIT}, or all with --gin_file',
   )
   fit.add_argument('--seed', type=int, default=0, help='of k-means; default: 0')
-  add_recipe(fit, 'networks, such as prepare/paper.gin; may be repeated')
+  add_recipe(fit, 'parts, such as prepare/paper.gin; may be repeated')
   fit.set_defaults(run=_fit, takes_gin_bindings=True)
 
   prepare = kinds.add_parser(
     'prepare',
     help='turn clips into training records (Apache Beam)',
     description=(
-      'Runs the networks over every clip of MANIFEST and writes a TFDS'
+      'Runs the parts over every clip of MANIFEST and writes a TFDS'
       ' dataset. What could not be used is in OUT/rejected.jsonl, with the'
       ' reason. Options after -- go to Beam, e.g. -- --runner=FlinkRunner.'
     ),
@@ -82,12 +82,12 @@ def add(verbs) -> None:
   )
   prepare.add_argument('manifest', help='manifest.jsonl: id, path, split')
   prepare.add_argument('out', help='folder; a dataset there is replaced')
-  add_networks(prepare)
-  prepare.add_argument('--system', help='take all networks from this system')
+  add_parts(prepare)
+  prepare.add_argument('--system', help='take all parts from this system')
   prepare.add_argument(
     '--num-shards', type=int, help='files of a split; default: by size'
   )
-  add_recipe(prepare, 'networks, such as prepare/paper.gin; may be repeated')
+  add_recipe(prepare, 'parts, such as prepare/paper.gin; may be repeated')
   prepare.add_argument(
     '--estimate',
     action='store_true',
@@ -168,7 +168,7 @@ def add_search_paths(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def add_networks(parser: argparse.ArgumentParser) -> None:
+def add_parts(parser: argparse.ArgumentParser) -> None:
   """The flags that name the parts of a system in the making."""
   for flag, text in (
     ('--features', 'file that `data fit` wrote'),
@@ -193,54 +193,47 @@ def _synth(args: argparse.Namespace) -> None:
 
 
 def _fit(args: argparse.Namespace) -> None:
-  from v2meow_jax import preparation  # pylint: disable=g-import-not-at-top
-
   if not args.output.endswith('.safetensors'):
     raise ValueError(f'-o {args.output}: wanted a name in .safetensors.')
 
   if args.gin_file:
+    from v2meow_jax.jobs.prepare import cluster_fitting  # pylint: disable=g-import-not-at-top
+
     print(
-      published(args).fit_tokens(
-        args.manifest, args.output, args.seed, args.num
+      cluster_fitting.fit(
+        preparation(args), args.manifest, args.output, args.seed, args.num
       )
     )
     return
   if args.gin_bindings:
     raise ValueError('--gin.NAME=VALUE goes with --gin_file.')
+  from v2meow_jax.jobs.prepare import stream_fitting  # pylint: disable=g-import-not-at-top
+
   num = _NUM_FIT if args.num is None else args.num
-  print(preparation.fit(args.manifest, args.output, num, args.seed))
+  print(stream_fitting.fit(args.manifest, args.output, num, args.seed))
 
 
 def _prepare(args: argparse.Namespace) -> None:
-  from v2meow_jax import preparation  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.jobs.prepare import preparation as preparation_lib  # pylint: disable=g-import-not-at-top
 
-  own = {
-    'system': args.system,
-    'features': args.features,
-    'style': args.style,
-    'codec': args.codec,
-  }
-  if args.gin_file:
-    given = [f'--{name}' for name, value in own.items() if value]
-    if given:
-      raise ValueError(
-        f'{" ".join(given)} and --gin_file both name networks; give one.'
-      )
-    networks = published(args)
-  elif args.gin_bindings:
-    raise ValueError('--gin.NAME=VALUE goes with --gin_file.')
-  else:
-    networks = preparation.Networks(**own)
+  if args.system and any(_flags(args).values()):
+    raise ValueError(
+      f'the parts are one --system, or all of {" ".join(_flags(args))}; got'
+      f' {args.system!r} and {_flags(args)}.'
+    )
+  if args.system and args.gin_file:
+    raise ValueError('--system and --gin_file both name parts; give one.')
+  prepared = preparation(args)
   if args.hours is not None and not args.estimate:
     raise ValueError('--hours goes with --estimate.')
   if args.estimate:
-    print(preparation.estimate(args.manifest, networks, args.hours))
+    print(preparation_lib.estimate(args.manifest, prepared, args.hours))
     return
   print(
-    preparation.prepare(
+    preparation_lib.prepare(
       args.manifest,
       args.out,
-      networks,
+      prepared,
       num_shards=args.num_shards,
       beam_options=args.beam_options,
     )
@@ -255,16 +248,54 @@ def _aist(args: argparse.Namespace) -> None:
   print(aist_clips.write(segments, args.out))
 
 
-def published(args: argparse.Namespace):
-  """The networks that recipes name, as `preparation.Published`."""
+def _flags(args: argparse.Namespace) -> dict[str, str | None]:
+  """Values of the flags of `add_parts`."""
+  names = ('features', 'style', 'codec')
+  return {f'--{name}': getattr(args, name, None) for name in names}
+
+
+def preparation(args: argparse.Namespace):
+  """The `Preparation` that a recipe, flags, or a system name.
+
+  Raises:
+    ValueError: Two of them do, or flags are missing.
+  """
+  from v2meow_jax.jobs.prepare import preparation as preparation_lib  # pylint: disable=g-import-not-at-top
+
+  flags = _flags(args)
+  given = [name for name, value in flags.items() if value]
+  if args.gin_file:
+    if given:
+      raise ValueError(
+        f'{" ".join(given)} and --gin_file both name parts; give one.'
+      )
+    return _recipe(args)
+  if args.gin_bindings:
+    raise ValueError('--gin.NAME=VALUE goes with --gin_file.')
+  if not given and hasattr(args, 'system'):
+    from v2meow_jax.inference import system  # pylint: disable=g-import-not-at-top
+
+    return preparation_lib.of_system(system.folder(args.system))
+  if len(given) < len(flags):
+    raise ValueError(
+      f'a system takes all of {" ".join(flags)}, or in their place the'
+      f' --gin_file that names its parts, such as prepare/paper.gin; got'
+      f' {" ".join(given) or "none"}.'
+    )
+  return preparation_lib.trained_here(
+    features=args.features, style=args.style, codec=args.codec
+  )
+
+
+def _recipe(args: argparse.Namespace):
   parse_recipe(args)
   import gin  # pylint: disable=g-import-not-at-top
 
   try:
-    gin.query_parameter('%NETWORKS')
+    gin.query_parameter('%PARTS')
   except ValueError as e:
     raise ValueError(
-      f'{" ".join(args.gin_file)} names no NETWORKS; give a recipe of'
+      f'{" ".join(args.gin_file)} names no PARTS; give a recipe of'
       ' gin/prepare, such as prepare/paper.gin.'
     ) from e
-  return gin.get_configurable('NETWORKS/macro')()
+  return gin.get_configurable('PARTS/macro')()

@@ -129,15 +129,11 @@ def _export(args: argparse.Namespace) -> None:
     return
   if not args.stages:
     raise ValueError('a system is made of --stages; name their MODEL_DIRs.')
-  networks = data.published(args).networks if args.gin_file else ()
   print(
     export.export(
       args.out,
       stages=args.stages,
-      codec=args.codec,
-      features=args.features,
-      style=args.style,
-      networks=networks,
+      parts=data.preparation(args).parts,
       name=args.name,
       dtype=args.dtype,
       temperatures=args.temperature,
@@ -330,8 +326,8 @@ def _add_export(verbs) -> None:
     metavar='MODEL_DIR',
     help='of the stages, in the order they run',
   )
-  data.add_networks(parser)
-  data.add_recipe(parser, 'the published networks of the records, instead')
+  data.add_parts(parser)
+  data.add_recipe(parser, 'the parts of the records, instead')
   parser.add_argument(
     '--name', default='v2meow', help='of the system; default: v2meow'
   )

@@ -193,3 +193,32 @@ class PublishedCodec(abc.ABC, Generic[Config]):
     for piece, waveform in self._in_pieces('decode', codes, piece_frames):
       out[:, piece] = waveform
     return out.reshape(len(codes), -1)
+
+
+def sizes(
+  kind: type[Config],
+  published: Mapping[str, Config],
+  variant: str,
+  config: Mapping[str, Any] | None,
+) -> Config:
+  """A published size by its name, or that of a config of JSON data.
+
+  Args:
+    kind: Class of the sizes.
+    published: Sizes by name.
+    variant: Name of one of them.
+    config: Other sizes, which then count.
+
+  Returns:
+    The sizes.
+
+  Raises:
+    ValueError: There is no such name.
+  """
+  if config:
+    return kind(**config)
+  if variant not in published:
+    raise ValueError(
+      f'variant is {variant!r}; published are {sorted(published)}.'
+    )
+  return published[variant]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+import os
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from v2meow_jax import specs
 from v2meow_jax.extractors import extractor
 from v2meow_jax.extractors import squares
 from v2meow_jax.pretrained.vision import clip
+from v2meow_jax.pretrained.vision import clip_weights
 
 
 class ImageEmbedding:
@@ -25,6 +27,9 @@ class ImageEmbedding:
     config: Sizes of the tower.
     batch_size: Images that the network sees at once.
   """
+
+  reads = 'video'
+  sample_rate_hz = None
 
   def __init__(
     self,
@@ -75,3 +80,26 @@ class ImageEmbedding:
       float32[n, dim]; a row depends on its image alone.
     """
     return squares.in_batches(self.outputs, images, self.batch_size)
+
+
+def load(
+  stream: specs.FeatureSpec,
+  file: os.PathLike,
+  *,
+  config: Mapping[str, Any] | None = None,
+  batch_size: int = 32,
+) -> ImageEmbedding:
+  """CLIP's image tower from published weights.
+
+  Args:
+    stream: Stream that it emits.
+    file: See `clip_weights.read`, which says what may be wrong.
+    config: Sizes other than the published ones.
+    batch_size: Images that the network sees at once.
+
+  Returns:
+    The extractor.
+  """
+  sizes = clip.TowerConfig(**config) if config else clip.VIT_L_14
+  params = clip_weights.read(file, sizes)
+  return ImageEmbedding(stream, sizes, params, batch_size=batch_size)

@@ -10,13 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import dataclasses
+import json
+import os
+import pathlib
+from typing import Any
 
 import numpy as np
+import safetensors
 
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.clusters import kmeans_assign
 from v2meow_jax.clusters import standardize
+from v2meow_jax.files import released
+from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.audio import semantic_encoder
 
 
@@ -54,6 +61,8 @@ class ClusteredTokens:
     encoder: Hears the music.
     params: 'mean' and 'std' float32[dim], 'centroids' float32[codes, dim].
   """
+
+  reads = 'audio'
 
   stream: specs.TokenSpec
   encoder: semantic_encoder.SemanticEncoder
@@ -101,3 +110,52 @@ class ClusteredTokens:
     frames = standardize.apply(encode(self.encoder, item), self.params)
     codes = kmeans_assign.assign(frames, self.params['centroids']).index
     return codes[:, None]
+
+
+# Metadata of a file of clusters: JSON data of the encoder they were fitted to.
+_ENCODER_KEY = 'heard_by'
+
+
+def write_clusters(
+  path: pathlib.Path,
+  params: Mapping[str, np.ndarray],
+  encoder: Mapping[str, Any],
+) -> None:
+  """Saves clusters and the identity of their encoder, as JSON data."""
+  metadata = {_ENCODER_KEY: json.dumps(encoder, sort_keys=True)}
+  released.write_tensors(path, dict(params), None, metadata)
+
+
+def read_clusters(
+  file: str | os.PathLike, stream: str, encoder: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+  """Parameters of `ClusteredTokens`.
+
+  Args:
+    file: File that `v2meow data fit` wrote.
+    stream: Name of the stream.
+    encoder: Identity of the encoder in use, as `write_clusters` was given it.
+
+  Returns:
+    'mean', 'std' and 'centroids'.
+
+  Raises:
+    ValueError: There is no such file, or it is of another encoder.
+  """
+  path = pathlib.Path(file).expanduser()
+  if not path.is_file():
+    raise ValueError(
+      f'the clusters of stream {stream!r} are not at {path}: fit them with'
+      f' v2meow data fit MANIFEST -o {path} and the --gin_file of this recipe.'
+    )
+  with safetensors.safe_open(path, 'numpy') as f:
+    fitted = json.loads((f.metadata() or {}).get(_ENCODER_KEY, 'null'))
+  # The name of the file of weights does not matter.
+  if {**(fitted or {}), 'weights': ''} != {**encoder, 'weights': ''}:
+    origin = f'to {fitted}' if fitted else 'without saying to what'
+    raise ValueError(
+      f'the clusters of {path} were fitted {origin}, and this recipe encodes'
+      f' with {encoder}: name the encoder, layer and weights that they are of,'
+      ' or fit them again with v2meow data fit.'
+    )
+  return tensors.load(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Literal
 from typing import Protocol
 
 import numpy as np
@@ -14,10 +15,20 @@ class Extractor(Protocol):
   """Turns media into one stream; frozen, and the same in training and use.
 
   Attributes:
-    stream: What it emits.
+    stream: Stream that it emits.
   """
 
   stream: specs.Stream
+
+  @property
+  def reads(self) -> Literal['video', 'audio', 'text']:
+    """Medium of an item: `media.Video`, `media.Audio` or a string."""
+    ...
+
+  @property
+  def sample_rate_hz(self) -> int | None:
+    """Samples a second at which audio is best read; None for other media."""
+    ...
 
   def __call__(self, item: media.Video | media.Audio | str) -> np.ndarray:
     """float32[frames, dim] of a feature stream, int32[frames, levels] of tokens.

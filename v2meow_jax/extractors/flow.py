@@ -9,6 +9,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
 import functools
+import os
 from typing import Any
 
 import jax
@@ -19,7 +20,9 @@ from v2meow_jax import specs
 from v2meow_jax.extractors import extractor
 from v2meow_jax.extractors import images
 from v2meow_jax.extractors import squares
+from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.vision import i3d
+from v2meow_jax.pretrained.vision import i3d_weights
 
 # As the published I3D was trained: https://github.com/google-deepmind/
 # kinetics-i3d, section "Sample data and preprocessing".
@@ -90,6 +93,9 @@ class I3DFlow:
       of the stream: videos are read in pieces of whole steps.
     batch_size: Windows that the network sees at once; bounds its memory.
   """
+
+  reads = 'video'
+  sample_rate_hz = None
 
   stream: specs.FeatureSpec
   params: Mapping[str, Any]
@@ -172,3 +178,43 @@ def network_inputs(flow: np.ndarray) -> np.ndarray:
   top, left = ((size - CROP) // 2 for size in flow.shape[1:3])
   middle = flow[:, top : top + CROP, left : left + CROP]
   return np.clip(middle, -MAX_FLOW, MAX_FLOW) / MAX_FLOW
+
+
+_ESTIMATORS = {'tv_l1': tv_l1, 'dis': dis}
+
+
+def load(
+  stream: specs.FeatureSpec,
+  file: os.PathLike,
+  *,
+  config: Mapping[str, Any] | None = None,
+  estimator: str = 'tv_l1',
+  num_flows: int = 24,
+  batch_size: int = 4,
+) -> I3DFlow:
+  """I3D over optical flow, from published weights.
+
+  Args:
+    stream: Stream that it emits.
+    file: Weights of the flow stream of I3D.
+    config: Sizes other than the published ones.
+    estimator: 'tv_l1' or 'dis'.
+    num_flows: See `I3DFlow`.
+    batch_size: See `I3DFlow`.
+
+  Returns:
+    The extractor.
+
+  Raises:
+    ValueError: There is no such estimator, or the weights do not fit.
+  """
+  if estimator not in _ESTIMATORS:
+    raise ValueError(
+      f'the flow estimator is {estimator!r}; wanted one of'
+      f' {sorted(_ESTIMATORS)}.'
+    )
+  sizes = i3d.I3DConfig(**config or {})
+  params = i3d_weights.read(tensors.load(file), sizes)
+  return I3DFlow(
+    stream, params, sizes, _ESTIMATORS[estimator], num_flows, batch_size
+  )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+import os
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.extractors import squares
+from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.vision import vit_vqgan
 from v2meow_jax.pretrained.vision import vqgan
 
@@ -26,6 +28,9 @@ class PictureTokens:
     network: Of pixels to codes.
     batch_size: Images that the network sees at once.
   """
+
+  reads = 'video'
+  sample_rate_hz = None
 
   def __init__(
     self,
@@ -80,3 +85,31 @@ class PictureTokens:
   def outputs(self, inputs: np.ndarray) -> np.ndarray:
     """uint8[batch_size, size, size, 3] -> int32[batch_size, num_positions]."""
     return np.asarray(self._codes(inputs))
+
+
+def load_vit_vqgan(
+  stream: specs.TokenSpec,
+  file: os.PathLike,
+  *,
+  config: Mapping[str, Any] | None = None,
+  batch_size: int = 8,
+) -> PictureTokens:
+  """The encoder of the public ViT-VQGAN; `config` holds other sizes."""
+  sizes = vit_vqgan.VitVqganConfig(**config or {})
+  params = vit_vqgan.read(tensors.load(file), sizes)
+  network = vit_vqgan.VitVqgan(sizes)
+  return PictureTokens(stream, network, params, batch_size=batch_size)
+
+
+def load_maskgit_vqgan(
+  stream: specs.TokenSpec,
+  file: os.PathLike,
+  *,
+  config: Mapping[str, Any] | None = None,
+  batch_size: int = 8,
+) -> PictureTokens:
+  """MaskGIT's tokenizer of pictures; `config` holds other sizes."""
+  sizes = vqgan.VqganConfig(**config or {})
+  params = vqgan.read(tensors.load(file), sizes)
+  network = vqgan.Vqgan(sizes)
+  return PictureTokens(stream, network, params, batch_size=batch_size)

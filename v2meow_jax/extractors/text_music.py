@@ -67,6 +67,9 @@ class TextEmbedding:
     network: That reads the prompt.
   """
 
+  reads = 'text'
+  sample_rate_hz = None
+
   stream: specs.FeatureSpec
   network: Network
 
@@ -90,6 +93,8 @@ class MusicEmbedding:
     network: That hears the segments.
     batch_size: Segments that it hears at once.
   """
+
+  reads = 'audio'
 
   stream: specs.FeatureSpec
   network: Network

@@ -12,7 +12,9 @@ import numpy as np
 from v2meow_jax.files import atomic
 
 CONFIG_NAME = 'config.json'
-FORMAT = 1
+FORMAT = 2
+# Written by earlier versions, and still read.
+_FORMATS = (1, FORMAT)
 
 
 class DamagedSystem(ValueError):
@@ -112,7 +114,7 @@ def read_config_alone(folder: pathlib.Path) -> dict[str, Any]:
     config = json.loads(path.read_text())
   except ValueError as e:
     raise DamagedSystem(f'{path} is not JSON: {e}; export it again.') from e
-  if not isinstance(config, dict) or config.get('format') != FORMAT:
+  if not isinstance(config, dict) or config.get('format') not in _FORMATS:
     raise DamagedSystem(
       f'{path} is not of system format {FORMAT}; export it again with this'
       ' version.'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import fractions
@@ -12,19 +13,15 @@ import pathlib
 import shutil
 from typing import Any
 
-from etils import epath
-import numpy as np
-
 import v2meow_jax
-from v2meow_jax import networks as networks_lib
+from v2meow_jax import parts as parts_lib
 from v2meow_jax import specs
-from v2meow_jax.codecs.soundstream import soundstream
-from v2meow_jax.extractors.embedded import fitted
+from v2meow_jax import stages as stages_lib
 from v2meow_jax.files import atomic
 from v2meow_jax.files import released
+from v2meow_jax.inference import loading
 from v2meow_jax.inference import restore
 from v2meow_jax.models.sampling import options
-from v2meow_jax.training.checkpoints import checkpoints
 
 # ours: MusicLM's temperatures, by stage.
 TEMPERATURES = {'semantic': 1.0, 'coarse': 0.95, 'fine': 0.4}
@@ -33,21 +30,15 @@ PREFIX_SHARE = {'semantic': 0.2, 'coarse': 0.25, 'fine': 0.0}
 # Fine windows are independent, so several go through the network at once: ten
 # seconds of the embedded default.
 ROWS = {'semantic': 1, 'coarse': 1, 'fine': 5}
-# Of a video, read at once: small frames, or frames as they were decoded, where
-# 2 s of 1080 lines are 300 MB.
-PIECE_SECONDS = 10.0
-PUBLISHED_PIECE_SECONDS = 2.0
-MAX_SIDE = 128
+# Stream of all levels of the codec, which the system decodes.
+SOUND = 'acoustic'
 
 
 def export(
   out: str,
   *,
   stages: Sequence[str],
-  codec: str | None = None,
-  features: str | None = None,
-  style: str | None = None,
-  networks: Sequence[networks_lib.Network] = (),
+  parts: Sequence[parts_lib.Part],
   name: str = 'v2meow',
   dtype: str = 'float16',
   temperatures: Sequence[float] | None = None,
@@ -58,11 +49,8 @@ def export(
   Args:
     out: The folder; must not exist, or be a system to replace.
     stages: MODEL_DIRs of the stages, in the order they run.
-    codec: MODEL_DIR of the codec.
-    features: File that `v2meow data fit` wrote.
-    style: MODEL_DIR of the style embedding, trained on the same features.
-    networks: In place of these three: the published networks that the records
-      were made with. Their weights stay where they are.
+    parts: Parts that the records were made with. Weights of those that are
+      trained here go into the folder, those of others stay where they are.
     name: Of the system.
     dtype: Of the stored floats.
     temperatures: Temperatures that the system samples with by default, one for
@@ -74,15 +62,12 @@ def export(
 
   Raises:
     ValueError: A run is not what it is given as, `out` is in the way, or a
-      network of a stream is missing.
+      part of a stream is missing.
   """
   return pack(
     out,
     stages=map(restore.read_stage, stages),
-    codec=codec,
-    features=features,
-    style=style,
-    networks=networks,
+    parts=parts,
     name=name,
     dtype=dtype,
     temperatures=temperatures,
@@ -94,23 +79,13 @@ def pack(
   out: str,
   *,
   stages: Iterable[tuple[dict[str, Any], Any, int]],
-  codec: str | None,
-  features: str | None,
-  style: str | None,
-  networks: Sequence[networks_lib.Network],
+  parts: Sequence[parts_lib.Part],
   name: str,
   dtype: str,
   licence: str,
   temperatures: Sequence[float] | None = None,
 ) -> pathlib.Path:
   """`export` of stages in memory, one at a time: description, params, step."""
-  own = codec, features, style
-  if not (all(own) and not networks) and (any(own) or not networks):
-    raise ValueError(
-      'a system takes --codec, --features and --style, all three, or in their'
-      ' place the --gin_file that names published networks, such as'
-      f' prepare/paper.gin; got {own} and {len(networks)} networks.'
-    )
   target = pathlib.Path(out)
   in_the_way = target.exists() and (
     not target.is_dir() or any(target.iterdir())
@@ -122,27 +97,29 @@ def pack(
     descriptions = [_write_stage(partial, *stage, dtype) for stage in stages]
     if temperatures:
       _set_temperatures(descriptions, temperatures)
+    streams = _streams(descriptions)
+    visual = _visual(descriptions)
+    kept = _kept(parts, streams, [*visual, SOUND])
+    own = [part for part in kept if part.is_own]
+    others = [part for part in kept if not part.is_own]
     config = {
       'name': name,
       'version': v2meow_jax.__version__,
-      'licences': {'weights': licence, **_licences(networks)},
+      'licences': {
+        'weights': licence,
+        **{part.stream: part.licence() for part in others},
+      },
       'stages': descriptions,
-      'streams': _streams(descriptions),
-      'visual': _visual(descriptions),
+      'networks': [
+        *_rows_of_others(others),
+        *_write_own(partial, own, dtype),
+      ],
+      'sound': SOUND,
+      'streams': streams,
+      'visual': visual,
+      # Of all parts: frames are those of the records.
+      **parts_lib.video_reading(parts),
     }
-    if networks:
-      config |= {
-        'networks': _named(networks, descriptions),
-        'piece_seconds': PUBLISHED_PIECE_SECONDS,
-        'max_side': None,  # Networks of others resize pictures themselves.
-      }
-    else:
-      _write_extractors(partial, features, style)
-      config |= {
-        'codec': _write_codec(partial, codec, dtype),
-        'piece_seconds': PIECE_SECONDS,
-        'max_side': MAX_SIDE,
-      }
     released.write_config(partial, config)
     _keep_notes(target, partial)
   return target
@@ -218,100 +195,62 @@ def _set_temperatures(
     description['temperature'] = sampling.temperature
 
 
-def _write_codec(
-  folder: pathlib.Path, model_dir: str, dtype: str
-) -> dict[str, Any]:
-  config, weights = read_codec(model_dir)
-  # Averages that only training needs stay behind.
-  state = weights['codebooks']['quantizer']['state']
-  weights['codebooks'] = {'quantizer': {'state': {'vectors': state['vectors']}}}
-  released.write_tensors(folder / 'codec.safetensors', weights, dtype)
-  return config
-
-
-def read_codec(model_dir: epath.PathLike) -> tuple[dict[str, Any], Any]:
-  """Config and weights of a codec's run, for `soundstream.TrainedCodec`.
-
-  Raises:
-    ValueError: The run trained something else.
-  """
-  description = checkpoints.read_description(model_dir)
-  if description.get('model') != 'CodecModel':
-    raise ValueError(
-      f'{model_dir} holds a {description.get("model")}; wanted the MODEL_DIR'
-      ' of a codec.'
-    )
-  variables, _ = checkpoints.restore_variables(model_dir)
-  weights = {
-    'params': variables['params']['generator'],
-    'codebooks': variables['codebooks'],
-  }
-  return description['config'], weights
-
-
-def load_codec(model_dir: epath.PathLike) -> soundstream.TrainedCodec:
-  """The codec that a run trained; raises as `read_codec`."""
-  config, weights = read_codec(model_dir)
-  return soundstream.TrainedCodec(
-    soundstream.CodecConfig.from_dict(config), weights
-  )
-
-
-def read_extractors(
-  features: epath.PathLike, style: epath.PathLike
-) -> dict[str, np.ndarray]:
-  """Fitted parameters joined with the trained style embedding.
-
-  Args:
-    features: File that `v2meow data fit` wrote.
-    style: MODEL_DIR of the style embedding.
-
-  Returns:
-    Flat parameters for `fitted.extractors_from_params`.
-  """
-  flat = released.flatten(released.read_tensors(pathlib.Path(features)))
-  variables, _ = checkpoints.restore_variables(style)
-  example = {
-    name: flat.pop(f'example/{name}')
-    for name in ('text_features', 'music_features')
-  }
-  return fitted.with_style(flat, variables['params'], example)
-
-
-def _write_extractors(folder: pathlib.Path, features: str, style: str) -> None:
-  params = read_extractors(features, style)
-  # In full precision: they are small, and tokens should not move.
-  released.write_tensors(folder / 'extractors.safetensors', params, None)
-
-
-def _named(
-  networks: Sequence[networks_lib.Network],
-  descriptions: Sequence[dict[str, Any]],
+def _write_own(
+  folder: pathlib.Path, parts: Sequence[parts_lib.Part], dtype: str
 ) -> list[dict[str, Any]]:
-  """The networks that generation needs, and the digests of their weights."""
-  needed = [*_visual(descriptions), 'acoustic']
-  given = {network.stream: network for network in networks}
-  missing = sorted(set(needed) - set(given))
+  """Packs the parts that are trained here, and returns their rows."""
+  rows, extractors = [], {}
+  for part in parts:
+    weights, settings = part.read()
+    if part.role == 'codec':
+      name = loading.CODEC_FILE
+      released.write_tensors(folder / name, weights, dtype)
+    else:
+      name = loading.EXTRACTORS_FILE
+      extractors[part.stream] = weights
+    row = dataclasses.replace(part, weights=name, settings=settings)
+    rows.append(dataclasses.asdict(row))
+  if extractors:
+    # In full precision: they are small, and tokens should not move.
+    released.write_tensors(folder / loading.EXTRACTORS_FILE, extractors, None)
+  return rows
+
+
+def _kept(
+  parts: Sequence[parts_lib.Part],
+  streams: Mapping[str, Any],
+  needed: Sequence[str],
+) -> list[parts_lib.Part]:
+  """The parts of a system's streams; those of others only when it plays them."""
+  given = {part.stream for part in parts}
+  missing = sorted(set(needed) - given)
   if missing:
     raise ValueError(
-      f'no network gives {missing}, which the stages read or the codec plays;'
+      f'no part gives {missing}, which the stages read or the codec plays;'
       f' there are {sorted(given)}.'
     )
-  chosen = [given[n] for n in (*needed, 'style') if n in given]
   return [
-    {
-      'network': dataclasses.asdict(network),
-      'sha256': atomic.sha256(network.file()),
-      'companions': {
-        path.name: atomic.sha256(path) for path in network.companions()
-      },
-    }
-    for network in chosen
+    part
+    for part in parts
+    if part.stream in streams
+    and (part.is_own or part.role == 'style' or part.stream in needed)
   ]
 
 
-def _licences(networks: Sequence[networks_lib.Network]) -> dict[str, Any]:
-  return {network.stream: network.licence() for network in networks}
+def _rows_of_others(
+  parts: Sequence[parts_lib.Part],
+) -> list[dict[str, Any]]:
+  """Parts whose weights stay where they are, with their digests."""
+  return [
+    {
+      **dataclasses.asdict(part),
+      'sha256': atomic.sha256(part.file()),
+      'companions': {
+        path.name: atomic.sha256(path) for path in part.companions()
+      },
+    }
+    for part in parts
+  ]
 
 
 def _streams(descriptions: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -321,6 +260,9 @@ def _streams(descriptions: Sequence[dict[str, Any]]) -> dict[str, Any]:
     spec = specs.stage_from_dict(description['model']['spec'])
     for stream in (*spec.inputs, spec.target):
       streams[stream.name] = specs.stream_to_dict(stream)
+  streams[SOUND] = specs.stream_to_dict(
+    stages_lib.acoustic(loading.read_streams({'streams': streams}))
+  )
   return streams
 
 

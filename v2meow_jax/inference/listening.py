@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2meow_jax import media
+from v2meow_jax import parts
 from v2meow_jax import tokens
-from v2meow_jax.inference import export
+from v2meow_jax.codecs import trained
 from v2meow_jax.inference import system
 from v2meow_jax.models import stage_model
 from v2meow_jax.models.sampling import options
@@ -64,7 +65,9 @@ class StageSounds:
     if codec is None:
       self._codec = system.load().codec
     else:
-      self._codec = export.load_codec(codec)
+      self._codec = parts.Part(
+        kind=trained.kind(codec), stream='acoustic', weights=str(codec)
+      ).network()
     recorded = self._codec.stream.name
     before = [s for s in spec.token_inputs if s.record_name == recorded]
     self._streams = (*before, spec.target)

@@ -9,35 +9,48 @@ import math
 import pathlib
 from typing import Any
 
-from v2meow_jax import networks
+from v2meow_jax import parts as parts_lib
 from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax.codecs import codec as codec_lib
-from v2meow_jax.codecs.soundstream import soundstream
 from v2meow_jax.extractors import extractor
-from v2meow_jax.extractors.embedded import fitted
 from v2meow_jax.files import atomic
 from v2meow_jax.files import released
 from v2meow_jax.inference import restore
 from v2meow_jax.models.sampling import options
 
+# A row of a config: the fields of a part, and digests where its weights are
+# outside the system's folder.
+_PART = tuple(f.name for f in dataclasses.fields(parts_lib.Part))
+# Format 1 had no rows for these: stream -> kind of part.
+_EMBEDDED = {
+  'appearance': 'appearance',
+  'motion': 'motion',
+  'style': 'hashed_style',
+  'semantic': 'semantic_tokens',
+}
+EXTRACTORS_FILE = 'extractors.safetensors'
+CODEC_FILE = 'codec.safetensors'
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Loaded:
-  """A system's folder in memory; large networks of style wait to be needed.
+  """A system's folder in memory; networks of style wait to be needed.
 
   Attributes:
-    config: Content of config.json.
+    config: Content of config.json, of the newest format.
     digest: SHA-256 of config.json.
+    parts: Parts with the paths of their weights, and their rows of the config.
     stages: Trained stages, in the order they run.
     windows: Windows of each stage.
-    streams: Streams of the stages by name.
+    streams: Streams of the stages by name, and the codec's.
     extractors: Extractors by the name of their stream.
-    codec: Codec that turns the acoustic codes into sound.
+    codec: Codec that turns the stream `config['sound']` into sound.
   """
 
   config: Mapping[str, Any]
   digest: str
+  parts: list[tuple[parts_lib.Part, Mapping[str, Any]]]
   stages: list[restore.ModelStage]
   windows: list[options.Windows]
   streams: Mapping[str, specs.Stream]
@@ -47,82 +60,120 @@ class Loaded:
   @functools.cached_property
   def styles(self) -> Mapping[str, extractor.Extractor]:
     """Extractors of 'style' (of music) and 'style_text' (of a prompt)."""
-    for row in self.config.get('networks', ()):
-      network = networks.Network(**row['network'])
-      if network.reads == 'style':
-        return _build(network, row, self.config, self.streams)
-    return self.extractors
+    for part, row in self.parts:
+      if part.role == 'style':
+        check_weights(part, row)
+        return part.build(parts_lib.stream_of(part, self.streams))
+    return {}
 
 
 def load(folder: pathlib.Path) -> Loaded:
   """Loads a folder; raises released.DamagedSystem when it is not whole."""
-  config = released.read_config(folder)
-  streams = {
-    name: specs.stream_from_dict(s) for name, s in config['streams'].items()
-  }
-  if 'networks' in config:
-    extractors = _published(config, streams)
-    codec = extractors.pop('acoustic')
-  else:
-    extractors = fitted.extractors_from_params(
-      released.flatten(_tensors(folder, 'extractors')), streams
-    )
-    codec = soundstream.TrainedCodec(
-      soundstream.CodecConfig.from_dict(config['codec']),
-      _tensors(folder, 'codec'),
-    )
+  config = upgraded(released.read_config(folder))
+  parts = read_parts(folder, config)
+  streams = read_streams(config)
+  built = {}
+  for part, row in parts:
+    if part.role == 'style':
+      continue
+    check_weights(part, row)
+    stream = parts_lib.stream_of(part, streams)
+    if part.reads == 'video':
+      # One size for all pieces, so that a frame does not depend on how many
+      # come with it.
+      frames = math.ceil(config['piece_seconds'] * stream.rate_hz)
+      part = part.with_frames_at_once(max(1, frames))
+    built[part.stream] = part.build(stream)
   return Loaded(
     config=config,
     digest=atomic.sha256(folder / released.CONFIG_NAME),
+    parts=parts,
     stages=[
       restore.ModelStage(
-        restore.build_model(row['model']), _tensors(folder, row['name'])
+        restore.build_model(row['model']),
+        released.read_tensors(folder / f'{row["name"]}.safetensors'),
       )
       for row in config['stages']
     ],
     windows=[options.Windows(**row['windows']) for row in config['stages']],
     streams=streams,
-    extractors=extractors,
-    codec=codec,
+    codec=built.pop(config['sound']),
+    extractors=built,
   )
 
 
-def _published(
-  config: Mapping[str, Any], streams: Mapping[str, specs.Stream]
-) -> dict[str, Any]:
-  """Networks of others, whose weights lie elsewhere, and the codec."""
-  built = {}
+def read_parts(
+  folder: pathlib.Path, config: Mapping[str, Any]
+) -> list[tuple[parts_lib.Part, Mapping[str, Any]]]:
+  """Each part of a system, with the path of its weights, and its row."""
+  parts = []
   for row in config['networks']:
-    network = networks.Network(**row['network'])
-    if network.reads != 'style':
-      built[network.stream] = _build(network, row, config, streams)
-  return built
+    part = parts_lib.Part(**{name: row[name] for name in _PART})
+    if part.weights in config['files']:
+      weights = str(folder / part.weights)
+      part = dataclasses.replace(part, weights=weights)
+    parts.append((part, row))
+  return parts
 
 
-def check_weights(network: networks.Network, row: Mapping[str, Any]) -> None:
-  """Raises DamagedSystem unless weights are those that a config names."""
-  file = network.file()
+def read_streams(config: Mapping[str, Any]) -> dict[str, specs.Stream]:
+  """Streams of a system by name, with that of its codec."""
+  return {
+    name: specs.stream_from_dict(s) for name, s in config['streams'].items()
+  }
+
+
+def check_weights(part: parts_lib.Part, row: Mapping[str, Any]) -> None:
+  """Raises DamagedSystem unless weights are those that a config names.
+
+  Those inside the system's folder were checked with the folder.
+  """
+  if 'sha256' not in row:
+    return
+  file = part.file()
   released.check_digest(file, row['sha256'])
   for name, sha256 in row.get('companions', {}).items():
     released.check_digest(file.with_name(name), sha256)
 
 
-def _build(
-  network: networks.Network,
-  row: Mapping[str, Any],
-  config: Mapping[str, Any],
-  streams: Mapping[str, specs.Stream],
-) -> Any:
-  check_weights(network, row)
-  table = {**streams, 'acoustic': stages.acoustic(streams)}
-  stream = networks.stream_of(network, table)
-  if network.reads == 'video':
-    # One size for all pieces, so that a frame does not depend on how many
-    # come with it.
-    frames = math.ceil(config['piece_seconds'] * stream.rate_hz)
-    network = network.with_frames_at_once(max(1, frames))
-  return network.build(stream)
+def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
+  """A config of any format as one of format 2, with a row for each part.
+
+  Format 1 knew two kinds of system: with rows for the networks of others, or,
+  without any, with extractors and a codec in two files of its folder.
+  """
+  if config['format'] != 1:
+    return dict(config)
+  if 'networks' in config:
+    rows = [
+      {**row['network'], **{k: v for k, v in row.items() if k != 'network'}}
+      for row in config['networks']
+    ]
+  else:
+    rows = [
+      _own_row(kind, stream, EXTRACTORS_FILE)
+      for stream, kind in _EMBEDDED.items()
+      if stream in config['streams']
+    ]
+    ends = config['codec'].get('kind')
+    kind = 'soundstream' if ends == 'seanet' else 'embedded_codec'
+    rows.append(_own_row(kind, 'acoustic', CODEC_FILE, config=config['codec']))
+  sound = specs.stream_to_dict(stages.acoustic(read_streams(config)))
+  return {
+    **{k: v for k, v in config.items() if k != 'codec'},
+    'format': 2,
+    'networks': rows,
+    'streams': {**config['streams'], 'acoustic': sound},
+    'sound': 'acoustic',
+  }
 
 
-def _tensors(folder: pathlib.Path, name: str) -> dict[str, Any]:
-  return released.read_tensors(folder / f'{name}.safetensors')
+def _own_row(
+  kind: str, stream: str, weights: str, **settings: Any
+) -> dict[str, Any]:
+  return {
+    'kind': kind,
+    'stream': stream,
+    'weights': weights,
+    'settings': settings,
+  }

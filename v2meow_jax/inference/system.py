@@ -58,15 +58,15 @@ class System:
     self.codec = self._loaded.codec
 
   @functools.cached_property
-  def _styles(self) -> Mapping[str, Any]:
-    """The extractors of style: large ones of others once they are needed."""
+  def styles(self) -> Mapping[str, Any]:
+    """The extractors of style, built once they are needed."""
     return self._loaded.styles
 
   @property
   def style_rate_hz(self) -> int:
     """Samples a second at which music is best given as a style."""
     return getattr(
-      self._styles.get('style'), 'sample_rate_hz', style_features.SAMPLE_RATE_HZ
+      self.styles.get('style'), 'sample_rate_hz', style_features.SAMPLE_RATE_HZ
     )
 
   def generate(
@@ -259,7 +259,7 @@ class System:
         streams={**streams}, seconds=seconds, seed=request.seed
       )
       if style is not None:
-        clip.streams['style'] = streams_lib.read_style(style, self._styles)
+        clip.streams['style'] = streams_lib.read_style(style, self.styles)
       elif 'style' in self.streams:
         # Zeros, as dropped in training.
         dim = self.streams['style'].dim

@@ -100,7 +100,7 @@ def test_the_style_of_the_embedded_system_needs_nothing():
   assert rows.shape == (2, network.dim) and rows.dtype == np.float32
   np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-4)
   for row, segment in zip(rows, segments.of_audio(audio), strict=True):
-    np.testing.assert_array_equal(row, whole.extractors['style'](segment)[0])
+    np.testing.assert_array_equal(row, whole.styles['style'](segment)[0])
 
 
 def test_the_style_of_another_system_is_named_after_it():

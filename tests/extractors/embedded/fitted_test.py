@@ -6,8 +6,11 @@ import pytest
 
 from v2meow_jax import media
 from v2meow_jax import stages
+from v2meow_jax.extractors.embedded import color_motion
 from v2meow_jax.extractors.embedded import fitted
 from v2meow_jax.extractors.embedded import joint_embedding
+from v2meow_jax.extractors.embedded import semantic_tokens
+from v2meow_jax.files import released
 
 
 @pytest.fixture(scope='module')
@@ -35,14 +38,29 @@ def params(clips):
   return fitted.fit(*clips, stages.TINY, seed=0)
 
 
-def test_fitted_streams_are_standardised(params, clips):
-  built = fitted.extractors_from_params(params, stages.TINY)
-  assert set(built) == {'appearance', 'motion', 'semantic'}
-  motion = np.concatenate([built['motion'](v) for v in clips[0]])
+@pytest.fixture
+def read(params, tmp_path):
+  """A function that gives the parameters of a stream from the file of a fit."""
+  path = tmp_path / 'features.safetensors'
+  released.write_tensors(path, released.unflatten(params), None)
+  return lambda name: fitted.read(name, path)[0]
+
+
+def test_fitted_streams_are_standardised(read, clips):
+  extract = color_motion.Motion(stages.TINY['motion'], read('motion'))
+  motion = np.concatenate([extract(v) for v in clips[0]])
   subframes = motion.reshape(-1, 16)
   np.testing.assert_allclose(subframes.mean(0), 0, atol=0.05)
-  codes = built['semantic'](clips[1][0])
+  extract = semantic_tokens.SemanticTokens(
+    stages.TINY['semantic'], read('semantic')
+  )
+  codes = extract(clips[1][0])
   assert codes.shape == (100, 1) and len(np.unique(codes)) > 10
+
+
+def test_a_stream_that_was_not_fitted_is_named(read):
+  with pytest.raises(ValueError, match="'flow'.*appearance.*data fit"):
+    read('flow')
 
 
 def test_style_joins_and_every_stream_keeps_its_spec(params, clips):
@@ -51,14 +69,13 @@ def test_style_joins_and_every_stream_keeps_its_spec(params, clips):
   model = joint_embedding.JointEmbeddingModel()
   towers = model.init(jax.random.key(0), batch)['params']
   full = fitted.with_style(params, towers, batch)
-  built = fitted.extractors_from_params(full, stages.TINY)
-  assert set(built) == {
-    'appearance',
-    'motion',
-    'semantic',
-    'style',
-    'style_text',
+  style = {
+    name.removeprefix('style/'): x
+    for name, x in full.items()
+    if name.startswith('style/')
   }
+  built = joint_embedding.extractors(stages.TINY['style'], style)
+  assert set(built) == {'style', 'style_text'}
   assert built['style'](clips[1][0]).shape == (1, 64)
   assert built['style_text']('calm piano').shape == (1, 64)
   assert built['style'].stream is built['style_text'].stream

@@ -92,7 +92,7 @@ def test_captions_find_their_music(trained):
   _, _, frozen = trained
   kinds, data = batch(77)
   music = joint_embedding._embed(frozen, data['music_features'], 'music')
-  extract = joint_embedding.TextEmbedding(STYLE, frozen)
+  extract = joint_embedding.HashedText(STYLE, frozen)
   for kind, words in enumerate(WORDS):
     text = extract(words)
     assert text.shape == (1, 16)
@@ -114,7 +114,7 @@ def test_long_music_is_the_mean_of_its_segments(trained):
   rng = np.random.default_rng(0)
   samples = rng.normal(0, 0.1, 20 * 16_000).astype(np.float32)
   samples[: 10 * 16_000 : 8000] += 0.9
-  extract = joint_embedding.MusicEmbedding(STYLE, frozen)
+  extract = joint_embedding.HashedMusic(STYLE, frozen)
   whole = media.Audio(samples=samples, rate_hz=16_000)
   halves = np.concatenate([extract(s) for s in segments.of_audio(whole)])
   mean = halves.mean(0) / np.linalg.norm(halves.mean(0))
@@ -124,10 +124,10 @@ def test_long_music_is_the_mean_of_its_segments(trained):
 def test_stream_must_fit(trained):
   _, _, frozen = trained
   with pytest.raises(ValueError, match="'style' has dim 8.*gives 16"):
-    joint_embedding.TextEmbedding(
+    joint_embedding.HashedText(
       specs.FeatureSpec(name='style', dim=8, rate_hz=0.0), frozen
     )
   with pytest.raises(ValueError, match='one vector per clip'):
-    joint_embedding.MusicEmbedding(
+    joint_embedding.HashedMusic(
       specs.FeatureSpec(name='style', dim=16, rate_hz=1.0), frozen
     )

@@ -10,7 +10,6 @@ import pytest
 from tests.fakes import planted_records
 from v2meow_jax.data import shards
 from v2meow_jax.jobs.prepare import estimate
-from v2meow_jax.jobs.prepare import extraction
 
 pytestmark = pytest.mark.data
 
@@ -27,8 +26,8 @@ class _Slow(planted_records.Clock):
 
 def _slow_motion():
   made = planted_records.make_extractors()
-  stream = made['motion'].extractor.stream
-  return made | {'motion': extraction.Reading('video', _Slow(stream))}
+  stream = made['motion'].stream
+  return made | {'motion': _Slow(stream)}
 
 
 def _arguments(manifest, **changes):

@@ -84,6 +84,22 @@ def test_a_stream_without_extractor_stops_the_worker():
     extract.setup()
 
 
+def test_an_extractor_of_another_medium_stops_the_worker():
+  clocks = planted_records.make_extractors()
+  clocks['style'].reads = 'text'
+  extract = extraction.Extract(
+    streams=planted_records.STREAMS,
+    make_extractors=lambda: clocks,
+    video_seconds=planted_records.video_seconds,
+    read_video=planted_records.read_video,
+    read_audio=planted_records.read_audio,
+    min_seconds=2.0,
+    progress_dir=None,
+  )
+  with pytest.raises(ValueError, match="'style' reads 'text'"):
+    extract.setup()
+
+
 class _Living:
   """Counts objects that are alive, and the most that were at once."""
 
@@ -128,9 +144,9 @@ def test_what_is_in_memory_does_not_grow_with_the_length_of_a_video(
       yield piece
 
   extractors = planted_records.make_extractors()
-  network = _Seen(extractors['appearance'].extractor.stream)
+  network = _Seen(extractors['appearance'].stream)
   network.living = waiting
-  extractors |= {'appearance': extraction.Reading('video', network)}
+  extractors |= {'appearance': network}
   extract = extraction.Extract(
     streams=planted_records.STREAMS,
     make_extractors=lambda: extractors,

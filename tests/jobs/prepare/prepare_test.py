@@ -7,7 +7,6 @@ import pytest
 
 from tests.fakes import planted_records
 from v2meow_jax.data import shards
-from v2meow_jax.jobs.prepare import extraction
 
 pytestmark = pytest.mark.data
 
@@ -122,9 +121,9 @@ class _Squares(planted_records.Clock):
 
 def _with_squares():
   made = planted_records.make_extractors()
-  stream = made['appearance'].extractor.stream
+  stream = made['appearance'].stream
   return made | {
-    'appearance': extraction.Reading('video', _Squares(stream)),
+    'appearance': _Squares(stream),
   }
 
 

@@ -7,7 +7,9 @@ waveforms equal those of `transformers.DacModel`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import functools
+from typing import Any
 
 from etils import epath
 import flax.linen as nn
@@ -112,3 +114,17 @@ def _apply(config, method, variables, x):
   # Codes should not depend on the device.
   with jax.default_matmul_precision('highest'):
     return Dac(config).apply(variables, x, method=method)
+
+
+_VARIANTS = {'16khz': DAC_16KHZ, '24khz': DAC_24KHZ, '44khz': DAC_44KHZ}
+
+
+def load_variant(
+  path: epath.PathLike,
+  *,
+  variant: str = '16khz',
+  config: Mapping[str, Any] | None = None,
+) -> DacCodec:
+  """A DAC of a published size, such as '16khz', or of the sizes in `config`."""
+  sizes = pretrained.sizes(dac_network.DacConfig, _VARIANTS, variant, config)
+  return load(path, sizes)

@@ -8,8 +8,10 @@ equal those of `transformers.EncodecModel`. `ENCODEC_24KHZ` is causal;
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 import dataclasses
 import functools
+from typing import Any
 
 from etils import epath
 import flax.linen as nn
@@ -185,3 +187,19 @@ def _advance(config, way, num_frames, variables, x, first, state):
 def _finish(config, way, variables, x):
   with _precisely():
     return Encodec(config).apply(variables, x, method=way.after)
+
+
+_VARIANTS = {'24khz': ENCODEC_24KHZ, '32khz': ENCODEC_32KHZ}
+
+
+def load_variant(
+  path: epath.PathLike,
+  *,
+  variant: str = '24khz',
+  config: Mapping[str, Any] | None = None,
+) -> EncodecCodec:
+  """An EnCodec of a published size, such as '24khz', or of the sizes in `config`."""
+  sizes = pretrained.sizes(
+    encodec_network.EncodecConfig, _VARIANTS, variant, config
+  )
+  return load(path, sizes)

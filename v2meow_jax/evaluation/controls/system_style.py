@@ -9,7 +9,6 @@ from __future__ import annotations
 import pathlib
 
 from v2meow_jax.evaluation.listening import joint_embedding
-from v2meow_jax.extractors.embedded import style_features
 from v2meow_jax.inference import system as system_lib
 
 
@@ -32,9 +31,9 @@ def load(
   system = system_lib.load(path)
   return joint_embedding.JointEmbedding(
     name=f'{system.config["name"]}-style' if path else name,
-    sample_rate_hz=style_features.SAMPLE_RATE_HZ,
+    sample_rate_hz=system.styles['style'].sample_rate_hz,
     digest=system.digest,
-    dim=system.extractors['style'].stream.dim,
-    embed=system.extractors['style'],
-    embed_words=system.extractors['style_text'],
+    dim=system.styles['style'].stream.dim,
+    embed=system.styles['style'],
+    embed_words=system.styles['style_text'],
   )

@@ -10,6 +10,7 @@ from jaxtyping import Float
 import numpy as np
 
 from v2meow_jax import media
+from v2meow_jax import parts
 from v2meow_jax import specs
 from v2meow_jax.files import atomic
 from v2meow_jax.pretrained import network
@@ -57,7 +58,7 @@ def load(name: str, path: pathlib.Path) -> JointEmbedding:
   """Loads a joint embedding that others trained.
 
   Args:
-    name: `clap-music`, `musiccoca` or `muq-mulan`.
+    name: Name of its weights in `v2meow weights list`, such as `clap-music`.
     path: File or folder of its weights.
 
   Returns:
@@ -67,17 +68,9 @@ def load(name: str, path: pathlib.Path) -> JointEmbedding:
     ValueError, FileNotFoundError, ImportError: See `pretrained.text_music`.
   """
   from v2meow_jax.extractors import text_music
-  from v2meow_jax.pretrained import hub
-  from v2meow_jax.pretrained.text_music import clap
-  from v2meow_jax.pretrained.text_music import muq_mulan
-  from v2meow_jax.pretrained.text_music import musiccoca
 
-  kinds = {
-    'clap-music': clap.Clap,
-    'musiccoca': musiccoca.MusicCoCa,
-    'muq-mulan': muq_mulan.MuQMuLan,
-  }
-  joint = kinds[name](hub.folder_of(path))
+  kind = next(k for k, row in parts.KINDS.items() if name in row.artefacts)
+  joint = parts.Part(kind=kind, stream='style', weights=str(path)).network()
   stream = specs.FeatureSpec(name='style', dim=joint.dim, rate_hz=0.0)
   extractors = text_music.extractors(stream, joint)
   return JointEmbedding(

@@ -243,6 +243,9 @@ class Appearance:
     params: 'mean' and 'std' of `appearance_features`.
   """
 
+  reads = 'video'
+  sample_rate_hz = None
+
   stream: specs.FeatureSpec
   params: Mapping[str, np.ndarray]
 
@@ -269,6 +272,9 @@ class Motion:
     stream: Its dim is `SUBFRAMES * MOTION_DIM`.
     params: 'mean' and 'std' of `motion_features`.
   """
+
+  reads = 'video'
+  sample_rate_hz = None
 
   stream: specs.FeatureSpec
   params: Mapping[str, np.ndarray]

@@ -1,58 +1,77 @@
-"""The embedded default's extractors: fitted, stored as arrays, built again."""
+"""The embedded default's extractors: fitted to clips, read from files and runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+import os
+import pathlib
+from typing import Any
 
+from etils import epath
 import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.clusters import standardize
-from v2meow_jax.extractors import extractor
 from v2meow_jax.extractors.embedded import color_motion
 from v2meow_jax.extractors.embedded import joint_embedding
 from v2meow_jax.extractors.embedded import semantic_tokens
 from v2meow_jax.extractors.embedded import style_features
+from v2meow_jax.files import released
 from v2meow_jax.pretrained.text_music import segments
+from v2meow_jax.training.checkpoints import checkpoints
 
-# Extractor -> its class and the stream it emits. Those that share a stream
-# share its parameters.
-_KINDS = {
-  'appearance': (color_motion.Appearance, 'appearance'),
-  'motion': (color_motion.Motion, 'motion'),
-  'semantic': (semantic_tokens.SemanticTokens, 'semantic'),
-  'style': (joint_embedding.MusicEmbedding, 'style'),
-  'style_text': (joint_embedding.TextEmbedding, 'style'),
-}
+# Arrays of the clips that `fit` saw, which centre the style embedding.
+EXAMPLES = ('text_features', 'music_features')
 
 
-def extractors_from_params(
-  params: Mapping[str, np.ndarray], streams: Mapping[str, specs.Stream]
-) -> dict[str, extractor.Extractor]:
-  """Builds every extractor whose parameters are there.
+def read(
+  stream: str, path: os.PathLike
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+  """Parameters of one extractor, and no settings.
 
   Args:
-    params: Flat, '<stream>/<name>', as `fit` returns them and as they are
-      stored; style's are complete only after `with_style`.
-    streams: The streams by name.
+    stream: Name of its stream.
+    path: File that `v2meow data fit` wrote, or a released system's file.
 
   Returns:
-    Extractors by name: 'appearance', 'motion', 'semantic', 'style' (of music)
-    and 'style_text' (of a prompt).
+    Flat parameters, as its class takes them, and {}.
 
   Raises:
-    ValueError: A stream does not fit its parameters.
+    ValueError: The file has none of this stream.
   """
-  found = {}
-  for name, (kind, stream) in _KINDS.items():
-    own = _under(params, stream)
-    trained = stream != 'style' or 'text_center' in own
-    if own and trained and stream in streams:
-      found[name] = kind(streams[stream], own)
-  return found
+  trees = released.read_tensors(pathlib.Path(path))
+  if stream not in trees:
+    raise ValueError(
+      f'{path} holds no parameters of stream {stream!r}, but of'
+      f' {sorted(trees)}; fit them with v2meow data fit.'
+    )
+  return released.flatten(trees[stream]), {}
+
+
+def read_style(
+  stream: str, path: epath.PathLike, *, features: str | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+  """Parameters of the style embedding, and no settings.
+
+  Args:
+    stream: Name of its stream.
+    path: MODEL_DIR of its run; without `features`, a released system's file.
+    features: File that `v2meow data fit` wrote, on which it was trained.
+
+  Returns:
+    Flat parameters of `joint_embedding.extractors`, and {}.
+  """
+  if features is None:
+    return read(stream, path)
+  flat = released.flatten(
+    released.read_tensors(pathlib.Path(features).expanduser())
+  )
+  variables, _ = checkpoints.restore_variables(path)
+  example = {k: flat[f'example/{k}'] for k in EXAMPLES}
+  return _under(with_style(flat, variables['params'], example), 'style'), {}
 
 
 def _under(
@@ -91,8 +110,8 @@ def fit(
     progress: Called with ('videos' or 'audios', clips done) after each.
 
   Returns:
-    Flat float32 arrays for `extractors_from_params`; style's networks are
-    trained separately and join by `with_style`.
+    Flat float32 arrays, '<stream>/<name>'; style's networks are trained
+    separately and join by `with_style`.
   """
   appearance, motion = [], []
   for count, video in enumerate(videos, 1):
@@ -158,7 +177,7 @@ def with_style(
       means become the centres of the two modalities.
 
   Returns:
-    Everything that `extractors_from_params` needs.
+    Parameters of every extractor, flat.
   """
   frozen = joint_embedding.freeze(
     towers_params,

@@ -19,6 +19,7 @@ import numpy as np
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.clusters import standardize
+from v2meow_jax.extractors import extractor
 from v2meow_jax.extractors import text_music
 from v2meow_jax.extractors.embedded import style_features
 from v2meow_jax.pretrained.text_music import segments
@@ -157,7 +158,7 @@ def freeze(
   text: np.ndarray,
   music: np.ndarray,
 ) -> dict[str, np.ndarray]:
-  """Parameters of `TextEmbedding` and `MusicEmbedding`, as flat arrays.
+  """Parameters of `HashedText` and `HashedMusic`, as flat arrays.
 
   Text and music come to lie in two places of the sphere; subtracting each
   one's mean puts them in one, so that a stage trained on music understands
@@ -217,13 +218,16 @@ def _check(stream: specs.FeatureSpec, params: Mapping[str, np.ndarray]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class TextEmbedding:
+class HashedText:
   """One vector for a prompt.
 
   Attributes:
     stream: Static; its dim is that of the towers.
     params: As `freeze` gives them.
   """
+
+  reads = 'text'
+  sample_rate_hz = None
 
   stream: specs.FeatureSpec
   params: Mapping[str, np.ndarray]
@@ -237,13 +241,16 @@ class TextEmbedding:
 
 
 @dataclasses.dataclass(frozen=True)
-class MusicEmbedding:
+class HashedMusic:
   """One vector for music: the mean over segments of 10 s.
 
   Attributes:
     stream: Static; its dim is that of the towers.
     params: As `freeze` gives them.
   """
+
+  reads = 'audio'
+  sample_rate_hz = style_features.SAMPLE_RATE_HZ
 
   stream: specs.FeatureSpec
   params: Mapping[str, np.ndarray]
@@ -259,3 +266,13 @@ class MusicEmbedding:
     scaled = standardize.apply(np.stack(features), self.params)
     mean = _embed(self.params, scaled, 'music').mean(0, keepdims=True)
     return mean / (np.linalg.norm(mean) + 1e-6)
+
+
+def extractors(
+  stream: specs.FeatureSpec, params: Mapping[str, np.ndarray]
+) -> dict[str, extractor.Extractor]:
+  """Both sides by the names they have in a system: 'style', 'style_text'."""
+  return {
+    'style': HashedMusic(stream, params),
+    'style_text': HashedText(stream, params),
+  }

@@ -148,6 +148,9 @@ class SemanticTokens:
     params: As `fit` gives them.
   """
 
+  reads = 'audio'
+  sample_rate_hz = SAMPLE_RATE_HZ
+
   stream: specs.TokenSpec
   params: Mapping[str, np.ndarray]
 

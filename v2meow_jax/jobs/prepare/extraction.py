@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from v2meow_jax import specs
 from v2meow_jax.data import records
+from v2meow_jax.extractors import extractor as extractor_lib
 from v2meow_jax.files import manifests
 from v2meow_jax.jobs.prepare import frame_batches
 
@@ -32,29 +33,9 @@ ReadVideo = Callable[[str], Iterable[Any]]
 ReadAudio = Callable[[str, int], Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class Reading:
-  """An extractor and what it reads.
-
-  Attributes:
-    kind: 'video': a stretch at a time, or 'audio': the whole clip at once.
-    extractor: Media to [frames, dim | levels]; one of video that is a
-      `frame_batches.FrameNetwork` gets frames of many clips in one call.
-    rate_hz: Of the sound that it reads.
-  """
-
-  kind: str
-  extractor: Callable[[Any], np.ndarray]
-  rate_hz: int = 16_000
-
-  def __post_init__(self):
-    if self.kind not in ('video', 'audio'):
-      raise ValueError(
-        f"an extractor reads {self.kind!r}; wanted 'video' or 'audio'."
-      )
-
-
-Extractors = Mapping[str, Reading]
+# By the name of the stream. One of video that is a `frame_batches.FrameNetwork`
+# gets frames of many clips in one call.
+Extractors = Mapping[str, extractor_lib.Extractor]
 # A sound track this much shorter or longer than its picture is the rounding of
 # a container, not another length.
 _TOLERANCE_SECONDS = 0.1
@@ -121,17 +102,20 @@ class Extract(beam.DoFn):
           f'no extractor for the recorded stream {stream.name!r}; there are'
           f' {sorted(extractors)}.'
         )
+      reads = extractors[stream.name].reads
+      if reads not in ('video', 'audio'):
+        raise ValueError(
+          f'the extractor of {stream.name!r} reads {reads!r}; wanted one of'
+          " 'video' or 'audio'."
+        )
     return _Loaded(extractors)
 
   def process(self, element):
     """Some clips -> as many records, or rows of the ledger."""
     batches = {
-      name: frame_batches.Batches(
-        reading.extractor.outputs,
-        reading.extractor.batch_size,
-      )
-      for name, reading in self._of('video').items()
-      if hasattr(reading.extractor, 'outputs')
+      name: frame_batches.Batches(extractor.outputs, extractor.batch_size)
+      for name, extractor in self._of('video').items()
+      if hasattr(extractor, 'outputs')
     }
     started = []
     for place, clip in element:
@@ -168,18 +152,18 @@ class Extract(beam.DoFn):
       with open(path, 'ab') as f:
         f.write(b'.')
 
-  def _of(self, kind: str) -> dict[str, Reading]:
-    """The readings of the recorded streams that read video, or audio."""
-    found = {s.name: self._extractors[s.name] for s in self._streams}
-    return {name: r for name, r in found.items() if r.kind == kind}
+  def _of(self, medium: str) -> dict[str, Any]:
+    """Extractors of the recorded streams that read video, or audio."""
+    extractors = {s.name: self._extractors[s.name] for s in self._streams}
+    return {name: e for name, e in extractors.items() if e.reads == medium}
 
   def _start(
     self, clip: manifests.Clip, batches: Mapping[str, frame_batches.Batches]
   ) -> _Started:
     """Everything but what networks of frames have yet to give."""
     audios = {
-      reading.rate_hz: self._hear(clip.path, reading.rate_hz)
-      for reading in self._of('audio').values()
+      rate_hz: self._hear(clip.path, rate_hz)
+      for rate_hz in {e.sample_rate_hz for e in self._of('audio').values()}
     }
     lengths = {f'audio at {r} Hz': a.seconds for r, a in audios.items()}
     if self._of('video'):
@@ -189,17 +173,17 @@ class Extract(beam.DoFn):
     with self._stage('align'):
       seconds = _common_seconds(lengths, self._streams, self._min_seconds)
     parts: dict[str, list[np.ndarray]] = {s.name: [] for s in self._streams}
-    for name, reading in self._of('audio').items():
-      audio = _fit_audio(audios[reading.rate_hz], seconds)
+    for name, extractor in self._of('audio').items():
+      audio = _fit_audio(audios[extractor.sample_rate_hz], seconds)
       with self._stage(f'extract {name}'):
-        parts[name].append(np.asarray(reading.extractor(audio)))
+        parts[name].append(np.asarray(extractor(audio)))
     for piece in self._watch(clip.path, seconds):
-      for name, reading in self._of('video').items():
+      for name, extractor in self._of('video').items():
         with self._stage(f'extract {name}'):
           if name in batches:
-            batches[name].put(clip.id, reading.extractor.inputs(piece))
+            batches[name].put(clip.id, extractor.inputs(piece))
           else:
-            parts[name].append(np.asarray(reading.extractor(piece)))
+            parts[name].append(np.asarray(extractor(piece)))
     return _Started(seconds, parts)
 
   def _record(

@@ -8,6 +8,7 @@ weights` fetches both files and makes a .safetensors of the checkpoint.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import json
 import math
 import os
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2meow_jax.pretrained import tensors
+from v2meow_jax.pretrained.audio import conformer
 from v2meow_jax.pretrained.audio import musicfm
 from v2meow_jax.pretrained.audio import semantic_encoder
 
@@ -138,6 +140,20 @@ class _Taken(tensors.Tensors):
   def take(self, name: str, *shape: int) -> np.ndarray:
     self.names.add(name)
     return super().take(name, *shape)
+
+
+def load_encoder(
+  path: str | os.PathLike,
+  *,
+  layer: int = 7,
+  config: Mapping[str, Any] | None = None,
+) -> musicfm.MusicFMEncoder:
+  """As `load`, from settings that are JSON data; `config` holds other sizes."""
+  sizes = musicfm.PUBLISHED
+  if config:
+    inner = conformer.ConformerConfig(**config['conformer'])
+    sizes = musicfm.MusicFMConfig(**{**config, 'conformer': inner})
+  return load(path, layer=layer, config=sizes)
 
 
 def _may_be_left(name: str, network: musicfm.MusicFM) -> bool:

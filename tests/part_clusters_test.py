@@ -5,9 +5,11 @@ import pytest
 from safetensors import numpy as st
 
 from tests.fakes import folded_encoder
-from v2meow_jax import networks
+from v2meow_jax import parts
 from v2meow_jax import specs
-from v2meow_jax.published import semantic
+from v2meow_jax.extractors import clustered_tokens
+from v2meow_jax.pretrained.audio import mert
+from v2meow_jax.pretrained.audio import musicfm_weights
 
 STREAM = specs.TokenSpec(name='semantic', codebook_size=6, rate_hz=25.0)
 PARAMS = {
@@ -25,8 +27,8 @@ def weights(tmp_path, monkeypatch):
     del file, layer
     return folded_encoder.Folded()
 
-  for kind in ('musicfm', 'mert'):
-    monkeypatch.setitem(semantic.ENCODERS, kind, load)
+  monkeypatch.setattr(musicfm_weights, 'load_encoder', load)
+  monkeypatch.setattr(mert, 'load', load)
   path = tmp_path / 'weights.safetensors'
   path.write_bytes(b'some')
   return path
@@ -38,13 +40,13 @@ def network(weights, tmp_path):
 
   def make(kind='musicfm', file=weights, **settings):
     settings = {'clusters': str(tmp_path / 'clusters.safetensors')} | settings
-    return networks.Network(
+    return parts.Part(
       kind=kind, stream='semantic', weights=str(file), settings=settings
     )
 
   fitted = make()
-  semantic.write_clusters(
-    tmp_path / 'clusters.safetensors', PARAMS, fitted.heard_by()
+  clustered_tokens.write_clusters(
+    tmp_path / 'clusters.safetensors', PARAMS, fitted.encoder_identity()
   )
   return make
 

@@ -1,59 +1,59 @@
-"""A network that is named is the network; what is wrong with a name is said."""
+"""A part that is named is built; what is wrong with a name is said."""
 
 import json
 
 import pytest
 
-from v2meow_jax import networks
-from v2meow_jax import preparation
+from v2meow_jax import parts
 from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax.files import atomic
 from v2meow_jax.files import released
 from v2meow_jax.inference import loading
+from v2meow_jax.jobs.prepare import preparation
 from v2meow_jax.pretrained import ledger
 from v2meow_jax.pretrained import store
 
 TABLE = {**stages.PAPER, 'acoustic': stages.acoustic(stages.PAPER)}
 
 
-def _network(**changes):
+def _part(**changes):
   arguments = {'kind': 'clip', 'stream': 'clip', 'weights': 'clip-vit-l14'}
-  return networks.Network(**{**arguments, **changes})
+  return parts.Part(**{**arguments, **changes})
 
 
-def test_json_brings_a_network_back():
-  network = _network(settings={'batch_size': 4})
+def test_json_brings_a_part_back():
+  part = _part(settings={'batch_size': 4})
   row = {
     'kind': 'clip',
     'stream': 'clip',
     'weights': 'clip-vit-l14',
     'settings': {'batch_size': 4},
   }
-  assert networks.Network(**json.loads(json.dumps(row))) == network
+  assert parts.Part(**json.loads(json.dumps(row))) == part
 
 
 def test_an_unknown_kind_says_which_there_are():
   with pytest.raises(ValueError, match="'klip'; there are.*'clip'.*'dac'"):
-    _network(kind='klip')
+    _part(kind='klip')
 
 
 def test_weights_that_are_nowhere_say_how_to_get_them(tmp_path, monkeypatch):
   monkeypatch.setenv(store.VARIABLE, str(tmp_path))
   monkeypatch.setenv('HF_HUB_CACHE', str(tmp_path))
   with pytest.raises(store.WeightsError, match='weights fetch clip-vit-l14'):
-    _network().build(TABLE['clip'])
+    _part().build(TABLE['clip'])
 
 
 def test_weights_that_are_neither_path_nor_name_say_so():
   with pytest.raises(store.WeightsError, match="'clip-vit'.*neither a path"):
-    _network(weights='clip-vit').file()
+    _part(weights='clip-vit').file()
 
 
 def test_a_setting_that_does_not_exist_is_named(tmp_path):
-  network = _network(weights=str(tmp_path), settings={'batchsize': 4})
+  part = _part(weights=str(tmp_path), settings={'batchsize': 4})
   with pytest.raises(ValueError, match="'clip'.*batchsize"):
-    network.build(TABLE['clip'])
+    part.build(TABLE['clip'])
 
 
 @pytest.mark.parametrize(
@@ -66,21 +66,21 @@ def test_a_setting_that_does_not_exist_is_named(tmp_path):
   ],
 )
 def test_batches_are_no_larger_than_what_comes_at_once(settings, most, size):
-  network = _network(settings=settings).with_frames_at_once(most)
-  assert network.settings == {'batch_size': size}
+  part = _part(settings=settings).with_frames_at_once(most)
+  assert part.settings == {'batch_size': size}
 
 
 @pytest.mark.parametrize(
   'kind', ['clip', 'i3d_flow', 'vit_vqgan', 'maskgit_vqgan']
 )
 def test_every_network_of_video_has_batches(kind):
-  network = _network(kind=kind, stream='x').with_frames_at_once(2)
-  assert network.settings['batch_size'] == 2
+  part = _part(kind=kind, stream='x').with_frames_at_once(2)
+  assert part.settings['batch_size'] == 2
 
 
 def test_a_stream_that_is_not_in_the_table_is_named():
   with pytest.raises(ValueError, match="'klip'; there are.*'flow'"):
-    networks.stream_of(_network(stream='klip'), TABLE)
+    parts.stream_of(_part(stream='klip'), TABLE)
 
 
 def test_a_codec_of_another_rate_is_refused():
@@ -88,7 +88,7 @@ def test_a_codec_of_another_rate_is_refused():
     stream = specs.TokenSpec(name='acoustic', codebook_size=8, rate_hz=25.0)
 
   with pytest.raises(ValueError, match='codebook_size=8.*records hold'):
-    networks.check_codec(Codec, TABLE['acoustic'])
+    parts.check_codec(Codec, TABLE['acoustic'])
 
 
 def test_all_levels_are_coarse_and_fine():
@@ -100,16 +100,14 @@ def test_all_levels_are_coarse_and_fine():
   ('weights', 'licence'), [('dac-16khz', 'MIT'), ('my/own', 'not known')]
 )
 def test_the_licence_is_that_of_the_ledger(weights, licence):
-  assert _network(weights=weights).licence()['licence'] == licence
+  assert _part(weights=weights).licence()['licence'] == licence
 
 
 def test_all_weights_that_are_missing_are_told_at_once(tmp_path, monkeypatch):
   monkeypatch.setenv(store.VARIABLE, str(tmp_path))
   monkeypatch.setenv('HF_HUB_CACHE', str(tmp_path))
-  codec = _network(kind='dac', stream='acoustic', weights='dac-16khz')
-  named = preparation.Published(
-    table=stages.PAPER, networks=[_network(), codec]
-  )
+  codec = _part(kind='dac', stream='acoustic', weights='dac-16khz')
+  named = preparation.Preparation(table=stages.PAPER, parts=[_part(), codec])
   with pytest.raises(
     store.WeightsError, match='clip-vit-l14.* And .*dac-16khz'
   ):
@@ -125,14 +123,14 @@ def test_a_system_refuses_other_companions_than_it_was_exported_with(
   names = ledger.find('clap-music').companions
   for name in ('pytorch_model.safetensors', *names):
     (folder / name).write_bytes(name.encode())
-  network = _network(kind='clap', stream='style', weights='clap-music')
-  assert [path.name for path in network.companions()] == [*names]
+  part = _part(kind='clap', stream='style', weights='clap-music')
+  assert [path.name for path in part.companions()] == [*names]
   row = {
-    'sha256': atomic.sha256(network.file()),
+    'sha256': atomic.sha256(part.file()),
     'companions': {
-      path.name: atomic.sha256(path) for path in network.companions()
+      path.name: atomic.sha256(path) for path in part.companions()
     },
   }
   (folder / 'vocab.json').write_bytes(b'other words')
   with pytest.raises(released.DamagedSystem, match='vocab.json is damaged'):
-    loading.check_weights(network, row)
+    loading.check_weights(part, row)

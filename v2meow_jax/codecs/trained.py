@@ -1,0 +1,79 @@
+"""Codecs that were trained here, from a run or from a released file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import functools
+from typing import Any
+
+from etils import epath
+
+from v2meow_jax.codecs.soundstream import soundstream as soundstream_lib
+from v2meow_jax.files import released
+from v2meow_jax.training.checkpoints import checkpoints
+
+# Kind of part -> the ends of its `CodecConfig`.
+_ENDS = {'soundstream': 'seanet', 'embedded_codec': 'patch'}
+
+
+def kind(model_dir: epath.PathLike) -> str:
+  """The kind of part that a codec's run trained; ValueError for other runs."""
+  config = _config(model_dir)
+  return next(name for name, ends in _ENDS.items() if ends == config['kind'])
+
+
+def read(
+  stream: str, path: epath.PathLike, *, config: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Weights of a codec, and the settings that rebuild it.
+
+  Args:
+    stream: Name of the stream of codes.
+    path: MODEL_DIR of a run; with `config`, file of a released system.
+    config: Sizes, as `CodecConfig.to_dict` gives them.
+
+  Returns:
+    {'params': ..., 'codebooks': ...} of `SoundStream`, and {'config': ...}.
+
+  Raises:
+    ValueError: The run trained something else.
+  """
+  del stream
+  if config is not None:
+    return released.read_tensors(epath.Path(path)), {'config': dict(config)}
+  config = _config(path)
+  variables, _ = checkpoints.restore_variables(path)
+  # Averages that only training needs stay behind.
+  vectors = variables['codebooks']['quantizer']['state']['vectors']
+  weights = {
+    'params': variables['params']['generator'],
+    'codebooks': {'quantizer': {'state': {'vectors': vectors}}},
+  }
+  return weights, {'config': dict(config)}
+
+
+def _build(
+  name: str, weights: Mapping[str, Any], *, config: Mapping[str, Any]
+) -> soundstream_lib.TrainedCodec:
+  if config.get('kind') != _ENDS[name]:
+    raise ValueError(
+      f'a part of kind {name!r} has ends of kind {_ENDS[name]!r}, and these'
+      f' weights are of {config.get("kind")!r}; the kinds of part are {_ENDS}.'
+    )
+  return soundstream_lib.TrainedCodec(
+    soundstream_lib.CodecConfig.from_dict(config), weights
+  )
+
+
+soundstream = functools.partial(_build, 'soundstream')
+embedded_codec = functools.partial(_build, 'embedded_codec')
+
+
+def _config(model_dir: epath.PathLike) -> dict[str, Any]:
+  description = checkpoints.read_description(model_dir)
+  if description.get('model') != 'CodecModel':
+    raise ValueError(
+      f'{model_dir} holds a {description.get("model")}; wanted the MODEL_DIR'
+      ' of a codec.'
+    )
+  return description['config']

@@ -1,0 +1,123 @@
+"""Towers of text and music that were trained here, as a joint embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import functools
+import os
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2meow_jax.extractors import text_music
+from v2meow_jax.extractors import tower_inputs
+from v2meow_jax.files import released
+from v2meow_jax.models import contrastive
+
+MODEL = 'ContrastiveModel'
+TENSORS = 'towers.safetensors'
+
+
+class TrainedTowers:
+  """A `text_music.Network` of `models.contrastive.Towers`.
+
+  Text and music come to lie in two places of the sphere; less each one's
+  centre they lie in one, so that a stage that was trained on music understands
+  text (Liang et al. 2022, https://arxiv.org/abs/2203.02053).
+
+  Attributes:
+    dim: Of the joint space.
+    sample_rate_hz: Of the waveforms that it hears.
+  """
+
+  sample_rate_hz = tower_inputs.SAMPLE_RATE_HZ
+
+  def __init__(
+    self,
+    config: contrastive.TowerConfig,
+    params: Mapping[str, Any],
+    centers: Mapping[str, np.ndarray],
+  ):
+    """Puts the parameters on the device.
+
+    Args:
+      config: Sizes.
+      params: Of `contrastive.Towers(config)`.
+      centers: float32[dim] of 'text' and 'music', to be subtracted.
+    """
+    self.dim = config.joint_dim
+    self._text_length = len(params['text']['positions'])
+    self._params = jax.device_put(params)
+    self._centers = centers
+    self._config = config
+
+  def embed_music(self, waveforms: np.ndarray) -> np.ndarray:
+    """float32[b, 160000] -> float32[b, dim], unit rows."""
+    spectra = np.stack([tower_inputs.log_mel(w) for w in waveforms])
+    return self._centred('music', spectra)
+
+  def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+    """b texts -> float32[b, dim], unit rows."""
+    ids = [tower_inputs.text_ids(t, self._text_length) for t in texts]
+    return self._centred('text', np.stack(ids))
+
+  def _centred(self, kind: str, inputs: np.ndarray) -> np.ndarray:
+    rows = embed(self._config, kind, self._params, inputs)
+    return text_music.unit(np.asarray(rows) - self._centers[kind])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def embed(
+  config: contrastive.TowerConfig, kind: str, params: Any, inputs: jax.Array
+) -> jax.Array:
+  """float32[b, dim] of the inputs of the tower of 'text' or of 'music'."""
+  towers = contrastive.Towers(config)
+  method = {'text': towers.embed_text, 'music': towers.embed_music}[kind]
+  with jax.default_matmul_precision('float32'):
+    return towers.apply({'params': params}, jnp.asarray(inputs), method=method)
+
+
+def read(
+  stream: str,
+  path: str | os.PathLike,
+  *,
+  config: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Weights of towers, and the settings that rebuild them.
+
+  Args:
+    stream: Name of the stream of style.
+    path: Folder that `v2meow export --towers` wrote; with `config`, file of a
+      released system.
+    config: Sizes, as JSON data.
+
+  Returns:
+    {'params': ..., 'centers': ...} and {'config': ...}.
+
+  Raises:
+    released.DamagedSystem: The folder is not whole, or not of towers.
+  """
+  folder = pathlib.Path(path)
+  if config is not None:
+    return released.read_tensors(folder)[stream], {'config': dict(config)}
+  described = released.read_config(folder)
+  if described.get('model') != MODEL:
+    raise released.DamagedSystem(
+      f'{folder} holds no towers of text and music; give a folder that v2meow'
+      ' export --towers wrote.'
+    )
+  weights = released.read_tensors(folder / TENSORS)
+  return weights, {'config': described['config']}
+
+
+def build(
+  weights: Mapping[str, Any], *, config: Mapping[str, Any]
+) -> TrainedTowers:
+  """The network of what `read` gave."""
+  return TrainedTowers(
+    contrastive.TowerConfig(**config), weights['params'], weights['centers']
+  )

@@ -1,0 +1,65 @@
+"""Fits the embedded default's streams to clips, and saves their parameters."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+
+from v2meow_jax import parts as parts_lib
+from v2meow_jax import progress as progress_lib
+from v2meow_jax import stages
+from v2meow_jax.extractors.embedded import fitted
+from v2meow_jax.files import manifests
+from v2meow_jax.files import read
+from v2meow_jax.files import released
+
+
+def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
+  """Fits the training-free streams to `num` training clips of a manifest.
+
+  Args:
+    manifest: Clips; see `manifests.read`.
+    output: The .safetensors to write.
+    num: Number of clips, evenly spread over the training split.
+    seed: Seed of the clusterings.
+
+  Returns:
+    `output`.
+
+  Raises:
+    ValueError: There are no training clips with captions.
+  """
+  clips = [c for c in manifests.read(manifest, 'train') if c.caption]
+  if not clips:
+    raise ValueError(f"{manifest} has no clip of split 'train' with a caption.")
+  if num < 1:
+    raise ValueError(f'num is {num}; wanted at least 1 clip to fit to.')
+  chosen = np.linspace(0, len(clips) - 1, min(num, len(clips))).astype(int)
+  clips = [clips[i] for i in chosen]
+  files = [clip.path for clip in clips]
+  max_side = parts_lib.video_reading(())['max_side']
+  with progress_lib.bar(total=2 * len(files), unit='clip', desc='fit') as bar:
+
+    def advance(part: str, count: int) -> None:
+      bar.set_postfix_str(part, refresh=False)
+      bar.update()
+
+    params = fitted.fit(
+      (read.read_video(f, max_side=max_side) for f in files),
+      (read.read_audio(f) for f in files),
+      stages.TINY,
+      seed=seed,
+      progress=advance,
+    )
+  examples = [
+    fitted.clip_features(params, read.read_audio(c.path), c.caption)
+    for c in clips
+  ]
+  stacked = {
+    f'example/{k}': np.stack([e[k] for e in examples]) for k in examples[0]
+  }
+  out = pathlib.Path(output)
+  out.parent.mkdir(parents=True, exist_ok=True)
+  released.write_tensors(out, released.unflatten({**params, **stacked}), None)
+  return out

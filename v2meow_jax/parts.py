@@ -1,0 +1,479 @@
+"""The parts of a system that are not stages: one table, one row per kind.
+
+A `Part` names a kind, the stream that it gives, and its weights: data that gin
+binds, that travels to workers and into a system's config.json. Its libraries
+are imported when it is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import importlib
+import inspect
+import json
+import os
+import pathlib
+from typing import Any
+from typing import Literal
+
+from etils import epath
+
+from v2meow_jax import specs
+from v2meow_jax import stages
+from v2meow_jax.pretrained import ledger
+from v2meow_jax.pretrained import store
+
+# How a video is read. Parts that were fitted here see small frames; networks of
+# others resize frames themselves, of which 2 s of 1080 lines are 300 MB.
+_OWN_PIECE_SECONDS, _OWN_MAX_SIDE = 10.0, 128
+_PIECE_SECONDS = 2.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kind:
+  """One row of the table.
+
+  Either `load` or `network` builds the part; the latter gives a network alone,
+  which the library completes by clusters, segments or checks.
+
+  Attributes:
+    name: Name of the kind, in recipes and in a system's config.json.
+    role: Place in a system: 'style' has an extractor of music and one of text.
+    reads: Medium that becomes the stream.
+    artefacts: Names in `v2meow weights list` of weights that others published.
+    load: 'module.function': (stream, weights, **settings) -> the part.
+    network: 'module.function': (weights, **settings) -> a network.
+    read: 'module.function' for parts that are trained here: (stream name, path,
+      **settings) -> arrays and settings for `load` or `network`. The path is
+      a run, or a file of a released system.
+  """
+
+  name: str
+  role: Literal['extractor', 'style', 'codec']
+  reads: Literal['video', 'audio']
+  artefacts: tuple[str, ...] = ()
+  load: str | None = None
+  network: str | None = None
+  read: str | None = None
+
+
+_FITTED = 'extractors.embedded.fitted'
+_TRAINED = 'codecs.trained'
+KINDS = {
+  kind.name: kind
+  for kind in (
+    # Trained here.
+    Kind(
+      name='appearance',
+      role='extractor',
+      reads='video',
+      read=f'{_FITTED}.read',
+      load='extractors.embedded.color_motion.Appearance',
+    ),
+    Kind(
+      name='motion',
+      role='extractor',
+      reads='video',
+      read=f'{_FITTED}.read',
+      load='extractors.embedded.color_motion.Motion',
+    ),
+    Kind(
+      name='semantic_tokens',
+      role='extractor',
+      reads='audio',
+      read=f'{_FITTED}.read',
+      load='extractors.embedded.semantic_tokens.SemanticTokens',
+    ),
+    Kind(
+      name='hashed_style',
+      role='style',
+      reads='audio',
+      read=f'{_FITTED}.read_style',
+      load='extractors.embedded.joint_embedding.extractors',
+    ),
+    Kind(
+      name='towers',
+      role='style',
+      reads='audio',
+      read='extractors.trained_towers.read',
+      network='extractors.trained_towers.build',
+    ),
+    Kind(
+      name='soundstream',
+      role='codec',
+      reads='audio',
+      read=f'{_TRAINED}.read',
+      network=f'{_TRAINED}.soundstream',
+    ),
+    Kind(
+      name='embedded_codec',
+      role='codec',
+      reads='audio',
+      read=f'{_TRAINED}.read',
+      network=f'{_TRAINED}.embedded_codec',
+    ),
+    # Published by others: pictures.
+    Kind(
+      name='clip',
+      role='extractor',
+      reads='video',
+      artefacts=('clip-vit-l14',),
+      load='extractors.clip.load',
+    ),
+    Kind(
+      name='i3d_flow',
+      role='extractor',
+      reads='video',
+      artefacts=('i3d-flow',),
+      load='extractors.flow.load',
+    ),
+    Kind(
+      name='vit_vqgan',
+      role='extractor',
+      reads='video',
+      artefacts=('vit-vqgan-base',),
+      load='extractors.picture_tokens.load_vit_vqgan',
+    ),
+    Kind(
+      name='maskgit_vqgan',
+      role='extractor',
+      reads='video',
+      artefacts=('maskgit-vqgan',),
+      load='extractors.picture_tokens.load_maskgit_vqgan',
+    ),
+    # Music, whose frames are then clustered.
+    Kind(
+      name='musicfm',
+      role='extractor',
+      reads='audio',
+      artefacts=('musicfm-fma', 'musicfm-msd'),
+      network='pretrained.audio.musicfm_weights.load_encoder',
+    ),
+    Kind(
+      name='w2v_bert',
+      role='extractor',
+      reads='audio',
+      artefacts=('w2v-bert-2',),
+      network='pretrained.audio.w2v_bert.load',
+    ),
+    Kind(
+      name='mert',
+      role='extractor',
+      reads='audio',
+      artefacts=('mert-v1-95m', 'mert-v1-330m'),
+      network='pretrained.audio.mert.load',
+    ),
+    # Joint embeddings of text and music.
+    Kind(
+      name='clap',
+      role='style',
+      reads='audio',
+      artefacts=('clap-music',),
+      network='pretrained.text_music.clap.Clap',
+    ),
+    Kind(
+      name='musiccoca',
+      role='style',
+      reads='audio',
+      artefacts=('musiccoca',),
+      network='pretrained.text_music.musiccoca.MusicCoCa',
+    ),
+    Kind(
+      name='muq_mulan',
+      role='style',
+      reads='audio',
+      artefacts=('muq-mulan',),
+      network='pretrained.text_music.muq_mulan.MuQMuLan',
+    ),
+    # Codecs.
+    Kind(
+      name='dac',
+      role='codec',
+      reads='audio',
+      artefacts=('dac-16khz', 'dac-24khz', 'dac-44khz'),
+      network='codecs.dac.dac.load_variant',
+    ),
+    Kind(
+      name='encodec',
+      role='codec',
+      reads='audio',
+      artefacts=('encodec-24khz', 'encodec-32khz'),
+      network='codecs.encodec.encodec.load_variant',
+    ),
+  )
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+  """One part of a system: which, for which stream, from which weights.
+
+  Attributes:
+    kind: Name of a row of `KINDS`, such as 'clip'.
+    stream: Name of the stream that it gives; 'acoustic' for a codec.
+    weights: Name in `v2meow weights list`, or path of a file or folder of the
+      published layout; for a part that is trained here, its MODEL_DIR or file.
+    settings: Arguments of the function that builds it, as JSON data.
+  """
+
+  kind: str
+  stream: str
+  weights: str
+  settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  def __post_init__(self):
+    if self.kind not in KINDS:
+      raise ValueError(
+        f'no kind of part is called {self.kind!r}; there are {sorted(KINDS)}.'
+      )
+    # A plain dict of what gin or JSON gave, so that it can be written again.
+    object.__setattr__(self, 'settings', dict(self.settings))
+
+  @property
+  def reads(self) -> str:
+    """'video' or 'audio'."""
+    return KINDS[self.kind].reads
+
+  @property
+  def role(self) -> str:
+    """'extractor', 'style' or 'codec'."""
+    return KINDS[self.kind].role
+
+  @property
+  def is_own(self) -> bool:
+    """Whether it is trained here, so that a system carries its weights."""
+    return KINDS[self.kind].read is not None
+
+  def file(self) -> pathlib.Path:
+    """Path of its weights; WeightsError says how to get what is missing."""
+    if self.weights in {a.name for a in ledger.ARTEFACTS}:
+      return store.Store().locate(ledger.find(self.weights))
+    # Runs may lie in a bucket.
+    path: Any = (epath if self.is_own else pathlib).Path(self.weights)
+    path = path.expanduser()
+    if not path.exists():
+      raise store.WeightsError(
+        f'the part {self.kind!r} of stream {self.stream!r} names weights'
+        f' {self.weights!r}: neither a path nor one of `v2meow weights list`.'
+      )
+    return path
+
+  def companions(self) -> list[pathlib.Path]:
+    """Files beside `file()` that it is of no use without."""
+    artefacts = [a for a in ledger.ARTEFACTS if a.name == self.weights]
+    file = self.file()
+    return [file.with_name(name) for a in artefacts for name in a.companions]
+
+  def licence(self) -> dict[str, Any]:
+    """Who published it, for those who publish what it helped to make.
+
+    'weights' is its name; 'licence' is that of the weights, 'code_licence' that
+    of the code that they were trained with.
+    """
+    artefacts = [a for a in ledger.ARTEFACTS if a.name == self.weights]
+    if not artefacts:
+      unknown = {'code_licence': 'not known', 'licence': 'not known'}
+      return {'weights': self.weights, **unknown}
+    return {
+      'weights': self.weights,
+      'source': artefacts[0].page,
+      'code_licence': artefacts[0].code_licence,
+      'licence': artefacts[0].weights_licence,
+      'commercial': artefacts[0].commercial,
+    }
+
+  def build(self, stream: Any) -> Any:
+    """An extractor or a codec, with its weights loaded.
+
+    A style gives {'style': extractor of music, 'style_text': of a prompt}.
+
+    Raises:
+      ValueError: The weights are missing or of something else, the stream does
+        not fit, or a setting is unknown.
+      ImportError: A library that it runs in is missing; names the extra.
+    """
+    if load := KINDS[self.kind].load:
+      return self._call(_function(load), stream)
+    if self.role == 'extractor':
+      return self._tokens(stream)
+    network = self.network()
+    if self.role == 'codec':
+      check_codec(network, stream)
+      return network
+    from v2meow_jax.extractors import text_music  # pylint: disable=g-import-not-at-top
+
+    return text_music.extractors(stream, network)
+
+  def network(self) -> Any:
+    """The network alone: a codec, a joint embedding, an encoder of music.
+
+    Raises:
+      ValueError: As `build`; or there is no such network.
+      ImportError: As `build`.
+    """
+    return self._call(self._network_function())
+
+  def encoder_identity(self) -> dict[str, Any]:
+    """JSON data that distinguishes the encoder of music from others.
+
+    'kind', 'weights', 'sha256' of them, and all 'settings'.
+    """
+    from v2meow_jax.files import atomic  # pylint: disable=g-import-not-at-top
+
+    settings = self._settings_of_network()
+    bound = inspect.signature(self._network_function()).bind(
+      self.file(), **settings
+    )
+    bound.apply_defaults()
+    identity = {
+      'kind': self.kind,
+      'weights': self.file().name,
+      'sha256': atomic.sha256(self.file()),
+      'settings': dict(list(bound.arguments.items())[1:]),
+    }
+    return json.loads(json.dumps(identity, default=dataclasses.asdict))
+
+  def read(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arrays and settings of a part that is trained here, to be released.
+
+    Raises:
+      ValueError: The run trained something else, or nothing yet.
+    """
+    function = _function(KINDS[self.kind].read or '')
+    return self._checked(function, self.stream, self.file(), **self.settings)
+
+  def with_frames_at_once(self, most: int) -> Part:
+    """This part, whose batches hold no more frames of a video than `most`.
+
+    A batch is filled up to its size, so that one of a few frames would cost as
+    much as a full one. The size changes results by rounding alone.
+    """
+    parameters = inspect.signature(self._function()).parameters
+    if 'batch_size' not in parameters:
+      return self
+    size = self.settings.get('batch_size', parameters['batch_size'].default)
+    return dataclasses.replace(
+      self, settings={**self.settings, 'batch_size': min(size, most)}
+    )
+
+  def _tokens(self, stream: Any) -> Any:
+    from v2meow_jax.extractors import clustered_tokens  # pylint: disable=g-import-not-at-top
+
+    if 'clusters' not in self.settings:
+      raise ValueError(
+        f'settings of the part {self.kind!r} are {self.settings}: they lack'
+        " 'clusters', the file that v2meow data fit writes."
+      )
+    params = clustered_tokens.read_clusters(
+      self.settings['clusters'], stream.name, self.encoder_identity()
+    )
+    return clustered_tokens.ClusteredTokens(stream, self.network(), params)
+
+  def _function(self) -> Callable[..., Any]:
+    kind = KINDS[self.kind]
+    return _function(kind.load or kind.network or '')
+
+  def _network_function(self) -> Callable[..., Any]:
+    path = KINDS[self.kind].network
+    if path is None:
+      raise ValueError(
+        f'the part {self.kind!r} is no network that can be used alone; wanted'
+        f' one of {sorted(k for k, v in KINDS.items() if v.network)}.'
+      )
+    return _function(path)
+
+  def _settings_of_network(self) -> dict[str, Any]:
+    return {k: v for k, v in self.settings.items() if k != 'clusters'}
+
+  def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    if self.is_own:
+      weights, settings = self.read()
+    else:
+      weights, settings = self.file(), self._settings_of_network()
+    return self._checked(function, *arguments, weights, **settings)
+
+  def _checked(self, function: Callable[..., Any], *arguments, **settings):
+    try:
+      inspect.signature(function).bind(*arguments, **settings)
+    except TypeError as e:
+      raise ValueError(
+        f'settings of the part {self.kind!r} are {settings}: {e}'
+      ) from e
+    return function(*arguments, **settings)
+
+
+def stream_of(part: Part, table: Mapping[str, specs.Stream]) -> specs.Stream:
+  """The stream that a part gives; ValueError unless the table has it."""
+  if part.stream not in table:
+    raise ValueError(
+      f'the part {part.kind!r} is of a stream {part.stream!r}; there are'
+      f' {sorted(table)}.'
+    )
+  return table[part.stream]
+
+
+def check_codec(codec: Any, stream: specs.Stream) -> None:
+  """Raises ValueError unless a codec writes what records and stages hold."""
+  if codec.stream == stream:
+    return
+  stages.check_acoustic_rate(codec.stream.rate_hz)
+  raise ValueError(
+    f'the codec writes {codec.stream}; records hold {stream}. Choose a codec of'
+    ' that rate and depth, or bind acoustic_rate_hz, acoustic_codebook_size,'
+    ' num_coarse_levels and num_fine_levels of stages.paper_streams, as'
+    ' gin/networks/encodec.gin does.'
+  )
+
+
+def video_reading(parts: Sequence[Part]) -> dict[str, Any]:
+  """How a video is read for some parts, in records as in generation.
+
+  Args:
+    parts: Parts of a system, of which those that read video count.
+
+  Returns:
+    'piece_seconds', the length of the stretches, and 'max_side', to which
+    frames are shrunk; None: as they were decoded.
+  """
+  if all(part.is_own for part in parts if part.reads == 'video'):
+    return {'piece_seconds': _OWN_PIECE_SECONDS, 'max_side': _OWN_MAX_SIDE}
+  return {'piece_seconds': _PIECE_SECONDS, 'max_side': None}
+
+
+def trained_here(
+  *, features: str, style: str, codec: str | os.PathLike
+) -> list[Part]:
+  """The parts of the embedded system's kinds.
+
+  Args:
+    features: File that `v2meow data fit` wrote.
+    style: MODEL_DIR of the style embedding, trained on the same features.
+    codec: MODEL_DIR of the codec, of either kind that is trained here.
+
+  Returns:
+    A part for each stream.
+
+  Raises:
+    ValueError: `codec` is no run of a codec.
+  """
+  from v2meow_jax.codecs import trained  # pylint: disable=g-import-not-at-top
+
+  rows = (
+    ('appearance', 'appearance', features, {}),
+    ('motion', 'motion', features, {}),
+    ('hashed_style', 'style', style, {'features': features}),
+    ('semantic_tokens', 'semantic', features, {}),
+    (trained.kind(codec), 'acoustic', str(codec), {}),
+  )
+  return [
+    Part(kind=kind, stream=stream, weights=weights, settings=settings)
+    for kind, stream, weights, settings in rows
+  ]
+
+
+def _function(path: str) -> Callable[..., Any]:
+  module, _, name = path.rpartition('.')
+  return getattr(importlib.import_module(f'v2meow_jax.{module}'), name)
