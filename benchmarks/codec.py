@@ -1,4 +1,4 @@
-"""How close a codec comes, level by level: log-mel error and codebook use.
+"""Measures a codec level by level: log-mel error and codebook use.
 
 python -m benchmarks.codec --media song.mp3 --json out.json
 
@@ -33,7 +33,7 @@ def log_mel_error(
   estimate: Float[np.ndarray, 'samples'],
   rate_hz: int,
 ) -> float:
-  """Mean absolute difference of log-mel spectrograms, in dB.
+  """Computes the mean absolute difference of log-mel spectrograms, in dB.
 
   Power in 64 mel bands from Hann windows of 512, 1024 and 2048 samples with a
   quarter as hop, in dB, floored at -80 dB (a full-scale sine is near 0 dB);
@@ -41,8 +41,8 @@ def log_mel_error(
 
   Args:
     reference: The waveform aimed at.
-    estimate: As long.
-    rate_hz: Of both.
+    estimate: Samples of the same length.
+    rate_hz: Sample rate of both, in Hz.
 
   Returns:
     >= 0; 0 for equal waveforms, 6.02 for one at half the amplitude of the
@@ -83,7 +83,7 @@ def _mel_bands(rate_hz: int, window: int) -> np.ndarray:
 
 
 def perplexity(codes: Int[np.ndarray, '*n'], codebook_size: int) -> float:
-  """How many codes are in even use: exp of the entropy of their frequencies.
+  """Computes the number of codes in even use: exp of their entropy.
 
   >>> round(perplexity(np.arange(8), 1024), 6)
   8.0
@@ -96,12 +96,12 @@ def perplexity(codes: Int[np.ndarray, '*n'], codebook_size: int) -> float:
 def measure(
   codec: Any, pieces: Sequence[Float[np.ndarray, 'samples']], what: str
 ) -> dict[str, Any]:
-  """Error after 1..all levels and perplexity of each level, over pieces.
+  """Measures error after 1..all levels and perplexity of each level.
 
   Args:
     codec: A `codecs.codec.Codec`.
     pieces: Waveforms at its rate, each of whole frames.
-    what: Of the progress bar.
+    what: Label of the progress bar.
 
   Returns:
     'log_mel_error_db' and 'perplexity', one number per level; whether the
@@ -139,7 +139,7 @@ def measure(
 def cut(
   samples: Float[np.ndarray, 'samples'], codec: Any, seconds: float
 ) -> list[Float[np.ndarray, 'samples']]:
-  """Pieces of `seconds`, or the whole when it is shorter; whole frames each.
+  """Cuts pieces of `seconds`, or of the whole when shorter, of whole frames.
 
   All of one length, so that the codec compiles once; what is left is dropped.
   """
@@ -154,7 +154,7 @@ def cut(
 
 
 def show(groups: dict[str, dict[str, Any]]) -> str:
-  """The figures as tables for people."""
+  """Prints the figures as tables."""
   names = list(groups)
   levels = range(len(groups[names[0]]['log_mel_error_db']))
   parts = []

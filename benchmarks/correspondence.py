@@ -10,8 +10,8 @@ python -m benchmarks.correspondence --num 64 --seed 7 --json out.json
   prompted   generations with a prompt that names another genre than the
              picture's
 
-The judges are `beat_scores.track` and a genre classifier that is fitted here, on
-scenes that neither training nor this test has seen.
+The judges are `beat_scores.track` and a genre classifier that is fitted here,
+on scenes that neither training nor this test has seen.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def judge(
 
 
 def matched(grid: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-  """Computes each metric's mean and interval over clips with their own scene."""
+  """Computes metrics over clips with their own scene, as `each`."""
   return each(lambda g: bootstrap.mean_interval(np.diagonal(g)), grid)
 
 
@@ -158,7 +158,7 @@ def verdict(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def show(figures: dict[str, Any]) -> str:
-  """The figures as a table for people."""
+  """Prints the figures as a table."""
   n = {name: figures['num'][name] for name in ('real', 'blank', 'prompted')}
   rows = [
     (f'real ({n["real"]} clips)', figures['real']),

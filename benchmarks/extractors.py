@@ -1,4 +1,4 @@
-"""What the networks of others cost here: size, speed, memory, against torch.
+"""Measures the networks of others here: size, speed, memory, against torch.
 
 python -m benchmarks.extractors --json out.json
 python -m benchmarks.extractors --network clip-vit-l14 --network i3d-flow
@@ -37,12 +37,12 @@ AIM = 1.0  # Of the ratio to the torch reference.
 def measure(
   name: str, *, rounds: int, cores: int, tiny: bool
 ) -> dict[str, Any]:
-  """Figures of one network, in this process.
+  """Measures one network in this process.
 
   Args:
-    name: Of `networks.NETWORKS`.
+    name: Name in `networks.NETWORKS`.
     rounds: Turns that are timed, after one that is not.
-    cores: Of the process, which jax takes; threads of torch.
+    cores: Number of cores of the process, and of threads of torch.
     tiny: Sizes of a quick check, not the published ones.
 
   Returns:
@@ -77,7 +77,7 @@ def measure(
 
 
 def _peak_bytes() -> int:
-  """Of the accelerator's memory, or of this process where there is none."""
+  """Reads peak memory of the accelerator, or else of this process."""
   import jax
 
   stats = jax.local_devices()[0].memory_stats()
@@ -89,7 +89,7 @@ def _peak_bytes() -> int:
 
 
 def _torch_device(cores: int) -> str:
-  """Where torch runs: where jax does, as precisely and with as many threads.
+  """Sets torch up like jax: device, precision, number of threads.
 
   Raises:
     ValueError: jax has a GPU that torch does not see.
@@ -110,7 +110,7 @@ def _torch_device(cores: int) -> str:
 
 
 def measure_apart(name: str, options: argparse.Namespace) -> dict[str, Any]:
-  """As `measure`, in a process of its own.
+  """Measures in a process of its own.
 
   Raises:
     ValueError: The process failed; the message ends with its last line.
@@ -138,7 +138,7 @@ def measure_apart(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(figures: Mapping[str, Mapping[str, Any]]) -> str:
-  """The figures as a table for people."""
+  """Prints the figures as a table."""
   rows = []
   for name, f in figures.items():
     ratio = f['ratio']

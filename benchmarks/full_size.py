@@ -1,4 +1,4 @@
-"""A system of the paper's sizes, with random weights, end to end on this machine.
+"""Runs a system of the paper's sizes with random weights on this machine.
 
 `python -m benchmarks.full_size` writes CLIP, I3D and DAC 16 kHz in their
 published layouts, packs them with three stages of the `base` size into a
@@ -36,7 +36,7 @@ SAMPLE_RATE_HZ = 16_000
 
 
 def play(folder: pathlib.Path) -> int:
-  """`v2meow generate` on two cores, and what flowed in it: its exit code.
+  """Runs `v2meow generate` on two cores and keeps its streams: exit code.
 
   Args:
     folder: Has `system` and `clip.mp4`; gets `out.wav`, its json, and
@@ -68,11 +68,11 @@ def play(folder: pathlib.Path) -> int:
 
 
 def measure(folder: pathlib.Path, seconds: float, tiny: bool) -> dict[str, Any]:
-  """Makes the system, plays it in a process of its own, looks at the result.
+  """Makes the system, runs it in a process of its own, checks the result.
 
   Args:
     folder: Gets the weights and the sound.
-    seconds: Of the video.
+    seconds: Length of the video, in seconds.
     tiny: Whether all but the streams is small.
 
   Returns:
@@ -112,7 +112,7 @@ def measure(folder: pathlib.Path, seconds: float, tiny: bool) -> dict[str, Any]:
 
 
 def sound_faults(samples: int, rate_hz: int, seconds: float) -> list[str]:
-  """What is wrong with the length of a sound, in words."""
+  """Lists faults of the length of a sound."""
   wanted = round(seconds * SAMPLE_RATE_HZ)
   if (samples, rate_hz) == (wanted, SAMPLE_RATE_HZ):
     return []
@@ -123,7 +123,7 @@ def sound_faults(samples: int, rate_hz: int, seconds: float) -> list[str]:
 
 
 def memory_faults(peak_bytes: int) -> list[str]:
-  """Whether a process took more than `AIM_BYTES`, in words."""
+  """Lists whether a process took more than `AIM_BYTES`."""
   if peak_bytes <= AIM_BYTES:
     return []
   return [
@@ -135,12 +135,12 @@ def memory_faults(peak_bytes: int) -> list[str]:
 def stream_faults(
   streams: Mapping[str, np.ndarray], seconds: float
 ) -> list[str]:
-  """What is wrong with the streams of a generation, in words.
+  """Lists faults of the streams of a generation.
 
   Args:
-    streams: By name, [frames, dim | levels], as `inference.requests.Soundtrack` has
-      them, and the codec's codes as 'acoustic'.
-    seconds: Of the video, whole.
+    streams: Streams by name, [frames, dim | levels], as in
+      `inference.requests.Soundtrack`, and the codec's codes as 'acoustic'.
+    seconds: Whole seconds of the video.
 
   Returns:
     A sentence for each stream that is missing, of another rate or width, or
@@ -180,7 +180,7 @@ def _fault(
 
 
 def _show(figures: Mapping[str, Any]) -> str:
-  """The figures as a table for people."""
+  """Prints the figures as a table."""
   rows = [
     ['samples', figures['samples'], figures['wanted_samples']],
     ['wall seconds', f'{figures["wall_seconds"]:.0f}', ''],
@@ -202,7 +202,7 @@ def _show(figures: Mapping[str, Any]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-  """Runs the benchmark; ValueError says what is not as it should be."""
+  """Runs the benchmark; ValueError lists faults."""
   parser = report.parser(
     'benchmarks.full_size',
     "Plays a system of the paper's sizes with random weights, end to end, on"

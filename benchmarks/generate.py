@@ -1,4 +1,4 @@
-"""What a soundtrack costs: seconds cold and warm, memory, sequential steps.
+"""Measures a soundtrack: seconds cold and warm, memory, sequential steps.
 
 python -m benchmarks.generate --json out.json
 python -m benchmarks.generate --skip_long      # without the long videos
@@ -40,7 +40,7 @@ def measure_command(
 
   Args:
     command: Program and arguments.
-    cache: In place of the user's cache folder, which holds compiled programs.
+    cache: Folder in place of the user's cache of compiled programs.
 
   Returns:
     Wall seconds from start to exit, and peak resident memory in bytes.
@@ -71,14 +71,14 @@ def measure_command(
 def generate_command(
   clip: pathlib.Path, out: pathlib.Path, system: str | None
 ) -> list[str]:
-  """The command line of one cold generation."""
+  """Makes the command line of one cold generation."""
   command = [sys.executable, '-m', 'v2meow_jax.cli.main', 'generate']
   command += [str(clip), '-o', str(out), '--seed', '0']
   return command + (['--system', system] if system else [])
 
 
 def measure_warm(system: Any, clip: pathlib.Path, repeats: int):
-  """Seconds of a generation after the first, the median of `repeats`.
+  """Measures seconds of a generation after the first, median of `repeats`.
 
   Args:
     system: An `inference.system.System`.
@@ -100,7 +100,7 @@ def measure_warm(system: Any, clip: pathlib.Path, repeats: int):
 
 
 def sequential_steps(system: Any, seconds: float) -> dict[str, int]:
-  """Decoder steps that wait for one another, by stage and 'total'.
+  """Counts decoder steps that wait for one another, by stage and 'total'.
 
   A stage writes one id a step. Windows with a prefix follow one another and
   write only what the prefix does not give; others run side by side, `rows` at
@@ -125,7 +125,7 @@ def sequential_steps(system: Any, seconds: float) -> dict[str, int]:
 
 
 def measure(folder: pathlib.Path, options: argparse.Namespace):
-  """All figures, as the json holds them; clips are rendered into `folder`."""
+  """Measures all figures of the json, on clips rendered into `folder`."""
   clip = folder / 'clip.mp4'
   scene_clips.write(clip, options.seconds, options.seed)
   # Fresh processes come first: this one is still small, and Linux counts the
@@ -151,7 +151,7 @@ def measure(folder: pathlib.Path, options: argparse.Namespace):
 
 
 def measure_long(folder: pathlib.Path, options: argparse.Namespace):
-  """Peak memory of a short and of a long video, and their ratio."""
+  """Measures peak memory of a short and of a long video, and their ratio."""
   peaks, walls = [], []
   lengths = [options.short_seconds, options.long_seconds]
   for seconds in report.progress(lengths, 'long videos'):
@@ -172,7 +172,7 @@ def measure_long(folder: pathlib.Path, options: argparse.Namespace):
 
 
 def aims(figures: dict[str, Any]) -> dict[str, bool]:
-  """Which aims are met; the aim of memory only where it was measured."""
+  """Checks which aims are met; that of memory only where it was measured."""
   got = {
     'cold_seconds': figures['cold']['seconds'],
     'warm_over_real_time': figures['warm']['over_real_time'],
@@ -184,7 +184,7 @@ def aims(figures: dict[str, Any]) -> dict[str, bool]:
 
 
 def show(figures: dict[str, Any]) -> str:
-  """The figures as a table for people."""
+  """Prints the figures as a table."""
   met = {n: 'met' if yes else 'MISSED' for n, yes in figures['aims'].items()}
   cold, warm = figures['cold'], figures['warm']
   rows = [

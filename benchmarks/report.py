@@ -1,4 +1,4 @@
-"""What every benchmark shares: a table, a json, progress, one-line errors."""
+"""Prints tables, writes json and runs benchmarks with one-line errors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from v2meow_jax.files import atomic
 
 
 def parser(module: str, description: str, example: str):
-  """An argument parser with `--json`, and an example in --help.
+  """Makes an argument parser with `--json`, and an example in --help.
 
   Args:
-    module: Of the benchmark, as `python -m` takes it.
-    description: What it measures.
+    module: Module of the benchmark, for `python -m`.
+    description: Description in --help.
     example: A command line that works.
 
   Returns:
@@ -47,7 +47,7 @@ def add_system(parser: argparse.ArgumentParser) -> None:
 
 
 def positive(text: str) -> int:
-  """An argument that must be a whole number above 0, for argparse."""
+  """Parses a whole number above 0, for argparse."""
   value = int(text)
   if value < 1:
     raise argparse.ArgumentTypeError(f'{value} is not above 0')
@@ -71,7 +71,7 @@ def check_json_path(path: str | None) -> None:
 
 
 def write_json(path: str | None, figures: dict[str, Any]) -> None:
-  """Writes the figures with the versions of what made them; None: nothing."""
+  """Writes the figures with the versions of libraries; None: nothing."""
   if path is None:
     return
   text = json.dumps({**figures, 'versions': scores.libraries()}, indent=2)
@@ -79,7 +79,7 @@ def write_json(path: str | None, figures: dict[str, Any]) -> None:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-  """A text table; the first column is flush left, the others flush right.
+  """Formats a text table; the first column flush left, the others right.
 
   >>> print(table(['level', 'error'], [[1, 2.5], [12, 1.25]]))
   level  error
@@ -98,7 +98,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def progress(items: Sequence, what: str) -> Iterable:
-  """The items, with a progress bar on stderr."""
+  """Iterates with a progress bar on stderr."""
   from v2meow_jax import progress as progress_lib
 
   return progress_lib.bar(items, desc=what)

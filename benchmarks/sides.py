@@ -1,4 +1,4 @@
-"""A network as `benchmarks.extractors` times it: ours, and the reference's."""
+"""Defines a network for `benchmarks.extractors`: ours and the reference's."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Sides:
   """One network, ours and the reference's.
 
   Attributes:
-    amount: Of media that one call reads or writes.
-    unit: Of the amount: 'frames' or 's'.
+    amount: Amount of media that one call reads or writes.
+    unit: Unit of the amount: 'frames' or 's'.
     ours: Makes one call and waits for what it gives.
-    num_parameters: Of ours; 0 of what has none.
+    num_parameters: Number of our parameters.
     reference: Makes the reference, for a device of torch, from the same sizes
       and the same inputs; None where there is nothing to compare with.
   """
@@ -30,12 +30,12 @@ class Sides:
 
 
 def random(shape: tuple[int, ...]) -> np.ndarray:
-  """float32 of a shape, even in [0, 1)."""
+  """Draws float32 of a shape, uniform in [0, 1)."""
   return np.random.default_rng(0).random(shape, np.float32)
 
 
 def parameters(module, *inputs) -> dict[str, Any]:
-  """Random parameters of a Flax module whose signals stay of order one."""
+  """Draws parameters of a Flax module that keep signals of order one."""
   import jax
 
   shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)['params']
@@ -50,7 +50,7 @@ def parameters(module, *inputs) -> dict[str, Any]:
 
 
 def count(params: Any) -> int:
-  """How many numbers parameters are."""
+  """Counts the numbers in parameters."""
   import jax
 
   return sum(x.size for x in jax.tree.leaves(params))

@@ -1,4 +1,4 @@
-"""How fast a training step is: against T5X, and against the machine.
+"""Measures a training step against T5X and against the machine.
 
 python -m benchmarks.training --json out.json
 
@@ -31,7 +31,7 @@ _MATMUL = 2048
 
 
 def stage_model(num_inputs: int, num_targets: int, levels: int) -> Any:
-  """An encoder-decoder of ours over so many ids of an input and a target."""
+  """Makes an encoder-decoder of ours for numbers of input and target ids."""
   from v2meow_jax import specs
   from v2meow_jax.models import stage_model as stage_models
   from v2meow_jax.models import transformer
@@ -68,7 +68,7 @@ def stage_model(num_inputs: int, num_targets: int, levels: int) -> Any:
 
 
 def random_batch(model: Any, batch_size: int) -> dict[str, np.ndarray]:
-  """Ids of their own level's range, as training has them."""
+  """Draws ids in the range of each level, as in training."""
   from v2meow_jax import tokens
 
   rng = np.random.default_rng(0)
@@ -93,7 +93,7 @@ def random_batch(model: Any, batch_size: int) -> dict[str, np.ndarray]:
 
 
 def our_step(model: Any, batch: dict[str, Any]) -> Callable[[], float]:
-  """A function that trains one step and returns its loss."""
+  """Makes a function that trains one step and returns its loss."""
   import jax
 
   from v2meow_jax.training import schedules
@@ -185,7 +185,7 @@ def t5x_step(model: Any, batch: dict[str, np.ndarray]) -> Callable[[], float]:
 def seconds_in_turn(
   runs: dict[str, Callable[[], Any]], rounds: int
 ) -> dict[str, list[float]]:
-  """Seconds of each run in each round, after one that compiles them."""
+  """Times each run in each round, after one that compiles them."""
   for run in runs.values():
     run()
   taken: dict[str, list[float]] = {name: [] for name in runs}
@@ -198,7 +198,7 @@ def seconds_in_turn(
 
 
 def matmul() -> Callable[[], None]:
-  """A large float32 matrix product: what the machine can do."""
+  """Makes a large float32 matrix product, the machine's own speed."""
   import jax
   import jax.numpy as jnp
 
@@ -212,7 +212,7 @@ def matmul() -> Callable[[], None]:
 
 
 def measure(shape: tuple[int, int, int], batch_size: int, rounds: int):
-  """The figures of one shape; those against T5X are None without it."""
+  """Measures one shape; figures against T5X are None without it."""
   from v2meow_jax.training.monitoring import flops
 
   model = stage_model(*shape)
@@ -248,7 +248,7 @@ def measure(shape: tuple[int, int, int], batch_size: int, rounds: int):
 
 
 def show(figures: Sequence[dict[str, Any]]) -> str:
-  """The figures as a table for people."""
+  """Prints the figures as a table."""
   rows = []
   for f in figures:
     ratio, seconds = f['over_t5x'], f['seconds']

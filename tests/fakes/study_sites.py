@@ -90,7 +90,7 @@ def bare(
 ) -> protocol.Study:
   """A study without files, for what needs none."""
   clips = {
-    f'clip_{i:02d}': protocol.Clip(
+    f'clip_{i:02d}': protocol.StudyClip(
       name=f'clip_{i:02d}',
       genre=genres[i % len(genres)],
       seconds=10.0,
@@ -100,7 +100,7 @@ def bare(
     for i in range(num_clips)
   }
   pairs = tuple(
-    protocol.Pair(clip=clip, first=first, second=second)
+    protocol.StudyPair(clip=clip, first=first, second=second)
     for clip in clips
     for i, first in enumerate(systems)
     for second in systems[i + 1 :]

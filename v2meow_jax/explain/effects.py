@@ -1,4 +1,4 @@
-"""How a stage's inputs act on what it wrote: the passes behind `explain`."""
+"""Measures how the inputs of a stage act on the codes that it wrote."""
 
 from __future__ import annotations
 
@@ -22,19 +22,17 @@ Blank = Literal['zero', 'mean']
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-  """What is measured, and how finely.
+  """Settings of the measurement.
 
   Attributes:
-    bin_seconds: Length of the bins of music and of picture. One pass of the
-      network is made for each bin that a window sees of each stream, so longer
-      bins cost less.
-    layer: Of the decoder, from 0, whose attention is read; None: the mean of
-      all layers.
-    blank: What stands for a continuous stream that is taken away: 'zero', of
-      standardised streams the mean of the training data, or 'mean', the mean of
-      the clip itself, so that only its course in time is taken away. A stream
-      of one vector per clip always becomes zeros, as dropped in training, and
-      one of tokens at each place the commonest code of the clip.
+    bin_seconds: Length of the bins of music and of picture, in seconds. Each
+      bin that a window sees of each stream costs one pass of the network.
+    layer: Decoder layer whose attention is read, from 0; None: the mean of all.
+    blank: Replacement of a continuous stream that is taken away: 'zero', the
+      mean of the training data for standardised streams, or 'mean', the mean
+      of the clip, so that only the course in time is taken away. A stream of
+      one vector per clip always becomes zeros, as dropped in training, and one
+      of tokens the commonest code of the clip at each place.
   """
 
   bin_seconds: float = 1.0
@@ -47,7 +45,7 @@ class Settings:
 
 
 def check_layer(stage: restore.ModelStage, settings: Settings) -> None:
-  """Raises ValueError unless the stage has the layer that is asked for."""
+  """Raises ValueError unless the stage has the layer of the settings."""
   num_layers = stage.model.network.num_decoder_layers
   if settings.layer is not None and not 0 <= settings.layer < num_layers:
     raise ValueError(
@@ -65,23 +63,23 @@ def measure(
   settings: Settings,
   on_pass: Callable[[], None] = lambda: None,
 ) -> influence.Influence:
-  """Attention and influence of a stage over a clip, window by window.
+  """Measures attention and influence over a clip, window by window.
 
   Windows are those of the sampling; each code counts in the window that drew
-  it. Frames that a window sees mirrored, beyond the end of the clip, count to
-  the time at which the clip has them.
+  it. Frames that a window mirrors beyond the end of the clip count at their
+  own time.
 
   Args:
     stage: The trained stage.
-    streams: Its inputs and what it wrote, of the whole clip, by name, as
+    streams: Inputs and target of the stage over the whole clip, by name, as in
       `requests.Soundtrack.streams`.
-    seconds: Length of the clip.
-    windows: As the stage was sampled with.
-    settings: What is measured.
-    on_pass: Called after each pass of the network, for progress.
+    seconds: Length of the clip, in seconds.
+    windows: Windows of the sampling.
+    settings: Settings of the measurement.
+    on_pass: Function called after each pass of the network, for progress.
 
   Returns:
-    Of every input of the stage.
+    Attention and influence of every input of the stage.
 
   Raises:
     ValueError: The stage has no such layer, or the clip has too many bins.
@@ -101,7 +99,7 @@ def measure(
 
 
 class _Sums:
-  """What the windows of a clip add up to."""
+  """Sums over the windows of a clip."""
 
   def __init__(
     self,
@@ -139,14 +137,14 @@ class _Sums:
     }
 
   def _frame_bins(self, stream: specs.Stream) -> np.ndarray:
-    """Bin of each frame of a stream of the clip."""
+    """Finds the bin of each frame of a stream of the clip."""
     if _is_static(stream):
       return np.zeros(1, int)
     times = adaptors.frame_times(len(self.streams[stream.name]), stream.rate_hz)
     return influence.bin_of(times, self.settings.bin_seconds, self.num_bins)
 
   def means(self) -> influence.Influence:
-    """Per code."""
+    """Divides the sums by the number of codes."""
     counts = np.maximum(self.counts, 1)
     return influence.Influence(
       bin_seconds=self.settings.bin_seconds,
@@ -158,7 +156,7 @@ class _Sums:
 
 
 class _Window:
-  """One window: what the stage read there, what it wrote, what counts."""
+  """One window: inputs and codes of the stage, and which codes count."""
 
   def __init__(
     self,
@@ -171,7 +169,7 @@ class _Window:
     spec, target = stage.spec, stage.spec.target
     crop_seconds = spec.crop_seconds
     self._stage, self._sums, self._on_pass = stage, sums, on_pass
-    # The frames of the clip that stand in the window.
+    # Frames of the clip in the window.
     self._frames = {
       s.name: pipeline.cut(
         np.arange(len(sums.streams[s.name])), s, start, crop_seconds
@@ -192,7 +190,7 @@ class _Window:
 
   @property
   def has_codes(self) -> bool:
-    """Whether the window wrote codes of the clip, and not only beyond its end."""
+    """Whether the window wrote codes before the end of the clip."""
     return bool(self._drawn.any())
 
   def measure(self) -> None:
@@ -228,7 +226,7 @@ class _Window:
         np.add.at(sums.cells[name], frames, of_frames.sum(0))
 
   def _lost(self, log_p: np.ndarray, name: str, gone: np.ndarray) -> np.ndarray:
-    """Nats by bin of music, when some frames of a stream are blank."""
+    """Sums the nats lost in each bin of music by blanking some frames."""
     values = self._inputs[name].copy()
     values[:, gone] = self._sums.blanks[name]
     log_q = self._log_probabilities({**self._inputs, name: values})
@@ -236,9 +234,9 @@ class _Window:
     return np.bincount(self._bins, lost, minlength=self._sums.num_bins)
 
   def _log_probabilities(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    found = self._stage.log_probabilities(inputs, self._codes)
+    log_p = self._stage.log_probabilities(inputs, self._codes)
     self._on_pass()
-    return found[0, self._drawn]
+    return log_p[0, self._drawn]
 
 
 def _is_static(stream: specs.Stream) -> bool:
@@ -246,7 +244,7 @@ def _is_static(stream: specs.Stream) -> bool:
 
 
 def _blank(array: np.ndarray, stream: specs.Stream, kind: Blank) -> np.ndarray:
-  """The frame, [dim | levels], that stands for nothing; see `Settings`."""
+  """Makes the frame, [dim | levels], that replaces others; see `Settings`."""
   if isinstance(stream, specs.TokenSpec):
     return np.array([np.bincount(column).argmax() for column in array.T])
   if kind == 'zero' or stream.is_static:

@@ -1,10 +1,10 @@
-"""What of a picture its music attends to, and what would change it: arrays.
+"""Computes attention to, and influence of, a picture on its music by time.
 
-Attention says where a network looked, not what it made of it (Jain & Wallace
-2019, https://arxiv.org/abs/1902.10186). Influence is the effect of taking an
-input away: how far the distribution of the next code moves. Both are of a
-teacher-forced pass over the music as it was drawn, so what the past of the
-music has already told counts for the past and not for the picture.
+Attention says where a network looked, not how it used it (Jain & Wallace 2019,
+https://arxiv.org/abs/1902.10186). Influence is the effect of taking an input
+away: how far the distribution of the next code moves. Both are of a
+teacher-forced pass over the music as drawn, so what the past of the music
+already implies counts for the past and not for the picture.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ MAX_BINS = 600
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Influence:
-  """Of the streams that a stage reads on the stream that it writes, by name.
+  """Attention and influence of a stage's input streams, by name.
 
   Attributes:
-    bin_seconds: Length of a bin; the last may be cut short by the clip's end.
-    attention: float64[bins of music, bins of picture]; share of the attention
-      of a bin of music; a stream of one vector per clip has one bin. A row,
+    bin_seconds: Length of a bin, in seconds; the last may be shorter.
+    attention: Share of the attention of a bin of music, float64[bins of music,
+      bins of picture]; a stream of one vector per clip has one bin. A row,
       summed over bins and streams, is 1, or less for a stage without an
       encoder, which also attends to its own past.
-    without_stream: float64[bins of music]; nats per code, when all of the
-      stream is blank.
-    without_bin: float64[bins of music, bins of picture]; nats per code, when a
-      bin of the stream is blank. Streams that have times.
-    cells: float64[frames, cells]; share of the attention of all of the music,
-      for streams that are pictures in tokens.
+    without_stream: Influence of the whole stream, in nats per code,
+      float64[bins of music].
+    without_bin: Influence of each bin of a stream with times, in nats per code,
+      float64[bins of music, bins of picture].
+    cells: Share of the attention of all music, for pictures in tokens,
+      float64[frames, cells].
   """
 
   bin_seconds: float
@@ -46,17 +46,17 @@ class Influence:
 
 
 def count_bins(seconds: float, bin_seconds: float) -> int:
-  """Bins that cover a clip.
+  """Counts the bins that cover a clip.
 
   >>> count_bins(10.0, 1.0), count_bins(10.2, 1.0)
   (10, 11)
 
   Args:
-    seconds: Of the clip.
-    bin_seconds: Length of a bin.
+    seconds: Length of the clip, in seconds.
+    bin_seconds: Length of a bin, in seconds.
 
   Returns:
-    At least 1.
+    Number of bins, at least 1.
 
   Raises:
     ValueError: `bin_seconds` is not above 0, or there are too many bins.
@@ -69,7 +69,7 @@ def count_bins(seconds: float, bin_seconds: float) -> int:
   if num_bins > MAX_BINS:
     raise ValueError(
       f'{seconds:.1f} s in bins of {bin_seconds} s are {num_bins} bins; at most'
-      f' {MAX_BINS} are told apart: wanted bins of'
+      f' {MAX_BINS} are possible: wanted bins of'
       f' {math.ceil(seconds / MAX_BINS)} s or more.'
     )
   return num_bins
@@ -78,7 +78,7 @@ def count_bins(seconds: float, bin_seconds: float) -> int:
 def bin_of(
   times: Float[np.ndarray, 'n'], bin_seconds: float, num_bins: int
 ) -> Int[np.ndarray, 'n']:
-  """Bin of each time; what lies beyond the last bin is counted to it."""
+  """Finds the bin of each time; times beyond the last bin are in the last."""
   bins = np.floor(np.asarray(times) / bin_seconds + 1e-9).astype(int)
   return np.minimum(bins, num_bins - 1)
 
@@ -89,7 +89,7 @@ def sum_by_bins(
   columns: Int[np.ndarray, 'm'],
   shape: tuple[int, int],
 ) -> Float[np.ndarray, 'rows columns']:
-  """Sums of the entries that share a bin of rows and a bin of columns."""
+  """Sums the entries that share a bin of rows and a bin of columns."""
   sums = np.zeros(shape)
   np.add.at(sums, (rows[:, None], columns[None, :]), values)
   return sums
@@ -98,18 +98,18 @@ def sum_by_bins(
 def kl_divergence(
   log_p: Float[np.ndarray, '*n codes'], log_q: Float[np.ndarray, '*n codes']
 ) -> Float[np.ndarray, '*n']:
-  """KL(p || q) in nats: what it costs to expect q where p is so.
+  """Computes KL(p || q) in nats.
 
   >>> half, sure = np.log([0.5, 0.5]), np.log([1.0, 1e-300])
   >>> round(float(kl_divergence(sure, half)), 4)
   0.6931
 
   Args:
-    log_p: Logarithms of probabilities.
-    log_q: Likewise.
+    log_p: Logarithms of the probabilities p.
+    log_q: Logarithms of the probabilities q.
 
   Returns:
-    At least 0.
+    The divergence, at least 0.
   """
   log_p, log_q = np.float64(log_p), np.float64(log_q)
   return np.maximum((np.exp(log_p) * (log_p - log_q)).sum(-1), 0.0)
@@ -118,14 +118,14 @@ def kl_divergence(
 def near_share(
   table: Float[np.ndarray, 'bins bins'], reach: int = 1
 ) -> tuple[float, float]:
-  """How much of a table lies near its diagonal, and how much would by chance.
+  """Computes the share of a table near its diagonal, and that by chance.
 
   >>> near_share(np.eye(4), reach=0)
   (1.0, 0.25)
 
   Args:
-    table: At least 0; rows are bins of music, columns bins of picture.
-    reach: Bins at most so far apart are near.
+    table: Values >= 0 by bin of music (rows) and bin of picture (columns).
+    reach: Largest distance of near bins.
 
   Returns:
     The share, and its mean over all orders of the columns; 0 and 0 when the

@@ -1,4 +1,4 @@
-"""Pictures of `influence.Influence`: a plot over time, heat on frames."""
+"""Draws `influence.Influence`: a plot over time, heat on frames."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _LEFT, _RIGHT = 0.95, 0.75
 _ROW, _SPECTROGRAM = 0.17, 1.15
 _TITLE, _AXIS = 0.24, 0.42
 _FONT_POINTS = 7.0
-_MOST_NUMBERS = 16  # Columns in which numbers still fit.
+_MOST_NUMBERS = 16  # Most columns with room for numbers.
 _SPECTRUM_DB = 70.0
 _CURSOR = (255, 59, 48)
-_MOST_HEAT = 0.65  # Of the colour, in what a picture is blended with.
+_MOST_HEAT = 0.65  # Largest share of the colour in a blended picture.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plot:
-  """A drawn plot, and where time is in it.
+  """A drawn plot and the place of time in it.
 
   Attributes:
-    pixels: uint8[height, width, 3], RGB, even sides.
+    pixels: RGB of even sides, uint8[height, width, 3].
     left: Column of time 0.
     right: Column of the end of the clip.
     top: First row of the panels.
     bottom: Last row of the panels.
-    seconds: Length of the clip.
+    seconds: Length of the clip, in seconds.
   """
 
   pixels: np.ndarray
@@ -48,7 +48,7 @@ class Plot:
   seconds: float
 
   def at(self, seconds: float) -> UInt8[np.ndarray, 'height width 3']:
-    """The plot with a cursor at a time of the clip."""
+    """Draws a cursor at a time of the clip."""
     pixels = self.pixels.copy()
     share = min(max(seconds / self.seconds, 0.0), 1.0)
     column = round(self.left + share * (self.right - self.left))
@@ -67,13 +67,15 @@ class _Panel:
   colours: str
 
 
-def draw(audio: media.Audio, found: influence.Influence, *, width: int) -> Plot:
-  """The spectrogram with its onsets, and under it rows of heat by stream.
+def draw(
+  audio: media.Audio, result: influence.Influence, *, width: int
+) -> Plot:
+  """Draws the spectrogram with onsets, and under it rows of heat by stream.
 
   Args:
-    audio: What was generated.
-    found: What it came from.
-    width: Of the plot in pixels, even.
+    audio: Generated music.
+    result: Influence of the streams on it.
+    width: Even width of the plot, in pixels.
 
   Returns:
     The plot.
@@ -81,7 +83,7 @@ def draw(audio: media.Audio, found: influence.Influence, *, width: int) -> Plot:
   from matplotlib import figure
   from matplotlib.backends import backend_agg
 
-  panels = _panels(found)
+  panels = _panels(result)
   inches = _TITLE + _SPECTROGRAM + _AXIS
   inches += sum(_TITLE + _ROW * len(p.rows) for p in panels)
   dpi = width / _WIDTH
@@ -105,7 +107,7 @@ def draw(audio: media.Audio, found: influence.Influence, *, width: int) -> Plot:
   for panel in panels:
     axes.tick_params(labelbottom=False)
     axes = axes_below(_ROW * len(panel.rows))
-    _draw_panel(axes, panel, found.bin_seconds)
+    _draw_panel(axes, panel, result.bin_seconds)
   axes.set_xlabel('seconds', fontsize=_FONT_POINTS, labelpad=1)
   canvas.draw()
   pixels = np.asarray(canvas.buffer_rgba())[..., :3]
@@ -124,8 +126,8 @@ def draw(audio: media.Audio, found: influence.Influence, *, width: int) -> Plot:
   )
 
 
-def _panels(found: influence.Influence) -> list[_Panel]:
-  attention, without = found.attention, found.without_bin
+def _panels(result: influence.Influence) -> list[_Panel]:
+  attention, without = result.attention, result.without_bin
 
   def near(tables: Mapping[str, np.ndarray]) -> dict[str, str]:
     shares = {k: influence.near_share(x) for k, x in tables.items()}
@@ -148,9 +150,9 @@ def _panels(found: influence.Influence) -> list[_Panel]:
     ),
     _Panel(
       title='influence: change of the music without the stream, nats per code',
-      rows=found.without_stream,
+      rows=result.without_stream,
       notes={
-        k: f'mean {x.mean():.2f}' for k, x in found.without_stream.items()
+        k: f'mean {x.mean():.2f}' for k, x in result.without_stream.items()
       },
       colours='Oranges',
     ),
@@ -250,7 +252,7 @@ def _title_style() -> dict[str, object]:
 
 
 def onsets(audio: media.Audio) -> Float[np.ndarray, 'onsets']:
-  """Times at which something begins to sound, in seconds, rising."""
+  """Detects onset times in seconds, rising."""
   import librosa
 
   envelope = beat_scores.onset_envelope(audio)
@@ -268,15 +270,14 @@ def blend(
   frame: UInt8[np.ndarray, 'height width 3'],
   grids: Sequence[Float[np.ndarray, 'cells']],
 ) -> UInt8[np.ndarray, 'height width 3']:
-  """A frame with the heat of its cells, which cover its central square.
+  """Blends a frame with the heat of its cells, which cover its central square.
 
   Args:
-    frame: RGB.
-    grids: For each stream, in [0, 1], row by row; a square number of cells.
+    frame: RGB frame.
+    grids: Heat of each stream in [0, 1], row by row; a square number of cells.
 
   Returns:
-    The frame where the heat is 0, and redder the more there is; several
-    streams show their highest.
+    The frame, redder where the largest heat of the streams is higher.
 
   Raises:
     ValueError: The cells are no square.

@@ -1,4 +1,4 @@
-"""`v2meow explain`: from a video to pictures of how it acted on its music."""
+"""Generates music for a video and draws the influence of the video on it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from v2meow_jax.inference import system as system_lib
 
 SUFFIXES = (media.WRITTEN_VIDEO_SUFFIX, '.png')
 _PNG_WIDTH = 1600
-# Of the video: text is legible from the first, frames are small to the second.
+# Text is legible from the first width; larger frames are scaled to the second.
 _MIN_WIDTH, _MAX_SIDE = 640, 1280
 _PIECE_SECONDS = 1.0
 _DIGITS = 5
@@ -53,15 +53,15 @@ def write(
     video: Path of the video.
     output: Path with a suffix of `SUFFIXES`.
     prompt: Style in words.
-    seed: Of every draw.
-    settings: What is measured.
-    system_dir: Of a released system; None: the embedded one.
+    seed: Seed of every draw.
+    settings: Settings of the measurement.
+    system_dir: Folder of a released system; None: the embedded one.
 
   Returns:
     The paths written.
 
   Raises:
-    ImportError: What draws is not installed.
+    ImportError: Matplotlib or librosa is not installed.
     ValueError: An argument, the media or the system is not usable.
     OSError: A file is missing or cannot be written.
   """
@@ -87,7 +87,7 @@ def write(
       bar.update()
 
     result = system.run(video, prompt, seed, on_progress=show)
-    found = effects.measure(
+    effect = effects.measure(
       stage,
       result.streams,
       seconds=info.seconds,
@@ -96,17 +96,17 @@ def write(
       on_pass=lambda: show('influence'),
     )
     show('drawing')
-    plot = influence_plot.draw(result.audio, found, width=_PNG_WIDTH)
+    plot = influence_plot.draw(result.audio, effect, width=_PNG_WIDTH)
     _write_png(picture, plot.pixels)
   if is_video:
-    frames = _frames(info, result.audio, found, stage.spec)
+    frames = _frames(info, result.audio, effect, stage.spec)
     media_write.write_video(
       out,
       progress_lib.bar(frames, unit='frame', desc=out.name),
       rate_hz=info.rate_hz,
       audio=result.audio,
     )
-  facts = _facts(video, result, stage.spec, settings, found)
+  facts = _facts(video, result, stage.spec, settings, effect)
   outputs.write_json(outputs.sidecar(out), facts)
   for path in paths:
     print(path)
@@ -136,22 +136,22 @@ def _write_png(path: pathlib.Path, pixels: np.ndarray) -> None:
 def _frames(
   info: probe.MediaInfo,
   audio: media.Audio,
-  found: influence.Influence,
+  effect: influence.Influence,
   spec: specs.StageSpec,
 ) -> Iterator[np.ndarray]:
-  """Each frame of the video, with its heat, over the plot with its cursor."""
+  """Yields each frame with its heat, over the plot with its cursor."""
   rate_hz = info.rate_hz
   times = (np.arange(max(1, round(info.seconds * rate_hz))) + 0.5) / rate_hz
   rates = {s.name: s.rate_hz for s in spec.token_inputs}
   # Heat is shown as a share of the clip's hottest cell.
-  heat = {k: x / max(x.max(), 1e-12) for k, x in found.cells.items()}
+  heat = {k: x / max(x.max(), 1e-12) for k, x in effect.cells.items()}
   plot = None
   for piece in read.iter_video(
     info.path, piece_seconds=_PIECE_SECONDS, max_side=_MAX_SIDE
   ):
     if plot is None:
       width = max(_MIN_WIDTH, piece.frames.shape[2] // 2 * 2)
-      plot = influence_plot.draw(audio, found, width=width)
+      plot = influence_plot.draw(audio, effect, width=width)
     end = piece.start_seconds + piece.seconds
     now = times[(times >= piece.start_seconds) & (times < end)]
     for time, frame in zip(now, piece.at(now), strict=True):
@@ -163,7 +163,7 @@ def _frames(
 
 
 def _fit(frame: np.ndarray, width: int) -> np.ndarray:
-  """Black beside and below a frame, so that its sides are `width` and even."""
+  """Pads a frame with black to `width` and an even height."""
   missing = width - frame.shape[1]
   sides = (missing // 2, missing - missing // 2)
   return np.pad(frame[:, :width], ((0, len(frame) % 2), sides, (0, 0)))
@@ -174,7 +174,7 @@ def _facts(
   result: requests_lib.Soundtrack,
   spec: specs.StageSpec,
   settings: effects.Settings,
-  found: influence.Influence,
+  effect: influence.Influence,
 ) -> dict[str, Any]:
   def rounded(table: np.ndarray) -> list:
     return np.round(table, _DIGITS).tolist()
@@ -184,24 +184,24 @@ def _facts(
     return {'share': round(share, _DIGITS), 'chance': round(chance, _DIGITS)}
 
   streams = {}
-  for name, attention in found.attention.items():
+  for name, attention in effect.attention.items():
     streams[name] = {
       'mean_attention': round(float(attention.sum(1).mean()), _DIGITS),
       'mean_influence_nats': round(
-        float(found.without_stream[name].mean()), _DIGITS
+        float(effect.without_stream[name].mean()), _DIGITS
       ),
       'attention': rounded(attention),
-      'influence_of_stream_nats': rounded(found.without_stream[name]),
+      'influence_of_stream_nats': rounded(effect.without_stream[name]),
     }
-    if name in found.without_bin:
-      influence_table = found.without_bin[name]
+    if name in effect.without_bin:
+      influence_table = effect.without_bin[name]
       streams[name] |= {
         'influence_of_bin_nats': rounded(influence_table),
         'attention_within_a_bin': near(attention),
         'influence_within_a_bin': near(influence_table),
       }
-    if name in found.cells:
-      streams[name]['attention_of_cells'] = rounded(found.cells[name])
+    if name in effect.cells:
+      streams[name]['attention_of_cells'] = rounded(effect.cells[name])
   return {
     'video': str(video),
     'video_sha256': atomic.sha256(video),

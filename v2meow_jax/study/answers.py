@@ -1,4 +1,4 @@
-"""What participants send, checked: nothing in it is trusted."""
+"""Parses what participants send; nothing in it is trusted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from v2meow_jax.study import protocol
 
 MAX_FILE_BYTES = 1_000_000
-_MAX_SECONDS = 1e7  # Left open over a holiday; what is more is made up.
+_MAX_SECONDS = 1e7  # A page open over a holiday; more is made up.
 _MAX_CODE = 32
 
 
@@ -22,10 +22,10 @@ class Answer:
   """One answer to both questions, as shown.
 
   Attributes:
-    relevance: -2 (strongly the left) to 2 (strongly the right).
-    preference: The same.
-    played: Seconds heard of the left and of the right clip.
-    seconds: From the page being shown to the answer.
+    relevance: Relevance, -2 (strongly the left) to 2 (strongly the right).
+    preference: Preference, on the same scale.
+    played: Seconds played of the left and of the right clip.
+    seconds: Seconds between showing the page and the answer.
   """
 
   relevance: int
@@ -36,12 +36,12 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rater:
-  """A participant with what was asked and what was answered.
+  """A participant with trials and answers.
 
   Attributes:
-    code: By which the participant may ask to be taken out.
-    trials: All of them.
-    answers: To the first ones, in order.
+    code: Code by which the participant may ask to be taken out.
+    trials: All trials.
+    answers: Answers to the first trials, in order.
   """
 
   code: str
@@ -49,27 +49,27 @@ class Rater:
   answers: Sequence[Answer]
 
   def pairs(self) -> Iterator[tuple[protocol.Trial, Answer]]:
-    """(trial, answer), as far as there are answers."""
+    """Pairs trials with answers, as far as there are answers."""
     return zip(self.trials, self.answers, strict=False)
 
 
 def parse(
   fields: Any, trial: protocol.Trial, study: protocol.Study, seconds: float
 ) -> Answer:
-  """An answer from json.
+  """Parses an answer from json.
 
   Args:
-    fields: What was sent: relevance, preference, played.
-    trial: What it answers.
+    fields: Fields sent: relevance, preference, played.
+    trial: Trial that it answers.
     study: The study.
-    seconds: That the answer took.
+    seconds: Time that the answer took, in seconds.
 
   Returns:
     The answer.
 
   Raises:
-    StudyError: Something is missing, of another type, or out of range, or the
-      clips were not heard.
+    StudyError: A field is missing, of another type, or out of range, or the
+      clips were not played.
   """
   wanted = (*protocol.QUESTIONS, 'played')
   if not isinstance(fields, Mapping) or set(fields) != set(wanted):
@@ -97,12 +97,12 @@ def read_file(
   study: protocol.Study,
   booklets: Sequence[Sequence[protocol.Trial]],
 ) -> Rater:
-  """Reads what a participant of an exported copy saved and sent.
+  """Reads a file that a participant of an exported copy saved and sent.
 
   Args:
-    path: A json file.
+    path: Path of a json file.
     study: The study.
-    booklets: Of SITE/booklets.json.
+    booklets: Trials of each booklet, by `pages.read_booklets`.
 
   Returns:
     The participant.
@@ -113,7 +113,7 @@ def read_file(
   if path.stat().st_size > MAX_FILE_BYTES:
     raise protocol.StudyError(f'larger than {MAX_FILE_BYTES} bytes')
   try:
-    # A number that json does not have, such as NaN, becomes a bad value.
+    # NaN and the like become strings, which are bad values.
     fields = json.loads(path.read_bytes(), parse_constant=lambda name: name)
   except (ValueError, RecursionError) as error:
     raise protocol.StudyError('not json') from error

@@ -1,7 +1,7 @@
-"""`v2meow study serve`: the page, its media and the answers, over HTTP."""
+"""Serves a study over HTTP: the page, its media and the answers."""
 
-# FastAPI reads the annotations of handlers when they are made, and cannot see
-# the names of a function in their text: no `annotations` of the future here.
+# FastAPI evaluates annotations of handlers, and cannot resolve names inside
+# a function from text: no `annotations` of the future here.
 
 import asyncio
 import collections
@@ -30,13 +30,13 @@ _HEADERS = {
 
 
 class _JoinLimit:
-  """At most `_MAX_JOINS` new participants a minute, whoever they are."""
+  """Limits new participants to `_MAX_JOINS` a minute in all."""
 
   def __init__(self):
     self._times = collections.deque(maxlen=_MAX_JOINS)
 
   def allows(self, now: float) -> bool:
-    """Whether one more may join; counts it if so."""
+    """Checks whether one more may join, and counts it if so."""
     full = len(self._times) == _MAX_JOINS
     if full and now - self._times[0] < 60.0:
       return False
@@ -45,18 +45,19 @@ class _JoinLimit:
 
 
 def create_app(site: str | os.PathLike, *, max_participants: int = 1000):
-  """The application, for any ASGI server.
+  """Makes the application, for any ASGI server.
 
   Args:
     site: Folder that `study build` made.
-    max_participants: How many may take part, see `storage.Storage.join`.
+    max_participants: Largest number of participants, see
+      `storage.Storage.join`.
 
   Returns:
     A FastAPI application.
 
   Raises:
     StudyError: The folder is no study, or its answers are of another.
-    ImportError: Without the extra study.
+    ImportError: The extra `study` is not installed.
   """
   pages.require_extra()
   import fastapi  # pylint: disable=g-import-not-at-top
@@ -71,7 +72,7 @@ def create_app(site: str | os.PathLike, *, max_participants: int = 1000):
   assets = {name: pages.asset(name) for name in pages.ASSETS}
   answers = storage.Storage(site / storage.FILE_NAME, study)
   joins = _JoinLimit()
-  # The interactive documentation would load scripts from elsewhere.
+  # The interactive documentation would load scripts of other hosts.
   app = fastapi.FastAPI(
     docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
   )
@@ -100,7 +101,7 @@ def create_app(site: str | os.PathLike, *, max_participants: int = 1000):
       raise problem(400, 'wanted an object')
     return fields
 
-  def told(token: str, progress: storage.Progress | None) -> dict[str, Any]:
+  def state(token: str, progress: storage.Progress | None) -> dict[str, Any]:
     if progress is None:
       return {'joined': False}
     trial = progress.trial
@@ -138,7 +139,7 @@ def create_app(site: str | os.PathLike, *, max_participants: int = 1000):
   @app.get('/media/{name}')
   def _media(name: str):
     token = name.removesuffix('.mp4')
-    # Only what the study lists reaches the file system.
+    # Only files that the study lists are read.
     if token not in study.files or name == token:
       raise problem(404, 'no such clip')
     return responses.FileResponse(
@@ -150,7 +151,7 @@ def create_app(site: str | os.PathLike, *, max_participants: int = 1000):
   @app.get('/state')
   def _state(request: fastapi.Request):
     token = request.cookies.get(_COOKIE, '')
-    return told(token, answers.progress(token))
+    return state(token, answers.progress(token))
 
   @app.get('/continue/{token}')
   def _continue(request: fastapi.Request, token: str):
@@ -184,7 +185,7 @@ def create_app(site: str | os.PathLike, *, max_participants: int = 1000):
         ) from error
       known = await concurrency.run_in_threadpool(answers.progress, token)
     remember(request, response, token)
-    return told(token, known)
+    return state(token, known)
 
   @app.post('/answer')
   async def _answer(request: fastapi.Request):
@@ -203,7 +204,7 @@ def create_app(site: str | os.PathLike, *, max_participants: int = 1000):
       raise problem(422, str(error)) from error
     if progress is None:
       raise problem(401, 'This browser has not joined the study.')
-    return told(token, progress)
+    return state(token, progress)
 
   @app.get('/{name}')
   def _asset(name: str):
@@ -225,7 +226,7 @@ def serve(
     app,
     host=host,
     port=port,
-    # Addresses, and links that let one in, are nobody's business.
+    # Logs would hold addresses and links with tokens.
     access_log=False,
     log_level='warning',
     server_header=False,

@@ -1,4 +1,4 @@
-"""Who is shown what: balanced over the study, random for each participant."""
+"""Assigns trials: balanced over the study, random for each participant."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from v2meow_jax.study import protocol
 def balanced_pairs(
   study: protocol.Study, counts: Sequence[int], rng: np.random.Generator
 ) -> list[int]:
-  """Indices of the pairs that a participant compares, in the order chosen.
+  """Chooses the pairs that a participant compares, in the order chosen.
 
   Pairs shown least so far come first, so that how often two pairs were shown
   differs by at most one; among equals, clips and then pairs of systems that
   this participant has met least; then chance.
 
   Args:
-    study: With at least `num_comparisons` pairs.
-    counts: How often each pair was shown so far.
-    rng: Of this participant.
+    study: A study of at least `num_comparisons` pairs.
+    counts: Number of times that each pair was shown so far.
+    rng: Generator of this participant.
 
   Returns:
-    `num_comparisons` different indices.
+    `num_comparisons` different indices of pairs.
   """
   clips = _codes([p.clip for p in study.pairs])
   versus = _codes([(p.first, p.second) for p in study.pairs])
@@ -46,15 +46,16 @@ def balanced_pairs(
 def plan(
   study: protocol.Study, participant: int, counts: Sequence[int]
 ) -> tuple[protocol.Trial, ...]:
-  """All that a participant is shown, in order.
+  """Plans the trials of a participant, in order.
 
   Each system is on the left in half of its comparisons, up to one; checks are
-  spread at random, and the first trial is none.
+  spread at random, and the first trial is none. Equal arguments give equal
+  plans.
 
   Args:
     study: The study.
-    participant: Number; the same one with the same counts is shown the same.
-    counts: How often each pair was shown so far.
+    participant: Number of the participant.
+    counts: Number of times that each pair was shown so far.
 
   Returns:
     `num_comparisons + num_checks` trials.
@@ -88,23 +89,23 @@ def plan(
 def booklets(
   study: protocol.Study, num: int
 ) -> list[tuple[protocol.Trial, ...]]:
-  """The plans of the first `num` participants, were all to answer all."""
+  """Plans for `num` participants who answer everything."""
   counts = [0] * len(study.pairs)
-  made = []
+  plans = []
   for participant in range(1, num + 1):
     trials = plan(study, participant, counts)
     for trial in trials:
       counts[trial.pair] += trial.kind == protocol.COMPARISON
-    made.append(trials)
-  return made
+    plans.append(trials)
+  return plans
 
 
 def _codes(labels: list) -> np.ndarray:
-  """Equal labels, equal numbers from 0."""
+  """Numbers labels from 0, equal labels alike."""
   numbers = {label: n for n, label in enumerate(dict.fromkeys(labels))}
   return np.array([numbers[label] for label in labels])
 
 
 def _halves(rng: np.random.Generator, num: int) -> np.ndarray:
-  """bool[num]: half of them true, one more or less by chance when odd."""
+  """Draws bool[num], half of them true, one more or less when odd."""
   return rng.permutation((np.arange(num) + rng.integers(2)) % 2 == 0)

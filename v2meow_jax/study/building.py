@@ -1,7 +1,7 @@
-"""`v2meow study build`: folders of clips to a study.
+"""Builds a study from folders of clips.
 
 Every file of a clip gets the pictures of the first system's file, so that only
-the sound differs, under a random name and without metadata.
+the sound differs, a random name and no metadata.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from v2meow_jax.study import pages
 from v2meow_jax.study import protocol
 from v2meow_jax.study import sources
 
-_NUM_SILENT = 8  # ours: enough that a check is not known from the one before.
+_NUM_SILENT = 8  # ours: enough that one check does not give away the next.
 _MAX_CHECKS = 20  # ours: as many as there are comparisons by default.
 
 
@@ -44,22 +44,22 @@ def build(
   min_played: float = 0.9,
   seed: int = 0,
 ) -> protocol.Study:
-  """Makes the folder of a study; it is there whole or not at all.
+  """Makes the folder of a study, whole or not at all.
 
   Args:
-    folders: One a system, with its mp4 files; the name of the folder is the
-      system's, or 'NAME=FOLDER'.
-    site: Where to; may not be there yet, or is empty.
-    title: As participants see it.
+    folders: Folders of mp4 files, one a system, whose name is that of the
+      folder; or 'NAME=FOLDER'.
+    site: New or empty folder of the study.
+    title: Title on the page.
     genres: Json file, {"name of a clip": "its genre"}.
-    baseline: Compare each system with this one alone; None: all with all.
-    num_comparisons: That each participant answers; fewer if there are fewer.
-    num_checks: Attention checks that each participant is given, at most 20.
-    min_played: Share of each clip that has to be heard, in (0, 1].
-    seed: Of who is shown what.
+    baseline: System to compare all others with; None: all with all.
+    num_comparisons: Number of comparisons of each participant, at most.
+    num_checks: Number of attention checks of each participant, at most 20.
+    min_played: Share of each clip to play before an answer, in (0, 1].
+    seed: Seed of the assignment.
 
   Returns:
-    The study, with what was left out and why.
+    The study.
 
   Raises:
     StudyError: Too few systems, no clip that two share, or bad settings.
@@ -87,7 +87,7 @@ def build(
         ' instructions, none is against silence'
       )
     pairs = tuple(
-      protocol.Pair(clip=clip.name, first=first, second=second)
+      protocol.StudyPair(clip=clip.name, first=first, second=second)
       for clip in clips.values()
       for first, second in itertools.combinations(clip.files, 2)
       if baseline in (None, first, second)
@@ -121,7 +121,7 @@ def build(
 
 
 def _systems(folders: Sequence[str]) -> dict[str, pathlib.Path]:
-  """Folder of each system, by name."""
+  """Finds the folder of each system, by name."""
   systems: dict[str, pathlib.Path] = {}
   for given in folders:
     path, name = pathlib.Path(given), ''
@@ -129,7 +129,7 @@ def _systems(folders: Sequence[str]) -> dict[str, pathlib.Path]:
       name, _, rest = given.partition('=')
       path = pathlib.Path(rest)
     name = name or path.resolve().name
-    # Of a folder of the report.
+    # It names a folder of the report.
     if '/' in name or name.startswith('.'):
       raise protocol.StudyError(
         f'{name!r} cannot be the name of a system; write NAME=FOLDER with a'
@@ -194,14 +194,14 @@ def _write_media(
   folder: pathlib.Path,
   seed: int,
 ):
-  """Writes what is served; returns clips, files, what is left out, notes."""
-  found = {
+  """Writes the media; returns clips, files, left-out clips and notes."""
+  by_system = {
     system: {p.stem: p for p in sorted(path.glob('*.mp4')) if p.is_file()}
     for system, path in systems.items()
   }
-  names = sorted(set().union(*found.values()))
-  clips: dict[str, protocol.Clip] = {}
-  # Of clips that can be told from silence, whichever system is heard.
+  names = sorted(set().union(*by_system.values()))
+  clips: dict[str, protocol.StudyClip] = {}
+  # Clips on which no system is silent.
   pictures: dict[str, sources.Source] = {}
   files: dict[str, dict[str, Any]] = {}
   left_out, notes = [], []
@@ -211,9 +211,9 @@ def _write_media(
     first = None
     for system in systems:
       try:
-        if name not in found[system]:
+        if name not in by_system[system]:
           raise protocol.StudyError('there is no such file')
-        source = sources.examine(found[system][name], first)
+        source = sources.examine(by_system[system][name], first)
         first = first or source
         tokens[system] = _write(folder, source, first, files)
         usable[system] = source
@@ -228,7 +228,7 @@ def _write_media(
     notes += sources.level_notes(name, usable)
     if not any(source.is_silent for source in usable.values()):
       pictures[name] = first
-    clips[name] = protocol.Clip(
+    clips[name] = protocol.StudyClip(
       name=name,
       genre=genre_of.get(name),
       seconds=first.seconds,
@@ -262,7 +262,7 @@ def _write(
     write.mux(pictures.path, media.Audio(samples=none, rate_hz=rate_hz), path)
   else:
     write.combine(pictures.path, source.path, path)
-  # The time of writing would tell files of one system from another's.
+  # The time of writing would reveal the system.
   os.utime(path, (0, 0))
   files[token] = {
     'source': str(source.path.resolve()) if source else 'silence',

@@ -1,4 +1,4 @@
-"""All answers to a study, from the server's file and from those of a copy."""
+"""Collects all answers to a study, of the server and of exported copies."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from v2meow_jax.study import storage
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Collected:
-  """All who answered.
+  """All answers to a study.
 
   Attributes:
     kept: Raters that count.
-    excluded: Reasons, by code.
-    rejected: Reasons, by name of the file.
-    num_silent: Participants who joined and answered nothing.
+    excluded: Reasons for leaving out raters, by code.
+    rejected: Reasons for rejecting files, by name.
+    num_silent: Number of participants who joined and answered nothing.
   """
 
   kept: Sequence[answers.Rater]
@@ -43,11 +43,11 @@ def collect(
   Args:
     site: Folder of the study, with answers.sqlite, answers/*.json, or both.
     study: The study.
-    rules: When a rater is left out.
-    keep_all: Count those all the same.
+    rules: Rules for leaving out raters.
+    keep_all: Whether to keep those too.
 
   Returns:
-    What was read.
+    All answers.
 
   Raises:
     StudyError: answers.sqlite or booklets.json is damaged, or of another study.
@@ -69,9 +69,9 @@ def collect(
     raters.append(rater)
   answering = [r for r in raters if r.answers]
   excluded = {
-    r.code: found
+    r.code: reasons
     for r in answering
-    if (found := screening.reasons(r, study, rules))
+    if (reasons := screening.reasons(r, study, rules))
   }
   return Collected(
     kept=[r for r in answering if keep_all or r.code not in excluded],

@@ -1,4 +1,4 @@
-"""The page of a study: one page for a server and for an exported copy."""
+"""Renders and exports the page of a study."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from v2meow_jax.study import protocol
 
 TEXTS = ('consent', 'instructions', 'thanks')
 ASSETS = {'study.css': 'text/css', 'study.js': 'text/javascript'}
-# Nothing from elsewhere, nothing inline that runs.
+# Nothing of other hosts, no inline scripts.
 POLICY = (
   "default-src 'none'; script-src 'self'; style-src 'self'; media-src 'self';"
   " connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
 )
-_NUM_BOOKLETS = 200  # ours: more than participate in most studies.
+_NUM_BOOKLETS = 200  # ours: more than the participants of most studies.
 _MAX_TEXT_BYTES = 100_000
 _BOOKLETS = 'booklets.json'
 _EXTRA = ('fastapi', 'jinja2', 'uvicorn')
 
 
 def require_extra() -> None:
-  """Raises ImportError unless what pages are made and served with is here."""
+  """Raises ImportError unless the extra `study` is installed."""
   missing = [m for m in _EXTRA if importlib.util.find_spec(m) is None]
   if missing:
     raise ImportError(
@@ -43,7 +43,7 @@ def require_extra() -> None:
 
 
 def asset(name: str) -> str:
-  """The text of a file of `web/`."""
+  """Reads a file of `web/`."""
   folder = resources.files('v2meow_jax.study') / 'web'
   return (folder / name).read_text('utf-8')
 
@@ -56,7 +56,7 @@ def write_texts(site: pathlib.Path) -> None:
 
 
 def read_texts(site: pathlib.Path) -> dict[str, str]:
-  """The texts of SITE/pages; StudyError names one that cannot be read."""
+  """Reads the texts of SITE/pages; StudyError for one that cannot be read."""
   texts = {}
   for name in TEXTS:
     path = site / 'pages' / f'{name}.txt'
@@ -74,17 +74,17 @@ def read_texts(site: pathlib.Path) -> dict[str, str]:
 
 
 def placeholders(texts: Mapping[str, str]) -> list[str]:
-  """What is still in brackets, for the organiser to fill in."""
+  """Lists the bracketed parts that the organiser has to fill in."""
   return [p for t in texts.values() for p in re.findall(r'\[[^\]]+\]', t)]
 
 
 def consent_digest(texts: Mapping[str, str]) -> str:
-  """What tells one consent text from another."""
+  """Computes a short digest of the consent text."""
   return hashlib.sha256(texts['consent'].encode()).hexdigest()[:16]
 
 
 def shown(study: protocol.Study, trial: protocol.Trial) -> dict[str, Any]:
-  """What the page is told of a trial: nothing of who made what."""
+  """Describes a trial for the page, without naming systems."""
   left, right = study.shown(trial)
   return {
     'left': f'media/{left}.mp4',
@@ -100,18 +100,18 @@ def render(
   *,
   exported: dict[str, Any] | None = None,
 ) -> str:
-  """The html of the page.
+  """Renders the html of the page, which loads study.css and study.js.
 
   Args:
     study: The study.
-    texts: Of SITE/pages.
-    exported: What a copy without a server has to know; None: there is one.
+    texts: Texts of SITE/pages.
+    exported: Data of a copy without a server; None: there is a server.
 
   Returns:
-    All of the page; it loads study.css and study.js beside it.
+    The html.
 
   Raises:
-    ImportError: Without the extra study.
+    ImportError: The extra `study` is not installed.
   """
   require_extra()
   import jinja2  # pylint: disable=g-import-not-at-top
@@ -138,10 +138,10 @@ def export(site: str | os.PathLike, out: str | os.PathLike) -> pathlib.Path:
 
   Args:
     site: Folder of the study.
-    out: Folder; may not be there yet.
+    out: New folder.
 
   Returns:
-    The page in it.
+    Path of the page.
 
   Raises:
     StudyError: The study is damaged, or `out` is there already.
@@ -157,7 +157,7 @@ def export(site: str | os.PathLike, out: str | os.PathLike) -> pathlib.Path:
     atomic.write_text(
       site / _BOOKLETS, json.dumps({'study': study.id, 'booklets': plain})
     )
-  told = {
+  exported = {
     'format': protocol.FORMAT,
     'study': study.id,
     'booklets': [[shown(study, t) for t in booklet] for booklet in trials],
@@ -171,13 +171,13 @@ def export(site: str | os.PathLike, out: str | os.PathLike) -> pathlib.Path:
     for name in ASSETS:
       (temp / name).write_text(asset(name), 'utf-8')
     (temp / 'index.html').write_text(
-      render(study, texts, exported=told), 'utf-8'
+      render(study, texts, exported=exported), 'utf-8'
     )
   return out / 'index.html'
 
 
 def read_booklets(site: pathlib.Path) -> Sequence[Sequence[protocol.Trial]]:
-  """Who is shown what in an exported copy; empty when there is none."""
+  """Reads the trials of an exported copy; empty when there is none."""
   path = site / _BOOKLETS
   if not path.exists():
     return []
@@ -191,7 +191,7 @@ def read_booklets(site: pathlib.Path) -> Sequence[Sequence[protocol.Trial]]:
 
 
 def _link(source: pathlib.Path, target: pathlib.Path) -> None:
-  """A hard link, or a copy where there cannot be one."""
+  """Makes a hard link, or a copy where that fails."""
   try:
     os.link(source, target)
   except OSError:

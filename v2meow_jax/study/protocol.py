@@ -1,14 +1,14 @@
-"""A listening study as data: clips, pairs, questions, trials. READ THIS FIRST.
+"""Defines a listening study: clips, pairs, questions, trials. READ THIS FIRST.
 
 The protocol is that of V2Meow (section on human evaluation): the same video
 under two soundtracks, two questions, a 5-point Likert scale, random order.
 
 A study is a folder, SITE:
-  study.json      who made what, which is never served
+  study.json      systems of the files, never served
   media/          clips under random names
-  pages/          the texts, to be edited
-  answers.sqlite  what participants of `study serve` answered
-  booklets.json   who is shown what in an exported copy
+  pages/          texts, to be edited
+  answers.sqlite  answers of participants of `study serve`
+  booklets.json   trials of an exported copy
   answers/        files that participants of an exported copy sent
 """
 
@@ -32,20 +32,20 @@ COMPARISON, SILENCE, INSTRUCTED = KINDS = (
 
 
 class StudyError(ValueError):
-  """A study, or a file of answers, is not what it should be."""
+  """A study, or a file of answers, is damaged or does not fit."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Clip:
+class StudyClip:
   """One video under the soundtracks of several systems.
 
   Attributes:
-    name: That the files of all systems share, without suffix.
-    genre: Of the manifest; None when it has none.
-    seconds: Length of the video.
+    name: Name shared by the files of all systems, without suffix.
+    genre: Genre in the manifest, if any.
+    seconds: Length of the video, in seconds.
     files: Token of the served file, by system.
-    silent: Token of the video without music, for attention checks; None when
-      none was made.
+    silent: Token of the video without music, for attention checks; None: there
+      is none.
   """
 
   name: str
@@ -56,8 +56,8 @@ class Clip:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Pair:
-  """What is compared: one clip, two systems."""
+class StudyPair:
+  """Two systems to compare on one clip."""
 
   clip: str
   first: str
@@ -66,14 +66,14 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trial:
-  """What one participant is shown at one position.
+  """One page of a participant.
 
   Attributes:
     pair: Index of the pair.
     kind: 'comparison'; 'silence': the first system against no music;
-      'instructed': the pair, with the answer that is to be given.
-    flipped: The second system, or the silence, is on the left.
-    wanted: Of 'instructed': the answer, as shown.
+      'instructed': the pair, with an instruction which answer to give.
+    flipped: Whether the second system, or the silence, is on the left.
+    wanted: Instructed answer, as shown; None for other kinds.
   """
 
   pair: int
@@ -91,37 +91,37 @@ class Trial:
       )
 
   def towards_second(self, shown: int) -> int:
-    """An answer, -2 (left) to 2 (right), as -2 (first) to 2 (second)."""
+    """Turns -2 (left) to 2 (right) into -2 (first) to 2 (second)."""
     return -shown if self.flipped else shown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Study:
-  """All that was decided when the study was built.
+  """A study as built.
 
   Attributes:
-    id: Random; answers carry it.
-    title: As shown.
-    seed: Of the assignment.
-    systems: Names, in the order given.
-    clips: By name.
-    pairs: In a fixed order; trials refer to the index.
-    num_comparisons: That each participant answers.
-    num_checks: Attention checks among them, half silent, half instructed.
-    min_played: Share of a clip that has to be heard before an answer.
-    files: What each served file is: source, digests, level in dBFS.
-    left_out: Clips that could not be used: clip, system, reason.
-    notes: What to mind when reading results, such as unequal levels.
-    version: Of this library.
-    baseline: The system that is in every pair; None: all are compared with all.
+    id: Random name, repeated in all answers.
+    title: Title on the page.
+    seed: Seed of the assignment.
+    systems: Names of the systems, in the order given.
+    clips: Clips by name.
+    pairs: Pairs in a fixed order; trials refer to the index.
+    num_comparisons: Number of comparisons of each participant.
+    num_checks: Number of attention checks, half silent, half instructed.
+    min_played: Share of a clip to play before an answer.
+    files: Source, digests and level in dBFS of each served file.
+    left_out: Clip, system and reason of clips that could not be used.
+    notes: Caveats for the results, such as unequal levels.
+    version: Version of this library.
+    baseline: System in every pair; None: all are compared with all.
   """
 
   id: str
   title: str
   seed: int
   systems: tuple[str, ...]
-  clips: Mapping[str, Clip]
-  pairs: tuple[Pair, ...]
+  clips: Mapping[str, StudyClip]
+  pairs: tuple[StudyPair, ...]
   num_comparisons: int
   num_checks: int
   min_played: float
@@ -131,12 +131,12 @@ class Study:
   version: str
   baseline: str | None = None
 
-  def clip(self, trial: Trial) -> Clip:
-    """The clip of a trial."""
+  def clip(self, trial: Trial) -> StudyClip:
+    """Finds the clip of a trial."""
     return self.clips[self.pairs[trial.pair].clip]
 
   def shown(self, trial: Trial) -> tuple[str, str]:
-    """Tokens of the files on the left and on the right."""
+    """Finds the tokens of the files on the left and on the right."""
     pair, clip = self.pairs[trial.pair], self.clip(trial)
     first, second = clip.files[pair.first], clip.files[pair.second]
     if trial.kind == SILENCE:
@@ -144,23 +144,23 @@ class Study:
     return (second, first) if trial.flipped else (first, second)
 
   def required_seconds(self, trial: Trial) -> float:
-    """How much of each clip has to be heard before an answer counts."""
+    """Computes the seconds of each clip to play before an answer counts."""
     return self.min_played * self.clip(trial).seconds
 
 
 def check_seed(seed: int) -> None:
-  """StudyError unless chance can be drawn from it."""
+  """Raises StudyError for a negative seed."""
   if seed < 0:
     raise StudyError(f'the seed is {seed}; wanted 0 or more.')
 
 
 def to_json(study: Study) -> str:
-  """The text of study.json."""
+  """Formats a study as the text of study.json."""
   return json.dumps({'format': FORMAT, **dataclasses.asdict(study)}, indent=1)
 
 
 def load(site: str | os.PathLike) -> Study:
-  """Reads SITE/study.json; StudyError says what is wrong with it."""
+  """Reads SITE/study.json; StudyError if it is damaged."""
   path = pathlib.Path(site) / 'study.json'
   if not path.is_file():
     raise StudyError(
@@ -170,13 +170,13 @@ def load(site: str | os.PathLike) -> Study:
     fields = json.loads(path.read_text('utf-8'))
     if not isinstance(fields, dict):
       raise TypeError('not an object')
-    if (found := fields.pop('format')) != FORMAT:
+    if (format_ := fields.pop('format')) != FORMAT:
       raise StudyError(
-        f'{path}: of format {found!r}; wanted {FORMAT}: read it with the'
+        f'{path}: of format {format_!r}; wanted {FORMAT}: read it with the'
         ' version of v2meow_jax that built it, or restore a backup of it.'
       )
-    fields['clips'] = {k: Clip(**v) for k, v in fields['clips'].items()}
-    fields['pairs'] = tuple(Pair(**p) for p in fields['pairs'])
+    fields['clips'] = {k: StudyClip(**v) for k, v in fields['clips'].items()}
+    fields['pairs'] = tuple(StudyPair(**p) for p in fields['pairs'])
     for name in ('systems', 'left_out', 'notes'):
       fields[name] = tuple(fields[name])
     return Study(**fields)
@@ -186,7 +186,7 @@ def load(site: str | os.PathLike) -> Study:
     reason = str(error)
     if isinstance(error, KeyError):
       reason = f'the field {error} is missing'
-    # Built anew it would have another id, and no answer would belong to it.
+    # A new build would have another id, which no answer has.
     raise StudyError(
       f'{path}: damaged ({reason}); restore a backup of it.'
     ) from error

@@ -1,4 +1,4 @@
-"""Which raters are left out, and why."""
+"""Decides which raters are left out, and why."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from v2meow_jax.study import protocol
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rules:
-  """When a rater is left out; all numbers are ours.
+  """Rules for leaving out raters; all numbers are ours.
 
   Attributes:
-    max_failed_checks: Attention checks that may be failed.
-    max_same_share: Share of equal answers, as shown, over both questions,
-      from which a rater is taken to press one button.
-    min_for_same: Comparisons below which that is not judged.
-    max_fast_share: Share of answers that may have come sooner than both clips
-      take to play.
+    max_failed_checks: Largest number of failed attention checks.
+    max_same_share: Share of equal answers, as shown, over both questions, at
+      which a rater seems to press one button.
+    min_for_same: Fewest comparisons for that rule.
+    max_fast_share: Largest share of answers sooner than both clips can be
+      played.
   """
 
   max_failed_checks: int = 0
@@ -29,10 +29,10 @@ class Rules:
 
 
 def failed(trial: protocol.Trial, answer: answers.Answer) -> bool:
-  """Whether an attention check was failed; a comparison never is.
+  """Checks for a failed attention check; a comparison never fails.
 
-  Instructed: any answer but the one asked for. Silence: no music is said to be
-  the music that one would rather hear, also by who cannot bear the music.
+  Instructed: any answer but the instructed one. Silence: a preference for no
+  music, even by someone who dislikes the music.
   """
   if trial.kind == protocol.INSTRUCTED:
     return {answer.relevance, answer.preference} != {trial.wanted}
@@ -44,22 +44,22 @@ def failed(trial: protocol.Trial, answer: answers.Answer) -> bool:
 def reasons(
   rater: answers.Rater, study: protocol.Study, rules: Rules
 ) -> list[str]:
-  """Why a rater is left out; empty: is kept.
+  """Lists reasons for leaving out a rater, as short sentences with numbers.
 
   Args:
-    rater: With at least one answer.
+    rater: Rater with at least one answer.
     study: The study.
-    rules: When to leave out.
+    rules: Rules for leaving out.
 
   Returns:
-    Short sentences with the numbers.
+    Reasons; empty for a rater to keep.
   """
-  found = []
+  broken = []
   pairs = list(rater.pairs())
   checks = [t for t, _ in pairs if t.kind != protocol.COMPARISON]
   num_failed = sum(failed(t, a) for t, a in pairs)
   if num_failed > rules.max_failed_checks:
-    found.append(f'failed {num_failed} of {len(checks)} attention checks')
+    broken.append(f'failed {num_failed} of {len(checks)} attention checks')
   given = [
     value
     for trial, answer in pairs
@@ -69,7 +69,7 @@ def reasons(
   if len(given) >= 2 * rules.min_for_same:
     ((value, most),) = collections.Counter(given).most_common(1)
     if most >= rules.max_same_share * len(given):
-      found.append(
+      broken.append(
         f'gave the same answer ({value:+d} as shown) {most} of'
         f' {len(given)} times'
       )
@@ -78,8 +78,8 @@ def reasons(
     for trial, answer in pairs
   )
   if num_fast > rules.max_fast_share * len(pairs):
-    found.append(
+    broken.append(
       f'answered {num_fast} of {len(pairs)} times before both clips can have'
       ' been played'
     )
-  return found
+  return broken

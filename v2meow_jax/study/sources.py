@@ -1,4 +1,4 @@
-"""The clips that a study is built from: whether they can be compared."""
+"""Examines the clips of a study: whether they can be compared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.study import protocol
 
-# What every browser plays in an mp4.
+# Codecs that every browser plays in an mp4.
 _PICTURE_CODECS = ('h264', 'vp9', 'av1')
 _SOUND_CODECS = ('aac', 'mp3', 'opus', 'flac')
 _MAX_LENGTH_GAP = 0.1  # ours: seconds; a frame or two of rounding.
@@ -30,11 +30,11 @@ class Source:
   """A usable file of one system.
 
   Attributes:
-    path: Of the file.
-    seconds: Length of the video.
-    level_dbfs: Root mean square of the sound, mono, over all of it; 0 dB is
-      a square wave of full amplitude.
-    thumbnails: float64[8, height, width, 3], spread over the clip.
+    path: Path of the file.
+    seconds: Length of the video, in seconds.
+    level_dbfs: Root mean square of the whole sound, mono, in dB; 0 dB is a
+      square wave of full amplitude.
+    thumbnails: Frames spread over the clip, float64[8, height, width, 3].
   """
 
   path: pathlib.Path
@@ -44,7 +44,7 @@ class Source:
 
   @property
   def is_silent(self) -> bool:
-    """Whether nobody can be asked to tell the sound from none."""
+    """Whether the sound cannot be told from silence."""
     return self.level_dbfs < _QUIETEST_DBFS
 
 
@@ -52,11 +52,11 @@ def examine(path: pathlib.Path, first: Source | None) -> Source:
   """Reads a file whole.
 
   Args:
-    path: An mp4.
+    path: Path of an mp4.
     first: The same clip of another system; None: there is none yet.
 
   Returns:
-    What was found.
+    The source.
 
   Raises:
     UnsupportedMedia: Damaged, not a video, or beyond the limits.
@@ -93,7 +93,7 @@ def examine(path: pathlib.Path, first: Source | None) -> Source:
 
 
 def level_notes(clip: str, sources: Mapping[str, Source]) -> list[str]:
-  """What a reader of the results should know about the levels of a clip."""
+  """Notes silent soundtracks and unequal levels of a clip."""
   levels = {system: s.level_dbfs for system, s in sources.items()}
   silent = [system for system, source in sources.items() if source.is_silent]
   if silent:

@@ -1,4 +1,4 @@
-"""Participants and answers in one SQLite file that survives a kill."""
+"""Stores participants and answers in one SQLite file that survives a kill."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from v2meow_jax.study import assignment
 from v2meow_jax.study import protocol
 
 FILE_NAME = 'answers.sqlite'
-_CODE_LETTERS = 'ABCDEFGHJKLMNPQRSTUVWXYZ23456789'  # None looks like another.
+_CODE_LETTERS = 'ABCDEFGHJKLMNPQRSTUVWXYZ23456789'  # No two look alike.
 _BUSY_SECONDS = 10.0
-# A participant who has not answered for so long does not come back, no longer
-# counts for the balance, and without any answer takes no place. ours: people
-# pause for a night.
+# A participant silent for this long no longer counts for the balance, and
+# without any answer takes no place. ours: people pause for a night.
 _GONE_SECONDS = 24 * 3600.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS study (id TEXT NOT NULL, format INTEGER NOT NULL);
@@ -60,22 +59,22 @@ CREATE TABLE IF NOT EXISTS answers (
 
 
 class StudyFull(protocol.StudyError):
-  """As many participants as were wanted are here."""
+  """The study has all participants that it needs."""
 
 
 class NotYetAsked(protocol.StudyError):
-  """An answer to what the participant has not been shown."""
+  """An answer to a trial that the participant has not seen."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Progress:
-  """Where a participant is.
+  """Progress of a participant.
 
   Attributes:
-    code: By which the participant may ask to be taken out.
-    position: Answers so far; the number of the next trial, from 0.
-    total: Trials in all.
-    trial: The next one; None when all are answered.
+    code: Code by which the participant may ask to be taken out.
+    position: Number of answers so far: index of the next trial.
+    total: Number of trials.
+    trial: Next trial; None when all are answered.
   """
 
   code: str
@@ -87,9 +86,8 @@ class Progress:
 class Storage:
   """The file of answers of a study.
 
-  Every call opens the file and closes it again: between calls all is in the
-  one file, and any number of threads and processes may call. What a method
-  wrote is on the disk when it returns.
+  Every call opens and closes the file, so any number of threads and processes
+  may call. Methods return once their changes are on the disk.
   """
 
   def __init__(self, path: str | os.PathLike, study: protocol.Study):
@@ -114,18 +112,18 @@ class Storage:
           )
 
   def join(self, consent: str, *, max_participants: int) -> str:
-    """Takes a new participant in and decides what is shown.
+    """Adds a participant and assigns trials.
 
     Args:
       consent: Digest of the text that the participant agreed to.
-      max_participants: Of those who answered, or joined within a day, how many
-        there may be; who joins and leaves does not fill the study for good.
+      max_participants: Largest number of participants who answered, or joined
+        within a day.
 
     Returns:
-      The secret by which the participant is known from now on.
+      Secret token of the participant.
 
     Raises:
-      StudyFull: There are so many already.
+      StudyFull: There are as many already.
     """
     token, now = secrets.token_urlsafe(16), time.time()
     code = ''.join(secrets.choice(_CODE_LETTERS) for _ in range(8))
@@ -156,7 +154,7 @@ class Storage:
     return token
 
   def progress(self, token: str) -> Progress | None:
-    """Where a participant is, who is now shown it; None for a stranger."""
+    """Returns a participant's progress, now shown; None for a stranger."""
     with self._open() as db, _writing(db):
       number = _number(db, token)
       if number is None:
@@ -164,15 +162,15 @@ class Storage:
       return _show(db, number)
 
   def answer(self, token: str, position: int, fields: Any) -> Progress | None:
-    """Keeps an answer; a second answer to the same trial changes nothing.
+    """Stores an answer; a second answer to the same trial changes nothing.
 
     Args:
-      token: Of the participant.
-      position: Of the trial, from 0.
-      fields: As `answers.parse` takes them.
+      token: Token of the participant.
+      position: Index of the trial.
+      fields: Fields for `answers.parse`.
 
     Returns:
-      Where the participant is now; None for a stranger.
+      The participant's progress; None for a stranger.
 
     Raises:
       StudyError: The answer is not valid; NotYetAsked: it is too early.
@@ -206,7 +204,7 @@ class Storage:
       return _show(db, number)
 
   def raters(self) -> list[answers.Rater]:
-    """Everyone who joined, with what was answered so far."""
+    """Lists everyone who joined, with the answers so far."""
     with self._open() as db:
       people = db.execute(
         'SELECT number, code FROM participants ORDER BY number'
@@ -219,7 +217,7 @@ class Storage:
       ]
 
   def _counts(self, db: sqlite3.Connection, now: float) -> list[int]:
-    """How often each pair was answered, or will be by those who are here."""
+    """Counts answers to each pair, given or expected of who is active."""
     counts = [0] * len(self._study.pairs)
     for pair, num in db.execute(
       'SELECT t.pair, COUNT(*) FROM trials t'
@@ -258,7 +256,7 @@ class Storage:
 
 @contextlib.contextmanager
 def _writing(db: sqlite3.Connection) -> Iterator[None]:
-  """One transaction: all of it or nothing, and no other writer meanwhile."""
+  """Runs one transaction, whole or not at all, without other writers."""
   db.execute('BEGIN IMMEDIATE')
   try:
     yield
@@ -281,7 +279,7 @@ def _number(db: sqlite3.Connection, token: str) -> int | None:
 
 
 def _show(db: sqlite3.Connection, number: int) -> Progress:
-  """Where a participant is, from now on the time at which it was shown."""
+  """Returns a participant's progress and notes when it was first shown."""
   progress = _progress(db, number)
   db.execute(
     'UPDATE trials SET shown_at = ? WHERE participant = ? AND position = ?'

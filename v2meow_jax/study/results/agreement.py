@@ -1,4 +1,4 @@
-"""How far raters agree: Krippendorff's alpha."""
+"""Measures the agreement of raters by Krippendorff's alpha."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ def krippendorff_alpha(
   raters: np.ndarray | None = None,
   units: np.ndarray | None = None,
 ) -> float:
-  """Krippendorff's alpha for ordinal values, with missing ratings.
+  """Computes Krippendorff's alpha for ordinal values, with missing ratings.
 
-  1 - observed / expected disagreement, as in Krippendorff 2011, "Computing
+  1 - observed / expected disagreement: Krippendorff 2011, "Computing
   Krippendorff's alpha-reliability" (https://repository.upenn.edu/asc_papers/43),
   with the ordinal difference.
 
@@ -21,10 +21,10 @@ def krippendorff_alpha(
   1.0
 
   Args:
-    ratings: float[raters, units]; NaN: this rater did not rate this unit.
-    raters: int[raters]: how often each is drawn; a rater drawn twice is not
-      compared with itself, which would be agreement. None: once.
-    units: int[units]: how often each is drawn; None: once.
+    ratings: Ratings, float[raters, units]; NaN where there is none.
+    raters: Number of draws of each rater, int[raters], never compared with
+      itself; None: one each.
+    units: Number of draws of each unit, int[units]; None: one each.
 
   Returns:
     1: full agreement; 0: as by chance; below: systematic disagreement. NaN
@@ -40,12 +40,12 @@ def krippendorff_alpha(
   ratings, times = ratings[:, kept], times[kept]
   values = np.unique(ratings[np.isfinite(ratings)])
   given = (ratings[:, :, None] == values).astype(float)
-  # How often each unit was given each value: [units, values]; and the same of
-  # ratings with themselves.
+  # Counts of each value of each unit, [units, values], and the same of ratings
+  # with themselves.
   counts = np.tensordot(drawn, given, 1)
   selves = np.tensordot(drawn**2, given, 1)
   size, self_size = counts.sum(1), selves.sum(1)
-  # As many values as the unit has, in pairs of two raters.
+  # Pairs of two raters, weighted to the number of values of the unit.
   share = times * size / (size**2 - self_size)
   together = (counts * share[:, None]).T @ counts - np.diag(share @ selves)
   totals = together.sum(1)
@@ -59,6 +59,6 @@ def krippendorff_alpha(
 
 
 def _ordinal_distance(totals: np.ndarray) -> np.ndarray:
-  """Squared ranks between each two values: [values, values]."""
+  """Computes squared ranks between each two values: [values, values]."""
   ranks = np.cumsum(totals) - totals / 2
   return (ranks[:, None] - ranks) ** 2

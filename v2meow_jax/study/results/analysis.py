@@ -1,7 +1,4 @@
-"""From answers to numbers: win rates, scores, agreement, intervals.
-
-`tally.py` says what the intervals are.
-"""
+"""Computes win rates, scores, agreement and the intervals of `tally`."""
 
 from __future__ import annotations
 
@@ -19,25 +16,25 @@ from v2meow_jax.study.results import bradley_terry
 from v2meow_jax.study.results import tally
 
 NUM_RESAMPLES = 1000
-# ours: a virtual win each way for each pair of systems that was compared, so
-# that a system that always won has a finite score.
+# ours: half a win each way for each compared pair of systems, so that a system
+# that always won has a finite score.
 PRIOR_WINS = 0.5
 Interval = tally.Interval
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Row:
-  """How two systems fared against each other.
+class Comparison:
+  """Outcomes of two systems against each other.
 
   Attributes:
-    first: A system.
-    second: Another.
-    genre: Of the clips; None: all.
-    num_answers: To one question.
-    first_wins: Share of strong or weak preference for the first, as the paper
-      counts; None without answers.
+    first: Name of the first system.
+    second: Name of the second system.
+    genre: Genre of the clips; None: all.
+    num_answers: Number of answers to one question.
+    first_wins: Share of strong or slight preference for the first, as the
+      paper counts; None without answers.
     ties: Share of 'no preference'.
-    second_wins: As `first_wins`.
+    second_wins: Share of strong or slight preference for the second.
   """
 
   first: str
@@ -51,17 +48,17 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WinRate:
-  """How a system fared against some others.
+  """Wins of a system against some others.
 
   Attributes:
-    mean_share: Mean over these opponents of the share of answers that it won;
-      a tie is an answer that it did not win.
-    opponents: Those that it was compared with.
-    num_clips: On which it was.
-    num_raters: Who compared.
-    num_wins: Answers that prefer it.
-    num_ties: Answers without a preference.
-    num_losses: Answers that prefer the opponent.
+    mean_share: Mean over opponents of the share of answers won; a tie is no
+      win.
+    opponents: Systems that it was compared with.
+    num_clips: Number of clips compared.
+    num_raters: Number of raters.
+    num_wins: Number of answers that prefer it.
+    num_ties: Number of answers without a preference.
+    num_losses: Number of answers that prefer the opponent.
   """
 
   mean_share: Interval
@@ -74,28 +71,28 @@ class WinRate:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Result:
-  """What the answers to one question say.
+class QuestionResult:
+  """Results of one question.
 
   Attributes:
-    rows: Of all clips, for each pair of systems that was compared.
-    genre_rows: The same for each genre.
-    average_wins: By system, against all others; None without answers.
-    baseline_wins: By system, against the baselines, as in Table 1 of the paper;
-      of a baseline, against all that are none, as there. None without answers
-      or baselines.
-    variant_wins: By system, against all others that are no baseline, as in
-      Table 4; None of a baseline.
-    scores: Bradley-Terry, in logits, mean 0, of the answers that prefer a side;
-      None when the answers do not link all systems.
-    alpha: Krippendorff's, ordinal; None when no pair has two raters, or all
-      answers are equal.
-    num_shared: Pairs with two raters or more.
-    left_share: Of the answers that prefer a side, those for the left.
+    rows: Comparisons of pairs of systems on all clips.
+    genre_rows: Comparisons of pairs of systems on each genre.
+    average_wins: Wins by system against all others; None without answers.
+    baseline_wins: Wins by system against the baselines, and of a baseline
+      against the others, as in Table 1 of the paper; None without answers or
+      baselines.
+    variant_wins: Wins by system against all others but baselines, as in Table
+      4; None for a baseline.
+    scores: Bradley-Terry scores in logits, mean 0, of the answers that prefer a
+      side; None when the answers do not link all systems.
+    alpha: Krippendorff's alpha, ordinal; None when no pair has two raters, or
+      all answers are equal.
+    num_shared: Number of pairs with two raters or more.
+    left_share: Share of the left among answers that prefer a side.
   """
 
-  rows: Sequence[Row]
-  genre_rows: Sequence[Row]
+  rows: Sequence[Comparison]
+  genre_rows: Sequence[Comparison]
   average_wins: dict[str, WinRate | None]
   baseline_wins: dict[str, WinRate | None]
   variant_wins: dict[str, WinRate | None]
@@ -112,22 +109,22 @@ def analyse(
   *,
   baselines: Collection[str] = (),
   seed: int = 0,
-) -> Result:
+) -> QuestionResult:
   """Analyses the comparisons of one question; checks are not counted.
 
   Args:
-    raters: Those that are kept.
+    raters: Raters that count.
     study: The study.
     question: 'relevance' or 'preference'.
-    baselines: Systems that the others are variants against.
-    seed: Of the intervals; the same seed gives the same.
+    baselines: Systems to compare the others with.
+    seed: Seed of the intervals.
 
   Returns:
-    The numbers.
+    The results.
   """
-  table = tally.Tally(raters, study, question)
+  table = tally.AnswerTable(raters, study, question)
   of_raters, of_clips = table.draw(NUM_RESAMPLES, np.random.default_rng(seed))
-  # How often each answer is drawn.
+  # Number of draws of each answer.
   weights = (of_raters[:, table.rater] * of_clips[:, table.clip]).astype(float)
   versus = list(dict.fromkeys((p.first, p.second) for p in study.pairs))
   genres = sorted({c.genre for c in study.clips.values() if c.genre})
@@ -142,7 +139,7 @@ def analyse(
     }
     return _win_rates(table, weights, study, opponents)
 
-  return Result(
+  return QuestionResult(
     rows=[_row(table, weights, study, *v, None) for v in versus],
     genre_rows=[
       _row(table, weights, study, *v, genre) for genre in genres for v in versus
@@ -158,13 +155,13 @@ def analyse(
 
 
 def _row(
-  table: tally.Tally,
+  table: tally.AnswerTable,
   weights: np.ndarray,
   study: protocol.Study,
   first: str,
   second: str,
   genre: str | None,
-) -> Row:
+) -> Comparison:
   in_genre = np.array(
     [genre in (None, c.genre) for c in study.clips.values()], bool
   )
@@ -178,7 +175,7 @@ def _row(
     tally.ratio_interval(part, sums.sum(1)) if chosen.any() else None
     for part in sums.T
   )
-  return Row(
+  return Comparison(
     first=first,
     second=second,
     genre=genre,
@@ -190,30 +187,30 @@ def _row(
 
 
 def _win_rates(
-  table: tally.Tally,
+  table: tally.AnswerTable,
   weights: np.ndarray,
   study: protocol.Study,
   opponents: Mapping[str, Collection[str]],
 ) -> dict[str, WinRate | None]:
-  """Of each system against those of its opponents that it was compared with."""
+  """Computes wins of each system against its compared opponents."""
   wins = table.won(weights, tie=0.0)
   games = table.won(weights, tie=0.5)
   games += games.swapaxes(1, 2)
   rates = np.divide(wins, games, out=np.zeros_like(wins), where=games > 0)
-  found: dict[str, WinRate | None] = {}
+  win_rates: dict[str, WinRate | None] = {}
   for i, system in enumerate(study.systems):
     met = [
       j
       for j, other in enumerate(study.systems)
       if other in opponents[system] and games[0, i, j]
     ]
-    found[system] = None
+    win_rates[system] = None
     if not met:
       continue
     chosen = (table.first == i) & np.isin(table.second, met)
     chosen |= (table.second == i) & np.isin(table.first, met)
     towards = np.sign(table.value) * np.where(table.second == i, 1, -1)
-    found[system] = WinRate(
+    win_rates[system] = WinRate(
       mean_share=tally.ratio_interval(
         rates[:, i, met].sum(1), (games[:, i, met] > 0).sum(1)
       ),
@@ -224,14 +221,14 @@ def _win_rates(
       num_ties=int((towards[chosen] == 0).sum()),
       num_losses=int((towards[chosen] < 0).sum()),
     )
-  return found
+  return win_rates
 
 
 def _scores(
-  table: tally.Tally, weights: np.ndarray, study: protocol.Study
+  table: tally.AnswerTable, weights: np.ndarray, study: protocol.Study
 ) -> dict[str, Interval] | None:
-  # Given that a side was preferred, Davidson's model with ties (1970) is that of
-  # Bradley and Terry; a tie as half a win each would draw all scores together.
+  # Given a preference, Davidson's model with ties (1970) is that of Bradley and
+  # Terry; a tie as half a win each would draw all scores together.
   wins = table.won(weights, tie=0.0)
   games = table.won(weights[:1], tie=0.5)[0]
   compared = (games + games.T) > 0
@@ -246,7 +243,7 @@ def _scores(
 
 
 def _alpha(
-  table: tally.Tally,
+  table: tally.AnswerTable,
   of_raters: np.ndarray,
   of_clips: np.ndarray,
   study: protocol.Study,
@@ -255,12 +252,12 @@ def _alpha(
   clips = list(study.clips)
   of_pairs = of_clips[:, [clips.index(p.clip) for p in study.pairs]]
   ratings = table.ratings(len(study.pairs))
-  found = np.array(
+  alphas = np.array(
     [
       agreement.krippendorff_alpha(ratings, raters=raters, units=units)
       for raters, units in zip(of_raters, of_pairs, strict=True)
     ]
   )
-  if np.isnan(found[0]):
+  if np.isnan(alphas[0]):
     return None
-  return tally.interval(found[0], found[1:][~np.isnan(found[1:])])
+  return tally.interval(alphas[0], alphas[1:][~np.isnan(alphas[1:])])

@@ -1,4 +1,4 @@
-"""Bradley-Terry scores: one number a system, from who won against whom."""
+"""Fits Bradley-Terry scores: a number a system, from wins in pairs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _TOLERANCE = 1e-10
 
 
 def scores(wins: np.ndarray) -> np.ndarray:
-  """Maximum likelihood scores of the model of Bradley and Terry (1952).
+  """Computes maximum likelihood scores of Bradley and Terry's model (1952).
 
   P(i wins against j) = 1 / (1 + exp(score_j - score_i)), given that one of them
   wins: in the model of Davidson (1970), which has ties, this is so whatever the
@@ -21,11 +21,11 @@ def scores(wins: np.ndarray) -> np.ndarray:
   np.float64(3.0)
 
   Args:
-    wins: float[..., k, k]; `wins[i, j]` is how often i won against j, in
-      possibly fractional counts; the diagonal is not used.
+    wins: Wins [i, j] of i against j, float[..., k, k]; the diagonal is not
+      used.
 
   Returns:
-    float[..., k], in logits, with a mean of 0.
+    Scores in logits with a mean of 0, float[..., k].
 
   Raises:
     ValueError: The systems fall into two groups of which one never won against
@@ -58,7 +58,7 @@ def scores(wins: np.ndarray) -> np.ndarray:
 
 
 def _is_connected(wins: np.ndarray) -> np.ndarray | np.bool:
-  """bool[...]: from each system to each other there is a path of wins."""
+  """Checks for a path of wins from each system to each other: bool[...]."""
   k = wins.shape[-1]
   beats = (wins > 0) | np.eye(k, dtype=bool)
   for _ in range(k.bit_length()):

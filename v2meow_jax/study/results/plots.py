@@ -1,4 +1,4 @@
-"""The plots of a study's report."""
+"""Draws the plots of a study's report."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ _BAR_INCHES = 0.42
 def draw(
   folder: pathlib.Path,
   study: protocol.Study,
-  results: Mapping[str, analysis.Result],
+  results: Mapping[str, analysis.QuestionResult],
   titles: Mapping[str, str],
 ) -> list[str]:
-  """Draws what there are answers for.
+  """Draws the plots for which there are answers.
 
   Args:
-    folder: Where to; png files there are replaced.
+    folder: Folder of the png files.
     study: The study.
-    results: By question.
-    titles: By question.
+    results: Results by question.
+    titles: Titles by question.
 
   Returns:
     Names of the files.
 
   Raises:
-    ImportError: Without matplotlib.
+    ImportError: Matplotlib is not installed.
   """
   rows = {q: list(r.rows) for q, r in results.items()}
   genre_rows = {q: list(r.genre_rows) for q, r in results.items()}
   drawn = []
   for name, shown in (('win_rates', rows), ('genres', genre_rows)):
-    if any(row.num_answers for found in shown.values() for row in found):
+    if any(row.num_answers for rows in shown.values() for row in rows):
       _save(_win_rates(shown, titles), folder / f'{name}.png')
       drawn.append(f'{name}.png')
   if all(result.scores for result in results.values()):
@@ -48,9 +48,9 @@ def draw(
 
 
 def _win_rates(
-  shown: Mapping[str, Sequence[analysis.Row]], titles: Mapping[str, str]
+  shown: Mapping[str, Sequence[analysis.Comparison]], titles: Mapping[str, str]
 ):
-  """Stacked bars, one a pair; whiskers at the first system's wins."""
+  """Draws stacked bars, one a pair; whiskers at the first system's wins."""
   num = max(map(len, shown.values()))
   figure = _figure(11.0, 1.7 + _BAR_INCHES * num)
   for axes, (question, rows) in zip(
@@ -87,10 +87,10 @@ def _win_rates(
 
 def _scores(
   study: protocol.Study,
-  results: Mapping[str, analysis.Result],
+  results: Mapping[str, analysis.QuestionResult],
   titles: Mapping[str, str],
 ):
-  """A dot and an interval for each system."""
+  """Draws a dot and an interval for each system."""
   figure = _figure(11.0, 1.5 + _BAR_INCHES * len(study.systems))
   for axes, (question, result) in zip(
     figure.subplots(1, len(results), sharex=True, sharey=True),
@@ -109,7 +109,7 @@ def _scores(
   return figure
 
 
-def _label(row: analysis.Row) -> str:
+def _label(row: analysis.Comparison) -> str:
   genre = f'{row.genre}: ' if row.genre else ''
   return f'{genre}{row.first} vs {row.second} (n = {row.num_answers})'
 

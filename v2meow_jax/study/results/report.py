@@ -1,4 +1,4 @@
-"""`v2meow study analyse`: reads all answers, writes numbers, report and plots."""
+"""Analyses a study: reads all answers, writes numbers, report and plots."""
 
 from __future__ import annotations
 
@@ -36,21 +36,20 @@ def write(
 
   Args:
     site: Folder of the study, with answers.sqlite, answers/*.json, or both.
-    keep_all: Count raters that would be left out; they are listed still.
-    seed: Of the intervals.
-    baselines: Systems that the others are variants against; none: the one that
-      the study was built with, if any.
-    dataset: Whose clips they are, for tables.
-    task: Whether the systems read prompts, for tables.
+    keep_all: Whether to count raters that would be left out, and list them.
+    seed: Seed of the intervals.
+    baselines: Systems to compare the others with; none: the study's own.
+    dataset: Data set of the clips, for tables.
+    task: Task of the systems, for tables.
 
   Returns:
-    The report, report.md, beside analysis.json, the plots and, of each system,
-    SYSTEM/scores.json.
+    Path of report.md; analysis.json, plots and a SYSTEM/scores.json for each
+    system are beside it.
 
   Raises:
     StudyError: The study or its answers are damaged, a baseline is no system,
       or the seed is negative.
-    ImportError: Without matplotlib.
+    ImportError: Matplotlib is not installed.
   """
   site = pathlib.Path(site)
   protocol.check_seed(seed)
@@ -110,7 +109,7 @@ def write(
 def _baselines(
   study: protocol.Study, given: Collection[str]
 ) -> tuple[str, ...]:
-  """Those given, or the study's own; StudyError unless they are systems."""
+  """Returns the given baselines or the study's; StudyError for a bad one."""
   if not given and study.baseline is not None:
     given = (study.baseline,)
   for name in given:
@@ -128,7 +127,7 @@ def _baselines(
 def _settings(
   study: protocol.Study, facts: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """What led to the results; no code of a participant, as scores.json travels."""
+  """Lists settings for scores.json, without codes of participants."""
   left = ('results', 'excluded', 'rejected_files')
   return {
     **{name: value for name, value in facts.items() if name not in left},

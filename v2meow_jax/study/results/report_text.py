@@ -1,4 +1,4 @@
-"""The report of a study as markdown, for people."""
+"""Formats the report of a study as markdown."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ chance. Attention checks count nowhere but in the choice of raters.
 def markdown(
   study: protocol.Study,
   collected: collecting.Collected,
-  results: Mapping[str, analysis.Result],
+  results: Mapping[str, analysis.QuestionResult],
   *,
   baselines: Sequence[str],
   drawn: Sequence[str],
   keep_all: bool,
 ) -> str:
-  """The report.
+  """Formats the report.
 
   Args:
     study: The study.
-    collected: Who answered.
-    results: By question.
-    baselines: Of `results`.
-    drawn: Files of plots.
-    keep_all: Whether raters that are left out count all the same.
+    collected: All answers.
+    results: Results by question.
+    baselines: Baselines of `results`.
+    drawn: File names of plots.
+    keep_all: Whether excluded raters count all the same.
 
   Returns:
     Text that ends in a line break.
@@ -78,8 +78,8 @@ def markdown(
     lines += [*_question(result, bool(baselines)), '']
   left = {
     'Raters left out' + (' (counted all the same)' if keep_all else ''): [
-      f'{code}: {"; ".join(found)}'
-      for code, found in collected.excluded.items()
+      f'{code}: {"; ".join(reasons)}'
+      for code, reasons in collected.excluded.items()
     ],
     'Files that are no answers to this study': [
       f'{name}: {reason}' for name, reason in collected.rejected.items()
@@ -94,7 +94,9 @@ def markdown(
   return '\n'.join(lines) + '\n'
 
 
-def _question(result: analysis.Result, has_baselines: bool) -> list[str]:
+def _question(
+  result: analysis.QuestionResult, has_baselines: bool
+) -> list[str]:
   scores = result.scores or {}
   columns = {'average win rate': result.average_wins}
   if has_baselines:
@@ -140,7 +142,7 @@ def _question(result: analysis.Result, has_baselines: bool) -> list[str]:
   return lines
 
 
-def _outcomes(row: analysis.Row) -> tuple[str, ...]:
+def _outcomes(row: analysis.Comparison) -> tuple[str, ...]:
   return (
     f'{row.first} vs {row.second}',
     str(row.num_answers),

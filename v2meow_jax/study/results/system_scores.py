@@ -1,4 +1,4 @@
-"""A study's win rates as `scores.json` of each system, for the paper's tables."""
+"""Writes a study's win rates as `scores.json` of each system, for tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from v2meow_jax.study import answers
 from v2meow_jax.study import protocol
 from v2meow_jax.study.results import analysis
 
-# Of `evaluation/reports/paper_figures.py`.
+# Names in `evaluation/reports/paper_figures.py`.
 _METRICS = {'relevance': 'visual_relevance', 'preference': 'music_preference'}
 
 
@@ -22,25 +22,25 @@ def write(
   folder: pathlib.Path,
   study: protocol.Study,
   raters: Sequence[answers.Rater],
-  results: Mapping[str, analysis.Result],
+  results: Mapping[str, analysis.QuestionResult],
   *,
   dataset: str,
   task: Literal['video', 'video+text'],
   settings: Mapping[str, Any],
 ) -> list[pathlib.Path]:
-  """Writes FOLDER/SYSTEM/scores.json; of a system without answers, none.
+  """Writes FOLDER/SYSTEM/scores.json for each system with answers.
 
   `visual_relevance` and `music_preference` are win rates against the baselines,
   the same with `_variants` those among the others.
 
   Args:
-    folder: Of the report.
+    folder: Folder of the report.
     study: The study.
-    raters: Those that are kept.
-    results: By question.
-    dataset: Whose clips, as `scores.Scores` has it.
-    task: Whether the systems read prompts.
-    settings: All that led to the results.
+    raters: Raters that count.
+    results: Results by question.
+    dataset: Data set of the clips, as in `scores.Scores`.
+    task: Task of the systems.
+    settings: Settings of the analysis.
 
   Returns:
     The files.
@@ -53,7 +53,7 @@ def write(
     path = folder / system / scores_lib.FILE_NAME
     metrics = _metrics(study, results, system)
     if not metrics:
-      # Of an analysis before, with other baselines or rules.
+      # An earlier analysis, with other baselines or rules, may have written it.
       path.unlink(missing_ok=True)
       with contextlib.suppress(OSError):
         path.parent.rmdir()
@@ -85,19 +85,21 @@ def write(
 def _clips(
   study: protocol.Study, raters: Sequence[answers.Rater], system: str
 ) -> tuple[str, ...]:
-  """Those on which the system was compared."""
+  """Lists the clips on which the system was compared."""
   pairs = {
     study.pairs[trial.pair]
     for rater in raters
     for trial, _ in rater.pairs()
     if trial.kind == protocol.COMPARISON
   }
-  found = {p.clip for p in pairs if system in (p.first, p.second)}
-  return tuple(name for name in study.clips if name in found)
+  names = {p.clip for p in pairs if system in (p.first, p.second)}
+  return tuple(name for name in study.clips if name in names)
 
 
 def _metrics(
-  study: protocol.Study, results: Mapping[str, analysis.Result], system: str
+  study: protocol.Study,
+  results: Mapping[str, analysis.QuestionResult],
+  system: str,
 ) -> dict[str, scores_lib.Score]:
   metrics = {}
   for question, result in results.items():

@@ -1,10 +1,10 @@
-"""The answers to one question as arrays, and draws of raters and clips.
+"""Holds the answers to one question as arrays, and resamples them.
 
-Intervals are percentile bootstrap intervals in which raters and clips are
-drawn with replacement, independently of each other: answers of one rater, and
-answers on one clip, are alike (the two-way or 'pigeonhole' bootstrap, Owen
-2007, https://arxiv.org/abs/0712.1111). It errs on the wide side: where answers
-have nothing in common, the variance comes out three times too large.
+Intervals are percentile bootstrap intervals that draw raters and clips with
+replacement, independently, as answers of one rater, and answers on one clip,
+are alike (the two-way or 'pigeonhole' bootstrap, Owen 2007,
+https://arxiv.org/abs/0712.1111). They err on the wide side: for unrelated
+answers the variance is three times too large.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from v2meow_jax.study import protocol
 Interval = bootstrap.Interval
 
 
-class Tally:
-  """The comparisons of one question as arrays, one entry an answer.
+class AnswerTable:
+  """The comparisons of one question as int[answers] each.
 
   Attributes:
-    rater: int[answers]: number of the rater.
-    pair: int[answers]: index into the pairs of the study.
-    clip: int[answers]: index into its clips.
-    first: int[answers]: index into its systems.
-    second: The same.
-    value: int[answers]: -2 (strongly the first) to 2 (strongly the second).
-    shown: The same as shown, -2 (the left) to 2 (the right).
+    rater: Number of the rater.
+    pair: Index of the pair in the study.
+    clip: Index of the clip.
+    first: Index of the first system.
+    second: Index of the second system.
+    value: Answer, -2 (strongly the first) to 2 (strongly the second).
+    shown: Answer as shown, -2 (the left) to 2 (the right).
   """
 
   def __init__(
@@ -63,14 +63,14 @@ class Tally:
     self.num_systems = len(study.systems)
 
   def outcomes(self) -> np.ndarray:
-    """float[answers, 3]: first won, tie, second won."""
+    """Returns float[answers, 3]: first won, tie, second won."""
     signs = np.sign(self.value)
     return np.stack([signs < 0, signs == 0, signs > 0], 1).astype(float)
 
   def won(self, weights: np.ndarray, *, tie: float) -> np.ndarray:
-    """float[resamples, k, k]: wins of row against column, a tie as `tie`."""
+    """Sums wins of row against column, a tie as `tie`: [resamples, k, k]."""
     k = self.num_systems
-    found = np.zeros((len(weights), k * k))
+    wins = np.zeros((len(weights), k * k))
     for winner, loser, sign in (
       (self.first, self.second, -1),
       (self.second, self.first, 1),
@@ -78,11 +78,11 @@ class Tally:
       credit = np.where(self.value == 0, tie, np.sign(self.value) == sign)
       cells = np.zeros((len(self.value), k * k))
       cells[np.arange(len(cells)), winner * k + loser] = credit
-      found += weights @ cells
-    return found.reshape(-1, k, k)
+      wins += weights @ cells
+    return wins.reshape(-1, k, k)
 
   def ratings(self, num_pairs: int) -> np.ndarray:
-    """float[raters, pairs], NaN where there is none."""
+    """Returns answers as float[raters, pairs], NaN where there is none."""
     ratings = np.full((self.num_raters, num_pairs), np.nan)
     ratings[self.rater, self.pair] = self.value
     return ratings
@@ -90,15 +90,15 @@ class Tally:
   def draw(
     self, num: int, rng: np.random.Generator
   ) -> tuple[np.ndarray, np.ndarray]:
-    """How often each rater and each clip is drawn.
+    """Draws numbers of times that each rater and each clip counts.
 
     Args:
-      num: Of resamples.
-      rng: Of the draws.
+      num: Number of resamples.
+      rng: Generator of the draws.
 
     Returns:
-      int[1 + num, raters] and int[1 + num, clips]; the first row is the data,
-      each once.
+      int[1 + num, raters] and int[1 + num, clips]; the first row is the data:
+      ones.
     """
     raters, clips = (
       np.concatenate(
@@ -115,7 +115,7 @@ class Tally:
 
 
 def ratio_interval(parts: np.ndarray, wholes: np.ndarray) -> Interval:
-  """Of parts / wholes; the first is the data, the others resamples."""
+  """Computes the interval of parts / wholes; the first is the data's."""
   # A resample may hold no answer at all.
   kept = wholes > 0
   shares = parts[kept] / wholes[kept]
@@ -123,7 +123,7 @@ def ratio_interval(parts: np.ndarray, wholes: np.ndarray) -> Interval:
 
 
 def interval(value: float, resampled: np.ndarray) -> Interval:
-  """A figure of the data, between the quantiles of the same of resamples."""
+  """Computes the interval of a figure from the same figure of resamples."""
   tail = (1 - bootstrap.LEVEL) / 2
   low, high = np.quantile(resampled, [tail, 1 - tail])
   return Interval(mean=float(value), low=float(low), high=float(high))

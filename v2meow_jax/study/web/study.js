@@ -15,7 +15,7 @@ const MESSAGES = {
       'leave private browsing, or use another browser.',
 };
 
-/** A problem that is told to the participant as it is. */
+/** A problem whose message the participant sees. */
 class Problem extends Error {}
 
 /** Answers go to a server. */
@@ -73,10 +73,10 @@ class Browser {
     } catch {
       throw new Problem(MESSAGES.unstorable);
     }
-    return this.told(kept);
+    return this.stateOf(kept);
   }
 
-  told(kept) {
+  stateOf(kept) {
     if (!kept) return {joined: false};
     const trials = this.exported.booklets[kept.booklet];
     const position = kept.answers.length;
@@ -90,7 +90,7 @@ class Browser {
   }
 
   async state() {
-    return this.told(this.read());
+    return this.stateOf(this.read());
   }
 
   async join(consent) {
@@ -152,7 +152,7 @@ class Clip {
     this.update();
   }
 
-  /** Seconds of the clip that were heard, each part once. */
+  /** Seconds of the clip that were played, each part once. */
   get heard() {
     const {played} = this.video;
     let seconds = 0;
@@ -219,7 +219,7 @@ function show(name) {
   heading.focus({preventScroll: true});
 }
 
-/** Sets what follows from which clips were heard and what is chosen. */
+/** Updates the page after a clip was played or an answer chosen. */
 function changed(clip) {
   if (!clips) return;
   const isPlaying = !clip.video.paused;
@@ -282,7 +282,7 @@ function go() {
   show('thanks');
 }
 
-/** Runs a step; what goes wrong is told, and the step can be tried again. */
+/** Runs a step; shows an error, after which it can be tried again. */
 async function attempt(step) {
   if (isSending) return;
   isSending = true;
