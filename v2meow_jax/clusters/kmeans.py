@@ -126,8 +126,8 @@ def _sample(rows: np.ndarray, count: int | None, rng: jax.Array) -> np.ndarray:
     return rows
   # A key other than that of the start.
   rng = jax.random.fold_in(rng, count)
-  chosen = jax.random.choice(rng, len(rows), (count,), replace=False)
-  return rows[np.sort(np.asarray(chosen))]
+  index = jax.random.choice(rng, len(rows), (count,), replace=False)
+  return rows[np.sort(np.asarray(index))]
 
 
 def start(rows: np.ndarray, k: int, *, rng: jax.Array, init: str) -> np.ndarray:
@@ -191,8 +191,8 @@ def draw(weights: np.ndarray, count: int, rng: jax.Array) -> np.ndarray:
 
 
 def _random_rows(rows: np.ndarray, k: int, rng: jax.Array) -> np.ndarray:
-  chosen = jax.random.choice(rng, len(rows), (k,), replace=False)
-  return rows[np.asarray(chosen)]
+  index = jax.random.choice(rng, len(rows), (k,), replace=False)
+  return rows[np.asarray(index)]
 
 
 def _plus_plus(rows: np.ndarray, k: int, rng: jax.Array) -> np.ndarray:
@@ -203,7 +203,7 @@ def _plus_plus(rows: np.ndarray, k: int, rng: jax.Array) -> np.ndarray:
   num_candidates = 2 + int(np.log(k))
   norms = (rows**2).sum(1)
   first = draw(np.ones(len(rows)), 1, rng)[0]
-  chosen = [first]
+  indices = [first]
   nearest = np.maximum(norms - 2 * (rows @ rows[first]) + norms[first], 0)
   for i in range(1, k):
     weights = nearest if nearest.sum() > 0 else np.ones(len(rows))
@@ -212,6 +212,6 @@ def _plus_plus(rows: np.ndarray, k: int, rng: jax.Array) -> np.ndarray:
     distance = np.maximum(distance + norms[candidates], 0)
     lowered = np.minimum(nearest[:, None], distance)
     best = lowered.sum(0).argmin()
-    chosen.append(candidates[best])
+    indices.append(candidates[best])
     nearest = lowered[:, best]
-  return rows[np.array(chosen)]
+  return rows[np.array(indices)]

@@ -199,8 +199,8 @@ def update(
 
 def _start(rows: np.ndarray, k: int, *, seed: int, init: str) -> StreamClusters:
   """Starts from rows of the first block."""
-  chosen = np.random.default_rng(seed).permutation(len(rows))
-  rows = np.asarray(rows[chosen[: _STARTING_ROWS * k]], np.float32)
+  order = np.random.default_rng(seed).permutation(len(rows))
+  rows = np.asarray(rows[order[: _STARTING_ROWS * k]], np.float32)
   # The keys of repairs are this one folded with a step.
   rng = jax.random.split(jax.random.key(seed))[0]
   centroids = kmeans.start(rows, k, rng=rng, init=init)

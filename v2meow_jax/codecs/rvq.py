@@ -71,14 +71,14 @@ def quantize(
     x: Latents.
 
   Returns:
-    (codes, residuals, chosen): level k quantised `residuals[k]` to the vector
-    `chosen[k]`.
+    (codes, residuals, quantized): level k quantised `residuals[k]` to the
+    vectors `quantized[k]`.
   """
 
   def level(residual, level_vectors):
     codes = nearest(residual, level_vectors)
-    chosen = level_vectors[codes]
-    return residual - chosen, (codes, residual, chosen)
+    quantized = level_vectors[codes]
+    return residual - quantized, (codes, residual, quantized)
 
   return jax.lax.scan(level, x, vectors)[1]
 
@@ -120,9 +120,10 @@ def kmeans(
   first = jax.random.permutation(first_rng, x.shape[0])[:fitted]
 
   def iteration(_, centres):
-    chosen = jax.nn.one_hot(nearest(x, centres), fitted, dtype=x.dtype)
-    counts = jnp.sum(chosen, 0)[:, None]
-    return jnp.where(counts > 0, chosen.T @ x / jnp.maximum(counts, 1), centres)
+    one_hot = jax.nn.one_hot(nearest(x, centres), fitted, dtype=x.dtype)
+    counts = jnp.sum(one_hot, 0)[:, None]
+    means = one_hot.T @ x / jnp.maximum(counts, 1)
+    return jnp.where(counts > 0, means, centres)
 
   centres = jax.lax.fori_loop(0, num_iterations, iteration, x[first])
   residuals = x - centres[nearest(x, centres)]
@@ -172,10 +173,10 @@ def ema_update(
 ) -> dict[str, Array]:
   """Updates the averages by a step: vector = decayed sum / decayed count."""
   size = state['vectors'].shape[1]
-  chosen = jax.nn.one_hot(codes, size, dtype=residuals.dtype)
-  counts = decay * state['counts'] + (1 - decay) * chosen.sum(1)
+  one_hot = jax.nn.one_hot(codes, size, dtype=residuals.dtype)
+  counts = decay * state['counts'] + (1 - decay) * one_hot.sum(1)
   sums = decay * state['sums'] + (1 - decay) * jnp.einsum(
-    'lnk,lnd->lkd', chosen, residuals
+    'lnk,lnd->lkd', one_hot, residuals
   )
   vectors = sums / jnp.maximum(counts, _EPSILON)[..., None]
   return {**state, 'vectors': vectors, 'sums': sums, 'counts': counts}
@@ -211,13 +212,13 @@ def level_mask(
   rng: jax.Array, batch_size: int, config: RvqConfig
 ) -> Float[Array, 'b levels']:
   """Draws the levels to train each example with (1), or to drop (0)."""
-  which, how_many = jax.random.split(rng)
-  drawn = jax.random.randint(how_many, (batch_size,), 1, config.num_levels + 1)
-  dropped = jax.random.bernoulli(
-    which, config.level_dropout_rate, (batch_size,)
+  drop_rng, depth_rng = jax.random.split(rng)
+  depth = jax.random.randint(depth_rng, (batch_size,), 1, config.num_levels + 1)
+  is_dropped = jax.random.bernoulli(
+    drop_rng, config.level_dropout_rate, (batch_size,)
   )
-  used = jnp.where(dropped, drawn, config.num_levels)
-  return (jnp.arange(config.num_levels) < used[:, None]).astype(jnp.float32)
+  depth = jnp.where(is_dropped, depth, config.num_levels)
+  return (jnp.arange(config.num_levels) < depth[:, None]).astype(jnp.float32)
 
 
 class ResidualVectorQuantizer(nn.Module):
@@ -262,15 +263,16 @@ class ResidualVectorQuantizer(nn.Module):
       mask = level_mask(drop_rng, batch_size, self.config)
       active = self.state.value['age'] >= self.config.warmup_steps
       self._fit_when_due(update_rng, flat)
-    codes, residuals, chosen = quantize(self.state.value['vectors'], flat)
+    codes, residuals, vectors = quantize(self.state.value['vectors'], flat)
     if train:
-      self._follow(update_rng, codes, residuals)
+      self._update(update_rng, codes, residuals)
     # [levels, n, dim] -> [b, frames, levels, dim], zero where dropped
-    chosen = jnp.moveaxis(chosen, 0, 1).reshape(batch_size, num_frames, -1, dim)
-    chosen = chosen * mask[:, None, :, None]
-    error = jax.lax.stop_gradient(chosen.sum(2) - z)
+    vectors = jnp.moveaxis(vectors, 0, 1)
+    vectors = vectors.reshape(batch_size, num_frames, -1, dim)
+    vectors = vectors * mask[:, None, :, None]
+    error = jax.lax.stop_gradient(vectors.sum(2) - z)
     quantized = self.from_code(z + jnp.where(active, error, 0))
-    return quantized, active * _commitment(z, chosen, mask)
+    return quantized, active * _commitment(z, vectors, mask)
 
   def encode(
     self, latents: Float[Array, 'b frames dim']
@@ -301,17 +303,17 @@ class ResidualVectorQuantizer(nn.Module):
     )
     self.state.value = {**fitted, 'age': state['age']}
 
-  def _follow(self, rng, codes, residuals):
-    moved = ema_update(
+  def _update(self, rng, codes, residuals):
+    state = ema_update(
       self.state.value, codes, residuals, self.config.ema_decay
     )
-    moved = revive(rng, moved, residuals, self.config.dead_share)
-    self.state.value = {**moved, 'age': moved['age'] + 1}
+    state = revive(rng, state, residuals, self.config.dead_share)
+    self.state.value = {**state, 'age': state['age'] + 1}
 
 
-def _commitment(z, chosen, mask):
+def _commitment(z, vectors, mask):
   # Gradients pull the encoder to the codes, which follow by averages, never the
-  # codes. chosen: [b, frames, levels, dim], mask: [b, levels].
-  after = z[:, :, None] - jax.lax.stop_gradient(jnp.cumsum(chosen, axis=2))
-  distance = jnp.mean(after**2, axis=(1, 3))
+  # codes. vectors: [b, frames, levels, dim], mask: [b, levels].
+  residuals = z[:, :, None] - jax.lax.stop_gradient(jnp.cumsum(vectors, axis=2))
+  distance = jnp.mean(residuals**2, axis=(1, 3))
   return jnp.sum(distance * mask) / jnp.sum(mask)

@@ -1,4 +1,4 @@
-"""Batches of captioned clips: what joint embeddings are trained on."""
+"""Batches of captioned clips, to train joint embeddings."""
 
 from __future__ import annotations
 
@@ -24,11 +24,9 @@ _MOST_IDS = 5
 
 
 class _Captioned(abc.ABC):
-  """Shuffled batches of one split of a manifest, as `batches(start_step)`.
+  """Shuffled batches of one split of a manifest.
 
-  Batch k depends on the seed and k alone, so that a run resumes with
-  `batches(step)`, and `batches(step, (index, count))` gives one process its
-  slice of the rows.
+  Batch k depends on seed and k alone, so training resumes at any step.
   """
 
   def __init__(
@@ -40,11 +38,11 @@ class _Captioned(abc.ABC):
     split: str,
   ):
     clips = manifests.read(manifest, split)
-    silent = [clip.id for clip in clips if not clip.caption]
-    if silent:
+    bare = [clip.id for clip in clips if not clip.caption]
+    if bare:
       raise ValueError(
-        f'{len(silent)} clips of split {split!r} in {manifest} have no'
-        f' caption: {silent[:_MOST_IDS]}; give each a "caption".'
+        f'{len(bare)} clips of split {split!r} in {manifest} have no'
+        f' caption: {bare[:_MOST_IDS]}; give each a "caption".'
       )
     if not 1 <= batch_size <= len(clips):
       raise ValueError(
@@ -58,42 +56,39 @@ class _Captioned(abc.ABC):
     self._epochs = order.Epochs(len(clips), seed)
 
   def __len__(self) -> int:
-    """Clips in the split."""
+    """Counts the clips of the split."""
     return len(self._clips)
 
   def __call__(
     self, start_step: int = 0, shard: tuple[int, int] = (0, 1)
   ) -> Iterator[dict[str, np.ndarray]]:
-    """Endless batches from `start_step` on; no clip twice in an epoch.
+    """Iterates over {name: array[rows, ...]} without end.
 
-    An epoch is whole batches, lest a clip be its own negative where two meet:
-    the clips left over stay out of it, others each time.
+    An epoch is whole batches without a clip twice, so that no clip is its own
+    negative; each epoch leaves out other clips.
 
     Args:
-      start_step: Of the first batch.
-      shard: See `order.shard_rows`.
-
-    Returns:
-      An iterator of {name: array[rows, ...]}.
+      start_step: Step of the first batch.
+      shard: Slice of `order.shard_rows`.
     """
     rows = order.shard_rows(self._batch_size, shard)
     return map(
       functools.partial(self._batch, rows), itertools.count(start_step)
     )
 
-  def _chosen(self, rows: range, step: int) -> np.ndarray:
-    """Numbers of the clips in some rows of the batch of a step."""
+  def _numbers(self, rows: range, step: int) -> np.ndarray:
+    """Returns numbers of the clips in some rows of the batch of a step."""
     epoch, number = divmod(step, len(self) // self._batch_size)
     first = epoch * len(self) + number * self._batch_size
     return self._epochs(first + np.array(rows))
 
   @abc.abstractmethod
   def _batch(self, rows: range, step: int) -> dict[str, np.ndarray]:
-    """Some rows of the batch of a step."""
+    """Returns some rows of the batch of a step."""
 
 
 class CaptionBatches(_Captioned):
-  """Batches of whole clips, each read once; their features stay in memory."""
+  """Batches of whole clips; reads each once and keeps features in memory."""
 
   def __init__(
     self,
@@ -108,12 +103,12 @@ class CaptionBatches(_Captioned):
     """Reads the split.
 
     Args:
-      manifest: See `manifests.read`; every clip of the split has a caption.
-      batch_size: Clips in a batch, at most those of the split.
-      seed: Of the order.
-      split: Which clips.
-      read: From a clip's path to its music.
-      features: From a clip's music and caption to one row of each array.
+      manifest: Manifest for `manifests.read`, with captions in the split.
+      batch_size: Number of clips in a batch, at most those of the split.
+      seed: Seed of the order.
+      split: Split of the manifest to use.
+      read: Function from a clip's path to its music.
+      features: Function from music and caption to one row of each array.
 
     Raises:
       ValueError: The manifest is malformed, a clip has no caption, or the split
@@ -126,12 +121,12 @@ class CaptionBatches(_Captioned):
     self.arrays = {name: np.stack([r[name] for r in rows]) for name in rows[0]}
 
   def _batch(self, rows: range, step: int) -> dict[str, np.ndarray]:
-    chosen = self._chosen(rows, step)
-    return {name: x[chosen] for name, x in self.arrays.items()}
+    numbers = self._numbers(rows, step)
+    return {name: x[numbers] for name, x in self.arrays.items()}
 
 
 class CaptionCrops(_Captioned):
-  """Batches of crops, another of each clip in every epoch, read when needed."""
+  """Batches of crops, new ones in every epoch, read when needed."""
 
   def __init__(
     self,
@@ -148,17 +143,17 @@ class CaptionCrops(_Captioned):
     """Reads the manifest only.
 
     Args:
-      manifest: See `manifests.read`; every clip of the split has a caption.
-      batch_size: Clips in a batch, at most those of the split.
-      seed: Of the order and of the crops.
-      split: Which clips.
-      crop_seconds: How much of a clip's music; of a shorter one all.
-      read: From a clip's path to its music.
-      features: From a crop and the clip's caption to one row of each array.
-      num_threads: That read and compute features side by side.
+      manifest: Manifest for `manifests.read`, with captions in the split.
+      batch_size: Number of clips in a batch, at most those of the split.
+      seed: Seed of the order and of the crops.
+      split: Split of the manifest to use.
+      crop_seconds: Duration of a crop; shorter clips are used whole.
+      read: Function from a clip's path to its music.
+      features: Function from crop and caption to one row of each array.
+      num_threads: Number of threads that read and compute features.
 
     Raises:
-      ValueError: As `CaptionBatches`.
+      ValueError: `CaptionBatches` would raise it.
     """
     super().__init__(manifest, batch_size=batch_size, seed=seed, split=split)
     self._crop_seconds = crop_seconds
@@ -167,12 +162,12 @@ class CaptionCrops(_Captioned):
     self._threads = futures.ThreadPoolExecutor(num_threads)
 
   def _batch(self, rows: range, step: int) -> dict[str, np.ndarray]:
-    # All are drawn, so that a row does not depend on who asks for it.
+    # Draws for all rows, so that a row does not depend on the slice.
     rng = np.random.default_rng([self._seed, step])
     places = rng.random(self._batch_size)[rows]
-    chosen = [self._clips[i] for i in self._chosen(rows, step)]
-    found = list(self._threads.map(self._row, chosen, places))
-    return {name: np.stack([r[name] for r in found]) for name in found[0]}
+    clips = [self._clips[i] for i in self._numbers(rows, step)]
+    features = list(self._threads.map(self._row, clips, places))
+    return {k: np.stack([f[k] for f in features]) for k in features[0]}
 
   def _row(self, clip: manifests.Clip, place: float) -> Row:
     audio = self._read(pathlib.Path(clip.path))

@@ -1,4 +1,4 @@
-"""Batches as a CLU iterator: what trainers of others, such as T5X, read."""
+"""Batches as a CLU iterator, for other trainers such as T5X."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class CluBatches(dataset_iterator.DatasetIterator):
-  """Some of a source's batches: `next` goes on, a `for` starts anew."""
+  """Batches of a source; `next` continues, a `for` loop starts again."""
 
   def __init__(
     self,
@@ -26,29 +26,29 @@ class CluBatches(dataset_iterator.DatasetIterator):
     """Reads nothing yet.
 
     Args:
-      batches: Such as `batches.TaskBatches`.
-      shard: (index, number) of the slice of every batch that is wanted.
-      start_step: Of the first batch.
-      num_batches: How many; None: all there are.
+      batches: Source of batches, such as `batches.TaskBatches`.
+      shard: (index, count): the index-th of count slices of every batch.
+      start_step: Step of the first batch.
+      num_batches: Number of batches; None: all.
     """
-    # A source that is read whole need not know how to split.
+    # A source that is read whole need not accept a shard.
     keywords = {} if shard[1] == 1 else {'shard': shard}
     self._start = functools.partial(batches, start_step, **keywords)
     self._num_batches = num_batches
-    self._going: Iterator[dict[str, np.ndarray]] = iter(self)
+    self._iterator: Iterator[dict[str, np.ndarray]] = iter(self)
 
   def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
     for batch in itertools.islice(self._start(), self._num_batches):
-      # Names are for people: devices hold numbers.
+      # Devices hold only numbers.
       yield {k: v for k, v in batch.items() if k != 'example_ids'}
 
   def __next__(self) -> dict[str, np.ndarray]:
-    return next(self._going)
+    return next(self._iterator)
 
   @functools.cached_property
   def element_spec(self) -> dict[str, dataset_iterator.ArraySpec]:
-    """Shapes and types of a batch; reads one, which `next` then gives."""
-    first = next(self._going)
-    self._going = itertools.chain([first], self._going)
+    """Shapes and dtypes of a batch; reads one, which `next` returns again."""
+    first = next(self._iterator)
+    self._iterator = itertools.chain([first], self._iterator)
     spec = dataset_iterator.ArraySpec
     return {k: spec(v.dtype, v.shape) for k, v in first.items()}

@@ -1,8 +1,8 @@
-"""Which example stands in which row of which batch; numpy alone.
+"""Orders examples by row of batch; numpy alone.
 
-The rows of all batches are numbered: row r of batch k is at position
-k * batch_size + r. What stands there follows from (seed, position), so a run
-starts at any step, on any number of processes, and saves nothing but the step.
+Row r of batch k is at position k * batch_size + r. Seed and position determine
+its example, so a run starts at any step, on any number of processes, and saves
+only the step.
 """
 
 from __future__ import annotations
@@ -13,17 +13,14 @@ import numpy as np
 
 
 def shard_rows(batch_size: int, shard: tuple[int, int]) -> range:
-  """The rows of every batch that one process reads.
+  """Returns the rows of every batch that one process reads.
 
   >>> shard_rows(8, (1, 4))
   range(2, 4)
 
   Args:
-    batch_size: Rows of the whole batch.
+    batch_size: Number of rows of the whole batch.
     shard: (index, count): the index-th of count equal, contiguous slices.
-
-  Returns:
-    Their numbers in the whole batch.
 
   Raises:
     ValueError: There is no such slice.
@@ -31,7 +28,7 @@ def shard_rows(batch_size: int, shard: tuple[int, int]) -> range:
   index, count = shard
   if not 0 <= index < count:
     raise ValueError(
-      f'shard {index} of {count}: wanted an index from 0 to count - 1.'
+      f'shard {index} of {count} does not exist; wanted 0 <= index < count.'
     )
   if batch_size % count:
     raise ValueError(
@@ -43,10 +40,10 @@ def shard_rows(batch_size: int, shard: tuple[int, int]) -> range:
 
 
 class Epochs:
-  """Every example once an epoch, and each epoch in an order of its own.
+  """Visits every example once per epoch, in another order each epoch.
 
-  Position p is in epoch p // num_examples. An epoch's order is a permutation
-  drawn by (seed, epoch); the last two are kept, at 8 bytes an example.
+  Position p is in epoch p // num_examples. Seed and epoch determine its
+  permutation; the last two are cached, at 8 bytes per example.
   """
 
   def __init__(self, num_examples: int, seed: int):
@@ -55,12 +52,12 @@ class Epochs:
     self._permutation = functools.lru_cache(maxsize=2)(self._draw)
 
   def __call__(self, positions: np.ndarray) -> np.ndarray:
-    """int64[n] -> int64[n]: the numbers of the examples at positions."""
+    """Maps positions to numbers of examples, int64[n] -> int64[n]."""
     epochs, places = np.divmod(positions, self._num_examples)
     numbers = np.empty_like(places)
     for epoch in np.unique(epochs):
-      here = epochs == epoch
-      numbers[here] = self._permutation(int(epoch))[places[here]]
+      in_epoch = epochs == epoch
+      numbers[in_epoch] = self._permutation(int(epoch))[places[in_epoch]]
     return numbers
 
   def _draw(self, epoch: int) -> np.ndarray:

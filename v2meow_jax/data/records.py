@@ -1,8 +1,8 @@
-"""One recorded clip: its id, its seconds and its streams as raw bytes.
+"""Writes and reads records: clips with their streams as raw bytes.
 
 A record is a tf.Example of `id`, `seconds` and, per stream, little-endian
-bytes: uint16[frames, levels] of codes, float16[frames, dim] of features. Which
-streams, at which rates, stands once per dataset, in its metadata.
+bytes: uint16[frames, levels] of codes, float16[frames, dim] of features. The
+metadata of a dataset hold its streams and their rates.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _KINDS: dict[str, type] = {
 
 
 def num_frames(stream: specs.Stream, seconds: float) -> int:
-  """Frames of a stream in a recording: the whole ones; 1 of a static one."""
+  """Counts whole frames of a stream in a recording; 1 for a static stream."""
   if isinstance(stream, specs.FeatureSpec) and stream.is_static:
     return 1
   return math.floor(seconds * stream.rate_hz + 1e-6)
 
 
 def width(stream: specs.Stream) -> int:
-  """Numbers in one frame: dimensions of features, or codes."""
+  """Counts numbers per frame: dimensions of features, or codes."""
   if isinstance(stream, specs.FeatureSpec):
     return stream.dim
   return stream.codes_per_frame
@@ -51,22 +51,18 @@ def serialise(
   values: Mapping[str, np.ndarray],
   streams: Sequence[specs.Stream],
 ) -> bytes:
-  """One clip as the bytes of a record; equal clips give equal bytes.
+  """Serialises a clip to a tf.Example; equal clips give equal bytes.
 
   Args:
-    example_id: Of the clip, for errors and for the eye.
-    seconds: Duration that every stream covers.
-    values: For each stream its [frames, dim] features or [frames, levels]
-      codes, `num_frames(stream, seconds)` of them.
-    streams: What is recorded; a codec's stream with all its levels.
-
-  Returns:
-    A serialised tf.Example.
+    example_id: Name of the clip, for errors and for people.
+    seconds: Duration of every stream.
+    values: Features [frames, dim] or codes [frames, levels] by stream,
+      `num_frames(stream, seconds)` frames each.
+    streams: Streams to record; a codec's stream with all its levels.
 
   Raises:
-    ValueError: A stream is missing, has another shape, holds a code outside
-      its codebook or a number that float16 cannot hold; it names clip and
-      stream.
+    ValueError: A stream is missing, has another shape, a code outside its
+      codebook or a number beyond float16; the message names clip and stream.
   """
   feature = {
     'id': _bytes(example_id.encode()),
@@ -116,7 +112,7 @@ def _pack(where: str, array: np.ndarray, stream: specs.Stream) -> bytes:
 def tfds_features(
   streams: Iterable[specs.Stream],
 ) -> dict[str, tfds.features.FeatureConnector]:
-  """How TFDS reads a record, without code of this project."""
+  """Returns features with which TFDS reads a record without this library."""
   return {
     'id': tfds.features.Text(),
     'seconds': tfds.features.Scalar(dtype=np.float32),
@@ -127,18 +123,19 @@ def tfds_features(
 def parse(
   example: Mapping[str, tf.Tensor], streams: Sequence[specs.Stream]
 ) -> dict[str, tf.Tensor]:
-  """Bytes of a record as TFDS gives them -> uint16 and float16 tensors.
+  """Parses the bytes of a record into uint16 and float16 tensors.
+
+  Reading fails, naming the example, if a stream has another length, a code
+  outside its codebook or a non-finite number.
 
   Args:
     example: Scalars 'id' (string), 'seconds' (float32) and a string for each
-      stream.
-    streams: As in the metadata of the dataset.
+      stream, from TFDS.
+    streams: Streams of the dataset, from its metadata.
 
   Returns:
-    'id' and 'seconds' as they are; per stream uint16[frames, levels] or
-    float16[frames, dim]. Reading fails by the id of the example when a stream
-    has another length, a code outside its codebook or a number that is not
-    finite.
+    Unchanged 'id' and 'seconds'; per stream uint16[frames, levels] or
+    float16[frames, dim].
   """
   parsed = {k: example[k] for k in ('id', 'seconds')}
   for stream in streams:
@@ -152,7 +149,7 @@ def parse(
       frames = tf.cast(tf.floor(exact), tf.int32)
     _check(
       tf.equal(tf.size(flat), frames * width(stream)),
-      f'has not {width(stream)} numbers for each of its frames',
+      f'does not have {width(stream)} numbers per frame',
       stream,
       example,
     )
@@ -173,7 +170,7 @@ def _check(condition, trouble: str, stream: specs.Stream, example) -> None:
 
 
 def streams_to_json(streams: Iterable[specs.Stream]) -> list[dict[str, Any]]:
-  """Streams as data for the metadata of a dataset."""
+  """Converts streams to JSON data for the metadata of a dataset."""
   kinds = {cls: kind for kind, cls in _KINDS.items()}
   return [{'kind': kinds[type(s)], **dataclasses.asdict(s)} for s in streams]
 
@@ -181,7 +178,7 @@ def streams_to_json(streams: Iterable[specs.Stream]) -> list[dict[str, Any]]:
 def streams_from_json(
   rows: Iterable[Mapping[str, Any]],
 ) -> tuple[specs.Stream, ...]:
-  """The inverse of `streams_to_json`."""
+  """Inverts `streams_to_json`."""
   return tuple(
     _KINDS[row['kind']](**{k: v for k, v in row.items() if k != 'kind'})
     for row in rows
@@ -191,7 +188,7 @@ def streams_from_json(
 def check_stage(
   recorded: Sequence[specs.Stream], stage: specs.StageSpec
 ) -> None:
-  """Raises ValueError unless a dataset holds what a stage reads and writes."""
+  """Raises ValueError unless a dataset holds all streams of a stage."""
   by_name = {s.name: s for s in recorded}
   for stream in (*stage.inputs, stage.target):
     is_tokens = isinstance(stream, specs.TokenSpec)
@@ -224,11 +221,10 @@ def _serves(source: specs.Stream, stream: specs.Stream) -> bool:
 
 
 class RecordSource(seqio.DataSource):
-  """A prepared dataset, found when it is first read, parsed and checked.
+  """A prepared dataset in `$V2MEOW_DATA_DIR/<dataset>` (`./data` if unset).
 
-  It lies in `$V2MEOW_DATA_DIR/<dataset>` (`./data` when that is unset). Opening
-  it compares every shard's size and count with the index; `full_check` also
-  compares digests, which reads everything once.
+  The first read opens it and compares the size of every shard with the index;
+  `full_check` also compares digests, which reads everything once.
   """
 
   def __init__(
@@ -245,20 +241,20 @@ class RecordSource(seqio.DataSource):
 
   @property
   def directory(self) -> str:
-    """Where the dataset should be, now."""
+    """Current folder of the dataset."""
     root = os.environ.get(DATA_DIR_VARIABLE, 'data')
     return os.path.join(root, self._dataset)
 
   @property
   def builder(self) -> tfds.core.DatasetBuilder:
-    """The dataset, opened and checked; FileNotFoundError says what to run."""
+    """The dataset, opened and checked; raises FileNotFoundError if missing."""
     directory = self.directory
     if self._opened is None or self._opened[0] != directory:
       if not tf.io.gfile.exists(os.path.join(directory, shards.INDEX)):
         raise FileNotFoundError(
           f'no dataset {self._dataset!r} at {directory}; make it with'
-          f' `v2meow data prepare MANIFEST {directory}`, or point'
-          f' {DATA_DIR_VARIABLE} at the folder that holds it.'
+          f' `v2meow data prepare MANIFEST {directory}`, or set'
+          f' {DATA_DIR_VARIABLE} to the folder that holds it.'
         )
       shards.verify(directory, full=self._full_check)
       self._opened = directory, tfds.builder_from_directory(directory)
@@ -266,31 +262,31 @@ class RecordSource(seqio.DataSource):
 
   @property
   def streams(self) -> tuple[specs.Stream, ...]:
-    """What the dataset recorded."""
+    """Streams of the dataset."""
     metadata = self.builder.info.metadata or {}
     return streams_from_json(metadata['streams'])
 
   @property
   def supports_arbitrary_sharding(self) -> bool:
-    """Whether it can be split finer than its files: no."""
+    """Whether the dataset can be split finer than its files: no."""
     return False
 
   def num_input_examples(self, split: str) -> int:
-    """Clips in a split."""
+    """Counts the clips of a split."""
     return self._split(split).num_examples
 
   def records(self, split: str) -> seekable.SeekableRecords:
-    """The records of a split by number, as bytes, in the order of its files."""
+    """Returns the records of a split by number, in the order of its files."""
     info = self._split(split)
     return seekable.SeekableRecords(info.filepaths, info.shard_lengths)
 
   def parse(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
-    """The bytes of a record -> an example as `get_dataset` gives it."""
+    """Parses the bytes of a record into an example of `get_dataset`."""
     features: Any = self.builder.info.features
     return parse(features.deserialize_example(record), self.streams)
 
   def list_shards(self, split: str) -> Sequence[str]:
-    """Files of a split."""
+    """Lists the files of a split."""
     return [i.filename for i in self._split(split).file_instructions]
 
   def get_dataset(
@@ -300,7 +296,7 @@ class RecordSource(seqio.DataSource):
     seed: int | None = None,
     shard_info: seqio.ShardInfo | None = None,
   ) -> tf.data.Dataset:
-    """Parsed examples; `shuffle` permutes the order of the shards."""
+    """Reads parsed examples; `shuffle` permutes the order of the shards."""
     self._split(split)
     context = shard_info and tf.distribute.InputContext(
       num_input_pipelines=shard_info.num_shards,

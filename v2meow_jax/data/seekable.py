@@ -1,11 +1,11 @@
-"""TFRecord files whose records are read by number.
+"""Reads records of TFRecord files by number.
 
 A TFRecord file is a sequence of records, each framed as
 
     uint64 length, uint32 crc of it, the data, uint32 crc of the data
 
 in little-endian numbers (https://www.tensorflow.org/tutorials/load_data/tfrecord).
-It has no table of contents: one is made by hopping from length to length.
+It has no table of contents; following the lengths gives one.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ _SCANNERS = 8
 
 
 class SeekableRecords:
-  """The records of several files, numbered in the order of the files.
+  """Records of several files, numbered in the order of the files.
 
-  Opening it reads the length of every record, not the records. A record is
-  then one read of its place, and its checksums are compared.
+  Opening reads the length of every record, not the records. Reading a record is
+  then one read of its bytes, which verifies its checksums.
   """
 
   def __init__(self, paths: Sequence[epath.PathLike], counts: Sequence[int]):
-    """Finds where the records begin.
+    """Finds the first byte of every record.
 
     Args:
-      paths: Of the files.
-      counts: Records that each of them should hold.
+      paths: Paths of the files.
+      counts: Expected number of records in each file.
 
     Raises:
-      ValueError: The records of a file, so many, do not end where it ends;
-        names the file.
+      ValueError: The expected records of a file do not end where it ends; the
+        message names the file.
     """
     self._paths = np.array([str(path) for path in paths], object)
     with futures.ThreadPoolExecutor(_SCANNERS) as pool:
@@ -49,16 +49,16 @@ class SeekableRecords:
     self._files = np.repeat(np.arange(len(counts)), counts)
 
   def __len__(self) -> int:
-    """Records of all files."""
+    """Counts the records of all files."""
     return len(self._starts)
 
   def places(
     self, numbers: np.ndarray
   ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where records are, for `read`.
+    """Locates records, for `read`.
 
     Args:
-      numbers: int64[n], each in [0, len(self)).
+      numbers: Numbers of records, int64[n], in [0, len(self)).
 
     Returns:
       Paths object[n], first bytes int64[n] and sizes in bytes int64[n].
@@ -67,7 +67,7 @@ class SeekableRecords:
     return path, self._starts[numbers], self._sizes[numbers]
 
   def check(self, number: int) -> None:
-    """Raises ValueError, by file and place, if a record cannot be read."""
+    """Raises ValueError with file and byte if a record cannot be read."""
     (path,), (start,), (size,) = self.places(np.array([number]))
     try:
       read(path, start, size)
@@ -80,9 +80,9 @@ class SeekableRecords:
 
 
 def read(path: tf.Tensor, start: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-  """string[]: the data of the record at a place; in a graph or eagerly.
+  """Reads the data of a record, string[], in a graph or eagerly.
 
-  TensorFlow compares the checksums and fails with an OpError.
+  TensorFlow verifies the checksums and fails with an OpError.
   """
   records = tf.raw_ops.TFRecordDatasetV2(
     filenames=[path],
@@ -96,7 +96,7 @@ def read(path: tf.Tensor, start: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def _scan(path: str, count: int) -> np.ndarray:
-  """int64[count + 1]: where records begin, and the end of the file."""
+  """Finds the first bytes of records and the end of a file, int64[count + 1]."""
   edges = [0]
   with epath.Path(path).open('rb') as f:
     f.seek(0, 2)

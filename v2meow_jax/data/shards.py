@@ -1,7 +1,7 @@
-"""TFRecord shards with an index of counts, sizes and digests.
+"""Writes and verifies TFRecord shards with an index of sizes and digests.
 
-A TFRecord file cut between two records, or empty, reads without an error: only
-an index can tell.
+A TFRecord file truncated between two records, or empty, reads without an error:
+only an index reveals it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ INDEX = 'shards.json'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shard:
-  """What the index says of one file.
+  """Entry of one file in the index.
 
   Attributes:
     records: Number of records.
     bytes: Size of the file.
-    sha256: Digest of the file, hexadecimal.
+    sha256: SHA-256 of the file, hexadecimal.
   """
 
   records: int
@@ -34,7 +34,7 @@ class Shard:
 
 
 def write(path: str, records: Iterable[bytes]) -> Shard:
-  """Writes records, in their order, and then renames the file to `path`."""
+  """Writes records in order, whole or not at all."""
   count = 0
   with atomic.replacing(path) as unfinished:
     with tf.io.TFRecordWriter(unfinished) as writer:
@@ -46,14 +46,14 @@ def write(path: str, records: Iterable[bytes]) -> Shard:
 
 
 def write_index(directory: str, index: dict[str, Shard]) -> None:
-  """Writes `shards.json` for the files, by name, of a dataset."""
+  """Writes `shards.json` for the files of a dataset, by name."""
   rows = {name: dataclasses.asdict(index[name]) for name in sorted(index)}
   with tf.io.gfile.GFile(os.path.join(directory, INDEX), 'w') as f:
     f.write(json.dumps(rows, indent=1) + '\n')
 
 
 def read_index(directory: str) -> dict[str, Shard]:
-  """What `write_index` wrote; ValueError when it is damaged."""
+  """Reads `shards.json`; raises ValueError if it is damaged."""
   path = os.path.join(directory, INDEX)
   with tf.io.gfile.GFile(path) as f:
     text = f.read()
@@ -69,16 +69,15 @@ def verify(directory: str, *, full: bool = False) -> dict[str, Shard]:
   """Compares the files of a dataset with its index.
 
   Args:
-    directory: Of the dataset.
-    full: Also compare digests; reads every byte. Without it only names and
-      sizes are compared, which catches files that are missing, left over, cut
-      (even between two records) or empty.
+    directory: Folder of the dataset.
+    full: Whether to compare digests too, which reads every byte. Names and
+      sizes alone reveal missing, extra, truncated and empty files.
 
   Returns:
     The index.
 
   Raises:
-    ValueError: Names every shard that differs, and how.
+    ValueError: A shard differs; the message names all of them, and how.
   """
   index = read_index(directory)
   present = {n for n in tf.io.gfile.listdir(directory) if '.tfrecord-' in n}

@@ -1,8 +1,4 @@
-"""Random crops of music as batches: what trains a codec.
-
-No TensorFlow here: a codec learns from waveforms, long before there are
-records.
-"""
+"""Batches of random crops of music, to train a codec; without TensorFlow."""
 
 from __future__ import annotations
 
@@ -30,19 +26,18 @@ _INT16_SCALE = 32767.0
 class WaveformBatches:
   """Batches of crops from the files of a manifest.
 
-  Called with a step it yields the batches from that step on, without end.
-  Batch k is a function of (seed, k) alone, so training resumes anywhere.
+  Batch k depends on seed and k alone, so training resumes at any step.
 
   Attributes:
-    manifest: See `manifests.read`.
-    batch_size: Crops in a batch.
-    crop_seconds: Of every crop; a shorter file is padded with silence.
-    seed: Of the choice of files and crops.
-    read: Path to the whole of its audio, at `rate_hz`.
-    rate_hz: Samples a second.
-    split: Which clips of the manifest to use.
-    max_cache_bytes: Decoded files kept in memory, as int16, oldest use out
-      first.
+    manifest: Manifest of clips, for `manifests.read`.
+    batch_size: Number of crops in a batch.
+    crop_seconds: Duration of a crop; silence pads shorter files.
+    seed: Seed of the choice of files and crops.
+    read: Function from a path to its whole audio, at `rate_hz`.
+    rate_hz: Sample rate.
+    split: Split of the manifest to use.
+    max_cache_bytes: Memory for decoded files, int16; the least recently used
+      leave first.
   """
 
   manifest: str | pathlib.Path
@@ -65,24 +60,21 @@ class WaveformBatches:
   def __call__(
     self, start_step: int = 0, shard: tuple[int, int] = (0, 1)
   ) -> Iterator[Batch]:
-    """Yields {'waveform': float32[rows, samples]} from a step on.
+    """Iterates over {'waveform': float32[rows, samples]} without end.
 
     Args:
-      start_step: Of the first batch.
-      shard: See `order.shard_rows`; only files of these rows are read.
-
-    Returns:
-      An iterator without end.
+      start_step: Step of the first batch.
+      shard: Slice of `order.shard_rows`; only files of its rows are read.
     """
     rows = order.shard_rows(self.batch_size, shard)
     return map(functools.partial(self._rows, rows), itertools.count(start_step))
 
   def batch(self, step: int) -> Batch:
-    """The whole batch of one step."""
+    """Returns the whole batch of a step."""
     return self._rows(range(self.batch_size), step)
 
   def _rows(self, rows: range, step: int) -> Batch:
-    # All are drawn, so that a row does not depend on who asks for it.
+    # Draws for all rows, so that a row does not depend on the slice.
     rng = np.random.default_rng([self.seed, step])
     files = rng.integers(len(self._paths), size=self.batch_size)
     places = rng.random(self.batch_size)
@@ -98,14 +90,14 @@ class WaveformBatches:
     if audio.rate_hz != self.rate_hz:
       raise ValueError(
         f'{path} was read at {audio.rate_hz} Hz, wanted {self.rate_hz} Hz;'
-        ' give a `read` that resamples.'
+        ' pass a `read` that resamples.'
       )
     scaled = np.clip(audio.samples, -1, 1) * _INT16_SCALE
     return np.round(scaled).astype(np.int16)
 
 
 class _AudioCache:
-  """Decoded files by index, within a budget of bytes."""
+  """Caches decoded files by index, within a budget of bytes."""
 
   def __init__(self, load: Callable[[int], np.ndarray], max_bytes: int):
     self._load = load
@@ -129,7 +121,7 @@ class _AudioCache:
 def _crop(
   samples: np.ndarray, num_samples: int, place: float
 ) -> Float[np.ndarray, 'num_samples']:
-  """A stretch that starts at the part `place` of the possible starts."""
+  """Cuts a crop; `place`, in [0, 1), chooses among the possible starts."""
   start = int(place * (max(0, len(samples) - num_samples) + 1))
   crop = samples[start : start + num_samples].astype(np.float32) / _INT16_SCALE
   return np.pad(crop, (0, num_samples - len(crop)))

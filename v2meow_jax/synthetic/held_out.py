@@ -55,14 +55,14 @@ def probe_scenes(
   prompt and a picture, so that tempo does not determine genre.
   """
   missing = dict.fromkeys(genres.GENRES, per_genre)
-  chosen = []
+  scenes = []
   indices = itertools.count(PROBE_INDEX)
   while any(missing.values()):
     candidate = scene_lib.sample(seed, next(indices), seconds, surprise=0.5)
     if missing[candidate.genre]:
       missing[candidate.genre] -= 1
-      chosen.append(candidate)
-  return chosen
+      scenes.append(candidate)
+  return scenes
 
 
 def write_video(

@@ -72,8 +72,8 @@ def write(
   )
   clips = out / 'clips'
   clips.mkdir(exist_ok=True)
-  kept = sum(1 for n in range(num) if (clips / _clip_name(n)).exists())
-  logging.info('World %s: %d of %d clips are there already.', out, kept, num)
+  num_done = sum((clips / _clip_name(n)).exists() for n in range(num))
+  logging.info('World %s: %d of %d clips exist already.', out, num_done, num)
   one = functools.partial(
     _write_clip, out, seed=seed, seconds=seconds, surprise=surprise
   )

@@ -87,7 +87,7 @@ def _split(batch: trainable.Batch, count: int) -> dict[str, jax.Array]:
 
 
 def loss_weight(batch: trainable.Batch) -> jax.Array:
-  """float32[], what a batch counts for in a mean over batches: ids or rows."""
+  """Returns the weight of a batch in a mean, float32[]: its ids or rows."""
   if _WEIGHTS in batch:
     return batch[_WEIGHTS].astype(jnp.float32).sum()
   return jnp.float32(len(next(iter(batch.values()))))

@@ -88,12 +88,12 @@ def batch_sharding(mesh: sharding.Mesh, rules: Rules) -> sharding.NamedSharding:
 def split_activations(
   split: sharding.NamedSharding | None, rows: int
 ) -> Iterator[None]:
-  """Splits the activations of what is traced here as the rows of a batch.
+  """Splits activations that are traced in the block like the rows of a batch.
 
   Args:
     split: Sharding from `batch_sharding`; None leaves it to XLA, as do rows that
       do not divide.
-    rows: Rows of the batch, or of a microbatch.
+    rows: Number of rows of the batch or microbatch.
   """
   if split is None or rows % _ways(split, 0):
     yield

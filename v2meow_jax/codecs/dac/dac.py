@@ -96,12 +96,12 @@ class DacCodec(pretrained.PublishedCodec[dac_network.DacConfig]):
     for window, piece, inside in pieces.windows(
       x.shape[1], piece_frames, *reach
     ):
-      some = x[:, window]
+      inputs = x[:, window]
       if way == 'encode':
-        y = self.encode(some.reshape(len(x), -1))
+        y = self.encode(inputs.reshape(len(x), -1))
       else:
-        y = self.decode(some)
-      yield piece, np.asarray(y).reshape(*some.shape[:2], -1)[:, inside]
+        y = self.decode(inputs)
+      yield piece, np.asarray(y).reshape(*inputs.shape[:2], -1)[:, inside]
 
 
 def load(path: epath.PathLike, config: dac_network.DacConfig) -> DacCodec:

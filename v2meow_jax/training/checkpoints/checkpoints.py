@@ -354,7 +354,7 @@ def restore_variables(
 def _refuse_to_start_afresh(
   path: epath.Path, causes: list[str] | None = None
 ) -> None:
-  """Raises CheckpointError if steps were set aside and none is left."""
+  """Raises CheckpointError if all steps were set aside."""
   aside = sorted(p.name for p in path.glob(f'{CORRUPT}*'))
   if aside:
     raise CheckpointError(

@@ -41,15 +41,15 @@ def begin(
   if isinstance(model, stage_model.StageModel) and 'spec' in description:
     theirs = specs.stage_from_dict(description['spec'])
     source = warm_start.align_ids(source, theirs, state.params, model.spec)
-  params, taken, fresh = warm_start.warm_start(state.params, source)
-  if not taken:
+  params, copied, new = warm_start.warm_start(state.params, source)
+  if not copied:
     raise checkpoints.CheckpointError(
       f'no weight of {model_dir} has a name and shape of this model; name the run'
       ' of a similar stage of equal sizes.'
     )
   logging.info(
-      'Begins with %d arrays of %s, step %d; %d are fresh: %s',
-      len(taken), model_dir, step, len(fresh), ', '.join(fresh),
+      'Starts from %d arrays of %s, step %d; %d are new: %s',
+      len(copied), model_dir, step, len(new), ', '.join(new),
   )  # fmt: skip
   params = jax.device_put(params, shardings.params)
   extras = dict(state.extras)

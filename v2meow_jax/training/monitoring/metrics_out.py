@@ -16,7 +16,7 @@ from v2meow_jax import media
 from v2meow_jax.files import atomic
 
 NAME = 'metrics.jsonl'
-# What a batch counts for in the mean of several; not a metric itself.
+# Weight of a batch in a mean over batches; not a metric itself.
 WEIGHT = 'loss_weight'
 # Summarised by their last value, all others by their mean.
 _LAST = ('learning_rate',)
@@ -81,9 +81,9 @@ def keep_until(path: epath.Path, step: int) -> None:
   if not path.exists():
     return
   lines = path.read_text().splitlines(keepends=True)
-  kept = [line for line in lines if _step_of(line) <= step]
-  if kept != lines:
-    atomic.write_text(path, ''.join(kept))
+  earlier = [line for line in lines if _step_of(line) <= step]
+  if earlier != lines:
+    atomic.write_text(path, ''.join(earlier))
 
 
 def _step_of(line: str) -> float:
