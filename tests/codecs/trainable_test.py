@@ -120,7 +120,11 @@ def test_evaluation_changes_nothing_and_is_repeatable(trained):
 
 def test_codec_of_the_variables_equals_the_models_reconstruction(trained):
   model, _, (params, extras), _ = trained
-  codec = trainable.trained_codec(model.config, params, extras)
+  variables = {
+    'params': params['generator'],
+    'codebooks': extras['codebooks'],
+  }
+  codec = soundstream.TrainedCodec(model.config, variables)
   x = _tones()['waveform']
   out = _reconstruction(model, params, extras, x)
   decoded = codec.decode(codec.encode(x))

@@ -150,15 +150,3 @@ def _adversarial_terms(config, weights, waveform, output, step):
     weights,
     output,
   )
-
-
-def trained_codec(
-  config: soundstream.CodecConfig,
-  params: Mapping[str, Any],
-  extras: Mapping[str, Any],
-) -> soundstream.TrainedCodec:
-  """Returns the codec of the variables of a `CodecModel`."""
-  return soundstream.TrainedCodec(
-    config,
-    {'params': params['generator'], 'codebooks': extras['codebooks']},
-  )

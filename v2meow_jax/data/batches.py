@@ -1,4 +1,4 @@
-"""SeqIO tasks as numpy batches that can start at any step."""
+"""Reads SeqIO tasks as numpy batches from any step on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from v2meow_jax.data import records
 from v2meow_jax.data import seekable
 from v2meow_jax.data import task_builder
 
-# Reads under way at once; they wait for a disk or a bucket, not for a core.
+# Parallel reads; they wait for a disk or a bucket, not for a core.
 _PARALLEL_READS = 16
 _ID = {'id': seqio.FeatureConverter.FeatureSpec(dtype=tf.string, rank=0)}
 
@@ -28,11 +28,10 @@ _ID = {'id': seqio.FeatureConverter.FeatureSpec(dtype=tf.string, rank=0)}
 class TaskBatches:
   """Batches of one stage: `batches(start_step)` iterates from that step on.
 
-  The row at a position of the whole run (see `order`) is a function of
-  (dataset, stage, seed, position): which recording, where it is cropped and
-  what is dropped. So any step is reached at once, and processes that read slices
-  of a batch read together what one would read alone. Each row is one read of
-  its record alone; nothing is kept in memory but the order of an epoch.
+  Dataset, stage, seed and position in the run (see `order`) determine a row: its
+  recording, crop and dropped streams. So a run starts at any step at once, and
+  slices of a batch together are the batch of one process. Each row is one read
+  of its record; only the order of an epoch stays in memory.
   """
 
   def __init__(
@@ -47,20 +46,20 @@ class TaskBatches:
     layout: str = 'encoder-decoder',
     drop_rates: Mapping[str, float] | None = None,
   ):
-    """Opens nothing yet: the data is found at the first batch.
+    """Opens nothing yet; the first batch opens the data.
 
     Args:
-      stage: What the batches are for; the ids are those of this stage.
+      stage: Stage of the streams and ids.
       dataset: Row of the dataset, or its folder under `$V2MEOW_DATA_DIR`.
       split: 'train' or 'validation'.
-      batch_size: Rows of every batch.
-      seed: Of permutations, crops and dropped streams; not negative.
-      repeat: True trains: without end, random crops. False evaluates: one pass
-        in a fixed order, first crops, nothing dropped; the last batch is filled
-        up with rows whose `decoder_loss_weights` are 0.
+      batch_size: Number of rows of every batch.
+      seed: Seed of permutations, crops and dropped streams, >= 0.
+      repeat: Whether to repeat without end with random crops, to train; else one
+        pass in a fixed order with first crops and no dropped stream, whose last
+        batch is padded by rows with `decoder_loss_weights` of 0.
       layout: Name of the model's batches, one of
         `feature_converters.BY_LAYOUT`.
-      drop_rates: See `preprocessors.drop_streams`.
+      drop_rates: Rates of `preprocessors.drop_streams`.
     """
     if batch_size < 1:
       raise ValueError(f'batch_size is {batch_size}; wanted at least 1.')
@@ -90,25 +89,25 @@ class TaskBatches:
 
   @property
   def num_examples(self) -> int:
-    """Recordings in the split."""
+    """Number of recordings in the split."""
     return self._source.num_input_examples(self._split)
 
   @property
   def num_batches(self) -> int | None:
-    """Batches of the one pass that evaluates; None: without end."""
+    """Number of batches of one pass; None: without end."""
     return None if self._repeat else -(-self.num_examples // self.batch_size)
 
   def __call__(
     self, start_step: int = 0, shard: tuple[int, int] = (0, 1)
   ) -> Iterator[dict[str, np.ndarray]]:
-    """Batches from a step on.
+    """Iterates over batches from a step on.
 
     Args:
-      start_step: Of the first batch.
-      shard: See `order.shard_rows`.
+      start_step: Step of the first batch.
+      shard: Slice of `order.shard_rows`.
 
     Returns:
-      An iterator of {key: array[rows, ...]}: what the converter makes, and
+      Iterator of {key: array[rows, ...]}: the keys of the converter, and
       `example_ids`, bytes of up to 64 characters.
     """
     return self.rows(start_step, order.shard_rows(self.batch_size, shard))
@@ -116,11 +115,11 @@ class TaskBatches:
   def rows(
     self, start_step: int, rows: range
   ) -> Iterator[dict[str, np.ndarray]]:
-    """Only these rows of every batch from `start_step` on; others stay unread."""
+    """Iterates over some rows of the batches from `start_step` on."""
     _leave_accelerators_to_jax()
-    found = self._source.records(self._split)
-    number = self._numbering(len(found))
-    ds = self._examples(found, number, start_step, rows)
+    recordings = self._source.records(self._split)
+    number = self._numbering(len(recordings))
+    ds = self._examples(recordings, number, start_step, rows)
     lengths = self._stage.feature_lengths()
     ds = self._task.preprocess_postcache(ds, lengths)
     ds = self._converter(ds, {**lengths, **dict.fromkeys(_ID, 1)})
@@ -131,35 +130,35 @@ class TaskBatches:
         batch = next(batches, None)
       except tf.errors.OpError:
         for n in number(positions):
-          found.check(n)
+          recordings.check(n)
         raise
       if batch is None:
         return
       batch['example_ids'] = batch.pop('id').astype('S64')
       if not self._repeat:
-        real = (positions < len(found))[:, None]
-        batch['decoder_loss_weights'] = batch['decoder_loss_weights'] * real
+        is_real = (positions < len(recordings))[:, None]
+        batch['decoder_loss_weights'] = batch['decoder_loss_weights'] * is_real
       yield batch
 
   def _numbering(self, num: int) -> Callable[[np.ndarray], np.ndarray]:
-    """From positions to the numbers of the recordings that stand there."""
+    """Returns the function from positions to numbers of recordings."""
     if self._repeat:
       return order.Epochs(num, self._seed)
-    # The last recording also fills the last batch up.
+    # The last recording also pads the last batch.
     return lambda positions: np.minimum(positions, num - 1)
 
   def _examples(
     self,
-    found: seekable.SeekableRecords,
+    recordings: seekable.SeekableRecords,
     number: Callable[[np.ndarray], np.ndarray],
     start_step: int,
     rows: range,
   ) -> tf.data.Dataset:
-    """Parsed recordings, each with a `seed`, in the order of positions."""
+    """Reads parsed recordings with a `seed` each, in the order of positions."""
 
     def place(step: np.ndarray) -> tuple[np.ndarray, ...]:
       positions = step * self.batch_size + np.array(rows)
-      return positions, *found.places(number(positions))
+      return positions, *recordings.places(number(positions))
 
     def places(step: tf.Tensor) -> tf.data.Dataset:
       types = [tf.int64, tf.string, tf.int64, tf.int64]
@@ -177,11 +176,10 @@ class TaskBatches:
 
 
 class MixedBatches:
-  """Rows of several datasets in every batch, as many of each as its part says.
+  """Batches with rows of several datasets, in exact shares.
 
-  A mixture whose shares are exact and whose batch k still starts anywhere.
-  Parts may differ in what they drop: clips whose picture misleads need their
-  style, others can do without.
+  A run still starts at any step. Parts may drop different streams: clips with a
+  misleading picture need their style, others do not.
   """
 
   def __init__(self, parts: Sequence[TaskBatches]):
@@ -191,7 +189,7 @@ class MixedBatches:
       parts: Batches of the same stage and layout; rows come in this order.
 
     Raises:
-      ValueError: There are none.
+      ValueError: There are no parts.
     """
     if not parts:
       raise ValueError('parts is empty; wanted at least one TaskBatches.')
@@ -200,13 +198,13 @@ class MixedBatches:
 
   @property
   def num_examples(self) -> int:
-    """Recordings in all parts."""
+    """Number of recordings in all parts."""
     return sum(part.num_examples for part in self._parts)
 
   def __call__(
     self, start_step: int = 0, shard: tuple[int, int] = (0, 1)
   ) -> Iterator[dict[str, np.ndarray]]:
-    """Batches from `start_step` on, until a part ends; see `TaskBatches`."""
+    """Iterates over batches until a part ends; see `TaskBatches`."""
     size = sum(part.batch_size for part in self._parts)
     return self._rows(start_step, order.shard_rows(size, shard))
 
@@ -216,20 +214,20 @@ class MixedBatches:
     streams = []
     first = 0
     for part in self._parts:
-      # Where the slice and the part's rows overlap, as rows of the part.
+      # The overlap of the slice and the part, as rows of the part.
       start = max(rows.start - first, 0)
       stop = min(rows.stop - first, part.batch_size)
       if start < stop:
         streams.append(part.rows(start_step, range(start, stop)))
       first += part.batch_size
-    # All processes end together, also those that have no rows of the shortest.
+    # All processes end together, also those without rows of the shortest part.
     ends = [n for p in self._parts if (n := p.num_batches) is not None]
     count = max(0, min(ends) - start_step) if ends else None
-    for found in itertools.islice(zip(*streams, strict=False), count):
-      yield {key: np.concatenate([r[key] for r in found]) for key in found[0]}
+    for slices in itertools.islice(zip(*streams, strict=False), count):
+      yield {key: np.concatenate([s[key] for s in slices]) for key in slices[0]}
 
 
 def _leave_accelerators_to_jax() -> None:
-  """Else TensorFlow takes all memory of a GPU that it only copies through."""
+  """Keeps TensorFlow, which only copies, from taking all memory of a GPU."""
   if tf.config.get_visible_devices('GPU'):
     tf.config.set_visible_devices([], 'GPU')

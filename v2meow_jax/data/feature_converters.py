@@ -1,4 +1,4 @@
-"""Features of a task -> the arrays a model reads, for SeqIO and for T5X.
+"""Converts features of a task to the arrays of a model, for SeqIO and T5X.
 
 A batch holds `encoder_inputs_<stream>` for inputs and T5X's `decoder_*` keys:
 
@@ -32,11 +32,11 @@ def _feature(stream: specs.Stream) -> _Feature:
 
 
 class StageFeatureConverter(seqio.FeatureConverter):
-  """For an encoder-decoder: every input stream apart, then the target.
+  """Lays a batch out for an encoder-decoder: separate inputs, and the target.
 
   `encoder_inputs_<stream>` is float32[frames, dim] or int32[length]; the
-  decoder reads and writes the target's ids alone. Features of the task that
-  the stage does not name are left out.
+  decoder reads and writes the target's ids alone. Drops features of the task
+  that the stage does not use.
   """
 
   def __init__(
@@ -47,19 +47,19 @@ class StageFeatureConverter(seqio.FeatureConverter):
     use_custom_packing_ops: bool = False,
     passthrough_features: Mapping[str, Any] | None = None,
   ):
-    """Makes the converter of a stage.
+    """Creates the converter of a stage.
 
     Args:
-      stage: Whose streams and lengths are meant.
-      pack: Must be False; T5X passes it.
-      use_custom_packing_ops: Must be False; T5X passes it.
-      passthrough_features: SeqIO's `FeatureSpec` of each feature of the task that
-        is kept as it is.
+      stage: Stage of the streams and lengths.
+      pack: False, as T5X passes it.
+      use_custom_packing_ops: False, as T5X passes it.
+      passthrough_features: SeqIO's `FeatureSpec` of each feature of the task to
+        pass unchanged.
     """
     if pack or use_custom_packing_ops:
       raise ValueError(
-        f'stage {stage.name!r} was asked to pack examples; its targets have one'
-        ' length, so packing gains nothing: pass pack=False.'
+        f'stage {stage.name!r} cannot pack examples; its targets have one length,'
+        ' so packing gains nothing: pass pack=False.'
       )
     self._stage = stage
     streams = (*stage.inputs, stage.target)
@@ -76,26 +76,26 @@ class StageFeatureConverter(seqio.FeatureConverter):
     )
 
   def _encoded(self) -> tuple[specs.Stream, ...]:
-    """Streams that stay inputs of their own."""
+    """Returns the streams that stay separate inputs."""
     return self._stage.inputs
 
   def _prefix(self) -> tuple[specs.TokenSpec, ...]:
-    """Streams that are laid before the target."""
+    """Returns the streams that precede the target in the decoder."""
     return ()
 
   def _convert_features(
     self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]
   ) -> tf.data.Dataset:
     wanted = self._stage.feature_lengths()
-    given = {
+    lengths = {
       name: length
       for name, length in task_feature_lengths.items()
       if name not in self._passthrough_features
     }
-    if given != wanted:
+    if lengths != wanted:
       raise ValueError(
         f'stage {self._stage.name!r} has the feature lengths {wanted}, got'
-        f' {given}; pass stage.feature_lengths().'
+        f' {lengths}; pass stage.feature_lengths().'
       )
     return ds.map(self._convert, num_parallel_calls=tf.data.AUTOTUNE)
 
@@ -107,9 +107,8 @@ class StageFeatureConverter(seqio.FeatureConverter):
     inputs = {
       f'encoder_inputs_{s.name}': features[s.name] for s in self._encoded()
     }
-    kept = {name: features[name] for name in self._passthrough_features}
     return {
-      **kept,
+      **{name: features[name] for name in self._passthrough_features},
       **inputs,
       'decoder_input_tokens': tf.concat([[self.bos_id], ids[:-1]], 0),
       'decoder_target_tokens': ids,
@@ -119,7 +118,7 @@ class StageFeatureConverter(seqio.FeatureConverter):
   def get_model_feature_lengths(
     self, task_feature_lengths: Mapping[str, int]
   ) -> Mapping[str, int]:
-    """Lengths of the batch's arrays, from those of the task's features."""
+    """Computes lengths of a batch's arrays from those of the task's features."""
     lengths = {
       name: task_feature_lengths[name] for name in self._passthrough_features
     }
@@ -133,10 +132,10 @@ class StageFeatureConverter(seqio.FeatureConverter):
 
 
 class PrefixFeatureConverter(StageFeatureConverter):
-  """For a decoder-only model: token inputs are laid before the target.
+  """Lays a batch out for a decoder-only model: token inputs precede the target.
 
-  With a prefix of P ids and a target of T, `decoder_*` have length P + T, and
-  the loss weights are 0 on the prefix, 1 on the target. Continuous inputs stay
+  With a prefix of P ids and a target of T, `decoder_*` have length P + T and
+  loss weights of 0 on the prefix, 1 on the target. Continuous inputs stay
   `encoder_inputs_<stream>`.
   """
 

@@ -1,8 +1,8 @@
-"""From a parsed recording to the features of a stage; pure TensorFlow.
+"""Turns parsed recordings into features of a stage, in pure TensorFlow.
 
-Each is one job over a dataset. The order is `give_seeds`, `random_crop`,
-`codes_to_ids`, `drop_streams`: see `task_builder.build_task`. All that is random
-about an example follows from its own `seed`, wherever in a dataset it stands.
+Their order is `give_seeds`, `random_crop`, `codes_to_ids`, `drop_streams`: see
+`task_builder.build_task`. All that is random about an example depends on its own
+`seed`, not on its place in the dataset.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from v2meow_jax import tokens
 
 
 def grid_seconds(stage: specs.StageSpec) -> float:
-  """The shortest time that is a whole number of frames of every stream.
+  """Computes the shortest time of whole frames of every stream.
 
   Crops start on its multiples, so that no stream is shifted against another:
   1 Hz with 25 Hz gives 1 s; 1 Hz with 12.5 Hz gives 2 s.
@@ -33,7 +33,7 @@ def grid_seconds(stage: specs.StageSpec) -> float:
   return float(grid)
 
 
-# What a draw is for, so that draws by one seed are independent.
+# Purposes of draws, so that draws by one seed are independent.
 _CROP, _DROP = 0, 1
 
 
@@ -54,16 +54,18 @@ def _fold_in(seed: tf.Tensor, purpose: int) -> tf.Tensor:
 
 @seqio.map_over_dataset
 def random_crop(example, *, stage: specs.StageSpec):
-  """Cuts the same random stretch of time out of every stream.
+  """Cuts the same random crop out of every stream of a stage.
+
+  Crops start on multiples of `grid_seconds`. Reading fails, naming the example,
+  if a recording is shorter than the crop.
 
   Args:
-    example: A parsed recording, with a `seed`.
-    stage: Its streams are kept and its `crop_seconds` cut, starting at a random
-      multiple of `grid_seconds(stage)`.
+    example: Parsed recording, with a `seed`.
+    stage: Stage whose streams to cut to its `crop_seconds`.
 
   Returns:
-    'id', 'seed', and per recorded stream float32[frames, dim] or int32[frames, levels].
-    Reading fails by id when the recording is shorter than the crop.
+    'id', 'seed', and per recorded stream float32[frames, dim] or
+    int32[frames, levels].
   """
   starts = _num_starts(example, stage)
   seed = _fold_in(example['seed'], _CROP)
@@ -73,7 +75,7 @@ def random_crop(example, *, stage: specs.StageSpec):
 
 @seqio.map_over_dataset
 def first_crop(example, *, stage: specs.StageSpec):
-  """As `random_crop`, but the beginning of the recording, for evaluation."""
+  """Cuts as `random_crop`, but at the start of the recording, to evaluate."""
   starts = _num_starts(example, stage)
   return _cut(example, tf.minimum(starts - 1, 0), stage)
 
@@ -91,14 +93,14 @@ def _num_starts(example, stage: specs.StageSpec) -> tf.Tensor:
       example['seconds'],
     ],
   )
-  # Else the draw of a start may fail first, and not say why.
+  # Otherwise the draw of a start may fail first, with a worse message.
   with tf.control_dependencies([long_enough]):
     return tf.identity(starts)
 
 
 def _cut(example, start, stage: specs.StageSpec) -> dict[str, tf.Tensor]:
-  """Start: in units of the grid."""
-  cut = _carried(example)
+  """Cuts the crop at `start`, in units of the grid."""
+  cut = _id_and_seed(example)
   for stream in (*stage.inputs, stage.target):
     is_tokens = isinstance(stream, specs.TokenSpec)
     name = stream.record_name if is_tokens else stream.name
@@ -113,20 +115,18 @@ def _cut(example, start, stage: specs.StageSpec) -> dict[str, tf.Tensor]:
   return cut
 
 
-def _carried(example) -> dict[str, tf.Tensor]:
-  """What is not a stream and stays with the example."""
+def _id_and_seed(example) -> dict[str, tf.Tensor]:
   return {k: example[k] for k in ('id', 'seed') if k in example}
 
 
 @seqio.map_over_dataset
 def codes_to_ids(example, *, stage: specs.StageSpec):
-  """Recorded codes -> int32 ids of each token stream of the stage.
+  """Converts recorded codes to int32 ids of each token stream of the stage.
 
-  As `tokens.codes_to_ids`: the levels of the stream are taken, each is moved
-  into its own range of the stage's ids, and frames are laid out one after
-  another.
+  As `tokens.codes_to_ids`: takes the levels of the stream, moves each into its
+  own range of the stage's ids, and concatenates the frames.
   """
-  converted = _carried(example)
+  converted = _id_and_seed(example)
   for stream in stage.feature_inputs:
     converted[stream.name] = tf.ensure_shape(
       example[stream.name], [None, stream.dim]
@@ -146,14 +146,11 @@ def drop_streams(
 ) -> tf.data.Dataset:
   """Zeroes whole continuous streams of an example at random.
 
-  A model trained so can do without a stream, and leans on those that are left.
+  The model learns to do without a stream, and to rely on the others.
 
   Args:
     ds: Examples with float32[frames, dim] features and a `seed`.
-    rates: Probability for each stream of being zeroed, independently.
-
-  Returns:
-    The same examples, some streams zero.
+    rates: Independent probabilities of zeroing each stream.
   """
   for rate in rates.values():
     if not 0 <= rate <= 1:

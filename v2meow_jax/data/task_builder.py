@@ -1,4 +1,4 @@
-"""A dataset and a stage -> a SeqIO task."""
+"""Builds SeqIO tasks from datasets and stages."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def build_task(
   training: bool = True,
   drop_rates: Mapping[str, float] | None = None,
 ) -> seqio.Task:
-  """The task of one stage on one dataset, named `<dataset>_<stage>`.
+  """Builds the task of a stage on a dataset, named `<dataset>_<stage>`.
 
-  It is not registered: T5X and SeqIO take the object itself, so a stage that
-  gin changed needs no new name.
+  T5X and SeqIO take the unregistered object, so a stage that gin changed needs
+  no new name.
 
   Args:
     dataset: Row of the dataset, or its name, which is that of its folder.
-    stage: Its features are the streams of this stage, as ids of this stage.
-    source: Where from; the dataset in `$V2MEOW_DATA_DIR/<dataset>` when None.
-    training: Random crops and dropped streams; otherwise the first crop of
-      each recording, whole, and the name ends in `_eval`.
-    drop_rates: See `preprocessors.drop_streams`; only when training.
+    stage: Stage whose streams are the features, as ids of this stage.
+    source: Source of records; None: `$V2MEOW_DATA_DIR/<dataset>`.
+    training: Whether to draw crops and drop streams; otherwise takes the first
+      crop of each recording, and the name ends in `_eval`.
+    drop_rates: Rates of `preprocessors.drop_streams`, in training only.
 
   Returns:
-    The task; the data is opened when it is first read.
+    The task, which opens the data when it is first read.
 
   Raises:
     ValueError: A stream to drop is not a continuous input of the stage.
@@ -91,12 +91,12 @@ def _check_stage(
 def _check_drops(
   stage: specs.StageSpec, drop_rates: Mapping[str, float]
 ) -> None:
-  known = [s.name for s in stage.feature_inputs]
+  continuous = [s.name for s in stage.feature_inputs]
   for name in drop_rates:
-    if name not in known:
+    if name not in continuous:
       raise ValueError(
         f'stage {stage.name!r} cannot drop the stream {name!r}: its continuous'
-        f' inputs are {known}.'
+        f' inputs are {continuous}.'
       )
 
 
