@@ -17,6 +17,8 @@ import sys
 
 import pytest
 
+from tests.fakes import command as command_line
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text()
 TRAINING = (ROOT / 'docs/training.md').read_text()
@@ -26,7 +28,6 @@ EVALUATION = (ROOT / 'docs/evaluation.md').read_text()
 PAGES = (README, TRAINING, WEIGHTS, STUDY, EVALUATION)
 GROUPS = ('data', 'weights', 'study')  # Verbs of verbs.
 VARIABLE = re.compile('[A-Z][A-Z0-9_]*=')
-CLI = 'import sys; from v2meow_jax.cli import main; sys.exit(main.main())'
 
 
 def fences(language: str, page: str = README) -> list[str]:
@@ -55,20 +56,9 @@ def flags(arguments: list[str]) -> list[str]:
   return [a.partition('=')[0] for a in arguments if re.match('--?[a-z]', a)]
 
 
-def v2meow(*arguments: str, cwd=ROOT) -> subprocess.CompletedProcess:
-  return subprocess.run(
-    [sys.executable, '-c', CLI, *arguments],
-    cwd=cwd,
-    capture_output=True,
-    text=True,
-    env=os.environ | {'PYTHONPATH': str(ROOT)},
-    timeout=280,
-  )
-
-
 @functools.cache
 def help_of(*words: str) -> str:
-  done = v2meow(*words, '--help')
+  done = command_line.v2meow(*words, '--help')
   assert done.returncode == 0, done.stderr
   return done.stdout
 
@@ -195,7 +185,7 @@ def test_python_example_imports_what_exists():
 def clip_folder(tmp_path_factory):
   """A folder with `my.mp4`, a clip of the synthetic world."""
   folder = tmp_path_factory.mktemp('readme')
-  done = v2meow(
+  done = command_line.v2meow(
     *('data', 'synth', 'clip', '--num', '1', '--seed', '5', '--seconds', '4'),
     cwd=folder,
   )
@@ -208,7 +198,7 @@ def clip_folder(tmp_path_factory):
 @pytest.mark.slow
 def test_generate_command_makes_its_file(clip_folder):
   arguments = next(c for c in v2meow_commands() if c[0] == 'generate')
-  done = v2meow(*arguments, cwd=clip_folder)
+  done = command_line.v2meow(*arguments, cwd=clip_folder)
   assert done.returncode == 0, done.stderr
   assert (clip_folder / 'out.mp4').stat().st_size > 1000
   assert [p for p in clip_folder.iterdir() if p.suffix == '.json']
@@ -233,6 +223,6 @@ def test_python_example_runs(clip_folder):
 
 @pytest.mark.slow
 def test_doctor_finds_generation_working():
-  done = v2meow('doctor')
+  done = command_line.v2meow('doctor')
   assert done.returncode == 0, done.stdout
   assert 'Generation works' in done.stdout

@@ -1,0 +1,133 @@
+"""The whole chain as commands, at tiny sizes: from nothing to a soundtrack."""
+
+import json
+import shutil
+
+import pytest
+import soundfile
+
+from tests.fakes import command
+
+pytestmark = [
+  pytest.mark.slow,
+  pytest.mark.data,
+  pytest.mark.timeout(600),  # A dozen processes, each of which compiles.
+]
+
+SHORT = ('--gin.TRAIN_STEPS=2', '--gin.WARMUP_STEPS=1', '--gin.BATCH_SIZE=2')
+SIZES = (
+  '--gin_file=tiny.gin',
+  *(f'--gin.{name}=1' for name in ('NUM_LAYERS', 'NUM_HEADS')),
+  *(f'--gin.{name}=8' for name in ('EMB_DIM', 'HEAD_DIM', 'MLP_DIM')),
+)
+SECONDS = 10  # A crop of the first stage.
+CLIPS = {'synthetic': 10, 'contrary': 2}  # The tenth is for validation.
+STAGES = {
+  'semantic': 'semantic',
+  'coarse': 'coarse_encoder',
+  'fine': 'fine_encoder',
+}
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """Where commands run: recipes are there, and all that they write."""
+  path = tmp_path_factory.mktemp('chain')
+  for recipes in ('gin', 'tasks'):
+    (path / recipes).symlink_to(command.ROOT / recipes)
+  return path
+
+
+@pytest.fixture(scope='module')
+def run(folder):
+  def checked(*arguments):
+    done = command.v2meow(*arguments, cwd=folder, V2MEOW_DATA_DIR='data')
+    assert done.returncode == 0, f'{arguments}: {done.stderr}'
+    return done.stdout
+
+  return checked
+
+
+@pytest.fixture(scope='module')
+def networks(folder, run):
+  """Commands that name what turns media into streams, trained here."""
+  for surprise, (name, num) in enumerate(CLIPS.items()):
+    run(
+      *('data', 'synth', f'worlds/{name}', '--num', num, '--seed', surprise),
+      *('--seconds', SECONDS, '--surprise', surprise, '--workers', 2),
+    )
+  manifest = 'worlds/synthetic/manifest.jsonl'
+  run('data', 'fit', manifest, '-o', 'features.safetensors', '--num', 4)
+  train = ('train', '--gin_file=runs/train.gin', f'--gin.MANIFEST={manifest!r}')
+  run(
+    *train,
+    *('--gin_file=style.gin', "--gin.FEATURES='features.safetensors'"),
+    *('--gin.train/clips.CaptionBatches.batch_size=2', *SHORT[:2]),
+    '--gin.eval/clips.CaptionBatches.batch_size=1',
+  )
+  run(*train, '--gin_file=codecs/tiny.gin', *SHORT)
+  return (
+    *('--features', 'features.safetensors', '--style', 'runs/style'),
+    *('--codec', 'runs/codec'),
+  )
+
+
+@pytest.fixture(scope='module')
+def dataset(folder, run, networks):
+  for name in CLIPS:
+    manifest = f'worlds/{name}/manifest.jsonl'
+    run('data', 'prepare', manifest, f'data/{name}', *networks)
+  return folder / 'data'
+
+
+@pytest.fixture(scope='module')
+def system(folder, run, networks, dataset):
+  for name, recipe in STAGES.items():
+    run(
+      *('train', '--gin_file=runs/train.gin'),
+      *(f'--gin_file=stages/{recipe}.gin', *SIZES, *SHORT),
+      f"--gin.MODEL_DIR='runs/{name}'",
+      '--gin.train/batches.TaskBatches.batch_size=1',
+    )
+  stages = [f'runs/{name}' for name in STAGES]
+  run('export', 'system', '--stages', *stages, *networks)
+  return folder / 'system'
+
+
+def test_every_clip_becomes_a_record(dataset):
+  for name, num in CLIPS.items():
+    info = json.loads((dataset / name / 'dataset_info.json').read_text())
+    counts = [int(n) for s in info['splits'] for n in s['shardLengths']]
+    assert sum(counts) == num, name
+
+
+def test_the_system_holds_what_was_trained(system):
+  config = json.loads((system / 'config.json').read_text())
+  names = [stage['spec']['name'] for stage in config['stages']]
+  assert names == list(STAGES)
+
+
+def test_a_soundtrack_is_as_long_as_its_video(folder, run, system):
+  (clip, *_) = sorted(folder.glob('worlds/synthetic/clips/*.mp4'))
+  run('generate', clip, '-o', 'out.wav', '--system', system.name)
+  sound = soundfile.info(folder / 'out.wav')
+  assert (sound.frames, sound.samplerate) == (SECONDS * 16_000, 16_000)
+  sidecar = json.loads((folder / 'out.wav.json').read_text())
+  assert sidecar['system'] == 'v2meow'
+
+
+def test_generated_clips_are_scored(folder, run, system):
+  clips = sorted(folder.glob('worlds/synthetic/clips/*.mp4'))[:3]
+  (folder / 'music').mkdir()
+  (folder / 'takes').mkdir()
+  for clip in clips:
+    shutil.copy(clip, folder / 'music')
+    out = f'takes/{clip.stem}.wav'
+    run('generate', clip, '-o', out, '--system', system.name)
+  run(
+    *('evaluate', '--generated', 'takes', '--reference', 'music'),
+    *('--metrics', 'mcc', '-o', 'report', '--plots', 0),
+  )
+  scores = json.loads((folder / 'report' / 'scores.json').read_text())
+  assert 'mcc' in json.dumps(scores)
+  assert (folder / 'report' / 'report.md').stat().st_size > 100
