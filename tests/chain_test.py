@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from tests.fakes import command
+from v2meow_jax.files import probe
 
 pytestmark = [
   pytest.mark.slow,
@@ -113,7 +114,9 @@ def test_a_soundtrack_is_as_long_as_its_video_and_is_scored(
     out = folder / 'takes' / f'{clip.stem}.wav'
     run('generate', clip, '-o', out, '--system', system.name)
     sound = soundfile.info(out)
-    assert (sound.frames, sound.samplerate) == (SECONDS * 16_000, 16_000)
+    seconds = probe.probe_video(clip).seconds
+    assert sound.samplerate == 16_000
+    assert sound.frames == round(seconds * 16_000)
     sidecar = json.loads(out.with_suffix('.wav.json').read_text())
     assert list(sidecar['sampling']) == list(STAGES)
   run(
