@@ -1,4 +1,4 @@
-"""What a model in training sounds like: `on_eval` of the training loop."""
+"""Plays what a model in training writes: `on_eval` of the training loop."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from v2meow_jax import media
 from v2meow_jax import parts
 from v2meow_jax import tokens
 from v2meow_jax.codecs import trained
+from v2meow_jax.inference import sound
 from v2meow_jax.inference import system
 from v2meow_jax.models import stage_model
 from v2meow_jax.models.sampling import options
@@ -50,13 +51,13 @@ class StageSounds:
     """Reads nothing but the codec yet.
 
     Args:
-      model: Of the stage.
-      batches: Held-out data of it.
+      model: Model of the stage.
+      batches: Held-out data of the stage.
       codec: MODEL_DIR of the codec that the records were made with; None: that
         of the embedded system.
-      num: Crops.
-      seed: Of every draw: each evaluation draws the same way.
-      sampling: Temperature and top-k.
+      num: Number of crops.
+      seed: Seed of every draw: each evaluation draws the same way.
+      sampling: Options of the sampler.
 
     Raises:
       ValueError: The stage writes no codes of the codec.
@@ -69,17 +70,16 @@ class StageSounds:
         kind=trained.kind(codec), stream='acoustic', weights=str(codec)
       ).network()
     recorded = self._codec.stream.name
-    before = [s for s in spec.token_inputs if s.record_name == recorded]
-    self._streams = (*before, spec.target)
-    next_level = 0
-    for stream in self._streams:
-      if stream.record_name != recorded or stream.first_codebook != next_level:
-        raise ValueError(
-          f'stage {spec.name!r} cannot be heard: it writes {spec.target.name!r}'
-          f' and reads {[s.name for s in spec.inputs]}, which are not the codes'
-          f' of {recorded!r} from level 0 on. Leave on_eval unbound.'
-        )
-      next_level += stream.num_codebooks
+    try:
+      self._streams = sound.levels(recorded, spec.token_streams)
+    except ValueError:
+      self._streams = ()
+    if spec.target not in self._streams:
+      raise ValueError(
+        f'stage {spec.name!r} cannot be heard: it writes {spec.target.name!r}'
+        f' and reads {[s.name for s in spec.inputs]}, which are not the codes'
+        f' of {recorded!r} from level 0 on. Leave on_eval unbound.'
+      )
     self._model = model
     self._batches = batches
     self._num = num

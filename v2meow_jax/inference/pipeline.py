@@ -117,7 +117,7 @@ def sample_stage(
   """
   spec = stage.spec
   kept = round(windows.prefix_seconds * spec.target.rate_hz)
-  stage_keys = [stage_key(clip.seed, spec.name) for clip in clips]
+  clip_keys = [stage_key(clip.seed, spec.name) for clip in clips]
   written: list[list[np.ndarray]] = [[] for _ in clips]
   for rows in _calls(spec, clips, windows):
     # Short calls are padded with their last row: all have one compiled shape.
@@ -134,8 +134,11 @@ def sample_stage(
       )
       for s in spec.inputs
     }
-    keys = [jax.random.fold_in(stage_keys[r.clip], r.window) for r in padded]
-    codes = stage.sample(inputs, jnp.stack(keys), sampling, prefix)
+    keys = jax.vmap(jax.random.fold_in)(
+      jnp.stack([clip_keys[row.clip] for row in padded]),
+      jnp.array([row.window for row in padded]),
+    )
+    codes = stage.sample(inputs, keys, sampling, prefix)
     for row, window in zip(rows, codes, strict=False):
       written[row.clip].append(window)
     on_call()
