@@ -1,3 +1,3 @@
-"""V2Meow on JAX: music for a video, in three stages of sequence models."""
+"""V2Meow on JAX: music for a video, in stages of sequence models."""
 
 __version__ = '0.1.0'

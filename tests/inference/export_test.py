@@ -10,7 +10,6 @@ import pytest
 from tests.fakes import token_stage
 from v2meow_jax import media
 from v2meow_jax import parts
-from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax.codecs import rvq
 from v2meow_jax.codecs import trainable
@@ -20,6 +19,7 @@ from v2meow_jax.extractors.embedded import fitted
 from v2meow_jax.extractors.embedded import joint_embedding
 from v2meow_jax.files import released as released_lib
 from v2meow_jax.inference import export
+from v2meow_jax.inference import loading
 from v2meow_jax.inference import restore
 from v2meow_jax.inference import system
 from v2meow_jax.models import transformer
@@ -238,26 +238,32 @@ def test_the_config_is_data_that_tells_all(runs, tmp_path):
   assert len(config['files']) == 5
 
 
-@pytest.mark.parametrize(
-  'spec, seconds',
-  [
-    (stages.semantic(), 2.0),
-    (stages.coarse(), 2.52),  # Of 25 frames a second.
-    (stages.coarse(('semantic', 'clip', 'flow')), 3.0),  # Of one picture.
-    (stages.semantic(streams=stages.TINY, inputs=('motion',)), 2.0),
-  ],
-)
-def test_a_window_begins_on_a_whole_frame_of_every_stream(spec, seconds):
-  share = export.PREFIX_SHARE[spec.name]
-  found = export.prefix_seconds(spec, share)
-  assert found == pytest.approx(seconds)
-  hop = spec.crop_seconds - found
-  for stream in (*spec.inputs, spec.target):
-    assert (hop * stream.rate_hz) % 1 == pytest.approx(0.0, abs=1e-9)
+@pytest.mark.parametrize('temperatures', [[0.5], [0.5, 0.0, 2.0]])
+def test_temperatures_are_of_the_stages_unless_others_are_given(
+  temperatures, runs, tmp_path
+):
+  def exported(**options):
+    loaded = system.load(pack(tmp_path / 'system', runs, **options))
+    return [sampling.temperature for sampling in loaded.samplings]
+
+  assert exported() == [1.0, 1.0, 1.0]
+  given = exported(temperatures=temperatures)
+  assert given == (temperatures * 3 if len(temperatures) == 1 else temperatures)
 
 
-def test_the_embedded_system_has_the_windows_of_an_export():
-  for stage in system.load().config['stages']:
-    spec = specs.stage_from_dict(stage['model']['spec'])
-    wanted = export.prefix_seconds(spec, export.PREFIX_SHARE[stage['name']])
-    assert stage['windows']['prefix_seconds'] == wanted
+def test_other_numbers_of_temperatures_are_refused(runs, tmp_path):
+  with pytest.raises(ValueError, match='2 temperatures for 3 stages'):
+    pack(tmp_path / 'system', runs, temperatures=[1.0, 0.5])
+
+
+def test_a_config_of_before_keeps_its_temperatures_and_windows():
+  config = dict(system.load().config)
+  config['stages'] = [
+    {**row, 'temperature': 0.7, 'windows': {'prefix_seconds': 0.4, 'rows': 3}}
+    for row in config['stages']
+  ]
+  for row in loading.upgraded(config)['stages']:
+    sampler = restore.build_model(row['model']).sampler
+    assert sampler.sampling == options.Sampling(temperature=0.7)
+    assert sampler.windows == options.Windows(prefix_seconds=0.4, rows=3)
+    assert set(row) == {'name', 'model', 'trained_steps'}

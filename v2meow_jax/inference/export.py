@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
-import fractions
-import math
 import os
 import pathlib
 import shutil
@@ -16,20 +14,14 @@ from typing import Any
 import v2meow_jax
 from v2meow_jax import parts as parts_lib
 from v2meow_jax import specs
-from v2meow_jax import stages as stages_lib
 from v2meow_jax.files import atomic
 from v2meow_jax.files import released
 from v2meow_jax.inference import loading
+from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import restore
+from v2meow_jax.inference import sound
 from v2meow_jax.models.sampling import options
 
-# ours: MusicLM's temperatures, by stage.
-TEMPERATURES = {'semantic': 1.0, 'coarse': 0.95, 'fine': 0.4}
-# ours: the share of a window that it takes over from the one before.
-PREFIX_SHARE = {'semantic': 0.2, 'coarse': 0.25, 'fine': 0.0}
-# Fine windows are independent, so several go through the network at once: ten
-# seconds of the embedded default.
-ROWS = {'semantic': 1, 'coarse': 1, 'fine': 5}
 # Stream of all levels of the codec, which the system decodes.
 SOUND = 'acoustic'
 
@@ -47,15 +39,15 @@ def export(
   """Writes a system's folder, whole or not at all.
 
   Args:
-    out: The folder; must not exist, or be a system to replace.
+    out: Folder to write; must not exist, or be a system to replace.
     stages: MODEL_DIRs of the stages, in the order they run.
     parts: Parts that the records were made with. Weights of those that are
       trained here go into the folder, those of others stay where they are.
-    name: Of the system.
-    dtype: Of the stored floats.
+    name: Name of the system.
+    dtype: Type of the stored floats.
     temperatures: Temperatures that the system samples with by default, one for
       all stages or one per stage; None: those of the stages.
-    licence: Of the weights.
+    licence: Licence of the weights.
 
   Returns:
     The folder.
@@ -125,38 +117,6 @@ def pack(
   return target
 
 
-def prefix_seconds(spec: specs.StageSpec, share: float) -> float:
-  """What a window takes over: so much that the next begins on whole frames.
-
-  A window that began between two frames of a stream would be read beside its
-  place: by half a second, of pictures at 1 Hz.
-
-  >>> from v2meow_jax import stages
-  >>> prefix_seconds(stages.coarse(), 0.25)
-  2.52
-
-  Args:
-    spec: Of the stage.
-    share: Of the crop, at least.
-
-  Returns:
-    Seconds, less than the crop.
-  """
-  rates = [
-    fractions.Fraction(s.rate_hz).limit_denominator(1000)
-    for s in (*spec.inputs, spec.target)
-    if s.rate_hz
-  ]
-  # The least common multiple of the lengths of the frames.
-  step = fractions.Fraction(
-    math.lcm(*(r.denominator for r in rates)),
-    math.gcd(*(r.numerator for r in rates)),
-  )
-  crop = fractions.Fraction(spec.crop_seconds).limit_denominator(1000)
-  wanted = crop * fractions.Fraction(share).limit_denominator(1000)
-  return float(min(math.ceil(wanted / step) * step, crop - step))
-
-
 def _write_stage(
   folder: pathlib.Path,
   description: dict[str, Any],
@@ -164,35 +124,23 @@ def _write_stage(
   step: int,
   dtype: str,
 ) -> dict[str, Any]:
-  spec = specs.stage_from_dict(description['spec'])
-  name = spec.name
+  name = description['spec']['name']
   released.write_tensors(folder / f'{name}.safetensors', params, dtype)
-  return {
-    'name': name,
-    'model': description,
-    'trained_steps': step,
-    'temperature': TEMPERATURES.get(name, 1.0),
-    'windows': {
-      'prefix_seconds': prefix_seconds(spec, PREFIX_SHARE.get(name, 0.2)),
-      'rows': ROWS.get(name, 1),
-    },
-  }
+  return {'name': name, 'model': description, 'trained_steps': step}
 
 
 def _set_temperatures(
-  descriptions: Sequence[dict[str, Any]], temperatures: Sequence[float]
+  rows: Sequence[dict[str, Any]], temperatures: Sequence[float]
 ) -> None:
   """Replaces the temperatures of the stages, all by one or each by its own."""
-  if len(temperatures) == 1:
-    temperatures = [*temperatures] * len(descriptions)
-  if len(temperatures) != len(descriptions):
-    raise ValueError(
-      f'{len(temperatures)} temperatures for {len(descriptions)} stages; wanted'
-      ' one for all, or one per stage.'
-    )
-  for description, temperature in zip(descriptions, temperatures, strict=True):
-    sampling = options.Sampling(temperature=temperature)
-    description['temperature'] = sampling.temperature
+  samplers = [row['model']['sampler'] for row in rows]
+  chosen = pipeline.resolve(
+    [options.Sampling(temperature=t) for t in temperatures],
+    [options.Sampling(**sampler['sampling']) for sampler in samplers],
+    [specs.stage_from_dict(row['model']['spec']) for row in rows],
+  )
+  for sampler, sampling in zip(samplers, chosen, strict=True):
+    sampler['sampling'] = dataclasses.asdict(sampling)
 
 
 def _write_own(
@@ -255,14 +203,13 @@ def _rows_of_others(
 
 def _streams(descriptions: Sequence[dict[str, Any]]) -> dict[str, Any]:
   """Every stream of the stages, as JSON data."""
-  streams = {}
+  streams, targets = {}, []
   for description in descriptions:
     spec = specs.stage_from_dict(description['model']['spec'])
     for stream in (*spec.inputs, spec.target):
       streams[stream.name] = specs.stream_to_dict(stream)
-  streams[SOUND] = specs.stream_to_dict(
-    stages_lib.acoustic(loading.read_streams({'streams': streams}))
-  )
+    targets.append(spec.target)
+  streams[SOUND] = specs.stream_to_dict(sound.stream(SOUND, targets))
   return streams
 
 

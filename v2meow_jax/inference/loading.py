@@ -17,7 +17,6 @@ from v2meow_jax.extractors import extractor
 from v2meow_jax.files import atomic
 from v2meow_jax.files import released
 from v2meow_jax.inference import restore
-from v2meow_jax.models.sampling import options
 
 # A row of a config: the fields of a part, and digests where its weights are
 # outside the system's folder.
@@ -42,7 +41,6 @@ class Loaded:
     digest: SHA-256 of config.json.
     parts: Parts with the paths of their weights, and their rows of the config.
     stages: Trained stages, in the order they run.
-    windows: Windows of each stage.
     streams: Streams of the stages by name, and the codec's.
     extractors: Extractors by the name of their stream.
     codec: Codec that turns the stream `config['sound']` into sound.
@@ -52,7 +50,6 @@ class Loaded:
   digest: str
   parts: list[tuple[parts_lib.Part, Mapping[str, Any]]]
   stages: list[restore.ModelStage]
-  windows: list[options.Windows]
   streams: Mapping[str, specs.Stream]
   extractors: Mapping[str, extractor.Extractor]
   codec: codec_lib.Codec
@@ -83,7 +80,8 @@ def load(folder: pathlib.Path) -> Loaded:
       # come with it.
       frames = math.ceil(config['piece_seconds'] * stream.rate_hz)
       part = part.with_frames_at_once(max(1, frames))
-    built[part.stream] = part.build(stream)
+    build = _build_codec if part.role == 'codec' else parts_lib.Part.build
+    built[part.stream] = build(part, stream)
   return Loaded(
     config=config,
     digest=atomic.sha256(folder / released.CONFIG_NAME),
@@ -95,11 +93,20 @@ def load(folder: pathlib.Path) -> Loaded:
       )
       for row in config['stages']
     ],
-    windows=[options.Windows(**row['windows']) for row in config['stages']],
     streams=streams,
     codec=built.pop(config['sound']),
     extractors=built,
   )
+
+
+def _build_codec(part: parts_lib.Part, stream: specs.Stream) -> codec_lib.Codec:
+  """The codec of a system, whose stages may leave out the last levels."""
+  codec = part.network()
+  if isinstance(stream, specs.TokenSpec):
+    depth = max(stream.num_codebooks, codec.stream.num_codebooks)
+    stream = dataclasses.replace(stream, num_codebooks=depth)
+  parts_lib.check_codec(codec, stream)
+  return codec
 
 
 def read_parts(
@@ -139,11 +146,13 @@ def check_weights(part: parts_lib.Part, row: Mapping[str, Any]) -> None:
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
   """A config of any format as one of format 2, with a row for each part.
 
-  Format 1 knew two kinds of system: with rows for the networks of others, or,
+  Temperatures and windows of the first systems stand beside the models. Format
+  1 knew two kinds of system: with rows for the networks of others, or,
   without any, with extractors and a codec in two files of its folder.
   """
+  config = {**config, 'stages': [_upgraded(row) for row in config['stages']]}
   if config['format'] != 1:
-    return dict(config)
+    return config
   if 'networks' in config:
     rows = [
       {**row['network'], **{k: v for k, v in row.items() if k != 'network'}}
@@ -166,6 +175,18 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     'streams': {**config['streams'], 'acoustic': sound},
     'sound': 'acoustic',
   }
+
+
+def _upgraded(row: Mapping[str, Any]) -> dict[str, Any]:
+  """A stage whose description says how it samples."""
+  row = {**row, 'model': restore.translated(row['model'])}
+  if 'windows' in row:
+    sampling = {'temperature': row.pop('temperature'), 'top_k': None}
+    row['model']['sampler'] |= {
+      'sampling': sampling,
+      'windows': row.pop('windows'),
+    }
+  return row
 
 
 def _own_row(

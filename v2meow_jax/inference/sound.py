@@ -34,12 +34,12 @@ def levels(
     ValueError: Level 0, or one in between, is missing.
   """
   parts = [s for s in streams if s.record_name == name]
-  parts.sort(key=lambda stream: stream.first_codebook)
+  parts.sort(key=lambda s: s.first_codebook)
   following = 0
-  for stream in parts:
-    if stream.first_codebook != following:
+  for part in parts:
+    if part.first_codebook != following:
       break
-    following += stream.num_codebooks
+    following += part.num_codebooks
   else:
     if parts:
       return tuple(parts)
@@ -47,6 +47,17 @@ def levels(
     f'level {following} of the sound {name!r} is written by none of'
     f' {[s.name for s in streams]}; wanted streams with stored_as={name!r} that'
     ' hold its levels from 0 on.'
+  )
+
+
+def stream(name: str, streams: Sequence[specs.TokenSpec]) -> specs.TokenSpec:
+  """The sound as one stream of all levels; arguments are those of `levels`."""
+  parts = levels(name, streams)
+  return specs.TokenSpec(
+    name=name,
+    codebook_size=parts[0].codebook_size,
+    rate_hz=parts[0].rate_hz,
+    num_codebooks=sum(s.num_codebooks for s in parts),
   )
 
 

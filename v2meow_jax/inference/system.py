@@ -44,14 +44,11 @@ class System:
     self.config = self._loaded.config
     self.digest = self._loaded.digest
     self.stages = self._loaded.stages
-    self.windows = self._loaded.windows
-    self.samplings = [
-      options.Sampling(temperature=float(s['temperature']))
-      for s in self.config['stages']
-    ]
+    samplers = [stage.model.sampler for stage in self.stages]
+    self.windows = [sampler.windows for sampler in samplers]
+    self.samplings = [sampler.sampling for sampler in samplers]
     self._sound = sound.levels(
-      self.config.get('sound', 'acoustic'),
-      [stage.spec.target for stage in self.stages],
+      self.config['sound'], [stage.spec.target for stage in self.stages]
     )
     self.streams = self._loaded.streams
     self.extractors = self._loaded.extractors

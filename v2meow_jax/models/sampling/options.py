@@ -57,7 +57,7 @@ class Sampling:
     return dataclasses.replace(base, **given)
 
 
-AS_TRAINED = Sampling()
+AS_TRAINED = Sampling(temperature=1.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
