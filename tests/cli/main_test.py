@@ -232,7 +232,7 @@ def test_a_missing_library_says_what_to_install(monkeypatch, capsys):
   def fails(args):
     raise ModuleNotFoundError("No module named 'seqio'")
 
-  monkeypatch.setattr(main, '_experiments', fails)
+  monkeypatch.setattr(main.experiments, 'run', fails)
   assert main.main(['experiments']) == 2
   error = capsys.readouterr().err
   assert "'seqio'" in error and "-e '.[train]'" in error
@@ -242,7 +242,7 @@ def test_ctrl_c_is_one_line_and_the_code_of_shells(monkeypatch, capsys):
   def stopped(args):
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(main, '_doctor', stopped)
+  monkeypatch.setattr(main.doctor, 'run', stopped)
   assert main.main(['doctor']) == 130
   assert capsys.readouterr().err == 'v2meow: interrupted\n'
 
@@ -258,7 +258,7 @@ def test_ctrl_c_inside_a_callback_is_not_lost(monkeypatch, capsys):
     for _ in range(1000):
       time.sleep(0.01)
 
-  monkeypatch.setattr(main, '_doctor', works)
+  monkeypatch.setattr(main.doctor, 'run', works)
   monkeypatch.setattr(sys, 'unraisablehook', sys.unraisablehook)
   assert main.main(['doctor']) == 130
   assert capsys.readouterr().err == 'v2meow: interrupted\n'
@@ -266,7 +266,7 @@ def test_ctrl_c_inside_a_callback_is_not_lost(monkeypatch, capsys):
 
 def test_a_reader_that_leaves_ends_the_command_without_a_word(root):
   command = (
-    'import sys; from v2meow_jax.cli import main; main._doctor = lambda args: print('
+    'import sys; from v2meow_jax.cli import main; main.doctor.run = lambda args: print('
     '"x" * 1_000_000); sys.exit(main.main(["doctor"]))'
   )
   process = subprocess.Popen(

@@ -1,16 +1,40 @@
-"""The verbs `v2meow data synth | fit | prepare | aist`."""
+"""`v2meow data`: renders, fits, prepares and cuts training data."""
 
 from __future__ import annotations
 
 import argparse
 
+from v2meow_jax.cli import flags
+
 _NUM_FIT = 200  # Clips: enough for the embedded streams.
 
 
-def add(verbs) -> None:
-  """Adds `v2meow data synth | fit | prepare | aist`."""
-  data = verbs.add_parser('data', help='make and prepare data')
-  kinds = data.add_subparsers(dest='kind', required=True)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds `synth`, `fit`, `prepare` and `aist`."""
+  kinds = parser.add_subparsers(dest='kind', required=True)
+  _add_synth(kinds)
+  _add_fit(kinds)
+  _add_prepare(kinds)
+  _add_aist(kinds)
+
+
+def run(args: argparse.Namespace) -> None:
+  """Calls what the second word of the verb names."""
+  kinds = {'synth': _synth, 'fit': _fit, 'prepare': _prepare, 'aist': _aist}
+  kinds[args.kind](args)
+
+
+def add_parts(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags that name the parts of a system in the making."""
+  for flag, text in (
+    ('--features', 'file that `data fit` wrote'),
+    ('--style', 'MODEL_DIR of the style embedding'),
+    ('--codec', 'MODEL_DIR of the codec'),
+  ):
+    parser.add_argument(flag, help=text)
+
+
+def _add_synth(kinds) -> None:
   synth = kinds.add_parser(
     'synth',
     help='render clips with matching music, free of any licence',
@@ -19,29 +43,27 @@ def add(verbs) -> None:
       ' OUT/clips and OUT/manifest.jsonl. Equal arguments, equal bytes.'
     ),
     epilog='example: v2meow data synth data/world --num 80 --workers 2',
-    formatter_class=argparse.ArgumentDefaultsHelpFormatter,
   )
   synth.add_argument('out', help='folder; clips that are there are kept')
-  synth.add_argument('--num', type=int, default=8, help='clips')
-  synth.add_argument('--seed', type=int, default=0, help='of the world')
-  synth.add_argument('--seconds', type=float, default=10.0, help='of each clip')
-  synth.add_argument(
-    '--surprise',
-    type=float,
-    default=0.0,
-    help='fraction of clips whose look is that of another genre',
-  )
-  synth.add_argument('--workers', type=int, default=1, help='processes')
-  synth.set_defaults(run=_synth)
+  for flag, default, text in (
+    ('--num', 8, 'number of clips'),
+    ('--seed', 0, 'seed of the world; another seed, other clips'),
+    ('--seconds', 10.0, 'length of each clip'),
+    ('--surprise', 0.0, 'share of clips that look like another genre'),
+    ('--workers', 1, 'number of processes'),
+  ):
+    flags.number(synth, flag, default, text)
 
+
+def _add_fit(kinds) -> None:
   fit = kinds.add_parser(
     'fit',
     help='fit the visual streams and the semantic tokens to clips',
     description=(
       'Fits standardisation and k-means of the training-free streams to'
       ' clips of MANIFEST and saves them as one safetensors file. With'
-      ' --gin_file, the clusters of the network that it names for semantic'
-      ' tokens; an interrupted fit goes on.'
+      ' --gin_file, fits the clusters of the network that it names for semantic'
+      ' tokens; an interrupted fit continues.'
     ),
     epilog=(
       'examples:\n'
@@ -49,25 +71,29 @@ def add(verbs) -> None:
       '  v2meow data fit music.jsonl -o data/musicfm_1024.safetensors'
       ' --gin_file=prepare/paper.gin'
     ),
-    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  fit.add_argument('manifest', help='manifest.jsonl, as of `data synth`')
-  fit.add_argument('-o', '--output', required=True, help='.safetensors')
+  fit.add_argument(
+    'manifest', help='manifest.jsonl, such as `data synth` writes'
+  )
+  fit.add_argument('-o', '--output', required=True, help='file in .safetensors')
   fit.add_argument(
     '--num',
     type=int,
-    help=f'clips to fit to; default: {_NUM_FIT}, or all with --gin_file',
+    help=(
+      f'number of clips to fit to; default: {_NUM_FIT}, or all with --gin_file'
+    ),
   )
-  fit.add_argument('--seed', type=int, default=0, help='of k-means; default: 0')
-  add_recipe(fit, 'parts, such as prepare/paper.gin; may be repeated')
-  fit.set_defaults(run=_fit, takes_gin_bindings=True)
+  flags.number(fit, '--seed', 0, 'seed of k-means')
+  flags.recipes(fit, 'parts to use, such as prepare/paper.gin')
 
+
+def _add_prepare(kinds) -> None:
   prepare = kinds.add_parser(
     'prepare',
     help='turn clips into training records (Apache Beam)',
     description=(
       'Runs the parts over every clip of MANIFEST and writes a TFDS'
-      ' dataset. What could not be used is in OUT/rejected.jsonl, with the'
+      ' dataset. OUT/rejected.jsonl lists clips that could not be used, with the'
       ' reason. Options after -- go to Beam, e.g. -- --runner=FlinkRunner.'
     ),
     epilog=(
@@ -78,16 +104,21 @@ def add(verbs) -> None:
       '  v2meow data prepare videos.jsonl data/mv100k'
       ' --gin_file=prepare/paper.gin --estimate'
     ),
-    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  prepare.add_argument('manifest', help='manifest.jsonl: id, path, split')
+  prepare.add_argument(
+    'manifest', help='manifest.jsonl: id, path and split of each clip'
+  )
   prepare.add_argument('out', help='folder; a dataset there is replaced')
   add_parts(prepare)
-  prepare.add_argument('--system', help='take all parts from this system')
   prepare.add_argument(
-    '--num-shards', type=int, help='files of a split; default: by size'
+    '--system', help='folder of a system to take all parts from'
   )
-  add_recipe(prepare, 'parts, such as prepare/paper.gin; may be repeated')
+  prepare.add_argument(
+    '--num-shards',
+    type=int,
+    help='number of files in a split; default: by size',
+  )
+  flags.recipes(prepare, 'parts to use, such as prepare/paper.gin')
   prepare.add_argument(
     '--estimate',
     action='store_true',
@@ -96,11 +127,9 @@ def add(verbs) -> None:
   prepare.add_argument(
     '--hours',
     type=float,
-    help='of video, for the estimate; default: those of MANIFEST',
+    help='with --estimate: hours of video; default: those of MANIFEST',
   )
-  prepare.set_defaults(takes_beam_options=True, takes_gin_bindings=True)
-  prepare.set_defaults(run=_prepare)
-  _add_aist(kinds)
+  prepare.set_defaults(takes_beam_options=True)
 
 
 def _add_aist(kinds) -> None:
@@ -110,8 +139,8 @@ def _add_aist(kinds) -> None:
     description=(
       'Cuts the stretches that LIST names out of the videos in VIDEOS, each with'
       ' its music, into OUT/clips and OUT/manifest.jsonl. The paper makes five'
-      ' takes for each; `v2meow evaluate` pairs NAME_1 to NAME_5 with NAME.'
-      ' docs/evaluation.md says where lists and videos are from.'
+      ' takes of each; `v2meow evaluate` pairs NAME_1 to NAME_5 with NAME.'
+      ' docs/evaluation.md says where to get lists and videos.'
     ),
     epilog=(
       'example, from videos to a row of Table 2:\n'
@@ -125,10 +154,9 @@ def _add_aist(kinds) -> None:
       ' --metrics beats --dataset aist -o report_2s\n'
       '  v2meow evaluate table report_2s'
     ),
-    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   for name, text in (
-    ('list', 'of the test segments of 2 or of 6 seconds'),
+    ('list', 'published list of test segments of 2 or 6 seconds'),
     ('videos', 'folder with NAME.mp4 for each of the 20 videos'),
     ('out', 'folder; new or empty'),
   ):
@@ -138,44 +166,8 @@ def _add_aist(kinds) -> None:
     type=int,
     choices=(2, 6, 10),
     default=2,
-    help='of a clip; 10 takes the videos of either list; default: 2',
+    help='length of a clip; 10 takes the videos of either list; default: 2',
   )
-  aist.set_defaults(run=_aist)
-
-
-def parse_recipe(args: argparse.Namespace) -> None:
-  """Reads what `add_recipe` asks for into gin's configuration."""
-  from v2meow_jax import gin_config  # pylint: disable=g-import-not-at-top
-
-  recipe = args.gin_file, args.gin_bindings, args.gin_search_paths
-  gin_config.check_used(*recipe)
-  gin_config.parse(*recipe)
-
-
-def add_recipe(parser: argparse.ArgumentParser, what: str) -> None:
-  """The flags that name gin files and where they lie."""
-  parser.add_argument('--gin_file', action='append', default=[], help=what)
-  add_search_paths(parser)
-
-
-def add_search_paths(parser: argparse.ArgumentParser) -> None:
-  """The flag that says where gin files lie."""
-  parser.add_argument(
-    '--gin_search_paths',
-    type=lambda text: text.split(','),
-    default=['gin'],
-    help='folders of recipes, comma separated; default: gin',
-  )
-
-
-def add_parts(parser: argparse.ArgumentParser) -> None:
-  """The flags that name the parts of a system in the making."""
-  for flag, text in (
-    ('--features', 'file that `data fit` wrote'),
-    ('--style', 'MODEL_DIR of the style embedding'),
-    ('--codec', 'MODEL_DIR of the codec'),
-  ):
-    parser.add_argument(flag, help=text)
 
 
 def _synth(args: argparse.Namespace) -> None:
@@ -195,7 +187,7 @@ def _synth(args: argparse.Namespace) -> None:
 def _fit(args: argparse.Namespace) -> None:
   if not args.output.endswith('.safetensors'):
     raise ValueError(f'-o {args.output}: wanted a name in .safetensors.')
-
+  flags.check_bindings(args)
   if args.gin_file:
     from v2meow_jax.jobs.prepare import cluster_fitting  # pylint: disable=g-import-not-at-top
 
@@ -205,8 +197,6 @@ def _fit(args: argparse.Namespace) -> None:
       )
     )
     return
-  if args.gin_bindings:
-    raise ValueError('--gin.NAME=VALUE goes with --gin_file.')
   from v2meow_jax.jobs.prepare import stream_fitting  # pylint: disable=g-import-not-at-top
 
   num = _NUM_FIT if args.num is None else args.num
@@ -216,10 +206,11 @@ def _fit(args: argparse.Namespace) -> None:
 def _prepare(args: argparse.Namespace) -> None:
   from v2meow_jax.jobs.prepare import preparation as preparation_lib  # pylint: disable=g-import-not-at-top
 
-  if args.system and any(_flags(args).values()):
+  part_flags = _part_flags(args)
+  if args.system and any(part_flags.values()):
     raise ValueError(
-      f'the parts are one --system, or all of {" ".join(_flags(args))}; got'
-      f' {args.system!r} and {_flags(args)}.'
+      f'the parts are one --system, or all of {" ".join(part_flags)}; got'
+      f' {args.system!r} and {part_flags}.'
     )
   if args.system and args.gin_file:
     raise ValueError('--system and --gin_file both name parts; give one.')
@@ -248,7 +239,7 @@ def _aist(args: argparse.Namespace) -> None:
   print(aist_clips.write(segments, args.out))
 
 
-def _flags(args: argparse.Namespace) -> dict[str, str | None]:
+def _part_flags(args: argparse.Namespace) -> dict[str, str | None]:
   """Values of the flags of `add_parts`."""
   names = ('features', 'style', 'codec')
   return {f'--{name}': getattr(args, name, None) for name in names}
@@ -262,23 +253,22 @@ def preparation(args: argparse.Namespace):
   """
   from v2meow_jax.jobs.prepare import preparation as preparation_lib  # pylint: disable=g-import-not-at-top
 
-  flags = _flags(args)
-  given = [name for name, value in flags.items() if value]
+  part_flags = _part_flags(args)
+  given = [name for name, value in part_flags.items() if value]
   if args.gin_file:
     if given:
       raise ValueError(
         f'{" ".join(given)} and --gin_file both name parts; give one.'
       )
     return _recipe(args)
-  if args.gin_bindings:
-    raise ValueError('--gin.NAME=VALUE goes with --gin_file.')
+  flags.check_bindings(args)
   if not given and hasattr(args, 'system'):
     from v2meow_jax.inference import system  # pylint: disable=g-import-not-at-top
 
     return preparation_lib.of_system(system.folder(args.system))
-  if len(given) < len(flags):
+  if len(given) < len(part_flags):
     raise ValueError(
-      f'a system takes all of {" ".join(flags)}, or in their place the'
+      f'a system takes all of {" ".join(part_flags)}, or in their place the'
       f' --gin_file that names its parts, such as prepare/paper.gin; got'
       f' {" ".join(given) or "none"}.'
     )
@@ -288,7 +278,7 @@ def preparation(args: argparse.Namespace):
 
 
 def _recipe(args: argparse.Namespace):
-  parse_recipe(args)
+  flags.parse_recipes(args)
   import gin  # pylint: disable=g-import-not-at-top
 
   try:

@@ -1,4 +1,4 @@
-"""The verb `v2meow evaluate`, and `v2meow evaluate table`."""
+"""`v2meow evaluate`: scores music or a system; `evaluate table` lays out runs."""
 
 from __future__ import annotations
 
@@ -6,99 +6,96 @@ import argparse
 import os
 import sys
 
+from v2meow_jax.cli import flags
+
 _EXIT_INCOMPLETE = 1
 _OF_SYSTEMS = ('control', 'num', 'seconds', 'probe_per_genre')
 
 
-def add(verbs) -> None:
-  """Adds the verb to the command line."""
-  parser = verbs.add_parser(
-    'evaluate',
-    help='score music, or a system under controls; print the tables',
-    description=(
-      'Scores the clips of one folder against those of another, or a system on'
-      ' clips that it makes itself: for real, shuffled and blank video and for'
-      ' prompts that contradict it. Writes scores.json, per_clip.csv, report.md'
-      ' and plots. Ends with 1 when clips were left out or metrics not computed:'
-      ' the report has the reasons. docs/evaluation.md tells more.'
-    ),
-    epilog=(
-      'examples:\n'
-      '  v2meow evaluate --generated takes --reference music -o report\n'
-      '  v2meow evaluate --system embedded --dataset synthetic --num 32'
-      ' -o report\n'
-      '  v2meow evaluate table report'
-    ),
-    formatter_class=argparse.RawDescriptionHelpFormatter,
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds the arguments of the verb, and `table`."""
+  parser.description = (
+    'Scores the clips of one folder against those of another, or a system on'
+    ' clips that it makes itself: for real, shuffled and blank video and for'
+    ' prompts that contradict it. Writes scores.json, per_clip.csv, report.md'
+    ' and plots. Exits with 1 when clips were left out or metrics not computed;'
+    ' the report has the reasons. docs/evaluation.md says more.'
   )
-  add_option = parser.add_argument
-  add_option('--generated', metavar='DIR', help='clips that are scored')
-  add_option(
+  parser.epilog = (
+    'examples:\n'
+    '  v2meow evaluate --generated takes --reference music -o report\n'
+    '  v2meow evaluate --system embedded --dataset synthetic --num 32'
+    ' -o report\n'
+    '  v2meow evaluate table report'
+  )
+  option = parser.add_argument
+  option('--generated', metavar='DIR', help='folder of clips to score')
+  option(
     '--reference',
     metavar='DIR',
     help=(
-      'their true music, by the same names; any audio or video; NAME_1, NAME_2'
-      ' and so on are takes of NAME'
+      'folder of their true music, under the same names; any audio or video;'
+      ' NAME_1, NAME_2 and so on are takes of NAME'
     ),
   )
-  add_option(
+  option(
     '--system',
-    help='folder of a system, or embedded: generates what is scored',
+    help='folder of a system, or embedded: generates the clips to score',
   )
-  add_option(
+  option(
     '--control',
     type=lambda text: text.split(','),
-    help='of --system: some of shuffle,blank,prompt,stage2; default: all',
+    help='with --system: some of shuffle,blank,prompt,stage2; default: all',
   )
-  add_option('--num', type=int, help='of --system: clips; default: 32')
-  add_option(
-    '--seconds', type=float, help='of --system: of a scene; default: 10'
+  option('--num', type=int, help='with --system: number of clips; default: 32')
+  option(
+    '--seconds',
+    type=float,
+    help='with --system: length of a synthetic clip; default: 10',
   )
-  add_option(
+  option(
     '--probe_per_genre',
     type=int,
     help=(
-      'of --system: synthetic clips of a genre that the judge of genres is'
-      ' fitted on; default: 40'
+      'with --system: number of synthetic clips of each genre to fit the judge'
+      ' of genres on; default: 40'
     ),
   )
-  add_option(
+  option(
     '--prompts',
     metavar='FILE',
-    help='of the generated clips: json lines of id and caption',
+    help='prompts of the generated clips: json lines of id and caption',
   )
-  add_option(
+  option(
     '--metrics',
     type=lambda text: text.split(','),
     help='some of fad,kld,mcc,is,beats; default: fad,mcc,beats',
   )
-  add_option(
+  option(
     '--network',
     action='append',
     metavar='NAME',
-    help='that listens; may be repeated; default: tiny-style, which ships',
+    help=(
+      'network to score with; may be repeated; default: tiny-style, which comes'
+      ' with the package'
+    ),
   )
-  add_option('--run_name', metavar='NAME', help='of the run, for tables')
-  add_option('-o', '--output', metavar='REPORT', help='folder of the report')
-  add_option(
+  option('--run_name', metavar='NAME', help='name of the run in tables')
+  option('-o', '--output', metavar='REPORT', help='folder of the report')
+  option(
     '--cache',
     metavar='DIR',
-    help='of what networks heard, by content; default: in REPORT',
+    help='cache of network outputs, by content; default: in REPORT',
   )
-  add_option(
-    '--plots', type=int, default=4, help='pairs that are drawn; default: 4'
-  )
-  add_option(
-    '--seed', type=int, default=0, help='of all that is drawn; default: 0'
-  )
-  add_option(
+  flags.number(parser, '--plots', 4, 'number of pairs to draw')
+  flags.number(parser, '--seed', 0, 'seed of every random draw')
+  option(
     '--dataset',
     help=(
       'with --system: synthetic (the default), or a folder or manifest of videos'
-      ' with music; else the name of the data set, such as aist, for tables'
+      ' with music; else the name of the data set in tables, such as aist'
     ),
   )
-  parser.set_defaults(run=_evaluate)
   kinds = parser.add_subparsers(dest='kind', metavar='table')
   table = kinds.add_parser(
     'table',
@@ -112,10 +109,20 @@ def add(verbs) -> None:
   table.add_argument(
     'runs', nargs='*', metavar='RUN', help='scores.json, or its folder'
   )
-  table.set_defaults(run=_table)
 
 
-def _evaluate(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+  """Scores and reports, or prints tables; returns the exit code."""
+  if args.kind == 'table':
+    from v2meow_jax.evaluation.reports import tables  # pylint: disable=g-import-not-at-top
+
+    print(tables.main(args.runs), end='')
+    return 0
+  _check(args)
+  return _control(args) if args.system is not None else _compare(args)
+
+
+def _check(args: argparse.Namespace) -> None:
   folders = args.generated, args.reference
   of_system = args.system is not None
   if of_system == any(folders) or not (of_system or all(folders)):
@@ -133,7 +140,6 @@ def _evaluate(args: argparse.Namespace) -> int:
       raise ValueError(f'--{name} goes with --system.')
   if of_system and args.prompts:
     raise ValueError('--prompts goes with --generated; see --control prompt.')
-  return _control(args) if of_system else _compare(args)
 
 
 def _networks(args: argparse.Namespace) -> list:
@@ -152,7 +158,7 @@ def _control(args: argparse.Namespace) -> int:
 
   metrics = args.metrics or metric_table.DEFAULT
   metric_table.chosen(metrics)
-  given = {
+  options = {
     name: getattr(args, name)
     for name in ('num', 'seconds', 'probe_per_genre')
     if getattr(args, name) is not None
@@ -169,7 +175,7 @@ def _control(args: argparse.Namespace) -> int:
     run_name=args.run_name,
     num_plots=args.plots,
     cache=args.cache,
-    **given,
+    **options,
   )
   return _show(report, args.output)
 
@@ -197,10 +203,10 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _show(report, output: str) -> int:
-  """Prints what was found; the exit code."""
+  """Prints the figures and what is missing; returns the exit code."""
   from v2meow_jax.evaluation.reports import report as report_lib
 
-  # Of a system, the control table is what one asked for.
+  # For a system, the control table is the answer.
   if report.sections:
     for heading, text in report.sections:
       print(f'{heading}\n\n{text}')
@@ -214,9 +220,3 @@ def _show(report, output: str) -> int:
     print(f'left out: {fault.name}: {fault.reason}', file=sys.stderr)
   print(f'{os.path.join(output, report_lib.REPORT_NAME)}: {report.summary}')
   return 0 if report.is_whole else _EXIT_INCOMPLETE
-
-
-def _table(args: argparse.Namespace) -> None:
-  from v2meow_jax.evaluation.reports import tables
-
-  print(tables.main(args.runs), end='')

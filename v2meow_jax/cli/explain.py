@@ -1,65 +1,59 @@
-"""`v2meow explain`: how a video acts on the music that is made for it."""
+"""`v2meow explain`: shows what in a video acts on the music made for it."""
 
 from __future__ import annotations
 
 import argparse
 
+from v2meow_jax.cli import flags
 
-def add(verbs) -> None:
-  """Adds the verb to the command line."""
-  parser = verbs.add_parser(
-    'explain',
-    help='show what of a video acts on its music',
-    description=(
-      'Generates music for a video and shows, over time, what of the video the'
-      ' first stage attends to, and how far its choices would move without it.'
-      ' OUT.png is a plot; OUT.mp4 is the video with its new sound over the'
-      ' plot, beside an OUT.png. The numbers are in a json beside OUT.'
-    ),
-    epilog=(
-      'examples:\n'
-      '  v2meow explain cat.mp4 -o overlay.mp4\n'
-      '  v2meow explain cat.mp4 -o overlay.png --layer 0 --blank mean'
-    ),
-    formatter_class=argparse.RawDescriptionHelpFormatter,
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds the arguments of the verb."""
+  parser.description = (
+    'Generates music for a video and shows, over time, which parts of the video'
+    ' the first stage attends to, and how much its choices would change without'
+    ' them. OUT.png is a plot; OUT.mp4 is the video with its new sound above'
+    ' the plot, with OUT.png beside it. A json file beside OUT has the numbers.'
   )
-  parser.add_argument('video', help='mp4, mov, mkv, webm or avi')
-  parser.add_argument('-o', '--output', required=True, help='.mp4 or .png')
+  parser.epilog = (
+    'examples:\n'
+    '  v2meow explain cat.mp4 -o overlay.mp4\n'
+    '  v2meow explain cat.mp4 -o overlay.png --layer 0 --blank mean'
+  )
+  flags.video(parser)
   parser.add_argument(
-    '--prompt', help='style in words; default: the picture alone'
+    '-o', '--output', required=True, help='file in .mp4 or .png'
   )
   parser.add_argument(
-    '--seed', type=int, default=0, help='as of `generate`; default: 0'
+    '--prompt', help='style in words; default: none, the picture alone'
+  )
+  flags.number(
+    parser, '--seed', 0, 'seed of every random draw, as in `generate`'
   )
   parser.add_argument(
     '--layer',
     type=int,
-    help='of the decoder, from 0, whose attention is shown; default: the mean',
+    help='decoder layer to show the attention of, from 0; default: their mean',
   )
-  parser.add_argument(
-    '--bin-seconds',
-    type=float,
-    default=1.0,
-    help='length of what is told apart; longer costs less; default: 1',
+  flags.number(
+    parser, '--bin-seconds', 1.0, 'resolution in time; longer bins cost less'
   )
   parser.add_argument(
     '--blank',
     choices=('zero', 'mean'),
     default='zero',
     help=(
-      'what stands for a stream that is taken away: zeros, or the mean of the'
+      'stand-in for a stream that is taken away: zeros, or the mean of the'
       ' clip; default: zero'
     ),
   )
-  parser.add_argument(
-    '--system', help='folder of a released system; default: the embedded one'
-  )
-  parser.set_defaults(run=_explain)
+  flags.system(parser)
 
 
-def _explain(args: argparse.Namespace) -> None:
-  from v2meow_jax.explain import effects
-  from v2meow_jax.explain import overlay
+def run(args: argparse.Namespace) -> None:
+  """Writes the overlay or the plot."""
+  from v2meow_jax.explain import effects  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.explain import overlay  # pylint: disable=g-import-not-at-top
 
   overlay.write(
     args.video,

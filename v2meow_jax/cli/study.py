@@ -1,4 +1,4 @@
-"""The verbs `v2meow study build | serve | export | analyse`."""
+"""`v2meow study`: builds, serves, exports and analyses a listening study."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ import json
 import socket
 import sys
 
+from v2meow_jax.cli import flags
+
 _MAX_PORT = 65535
 
 
-def add(verbs) -> None:
-  """Adds the verbs to the command line."""
-  study = verbs.add_parser(
-    'study',
-    help='ask people which music they prefer, and read their answers',
-    description=(
-      "The paper's listening study: the same video under two soundtracks, two"
-      ' questions, five points. docs/study.md walks through one.'
-    ),
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds `build`, `serve`, `export` and `analyse`."""
+  parser.description = (
+    "The paper's listening study: the same video under two soundtracks, two"
+    ' questions, five points. docs/study.md walks through one.'
   )
-  kinds = study.add_subparsers(dest='kind', required=True)
+  kinds = parser.add_subparsers(dest='kind', required=True)
   _add_build(kinds)
   _add_serve(kinds)
   export = kinds.add_parser(
@@ -29,15 +27,27 @@ def add(verbs) -> None:
     help='make a copy that needs no server',
     description=(
       'Writes the pages and clips into OUT, for any web host. Answers stay in'
-      " the participant's browser and are saved as a file at the end; put the"
-      ' files that come back into SITE/answers.'
+      " the participant's browser, which saves them as a file at the end; put"
+      ' the files that come back into SITE/answers.'
     ),
     epilog='example: v2meow study export my_study -o public',
   )
   export.add_argument('site', metavar='SITE', help='folder of the study')
-  export.add_argument('-o', '--output', required=True, metavar='OUT')
-  export.set_defaults(run=_export)
+  export.add_argument(
+    '-o', '--output', required=True, metavar='OUT', help='new folder'
+  )
   _add_analyse(kinds)
+
+
+def run(args: argparse.Namespace) -> None:
+  """Calls what the second word of the verb names."""
+  kinds = {
+    'build': _build,
+    'serve': _serve,
+    'export': _export,
+    'analyse': _analyse,
+  }
+  kinds[args.kind](args)
 
 
 def _add_build(kinds) -> None:
@@ -54,10 +64,14 @@ def _add_build(kinds) -> None:
       ' --baseline cmt --genres genres.json'
     ),
   )
-  build.add_argument('folders', nargs='+', metavar='FOLDER')
-  build.add_argument('-o', '--output', required=True, metavar='SITE')
   build.add_argument(
-    '--title', default='Listening study', help='as participants see it'
+    'folders', nargs='+', metavar='FOLDER', help='mp4 files of one system'
+  )
+  build.add_argument(
+    '-o', '--output', required=True, metavar='SITE', help='new folder'
+  )
+  build.add_argument(
+    '--title', default='Listening study', help='title that participants see'
   )
   build.add_argument(
     '--genres', metavar='FILE', help='json: {"name of a clip": "its genre"}'
@@ -67,28 +81,16 @@ def _add_build(kinds) -> None:
     metavar='NAME',
     help='compare each system with this one alone; default: all with all',
   )
-  build.add_argument(
-    '--num-comparisons',
-    type=int,
-    default=20,
-    help='of each participant; default: 20',
+  flags.number(
+    build, '--num-comparisons', 20, 'number of comparisons for each participant'
   )
-  build.add_argument(
-    '--num-checks',
-    type=int,
-    default=2,
-    help='attention checks of each participant, at most 20; default: 2',
+  flags.number(
+    build, '--num-checks', 2, 'number of attention checks for each, at most 20'
   )
-  build.add_argument(
-    '--min-played',
-    type=float,
-    default=0.9,
-    help='share of a clip to be heard before answering; default: 0.9',
+  flags.number(
+    build, '--min-played', 0.9, 'share of a clip to play before one may answer'
   )
-  build.add_argument(
-    '--seed', type=int, default=0, help='of who is shown what; default: 0'
-  )
-  build.set_defaults(run=_build)
+  flags.number(build, '--seed', 0, 'seed of who is shown what')
 
 
 def _add_serve(kinds) -> None:
@@ -102,25 +104,28 @@ def _add_serve(kinds) -> None:
     epilog='example: v2meow study serve my_study --port 8000',
   )
   serve.add_argument('site', metavar='SITE', help='folder of the study')
-  serve.add_argument('--host', default='127.0.0.1', help='default: 127.0.0.1')
-  serve.add_argument('--port', type=int, default=8000, help='default: 8000')
   serve.add_argument(
-    '--max-participants',
-    type=int,
-    default=1000,
-    help='who answered, or joined within a day; default: 1000',
+    '--host',
+    default='127.0.0.1',
+    help='address to serve at; default: 127.0.0.1',
   )
-  serve.set_defaults(run=_serve)
+  flags.number(serve, '--port', 8000, 'port to serve at')
+  flags.number(
+    serve,
+    '--max-participants',
+    1000,
+    'most who may answer or join within a day',
+  )
 
 
 def _add_analyse(kinds) -> None:
   analyse = kinds.add_parser(
     'analyse',
-    help='win rates, scores and agreement from the answers',
+    help='compute win rates, scores and agreement from the answers',
     description=(
       'Reads SITE/answers.sqlite and SITE/answers/*.json, and writes report.md,'
-      ' analysis.json, plots and, of each system, SYSTEM/scores.json into'
-      ' SITE/report. May run while the study does.'
+      ' analysis.json, plots and SYSTEM/scores.json for each system into'
+      ' SITE/report. May run during the study.'
     ),
     epilog=(
       'example: v2meow study analyse my_study --baseline cmt --dataset mv100k;'
@@ -133,30 +138,27 @@ def _add_analyse(kinds) -> None:
     action='store_true',
     help='count raters who would be excluded as well',
   )
-  analyse.add_argument(
-    '--seed', type=int, default=0, help='of the intervals; default: 0'
-  )
+  flags.number(analyse, '--seed', 0, 'seed of the intervals')
   analyse.add_argument(
     '--baseline',
     action='append',
     metavar='NAME',
     help=(
-      'system that the others are variants against; may be repeated; default:'
-      ' that of `study build`'
+      'system to compare the others with; may be repeated; default: that of'
+      ' `study build`'
     ),
   )
   analyse.add_argument(
     '--dataset',
     default='own clips',
-    help='whose clips, such as mv100k, for tables; default: own clips',
+    help='name of the data set in tables, such as mv100k; default: own clips',
   )
   analyse.add_argument(
     '--task',
     choices=('video', 'video+text'),
     default='video',
-    help='what the systems were given, for tables; default: video',
+    help='input of the systems, for tables; default: video',
   )
-  analyse.set_defaults(run=_analyse)
 
 
 def _build(args: argparse.Namespace) -> None:

@@ -1,0 +1,18 @@
+"""`v2meow doctor`: says what is installed and which parts work."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds the arguments of the verb: none."""
+  del parser
+
+
+def run(args: argparse.Namespace) -> int:
+  """Checks the installation; returns the exit code."""
+  from v2meow_jax import doctor  # pylint: disable=g-import-not-at-top
+
+  del args
+  return doctor.main()

@@ -1,0 +1,86 @@
+"""`v2meow generate`: makes a soundtrack for a video."""
+
+from __future__ import annotations
+
+import argparse
+
+from v2meow_jax.cli import flags
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds the arguments of the verb."""
+  parser.description = (
+    'Makes a soundtrack for a video. OUT.mp4 keeps the pictures as they are and'
+    ' gets the new sound; OUT.wav and OUT.flac hold the sound alone.'
+    ' OUT.mp4.json beside it says how it was made.'
+  )
+  parser.epilog = (
+    'examples:\n'
+    '  v2meow generate cat.mp4 -o out.mp4\n'
+    '  v2meow generate cat.mp4 -o out.wav --prompt "calm piano" --seed 3\n'
+    '  v2meow generate cat.mp4 -o out.mp4 --takes 4   # out_1.mp4 ...'
+  )
+  flags.video(parser)
+  parser.add_argument(
+    '-o', '--output', required=True, help='file in .mp4, .wav or .flac'
+  )
+  style = parser.add_mutually_exclusive_group()
+  style.add_argument(
+    '--prompt',
+    help=(
+      'style in words: genre, instruments, mood; default: none, so that the'
+      ' picture alone decides'
+    ),
+  )
+  style.add_argument('--style-audio', help='piece of music with the style')
+  flags.number(
+    parser, '--seed', 0, 'seed of every random draw; another seed, another take'
+  )
+  parser.add_argument(
+    '--temperature',
+    nargs='+',
+    type=float,
+    metavar='T',
+    help=(
+      'sampling temperature, one for all stages or one per stage, in their'
+      ' order: higher is freer, lower is safer, 0 takes the likeliest code;'
+      " default: the system's own"
+    ),
+  )
+  parser.add_argument(
+    '--top-k', type=int, help='draw from the k likeliest codes only'
+  )
+  parser.add_argument(
+    '--rows',
+    type=int,
+    help=(
+      'number of windows in each call of a stage, and of takes made together:'
+      " more is faster and rounds differently; default: the system's own, and"
+      ' take by take'
+    ),
+  )
+  flags.number(
+    parser, '--takes', 1, 'number of takes, with seeds from --seed on'
+  )
+  flags.system(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+  """Generates and writes the takes."""
+  from v2meow_jax.inference import soundtrack  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.models.sampling import options  # pylint: disable=g-import-not-at-top
+
+  soundtrack.write(
+    args.video,
+    args.output,
+    prompt=args.prompt,
+    style_audio=args.style_audio,
+    seed=args.seed,
+    sampling=[
+      options.Sampling(temperature=temperature, top_k=args.top_k)
+      for temperature in args.temperature or [None]
+    ],
+    rows=args.rows,
+    takes=args.takes,
+    system_dir=args.system,
+  )
