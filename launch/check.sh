@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fresh machine -> tests green: format, lint, types, a gate, then the tests.
+# Checks format, lint and types, then runs the tests, on a fresh machine too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/venv.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fresh machine -> a soundtrack: .venv, a clip of the synthetic world, music.
+# Makes a first soundtrack on a fresh machine: .venv, a synthetic clip, music.
 #   bash launch/quickstart.sh [FOLDER]
 set -euo pipefail
 cd "$(dirname "$0")/.."

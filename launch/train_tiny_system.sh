@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains the embedded default from nothing, on two cores in under three hours.
-# Every step goes on or is skipped when done: after a stop, run it again.
+# Trains the embedded default from scratch, on two cores in under three hours.
+# Every step resumes, or is skipped when done: after a stop, run it again.
 # usage: bash launch/train_tiny_system.sh [WORK_DIR [OUT]]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,13 +20,13 @@ train() { # NAME FLAG...
     --gin.MODEL_DIR="'$work/$name'" --gin.loop.train.save_every=250
 }
 
-# A world whose pictures tell the genre, and one where only the style does.
+# A world whose pictures match the genre, and one where only the style does.
 "$v2meow" data synth "$work/world" --num 800 --seed 1 --seconds 12 --workers 2
 "$v2meow" data synth "$work/contrary" --num 800 --seed 2 --seconds 12 \
   --surprise 1 --workers 2
 [ -f "$work/features.safetensors" ] ||
   "$v2meow" data fit "$manifest" -o "$work/features.safetensors" --num 160
-# Where tempo does not tell the genre, the style must hear it.
+# With both worlds, the style embedding cannot rely on tempo alone.
 train style --gin_file=style.gin --gin.MANIFEST="['$manifest', '$contrary']" \
   --gin.FEATURES="'$work/features.safetensors'"
 train codec --gin_file=codecs/tiny.gin --gin.MANIFEST="'$manifest'"

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced by the other scripts, from the repository root:
-#   install_venv ''       .venv with what generation needs
+#   install_venv ''       .venv with the packages that generation needs
 #   install_venv '[dev]'  .venv with every extra
 # Installs only when requirements.lock or pyproject.toml changed.
 install_venv() {
@@ -19,7 +19,7 @@ install_venv() {
     fi
     "$python" -m venv --clear .venv
   fi
-  # A change is what this looks for, not an adversary.
+  # Detects changes only, so a checksum is enough.
   sum=$(cat requirements.lock pyproject.toml setup.py | cksum)
   case "$(cat .venv/installed 2>/dev/null)" in
     "$sum $extras" | "$sum [dev]") return ;;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One machine and all of its devices:
+# Trains on all devices of one machine:
 #   bash launch/workstation.sh [FLAG of v2meow train...]
 MODEL_DIR=${MODEL_DIR:-runs/semantic}  # EDIT: a folder, or gs://...
 STAGE=${STAGE:-stages/semantic.gin}    # EDIT: what to train, below gin/
@@ -7,8 +7,8 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 export PATH=$PATH:$PWD/.venv/bin
 
-# Told to stop, this script passes it on, once: the trainer saves and ends with
-# 75. A trainer that was told by somebody else is started again.
+# A signal to this script is passed on, once: the trainer saves and exits with 75.
+# A trainer that was stopped by anything else is started again.
 stopping=
 trap 'stopping=yes; kill -TERM "$trainer"' INT TERM
 code=75
@@ -18,7 +18,7 @@ while [ "$code" = 75 ] && [ -z "$stopping" ]; do
   trainer=$!
   wait "$trainer"
   code=$?
-  while kill -0 "$trainer" 2>/dev/null; do # The signal ended the wait alone.
+  while kill -0 "$trainer" 2>/dev/null; do # The signal ended only the wait.
     wait "$trainer"
     code=$?
   done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sourced by train.sh in Slurm's place: two processes of this machine, told what
-# Slurm tells the tasks of a step.
+# Sourced by train.sh in Slurm's place: starts two processes on this machine with
+# the variables that Slurm sets for the tasks of a step.
 export SLURM_JOB_ID=$$ SLURM_NTASKS=2 SLURM_STEP_NUM_TASKS=2
 export SLURM_STEP_NODELIST=localhost JAX_PLATFORMS=cpu
 job=("$@")

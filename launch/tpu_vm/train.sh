@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# This commit, as a service of every worker of a TPU VM that is there:
+# Runs this commit as a service on every worker of an existing TPU VM:
 #   TPU=v2meow ZONE=us-central2-b bash launch/tpu_vm/train.sh [FLAG...]
 MODEL_DIR=${MODEL_DIR:-gs://my-bucket/runs/semantic}  # EDIT: not of a machine
 STAGE=${STAGE:-stages/semantic.gin}                   # EDIT: below gin/
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.."
 folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
 git archive --output="$folder/v2meow.tar.gz" HEAD
-# systemd starts the trainer again on 75, and tells it when the machine goes.
+# systemd restarts the trainer on 75, and stops it when the machine shuts down.
 printf -v train '%q ' --gin_file=runs/train.gin --gin_file="$STAGE" \
   --gin.MODEL_DIR="'$MODEL_DIR'" "$@"
 printf -v data '%q' "${V2MEOW_DATA_DIR:-${MODEL_DIR%/runs/*}/data}"
