@@ -34,7 +34,7 @@ def clip_tower(tiny: bool) -> sides.Sides:
 
   config = clip.VIT_L_14
   if tiny:
-    config = clip.TowerConfig(
+    config = clip.ImageTowerConfig(
       image_size=28,
       patch_size=7,
       emb_dim=16,

@@ -55,7 +55,8 @@ NEVER = {
   'clusters': DATA_LIBRARIES | TORCH | {'gin', 't5x'},
   'pretrained': (DATA_LIBRARIES - {'tensorflow'})
   | {'gin', 't5x'}
-  | rooms('data', 'evaluation', 'training'),
+  | rooms('specs', 'stages', 'extractors', 'codecs', 'models', 'data')
+  | rooms('training', 'inference', 'evaluation'),
   'extractors': DATA_LIBRARIES
   | {'gin', 't5x'}
   | rooms('data', 'models.sampling', 'models.stage_model', 'models.objectives'),

@@ -29,7 +29,7 @@ from v2meow_jax import stages
 from v2meow_jax import tokens
 from v2meow_jax.data import records
 from v2meow_jax.data import shards
-from v2meow_jax.files import released
+from v2meow_jax.files import tensors
 from v2meow_jax.inference import export
 from v2meow_jax.inference import restore
 from v2meow_jax.models import stage_model
@@ -335,7 +335,7 @@ def test_export_takes_a_run_of_t5x(trained, tmp_path):
   assert described['trained_steps'] == NUM_STEPS
   assert described['model']['network']['num_encoder_layers'] == 0
   end, _ = t5x_checkpoints.restore_variables(model_dir)
-  written = released.read_tensors(tmp_path / 'coarse.safetensors')
+  written = tensors.read(tmp_path / 'coarse.safetensors')
   assert_trees_close(written, end['params'], rtol=0, atol=0)
 
 

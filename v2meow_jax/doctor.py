@@ -1,4 +1,4 @@
-"""What works on this machine, what does not, and what would mend it."""
+"""Checks which parts work on this machine, and how to fix the others."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _IMPORT_TIMEOUT_SECONDS = 120
 
 _REINSTALL = 'python -m pip install -c requirements.lock -e .'
 
-# What generation stands on and what a broken wheel breaks.
+# Modules that generation needs; a broken wheel fails on import.
 _BASE_MODULES = ('jax', 'flax', 'av', 'soundfile', 'soxr', 'safetensors')
 
-State = Literal['ok', 'off', 'FAIL']
+CheckState = Literal['ok', 'off', 'FAIL']
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,15 +33,15 @@ class Check:
   """One line of the report.
 
   Attributes:
-    name: What was looked at.
+    name: Name of the thing that was checked.
     state: 'ok'; 'off' when an optional part is missing; 'FAIL' when music
       cannot be generated because of it.
-    detail: What was found.
-    fix: What to do about it; empty when nothing needs doing.
+    detail: Result of the check.
+    fix: Advice; empty when nothing needs doing.
   """
 
   name: str
-  state: State
+  state: CheckState
   detail: str
   fix: str = ''
 
@@ -51,10 +51,10 @@ class Extra:
   """An optional part of the installation.
 
   Attributes:
-    name: Of the extra, as in `pip install v2meow_jax[name]`.
-    enables: What works with it.
-    modules: What is imported to see that it works; several packages of this
-      field install side by side and then fail to import.
+    name: Name of the extra, as in `pip install v2meow_jax[name]`.
+    enables: Commands or features that need it.
+    modules: Modules to import as a test; several packages of this field install
+      side by side and then fail to import.
   """
 
   name: str
@@ -100,7 +100,7 @@ def main() -> int:
 
 
 def report() -> list[Check]:
-  """Every check, in the order in which a reader would ask."""
+  """Runs every check."""
   checks = [_python(), *_base_packages(), _devices(), *_media_codecs()]
   checks += [_system(), _disk()]
   # Each waits for an interpreter of its own.
@@ -109,7 +109,7 @@ def report() -> list[Check]:
 
 
 def render(checks: Sequence[Check]) -> str:
-  """The report as text: a line a check, its fix below it, then a verdict."""
+  """Formats the report: a line a check, its fix below it, then a verdict."""
   width = max(len(check.name) for check in checks)
   lines = []
   for check in checks:
@@ -134,24 +134,25 @@ def missing_requirements(
   requirements: Sequence[str],
   installed: Callable[[str], str],
 ) -> list[str]:
-  """The distributions of an extra that are not installed.
+  """Lists the distributions of an extra that are not installed.
 
   >>> reqs = ['numpy<3', 'librosa>=0.11; extra == "eval"']
   >>> missing_requirements('eval', reqs, metadata.version) in ([], ['librosa'])
   True
 
   Args:
-    extra: Name of the extra; None: what every installation has.
-    requirements: As `importlib.metadata.requires` gives them.
-    installed: The version of a distribution; raises PackageNotFoundError.
+    extra: Name of the extra; None: the base installation.
+    requirements: Requirements from `importlib.metadata.requires`.
+    installed: Function that returns the version of a distribution or raises
+      PackageNotFoundError.
 
   Returns:
     Names, in the order of the requirements.
   """
   missing = []
   for requirement in requirements:
-    of = re.search(r'extra == [\'"]([\w-]+)[\'"]', requirement)
-    if (of and of.group(1)) != extra:
+    marker = re.search(r'extra == [\'"]([\w-]+)[\'"]', requirement)
+    if (marker and marker.group(1)) != extra:
       continue
     match = re.match(r'[\w.-]+', requirement)
     name = match.group() if match else requirement
@@ -191,7 +192,7 @@ def _base_packages() -> list[Check]:
       importlib.import_module(module)
       version = metadata.version(module)
       checks.append(Check(name=module, state='ok', detail=version))
-    except Exception as error:  # A broken wheel raises what it likes.
+    except Exception as error:  # A broken wheel may raise anything.
       checks.append(
         Check(
           name=module,
@@ -235,7 +236,7 @@ def _devices() -> Check:
 
 
 def _media_codecs() -> list[Check]:
-  wanted: tuple[tuple[str, str, Literal['r', 'w'], State, str], ...] = (
+  wanted: tuple[tuple[str, str, Literal['r', 'w'], CheckState, str], ...] = (
     ('read h264', 'h264', 'r', 'FAIL', 'most videos'),
     ('write aac', 'aac', 'w', 'FAIL', 'the soundtrack of an mp4'),
     ('write h264', 'libx264', 'w', 'off', 'v2meow data synth'),
@@ -269,7 +270,7 @@ def _system() -> Check:
     from v2meow_jax.inference import system
 
     loaded = system.load()
-  except Exception as error:  # Whatever keeps it from loading is the finding.
+  except Exception as error:  # Any failure to load is the finding.
     restore = 'restore the files: git checkout v2meow_jax/assets'
     return Check(
       name='embedded system',
@@ -317,7 +318,7 @@ def _extra(extra: Extra) -> Check:
 
 
 def _import_problem(modules: Sequence[str]) -> str:
-  """Why the modules do not import in a fresh interpreter; '' when they do."""
+  """Imports modules in a fresh interpreter; returns the error, '' if none."""
   code = 'import ' + ', '.join(modules)
   try:
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The experiments that the recipes describe, and what each one is made of."""
+"""Lists the experiments that recipes describe, with sizes and costs."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Experiment:
   """A recipe of a stage, built without allocating it.
 
   Attributes:
-    command: That trains it.
+    command: Command that trains it.
     layout: Name of the batches that the network reads.
     inputs: Streams that it reads.
     target: Stream that it writes.
-    crop_seconds: Of one example.
-    num_parameters: Of the network.
+    crop_seconds: Length of one example, in seconds.
+    num_parameters: Number of parameters of the network.
     encoder_tokens: Positions of the encoder in one example; 0 without one.
     decoder_tokens: Positions of the decoder, a prompt included.
     target_tokens: Ids that it learns to predict.
-    train_flops: Of one example in a training step: see `training.flops`.
+    train_flops: FLOPs of one example in a training step, see `training.flops`.
   """
 
   command: str
@@ -62,7 +62,7 @@ class Experiment:
 
 
 def recipes(search_paths: Sequence[str] = ('gin',)) -> list[str]:
-  """Recipes of stages that say, themselves or by an include, which model.
+  """Finds the recipes of stages that name a model, also by an include.
 
   Args:
     search_paths: Folders that hold recipes.
@@ -73,18 +73,18 @@ def recipes(search_paths: Sequence[str] = ('gin',)) -> list[str]:
   Raises:
     gin_config.ConfigError: There are none.
   """
-  found = {
+  names = {
     str(path.relative_to(folder))
     for folder in search_paths
     for path in pathlib.Path(folder).glob('stages/**/*.gin')
     if _names_a_model(path, search_paths)
   }
-  if not found:
+  if not names:
     raise gin_config.ConfigError(
       f'no recipe of a stage lies in {list(search_paths)}; run from the'
       ' repository root, or pass --gin_search_paths.'
     )
-  return sorted(found, key=lambda name: (name.count('/'), name))
+  return sorted(names, key=lambda name: (name.count('/'), name))
 
 
 def _names_a_model(path: pathlib.Path, search_paths: Sequence[str]) -> bool:
@@ -103,13 +103,13 @@ def build(
   """Builds one experiment with `jax.eval_shape`.
 
   Args:
-    recipe: One of `recipes()`.
-    overrides: Recipes that are read after it, such as 'models/small.gin'.
-    bindings: Such as 'NUM_LAYERS = 2', read last.
+    recipe: Recipe from `recipes()`.
+    overrides: Recipes to read after it, such as 'models/small.gin'.
+    bindings: Bindings to read last, such as 'NUM_LAYERS = 2'.
     search_paths: Folders that hold recipes.
 
   Returns:
-    What it is.
+    The experiment.
 
   Raises:
     gin_config.ConfigError: A recipe does not parse.
@@ -118,9 +118,9 @@ def build(
   model = load_model((_RUN, recipe, *overrides), bindings, search_paths)
   shapes = jax.eval_shape(model.init, jax.random.key(0), model.example_batch(1))
   files = [f'--gin_file={name}' for name in (_RUN, recipe, *overrides)]
-  given = [f'--gin.{binding}' for binding in bindings]
+  flags = [f'--gin.{binding}' for binding in bindings]
   return Experiment(
-    command=shlex.join(['v2meow', 'train', *files, *given]),
+    command=shlex.join(['v2meow', 'train', *files, *flags]),
     layout=model.layout,
     inputs=tuple(s.name for s in model.spec.inputs),
     target=model.spec.target.name,
@@ -136,7 +136,7 @@ def build(
 def load_model(
   files: Sequence[str], bindings: Sequence[str], search_paths: Sequence[str]
 ) -> stage_model.StageModel:
-  """The MODEL of a command line; ValueError when it is not that of a stage."""
+  """Builds the MODEL of a command line; ValueError unless it is a stage."""
   gin_config.parse(files, bindings, search_paths)
   import gin  # pylint: disable=g-import-not-at-top
 

@@ -1,8 +1,8 @@
-"""Reads gin recipes: only allowed imports, and errors that name the line.
+"""Reads gin recipes with allowed imports only, and errors that name the line.
 
 A gin file is a program: an import in it runs code, and dynamic registration
-reaches whatever a module holds. So imports are checked against a list before
-gin sees the text, and released systems hold no gin at all.
+reaches anything in a module. So imports are checked against a list before gin
+reads the text, and released systems contain no gin.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ConfigError(ValueError):
 
 
 def find(name: str, search_paths: Sequence[str]) -> pathlib.Path:
-  """A recipe's path; ConfigError lists where it was looked for."""
+  """Finds a recipe; ConfigError lists where it was looked for."""
   for folder in ('', *search_paths):
     path = pathlib.Path(folder) / name
     if path.is_file():
@@ -46,7 +46,7 @@ def find(name: str, search_paths: Sequence[str]) -> pathlib.Path:
 def included(
   path: pathlib.Path, search_paths: Sequence[str]
 ) -> list[pathlib.Path]:
-  """The recipes that a recipe includes itself, in order."""
+  """Lists the recipes that a recipe includes directly, in order."""
   matches = map(_INCLUDE.match, path.read_text().splitlines())
   return [find(m.group(1), search_paths) for m in matches if m]
 
@@ -54,7 +54,7 @@ def included(
 def _with_included(
   path: pathlib.Path, search_paths: Sequence[str]
 ) -> Iterator[pathlib.Path]:
-  """A recipe, and those that it includes, themselves or through others."""
+  """Yields a recipe and all that it includes, directly or indirectly."""
   yield path
   for part in included(path, search_paths):
     yield from _with_included(part, search_paths)
@@ -85,9 +85,9 @@ def check_used(
   """Refuses a binding of the command line that no recipe reads.
 
   Args:
-    files: As for `parse`.
-    bindings: Likewise.
-    search_paths: Likewise.
+    files: Names of recipes, see `parse`.
+    bindings: Bindings of the command line, such as 'TRAIN_STEPS = 100'.
+    search_paths: Folders that hold recipes.
 
   Raises:
     ConfigError: Names the binding and what it may have been meant for.
@@ -116,8 +116,8 @@ def parse(
   """Parses recipes in order into gin's global config, later ones win.
 
   Args:
-    files: Names relative to a search path or the working directory.
-    bindings: Such as 'TRAIN_STEPS = 100', read last.
+    files: Names of recipes, relative to a search path or the working directory.
+    bindings: Bindings to read last, such as 'TRAIN_STEPS = 100'.
     search_paths: Folders that hold recipes.
 
   Raises:
@@ -143,7 +143,7 @@ def parse(
     gin.parse_config_files_and_bindings(
       [str(p) for p in paths], list(bindings), finalize_config=True
     )
-  except Exception as e:  # gin raises many kinds; each tells file and line.
+  except Exception as e:  # gin raises many kinds, all with file and line.
     message = ' '.join(str(e).split())
     if 'malformed node' in message:
       message += ' A text needs quotes of its own: --gin.NAME="\'text\'".'

@@ -1,4 +1,4 @@
-"""Video and Audio: arrays that carry their times and rates."""
+"""Video and Audio: arrays with their times and rates."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Video:
 
   Attributes:
     frames: uint8[num_frames, height, width, 3], RGB, upright.
-    times: float64[num_frames], seconds of each frame's presentation, rising,
-      with 0 at the start of the clip (not of this stretch).
-    start_seconds: Where this stretch begins on the clip's time line.
-    seconds: How long it lasts; frames with times in
+    times: Presentation times of the frames, float64[num_frames], rising, in
+      seconds from the start of the clip (not of this stretch).
+    start_seconds: Start of this stretch in the clip, in seconds.
+    seconds: Length of the stretch, in seconds; frames with times in
       [start_seconds, start_seconds + seconds) belong to it. One frame from
       before the start may lead, so that differences are defined.
   """
@@ -52,11 +52,11 @@ class Video:
     return self.frames[np.clip(shown, 0, len(self.frames) - 1)]
 
   def num_steps(self, rate_hz: float) -> int:
-    """Frames of a stream of `rate_hz` in this stretch, at least one."""
+    """Number of frames of a stream of `rate_hz` in this stretch, at least 1."""
     return max(1, round(self.seconds * rate_hz))
 
   def middles(self, rate_hz: float) -> np.ndarray:
-    """The middle of each of them, in clip seconds: float64[num_steps]."""
+    """Middle of each of these frames, in clip seconds: float64[num_steps]."""
     middles = (np.arange(self.num_steps(rate_hz)) + 0.5) / rate_hz
     return self.start_seconds + middles
 
@@ -84,7 +84,7 @@ class Audio:
 
   Attributes:
     samples: float32[num_samples], in [-1, 1].
-    rate_hz: Samples a second.
+    rate_hz: Sample rate, in Hz.
   """
 
   samples: np.ndarray

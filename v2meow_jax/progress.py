@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, now and then a line in a log."""
+"""Shows progress of long work: a bar on a terminal, lines in a log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOG_SECONDS = 30.0
 
 
 class _Lines:
-  """Standard error, with a line for each state of a bar."""
+  """Writes each state of a bar as a line on standard error."""
 
   def write(self, text: str) -> None:
     sys.stderr.write(text.replace('\r', '\n'))
@@ -23,11 +23,11 @@ class _Lines:
 
 
 def bar(items: Iterable[Any] | None = None, **options: Any) -> tqdm.tqdm:
-  """A tqdm bar on standard error.
+  """Makes a tqdm bar on standard error.
 
   Args:
-    items: To go through; None: call `update`.
-    **options: Of tqdm: `total`, `unit`, `desc`, `initial`, `disable`.
+    items: Items to iterate over; None: call `update`.
+    **options: Options of tqdm: `total`, `unit`, `desc`, `initial`, `disable`.
 
   Returns:
     The bar, which is iterable and a context manager.

@@ -41,7 +41,7 @@ def test_music_is_the_mean_of_unit_vectors():
   samples = np.zeros((25, 1000))
   samples[np.arange(25), np.array([100, 500, 900])[axes]] = 0.1 + axes
   network = Loudness()
-  got = text_music.MusicEmbedding(STREAM, network)(audio(samples.ravel()))
+  got = text_music.MusicStyle(STREAM, network)(audio(samples.ravel()))
   counts = np.array([9, 8, 8])
   assert got.shape == (1, 3) and got.dtype == np.float32
   np.testing.assert_allclose(got[0], counts / np.linalg.norm(counts), rtol=1e-6)
@@ -50,12 +50,12 @@ def test_music_is_the_mean_of_unit_vectors():
 
 
 def test_text_is_a_unit_vector():
-  got = text_music.TextEmbedding(STREAM, Loudness())('abc')
+  got = text_music.TextStyle(STREAM, Loudness())('abc')
   np.testing.assert_allclose(got, [[0.6, 0, 0.8]], rtol=1e-6)
 
 
 def test_silence_is_no_direction_and_not_nan():
-  got = text_music.MusicEmbedding(STREAM, Loudness())(audio(np.zeros(2000)))
+  got = text_music.MusicStyle(STREAM, Loudness())(audio(np.zeros(2000)))
   np.testing.assert_array_equal(got, np.zeros((1, 3)))
 
 
@@ -100,13 +100,13 @@ def test_a_single_sample_is_heard_and_none_is_refused():
 def test_stream_must_fit():
   narrow = dataclasses.replace(STREAM, dim=2)
   moving = dataclasses.replace(STREAM, rate_hz=1.0)
-  for kind in (text_music.TextEmbedding, text_music.MusicEmbedding):
+  for kind in (text_music.TextStyle, text_music.MusicStyle):
     with pytest.raises(ValueError, match="'style' has dim 2.*gives 3"):
       kind(narrow, Loudness())
     with pytest.raises(ValueError, match='one vector per clip'):
       kind(moving, Loudness())
   with pytest.raises(ValueError, match='batch_size is 0'):
-    text_music.MusicEmbedding(STREAM, Loudness(), 0)
+    text_music.MusicStyle(STREAM, Loudness(), 0)
 
 
 def test_both_sides_have_the_names_of_a_system():

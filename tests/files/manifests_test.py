@@ -30,7 +30,7 @@ def test_paths_are_relative_to_the_manifest_and_the_split_is_train(tmp_path):
   manifest = tmp_path / 'manifest.jsonl'
   manifest.write_text('{"id": "a", "path": "b/a.mp4", "caption": "jazz"}\n\n')
   assert manifests.read(str(manifest)) == [
-    manifests.Clip(
+    manifests.ManifestClip(
       id='a',
       path=str(tmp_path / 'b/a.mp4'),
       split='train',

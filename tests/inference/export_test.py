@@ -18,6 +18,7 @@ from v2meow_jax.codecs.soundstream import soundstream
 from v2meow_jax.extractors.embedded import fitted
 from v2meow_jax.extractors.embedded import joint_embedding
 from v2meow_jax.files import released as released_lib
+from v2meow_jax.files import tensors
 from v2meow_jax.inference import export
 from v2meow_jax.inference import loading
 from v2meow_jax.inference import restore
@@ -129,9 +130,7 @@ def runs(tmp_path_factory):
   )
   examples = {f'example/{k}': v for k, v in batch.items()}
   features = root / 'features.safetensors'
-  released_lib.write_tensors(
-    features, released_lib.unflatten({**params, **examples}), None
-  )
+  tensors.write(features, tensors.unflatten({**params, **examples}), None)
   made['features'] = str(features)
   return made
 
@@ -183,7 +182,7 @@ def test_a_run_of_stacked_layers_exports_layers_apart(runs, tmp_path):
   trained = run(tmp_path / 'run', model, random_batch(model))
   changed = [runs['stages'][0], trained, runs['stages'][2]]
   out = pack(tmp_path / 'system', runs | {'stages': changed}, dtype='float32')
-  released = released_lib.read_tensors(out / 'coarse.safetensors')
+  released = tensors.read(out / 'coarse.safetensors')
   stacked = checkpoints.restore_variables(trained)[0]['params']
   np.testing.assert_array_equal(
     released['decoder_0']['mlp']['wo'], stacked['decoder']['mlp']['wo'][0]

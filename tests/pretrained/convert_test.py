@@ -64,7 +64,7 @@ Check the documentation.
     ('Traceback:\n  raise ValueError(x)\nValueError: bad\n', 'ValueError: bad'),
     ('KeyError: 1\nduring which\nRuntimeError: 2\n\nsee', 'RuntimeError: 2'),
     ('it holds no tensors by name\n', 'it holds no tensors by name'),
-    ('', 'it said nothing'),
+    ('', 'no message'),
   ],
 )
 def test_the_reason_is_no_line_of_a_program(said, reason):

@@ -39,5 +39,5 @@ def test_a_folder_without_files_is_named(tmp_path):
 
 def test_what_is_of_another_kind_is_refused():
   Kind.error = RuntimeError('sizes differ')
-  with pytest.raises(ValueError, match='no Kind that can be read: sizes'):
+  with pytest.raises(ValueError, match='no readable Kind: sizes'):
     hub.load_files(Kind, 'a/b')

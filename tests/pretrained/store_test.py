@@ -86,13 +86,13 @@ def test_what_was_fetched_is_found_and_verified(server, here):
   assert file == here.path / 'planted' / 'model.safetensors'
   assert file.read_bytes() == published.read_bytes()
   assert here.locate(wanted) == here.fetch(wanted) == file
-  assert here.verify(wanted) == 'as it came'
+  assert here.verify(wanted) == 'as fetched'
   assert {p.name for p in file.parent.iterdir()} == {file.name, 'SOURCE.json'}
   np.testing.assert_array_equal(tensors.load(file)['kernel'], KERNEL)
   content = bytearray(file.read_bytes())
   content[-1] ^= 1
   file.write_bytes(content)
-  with pytest.raises(store.WeightsError, match='when it came it had'):
+  with pytest.raises(store.WeightsError, match='when it was fetched it had'):
     here.verify(wanted)
 
 
@@ -153,7 +153,7 @@ def test_a_file_is_taken_in_with_its_companions_or_not_at_all(tmp_path, here):
   file = here.take(wanted, came / 'b.safetensors')
   assert file.with_name('a_stats.json').read_text() == '{}'
   assert here.take(wanted, file) == file == here.locate(wanted)
-  assert here.verify(wanted).startswith('as it came')
+  assert here.verify(wanted).startswith('as fetched')
   file.with_name('a_stats.json').write_text('[]')
   with pytest.raises(store.WeightsError, match='a_stats.json has sha256'):
     here.verify(wanted)
@@ -306,7 +306,7 @@ def test_a_pickle_of_tensors_is_converted_and_one_of_more_is_not(
   torch.save({'state_dict': state, 'epoch': 3}, good)
   file = here.take(wanted, good)
   np.testing.assert_array_equal(tensors.load(file)['kernel'], KERNEL)
-  said = 'as it came; no published digest of it is known'
+  said = 'as fetched; no published digest of it is known'
   assert here.verify(wanted) == said
   noted = json.loads((file.parent / 'SOURCE.json').read_text())
   assert noted['original_sha256'] == atomic.sha256(good)
@@ -379,7 +379,7 @@ def test_the_command_lists_imports_and_verifies(tmp_path, here, capsys):
   assert kept == str(here.path / name / file.name)
   assert main.main(['weights', 'verify', *arguments]) == 0
   told = capsys.readouterr().out
-  assert told == f'{name}: as it came; no published digest of it is known\n'
+  assert told == f'{name}: as fetched; no published digest of it is known\n'
   here.locate(ledger.find(name)).write_bytes(b'others')
   assert main.main(['weights', 'verify', name, *arguments]) == 2
   capsys.readouterr()

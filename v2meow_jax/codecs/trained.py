@@ -9,7 +9,7 @@ from typing import Any
 from etils import epath
 
 from v2meow_jax.codecs.soundstream import soundstream as soundstream_lib
-from v2meow_jax.files import released
+from v2meow_jax.files import tensors
 from v2meow_jax.training.checkpoints import checkpoints
 
 # Kind of part -> the ends of its `CodecConfig`.
@@ -40,7 +40,7 @@ def read(
   """
   del stream
   if config is not None:
-    return released.read_tensors(epath.Path(path)), {'config': dict(config)}
+    return tensors.read(epath.Path(path)), {'config': dict(config)}
   config = _config(path)
   variables, _ = checkpoints.restore_variables(path)
   # Averages that only training needs stay behind.

@@ -169,7 +169,7 @@ class CaptionCrops(_Captioned):
     features = list(self._threads.map(self._row, clips, places))
     return {k: np.stack([f[k] for f in features]) for k in features[0]}
 
-  def _row(self, clip: manifests.Clip, place: float) -> Row:
+  def _row(self, clip: manifests.ManifestClip, place: float) -> Row:
     audio = self._read(pathlib.Path(clip.path))
     length = round(self._crop_seconds * audio.rate_hz)
     start = int(place * (max(0, len(audio.samples) - length) + 1))

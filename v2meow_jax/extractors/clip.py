@@ -1,4 +1,4 @@
-"""CLIP image embeddings as a stream: the appearance that V2Meow conditions on."""
+"""Turns video into CLIP image embeddings, V2Meow's stream of appearance."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from v2meow_jax.pretrained.vision import clip_weights
 
 
 class ImageEmbedding:
-  """The projected embedding of the frame at the middle of each step.
+  """Embeds and projects the frame at the middle of each step.
 
-  Not scaled to unit length, as `CLIPVisionModelWithProjection` gives it.
+  Not scaled to unit length, like `CLIPVisionModelWithProjection`.
 
   Attributes:
-    stream: Its dim is the tower's `projection_dim`.
+    stream: Stream to emit; its dim is the tower's `projection_dim`.
     config: Sizes of the tower.
-    batch_size: Images that the network sees at once.
+    batch_size: Images in one call of the network.
   """
 
   reads = 'video'
@@ -34,7 +34,7 @@ class ImageEmbedding:
   def __init__(
     self,
     stream: specs.FeatureSpec,
-    config: clip.TowerConfig,
+    config: clip.ImageTowerConfig,
     params: Mapping[str, Any],
     *,
     batch_size: int = 8,
@@ -42,10 +42,10 @@ class ImageEmbedding:
     """Puts the parameters on the device.
 
     Args:
-      stream: What it emits.
+      stream: Stream to emit.
       config: Sizes of the tower.
-      params: Of `ImageTower(config)`; `clip_weights.read` gives them.
-      batch_size: Images that the network sees at once; bounds its memory.
+      params: Parameters of `ImageTower(config)`, from `clip_weights.read`.
+      batch_size: Images in one call of the network; bounds its memory.
 
     Raises:
       ValueError: The stream does not fit the tower, or has no rate.
@@ -62,7 +62,7 @@ class ImageEmbedding:
     return self.embed(self.inputs(item))
 
   def inputs(self, item: media.Video) -> np.ndarray:
-    """uint8[frames, size, size, 3]: the pictures that the tower sees."""
+    """uint8[frames, size, size, 3]: the input pictures of the tower."""
     size = self.config.image_size
     return squares.of_video(item, self.stream.rate_hz, size)
 
@@ -100,6 +100,6 @@ def load(
   Returns:
     The extractor.
   """
-  sizes = clip.TowerConfig(**config) if config else clip.VIT_L_14
+  sizes = clip.ImageTowerConfig(**config) if config else clip.VIT_L_14
   params = clip_weights.read(file, sizes)
   return ImageEmbedding(stream, sizes, params, batch_size=batch_size)

@@ -1,9 +1,9 @@
-"""Semantic tokens: the cluster of each frame of a network that hears music.
+"""Clusters the frames of a semantic encoder into semantic tokens.
 
 As in AudioLM (https://arxiv.org/abs/2209.03143, section III-B): every dimension
-of a layer's output is standardised, and a frame's token is its nearest of 1024
-centroids. Repeated tokens stay, for a token is a stretch of time here.
-`token_fitting` makes the parameters.
+of a layer's output is standardised, and a frame's token is the nearest of 1024
+centroids. Repeated tokens stay, because a token is a stretch of time here.
+`token_fitting` fits the parameters.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.clusters import kmeans_assign
 from v2meow_jax.clusters import standardize
-from v2meow_jax.files import released
+from v2meow_jax.files import tensors as tensors_file
 from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.audio import semantic_encoder
 
@@ -30,10 +30,10 @@ from v2meow_jax.pretrained.audio import semantic_encoder
 def encode(
   encoder: semantic_encoder.SemanticEncoder, audio: media.Audio
 ) -> np.ndarray:
-  """float32[frames, dim] of an encoder that keeps its word.
+  """Runs an encoder and checks its output, float32[frames, dim].
 
   Raises:
-    ValueError: It gave another shape, or numbers that are not finite.
+    ValueError: The shape is another, or numbers are not finite.
   """
   frames = encoder(audio)
   wanted = (max(1, round(audio.seconds * encoder.rate_hz)), encoder.dim)
@@ -54,11 +54,11 @@ def encode(
 
 @dataclasses.dataclass(frozen=True)
 class ClusteredTokens:
-  """One code a frame, without de-duplication; see `extractor.Extractor`.
+  """Emits one code a frame, without de-duplication.
 
   Attributes:
-    stream: Of one codebook, at the encoder's rate.
-    encoder: Hears the music.
+    stream: Stream of one codebook, at the encoder's rate.
+    encoder: Encoder of the music.
     params: 'mean' and 'std' float32[dim], 'centroids' float32[codes, dim].
   """
 
@@ -102,7 +102,7 @@ class ClusteredTokens:
 
   @property
   def sample_rate_hz(self) -> int:
-    """At which audio is best read."""
+    """Sample rate at which audio is best read, in Hz."""
     return self.encoder.sample_rate_hz
 
   def __call__(self, item: media.Audio) -> np.ndarray:
@@ -123,7 +123,7 @@ def write_clusters(
 ) -> None:
   """Saves clusters and the identity of their encoder, as JSON data."""
   metadata = {_ENCODER_KEY: json.dumps(encoder, sort_keys=True)}
-  released.write_tensors(path, dict(params), None, metadata)
+  tensors_file.write(path, dict(params), None, metadata)
 
 
 def read_clusters(

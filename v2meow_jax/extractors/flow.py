@@ -1,4 +1,4 @@
-"""Dense optical flow by OpenCV, and the stream of I3D features of it.
+"""Computes dense optical flow by OpenCV, and I3D features of it.
 
 OpenCV is the extra `flow`: `python -m pip install -e '.[flow]'`.
 """
@@ -24,7 +24,7 @@ from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.vision import i3d
 from v2meow_jax.pretrained.vision import i3d_weights
 
-# As the published I3D was trained: https://github.com/google-deepmind/
+# As in the training of the published I3D: https://github.com/google-deepmind/
 # kinetics-i3d, section "Sample data and preprocessing".
 FRAME_RATE_HZ = 25.0
 SHORT_SIDE = 256
@@ -36,7 +36,7 @@ Estimator = Callable[[np.ndarray], np.ndarray]
 
 
 def tv_l1(frames: np.ndarray) -> np.ndarray:
-  """TV-L1 flow (Zach et al. 2007), with OpenCV's settings: seconds a second.
+  """TV-L1 flow (Zach et al. 2007), OpenCV's settings; slower than real time.
 
   Args:
     frames: uint8[n, h, w], gray.
@@ -48,7 +48,7 @@ def tv_l1(frames: np.ndarray) -> np.ndarray:
 
 
 def dis(frames: np.ndarray) -> np.ndarray:
-  """DIS flow (Kroeger et al. 2016), medium preset: tens of frames a second.
+  """DIS flow (Kroeger et al. 2016), medium preset; tens of frames a second.
 
   Args:
     frames: uint8[n, h, w], gray.
@@ -79,19 +79,20 @@ def _cv2() -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class I3DFlow:
-  """I3D features of the flow around the middle of each frame of the stream.
+  """Computes I3D features of the flow around the middle of each step.
 
-  Each sees a window of its own, at 25 frames a second whatever the rate of the
-  stream: flow between frames that are a second apart is noise.
+  Each step has a window of its own, at 25 frames a second whatever the rate of
+  the stream: flow between frames that are a second apart is noise.
 
   Attributes:
-    stream: Its dim is that of the network.
-    params: Of `i3d.I3D`, from `i3d_weights.read`.
-    config: Of the network.
-    estimator: `tv_l1`, as the network was trained, or the faster `dis`.
-    num_flows: Fields of flow in a window; 24 are 0.96 s. No longer than a step
-      of the stream: videos are read in pieces of whole steps.
-    batch_size: Windows that the network sees at once; bounds its memory.
+    stream: Stream to emit; its dim is that of the network.
+    params: Parameters of `i3d.I3D`, from `i3d_weights.read`.
+    config: Sizes of the network.
+    estimator: Flow of gray frames: `tv_l1`, as in the network's training, or
+      the faster `dis`.
+    num_flows: Flow fields in a window; 24 are 0.96 s. Not longer than a step of
+      the stream, because videos are read in pieces of whole steps.
+    batch_size: Windows in one call of the network; bounds its memory.
   """
 
   reads = 'video'
@@ -125,7 +126,7 @@ class I3DFlow:
     return squares.in_batches(self.outputs, self.inputs(item), self.batch_size)
 
   def inputs(self, item: media.Video) -> np.ndarray:
-    """float32[frames, num_flows, 224, 224, 2]: the flow that I3D sees."""
+    """float32[frames, num_flows, 224, 224, 2]: the flow input of I3D."""
     offsets = np.arange(self.num_flows + 1) - self.num_flows / 2
     windows = []
     for middle in item.middles(self.stream.rate_hz):
@@ -154,20 +155,20 @@ class I3DFlow:
 def gray_frames(frames: np.ndarray) -> np.ndarray:
   """uint8[n, h, w, 3] -> uint8[n, h', w'], the shorter side `SHORT_SIDE`.
 
-  Averaged over areas where that shrinks them, so that nothing aliases;
-  interpolated linearly, as the network was trained, where it enlarges.
+  Shrinks by averaging over areas, so that nothing aliases; enlarges linearly,
+  as in the network's training.
   """
   height, width = frames.shape[1:3]
   scale = SHORT_SIDE / min(height, width)
   resize = images.gray if scale <= 1 else images.gray_enlarged
   size = round(height * scale), round(width * scale)
-  # One by one: of 25 frames of 1080 lines the floats alone are 620 MB.
+  # One by one: 25 frames of 1080 lines take 620 MB as floats.
   gray = np.concatenate([resize(frame[None], *size) for frame in frames])
   return np.rint(gray * 255).astype(np.uint8)
 
 
 def network_inputs(flow: np.ndarray) -> np.ndarray:
-  """Flow as I3D reads it.
+  """Crops and scales flow for I3D.
 
   Args:
     flow: float32[n, h, w, 2], in pixels; both sides at least `CROP`.

@@ -1,4 +1,4 @@
-"""Images of frames in other sizes; soft histograms, flow of blocks."""
+"""Resizes frames; computes soft histograms and block flow."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def gray(frames: np.ndarray, height: int, width: int) -> np.ndarray:
 
   Args:
     frames: uint8[n, h, w, 3].
-    height: Of the result.
-    width: Of the result.
+    height: Height of the result, in pixels.
+    width: Width of the result, in pixels.
 
   Returns:
     float32[n, height, width] in [0, 1].
@@ -66,8 +66,8 @@ def gray_enlarged(frames: np.ndarray, height: int, width: int) -> np.ndarray:
 
   Args:
     frames: uint8[n, h, w, 3].
-    height: Of the result, at least h.
-    width: Of the result, at least w.
+    height: Height of the result, at least h.
+    width: Width of the result, at least w.
 
   Returns:
     float32[n, height, width] in [0, 1].
@@ -107,8 +107,8 @@ def soft_histogram(
 
   Args:
     values: float[n, count], in [0, 1].
-    num_bins: Bins; circular ones lie at i / num_bins, others are spread from 0
-      to 1 inclusive.
+    num_bins: Number of bins; circular ones lie at i / num_bins, others are
+      spread from 0 to 1 inclusive.
     weights: float[n, count]; None: all 1.
     circular: Whether 1 is the same value as 0.
 
@@ -169,8 +169,8 @@ def block_flow(
   Args:
     before: float[n, height, width], luma in [0, 1].
     after: float[n, height, width].
-    rows: Of blocks; divides the height.
-    columns: Of blocks; divides the width.
+    rows: Number of rows of blocks; divides the height.
+    columns: Number of columns of blocks; divides the width.
 
   Returns:
     float32[n, rows, columns, 2]: right and down, in pixels of these images.

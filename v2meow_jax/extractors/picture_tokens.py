@@ -1,4 +1,4 @@
-"""The stream of pictures in tokens: a frame a second, through either encoder."""
+"""Turns video into picture tokens, by ViT-VQGAN or VQGAN."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.vision import vit_vqgan
 from v2meow_jax.pretrained.vision import vqgan
 
-Network = vit_vqgan.VitVqgan | vqgan.Vqgan
+PictureEncoder = vit_vqgan.VitVqgan | vqgan.Vqgan
 
 
 class PictureTokens:
-  """The codes of the frame at the middle of each step, row by row.
+  """Encodes the frame at the middle of each step, row by row.
 
   Attributes:
-    stream: What it emits: `num_positions` codes a frame.
-    network: Of pixels to codes.
-    batch_size: Images that the network sees at once.
+    stream: Stream to emit, with `num_positions` codes a frame.
+    network: Network from pixels to codes.
+    batch_size: Images in one call of the network.
   """
 
   reads = 'video'
@@ -35,7 +35,7 @@ class PictureTokens:
   def __init__(
     self,
     stream: specs.TokenSpec,
-    network: Network,
+    network: PictureEncoder,
     params: Mapping[str, Any],
     *,
     batch_size: int = 4,
@@ -43,20 +43,20 @@ class PictureTokens:
     """Puts the parameters on the device.
 
     Args:
-      stream: What it emits.
+      stream: Stream to emit.
       network: `vit_vqgan.VitVqgan` or `vqgan.Vqgan`.
-      params: Of it; `read` of its module gives them.
-      batch_size: Images that the network sees at once; bounds its memory.
+      params: Parameters of the network, from `read` in its module.
+      batch_size: Images in one call of the network; bounds its memory.
 
     Raises:
       ValueError: The stream does not fit the network.
     """
     config = network.config
     wanted = config.num_tokens, config.codebook_size
-    found = stream.num_positions, stream.codebook_size
-    if found != wanted:
+    sizes = stream.num_positions, stream.codebook_size
+    if sizes != wanted:
       raise ValueError(
-        f'stream {stream.name!r} has {found[0]} positions of {found[1]} codes;'
+        f'stream {stream.name!r} has {sizes[0]} positions of {sizes[1]} codes;'
         f' {type(network).__name__} gives {wanted[0]} of {wanted[1]}.'
       )
     squares.check_rate(stream, batch_size)
@@ -78,7 +78,7 @@ class PictureTokens:
     return squares.in_batches(self.outputs, self.inputs(item), self.batch_size)
 
   def inputs(self, item: media.Video) -> np.ndarray:
-    """uint8[frames, size, size, 3]: the pictures that the network sees."""
+    """uint8[frames, size, size, 3]: the input pictures of the network."""
     size = self.network.config.image_size
     return squares.of_video(item, self.stream.rate_hz, size, 'bilinear')
 

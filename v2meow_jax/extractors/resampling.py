@@ -1,4 +1,4 @@
-"""Resizing to a square as Pillow does it, which is how networks were trained."""
+"""Resizes to a square exactly as Pillow, which networks were trained with."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def center_square(
 
   Args:
     frames: uint8[n, h, w, channels].
-    size: Of the square.
-    method: Of resizing.
+    size: Side of the square, in pixels.
+    method: Kernel of resizing.
 
   Returns:
     uint8[n, size, size, channels].
@@ -57,10 +57,10 @@ def _weights(
   """Weights of the middle `size` of `target` pixels made from `source` ones.
 
   Args:
-    source: Length of a side.
-    target: Its length after resizing.
-    size: How much of that is kept, at most `target`.
-    method: Whose kernel.
+    source: Length of a side, in pixels.
+    target: Length after resizing.
+    size: Pixels to keep from the middle of it, at most `target`.
+    method: Kernel of resizing.
 
   Returns:
     The source pixels that count, and float64[size, their count], whole numbers:
@@ -93,5 +93,5 @@ def _triangle(x: np.ndarray) -> np.ndarray:
   return np.maximum(1 - np.abs(x), 0)
 
 
-# With the pixels on either side that they reach.
+# Kernel, and the pixels that it reaches on either side.
 _KERNELS = {'bicubic': (_keys, 2), 'bilinear': (_triangle, 1)}

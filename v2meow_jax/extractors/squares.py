@@ -1,4 +1,4 @@
-"""Frames as the square images that networks read, in batches of one size."""
+"""Cuts frames to the square images that networks read, in even batches."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def of_video(
   size: int,
   method: resampling.Method = 'bicubic',
 ) -> np.ndarray:
-  """The frame on screen at the middle of each step of a stream.
+  """Cuts the frame on screen at the middle of each step of a stream.
 
-  Frames should come as they were decoded: a network's own resizing belongs to
-  it, and one before it changes what the network gives.
+  Frames should be as decoded: resizing before the network's own changes its
+  output.
 
   Args:
     video: A stretch of video.
-    rate_hz: Of the stream.
-    size: Of the squares.
-    method: Of resizing.
+    rate_hz: Frames a second of the stream.
+    size: Side of the squares, in pixels.
+    method: Kernel of resizing.
 
   Returns:
     uint8[frames, size, size, 3].
@@ -45,12 +45,12 @@ def in_batches(
   inputs: np.ndarray,
   batch_size: int,
 ) -> np.ndarray:
-  """A network over frames, so many at once that its memory is bounded.
+  """Runs a network over frames in batches, so that its memory is bounded.
 
   Args:
     network: array[batch_size, ...] -> array[batch_size, ...].
     inputs: array[n, ...], n >= 1.
-    batch_size: The last batch is filled up with zeros.
+    batch_size: Rows in one call; the last batch is filled up with zeros.
 
   Returns:
     array[n, ...]; a row depends on its input alone.
@@ -65,10 +65,10 @@ def in_batches(
 
 
 def check_rate(stream: specs.Stream, batch_size: int) -> None:
-  """Raises ValueError unless a stream of frames and a batch can be had."""
+  """Raises ValueError unless rate and batch size are more than 0."""
   if not stream.rate_hz > 0 or batch_size < 1:
     raise ValueError(
       f'stream {stream.name!r} has rate_hz={stream.rate_hz} and batch_size is'
-      f' {batch_size}; pictures are read of frames, so both must be more than'
+      f' {batch_size}; pictures are read at a rate, so both must be more than'
       ' 0.'
     )

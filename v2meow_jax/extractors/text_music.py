@@ -1,8 +1,8 @@
-"""A joint embedding of text and music as two extractors, whatever the network.
+"""Turns a joint embedding of text and music into two extractors.
 
-V2Meow conditions on one MuLan vector per video: of music in training, the mean
-over all segments of 10 s, and of a text in use. A network maps batches of
-segments, and of texts, to vectors; what is around it is here, once.
+V2Meow conditions on one MuLan vector per video: in training that of the music,
+the mean over its segments of 10 s, and in use that of a text. These extractors
+work with any network that maps batches of segments and of texts to vectors.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from v2meow_jax.extractors import extractor
 from v2meow_jax.pretrained.text_music import segments
 
 
-class Network(Protocol):
+class TextMusicNetwork(Protocol):
   """Two towers whose vectors point the same way when they belong together."""
 
   @property
   def dim(self) -> int:
-    """Of the joint space."""
+    """Width of the joint space."""
     ...
 
   @property
   def sample_rate_hz(self) -> int:
-    """Of the waveforms that it hears."""
+    """Sample rate of the waveforms, in Hz."""
     ...
 
   def embed_music(self, waveforms: np.ndarray) -> np.ndarray:
@@ -59,19 +59,19 @@ def check_stream(stream: specs.FeatureSpec, dim: int) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class TextEmbedding:
-  """One vector for a prompt.
+class TextStyle:
+  """Embeds a prompt as one vector.
 
   Attributes:
-    stream: Static; its dim is that of the network.
-    network: That reads the prompt.
+    stream: Static stream to emit; its dim is that of the network.
+    network: TextMusicNetwork to embed prompts with.
   """
 
   reads = 'text'
   sample_rate_hz = None
 
   stream: specs.FeatureSpec
-  network: Network
+  network: TextMusicNetwork
 
   def __post_init__(self):
     check_stream(self.stream, self.network.dim)
@@ -82,22 +82,22 @@ class TextEmbedding:
 
 
 @dataclasses.dataclass(frozen=True)
-class MusicEmbedding:
-  """One vector for music: the mean of unit vectors of segments of 10 s.
+class MusicStyle:
+  """Embeds music as one vector, the mean over unit vectors of segments.
 
-  Segments and how they are filled: `segments.waveforms`. Memory beyond the
-  audio is that of one batch of them.
+  `segments.waveforms` makes the segments. Memory beyond the audio holds one
+  batch of them.
 
   Attributes:
-    stream: Static; its dim is that of the network.
-    network: That hears the segments.
-    batch_size: Segments that it hears at once.
+    stream: Static stream to emit; its dim is that of the network.
+    network: TextMusicNetwork to embed segments with.
+    batch_size: Segments in one call of the network.
   """
 
   reads = 'audio'
 
   stream: specs.FeatureSpec
-  network: Network
+  network: TextMusicNetwork
   batch_size: int = 4
 
   def __post_init__(self):
@@ -107,23 +107,23 @@ class MusicEmbedding:
 
   @property
   def sample_rate_hz(self) -> int:
-    """At which audio is best read."""
+    """Sample rate at which audio is best read, in Hz."""
     return self.network.sample_rate_hz
 
   def __call__(self, item: media.Audio) -> np.ndarray:
     """float32[1, dim], a unit vector."""
-    heard = segments.waveforms(item, self.network.sample_rate_hz)
+    pieces = segments.waveforms(item, self.network.sample_rate_hz)
     total = np.zeros(self.stream.dim)
-    while batch := list(itertools.islice(heard, self.batch_size)):
+    while batch := list(itertools.islice(pieces, self.batch_size)):
       total += unit(self.network.embed_music(np.stack(batch))).sum(0)
     return unit(total[None])
 
 
 def extractors(
-  stream: specs.FeatureSpec, network: Network
+  stream: specs.FeatureSpec, network: TextMusicNetwork
 ) -> dict[str, extractor.Extractor]:
-  """Both sides by the names they have in a system: 'style', 'style_text'."""
+  """Both extractors by their names in a system: 'style', 'style_text'."""
   return {
-    'style': MusicEmbedding(stream, network),
-    'style_text': TextEmbedding(stream, network),
+    'style': MusicStyle(stream, network),
+    'style_text': TextStyle(stream, network),
   }

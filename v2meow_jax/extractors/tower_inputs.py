@@ -1,4 +1,4 @@
-"""What the two towers of `models.contrastive` read: a spectrogram, and bytes."""
+"""Makes the inputs of `models.contrastive`: a spectrogram, and bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from v2meow_jax.pretrained.text_music import segments
 
 SAMPLE_RATE_HZ = 16_000
 NUM_BANDS = 128
-NUM_FRAMES = 1000  # Of 10 ms, in a segment of 10 s.
+NUM_FRAMES = 1000  # 10 ms each, in a segment of 10 s.
 _HOP, _WINDOW = 160, 1024  # No band of 128 is empty with 64 ms.
 
 PAD_ID, START_ID, FIRST_BYTE_ID = 0, 1, 2
@@ -18,7 +18,7 @@ NUM_IDS = FIRST_BYTE_ID + 256
 
 
 def log_mel(waveform: np.ndarray) -> np.ndarray:
-  """A log mel spectrogram of zero mean and unit deviation, whatever the gain.
+  """Computes a log mel spectrogram, standardised, whatever the gain.
 
   Args:
     waveform: float32[160000], 10 s at `SAMPLE_RATE_HZ`.
@@ -33,11 +33,11 @@ def log_mel(waveform: np.ndarray) -> np.ndarray:
 
 
 def text_ids(text: str, length: int) -> np.ndarray:
-  """A start, then the bytes of UTF-8, then padding.
+  """Encodes text as a start id, then UTF-8 bytes, then padding.
 
   Args:
     text: Any string; bytes that do not fit are left out.
-    length: Ids.
+    length: Number of ids.
 
   Returns:
     int32[length], in [0, NUM_IDS).
@@ -53,12 +53,12 @@ def text_ids(text: str, length: int) -> np.ndarray:
 def rows(
   audio: media.Audio, caption: str, text_length: int
 ) -> dict[str, np.ndarray]:
-  """One row of a batch of `models.contrastive.ContrastiveModel`.
+  """Makes one row of a batch of `models.contrastive.ContrastiveModel`.
 
   Args:
     audio: Music of any rate; its first 10 s count.
-    caption: What it is like.
-    text_length: Ids of a caption.
+    caption: Description of the music.
+    text_length: Number of ids of a caption.
 
   Returns:
     'log_mel' float32[NUM_FRAMES, NUM_BANDS], 'text_ids' int32[text_length].

@@ -16,6 +16,7 @@ import numpy as np
 from v2meow_jax.extractors import text_music
 from v2meow_jax.extractors import tower_inputs
 from v2meow_jax.files import released
+from v2meow_jax.files import tensors
 from v2meow_jax.models import contrastive
 
 MODEL = 'ContrastiveModel'
@@ -23,7 +24,7 @@ TENSORS = 'towers.safetensors'
 
 
 class TrainedTowers:
-  """A `text_music.Network` of `models.contrastive.Towers`.
+  """A `text_music.TextMusicNetwork` of `models.contrastive.Towers`.
 
   Text and music come to lie in two places of the sphere; less each one's
   centre they lie in one, so that a stage that was trained on music understands
@@ -103,14 +104,14 @@ def read(
   """
   folder = pathlib.Path(path)
   if config is not None:
-    return released.read_tensors(folder)[stream], {'config': dict(config)}
+    return tensors.read(folder)[stream], {'config': dict(config)}
   described = released.read_config(folder)
   if described.get('model') != MODEL:
     raise released.DamagedSystem(
       f'{folder} holds no towers of text and music; give a folder that v2meow'
       ' export --towers wrote.'
     )
-  weights = released.read_tensors(folder / TENSORS)
+  weights = tensors.read(folder / TENSORS)
   return weights, {'config': described['config']}
 
 

@@ -1,4 +1,4 @@
-"""A manifest: one clip a line, as json. No TensorFlow here."""
+"""Reads manifests: one clip a line, as json."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _MOST_ERRORS = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Clip:
+class ManifestClip:
   """One line of a manifest.
 
   Attributes:
-    id: Unique; letters, digits, dot, underscore, dash.
-    path: Of the media file; in the manifest, relative to its folder.
+    id: Unique name; letters, digits, dot, underscore, dash.
+    path: Path of the media file; in the manifest, relative to its folder.
     split: 'train' or 'validation'.
-    caption: What the music is like, where a manifest says it.
+    caption: Description of the music, if the manifest has one.
   """
 
   id: str
@@ -36,16 +36,16 @@ class Clip:
 
 def read(
   path: epath.PathLike | Sequence[epath.PathLike], split: str | None = None
-) -> list[Clip]:
-  """The clips of a manifest: json lines of `id`, `path`, `split`, `caption`.
+) -> list[ManifestClip]:
+  """Reads a manifest: json lines of `id`, `path`, `split`, `caption`.
 
-  `split` is 'train' when absent and `caption` may be; other keys (ground truth)
-  are for other readers.
+  `split` defaults to 'train', `caption` is optional, and other keys (ground
+  truth) are ignored.
 
   Args:
-    path: Of the manifest, or of several, which are read one after the other
-      and may use an id again.
-    split: The one whose clips are wanted; None: all.
+    path: Path of the manifest, or of several, which are read one after the
+      other and may use an id again.
+    split: Split to read; None: all.
 
   Returns:
     The clips, in the order of the lines.
@@ -56,7 +56,7 @@ def read(
   if isinstance(path, (list, tuple)):
     return [clip for one in path for clip in read(one, split)]
   path = epath.Path(path)  # pyright: ignore[reportArgumentType]
-  clips: dict[str, Clip] = {}
+  clips: dict[str, ManifestClip] = {}
   errors = []
   lines = path.read_text(encoding='utf-8').split('\n')
   for number, line in enumerate(lines, 1):
@@ -80,7 +80,7 @@ def read(
   return chosen
 
 
-def _clip(row: Any, folder: str) -> Clip:
+def _clip(row: Any, folder: str) -> ManifestClip:
   if not isinstance(row, dict):
     raise ValueError('wanted a json object')
   for key in ('id', 'path'):
@@ -97,7 +97,7 @@ def _clip(row: Any, folder: str) -> Clip:
   caption = row.get('caption')
   if not isinstance(caption, str | None):
     raise ValueError(f'wanted a string as caption, got {caption!r}')
-  return Clip(
+  return ManifestClip(
     id=row['id'],
     path=os.path.join(folder, row['path']),
     split=split,

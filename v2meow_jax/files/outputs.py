@@ -1,4 +1,4 @@
-"""Where a verb writes: checked before the work, with a json beside it."""
+"""Checks the output path of a verb before its work; writes json beside it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from v2meow_jax.files import atomic
 
 
 def checked(output: str, suffixes: Sequence[str]) -> pathlib.Path:
-  """The output path, once it is known that it can be written.
+  """Checks that an output path can be written, and returns it.
 
   Args:
-    output: As the user gave it.
-    suffixes: Those that can be written.
+    output: Path that the user gave.
+    suffixes: Suffixes that can be written.
 
   Returns:
     The path.
@@ -66,6 +66,6 @@ def check_inputs_survive(
 
 
 def write_json(path: pathlib.Path, facts: Mapping[str, Any]) -> None:
-  """Writes facts for people and programs, whole or not at all."""
+  """Writes json, whole or not at all."""
   text = json.dumps(facts, indent=1, ensure_ascii=False)
   atomic.write_text(path, text + '\n')

@@ -1,7 +1,7 @@
-"""Opens untrusted media files safely and says what is in them.
+"""Opens and describes untrusted media files safely.
 
-Nothing here trusts a name, a header or a length:
-files are opened by absolute path, by content, with the file protocol only.
+No name, header or length is trusted: files are opened by absolute path, by
+content, with the file protocol only.
 """
 
 # PyAV's stubs make optional what a stream that decodes always has.
@@ -36,7 +36,7 @@ class UnsupportedMedia(ValueError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limits:
-  """What is refused before it costs time or memory.
+  """Limits beyond which a file is refused before it costs time or memory.
 
   Attributes:
     max_pixels: Width times height of a picture; 8.9 million holds 4K.
@@ -59,22 +59,24 @@ DEFAULT_LIMITS = Limits()
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MediaInfo:
-  """What a media file holds.
+  """Describes the tracks of a media file.
 
   Attributes:
     path: Absolute path.
-    seconds: Of the video: end of the last frame (time stamp + duration) minus
-      time stamp of the first. Without video: the same of the audio packets.
+    seconds: Length of the video: end of the last frame (time stamp + duration)
+      minus time stamp of the first. Without video: the same for the audio
+      packets.
     start_seconds: Time stamp of that first frame in the file, exactly; it is
       0 on the clip's own time line.
-    last_seconds: When the last frame begins, on the clip's own time line.
-    width: Of the upright picture as stored, pixels; 0 without video.
-    height: Of the upright picture as stored, pixels; 0 without video.
+    last_seconds: Time at which the last frame begins, from the start of the
+      clip.
+    width: Width of the upright picture as stored, in pixels; 0 without video.
+    height: Height of the upright picture as stored, in pixels; 0 without video.
     num_frames: Video packets, one per frame; 0 without video.
     has_video: Whether there is a video track; cover art is none.
     has_audio: Whether there is an audio track.
-    sample_rate_hz: Of that track, as its header says; 0 without one.
-    num_channels: Of that track, as its header says; 0 without one.
+    sample_rate_hz: Sample rate in the header of the audio track; 0 without one.
+    num_channels: Channels in the header of the audio track; 0 without one.
   """
 
   path: str
@@ -112,14 +114,14 @@ class _Span:
 def probe(
   path: str | os.PathLike, limits: Limits = DEFAULT_LIMITS
 ) -> MediaInfo:
-  """Reads all packets and decodes one frame, so that what it says is true.
+  """Describes a file after reading all packets and decoding one frame.
 
   Args:
-    path: Of a video or audio file.
-    limits: Beyond which the file is refused.
+    path: Video or audio file.
+    limits: Limits beyond which the file is refused.
 
   Returns:
-    What the file holds.
+    The description of the file.
 
   Raises:
     UnsupportedMedia: Missing, empty, a folder, text, an image, damaged, cut
@@ -155,7 +157,7 @@ def probe(
 def probe_video(
   path: str | os.PathLike, limits: Limits = DEFAULT_LIMITS
 ) -> MediaInfo:
-  """As `probe`; a file without a video track is UnsupportedMedia too."""
+  """Describes a video; a file without a video track is UnsupportedMedia."""
   info = probe(path, limits)
   if not info.has_video:
     raise _audio_only(info.path)
@@ -165,17 +167,17 @@ def probe_video(
 def open_input(
   path: str | os.PathLike, limits: Limits = DEFAULT_LIMITS
 ) -> av.container.InputContainer:
-  """Opens a media file for reading, by path, never by name or extension.
+  """Opens a media file for reading, by content, whatever its extension.
 
   Args:
-    path: Of a regular file.
-    limits: Beyond which the file is refused; checked on the headers here.
+    path: Regular file.
+    limits: Limits beyond which the file is refused; here checked on headers.
 
   Returns:
     The open container; the caller closes it.
 
   Raises:
-    UnsupportedMedia: As `probe`, as far as headers tell.
+    UnsupportedMedia: See `probe`; here from the headers alone.
   """
   name = os.path.abspath(path)
   _sniff(name)
@@ -213,7 +215,7 @@ def video_stream(
 def require_video_stream(
   container: av.container.InputContainer,
 ) -> av.VideoStream:
-  """As `video_stream`; raises UnsupportedMedia when there is none."""
+  """The first video track; UnsupportedMedia when there is none."""
   stream = video_stream(container)
   if stream is None:
     raise _audio_only(container.name)
@@ -233,7 +235,7 @@ def audio_stream(
 def states_presentation(
   container: av.container.InputContainer, stream: av.VideoStream
 ) -> bool:
-  """Whether packets say when they are shown; AVI with B frames does not."""
+  """Whether packets have presentation times; in AVI with B frames, not."""
   return not (
     container.format.name == 'avi' and stream.codec_context.has_b_frames
   )
@@ -254,10 +256,10 @@ def packets(
 
 
 def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-  """How to make a decoded frame upright, from its display matrix.
+  """Reads from the display matrix how to turn a decoded frame upright.
 
   Returns:
-    (transpose, flip_rows, flip_columns), to be done in this order.
+    (transpose, flip_rows, flip_columns), in this order.
   """
   for data in frame.side_data:
     if data.type.name == 'DISPLAYMATRIX':
@@ -270,7 +272,7 @@ def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
 
 
 def _audio_only(name: str) -> UnsupportedMedia:
-  """The refusal of a file without pictures."""
+  """The error for a file without pictures."""
   return UnsupportedMedia(
     f'{name}: audio only, no video track; wanted a video.'
   )
@@ -294,7 +296,7 @@ def _sniff(name: str) -> None:
 
 
 def _kind(head: bytes) -> str:
-  """'media', or what the first bytes of a file are instead."""
+  """'media', or another kind of file, by its first bytes."""
   if not head:
     return 'empty file'
   if head[4:8] in _MOV_BOXES:
@@ -373,7 +375,7 @@ def _scan(
 
 
 def _duration(packet: av.Packet) -> fractions.Fraction:
-  """Seconds a packet lasts; one frame at the mean rate if it does not say."""
+  """Seconds a packet lasts; one frame at the mean rate if unknown."""
   if packet.duration:
     return packet.duration * packet.time_base
   rate = getattr(packet.stream, 'average_rate', None)

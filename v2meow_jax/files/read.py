@@ -34,7 +34,7 @@ def read_video(
   max_side: int | None = None,
   limits: probe.Limits = probe.DEFAULT_LIMITS,
 ) -> media.Video:
-  """The whole clip in memory; `iter_video` says how frames are read."""
+  """Reads a whole clip into memory, as `iter_video` reads pieces of it."""
   pieces = iter_video(
     path, piece_seconds=limits.max_seconds, max_side=max_side, limits=limits
   )
@@ -57,11 +57,11 @@ def iter_video(
   are shown as that one.
 
   Args:
-    path: Any video `probe.probe` accepts.
+    path: Video that `probe.probe` accepts.
     piece_seconds: Length of a piece; the last may be shorter.
-    max_side: Frames are shrunk while they are decoded so that neither side is
-      longer; aspect kept, never enlarged. None: as they are.
-    limits: Beyond which the file is refused.
+    max_side: Longest side to shrink frames to while decoding, in pixels; aspect
+      kept, never enlarged. None: as they are.
+    limits: Limits beyond which the file is refused.
 
   Returns:
     Pieces [k * piece_seconds, (k + 1) * piece_seconds).
@@ -87,17 +87,18 @@ def read_audio(
   rate_hz: int = 16_000,
   limits: probe.Limits = probe.DEFAULT_LIMITS,
 ) -> media.Audio:
-  """The sound of any audio or video file, mono, at one rate.
+  """Reads the sound of an audio or video file, mono, at one rate.
 
-  Down-mix: the mean of all channels, without low-frequency effects (LFE)
-  unless they are all there is. NaN becomes 0, infinity and everything beyond
-  is clipped to [-1, 1]. In a file with video, sample 0 is the first frame's
-  time: earlier sound is left out, a later start is filled with silence.
+  Down-mix: the mean of all channels, without low-frequency effects (LFE) unless
+  there is nothing else. NaN becomes 0, and samples are clipped to [-1, 1]. In a
+  file with video, sample 0 is at the time of the first frame: earlier sound is
+  left out, a later start is filled with silence.
 
   Args:
-    path: Any file `probe.probe` accepts; its first audio track is read.
-    rate_hz: Wanted samples a second; resampled by soxr at high quality.
-    limits: Beyond which the file is refused.
+    path: File that `probe.probe` accepts; its first audio track is read.
+    rate_hz: Sample rate of the result, in Hz; resampled by soxr at high
+      quality.
+    limits: Limits beyond which the file is refused.
 
   Returns:
     round(source samples * rate_hz / source rate) samples. (FFmpeg leaves out
@@ -142,7 +143,7 @@ def _pieces(
   seconds: float,
   piece_seconds: float,
 ) -> Iterator[media.Video]:
-  """Groups (time, frame) pairs, the first at time 0, as `iter_video` says."""
+  """Groups (time, frame) pairs, the first at time 0, into pieces."""
   num_pieces = max(1, math.ceil((seconds - _TIME_EPS) / piece_seconds))
   index, lead, held = 0, [], []
   for time, frame in itertools.chain(timed_frames, [(math.inf, None)]):
@@ -263,7 +264,7 @@ def _shown_size(
 
 
 def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-  """Turns and mirrors the pixels of a frame as its display matrix says."""
+  """Turns and mirrors the pixels of a frame by its display matrix."""
   transpose, flip_rows, flip_columns = probe.orientation(frame)
   if transpose:
     pixels = pixels.swapaxes(0, 1)
@@ -290,9 +291,9 @@ def _downmix(frame: av.AudioFrame) -> np.ndarray:
     channels = (channels.astype(np.float32) - 128.0) / 128.0
   elif channels.dtype.kind == 'i':
     channels = channels / -float(np.iinfo(channels.dtype).min)
-  heard = [c.name not in _LOW_FREQUENCY for c in frame.layout.channels]
-  if any(heard):
-    channels = channels[heard]
+  mixed = [c.name not in _LOW_FREQUENCY for c in frame.layout.channels]
+  if any(mixed):
+    channels = channels[mixed]
   clean = np.nan_to_num(channels, nan=0.0, posinf=1.0, neginf=-1.0)
   return np.asarray(clean.mean(axis=0, dtype=np.float64), np.float32)
 

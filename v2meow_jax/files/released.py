@@ -1,4 +1,4 @@
-"""A released system's files: safetensors and JSON, each with its digest."""
+"""Reads and writes the config of a released system, with digests of its files."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Mapping
 import json
 import pathlib
 from typing import Any
-
-import numpy as np
 
 from v2meow_jax.files import atomic
 
@@ -18,80 +16,15 @@ _FORMATS = (1, FORMAT)
 
 
 class DamagedSystem(ValueError):
-  """A system's folder is incomplete, or a file is not what was released."""
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = '') -> dict[str, np.ndarray]:
-  """Nested dicts of arrays to {'a/b': array}."""
-  flat = {}
-  for key, value in tree.items():
-    if isinstance(value, Mapping):
-      flat.update(flatten(value, f'{prefix}{key}/'))
-    else:
-      flat[f'{prefix}{key}'] = np.asarray(value)
-  return flat
-
-
-def unflatten(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
-  """The inverse of `flatten`."""
-  tree: dict[str, Any] = {}
-  for name, value in flat.items():
-    *parents, leaf = name.split('/')
-    node = tree
-    for parent in parents:
-      node = node.setdefault(parent, {})
-    node[leaf] = value
-  return tree
-
-
-def write_tensors(
-  path: pathlib.Path,
-  tree: Mapping[str, Any],
-  dtype: str | None,
-  metadata: Mapping[str, str] | None = None,
-) -> None:
-  """Saves a tree; floats as `dtype`, None: as they are."""
-  from safetensors import numpy as st  # pylint: disable=g-import-not-at-top
-
-  flat = flatten(tree)
-  if dtype:
-    flat = {
-      k: v.astype(dtype) if np.issubdtype(v.dtype, np.floating) else v
-      for k, v in flat.items()
-    }
-  # Not ascontiguousarray, which turns a scalar into a vector.
-  st.save_file(
-    {k: np.array(v, order='C') for k, v in flat.items()},
-    path,
-    dict(metadata) if metadata else None,
-  )
-
-
-def read_tensors(path: pathlib.Path) -> dict[str, Any]:
-  """Loads a tree; half precision comes back as float32."""
-  from safetensors import numpy as st  # pylint: disable=g-import-not-at-top
-
-  flat = st.load_file(path)
-  return unflatten(
-    {
-      k: v.astype(np.float32) if v.dtype == np.float16 else v
-      for k, v in flat.items()
-    }
-  )
+  """A system's folder is incomplete, or a file differs from the released one."""
 
 
 def read_config(folder: pathlib.Path) -> dict[str, Any]:
-  """A system's config, once every file it names has its digest.
-
-  Args:
-    folder: Of the system.
-
-  Returns:
-    The config.
+  """Reads a system's config and checks every file that it names.
 
   Raises:
-    DamagedSystem: A file is missing or changed; the message names it, what was
-      found and what was wanted.
+    DamagedSystem: A file is missing or changed; the message names it, what it
+      is and what was wanted.
   """
   config = read_config_alone(folder)
   for name, wanted in config['files'].items():
@@ -103,7 +36,7 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def read_config_alone(folder: pathlib.Path) -> dict[str, Any]:
-  """A system's config, whatever is with its weights; raises DamagedSystem."""
+  """Reads a system's config alone, not its weights; raises DamagedSystem."""
   path = folder / CONFIG_NAME
   if not path.is_file():
     raise DamagedSystem(
@@ -123,11 +56,11 @@ def read_config_alone(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def check_digest(path: pathlib.Path, wanted: str) -> None:
-  """Raises DamagedSystem unless a file is the one that was exported."""
-  found = atomic.sha256(path)
-  if found != wanted:
+  """Raises DamagedSystem unless a file has the digest of its export."""
+  digest = atomic.sha256(path)
+  if digest != wanted:
     raise DamagedSystem(
-      f'{path} is damaged, or another one: its sha256 is {found}, wanted'
+      f'{path} is damaged, or another one: its sha256 is {digest}, wanted'
       f' {wanted}; reinstall or export again.'
     )
 

@@ -1,7 +1,6 @@
-"""Writes media: wav, flac, new mp4 and a new sound track under old pictures.
+"""Writes media: wav, flac, new mp4, and a new sound track under old pictures.
 
-Every writer writes beside the target and moves the
-finished file into place, so a target is old, absent or whole.
+Files are moved into place when they are whole.
 """
 
 # PyAV's stubs make optional what a stream that decodes always has.
@@ -26,7 +25,7 @@ from v2meow_jax import media
 from v2meow_jax.files import atomic
 from v2meow_jax.files import probe
 
-# What MPEG-4 AAC can say about itself (ISO/IEC 14496-3, table 1.18).
+# Sample rates of MPEG-4 AAC (ISO/IEC 14496-3, table 1.18).
 AAC_RATES_HZ = (
   *(7_350, 8_000, 11_025, 12_000, 16_000, 22_050, 24_000),
   *(32_000, 44_100, 48_000, 64_000, 88_200, 96_000),
@@ -40,8 +39,8 @@ def write_audio(path: str | os.PathLike, audio: media.Audio) -> None:
   """Writes 16 bit .wav or .flac, by suffix.
 
   Args:
-    path: Target; replaced when it exists.
-    audio: Samples outside [-1, 1] are clipped, NaN becomes 0.
+    path: Target file; replaced when it exists.
+    audio: Sound to write; samples outside [-1, 1] are clipped, NaN becomes 0.
 
   Raises:
     ValueError: Another suffix.
@@ -80,10 +79,10 @@ def write_video(
   """Encodes a new mp4: H.264, yuv420p, and AAC; equal input, equal bytes.
 
   Args:
-    path: Target, .mp4; replaced when it exists.
+    path: Target file, .mp4; replaced when it exists.
     frames: uint8[height, width, 3] each, RGB, even height and width; an
       array uint8[frames, height, width, 3] or a generator.
-    rate_hz: Frames a second; a Fraction such as 30000/1001 is kept exactly.
+    rate_hz: Frame rate, in Hz; a Fraction such as 30000/1001 is kept exactly.
     audio: Sound track; trimmed or padded with silence to the video's length.
 
   Raises:
@@ -134,10 +133,11 @@ def mux(
   shorter than one frame are stored as ALAC, which has no delay.
 
   Args:
-    video_path: Any video `probe.probe` accepts, with a codec mp4 can hold.
-    audio: Trimmed or padded with silence to the video's length.
-    out_path: Target, .mp4; replaced when it exists; may equal `video_path`.
-    limits: For the input.
+    video_path: Video that `probe.probe` accepts, with a codec mp4 can hold.
+    audio: Sound track; trimmed or padded with silence to the video's length.
+    out_path: Target file, .mp4; replaced when it exists; may equal
+      `video_path`.
+    limits: Limits beyond which the input is refused.
 
   Raises:
     UnsupportedMedia: The input is refused, or mp4 cannot hold its codec.
@@ -203,10 +203,11 @@ def combine(
   file begins with the new ones.
 
   Args:
-    pictures_path: Any video `probe.probe` accepts.
-    sound_path: The same, with sound; may equal `pictures_path`.
-    out_path: Target, .mp4; replaced when it exists.
-    limits: For the inputs.
+    pictures_path: Video that `probe.probe` accepts.
+    sound_path: Video with sound that `probe.probe` accepts; may equal
+      `pictures_path`.
+    out_path: Target file, .mp4; replaced when it exists.
+    limits: Limits beyond which inputs are refused.
 
   Raises:
     UnsupportedMedia: An input is refused, has no sound, or mp4 cannot hold
@@ -215,23 +216,25 @@ def combine(
     OSError: The target cannot be written.
   """
   _require_mp4(out_path)
-  shown = probe.probe_video(pictures_path, limits)
-  heard = probe.probe_video(sound_path, limits)
+  pictures_info = probe.probe_video(pictures_path, limits)
+  sound_info = probe.probe_video(sound_path, limits)
   with (
     atomic.replacing(out_path) as temp,
-    probe.open_input(shown.path, limits) as picture_source,
-    probe.open_input(heard.path, limits) as sound_source,
+    probe.open_input(pictures_info.path, limits) as picture_source,
+    probe.open_input(sound_info.path, limits) as sound_source,
   ):
     pictures = probe.require_video_stream(picture_source)
     sound = probe.audio_stream(sound_source)
     if sound is None:
-      raise probe.UnsupportedMedia(f'{heard.path}: no audio track; wanted one.')
+      raise probe.UnsupportedMedia(
+        f'{sound_info.path}: no audio track; wanted one.'
+      )
     options = {**_BITEXACT, 'movie_timescale': str(sound.rate)}
     try:
       with av.open(temp, 'w', format='mp4', options=options) as out:
         tracks = [
-          (picture_source, pictures, shown),
-          (sound_source, sound, heard),
+          (picture_source, pictures, pictures_info),
+          (sound_source, sound, sound_info),
         ]
         copied = [
           _copied_packets(
@@ -245,8 +248,8 @@ def combine(
           out.mux(packet)
     except (ValueError, av.error.FFmpegError) as error:
       raise probe.UnsupportedMedia(
-        f'{heard.path}: its sound or the pictures of {shown.path} cannot be'
-        f' copied into an mp4 ({error}); encode them as H.264 and AAC.'
+        f'{sound_info.path}: its sound or the pictures of {pictures_info.path}'
+        f' cannot be copied into an mp4 ({error}); encode them as H.264 and AAC.'
       ) from error
 
 
@@ -325,7 +328,7 @@ def _copied_packets(
 def _sound_packets(
   encoder: av.AudioStream, audio: media.Audio
 ) -> Iterator[av.Packet]:
-  """The encoded sound; for AAC see `mux` on the silence before the start."""
+  """Encodes sound; `mux` explains the silence before the start of AAC."""
   lead = 0
   if encoder.codec_context.name == 'aac':
     lead = -len(audio.samples) % _AAC_FRAME

@@ -16,6 +16,7 @@ from v2meow_jax import parts as parts_lib
 from v2meow_jax import specs
 from v2meow_jax.files import atomic
 from v2meow_jax.files import released
+from v2meow_jax.files import tensors
 from v2meow_jax.inference import loading
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import restore
@@ -125,7 +126,7 @@ def _write_stage(
   dtype: str,
 ) -> dict[str, Any]:
   name = description['spec']['name']
-  released.write_tensors(folder / f'{name}.safetensors', params, dtype)
+  tensors.write(folder / f'{name}.safetensors', params, dtype)
   return {'name': name, 'model': description, 'trained_steps': step}
 
 
@@ -152,7 +153,7 @@ def _write_own(
     weights, settings = part.read()
     if part.role == 'codec':
       name = loading.CODEC_FILE
-      released.write_tensors(folder / name, weights, dtype)
+      tensors.write(folder / name, weights, dtype)
     else:
       name = loading.EXTRACTORS_FILE
       extractors[part.stream] = weights
@@ -160,7 +161,7 @@ def _write_own(
     rows.append(dataclasses.asdict(row))
   if extractors:
     # In full precision: they are small, and tokens should not move.
-    released.write_tensors(folder / loading.EXTRACTORS_FILE, extractors, None)
+    tensors.write(folder / loading.EXTRACTORS_FILE, extractors, None)
   return rows
 
 

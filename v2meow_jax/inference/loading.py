@@ -16,6 +16,7 @@ from v2meow_jax.codecs import codec as codec_lib
 from v2meow_jax.extractors import extractor
 from v2meow_jax.files import atomic
 from v2meow_jax.files import released
+from v2meow_jax.files import tensors
 from v2meow_jax.inference import restore
 
 # A row of a config: the fields of a part, and digests where its weights are
@@ -89,7 +90,7 @@ def load(folder: pathlib.Path) -> Loaded:
     stages=[
       restore.ModelStage(
         restore.build_model(row['model']),
-        released.read_tensors(folder / f'{row["name"]}.safetensors'),
+        tensors.read(folder / f'{row["name"]}.safetensors'),
       )
       for row in config['stages']
     ],

@@ -12,6 +12,7 @@ import numpy as np
 
 from v2meow_jax.extractors import trained_towers
 from v2meow_jax.files import released
+from v2meow_jax.files import tensors
 from v2meow_jax.models import contrastive
 from v2meow_jax.training.checkpoints import checkpoints
 
@@ -67,7 +68,7 @@ def export(
   folder = pathlib.Path(out)
   folder.mkdir(parents=True, exist_ok=True)
   tree = {'params': params, 'centers': centers}
-  released.write_tensors(folder / trained_towers.TENSORS, tree, None)
+  tensors.write(folder / trained_towers.TENSORS, tree, None)
   released.write_config(
     folder,
     {'model': trained_towers.MODEL, 'config': sizes, 'trained_steps': step},

@@ -1,12 +1,12 @@
-"""Weights of PyTorch or TensorFlow as safetensors, by a process of its own.
+"""Converts weights of PyTorch or TensorFlow to safetensors in a subprocess.
 
-A pickle runs what it holds. `weights_only` lets PyTorch build tensors and plain
-containers and nothing else; that it happens in another process keeps a hole in
-it, and its memory, away from this one. Arrays of whole numbers are let through
-too: training leaves them beside the state, in PANNs for one.
+A pickle can run code. `weights_only` makes PyTorch build tensors and plain
+containers only; the subprocess contains a hole in that, and the memory.
+Integer arrays are also allowed, because training leaves some beside the state,
+as in PANNs.
 
-A checkpoint of TensorFlow holds tensors by name. Of a SavedModel nothing but
-its checkpoint is read, so the program in it never runs.
+A TensorFlow checkpoint holds tensors by name. Only the checkpoint of a
+SavedModel is read, so the program in it never runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Literal
 Kind = Literal['torch', 'tensorflow']
 
 _TIMEOUT_SECONDS = 1800
-# Only tensors of the state are kept: of a Lightning checkpoint 'state_dict'.
+# Keeps the tensors of the state, which Lightning calls 'state_dict'.
 _TORCH = """
 import sys
 import numpy as np
@@ -45,7 +45,7 @@ if not tensors:
   sys.exit('it holds no tensors by name')
 safetensors_torch.save_file(tensors, target)
 """
-# Steps and the graph of objects are no weights.
+# Drops integers and strings: steps and the graph of objects.
 _TENSORFLOW = """
 import os
 import sys
@@ -93,19 +93,19 @@ _TABLE_END = bytes.fromhex('57fb808b247547db')
 
 
 def require(kind: Kind = 'torch') -> None:
-  """Raises ImportError unless the library is here that reads such files."""
+  """Raises ImportError unless the library for such files is installed."""
   if importlib.util.find_spec(kind) is None:
     raise ImportError(_MISSING[kind])
 
 
 def tensorflow_files(path: str | os.PathLike) -> list[pathlib.Path]:
-  """The files of a checkpoint of TensorFlow; none if it is something else.
+  """Finds the files of a TensorFlow checkpoint; none if it is something else.
 
   Args:
-    path: Of a checkpoint of the first version, one file; the prefix of one of
-      the second, `model.ckpt` for `model.ckpt.index` and
-      `model.ckpt.data-00000-of-00001`, or that index; a folder with one such
-      checkpoint; a SavedModel.
+    path: Checkpoint of the first version, one file; or the prefix of one of the
+      second (`model.ckpt` for `model.ckpt.index` and
+      `model.ckpt.data-00000-of-00001`), or that index; or a folder with one
+      such checkpoint; or a SavedModel.
 
   Returns:
     The one file, or the index and then the data.
@@ -120,8 +120,8 @@ def tensorflow_files(path: str | os.PathLike) -> list[pathlib.Path]:
     index = path.with_name(f'{path.name}.index')
   if index.is_file():
     data = f'{index.stem}.data-'
-    beside = [p for p in index.parent.iterdir() if p.name.startswith(data)]
-    return [index, *sorted(beside)]
+    parts = [p for p in index.parent.iterdir() if p.name.startswith(data)]
+    return [index, *sorted(parts)]
   if path.is_file():
     with path.open('rb') as f:
       f.seek(max(0, path.stat().st_size - len(_TABLE_END)))
@@ -131,11 +131,11 @@ def tensorflow_files(path: str | os.PathLike) -> list[pathlib.Path]:
 
 
 def to_safetensors(source: os.PathLike, target: os.PathLike) -> None:
-  """Converts a .pt, .pth, .ckpt or .bin, or what `tensorflow_files` knows.
+  """Converts a .pt, .pth, .ckpt or .bin, or a checkpoint of TensorFlow.
 
   Args:
-    source: The pickle, or the checkpoint.
-    target: Is written.
+    source: Pickle or checkpoint.
+    target: Safetensors file to write.
 
   Raises:
     ImportError: PyTorch or TensorFlow is not installed.
@@ -166,13 +166,13 @@ def to_safetensors(source: os.PathLike, target: os.PathLike) -> None:
   )
 
 
-def _reason(said: str) -> str:
-  """Why a program ended, of all that it wrote to stderr."""
+def _reason(stderr: str) -> str:
+  """Extracts the reason of a failure from a program's stderr."""
   # PyTorch wraps it in advice to load the file all the same.
-  if unpickler := re.search(r'WeightsUnpickler error:\s*(\S.*)', said):
+  if unpickler := re.search(r'WeightsUnpickler error:\s*(\S.*)', stderr):
     reason = unpickler.group(1)
   else:
-    lines = said.strip().splitlines() or ['it said nothing']
+    lines = stderr.strip().splitlines() or ['no message']
     raised = [x for x in lines if re.match(r'[\w.]*(Error|Exception)\b', x)]
     reason = (raised or lines)[-1]
   return reason.strip()[:300].rstrip('.')

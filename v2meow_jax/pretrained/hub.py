@@ -1,7 +1,7 @@
-"""Networks that transformers runs, from a folder or from the hub's cache.
+"""Loads networks for transformers from a folder or from the hub's cache.
 
-Nothing is downloaded and no code of a repository is run; weights are read of
-safetensors alone.
+Nothing is downloaded, no code of a repository is run, and weights are read from
+safetensors only.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import pathlib
 from typing import Any
 
 WEIGHTS = 'model.safetensors'
-# What `v2meow weights` makes of a published pytorch_model.bin.
+# Converted from a published pytorch_model.bin by `v2meow weights`.
 CONVERTED = 'pytorch_model.safetensors'
 
 
 def import_library(name: str) -> Any:
-  """A library of the extra `hub`; ImportError says how to install it."""
+  """Imports a library of the extra `hub`; an error says how to install it."""
   try:
     if name.startswith('transformers'):
-      # Without it, transformers imports, and only its models complain.
+      # Without it, transformers can be imported and only its models fail.
       importlib.import_module('torch')
     return importlib.import_module(name)
   except ImportError as e:
@@ -31,13 +31,13 @@ def import_library(name: str) -> Any:
 
 
 def folder_of(source: str | os.PathLike) -> str | os.PathLike:
-  """The folder of a file, as `v2meow weights` gives one; others as they are."""
+  """Returns the folder of a file; anything else as it is."""
   path = pathlib.Path(source)
   return path.parent if path.is_file() else source
 
 
 def load_tensors(file: pathlib.Path) -> dict[str, Any]:
-  """The tensors of a safetensors file by name; ValueError if it is damaged."""
+  """Reads the tensors of a safetensors file; ValueError if it is damaged."""
   tensors_io = import_library('safetensors.torch')
   try:
     return tensors_io.load_file(file)
@@ -48,21 +48,21 @@ def load_tensors(file: pathlib.Path) -> dict[str, Any]:
 
 
 def find_weights(source: str | os.PathLike) -> pathlib.Path:
-  """The safetensors of a folder, converted or published, or of a repository.
+  """Finds the safetensors of a folder, converted or published, or repository.
 
   Raises:
-    FileNotFoundError: See `find_file`.
+    FileNotFoundError: It is not there; says how to get it.
   """
   converted = pathlib.Path(source) / CONVERTED
   return converted if converted.is_file() else find_file(source, WEIGHTS)
 
 
 def find_file(source: str | os.PathLike, name: str) -> pathlib.Path:
-  """One file of a folder, or of a repository in the cache of the hub.
+  """Finds a file of a folder, or of a repository in the cache of the hub.
 
   Args:
-    source: See `load_files`.
-    name: Of the file.
+    source: Folder or repository, see `load_files`.
+    name: Name of the file.
 
   Returns:
     Its path.
@@ -87,19 +87,19 @@ def find_file(source: str | os.PathLike, name: str) -> pathlib.Path:
 
 
 def load_files(kind: Any, source: str | os.PathLike, **options: Any) -> Any:
-  """Anything of transformers that is read by `from_pretrained`.
+  """Loads an object of transformers by `from_pretrained`.
 
   Args:
     kind: A class of transformers.
     source: A folder, or the name of a repository of the hub, in its cache.
-    **options: Of `from_pretrained`.
+    **options: Options of `from_pretrained`.
 
   Returns:
-    What it gives.
+    The object.
 
   Raises:
     FileNotFoundError: The files are not there; says how to get them.
-    ValueError: They cannot be read, or are not what `kind` is made of.
+    ValueError: They cannot be read, or belong to something else.
   """
   path = os.fspath(source)
   try:
@@ -111,7 +111,7 @@ def load_files(kind: Any, source: str | os.PathLike, **options: Any) -> Any:
     ) from e
   except Exception as e:
     raise ValueError(
-      f'{path!r} holds no {kind.__name__} that can be read: {first_line(e)};'
+      f'{path!r} has no readable {kind.__name__}: {first_line(e)};'
       f' {_advice(source)}.'
     ) from e
 
@@ -132,5 +132,5 @@ def _advice(source: str | os.PathLike) -> str:
 
 
 def first_line(error: Exception) -> str:
-  """What an error says first, which is what can be put into another one."""
+  """First line of an error's message, to quote in another one."""
   return str(error).strip().partition('\n')[0][:300]

@@ -1,7 +1,8 @@
-"""Weights that others published and this library reads: where from, whose.
+"""Lists published weights that this library reads, with source and licence.
 
-Licences are as their publishers state them; the table is no legal advice.
-docs/weights.md has what is read by nothing here, and how good a stand-in is.
+Licences are as stated by the publishers; the table is no legal advice.
+docs/weights.md also lists weights that nothing here reads, and compares
+stand-ins.
 """
 
 from __future__ import annotations
@@ -9,31 +10,33 @@ from __future__ import annotations
 import dataclasses
 
 _HUB = 'https://huggingface.co'
-# After the correction of February 2024, of which its README tells.
+# After the correction of February 2024 that its README mentions.
 _MUSICFM = '4513b38bc25ad1d227b1980819b9691ba97f4d87'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Artefact:
-  """One published file, and the small ones that it is of no use without.
+  """One published file, and the small files that it needs.
 
   Attributes:
-    name: For commands, and of the folder it is kept in.
-    what: It is.
-    url: Of the file, at a fixed version where the publisher has versions.
-    megabytes: About.
-    holds: Name of a tensor that is in it, to know it by; of a TFLite file 'TFL3'.
-    others: The same of its publications for TensorFlow, where its reader reads
-      them: they are imported, never fetched.
-    reader: Function that makes parameters of it, 'module.function'.
-    code_licence: Of the code it was trained with.
-    weights_licence: Of the file.
+    name: Name in commands, and of its folder.
+    what: Short description of the weights.
+    url: Address of the file, at a fixed version where the publisher has
+      versions.
+    megabytes: Approximate size of the file, in MB.
+    holds: Name of a tensor in the file, to recognise it by; 'TFL3' for a TFLite
+      file.
+    others: Tensor names of publications for TensorFlow that the reader also
+      reads; these are imported, never fetched.
+    reader: Function that makes parameters from the file, 'module.function'.
+    code_licence: Licence of the code that the network was trained with.
+    weights_licence: Licence of the file.
     commercial: Whether the weights may be used commercially; None: not stated.
-    sha256: Of the bytes, where it is known for certain.
-    git_blob: SHA-1 that git has of the file, where a repository holds it.
+    sha256: SHA-256 of the file, if known for certain.
+    git_blob: SHA-1 of the file in git, if a repository holds it.
     companions: Names of files beside it that its reader needs.
-    elsewhere: What its reader needs of other repositories of the hub, which
-      their cache gives, or a folder that a recipe names.
+    elsewhere: Files of other hub repositories that the reader needs, from their
+      cache or from a folder that a recipe names.
   """
 
   name: str
@@ -53,7 +56,7 @@ class Artefact:
 
   @property
   def file_name(self) -> str:
-    """The last part of the address."""
+    """Last part of the address."""
     return self.url.rpartition('/')[2]
 
   @property
@@ -73,13 +76,13 @@ class Artefact:
 
   @property
   def page(self) -> str:
-    """Where a person reads about it."""
+    """Web page about it."""
     repository = self.hub_repository
     return f'{_HUB}/{repository}' if repository else self.url
 
   @property
   def beside(self) -> tuple[Artefact, ...]:
-    """Its companions, each as an artefact of the same name."""
+    """The companions, each as an artefact of the same name."""
     folder = self.url.rpartition('/')[0]
     return tuple(
       dataclasses.replace(
@@ -94,7 +97,7 @@ class Artefact:
 
   @property
   def is_pickle(self) -> bool:
-    """Whether it must be converted before it is read: see `convert`."""
+    """Whether the file needs conversion before reading, see `convert`."""
     return self.url.endswith(('.pt', '.pth', '.ckpt', '.bin'))
 
 

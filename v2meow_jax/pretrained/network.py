@@ -1,8 +1,7 @@
-"""What a network that listens for the metrics is, and how audio gets to it.
+"""Defines networks that map audio to rows, and prepares audio for them.
 
-Audio is mono (`files.read.read_audio` says how channels are mixed) and of any
-rate; `samples_at` brings it to the network's, and `windows` cuts it.
-`networks` has those there are.
+Audio is mono, as mixed by `files.read.read_audio`, and of any rate;
+`samples_at` resamples it to the network's rate, and `windows` cuts it.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ import soxr
 
 from v2meow_jax import media
 
-# What a row is: a vector; a distribution over classes, which sums to 1; or
+# Meaning of a row: a vector; a distribution over classes, which sums to 1; or
 # the probability of each class by itself.
 Output = Literal['embedding', 'softmax', 'sigmoid']
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkId:
-  """Which network a figure was measured with.
+  """Identifies the network that a figure was measured with.
 
   Attributes:
-    name: Short, lower case; it ends the metric's name, as in 'fad/vggish'.
-    digest: Of the weights. Two figures are comparable only where it and the
-      name are the same.
+    name: Short lower-case name, the end of a metric's name as in 'fad/vggish'.
+    digest: SHA-256 of the weights. Figures are comparable only if it and the
+      name are equal.
   """
 
   name: str
@@ -42,27 +41,27 @@ class NetworkId:
     return dataclasses.asdict(self)
 
 
-class Network(Protocol):
-  """Hears a clip; deterministic, and in bounded memory however long it is."""
+class AudioNetwork(Protocol):
+  """Maps a clip of any length to rows; deterministic, in bounded memory."""
 
   @property
   def name(self) -> str:
-    """As in `networks.ENTRIES`, for reports."""
+    """Name in reports."""
     ...
 
   @property
   def sample_rate_hz(self) -> int:
-    """What it listens at; audio at this rate is not resampled."""
+    """Sample rate, in Hz; audio at this rate is not resampled."""
     ...
 
   @property
   def dim(self) -> int:
-    """Of a row: of the embedding, or the number of classes."""
+    """Width of a row: of the embedding, or number of classes."""
     ...
 
   @property
   def output(self) -> Output:
-    """What a row is."""
+    """Meaning of a row."""
     ...
 
   @property
@@ -71,7 +70,7 @@ class Network(Protocol):
     ...
 
   def __call__(self, audio: media.Audio) -> Float[np.ndarray, 'rows dim']:
-    """float32, finite, at least one row, in the order of time.
+    """Returns at least one row of finite float32, in order of time.
 
     Raises:
       ValueError: The clip is too short, or not finite.
@@ -80,25 +79,23 @@ class Network(Protocol):
 
 
 @runtime_checkable
-class JointNetwork(Network, Protocol):
-  """A network that puts words into the space of its rows."""
+class JointNetwork(AudioNetwork, Protocol):
+  """An audio network that also embeds text in the space of its rows."""
 
   def embed_text(self, text: str) -> Float[np.ndarray, 'dim']:
-    """float32, finite."""
+    """Returns finite float32."""
     ...
 
 
 def samples_at(
   audio: media.Audio, rate_hz: int, min_samples: int = 1
 ) -> np.ndarray:
-  """The waveform at a rate: the one rule of resampling.
-
-  By soxr at high quality, as `files.read.read_audio`. Loudness is left as it is.
+  """Resamples audio by soxr at high quality, as `files.read.read_audio` does.
 
   Args:
-    audio: Of any rate.
-    rate_hz: Wanted samples a second.
-    min_samples: At that rate.
+    audio: Audio of any rate.
+    rate_hz: Sample rate of the result, in Hz.
+    min_samples: Least number of samples at that rate.
 
   Returns:
     float32[samples].
@@ -122,14 +119,13 @@ def samples_at(
 def windows(
   samples: np.ndarray, window_samples: int
 ) -> Iterator[Float[np.ndarray, 'samples']]:
-  """Consecutive windows: the one rule of clips of other lengths.
+  """Cuts a clip into consecutive windows, at least one.
 
-  A clip is at least one window. A rest of half a window or more is a window
-  too, a shorter one is left out.
+  A rest of half a window or more is a window too; a shorter one is left out.
 
   Args:
     samples: float[samples], at least one.
-    window_samples: Of all windows but the last, which may be shorter.
+    window_samples: Length of all windows but the last, which may be shorter.
 
   Yields:
     float[samples].
@@ -140,9 +136,9 @@ def windows(
 
 
 def checked(
-  network: Network, rows: np.ndarray
+  network: AudioNetwork, rows: np.ndarray
 ) -> Float[np.ndarray, 'rows dim']:
-  """Rows as float32; ValueError unless they are finite and of the width."""
+  """Returns rows as float32; ValueError unless finite and of the width."""
   rows = np.asarray(rows, np.float32)
   if rows.ndim != 2 or not len(rows) or rows.shape[1] != network.dim:
     raise ValueError(

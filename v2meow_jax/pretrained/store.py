@@ -1,4 +1,4 @@
-"""Where published weights lie on this machine; fetches and verifies them."""
+"""Keeps, fetches, imports and verifies published weights on this machine."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _RECORD = 'SOURCE.json'
 
 
 class WeightsError(ValueError):
-  """Weights are missing, or are not what was published."""
+  """Weights are missing, or differ from the published ones."""
 
 
 def default_dir() -> pathlib.Path:
   """$V2MEOW_WEIGHTS_DIR, or a folder in the user's cache."""
-  given = os.environ.get(VARIABLE)
-  if given:
-    return pathlib.Path(given)
+  folder = os.environ.get(VARIABLE)
+  if folder:
+    return pathlib.Path(folder)
   cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
   return pathlib.Path(cache) / 'v2meow' / 'weights'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Store:
-  """A folder with a folder for each artefact.
+  """A folder with a subfolder for each artefact.
 
   Attributes:
-    path: Of the folder; ~ is the user's home.
+    path: Folder of weights; ~ is the user's home.
 
   Raises:
     WeightsError: `path` is no folder.
@@ -59,33 +59,30 @@ class Store:
     object.__setattr__(self, 'path', path)
 
   def folder(self, artefact: ledger.Artefact) -> pathlib.Path:
-    """Where the file of an artefact belongs."""
+    """Folder of an artefact."""
     return self.path / artefact.name
 
   def file(self, artefact: ledger.Artefact) -> pathlib.Path:
-    """The file that readers read: a pickle's conversion, else the original."""
+    """File that readers read: the conversion of a pickle, else the original."""
     file = self.folder(artefact) / artefact.file_name
     return file.with_suffix('.safetensors') if artefact.is_pickle else file
 
   def find(self, artefact: ledger.Artefact) -> pathlib.Path | None:
-    """The file here or in the hub's cache; None when it is in neither.
-
-    Nor when what belongs beside it is missing.
-    """
+    """Finds the file, here or in the hub's cache, with all its companions."""
     file = self.file(artefact)
     candidates = [file if file.is_file() else None]
     if not artefact.is_pickle:
       candidates.append(_in_hub_cache(artefact))
-    for found in filter(None, candidates):
-      if all((found.parent / name).is_file() for name in artefact.companions):
-        return found
+    for path in filter(None, candidates):
+      if all((path.parent / name).is_file() for name in artefact.companions):
+        return path
     return None
 
   def locate(self, artefact: ledger.Artefact) -> pathlib.Path:
-    """As `find`; WeightsError says how to get what is missing."""
-    found = self.find(artefact)
-    if found:
-      return found
+    """Finds the file; WeightsError says how to get what is missing."""
+    file = self.find(artefact)
+    if file:
+      return file
     raise WeightsError(
       f'the weights {artefact.name!r} are not at {self.file(artefact)}: v2meow'
       f' weights fetch {artefact.name}, or {_by_hand(artefact)}.'
@@ -95,17 +92,16 @@ class Store:
     """Downloads an artefact unless it is here, and converts a pickle.
 
     Args:
-      artefact: What to get.
+      artefact: Artefact to fetch.
 
     Returns:
       The file that readers read.
 
     Raises:
-      WeightsError: What came is not what was published.
+      WeightsError: The download differs from the published file.
       OSError: The server cannot be reached.
     """
-    found = self.find(artefact)
-    if found:
+    if found := self.find(artefact):
       return found
     if artefact.is_pickle:
       convert.require()
@@ -121,20 +117,20 @@ class Store:
         download.unlink(missing_ok=True)
 
   def take(self, artefact: ledger.Artefact, file: os.PathLike) -> pathlib.Path:
-    """Takes in a file that was downloaded by other means: copies or converts.
+    """Imports a file that was downloaded by other means: copies or converts.
 
     Args:
-      artefact: What it is.
-      file: Of the user, which stays as it is; of a pickle also its conversion,
-        or what `convert.tensorflow_files` knows, where that was published too.
-        Its companions lie beside it.
+      artefact: Artefact that the file is.
+      file: File to import, which stays as it is; for a pickle also its
+        conversion, or a checkpoint (`convert.tensorflow_files`) if one was
+        published. Its companions lie beside it.
 
     Returns:
       The file that readers read.
 
     Raises:
-      WeightsError: There is no such file, it is not what was published, or a
-        companion is missing.
+      WeightsError: There is no such file, it differs from the published one, or
+        a companion is missing.
     """
     source = pathlib.Path(file)
     if not (source.is_file() or convert.tensorflow_files(source)):
@@ -153,13 +149,13 @@ class Store:
     return file
 
   def verify(self, artefact: ledger.Artefact) -> str:
-    """Compares the bytes with those that were fetched: what was found.
+    """Compares the file with what was fetched or published.
 
     Args:
-      artefact: What to verify.
+      artefact: Artefact to verify.
 
     Returns:
-      A sentence.
+      The result, as a sentence.
 
     Raises:
       WeightsError: It is missing, or changed since.
@@ -168,15 +164,15 @@ class Store:
     record = self.folder(artefact) / _RECORD
     if file.parent == record.parent and record.is_file():
       _check_noted(record, file, artefact.companions)
-      found = 'as it came'
+      result = 'as fetched'
     else:
       _check_content(artefact, file)
       if not artefact.is_pickle:
         _check_published(artefact, file, 'delete it and ')
-      found = 'complete'
+      result = 'complete'
     if artefact.sha256 or artefact.git_blob:
-      return found
-    return f'{found}; no published digest of it is known'
+      return result
+    return f'{result}; no published digest of it is known'
 
   def _keep(self, artefact, original: pathlib.Path) -> pathlib.Path:
     checkpoint = convert.tensorflow_files(original)
@@ -202,7 +198,7 @@ class Store:
         shutil.copyfile(original, partial)
       _check_content(artefact, partial, original)
     source: dict[str, Any] = {'sha256': atomic.sha256(file)}
-    # Beside the original as beside the file, whether they have been copied yet.
+    # Beside the original, as they may not have been copied yet.
     source['companions'] = {
       name: atomic.sha256(original.with_name(name))
       for name in artefact.companions
@@ -220,14 +216,14 @@ class Store:
 
 @contextlib.contextmanager
 def _no_empty_folder(folder: pathlib.Path) -> Iterator[None]:
-  """What fails leaves no empty folder, nor one around it, that was not there."""
-  made = [f for f in (folder, folder.parent) if not f.exists()]
+  """Removes a new folder and its parent if the block fails and they are empty."""
+  new = [f for f in (folder, folder.parent) if not f.exists()]
   try:
     yield
   except BaseException:
-    for empty in made:
+    for parent in new:
       with contextlib.suppress(OSError):  # There are files in it.
-        empty.rmdir()
+        parent.rmdir()
     raise
 
 
@@ -243,31 +239,31 @@ def _git_blob(file: pathlib.Path) -> str:
 def _check_noted(
   record: pathlib.Path, file: pathlib.Path, companions: Sequence[str]
 ) -> None:
-  """Raises WeightsError unless files are what their record noted."""
+  """Raises WeightsError unless files match their record."""
   advice = f'delete {file.parent} and fetch it again.'
   try:
     source = json.loads(record.read_text())
-    noted = {file: source['sha256']}
-    noted |= {file.with_name(n): source['companions'][n] for n in companions}
+    digests = {file: source['sha256']}
+    digests |= {file.with_name(n): source['companions'][n] for n in companions}
   except (ValueError, KeyError, TypeError) as e:
     raise WeightsError(f'{record} is damaged; {advice}') from e
-  for path, wanted in noted.items():
-    found = atomic.sha256(path)
-    if found != wanted:
+  for path, wanted in digests.items():
+    digest = atomic.sha256(path)
+    if digest != wanted:
       raise WeightsError(
-        f'{path} has sha256 {found}; when it came it had {wanted}: {advice}'
+        f'{path} has sha256 {digest}; when it was fetched it had {wanted}: {advice}'
       )
 
 
 def _check_published(
   artefact: ledger.Artefact, file: pathlib.Path, first: str = ''
 ) -> None:
-  """Raises WeightsError unless a file has the digests that are known of it.
+  """Raises WeightsError unless a file has the published digests.
 
   Args:
-    artefact: What it should be.
-    file: To look at; maybe the user's, which nobody is told to delete.
-    first: What to do before it is got again.
+    artefact: Artefact that the file should be.
+    file: File to check, which may be the user's own.
+    first: Advice to put before that of fetching it again.
   """
   for kind, wanted, compute in (
     ('sha256', artefact.sha256, atomic.sha256),
@@ -286,12 +282,12 @@ def _check_content(
   file: pathlib.Path,
   given: pathlib.Path | None = None,
 ) -> None:
-  """Raises WeightsError unless a file is readable and has what it should.
+  """Raises WeightsError unless a file is readable and has a known tensor.
 
   Args:
-    artefact: What it should be.
-    file: To look at.
-    given: What it is a copy of, for errors.
+    artefact: Artefact that the file should be.
+    file: File to check.
+    given: Original of the file, for errors.
   """
   given = given or file
   try:
@@ -309,7 +305,10 @@ def _check_content(
 
 
 def _in_hub_cache(artefact: ledger.Artefact) -> pathlib.Path | None:
-  """Of the layout of https://huggingface.co/docs/huggingface_hub/guides/manage-cache."""
+  """Finds an artefact in the cache of the Hugging Face hub.
+
+  Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+  """
   repository, place = artefact.hub_repository, artefact.hub_file
   if repository is None or place is None:
     return None

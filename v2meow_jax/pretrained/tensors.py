@@ -1,4 +1,4 @@
-"""Tensors of a published file, each taken by its name and with its shape."""
+"""Reads published files of tensors, and takes tensors by name and shape."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ import safetensors
 from v2meow_jax.pretrained import ledger
 
 
-class State(dict[str, np.ndarray]):
-  """Tensors by name, and for errors the file that they were read of.
+class NamedTensors(dict[str, np.ndarray]):
+  """Tensors by name, with the file that they were read from, for errors.
 
   Attributes:
-    file: Of `load`.
+    file: File that the tensors were read from.
   """
 
   def __init__(self, tensors: Mapping[str, np.ndarray], file: pathlib.Path):
-    """Copies tensors, not their numbers."""
+    """Copies the dict, not the arrays."""
     super().__init__(tensors)
     self.file = file
 
 
 class Tensors:
-  """What a file of weights holds, and what to say when it is another file."""
+  """Takes tensors of a file, with errors that say what was wanted instead."""
 
   def __init__(
     self,
@@ -42,12 +42,14 @@ class Tensors:
     """Wraps tensors.
 
     Args:
-      tensors: By name.
-      wanted: What the file should be, for errors.
-      artefact: Its name in the ledger, where it is there, for errors too.
+      tensors: Tensors by name.
+      wanted: Description of the wanted file, for errors.
+      artefact: Name in the ledger, if it is there, for errors.
     """
-    self._tensors = tensors
-    self._file = tensors.file if isinstance(tensors, State) else 'the file'
+    self._tensors = dict(tensors)
+    self._file = (
+      tensors.file if isinstance(tensors, NamedTensors) else 'the file'
+    )
     self._wanted = wanted
     if artefact is not None:
       page = ledger.find(artefact).page
@@ -57,19 +59,23 @@ class Tensors:
     """Whether a name begins with `prefix`."""
     return any(name.startswith(prefix) for name in self._tensors)
 
+  def left(self) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors that were not taken, by sorted names."""
+    return {k: np.shape(x) for k, x in sorted(self._tensors.items())}
+
   def take(self, name: str, *shape: int) -> np.ndarray:
-    """One tensor as float32.
+    """Takes out one tensor, as float32.
 
     Args:
-      name: Of the tensor.
-      *shape: That it should have.
+      name: Name of the tensor.
+      *shape: Expected shape.
 
     Returns:
       The tensor, whatever floats the file has.
 
     Raises:
-      ValueError: It is not there, or not so, or not finite; names the file,
-        the tensor, what it is and what was wanted.
+      ValueError: It is missing, of another shape, no floats, or not finite;
+        names the file, the tensor, what it is and what was wanted.
     """
     floats = f'wanted floats of shape {shape}'
     if name not in self._tensors:
@@ -78,38 +84,38 @@ class Tensors:
         f'{self._file} has no {name!r}, {floats}, among its'
         f' {len(self._tensors)} tensors ({some}, ...); wanted {self._wanted}.'
       )
-    found = np.asarray(self._tensors[name])
-    if found.shape != shape or not is_floating(found):
+    tensor = np.asarray(self._tensors.pop(name))
+    if tensor.shape != shape or not is_floating(tensor):
       raise ValueError(
-        f'{self._file} has {name!r} as {found.dtype} of shape {found.shape};'
+        f'{self._file} has {name!r} as {tensor.dtype} of shape {tensor.shape};'
         f' {floats}. It is of other sizes than configured, or not'
         f' {self._wanted}.'
       )
-    found = found.astype(np.float32)
-    if not np.isfinite(found).all():
+    tensor = tensor.astype(np.float32)
+    if not np.isfinite(tensor).all():
       raise ValueError(
         f'{self._file} has {name!r} with numbers that are not finite; get it'
         f' again: {self._wanted}.'
       )
-    return found
+    return tensor
 
 
 def is_floating(tensor: np.ndarray) -> bool:
-  """Whether a tensor holds floats, bfloat16 among them."""
-  # To NumPy, bfloat16 is no float: a library adds it.
+  """Whether a tensor holds floats, including bfloat16."""
+  # bfloat16 is no float to NumPy, because a library adds it.
   return tensor.dtype.kind == 'f' or tensor.dtype.name == 'bfloat16'
 
 
 def load(
   path: str | os.PathLike, prefixes: str | tuple[str, ...] = ''
-) -> State:
-  """The tensors of a file, by name; of a nested tree as 'a/b/c'.
+) -> NamedTensors:
+  """Reads the tensors of a file by name; names in nested trees are 'a/b/c'.
 
   Args:
     path: .safetensors, .npz, what Flax serialised (.msgpack or no suffix), or
-      the folder of an Orbax checkpoint. A pickle (.pt, .pth, .bin) is not read:
-      it runs what it holds.
-    prefixes: What a name begins with; other tensors are left out, and in a
+      the folder of an Orbax checkpoint. A pickle (.pt, .pth, .bin) is not read,
+      because it can run code.
+    prefixes: Prefixes of the names to read; other tensors are skipped, and in a
       safetensors or npz file not even read.
 
   Returns:
@@ -121,29 +127,29 @@ def load(
   """
   file = pathlib.Path(path)
   if (file / _ORBAX).is_file():
-    return State(_read_orbax(file, prefixes), file)
+    return NamedTensors(_read_orbax(file, prefixes), file)
   if not file.is_file():
     raise FileNotFoundError(f'there are no weights at {file}.')
   if file.suffix not in _READERS:
     raise ValueError(
       f'{file} is a {file.suffix} file; wanted .safetensors, .npz or what Flax'
-      ' serialised. A PyTorch pickle runs what it holds: convert it with'
+      ' serialised. A PyTorch pickle can run code: convert it with'
       ' torch.load(..., weights_only=True) and safetensors.'
     )
   try:
-    return State(_READERS[file.suffix](file, prefixes), file)
+    return NamedTensors(_READERS[file.suffix](file, prefixes), file)
   except Exception as e:
     raise ValueError(f'{file} is damaged or another kind of file: {e}') from e
 
 
 def names(path: str | os.PathLike) -> list[str]:
-  """The names of the tensors of a file; of a safetensors reads its header only.
+  """Reads the names of the tensors of a file; of safetensors, the header only.
 
-  Of a TFLite file, whose graph no reader here takes apart, it is the four
-  letters by which such a file names its kind, 'TFL3'.
+  For a TFLite file, whose graph is not parsed here, returns the four letters
+  that identify its format, 'TFL3'.
 
   Raises:
-    FileNotFoundError, ValueError: As `load`.
+    FileNotFoundError, ValueError: See `load`.
   """
   file = pathlib.Path(path)
   if file.suffix == '.tflite' and file.is_file():
@@ -173,18 +179,18 @@ def _read_flax(file, prefixes) -> dict[str, np.ndarray]:
     file.open('rb') as f,
     mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as content,
   ):
-    # A buffer will do: read whole, a large file would be in memory twice.
+    # A buffer is enough; reading it whole would hold a large file twice.
     tree = serialization.msgpack_restore(cast(bytes, content))
   flat = traverse_util.flatten_dict(tree, sep='/')
   return {k: np.asarray(x) for k, x in flat.items() if k.startswith(prefixes)}
 
 
-# In the folder of a checkpoint that `ocp.PyTreeCheckpointer` wrote.
+# A file in folders that `ocp.PyTreeCheckpointer` wrote.
 _ORBAX = '_METADATA'
 
 
 def _read_orbax(folder: pathlib.Path, prefixes) -> dict[str, np.ndarray]:
-  """Whole, as arrays of this process whatever devices they were saved from."""
+  """Reads all arrays to this process, whatever devices they were saved from."""
   import orbax.checkpoint as ocp
 
   checkpointer = ocp.PyTreeCheckpointer()

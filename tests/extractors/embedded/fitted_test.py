@@ -10,7 +10,7 @@ from v2meow_jax.extractors.embedded import color_motion
 from v2meow_jax.extractors.embedded import fitted
 from v2meow_jax.extractors.embedded import joint_embedding
 from v2meow_jax.extractors.embedded import semantic_tokens
-from v2meow_jax.files import released
+from v2meow_jax.files import tensors
 
 
 @pytest.fixture(scope='module')
@@ -42,7 +42,7 @@ def params(clips):
 def read(params, tmp_path):
   """A function that gives the parameters of a stream from the file of a fit."""
   path = tmp_path / 'features.safetensors'
-  released.write_tensors(path, released.unflatten(params), None)
+  tensors.write(path, tensors.unflatten(params), None)
   return lambda name: fitted.read(name, path)[0]
 
 

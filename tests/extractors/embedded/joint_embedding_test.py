@@ -34,7 +34,7 @@ def batch(seed, size=32):
 @pytest.fixture(scope='module')
 def trained():
   model = joint_embedding.JointEmbeddingModel(
-    joint_embedding.Towers(emb_dim=16, hidden_dim=32)
+    joint_embedding.StyleTowers(emb_dim=16, hidden_dim=32)
   )
   params = model.init(jax.random.key(0), batch(0)[1])['params']
   optimizer = optax.adam(3e-3)

@@ -23,7 +23,7 @@ def _extract(tmp_path, content):
     progress_dir=None,
   )
   extract.setup()
-  clip = manifests.Clip(id='a', path=str(tmp_path / 'a.json'))
+  clip = manifests.ManifestClip(id='a', path=str(tmp_path / 'a.json'))
   (result,) = extract.process([(('train', 0), clip)])
   return result
 
@@ -157,7 +157,7 @@ def test_what_is_in_memory_does_not_grow_with_the_length_of_a_video(
     progress_dir=None,
   )
   extract.setup()
-  clip = manifests.Clip(id='a', path=str(tmp_path / 'a.json'))
+  clip = manifests.ManifestClip(id='a', path=str(tmp_path / 'a.json'))
   (result,) = extract.process([(('train', 0), clip)])
   assert _features(result)['seconds'].float_list.value[0] == seconds
   # One stretch is at work while the next one tells where it ends.

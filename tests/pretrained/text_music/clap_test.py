@@ -68,14 +68,14 @@ def test_music_is_the_mean_of_what_the_model_hears(network, reference):
   rows = embeddings(reference, [samples[i * cut :][:cut] for i in range(3)])
   assert np.abs(rows[0] - rows[1]).max() > 1e-3
   mean = np.mean(rows, axis=0)
-  got = text_music.MusicEmbedding(STREAM, network, batch_size=2)(item)
+  got = text_music.MusicStyle(STREAM, network, batch_size=2)(item)
   np.testing.assert_allclose(got[0], mean / np.linalg.norm(mean), atol=1e-5)
 
 
 def test_a_short_clip_is_filled_as_the_processor_fills_it(network, reference):
   item = clap_files.music(3.2)
   [wanted] = embeddings(reference, [item.samples])
-  got = text_music.MusicEmbedding(STREAM, network)(item)
+  got = text_music.MusicStyle(STREAM, network)(item)
   np.testing.assert_allclose(got[0], wanted, atol=1e-5)
 
 
@@ -83,13 +83,13 @@ def test_texts_are_the_models_alone_and_together(network, reference):
   wanted = embeddings(reference, texts=TEXTS)
   assert np.abs(wanted[0] - wanted[1]).max() > 1e-2
   np.testing.assert_allclose(network.embed_texts(TEXTS), wanted, atol=1e-5)
-  extract = text_music.TextEmbedding(STREAM, network)
+  extract = text_music.TextStyle(STREAM, network)
   for text, row in zip(TEXTS, wanted, strict=True):
     np.testing.assert_allclose(extract(text), row[None], atol=1e-5)
 
 
 def test_the_same_music_gives_the_same_vector(network):
-  extract = text_music.MusicEmbedding(STREAM, network)
+  extract = text_music.MusicStyle(STREAM, network)
   np.testing.assert_array_equal(
     extract(clap_files.music(31.0)), extract(clap_files.music(31.0))
   )

@@ -183,7 +183,7 @@ def test_music_is_the_mean_over_segments(network, state):
   padded = np.pad(item.samples, (0, 3 * RATE)).reshape(2, -1)
   rows = [music_law(state, TINY, x, TINY.depth) for x in padded]
   assert np.abs(rows[0] - rows[1]).max() > 1e-3
-  got = text_music.MusicEmbedding(STREAM, network)(item)
+  got = text_music.MusicStyle(STREAM, network)(item)
   np.testing.assert_allclose(got[0], unit(np.mean(rows, 0)), atol=1e-4)
 
 
@@ -200,7 +200,7 @@ def test_a_text_is_the_same_alone_and_beside_a_longer_one(
   network, state, files
 ):
   rows = network.embed_texts(TEXTS)
-  extract = text_music.TextEmbedding(STREAM, network)
+  extract = text_music.TextStyle(STREAM, network)
   for text, row in zip(TEXTS, rows, strict=True):
     wanted = text_law(state, TINY, files['text'], text)
     np.testing.assert_allclose(row, wanted, atol=1e-5)

@@ -108,14 +108,14 @@ def test_music_is_the_mean_over_segments(network):
   samples *= np.linspace(0, 1, len(samples), dtype=np.float32)
   padded = np.pad(samples, (0, 3 * 16_000))
   rows = [unit(music_law(x)) for x in padded.reshape(3, -1)]
-  got = text_music.MusicEmbedding(STREAM, network)(
+  got = text_music.MusicStyle(STREAM, network)(
     media.Audio(samples=samples, rate_hz=16_000)
   )
   np.testing.assert_allclose(got[0], unit(np.mean(rows, 0)), atol=1e-5)
 
 
 def test_texts_are_lower_case_pieces_after_a_start(network, folder):
-  extract = text_music.TextEmbedding(STREAM, network)
+  extract = text_music.TextStyle(STREAM, network)
   for text in ('calm piano', 'slow techno'):
     wanted = unit(text_law(folder, text))
     np.testing.assert_allclose(extract(text)[0], wanted, atol=1e-5)

@@ -21,7 +21,7 @@ from v2meow_jax.extractors import resampling
 from v2meow_jax.pretrained.vision import clip
 from v2meow_jax.pretrained.vision import clip_weights
 
-TINY = clip.TowerConfig(
+TINY = clip.ImageTowerConfig(
   image_size=28,
   patch_size=7,
   emb_dim=16,
@@ -290,14 +290,14 @@ def test_missing_file_says_what_to_download_and_where_to_put_it(tmp_path):
 def test_missing_tensor_is_named(tensors, tmp_path):
   file = tmp_path / 'model.safetensors'
   st.save_file({k: x for k, x in tensors.items() if k != FC1}, file)
-  with pytest.raises(ValueError, match=rf'lacks .{FC1}.*\[40, 16\]'):
+  with pytest.raises(ValueError, match=rf'no .{FC1}.*\(40, 16\)'):
     clip_weights.read(file, TINY)
 
 
 def test_tensor_of_another_shape_or_type_is_named(tensors, tmp_path):
   file = tmp_path / 'model.safetensors'
   st.save_file({**tensors, FC1: tensors[FC1].T.copy()}, file)
-  with pytest.raises(ValueError, match=rf'{FC1}.*\[16, 40\].*\[40, 16\]'):
+  with pytest.raises(ValueError, match=rf'{FC1}.*\(16, 40\).*\(40, 16\)'):
     clip_weights.read(file, TINY)
   st.save_file({**tensors, FC1: tensors[FC1].astype(np.int32)}, file)
   with pytest.raises(ValueError, match=rf'{FC1}.*int32.*wanted floats'):
@@ -307,7 +307,7 @@ def test_tensor_of_another_shape_or_type_is_named(tensors, tmp_path):
   file = tmp_path / 'flax_model.msgpack'
   file.write_bytes(serialization.to_bytes(tree))
   with pytest.raises(
-    ValueError, match=r'visual_projection/kernel.*\[16, 13\].*\[16, 12\]'
+    ValueError, match=r'visual_projection/kernel.*\(16, 13\).*\(16, 12\)'
   ):
     clip_weights.read(file, TINY)
 

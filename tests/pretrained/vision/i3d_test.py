@@ -303,7 +303,7 @@ def test_the_published_checkpoint_is_imported_as_the_same_network(tmp_path):
   ours = i3d_weights.read(state, TINY)
   theirs = i3d_weights.read(tensors.load(file), TINY)
   jax.tree.map(np.testing.assert_array_equal, ours, theirs)
-  assert here.verify(flow_network).startswith('as it came')
+  assert here.verify(flow_network).startswith('as fetched')
 
 
 def test_both_layouts_are_the_same_network():

@@ -65,7 +65,7 @@ def of_rows(
   rows: Sequence[ControlRow],
   probe: genre_probe.GenreProbe,
   *,
-  networks: Sequence[network_lib.Network],
+  networks: Sequence[network_lib.AudioNetwork],
   metrics: Sequence[str],
   shuffle: bool,
   seed: int,

@@ -40,7 +40,7 @@ def run(
   dataset: str,
   out: str | os.PathLike,
   *,
-  networks: Sequence[network_lib.Network],
+  networks: Sequence[network_lib.AudioNetwork],
   controls: Sequence[str] = CONTROLS,
   metrics: Sequence[str] = metric_table.DEFAULT,
   num: int = 32,

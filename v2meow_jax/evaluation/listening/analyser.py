@@ -37,7 +37,7 @@ class Analyser:
 
   def __init__(
     self,
-    networks: Sequence[network_lib.Network],
+    networks: Sequence[network_lib.AudioNetwork],
     cache: feature_cache.FeatureCache,
     detectors: Sequence[detectors_lib.Detector] = (),
   ):

@@ -40,7 +40,7 @@ class JointEmbedding:
   output: network.Output = dataclasses.field(default='embedding', init=False)
 
   def __call__(self, audio: media.Audio) -> Float[np.ndarray, 'rows dim']:
-    """Embeds each window; see `network.Network`."""
+    """Embeds each window; see `network.AudioNetwork`."""
     rate_hz = self.sample_rate_hz
     samples = network.samples_at(audio, rate_hz)
     rows = [

@@ -75,7 +75,7 @@ class Entry:
       )
     return folder
 
-  def build(self, path: pathlib.Path | None) -> network.Network:
+  def build(self, path: pathlib.Path | None) -> network.AudioNetwork:
     """Loads the network from its weights; see `load`."""
     module, _, function = self.loader.rpartition('.')
     return getattr(importlib.import_module(module), function)(self.name, path)
@@ -94,7 +94,7 @@ def missing(name: str) -> str | None:
 
 def load(
   name: str, weights: str | os.PathLike | None = None
-) -> network.Network:
+) -> network.AudioNetwork:
   """Loads a network.
 
   Args:

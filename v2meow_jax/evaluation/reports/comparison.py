@@ -33,7 +33,7 @@ def compare(
   reference: str | os.PathLike,
   out: str | os.PathLike,
   *,
-  networks: Sequence[network_lib.Network],
+  networks: Sequence[network_lib.AudioNetwork],
   prompts: str | os.PathLike | None = None,
   metrics: Sequence[str] = metric_table.DEFAULT,
   run: str | None = None,
@@ -132,7 +132,9 @@ def compare(
   return report
 
 
-def describe(networks: Sequence[network_lib.Network]) -> list[dict[str, Any]]:
+def describe(
+  networks: Sequence[network_lib.AudioNetwork],
+) -> list[dict[str, Any]]:
   """Describes networks for `scores.json`."""
   return [
     {

@@ -63,7 +63,7 @@ class Metric:
   detector: detectors.Detector | None = None
   value: Callable[[feature_cache.Arrays], Any] = dict
 
-  def takes(self, network: network_lib.Network) -> bool:
+  def takes(self, network: network_lib.AudioNetwork) -> bool:
     """Checks whether the metric is computed with a network."""
     if self.output == 'joint':
       fits = isinstance(network, network_lib.JointNetwork)
@@ -75,7 +75,7 @@ class Metric:
     self,
     reference: Sequence[analyser.ClipFeatures],
     generated: Sequence[analyser.ClipFeatures],
-    network: network_lib.Network | None,
+    network: network_lib.AudioNetwork | None,
   ) -> list[Any]:
     """Collects the values of both sides; a mean row of a clip unless a set."""
     both = (reference, generated)

@@ -64,7 +64,7 @@ def score(
   reference: Features,
   generated: Features,
   *,
-  networks: Sequence[network_lib.Network],
+  networks: Sequence[network_lib.AudioNetwork],
   metrics: Sequence[str],
   prompts: Sequence[str] | None = None,
   seed: int = 0,
@@ -87,7 +87,9 @@ def score(
   missing: dict[str, str] = {}
 
   def compute(
-    metric: metric_table.Metric, network: network_lib.Network | None, texts: Any
+    metric: metric_table.Metric,
+    network: network_lib.AudioNetwork | None,
+    texts: Any,
   ) -> None:
     name, arguments = metric.name, metric.sides(reference, generated, network)
     if metric.needs == 'clips':
@@ -123,7 +125,7 @@ def score(
 
 def _without_network(
   metrics: Sequence[metric_table.Metric],
-  networks: Sequence[network_lib.Network],
+  networks: Sequence[network_lib.AudioNetwork],
 ) -> dict[str, str]:
   """Lists options that none of the networks can give, and what to do."""
   names = ', '.join(network.name for network in networks)

@@ -1,4 +1,4 @@
-"""Small visual streams without a network: colour and layout, and motion."""
+"""Computes small visual streams without a network: appearance and motion."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from v2meow_jax.extractors import extractor
 from v2meow_jax.extractors import images
 
 APPEARANCE_DIM = 96
-# Of one sub-frame of motion, and sub-frames in one frame of the stream: a
-# 12.5 Hz stream sees changes at 25 Hz.
+# Width of a sub-frame of motion, and sub-frames in a frame of the stream: a
+# 12.5 Hz stream has changes at 25 Hz.
 MOTION_DIM = 16
 SUBFRAMES = 2
 
-_HEIGHT, _WIDTH = 27, 48  # Of the gray images that motion is computed on.
+_HEIGHT, _WIDTH = 27, 48  # Gray images that motion is computed on.
 _FLOW_ROWS, _FLOW_COLUMNS = 9, 12
 _PEAK_SHARE = 0.05  # The most changing blocks that count as the peak.
 # A frame that stays longer than this changed at its end: a screen recording
@@ -41,7 +41,7 @@ _RELATIVE = [0, 1, 5, 8, 10]
 
 
 def appearance_features(frames: np.ndarray) -> np.ndarray:
-  """Colour, layout and texture of single frames.
+  """Computes colour, layout and texture of single frames.
 
   Args:
     frames: uint8[n, h, w, 3].
@@ -80,7 +80,7 @@ def appearance_features(frames: np.ndarray) -> np.ndarray:
 def _layout(small: np.ndarray) -> np.ndarray:
   """float[n, 54, 96, 3] -> float[n, 48]: mean colours of a 4 x 4 grid."""
   columns = small.reshape(len(small), 54, 4, 24, 3).mean(3)
-  # Borders say other things than the middle: subtitles, bars, sky, ground.
+  # Borders differ from the middle: subtitles, bars, sky, ground.
   rows = np.add.reduceat(columns, [0, 6, 27, 48], axis=1)
   rows /= np.array([6, 21, 21, 6], np.float32)[:, None, None]
   return rows.reshape(len(small), 48)
@@ -116,19 +116,18 @@ def _texture(luma: np.ndarray) -> np.ndarray:
 
 
 def motion_features(video: media.Video, num_frames: int) -> np.ndarray:
-  """What changes, on an even grid of time.
+  """Computes changes on an even grid of time.
 
-  Changes between neighbouring frames are spread over the time between them, so
-  a flash at time t lies in the sub-frame that holds t, whatever the frame rate,
-  and amounts do not depend on it. Where a stretch of a longer video comes with
-  one frame before its start and one after its end, its changes equal those of
-  the whole; without the latter, the time after its last frame is filled with
-  the usual change. The last five columns compare with the nearest two seconds
-  within the stretch and are the only ones that look further.
+  A change between neighbouring frames is spread over the time between them, so
+  that a flash at time t lies in the sub-frame that holds t, and amounts do not
+  depend on the frame rate. If a stretch of a longer video has one frame before
+  its start and one after its end, its changes equal those of the whole; without
+  the latter, the time after its last frame gets the median change. Only the
+  last five columns look further, at the nearest two seconds within the stretch.
 
   Args:
     video: A stretch of video.
-    num_frames: Sub-frames in `video.seconds`.
+    num_frames: Number of sub-frames in `video.seconds`.
 
   Returns:
     float32[num_frames, 16].
@@ -183,7 +182,7 @@ def _changes(frames: np.ndarray) -> np.ndarray:
 def _spread(
   changes: np.ndarray, times: np.ndarray, edges: np.ndarray
 ) -> np.ndarray:
-  """Amounts between `edges`, each change spread over its frames' interval.
+  """Sums changes between `edges`, each spread over its frames' interval.
 
   Args:
     changes: float[n, dim]; row i happened from times[i] to times[i + 1].
@@ -215,12 +214,12 @@ def _spread(
 def _relative(values: np.ndarray, width: int) -> np.ndarray:
   """(value - median) / (95th percentile - median) of the nearest `width`.
 
-  What stands out in a calm and in a wild video then looks alike. A quarter is
-  added below the line, so that noise stays small.
+  Peaks of a calm and of a wild video are then alike. A quarter is added to the
+  denominator, so that noise stays small.
 
   Args:
     values: float[n, dim].
-    width: Of the window, which stays inside the n rows.
+    width: Rows in the window, which stays inside the n rows.
 
   Returns:
     float[n, dim], clipped to [-2, 4].
@@ -236,10 +235,10 @@ def _relative(values: np.ndarray, width: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Appearance:
-  """Colour, layout and texture of the frame at the middle of each step.
+  """Emits colour, layout and texture of the frame at the middle of each step.
 
   Attributes:
-    stream: Its dim is `APPEARANCE_DIM`.
+    stream: Stream to emit; its dim is `APPEARANCE_DIM`.
     params: 'mean' and 'std' of `appearance_features`.
   """
 
@@ -266,10 +265,10 @@ def appearance_frames(
 
 @dataclasses.dataclass(frozen=True)
 class Motion:
-  """Amounts of change and optical flow, two sub-frames in a frame.
+  """Emits amounts of change and optical flow, two sub-frames in a frame.
 
   Attributes:
-    stream: Its dim is `SUBFRAMES * MOTION_DIM`.
+    stream: Stream to emit; its dim is `SUBFRAMES * MOTION_DIM`.
     params: 'mean' and 'std' of `motion_features`.
   """
 

@@ -19,7 +19,7 @@ from v2meow_jax.extractors.embedded import color_motion
 from v2meow_jax.extractors.embedded import joint_embedding
 from v2meow_jax.extractors.embedded import semantic_tokens
 from v2meow_jax.extractors.embedded import style_features
-from v2meow_jax.files import released
+from v2meow_jax.files import tensors
 from v2meow_jax.pretrained.text_music import segments
 from v2meow_jax.training.checkpoints import checkpoints
 
@@ -42,13 +42,13 @@ def read(
   Raises:
     ValueError: The file has none of this stream.
   """
-  trees = released.read_tensors(pathlib.Path(path))
+  trees = tensors.read(pathlib.Path(path))
   if stream not in trees:
     raise ValueError(
       f'{path} holds no parameters of stream {stream!r}, but of'
       f' {sorted(trees)}; fit them with v2meow data fit.'
     )
-  return released.flatten(trees[stream]), {}
+  return tensors.flatten(trees[stream]), {}
 
 
 def read_style(
@@ -66,9 +66,7 @@ def read_style(
   """
   if features is None:
     return read(stream, path)
-  flat = released.flatten(
-    released.read_tensors(pathlib.Path(features).expanduser())
-  )
+  flat = tensors.flatten(tensors.read(pathlib.Path(features).expanduser()))
   variables, _ = checkpoints.restore_variables(path)
   example = {k: flat[f'example/{k}'] for k in EXAMPLES}
   return _under(with_style(flat, variables['params'], example), 'style'), {}

@@ -1,7 +1,7 @@
-"""A small joint embedding of text and music, in place of MuLan.
+"""Trains and runs a small joint embedding of text and music, in place of MuLan.
 
-`style_features` describes both; a small network each brings them to one
-sphere, trained with InfoNCE.
+`style_features` describes both; two small networks, trained with InfoNCE, map
+them to one sphere.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def info_nce(
   return -jnp.mean(jnp.diag(rows) + jnp.diag(columns)) / 2
 
 
-class Towers(nn.Module):
-  """The two networks.
+class StyleTowers(nn.Module):
+  """The networks of text and of music.
 
   Attributes:
-    emb_dim: Of the joint space.
-    hidden_dim: Of the layer before it.
-    dropout_rate: Share of words and of music statistics left out in training.
+    emb_dim: Width of the joint space.
+    hidden_dim: Width of the layer before it.
+    dropout_rate: Share of words and of music statistics dropped in training.
   """
 
   emb_dim: int = 64
@@ -79,9 +79,9 @@ class Towers(nn.Module):
     self, text: jax.Array, deterministic: bool = True
   ) -> jax.Array:
     """float[b, 2048] -> float32[b, emb_dim], unit rows."""
-    kept = self.drop(text, deterministic=deterministic)
+    words = self.drop(text, deterministic=deterministic)
     # The mean of learnt embeddings of what is left, at a scale that MLPs like.
-    mean = self.text_in(kept / (kept.sum(-1, keepdims=True) + 1e-9)) * 20.0
+    mean = self.text_in(words / (words.sum(-1, keepdims=True) + 1e-9)) * 20.0
     return _unit(self.text_out(nn.gelu(mean)))
 
   def embed_music(
@@ -98,7 +98,7 @@ def _unit(x: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class JointEmbeddingModel:
-  """Trains `Towers` on batches of captions and their music.
+  """Trains `StyleTowers` on batches of captions and their music.
 
   A batch holds 'text_features' float32[b, 2048] and 'music_features'
   float32[b, 233], the latter standardised.
@@ -107,7 +107,7 @@ class JointEmbeddingModel:
     towers: The networks.
   """
 
-  towers: Towers = dataclasses.field(default_factory=Towers)
+  towers: StyleTowers = dataclasses.field(default_factory=StyleTowers)
 
   def init(
     self, rng: jax.Array, batch: Mapping[str, jax.Array]
@@ -120,7 +120,7 @@ class JointEmbeddingModel:
     )
 
   def describe(self) -> dict[str, Any]:
-    """What rebuilds the model, as JSON data."""
+    """Returns JSON data that rebuilds the model."""
     return {
       'model': 'JointEmbeddingModel',
       'emb_dim': self.towers.emb_dim,
@@ -134,7 +134,7 @@ class JointEmbeddingModel:
     batch: Mapping[str, jax.Array],
     rng: jax.Array | None,
   ) -> tuple[jax.Array, tuple[dict[str, jax.Array], dict[str, Any]]]:
-    """InfoNCE; metrics: the share of texts that find their music, the scale."""
+    """InfoNCE; metrics: share of texts nearest to their own music, scale."""
     text, music, log_scale = self.towers.apply(
       {'params': params},
       batch['text_features'],
@@ -143,10 +143,10 @@ class JointEmbeddingModel:
       rngs=None if rng is None else {'dropout': rng},
     )
     loss = info_nce(text, music, log_scale)
-    found = jnp.argmax(text @ music.T, 1) == jnp.arange(len(text))
+    correct = jnp.argmax(text @ music.T, 1) == jnp.arange(len(text))
     metrics = {
       'loss': loss,
-      'text_to_music': found.mean(),
+      'text_to_music': correct.mean(),
       'scale': jnp.exp(log_scale),
     }
     return loss, (metrics, extras)
@@ -160,9 +160,9 @@ def freeze(
 ) -> dict[str, np.ndarray]:
   """Parameters of `HashedText` and `HashedMusic`, as flat arrays.
 
-  Text and music come to lie in two places of the sphere; subtracting each
-  one's mean puts them in one, so that a stage trained on music understands
-  text (Liang et al. 2022, "Mind the gap").
+  Text and music come to lie in two regions of the sphere; subtracting each mean
+  brings them together, so that a stage trained on music understands text (Liang
+  et al. 2022, "Mind the gap").
 
   Args:
     towers_params: The 'params' collection after training.
@@ -175,9 +175,9 @@ def freeze(
   """
   towers = _towers_of(towers_params)
   variables = {'params': towers_params}
-  method = Towers.embed_text
+  method = StyleTowers.embed_text
   text_center = towers.apply(variables, jnp.asarray(text), method=method)
-  method = Towers.embed_music
+  method = StyleTowers.embed_music
   music_center = towers.apply(variables, jnp.asarray(music), method=method)
   flat = traverse_util.flatten_dict(dict(towers_params), sep='/')
   return {
@@ -189,9 +189,9 @@ def freeze(
   }
 
 
-def _towers_of(params: Mapping[str, Any]) -> Towers:
+def _towers_of(params: Mapping[str, Any]) -> StyleTowers:
   hidden_dim, emb_dim = params['text_out']['kernel'].shape
-  return Towers(emb_dim=emb_dim, hidden_dim=hidden_dim)
+  return StyleTowers(emb_dim=emb_dim, hidden_dim=hidden_dim)
 
 
 def _embed(
@@ -207,56 +207,46 @@ def _embed(
   embedding = _towers_of(tree).apply(
     {'params': tree},
     jnp.asarray(features),
-    method={'text': Towers.embed_text, 'music': Towers.embed_music}[kind],
+    method={'text': StyleTowers.embed_text, 'music': StyleTowers.embed_music}[
+      kind
+    ],
   )
   centred = np.asarray(embedding) - params[f'{kind}_center']
   return centred / (np.linalg.norm(centred, axis=-1, keepdims=True) + 1e-6)
 
 
-def _check(stream: specs.FeatureSpec, params: Mapping[str, np.ndarray]) -> None:
-  text_music.check_stream(stream, len(params['text_center']))
-
-
 @dataclasses.dataclass(frozen=True)
-class HashedText:
-  """One vector for a prompt.
+class _Hashed:
+  """Emits one vector for an item.
 
   Attributes:
-    stream: Static; its dim is that of the towers.
-    params: As `freeze` gives them.
+    stream: Static stream to emit; its dim is that of the towers.
+    params: Parameters from `freeze`.
   """
-
-  reads = 'text'
-  sample_rate_hz = None
 
   stream: specs.FeatureSpec
   params: Mapping[str, np.ndarray]
 
   def __post_init__(self):
-    _check(self.stream, self.params)
+    text_music.check_stream(self.stream, len(self.params['text_center']))
+
+
+class HashedText(_Hashed):
+  """Embeds a prompt as one vector."""
+
+  reads = 'text'
+  sample_rate_hz = None
 
   def __call__(self, item: str) -> np.ndarray:
     """float32[1, dim], a unit vector."""
     return _embed(self.params, style_features.text_features(item)[None], 'text')
 
 
-@dataclasses.dataclass(frozen=True)
-class HashedMusic:
-  """One vector for music: the mean over segments of 10 s.
-
-  Attributes:
-    stream: Static; its dim is that of the towers.
-    params: As `freeze` gives them.
-  """
+class HashedMusic(_Hashed):
+  """Embeds music as one vector, the mean over segments of 10 s."""
 
   reads = 'audio'
   sample_rate_hz = style_features.SAMPLE_RATE_HZ
-
-  stream: specs.FeatureSpec
-  params: Mapping[str, np.ndarray]
-
-  def __post_init__(self):
-    _check(self.stream, self.params)
 
   def __call__(self, item: media.Audio) -> np.ndarray:
     """float32[1, dim], a unit vector."""

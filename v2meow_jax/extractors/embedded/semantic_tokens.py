@@ -1,9 +1,9 @@
-"""Semantic tokens: what plays in each frame of music, as one code.
+"""Encodes the sound and harmony of each frame of music as one code.
 
 Stands in for w2v-BERT and its k-means: hand-made features of sound (timbre,
 level, onsets) and of harmony (bass and chord pitch classes). Each has its own
-clusters and the code counts their pairs, so that a code tells the drum and the
-chord, which 512 joint clusters do not.
+clusters and a code is a pair of them, so that it distinguishes drums and chords
+better than 512 joint clusters.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from v2meow_jax.clusters import standardize
 from v2meow_jax.pretrained.audio import mel
 
 SAMPLE_RATE_HZ = 16_000
-# Chords: of a bass root and the pitch classes above it.
+# Chords: a bass root and the pitch classes above it.
 NUM_HARMONIES = 16
 
 _NUM_BANDS = 32
@@ -37,10 +37,10 @@ _ONSET_WEIGHT = 0.8
 
 
 def sound_features(audio: media.Audio, rate_hz: float) -> np.ndarray:
-  """Timbre, level and onsets.
+  """Computes timbre, level and onsets.
 
   Args:
-    audio: At `SAMPLE_RATE_HZ`.
+    audio: Audio at `SAMPLE_RATE_HZ`.
     rate_hz: Frames a second.
 
   Returns:
@@ -65,7 +65,7 @@ def sound_features(audio: media.Audio, rate_hz: float) -> np.ndarray:
 
 
 def harmony_features(audio: media.Audio, rate_hz: float) -> np.ndarray:
-  """Pitch classes of the bass and of the rest: float32[frames, 24]."""
+  """Computes pitch classes of the bass and the rest: float32[frames, 24]."""
   num_frames = max(1, round(audio.seconds * rate_hz))
   power = mel.power_spectrum(audio.samples, _hop(audio, rate_hz), 4096)
   bass = mel.chroma(power, audio.rate_hz, 40.0, 260.0)
@@ -88,7 +88,7 @@ def _hop(audio: media.Audio, rate_hz: float) -> int:
 
 
 def fit_rows(rows: np.ndarray, count: int) -> np.ndarray:
-  """The first `count` rows; the last one is repeated where there are fewer."""
+  """Returns the first `count` rows, repeating the last if there are fewer."""
   return rows[np.minimum(np.arange(count), len(rows) - 1)]
 
 
@@ -102,13 +102,13 @@ def _cosines() -> np.ndarray:
 def fit(
   sound: np.ndarray, harmony: np.ndarray, codebook_size: int, *, seed: int
 ) -> dict[str, np.ndarray]:
-  """Parameters of `SemanticTokens` from features of many clips.
+  """Fits parameters of `SemanticTokens` to features of many clips.
 
   Args:
     sound: float[rows, 21] of `sound_features`.
     harmony: float[rows, 24] of `harmony_features`.
-    codebook_size: A multiple of `NUM_HARMONIES`.
-    seed: Of the clusterings.
+    codebook_size: Number of codes, a multiple of `NUM_HARMONIES`.
+    seed: Seed of the clusterings.
 
   Returns:
     'mean' and 'std' (weights included) of the sound, 'sound_centroids',
@@ -141,11 +141,12 @@ def fit(
 
 @dataclasses.dataclass(frozen=True)
 class SemanticTokens:
-  """One code a frame: harmony * num_sounds + sound.
+  """Emits one code a frame: harmony * num_sounds + sound.
 
   Attributes:
-    stream: Its codebook_size is the product of the two numbers of centroids.
-    params: As `fit` gives them.
+    stream: Stream to emit; its codebook_size is the product of the two numbers
+      of centroids.
+    params: Parameters from `fit`.
   """
 
   reads = 'audio'

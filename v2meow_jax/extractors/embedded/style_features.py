@@ -1,4 +1,4 @@
-"""What the style embedding knows of a text and of music: two fixed vectors."""
+"""Describes text and music as fixed vectors for the style embedding."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ SAMPLE_RATE_HZ = 16_000
 NUM_BUCKETS = 2048
 MUSIC_DIM = 233
 _HOP, _WINDOW, _NUM_BANDS = 320, 1024, 32  # 50 frames a second.
-# Groups of bands whose rhythm is described apart, and lags of 0.26 to 1.1 s:
-# beats of 55 to 230 a minute.
+# Groups of bands with a rhythm of their own, and lags of 0.26 to 1.1 s: beats
+# of 55 to 230 a minute.
 _RHYTHM_EDGES = (0, 4, 18, 32)
 _LAGS = np.unique(np.round(np.geomspace(13, 55, 26)).astype(int))
 _MAX_WORDS = 256
 
 
 def text_features(text: str) -> np.ndarray:
-  """Counts of hashed words, pairs of words and letter triples.
+  """Counts hashed words, pairs of words and letter triples.
 
-  Triples give a word that was never seen the sense of its relatives. Hashes are
-  CRC-32 of UTF-8, so they are the same everywhere. Words after the 256th are
-  left out.
+  Triples relate an unknown word to similar ones. Hashes are CRC-32 of UTF-8,
+  the same everywhere. Words after the 256th are left out.
 
   Args:
     text: Any string.
@@ -52,10 +51,10 @@ def _bucket(gram: str) -> int:
 
 
 def music_features(audio: media.Audio) -> np.ndarray:
-  """Timbre, rhythm and harmony of a stretch of music, whatever its loudness.
+  """Describes timbre, rhythm and harmony of music, whatever its loudness.
 
   Args:
-    audio: At `SAMPLE_RATE_HZ`, about 10 s.
+    audio: About 10 s at `SAMPLE_RATE_HZ`.
 
   Returns:
     float32[233], not standardised: mean, deviation and two quantiles of 32 mel

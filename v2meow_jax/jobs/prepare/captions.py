@@ -8,7 +8,7 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax.extractors.embedded import fitted
-from v2meow_jax.files import released
+from v2meow_jax.files import tensors
 
 
 class CaptionFeatures:
@@ -16,7 +16,7 @@ class CaptionFeatures:
 
   def __init__(self, path: str):
     """Reads the file that `v2meow data fit` wrote."""
-    self._params = released.flatten(released.read_tensors(pathlib.Path(path)))
+    self._params = tensors.flatten(tensors.read(pathlib.Path(path)))
 
   def __call__(self, audio: media.Audio, caption: str) -> dict[str, np.ndarray]:
     """See `fitted.clip_features`."""

@@ -104,7 +104,7 @@ def _caution(num_clips: int, clips_at_once: int) -> list[str]:
 
 def _run(
   extract: extraction.Extract,
-  sample: Sequence[manifests.Clip],
+  sample: Sequence[manifests.ManifestClip],
   clips_at_once: int,
 ) -> tuple[list[bytes], list[Mapping[str, str]]]:
   """Records, and rows of the ledger, of some clips."""

@@ -135,7 +135,7 @@ class Extract(beam.DoFn):
       except _Rejected as e:
         yield self._rejected(clip, e)
 
-  def _rejected(self, clip: manifests.Clip, error: _Rejected):
+  def _rejected(self, clip: manifests.ManifestClip, error: _Rejected):
     self._count()
     cause = error.__cause__
     row = {
@@ -158,7 +158,9 @@ class Extract(beam.DoFn):
     return {name: e for name, e in extractors.items() if e.reads == medium}
 
   def _start(
-    self, clip: manifests.Clip, batches: Mapping[str, frame_batches.Batches]
+    self,
+    clip: manifests.ManifestClip,
+    batches: Mapping[str, frame_batches.Batches],
   ) -> _Started:
     """Everything but what networks of frames have yet to give."""
     audios = {
@@ -188,7 +190,7 @@ class Extract(beam.DoFn):
 
   def _record(
     self,
-    clip: manifests.Clip,
+    clip: manifests.ManifestClip,
     found: _Started,
     batches: Mapping[str, frame_batches.Batches],
   ) -> bytes:

@@ -130,8 +130,8 @@ def prepare(
 
 
 def _placed(
-  clips: Sequence[manifests.Clip], num_shards: int | None
-) -> list[tuple[tuple[str, int], manifests.Clip]]:
+  clips: Sequence[manifests.ManifestClip], num_shards: int | None
+) -> list[tuple[tuple[str, int], manifests.ManifestClip]]:
   """Each clip with its (split, shard): in the order of hashed ids."""
   placed = []
   for split in manifests.SPLITS:
@@ -142,7 +142,7 @@ def _placed(
   return placed
 
 
-def _key(clip: manifests.Clip) -> str:
+def _key(clip: manifests.ManifestClip) -> str:
   return _hashed(clip.id)
 
 

@@ -12,7 +12,7 @@ from v2meow_jax import stages
 from v2meow_jax.extractors.embedded import fitted
 from v2meow_jax.files import manifests
 from v2meow_jax.files import read
-from v2meow_jax.files import released
+from v2meow_jax.files import tensors
 
 
 def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
@@ -61,5 +61,5 @@ def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
   }
   out = pathlib.Path(output)
   out.parent.mkdir(parents=True, exist_ok=True)
-  released.write_tensors(out, released.unflatten({**params, **stacked}), None)
+  tensors.write(out, tensors.unflatten({**params, **stacked}), None)
   return out

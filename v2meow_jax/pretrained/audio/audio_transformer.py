@@ -1,7 +1,7 @@
-"""AST (Gong et al. 2021, https://arxiv.org/abs/2104.01778): AudioSet classes of music.
+"""AST (Gong et al. 2021, https://arxiv.org/abs/2104.01778): AudioSet classes.
 
-A classifier for the Kullback-Leibler divergence and the inception score, run as
-transformers has it. V2Meow's own, on a LEAF front end, was not released.
+The classifier for the Kullback-Leibler divergence and the inception score, run
+by transformers. V2Meow's own, on a LEAF front end, was not released.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from v2meow_jax.pretrained import ledger
 from v2meow_jax.pretrained import network
 
 _FILE = 'model.safetensors'
-_NUM_CLASSES = 527  # Of AudioSet, where no config.json says otherwise.
-_HOP_SECONDS = 0.01  # Of the spectrogram; its frames are of 25 ms.
+_NUM_CLASSES = 527  # In AudioSet; a config.json may differ.
+_HOP_SECONDS = 0.01  # Between frames of the spectrogram.
 _FRAME_SECONDS = 0.025
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AudioTransformer:
-  """The classifier; a row is a window of 10.24 s, see `network.windows`.
+  """Classifies windows of 10.24 s, one row each; see `network.windows`.
 
   A shorter window is filled up with zero frames, as the network was trained.
-  AST learnt each class by itself (sigmoid). A softmax over the same numbers is
-  what AudioGen's divergence takes, and is a distribution; see `output`.
+  AST was trained with a sigmoid for each class. AudioGen's divergence takes a
+  softmax of the same logits, which is a distribution; see `output`.
 
   Attributes:
-    name: Of the network.
-    output: What is made of the classifier's numbers.
-    digest: Of the weights.
-    model: ASTForAudioClassification.
-    extractor: ASTFeatureExtractor.
+    name: Name of the network in reports.
+    output: Meaning of a row: softmax over all classes, or a sigmoid of each.
+    digest: SHA-256 of the weights.
+    model: An `ASTForAudioClassification`.
+    extractor: An `ASTFeatureExtractor`.
   """
 
   name: str
@@ -50,16 +50,16 @@ class AudioTransformer:
 
   @property
   def sample_rate_hz(self) -> int:
-    """Of the feature extractor."""
+    """Sample rate of the feature extractor, in Hz."""
     return self.extractor.sampling_rate
 
   @property
   def dim(self) -> int:
-    """The number of classes."""
+    """Number of classes."""
     return self.model.config.num_labels
 
   def __call__(self, audio: media.Audio) -> Float[np.ndarray, 'rows dim']:
-    """See `network.Network`; at least 25 ms."""
+    """Rows of a clip of at least 25 ms."""
     rate_hz = self.sample_rate_hz
     samples = network.samples_at(
       audio, rate_hz, round(_FRAME_SECONDS * rate_hz)
@@ -82,14 +82,14 @@ class AudioTransformer:
 
 
 def load(name: str, path: pathlib.Path) -> AudioTransformer:
-  """The classifier from a folder, or from the file `model.safetensors` in it.
+  """Loads the classifier from a folder, or from `model.safetensors` in it.
 
   Configurations beside the file are read; without them the network is the
   published MIT/ast-finetuned-audioset-10-10-0.4593.
 
   Args:
     name: `ast-softmax` or `ast-sigmoid`.
-    path: Of the folder or file.
+    path: Folder, or `model.safetensors` in it.
 
   Returns:
     The classifier.
@@ -118,19 +118,19 @@ def load(name: str, path: pathlib.Path) -> AudioTransformer:
   )
   try:
     # Classes by name and safetensors: nothing in the folder is run.
-    model, told = transformers.ASTForAudioClassification.from_pretrained(
+    model, info = transformers.ASTForAudioClassification.from_pretrained(
       folder,
       config=config,
       use_safetensors=True,
       local_files_only=True,
       dtype='float32',
       output_loading_info=True,
-      # They are told, by name, instead.
+      # `_check` names them instead.
       ignore_mismatched_sizes=True,
     )
   except (OSError, RuntimeError, ValueError, safetensors.SafetensorError) as e:
     raise ValueError(f'{file} cannot be read as AST: {e}') from e
-  _check(file, told, model.state_dict())
+  _check(file, info, model.state_dict())
   return AudioTransformer(
     name=name,
     output='sigmoid' if name.endswith('sigmoid') else 'softmax',
@@ -141,20 +141,20 @@ def load(name: str, path: pathlib.Path) -> AudioTransformer:
 
 
 def _check(
-  file: pathlib.Path, told: Mapping[str, Any], wanted: Mapping[str, Any]
+  file: pathlib.Path, info: Mapping[str, Any], wanted: Mapping[str, Any]
 ) -> None:
-  """Raises ValueError for what transformers draws at random, and only warns."""
+  """Raises ValueError for tensors that transformers would draw at random."""
   wrong = [
     f'lacks {name!r}, wanted as floats of shape {list(wanted[name].shape)}'
-    for name in sorted(told['missing_keys'])
+    for name in sorted(info['missing_keys'])
   ]
   wrong += [
-    f'has {name!r} of shape {list(found)}, wanted {list(shape)}'
-    for name, found, shape in sorted(told['mismatched_keys'])
+    f'has {name!r} of shape {list(shape)}, wanted {list(expected)}'
+    for name, shape, expected in sorted(info['mismatched_keys'])
   ]
   wrong += [
     f'has {name!r}, which the network has not'
-    for name in sorted(told['unexpected_keys'])
+    for name in sorted(info['unexpected_keys'])
   ]
   if wrong:
     page = ledger.find('ast-audioset').page

@@ -1,9 +1,8 @@
-"""Conformers (Gulati et al. 2020, https://arxiv.org/abs/2005.08100), to be used.
+"""Conformers (Gulati et al. 2020, https://arxiv.org/abs/2005.08100).
 
-As transformers' `Wav2Vec2ConformerEncoder` with rotary positions, on which
-MusicFM is built. Modules and parameters are named as there, so that the path of
-a parameter is its published key. Batch normalisation has fixed statistics here
-and is part of the convolution before it.
+Equal to transformers' `Wav2Vec2ConformerEncoder` with rotary positions, which
+MusicFM uses, down to the names of parameters. Batch normalisation with fixed
+statistics is folded into the convolution before it.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ class ConformerConfig:
   """Sizes of a `Conformer`.
 
   Attributes:
-    emb_dim: Width.
-    num_layers: Of the published network.
-    num_heads: Of each layer; emb_dim / num_heads is an even number.
+    emb_dim: Width of the frames.
+    num_layers: Number of layers of the published network.
+    num_heads: Attention heads of each layer; emb_dim / num_heads is even.
     mlp_dim: Width inside the feed-forward layers.
     kernel_size: Frames that the convolution of a layer spans, odd.
   """
@@ -57,7 +56,7 @@ def rotate(x: jax.Array, num_heads: int) -> jax.Array:
 
   Args:
     x: float[b, frames, emb_dim].
-    num_heads: Whose dimensions are turned alike.
+    num_heads: Heads, which all turn alike.
 
   Returns:
     float[b, frames, emb_dim].
@@ -91,8 +90,8 @@ class FeedForward(nn.Module):
 class SelfAttention(nn.Module):
   """Attention to all frames.
 
-  Positions turn what queries and keys are made of, not what they are: so does
-  the published network.
+  Rotates the input of queries and keys, not queries and keys themselves, as the
+  published network does.
 
   Attributes:
     config: Sizes.
@@ -164,8 +163,8 @@ class Conformer(nn.Module):
 
   Attributes:
     config: Sizes.
-    layer: How many are run; 0 gives the input, and only `config.num_layers`
-      gives what is normalised once more.
+    layer: Number of layers to run. 0 returns the input; `config.num_layers`
+      adds a last normalisation.
   """
 
   config: ConformerConfig

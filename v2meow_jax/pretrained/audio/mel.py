@@ -1,4 +1,4 @@
-"""Spectra of audio in numpy: log mel bands, chroma, onsets."""
+"""Computes spectra in numpy: log mel bands, chroma, onsets."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def power_spectrum(
 ) -> np.ndarray:
   """|FFT|^2 of Hann-windowed frames.
 
-  Frame i is centred on the middle of its hop, sample (i + 0.5) * hop; zeros
-  stand before the start and after the end.
+  Frame i is centred on the middle of its hop, sample (i + 0.5) * hop; beyond
+  the ends are zeros.
 
   Args:
     samples: float[num_samples].
-    hop_samples: From frame to frame.
+    hop_samples: Samples from frame to frame.
     window_samples: Even; also the length of the FFT.
 
   Returns:
@@ -56,11 +56,11 @@ def mel_weights(
   Each triangle has height 1 and ends at its neighbours' centres.
 
   Args:
-    rate_hz: Of the audio.
-    window_samples: Of the FFT.
-    num_bands: Filters.
-    low_hz: Where the first triangle begins.
-    high_hz: Where the last one ends; None: half the rate.
+    rate_hz: Sample rate of the audio, in Hz.
+    window_samples: Length of the FFT, in samples.
+    num_bands: Number of filters.
+    low_hz: Lower end of the first triangle, in Hz.
+    high_hz: Upper end of the last triangle, in Hz; None: half the rate.
 
   Returns:
     float32[window_samples // 2 + 1, num_bands].
@@ -86,9 +86,9 @@ def log_mel(
 
   Args:
     samples: float[num_samples].
-    rate_hz: Of the samples.
-    hop_samples: From frame to frame.
-    window_samples: Of the FFT.
+    rate_hz: Sample rate, in Hz.
+    hop_samples: Samples from frame to frame.
+    window_samples: Length of the FFT, in samples.
     num_bands: Mel bands from 0 to half the rate.
 
   Returns:
@@ -102,13 +102,13 @@ def log_mel(
 def chroma(
   power: np.ndarray, rate_hz: int, low_hz: float, high_hz: float
 ) -> np.ndarray:
-  """How strong each of the 12 pitch classes is, C first.
+  """Strength of each of the 12 pitch classes, C first.
 
   Args:
     power: float[frames, bins] of `power_spectrum`.
-    rate_hz: Of the audio.
-    low_hz: Lowest pitch that counts.
-    high_hz: Highest pitch that counts.
+    rate_hz: Sample rate of the audio, in Hz.
+    low_hz: Lowest pitch that counts, in Hz.
+    high_hz: Highest pitch that counts, in Hz.
 
   Returns:
     float32[frames, 12]; rows have length 1, or less near silence.

@@ -1,9 +1,9 @@
 """MERT v1 (Li et al. 2023, https://arxiv.org/abs/2306.00107): HuBERT on music.
 
 https://huggingface.co/m-a-p/MERT-v1-95M and MERT-v1-330M, at 75 Hz and for
-non-commercial use, run by PyTorch. Their repositories hold code of their own,
-which is not run: but for a constant-Q transform and deep normalisation, which
-are refused here, it is transformers' HubertModel (`modeling_MERT.py` there).
+non-commercial use, run by PyTorch as transformers' HubertModel. The code in
+their repositories is not run: it only adds a constant-Q transform and deep
+normalisation (`modeling_MERT.py` there), which are refused here.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from v2meow_jax.pretrained.audio import semantic_encoder
 from v2meow_jax.pretrained.audio import torch_encoder
 
 SOURCE = 'm-a-p/MERT-v1-95M'
-# What HubertModel is. `attention_relax` is left out: only deepnorm heeds it, and
-# what it does to the logits a softmax takes back.
+# Settings that HubertModel supports. `attention_relax` does not matter: only
+# deepnorm uses it, and a softmax undoes its effect on the logits.
 _SUPPORTED = {
   'model_type': ['mert_model', 'hubert'],
   'feature_extractor_cqt': [False],
@@ -34,16 +34,16 @@ def load(
   pool: int = 3,
   stretches: semantic_encoder.Stretches = STRETCHES,
 ) -> torch_encoder.TorchEncoder:
-  """MERT as a semantic encoder at 24 kHz.
+  """Loads MERT as a semantic encoder at 24 kHz.
 
   Args:
     path: Folder with `torch_encoder.FILES` of a repository, or the
       model.safetensors in it.
-    layer: Whose output is given, 1 to 12 or 24; 0 is what enters the first.
-      ours: 7, as Open MusicLM (https://github.com/zhvng/open-musiclm).
-    pool: How many frames of 75 Hz are averaged. ours: 3, for the paper's 25 Hz.
-    stretches: How long audio is cut. A stretch is scaled to unit variance where
-      the repository's settings say so.
+    layer: Layer whose output is returned, 1 to 12 or 24; 0 is the input of the
+      first. ours: 7, as Open MusicLM (https://github.com/zhvng/open-musiclm).
+    pool: Number of frames of 75 Hz to average. ours: 3, for the paper's 25 Hz.
+    stretches: Stretches to cut long audio into. Each is scaled to unit variance
+      when the repository's settings say so.
 
   Returns:
     The encoder.
@@ -67,7 +67,7 @@ def load(
   )
   network = transformers.HubertModel(config)
   torch_encoder.read_weights(network, folder / torch_encoder.WEIGHTS)
-  # Of the convolutions: each widens what is heard by the strides before it.
+  # Each convolution widens the receptive field by the strides before it.
   reach, hop = 1, 1
   for size, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
     reach += (size - 1) * hop

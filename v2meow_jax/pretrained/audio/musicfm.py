@@ -2,7 +2,6 @@
 
 A spectrogram on mel bands, two residual blocks that take every fourth frame,
 and a Conformer (https://github.com/minzwon/musicfm, `model/musicfm_25hz.py`).
-`MusicFM` is the network, `MusicFMEncoder` the semantic encoder;
 `musicfm_weights` reads the published weights.
 """
 
@@ -27,8 +26,7 @@ SAMPLE_RATE_HZ = 24_000
 RATE_HZ = 25.0
 _HOP_SAMPLES = 240
 WINDOW_SAMPLES = 2048
-# Of the energy of a band, before the logarithm.
-_FLOOR = 1e-10
+_FLOOR = 1e-10  # Energy of a band, at least, before the logarithm.
 
 # ours: the network was trained on 30 s; 5 s are 125 frames around a frame.
 STRETCHES = semantic_encoder.Stretches(seconds=30.0, context_seconds=5.0)
@@ -40,8 +38,8 @@ class MusicFMConfig:
 
   Attributes:
     num_bands: Mel bands, a multiple of 4.
-    conv_channels: Of the residual blocks.
-    conformer: What follows.
+    conv_channels: Channels of the residual blocks.
+    conformer: Sizes of the Conformer after them.
   """
 
   num_bands: int
@@ -55,8 +53,8 @@ class MusicFMConfig:
       )
 
 
-# paper: MusicFM, section 2; `MusicFM25Hz` of its repository, with heads, mlp_dim
-# and kernel_size of facebook/wav2vec2-conformer-rope-large-960h-ft.
+# paper: MusicFM, section 2; `MusicFM25Hz` of its repository, with heads,
+# mlp_dim and kernel_size of facebook/wav2vec2-conformer-rope-large-960h-ft.
 PUBLISHED = MusicFMConfig(
   num_bands=128,
   conv_channels=512,
@@ -67,12 +65,12 @@ PUBLISHED = MusicFMConfig(
 
 
 class LogMel(nn.Module):
-  """Decibels in mel bands, less their mean, over their deviation.
+  """Decibels in mel bands, standardised.
 
-  Frame i is centred on sample i * 240; the samples are mirrored at both ends.
+  Frame i is centred on sample i * 240; samples are mirrored at both ends.
 
   Attributes:
-    num_bands: Of the filters.
+    num_bands: Number of mel bands.
   """
 
   num_bands: int
@@ -107,12 +105,10 @@ def _conv(channels: int, stride: int, name: str) -> nn.Conv:
 
 
 class ResidualBlock(nn.Module):
-  """Three convolutions that halve frames and bands.
-
-  Batch normalisation is part of each.
+  """Three convolutions that halve frames and bands, normalisation folded in.
 
   Attributes:
-    channels: Of the output.
+    channels: Channels of the output.
   """
 
   channels: int
@@ -126,7 +122,7 @@ class ResidualBlock(nn.Module):
 
 
 class Subsampling(nn.Module):
-  """A quarter of the frames, each with all of its bands.
+  """Keeps a quarter of the frames, each with all of its bands.
 
   Attributes:
     config: Sizes.
@@ -150,7 +146,7 @@ class MusicFM(nn.Module):
 
   Attributes:
     config: Sizes.
-    layer: After how many layers of the Conformer; 0 is its input.
+    layer: Number of Conformer layers before it; 0 is their input.
   """
 
   config: MusicFMConfig
@@ -180,14 +176,14 @@ def _hidden(network: MusicFM, params: Any, samples: jax.Array) -> jax.Array:
 class MusicFMEncoder:
   """MusicFM as a `SemanticEncoder`.
 
-  A frame is centred on its beginning, i / 25 s, as the published network has
-  it. Compiles once for each length of audio that is shorter than a stretch.
+  Frame i is centred on its beginning, i / 25 s, as in the published network.
+  Compiles once for each length of audio that is shorter than a stretch.
 
   Attributes:
-    sample_rate_hz: 24,000.
-    rate_hz: 25.
-    dim: The width of the Conformer.
-    network: What is run.
+    sample_rate_hz: Sample rate of the network: 24,000 Hz.
+    rate_hz: Frames a second: 25.
+    dim: Width of the Conformer.
+    network: Network to run.
   """
 
   sample_rate_hz = SAMPLE_RATE_HZ
@@ -203,9 +199,9 @@ class MusicFMEncoder:
     """Puts the parameters on the device.
 
     Args:
-      network: What is run.
-      params: Of `network`; `musicfm_weights.read` gives them.
-      stretches: How long audio is cut.
+      network: Network to run.
+      params: Parameters of `network`, from `musicfm_weights.read`.
+      stretches: Stretches to cut long audio into.
     """
     self.dim = network.config.conformer.emb_dim
     self.network = network
@@ -215,11 +211,11 @@ class MusicFMEncoder:
   def __call__(self, audio: media.Audio) -> np.ndarray:
     """float32[frames, dim]."""
     return semantic_encoder.in_stretches(
-      self, self._hear, audio, self._stretches
+      self, self._run, audio, self._stretches
     )
 
-  def _hear(self, samples: np.ndarray) -> np.ndarray:
+  def _run(self, samples: np.ndarray) -> np.ndarray:
     # A single frame is too short to be mirrored.
     missing = max(0, WINDOW_SAMPLES - len(samples))
-    heard = np.pad(samples, (0, missing))[None]
-    return np.asarray(_hidden(self.network, self._params, heard))[0]
+    padded = np.pad(samples, (0, missing))[None]
+    return np.asarray(_hidden(self.network, self._params, padded))[0]

@@ -1,4 +1,4 @@
-"""Reads MusicFM's published weights as a `musicfm.MusicFMEncoder`.
+"""Reads MusicFM's published weights.
 
 https://huggingface.co/minzwon/MusicFM has pretrained_fma.pt and
 pretrained_msd.pt, checkpoints of PyTorch Lightning, and beside each the
@@ -33,7 +33,7 @@ _ADVICE = (
   ' and v2meow weights import musicfm-fma pretrained_fma.pt'
 )
 _WANTED = 'MusicFM, pretrained_fma or pretrained_msd'
-_EPSILON = 1e-5  # Of batch normalisation.
+_EPSILON = 1e-5  # In batch normalisation.
 
 _MEL = 'model.preprocessor_melspec_2048.mel_stft.'
 _PUBLISHED = {
@@ -47,8 +47,8 @@ _NORMALISED = {
   'conv3': 'bn3',
   'depthwise_conv': 'batch_norm',
 }
-# The targets and the head of training, positions that are not learnt, and a
-# convolution that the Conformer has and does not use with rotary positions.
+# Targets and head of training, fixed positions, and a convolution that rotary
+# positions replace.
 _UNUSED = re.compile(
   r'model\.(quantizer_|linear\.|cls_token$|conformer\.(pos_conv_embed|'
   r'embed_positions)\.|.*\.num_batches_tracked$)'
@@ -63,20 +63,20 @@ def load(
   config: musicfm.MusicFMConfig = musicfm.PUBLISHED,
   stretches: semantic_encoder.Stretches = musicfm.STRETCHES,
 ) -> musicfm.MusicFMEncoder:
-  """MusicFM as a semantic encoder.
+  """Loads MusicFM as a semantic encoder.
 
   Args:
-    path: As of `read`.
-    layer: Whose output is given, 1 to 12; 0 is what enters the first. ours: 7,
-      which MusicFM's README and MusicLM (for w2v-BERT) take.
-    config: Sizes of the network that is wanted.
-    stretches: How long audio is cut.
+    path: Weights and their statistics, see `read`.
+    layer: Layer whose output is returned, 1 to 12; 0 is the input of the first.
+      ours: 7, which MusicFM's README and MusicLM (for w2v-BERT) take.
+    config: Sizes of the network.
+    stretches: Stretches to cut long audio into.
 
   Returns:
     The encoder.
 
   Raises:
-    FileNotFoundError, ValueError: As `read`, or there is no such layer.
+    FileNotFoundError, ValueError: See `read`; or there is no such layer.
   """
   num_layers = config.conformer.num_layers
   if not 0 <= layer <= num_layers:
@@ -94,8 +94,8 @@ def read(path: str | os.PathLike, network: musicfm.MusicFM) -> dict[str, Any]:
     path: pretrained_fma.safetensors or pretrained_msd.safetensors, converted
       from the published file, or a folder with one of them; the statistics of
       the same name lie beside it.
-    network: For which they are; of the layers after its last one only the names
-      are looked at.
+    network: Network to fill; only the names of layers after its last one are
+      checked.
 
   Returns:
     A nested dict of float32 arrays. Batch normalisation is folded into the
@@ -107,39 +107,23 @@ def read(path: str | os.PathLike, network: musicfm.MusicFM) -> dict[str, Any]:
       it is and what was wanted.
   """
   file = _find(pathlib.Path(path))
-  state = tensors.load(file)
   wanted = _shapes(network)
-  source = _Taken(state)
+  source = tensors.Tensors(tensors.load(file), _WANTED, 'musicfm-fma')
   params = {
     name: _parameter(source, name, shape)
     for name, shape in wanted.items()
     if name[-1] not in ('mean', 'std')
   }
-  left = sorted(state.keys() - source.names)
-  strange = [k for k in left if not _may_be_left(k, network)]
-  if strange:
-    raise ValueError(
-      f'{file} has {strange[0]!r} of shape {state[strange[0]].shape}, which'
-      f' {network.config} has not; wanted {_WANTED}: {_ADVICE}.'
-    )
+  for key, shape in source.left().items():
+    if not _may_be_left(key, network):
+      raise ValueError(
+        f'{file} has {key!r} of shape {shape}, which {network.config} has not;'
+        f' wanted {_WANTED}: {_ADVICE}.'
+      )
   mean, std = _read_statistics(file)
-  params['mel', 'mean'], params['mel', 'std'] = (
-    np.float32(mean),
-    np.float32(std),
-  )
+  params['mel', 'mean'] = np.float32(mean)
+  params['mel', 'std'] = np.float32(std)
   return traverse_util.unflatten_dict(params)
-
-
-class _Taken(tensors.Tensors):
-  """Tensors of a file that remember which were taken."""
-
-  def __init__(self, state):
-    super().__init__(state, _WANTED, 'musicfm-fma')
-    self.names: set[str] = set()
-
-  def take(self, name: str, *shape: int) -> np.ndarray:
-    self.names.add(name)
-    return super().take(name, *shape)
 
 
 def load_encoder(
@@ -148,7 +132,7 @@ def load_encoder(
   layer: int = 7,
   config: Mapping[str, Any] | None = None,
 ) -> musicfm.MusicFMEncoder:
-  """As `load`, from settings that are JSON data; `config` holds other sizes."""
+  """Loads an encoder from JSON settings; `config` holds other sizes."""
   sizes = musicfm.PUBLISHED
   if config:
     inner = conformer.ConformerConfig(**config['conformer'])
@@ -172,20 +156,20 @@ def _find(path: pathlib.Path) -> pathlib.Path:
     names = [path / f'pretrained_{v}.safetensors' for v in _VARIANTS]
   else:
     names = [path]
-  found = [file for file in names if file.is_file()]
-  if not found:
+  files = [file for file in names if file.is_file()]
+  if not files:
     tried = ' nor '.join(str(name) for name in names)
     raise FileNotFoundError(f'no MusicFM: there is no {tried}; {_ADVICE}.')
-  if len(found) > 1:
+  if len(files) > 1:
     raise ValueError(
-      f'{path} holds {found[0].name} and {found[1].name}; name one.'
+      f'{path} holds {files[0].name} and {files[1].name}; name one.'
     )
-  if found[0].suffix != '.safetensors':
+  if files[0].suffix != '.safetensors':
     raise ValueError(
-      f'{found[0]} is a {found[0].suffix} file, and wanted is a .safetensors:'
+      f'{files[0]} is a {files[0].suffix} file, and wanted is a .safetensors:'
       ' v2meow weights import musicfm-fma FILE converts what was published.'
     )
-  return found[0]
+  return files[0]
 
 
 def _read_statistics(file: pathlib.Path) -> tuple[float, float]:
@@ -229,14 +213,13 @@ def published_key(path: tuple[str, ...]) -> str:
   *modules, leaf = path
   if leaf in _PUBLISHED:
     return _PUBLISHED[leaf]
-  # In lists of modules.
   names = [re.sub(r'^(layers|conv)_(\d+)$', r'\1.\2', name) for name in modules]
   leaf = 'weight' if leaf in ('kernel', 'scale') else leaf
   return '.'.join(['model', *names, leaf])
 
 
 def _parameter(
-  source: _Taken, path: tuple[str, ...], shape: tuple[int, ...]
+  source: tensors.Tensors, path: tuple[str, ...], shape: tuple[int, ...]
 ) -> np.ndarray:
   """One of our parameters from one or several published tensors."""
   *parents, module, leaf = path
@@ -253,7 +236,8 @@ def _parameter(
   )
   gain = scale / np.sqrt(variance + _EPSILON)
   if kernel:
-    # Axes in reverse: PyTorch has [out, in, bands, frames] or [out, in, frames].
+    # Axes in reverse: PyTorch has [out, in, bands, frames] or [out, in,
+    # frames].
     return np.ascontiguousarray(source.take(key, *shape[::-1]).T * gain)
   # A convolution over frames alone has no bias of its own.
   if module != 'depthwise_conv':

@@ -1,8 +1,8 @@
 """CNN14 of PANNs (Kong et al. 2020, https://arxiv.org/abs/1912.10211) at 16 kHz.
 
-The network that audioldm_eval takes for KL, IS and FD, and so, it seems, MuVi.
-The distances are fragile: resampling alone can move FD by 30 and KL by 0.4
-(README of https://github.com/haoheliu/audioldm_eval).
+audioldm_eval, and so probably MuVi, uses it for KL, IS and FD. These figures
+are fragile: resampling alone can move FD by 30 and KL by 0.4 (README of
+https://github.com/haoheliu/audioldm_eval).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _FFT_SAMPLES = 512
 _NUM_BINS = _FFT_SAMPLES // 2 + 1
 _HOP_SAMPLES = 160
 _FLOOR = 1e-10
-_WINDOW_SAMPLES = 10 * SAMPLE_RATE_HZ  # As the clips it was trained on.
-_EPSILON = 1e-5  # Of the batch normalisation.
+_WINDOW_SAMPLES = 10 * SAMPLE_RATE_HZ  # As in its training.
+_EPSILON = 1e-5  # In batch normalisation.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,9 @@ class Cnn14Config:
   """Sizes; the defaults are the published network's.
 
   Attributes:
-    channels: Of the blocks; the last is also the size of the embedding.
-    num_classes: Of AudioSet.
+    channels: Channels of the blocks; the last is also the width of the
+      embedding.
+    num_classes: Number of AudioSet classes.
   """
 
   channels: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048)
@@ -51,7 +52,7 @@ PUBLISHED = Cnn14Config()
 
 
 class Cnn14(nn.Module):
-  """From log-mel bands to an embedding and a number for each class.
+  """Maps log-mel bands to an embedding and a logit for each class.
 
   Attributes:
     config: Sizes.
@@ -63,8 +64,8 @@ class Cnn14(nn.Module):
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """float32[b, frames, 64] -> float32[b, channels], float32[b, classes].
 
-    Batch normalisation is folded into the convolutions when weights are read;
-    that of the bands, `scale` and `offset`, is not, for the sake of the edges.
+    Batch normalisation is folded into the convolutions when weights are read,
+    but for that of the bands, `scale` and `offset`, because of the padding.
     """
     scale = self.param('scale', nn.initializers.ones, (NUM_BANDS,))
     offset = self.param('offset', nn.initializers.zeros, (NUM_BANDS,))
@@ -102,8 +103,8 @@ def log_mel(
   clip mirrored at its ends, 10 log10 of at least 1e-10.
 
   Args:
-    samples: At 16 kHz, more than 256.
-    mel_weights: Of the published file.
+    samples: More than 256 samples at 16 kHz.
+    mel_weights: Filters of the published file.
 
   Returns:
     float64[1 + samples // 160, 64].
@@ -120,17 +121,17 @@ def log_mel(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Panns:
-  """The network; a row is a window of 10 s, see `network.windows`.
+  """CNN14 on windows of 10 s, one row each; see `network.windows`.
 
   A shorter window is filled up with silence, as in its training.
 
   Attributes:
-    name: Of the network.
-    output: The embedding, or what is made of the classifier's numbers: each
-      class by itself, as it was trained, or the distribution that
-      audioldm_eval's KL and IS take.
-    digest: Of the weights.
-    params: Of `Cnn14`.
+    name: Name of the network in reports.
+    output: Meaning of a row: the embedding, the probability of each class as in
+      training (sigmoid), or the distribution that audioldm_eval's KL and IS
+      take (softmax).
+    digest: SHA-256 of the weights.
+    params: Parameters of `Cnn14`.
     mel_weights: float32[257, 64].
     config: Sizes.
   """
@@ -145,18 +146,18 @@ class Panns:
 
   @property
   def dim(self) -> int:
-    """Of the embedding, or the number of classes."""
+    """Width of the embedding, or number of classes."""
     if self.output == 'embedding':
       return self.config.channels[-1]
     return self.config.num_classes
 
   def __call__(self, audio: media.Audio) -> Float[np.ndarray, 'rows dim']:
-    """See `network.Network`."""
+    """Rows of a clip."""
     samples = network.samples_at(audio, SAMPLE_RATE_HZ)
     windows = network.windows(samples, _WINDOW_SAMPLES)
-    return network.checked(self, np.stack([self._hear(w) for w in windows]))
+    return network.checked(self, np.stack([self._run(w) for w in windows]))
 
-  def _hear(self, window: np.ndarray) -> np.ndarray:
+  def _run(self, window: np.ndarray) -> np.ndarray:
     padded = np.pad(window, (0, _WINDOW_SAMPLES - len(window)))
     bands = log_mel(padded, self.mel_weights).astype(np.float32)
     embedding, logits = apply(self.config, self.params, bands[None])
@@ -174,8 +175,8 @@ def read(
   """Parameters of `Cnn14` from a published state.
 
   Args:
-    state: From `tensors.load`, of `Cnn14_16k_mAP=0.438.pth` converted; names of
-      https://github.com/qiuqiangkong/audioset_tagging_cnn.
+    state: Tensors of `tensors.load`, from `Cnn14_16k_mAP=0.438.pth` converted;
+      named as in https://github.com/qiuqiangkong/audioset_tagging_cnn.
     config: Sizes.
 
   Returns:
@@ -212,7 +213,7 @@ def _source(state: Mapping[str, Any]) -> tensors.Tensors:
 
 
 def _normalisation(source: tensors.Tensors, name: str, size: int):
-  """What it multiplies with, and then adds."""
+  """Factor and offset of a batch normalisation."""
   scale, offset, mean, variance = (
     source.take(f'{name}.{part}', size)
     for part in ('weight', 'bias', 'running_mean', 'running_var')
@@ -224,11 +225,11 @@ def _normalisation(source: tensors.Tensors, name: str, size: int):
 def load(
   name: str, path: pathlib.Path, config: Cnn14Config = PUBLISHED
 ) -> Panns:
-  """The network from a file.
+  """Loads the network from a file.
 
   Args:
     name: `panns-embedding`, `panns-softmax` or `panns-sigmoid`.
-    path: Of the weights, converted; see `read`.
+    path: Converted weights; see `read`.
     config: Sizes.
 
   Returns:

@@ -1,7 +1,7 @@
-"""Semantic encoders: networks that hear music, one vector for each frame.
+"""Semantic encoders: networks that turn music into one vector for each frame.
 
-They stand in for the w2v-BERT of MusicLM and V2Meow: `musicfm`, `w2v_bert`,
-`mert`. Clusters of the vectors are the semantic tokens.
+`musicfm`, `w2v_bert` and `mert` stand in for the w2v-BERT of MusicLM and
+V2Meow; clusters of their vectors are the semantic tokens.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from v2meow_jax import media
 
 
 class SemanticEncoder(Protocol):
-  """Turns audio of any rate and length into frames; frozen."""
+  """A frozen network that turns audio of any rate and length into frames."""
 
   @property
   def sample_rate_hz(self) -> int:
-    """Of the waveforms that its network hears; other audio it resamples."""
+    """Sample rate of the network, in Hz; other audio is resampled."""
     ...
 
   @property
@@ -31,37 +31,37 @@ class SemanticEncoder(Protocol):
 
   @property
   def dim(self) -> int:
-    """Numbers of a frame."""
+    """Width of a frame."""
     ...
 
   def __call__(self, audio: media.Audio) -> np.ndarray:
     """float32[frames, dim], round(audio.seconds * rate_hz) frames, at least 1.
 
     The audio is resampled to `sample_rate_hz`. Frame i stands for the time
-    around i / rate_hz to (i + 1) / rate_hz. Long audio is heard as `Stretches`
-    tells, in memory that one stretch bounds.
+    around i / rate_hz to (i + 1) / rate_hz. Long audio is cut into `Stretches`,
+    so that memory is bounded by one stretch.
     """
     ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stretches:
-  """How long audio is cut for a network that hears all that it is given.
+  """Cuts long audio for a network that attends to all of its input.
 
-  Audio of up to `seconds` is heard whole. Longer audio is heard in stretches of
-  exactly that length which overlap by twice the context; a frame within
-  `context_seconds` of where two stretches were cut is taken from the other one.
-  The last stretch ends where the audio does.
+  Audio of up to `seconds` is not cut. Longer audio is cut into stretches of
+  exactly that length, which overlap by twice the context; a frame within
+  `context_seconds` of a cut is taken from the other stretch. The last stretch
+  ends with the audio.
 
   So a frame depends on audio within `seconds` of it alone, and frames that lie
-  `seconds` or more before the end of a clip stay as they are when it goes on.
-  A network that hears no further than the context gives what it would give of
-  the whole.
+  `seconds` or more before the end of a clip do not change when the clip goes
+  on. For a network whose receptive field is within the context, the result
+  equals that of the uncut audio.
 
   Attributes:
-    seconds: What the network hears at once.
-    context_seconds: At least so much is heard around a frame, but at the ends
-      of the audio.
+    seconds: Longest stretch that the network gets at once, in seconds.
+    context_seconds: Least context on either side of a frame, in seconds, except
+      at the ends of the audio.
   """
 
   seconds: float
@@ -77,20 +77,21 @@ class Stretches:
 
 def in_stretches(
   encoder: SemanticEncoder,
-  hear: Callable[[np.ndarray], np.ndarray],
+  network: Callable[[np.ndarray], np.ndarray],
   audio: media.Audio,
   stretches: Stretches,
 ) -> np.ndarray:
-  """Frames of audio of any rate and length.
+  """Runs an encoder over audio of any rate and length.
 
   Args:
-    encoder: Whose rates and width these are; a frame is a whole number of its
-      samples.
-    hear: float32[frames * hop], one or more whole frames of samples ->
+    encoder: Encoder whose rates and width count; a frame is a whole number of
+      its samples.
+    network: Network: float32[frames * hop], one or more whole frames of samples
+    ->
       float32[frames or more, dim], of which the first frames count.
-    audio: What to hear; silence completes the last frame, and a rest of less
+    audio: Audio to encode; silence completes the last frame, and a rest of less
       than half a frame is left out.
-    stretches: What `hear` is given at once.
+    stretches: Stretches to cut long audio into.
 
   Returns:
     float32[frames, dim].
@@ -106,9 +107,9 @@ def in_stretches(
   while done < num_frames:
     first = min(max(done - context, 0), num_frames - length)
     last = first + length
-    heard = hear(samples[first * hop : last * hop])
+    outputs = network(samples[first * hop : last * hop])
     stop = last if last == num_frames else last - context
-    frames[done:stop] = heard[done - first : stop - first]
+    frames[done:stop] = outputs[done - first : stop - first]
     done = stop
   return frames
 

@@ -1,8 +1,8 @@
-"""Semantic encoders that are networks of transformers, run by PyTorch.
+"""Runs networks of transformers as semantic encoders, in PyTorch.
 
-`w2v_bert` and `mert` are two. Their folders are read as data: the configuration
-and the settings of the audio from json, the weights from safetensors. No code
-of a repository is run, and nothing is downloaded.
+`w2v_bert` and `mert` are two. Configuration and audio settings are read from
+json, weights from safetensors. No code of a repository is run, and nothing is
+downloaded.
 
 PyTorch and transformers are the extra `hub`.
 """
@@ -27,7 +27,7 @@ WEIGHTS, CONFIG, AUDIO = FILES = (
   'config.json',
   'preprocessor_config.json',
 )
-# What masks frames in training, and is in the files of all these networks.
+# Masks frames in training; in the files of all these networks.
 _UNUSED = 'masked_spec_embed'
 # Weight normalisation, as files and as newer versions of PyTorch name it.
 _FACTORS = {
@@ -39,16 +39,15 @@ _FACTORS = {
 class TorchEncoder:
   """One hidden state of a network of transformers: a `SemanticEncoder`.
 
-  The network hears a stretch with silence before and after it, so that every
-  frame is complete and is centred on the middle of its time. Neighbouring
-  frames are averaged to the wanted rate: to take one of them would leave out
-  what the others heard.
+  A stretch is padded with silence on both sides, so that every frame is
+  complete and centred on the middle of its time. Neighbouring frames are
+  averaged down to the wanted rate.
 
   Attributes:
-    sample_rate_hz: Of the waveforms that the network hears.
-    rate_hz: Of the averaged frames.
-    dim: The width of the network.
-    layer: After how many of its layers.
+    sample_rate_hz: Sample rate of the network, in Hz.
+    rate_hz: Averaged frames a second.
+    dim: Width of the network.
+    layer: Number of layers before the hidden state.
   """
 
   def __init__(
@@ -65,13 +64,14 @@ class TorchEncoder:
     """Drops the layers that are not needed, and puts the rest on the device.
 
     Args:
-      network: A model of transformers whose `encoder.layers` are a list.
-      extract: Its feature extractor.
-      layer: Whose output is given, from 1; 0 is what enters the first.
-      hop_samples: From frame to frame of the network.
-      reach_samples: That a frame of its first layers covers.
-      pool: How many neighbouring frames are averaged, >= 1.
-      stretches: How long audio is cut.
+      network: Model of transformers whose `encoder.layers` are a list.
+      extract: Feature extractor of the network.
+      layer: Layer whose output is returned, from 1; 0 is the input of the
+        first.
+      hop_samples: Samples from frame to frame of the network.
+      reach_samples: Samples under one frame of its first layers.
+      pool: Number of neighbouring frames to average, >= 1.
+      stretches: Stretches to cut long audio into.
 
     Raises:
       ValueError: There is no such layer, or `pool` is less than 1.
@@ -86,7 +86,7 @@ class TorchEncoder:
     self.rate_hz = self.sample_rate_hz / (hop_samples * pool)
     self.dim = network.config.hidden_size
     self.layer = layer
-    # The one after it stays: of the last, the network normalises the output.
+    # The next one stays, because the network normalises the output of its last.
     del layers[layer + 1 :]
     self._device = 'cuda' if torch.cuda.is_available() else 'cpu'
     self._network = network.eval().to(self._device)
@@ -98,10 +98,10 @@ class TorchEncoder:
   def __call__(self, audio: media.Audio) -> np.ndarray:
     """float32[frames, dim]."""
     return semantic_encoder.in_stretches(
-      self, self._hear, audio, self._stretches
+      self, self._run, audio, self._stretches
     )
 
-  def _hear(self, samples: np.ndarray) -> np.ndarray:
+  def _run(self, samples: np.ndarray) -> np.ndarray:
     torch = hub.import_library('torch')
     half, rest = self._silence
     inputs = self._extract(
@@ -109,12 +109,12 @@ class TorchEncoder:
       sampling_rate=self.sample_rate_hz,
       return_tensors='pt',
     )
-    heard = inputs[self._network.main_input_name].to(self._device)
+    values = inputs[self._network.main_input_name].to(self._device)
     exact = torch.backends.cudnn.flags(
       enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )
     with torch.inference_mode(), exact:
-      states = self._network(heard, output_hidden_states=True).hidden_states
+      states = self._network(values, output_hidden_states=True).hidden_states
     frames = states[self.layer][0].cpu().numpy()
     return frames.reshape(-1, self._pool, self.dim).mean(1)
 
@@ -123,7 +123,7 @@ def find(path: str | os.PathLike, source: str) -> pathlib.Path:
   """The folder with the three `FILES` of a repository.
 
   Args:
-    path: Of the folder, or of the `model.safetensors` in it.
+    path: Folder, or `model.safetensors` in it.
     source: Repository of the Hugging Face hub that publishes them.
 
   Returns:
@@ -147,12 +147,12 @@ def find(path: str | os.PathLike, source: str) -> pathlib.Path:
 def read_json(
   file: pathlib.Path, wanted: Mapping[str, Collection[Any]]
 ) -> dict:
-  """An object of settings.
+  """Reads a json object of settings.
 
   Args:
-    file: Of json.
-    wanted: Settings that this library can do something with: of each the
-      values, the first of which holds when it is not stated.
+    file: Json file of settings.
+    wanted: Supported values of each setting; the first holds when it is not
+      stated.
 
   Returns:
     The settings.
@@ -167,10 +167,10 @@ def read_json(
   if not isinstance(settings, dict):
     raise ValueError(f'{file} is no object of settings.')
   for name, values in wanted.items():
-    found = settings.get(name, next(iter(values)))
-    if found not in values:
+    value = settings.get(name, next(iter(values)))
+    if value not in values:
       few = ' or '.join(repr(v) for v in values)
-      raise ValueError(f'{file} has {name} {found!r}; wanted {few}.')
+      raise ValueError(f'{file} has {name} {value!r}; wanted {few}.')
   return settings
 
 
@@ -180,10 +180,10 @@ def read_weights(
   """Puts the tensors of a safetensors file into a network.
 
   Args:
-    network: A model of transformers, which is changed.
-    file: Must hold each of its tensors and no other, in any float type.
-    computed: Last parts of the names of tensors that a configuration
-      determines: in a file they count for nothing.
+    network: Model of transformers to change.
+    file: File with each of its tensors and no other, in any float type.
+    computed: Last parts of the names of tensors that follow from the
+      configuration and are ignored in a file.
 
   Raises:
     ValueError: The file is damaged, lacks a tensor, or has one too many or of

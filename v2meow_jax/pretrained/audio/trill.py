@@ -1,8 +1,8 @@
-"""TRILL (Shor et al. 2020, https://arxiv.org/abs/2002.12764) from its SavedModel.
+"""TRILL (Shor et al. 2020, https://arxiv.org/abs/2002.12764), a SavedModel.
 
-A triplet embedding of speech; V2Meow's second Frechet distance listens through
-it. It is published as a SavedModel alone, which TensorFlow runs. A SavedModel
-is a program: load one that you trust.
+A triplet embedding of speech, for V2Meow's second Frechet distance. It was
+published as a SavedModel only, which TensorFlow runs. A SavedModel is a
+program: load only one that you trust.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from v2meow_jax.pretrained import network
 
 _LAYER = 'embedding'  # `layer19`, its other output, is used elsewhere.
 _RATE_HZ = 16_000
-# ours: what is heard at once; music clips are shorter, and so are heard whole.
+# ours: the network gets at most this at once; music clips are shorter.
 _PIECE_SECONDS = 60
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trill:
-  """The network; a row every 0.167 s, as the SavedModel cuts a clip.
+  """TRILL, one row every 0.167 s, as the SavedModel cuts a clip.
 
-  Clips above a minute are heard a minute at a time (`network.windows`).
+  Longer clips are cut into minutes (`network.windows`).
 
   Attributes:
-    name: Of the network.
-    digest: Of the folder.
-    module: As TensorFlow loaded it: `module(samples, sample_rate=16000)`.
-    dim: Of the layer `embedding`.
+    name: Name of the network in reports.
+    digest: SHA-256 of the folder.
+    module: Loaded SavedModel: `module(samples, sample_rate=16000)`.
+    dim: Width of the layer `embedding`.
   """
 
   name: str
@@ -45,7 +45,7 @@ class Trill:
   output: network.Output = dataclasses.field(default='embedding', init=False)
 
   def __call__(self, audio: media.Audio) -> Float[np.ndarray, 'rows dim']:
-    """See `network.Network`."""
+    """Rows of a clip."""
     samples = network.samples_at(audio, _RATE_HZ)
     rows = [
       np.asarray(self.module(piece, sample_rate=_RATE_HZ)[_LAYER])
@@ -55,11 +55,11 @@ class Trill:
 
 
 def load(name: str, folder: pathlib.Path) -> Trill:
-  """The network from a folder.
+  """Loads the network from a folder.
 
   Args:
-    name: For reports.
-    folder: Of the SavedModel, unpacked.
+    name: Name of the network in reports.
+    folder: Folder of the unpacked SavedModel.
 
   Returns:
     The network.

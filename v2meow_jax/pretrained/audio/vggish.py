@@ -1,9 +1,9 @@
-"""VGGish (Hershey et al. 2017, https://arxiv.org/abs/1609.09430): 128 numbers for 0.96 s.
+"""VGGish (Hershey et al. 2017, https://arxiv.org/abs/1609.09430), 0.96 s a row.
 
 The network of the Frechet audio distance. Implementations end it in different
-places, and their distances differ; each ending has a name here:
+places, so that their distances differ; each ending has a name here:
 
-- `vggish`: what the embedding layer gives, before a ReLU and before whitening,
+- `vggish`: the output of the embedding layer, before ReLU and whitening,
   as the hub's google/vggish/1 and the current code of its authors
   (https://github.com/tensorflow/models/tree/master/research/audioset/vggish,
   vggish_export_tfhub.py). V2Meow, MusicLM and MSD report FAD on that one.
@@ -34,8 +34,8 @@ from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.audio import vggish_input
 from v2meow_jax.pretrained.audio import vggish_weights
 
-# ours: examples at once, ten seconds of music; always as many, so that a row
-# does not depend on how long its clip is.
+# ours: examples at once, ten seconds of music; a fixed number, so that a row
+# does not depend on the length of its clip.
 _BATCH = 10
 
 
@@ -78,17 +78,16 @@ def embed(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Vggish:
-  """The network, with one of its endings; a row is 0.96 s.
+  """VGGish with one of its endings; a row is 0.96 s.
 
-  A rest of less than 0.975 s at the end of a clip is not heard, as the authors
-  have it. (MSD pads clips to whole seconds; those of ten seconds stay as they
-  are.)
+  The last rest of less than 0.975 s is dropped, as by the authors. (MSD pads
+  clips to whole seconds, which does not change those of ten seconds.)
 
   Attributes:
-    name: Of the ending: see the module.
-    params: Of `Body`.
-    whitening: For `vggish-pca` alone.
-    digest: Of the weights.
+    name: Name of the ending, see above.
+    params: Parameters of `Body`.
+    whitening: Whitening, for `vggish-pca` only.
+    digest: SHA-256 of the weights.
     config: Sizes.
   """
 
@@ -104,11 +103,11 @@ class Vggish:
 
   @property
   def dim(self) -> int:
-    """Of the embedding."""
+    """Width of the embedding."""
     return self.config.dim
 
   def __call__(self, audio: media.Audio) -> Float[np.ndarray, 'rows dim']:
-    """See `network.Network`; at least 0.975 s."""
+    """Rows of a clip of at least 0.975 s."""
     samples = network.samples_at(
       audio, self.sample_rate_hz, vggish_input.EXAMPLE_SAMPLES
     )
@@ -133,9 +132,9 @@ class Vggish:
 def quantised(
   whitening: vggish_weights.Whitening, rows: Float[np.ndarray, 'rows dim']
 ) -> Float[np.ndarray, 'rows dim']:
-  """Whitened rows, of which [-2, 2] becomes the whole numbers of 0 to 255.
+  """Whitens rows and maps [-2, 2] to whole numbers from 0 to 255.
 
-  As vggish_postprocess.py of the authors.
+  Equal to vggish_postprocess.py of the authors.
   """
   white = (rows - whitening.means) @ whitening.vectors.T
   return np.floor((np.clip(white, -2.0, 2.0) + 2.0) * (255.0 / 4.0))
@@ -146,12 +145,12 @@ def load(
   path: pathlib.Path,
   config: vggish_weights.VggishConfig = vggish_weights.PUBLISHED,
 ) -> Vggish:
-  """One of the three networks from a file.
+  """Loads one of the three networks from a file.
 
   Args:
     name: `vggish`, `vggish-relu` or `vggish-pca`.
-    path: Of the weights: see `vggish_weights.read`. For `vggish-pca` the file
-      may hold the whitening too; else that of the ledger is taken.
+    path: Weights, see `vggish_weights.read`. For `vggish-pca` the file may also
+      have the whitening; otherwise that of the ledger is read.
     config: Sizes.
 
   Returns:

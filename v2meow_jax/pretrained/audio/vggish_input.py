@@ -1,4 +1,4 @@
-"""What VGGish hears: log-mel examples of 0.96 s, exactly as its authors make them.
+"""Cuts audio into VGGish's log-mel examples of 0.96 s, as its authors do.
 
 Constants and formulas of vggish_params.py, mel_features.py and vggish_input.py
 in https://github.com/tensorflow/models/tree/master/research/audioset/vggish.
@@ -19,7 +19,7 @@ _HOP_SAMPLES = 160  # 10 ms
 _FFT_SAMPLES = 512
 _LOW_HZ, _HIGH_HZ = 125.0, 7500.0
 _LOG_OFFSET = 0.01
-# From example to example, and what one of them is made of.
+# Samples from example to example, and of one example.
 EXAMPLE_HOP_SAMPLES = NUM_FRAMES * _HOP_SAMPLES
 EXAMPLE_SAMPLES = (NUM_FRAMES - 1) * _HOP_SAMPLES + _WINDOW_SAMPLES
 
@@ -33,7 +33,7 @@ def log_mel(
   frame begins with the first sample and an incomplete last one is left out.
 
   Args:
-    samples: At 16 kHz, at least 25 ms.
+    samples: At least 25 ms at 16 kHz.
 
   Returns:
     float64[..., 1 + (samples - 400) // 160, 64].
@@ -51,8 +51,8 @@ def log_mel(
 def mel_weights() -> Float[np.ndarray, 'bins bands']:
   """Triangles on mel(f) = 1127 ln(1 + f / 700), 125 to 7500 Hz.
 
-  Their sides are straight in mel, as in HTK; those of `features.mel` are
-  straight in Hz.
+  Their sides are straight in mel, as in HTK; those of `mel` are straight in
+  Hz.
   """
   edges = np.linspace(_mel(_LOW_HZ), _mel(_HIGH_HZ), NUM_BANDS + 2)
   frequencies = np.linspace(0, SAMPLE_RATE_HZ / 2, _FFT_SAMPLES // 2 + 1)
@@ -68,9 +68,9 @@ def _mel(hertz):
 
 
 def cut(samples: np.ndarray) -> Float[np.ndarray, 'examples samples']:
-  """A view of what each example is made of: 0.975 s, every 0.96 s.
+  """Views the samples of each example: 0.975 s, every 0.96 s.
 
-  Examples do not overlap in frames; an incomplete last one is left out.
+  Frames of examples do not overlap; an incomplete last one is left out.
 
   Args:
     samples: float[samples], at least `EXAMPLE_SAMPLES`.

@@ -1,4 +1,4 @@
-"""Reads published VGGish weights, of TensorFlow's layout and of PyTorch's."""
+"""Reads published VGGish weights, in the layouts of TensorFlow and PyTorch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SCOPE = 'vggish/'
 # vggish_export_tfhub.py of the authors keeps the variables of its module in a
 # list, in the order in which the layers make them.
 _EXPORTED = '_variables/'
-# Of the released file, and of the state of the PyTorch port as a whole.
+# Names in the released file, and in the state of the whole PyTorch port.
 _WHITENING = (
   ('pca_eigen_vectors', 'pca_means'),
   ('pproc.pca_matrix', 'pproc.pca_means'),
@@ -32,9 +32,10 @@ class VggishConfig:
   """Sizes; the defaults are the published network's.
 
   Attributes:
-    channels: Of the convolutions; each group ends in a pooling by 2 x 2.
-    hidden: Of the dense layers before the embedding.
-    dim: Of the embedding.
+    channels: Channels of the convolutions; each group ends in a pooling by 2 x
+      2.
+    hidden: Widths of the dense layers before the embedding.
+    dim: Width of the embedding.
   """
 
   channels: tuple[tuple[int, ...], ...] = (
@@ -48,7 +49,7 @@ class VggishConfig:
 
   @property
   def convolutions(self) -> list[list[Layer]]:
-    """By group; the names are those of the published checkpoint."""
+    """Layers by group, named as in the published checkpoint."""
     groups, inputs = [], 1
     for i, channels in enumerate(self.channels, 1):
       group = []
@@ -61,7 +62,7 @@ class VggishConfig:
 
   @property
   def dense(self) -> list[Layer]:
-    """The last is the embedding."""
+    """Dense layers; the last is the embedding."""
     halved = 2 ** len(self.channels)
     frames, bands = vggish_input.NUM_FRAMES, vggish_input.NUM_BANDS
     inputs = (frames // halved) * (bands // halved) * self.channels[-1][-1]
@@ -94,11 +95,11 @@ def read(
   """Parameters of `vggish.Body` from a published state.
 
   Args:
-    state: From `tensors.load`; names of the port (https://github.com/
-      harritaylor/torchvggish: `features.0.weight`, `embeddings.0.weight`), of
-      the variables of vggish_model.ckpt (`vggish/conv1/weights`), or of those
-      of the SavedModel google/vggish/1, which are numbered. `v2meow weights
-      import vggish` makes a file of each.
+    state: Tensors of `tensors.load`, named as in the port
+      (https://github.com/harritaylor/torchvggish: `features.0.weight`,
+      `embeddings.0.weight`), as the variables of vggish_model.ckpt
+      (`vggish/conv1/weights`), or numbered as in the SavedModel
+      google/vggish/1. `v2meow weights import vggish` converts each.
     config: Sizes.
 
   Returns:
@@ -156,14 +157,14 @@ def _read_port(source: tensors.Tensors, config: VggishConfig):
 
 
 def has_whitening(state: Mapping[str, Any]) -> bool:
-  """Whether `read_whitening` finds something to read."""
+  """Whether there is something to read for `read_whitening`."""
   return any(vectors in state for vectors, _ in _WHITENING)
 
 
 def read_whitening(
   state: Mapping[str, Any], config: VggishConfig = PUBLISHED
 ) -> Whitening:
-  """The whitening of vggish_pca_params.npz, or of the port (`pproc.*`).
+  """Reads the whitening of vggish_pca_params.npz or the port (`pproc.*`).
 
   Raises:
     ValueError: A tensor is missing or of another shape, or not finite.

@@ -14,7 +14,7 @@ from v2meow_jax.pretrained.audio import semantic_encoder
 from v2meow_jax.pretrained.audio import torch_encoder
 
 SOURCE = 'facebook/w2v-bert-2.0'
-# Of the Mel bands, which are taken in pairs.
+# Frames of Mel bands, which are taken in pairs.
 _HOP_SAMPLES = 160
 _WINDOW_SAMPLES = 400
 
@@ -29,16 +29,17 @@ def load(
   pool: int = 2,
   stretches: semantic_encoder.Stretches = STRETCHES,
 ) -> torch_encoder.TorchEncoder:
-  """w2v-BERT 2.0 as a semantic encoder at 16 kHz.
+  """Loads w2v-BERT 2.0 as a semantic encoder at 16 kHz.
 
   Args:
     path: Folder with `torch_encoder.FILES` of the repository, or the
       model.safetensors in it.
-    layer: Whose output is given, 1 to 24; 0 is what enters the first. ours: 17,
-      of which MaskGCT (https://arxiv.org/abs/2409.00750) makes its tokens.
-    pool: How many frames of 50 Hz are averaged. ours: 2, for the paper's 25 Hz.
-    stretches: How long audio is cut. The mean and deviation of each Mel band
-      that are taken out are of a stretch.
+    layer: Layer whose output is returned, 1 to 24; 0 is the input of the first.
+      ours: 17, which MaskGCT (https://arxiv.org/abs/2409.00750) makes its
+      tokens of.
+    pool: Number of frames of 50 Hz to average. ours: 2, for the paper's 25 Hz.
+    stretches: Stretches to cut long audio into. Each Mel band is standardised
+      over a stretch.
 
   Returns:
     The encoder.

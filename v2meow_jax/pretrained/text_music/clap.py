@@ -1,7 +1,7 @@
 """LAION-CLAP as a joint embedding of text and music, run by transformers.
 
-Wu et al. 2023 (https://arxiv.org/abs/2211.06687): audio at 48 kHz in segments
-of 10 s, and text, to 512 numbers each. Its weights for music are
+Wu et al. 2023 (https://arxiv.org/abs/2211.06687): maps audio at 48 kHz in
+segments of 10 s, and text, to 512 numbers each. Its weights for music are
 https://huggingface.co/laion/larger_clap_music.
 """
 
@@ -17,7 +17,7 @@ from v2meow_jax.pretrained import hub
 from v2meow_jax.pretrained.audio import torch_encoder
 from v2meow_jax.pretrained.text_music import segments
 
-# Counts, of places and of batches.
+# Counts of positions and of batches.
 _COMPUTED = (
   'position_ids',
   'token_type_ids',
@@ -27,24 +27,24 @@ _COMPUTED = (
 
 
 class Clap:
-  """A `text_music.Network`: the towers and projections of a `ClapModel`.
+  """The towers and projections of a `ClapModel`.
 
-  Its feature extractor is given segments of exactly 10 s, so that the random
-  cropping of longer audio never comes into play.
+  The feature extractor gets segments of exactly 10 s, so that it never crops
+  longer audio at random.
 
   Attributes:
-    dim: Of the joint space.
-    sample_rate_hz: Of the waveforms that it hears.
+    dim: Width of the joint space.
+    sample_rate_hz: Sample rate of its waveforms, in Hz.
   """
 
   def __init__(self, source: str | os.PathLike, device: str = 'cpu'):
     """Reads a model and its processor.
 
     Args:
-      source: A folder that holds the published files, with safetensors, or one
-        of those, or the name of a repository in the cache of the Hugging Face
-        hub.
-      device: Of PyTorch, where it runs.
+      source: Folder that has the published files, with safetensors; or one of
+        those files; or the name of a repository in the cache of the Hugging
+        Face hub.
+      device: Device that PyTorch runs on.
 
     Raises:
       ImportError: PyTorch or transformers is missing.
@@ -58,19 +58,19 @@ class Clap:
     self._processor: Any = hub.load_files(transformers.ClapProcessor, source)
     self._device = device
     config = self._model.config
-    heard = self._processor.feature_extractor
-    if config.audio_config.enable_fusion or heard.truncation == 'fusion':
+    audio = self._processor.feature_extractor
+    if config.audio_config.enable_fusion or audio.truncation == 'fusion':
       raise ValueError(
         f'{source} fuses a long recording with random crops of it, which gives'
         ' another vector every time; use one without, laion/larger_clap_music.'
       )
-    if heard.max_length_s != segments.SECONDS:
+    if audio.max_length_s != segments.SECONDS:
       raise ValueError(
-        f'{source} hears {heard.max_length_s} s; wanted {segments.SECONDS:g} s.'
+        f'{source} takes {audio.max_length_s} s; wanted {segments.SECONDS:g} s.'
       )
     self.dim = config.projection_dim
-    self.sample_rate_hz = heard.sampling_rate
-    # Positions of RoBERTa begin after that of padding.
+    self.sample_rate_hz = audio.sampling_rate
+    # Positions of RoBERTa begin after the padding id.
     text = config.text_config
     self._max_tokens = text.max_position_embeddings - text.pad_token_id - 1
 
@@ -84,7 +84,7 @@ class Clap:
     )
 
   def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-    """b texts -> float32[b, dim], unit rows; what is too long is cut."""
+    """b texts -> float32[b, dim], unit rows; long texts are cut."""
     inputs = self._processor.tokenizer(
       list(texts),
       padding=True,

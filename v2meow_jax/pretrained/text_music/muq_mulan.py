@@ -1,8 +1,8 @@
 """MuQ-MuLan as a joint embedding of text and music, run by PyTorch.
 
 Zhu et al. 2025 (https://arxiv.org/abs/2501.01108): audio at 24 kHz in segments
-of 10 s, through MuQ (a Conformer on mel bands), and text, through XLM-RoBERTa,
-each then through a Transformer and to 512 numbers. The published layout is that
+of 10 s runs through MuQ (a Conformer on mel bands), text through XLM-RoBERTa,
+and each through a Transformer to 512 numbers. The published layout is that
 of https://github.com/tencent-ailab/MuQ, `muq/muq_mulan`. Weights: CC-BY-NC-4.0.
 """
 
@@ -30,8 +30,8 @@ _ADVICE = (
   ' https://huggingface.co/OpenMuQ/MuQ-MuLan-large into one folder and v2meow'
   ' weights import muq-mulan pytorch_model.bin'
 )
-# Of training, or not used: losses, MuQ's targets and head, convolutional
-# positions beside rotary ones, what follows from the configuration.
+# Only for training, or not used: losses, MuQ's targets and head, convolutional
+# positions beside rotary ones, values that follow from the configuration.
 _UNUSED = re.compile(
   r'contrast\.|audio\.aggregator\.'
   r'|audio\.model\.model\.(linear\.|cls_token$|quantizer_|rvq\.|recon_proj\.'
@@ -42,14 +42,14 @@ _UNUSED = re.compile(
 
 
 class MuQMuLan:
-  """A `text_music.Network` of MuQ-MuLan.
+  """The towers of MuQ-MuLan.
 
-  Each text is read by itself: the published heads average over padding, so
-  that in a batch a text's vector would depend on the longest one.
+  Texts run one by one: the published heads average over padding, so that in a
+  batch a text's vector would depend on the longest one.
 
   Attributes:
-    dim: Of the joint space.
-    sample_rate_hz: Of the waveforms that it hears.
+    dim: Width of the joint space.
+    sample_rate_hz: Sample rate of its waveforms, in Hz.
   """
 
   sample_rate_hz = 24_000
@@ -64,11 +64,12 @@ class MuQMuLan:
     """Reads weights and configurations.
 
     Args:
-      source: Folder of MuQ-MuLan: config.json, and its weights converted to
-        `hub.CONVERTED` or model.safetensors; or that file.
-      muq: Folder or repository of MuQ, of which config.json is read; None: the
+      source: Folder of MuQ-MuLan with config.json and the weights, converted
+        (`hub.CONVERTED`) or model.safetensors; or that file.
+      muq: Folder or repository with the config.json of MuQ; None: the
         repository that `source` names.
-      text: Of XLM-RoBERTa, config.json and its tokenizer; None: likewise.
+      text: Folder or repository with config.json and tokenizer of XLM-RoBERTa;
+        None: the one that `source` names.
 
     Raises:
       ImportError: PyTorch or transformers is missing.
@@ -80,7 +81,7 @@ class MuQMuLan:
     file = _find_weights(pathlib.Path(hub.folder_of(source)))
     config = _read_json(file.with_name('config.json'))
     try:
-      heard = config['mulan']
+      sizes = config['mulan']
       inner = _read_json(
         hub.find_file(muq or config['audio_model']['name'], 'config.json')
       )
@@ -100,20 +101,20 @@ class MuQMuLan:
       raise ValueError(
         f'the config.json of {source}, or that of its MuQ, lacks {e}: {_ADVICE}.'
       ) from e
-    if (heard['sr'], heard['clip_secs']) != (24_000, segments.SECONDS):
+    if (sizes['sr'], sizes['clip_secs']) != (24_000, segments.SECONDS):
       raise ValueError(
-        f'{source} hears {heard["clip_secs"]} s at {heard["sr"]} Hz; wanted 10'
+        f'{source} takes {sizes["clip_secs"]} s at {sizes["sr"]} Hz; wanted 10'
         f' s at 24000 Hz: {_ADVICE}.'
       )
     _fill(network, file)
     self._network: Any = network.eval()
     self._tokenizer = hub.load_files(transformers.AutoTokenizer, text)
-    # Positions of RoBERTa begin after that of padding.
+    # Positions of RoBERTa begin after the padding id.
     self._max_tokens = words.max_position_embeddings - words.pad_token_id - 1
     self._filters = self._torch.from_numpy(
       mel.mel_weights(self.sample_rate_hz, _FFT, inner['n_mels']).T.copy()
     )
-    self.dim = heard['dim_latent']
+    self.dim = sizes['dim_latent']
 
   def embed_music(self, waveforms: np.ndarray) -> np.ndarray:
     """float32[b, 240000] -> float32[b, dim], unit rows."""
@@ -124,7 +125,7 @@ class MuQMuLan:
       return self._head('audio', hidden.last_hidden_state)
 
   def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-    """b texts -> float32[b, dim], unit rows; what is too long is cut."""
+    """b texts -> float32[b, dim], unit rows; long texts are cut."""
     with self._torch.inference_mode():
       return np.concatenate([self._embed_text(text) for text in texts])
 
@@ -136,7 +137,7 @@ class MuQMuLan:
     return self._head('text', hidden.last_hidden_state)
 
   def _log_mel(self, waveforms: Any) -> Any:
-    """float32[b, samples] -> [b, bands, samples // 240], of decibels."""
+    """float32[b, samples] -> decibels [b, bands, samples // 240], scaled."""
     torch = self._torch
     window = torch.hann_window(_FFT)
     spectrum = torch.stft(
@@ -159,7 +160,7 @@ class MuQMuLan:
 
 
 def _audio_tower(torch: Any, config: Mapping, inner: Mapping) -> Any:
-  """MuQ and what follows it, with modules named as published."""
+  """MuQ and the layers after it, with modules named as published."""
   nn = torch.nn
   if inner['label_rate'] != 25:
     raise ValueError(
@@ -209,7 +210,7 @@ def _conformer(torch: Any, inner: Mapping, layer: int) -> Any:
   conformer = modeling.Wav2Vec2ConformerEncoder(
     transformers.Wav2Vec2ConformerConfig(**settings)
   )
-  # Of depth + 1 states only the last one is normalised at the end.
+  # Only the last of the depth + 1 states is normalised at the end.
   count = layer % (depth + 1)
   if count < depth:
     conformer.layers = conformer.layers[:count]
@@ -218,7 +219,7 @@ def _conformer(torch: Any, inner: Mapping, layer: int) -> Any:
 
 
 def _text_tower(torch: Any, config: Mapping, words: Any) -> Any:
-  """XLM-RoBERTa and what follows it, with modules named as published."""
+  """XLM-RoBERTa and the layers after it, with modules named as published."""
   transformers = hub.import_library('transformers')
   width, dim = (
     config['text_model']['model_dim'],

@@ -1,8 +1,9 @@
 """MusicCoCa as a joint embedding of text and music, run by LiteRT.
 
-Of Magenta RealTime 2 (https://github.com/magenta/magenta-realtime): audio at 16
-kHz in segments of 10 s, and text, to 768 numbers each. Weights: CC-BY-4.0, in
-https://huggingface.co/google/magenta-realtime-2, folder resources/musiccoca.
+Part of Magenta RealTime 2 (https://github.com/magenta/magenta-realtime): maps
+audio at 16 kHz in segments of 10 s, and text, to 768 numbers each. Weights:
+CC-BY-4.0, in https://huggingface.co/google/magenta-realtime-2, folder
+resources/musiccoca.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ _PAD_ID = 0
 
 
 class MusicCoCa:
-  """A `text_music.Network`: two encoders, and what prepares for them.
+  """The two encoders of MusicCoCa and their preprocessing.
 
-  One thread at a time: an interpreter keeps its tensors.
+  Not safe for several threads: an interpreter keeps its tensors.
 
   Attributes:
-    dim: Of the joint space.
-    sample_rate_hz: Of the waveforms that it hears.
+    dim: Width of the joint space.
+    sample_rate_hz: Sample rate of its waveforms, in Hz.
   """
 
   sample_rate_hz = 16_000
@@ -44,7 +45,7 @@ class MusicCoCa:
     """Reads `FILES`.
 
     Args:
-      folder: That holds them, or one of them.
+      folder: Folder of `FILES`, or one of the files.
 
     Raises:
       ImportError: LiteRT or sentencepiece is missing.
@@ -92,7 +93,7 @@ class MusicCoCa:
       pieces = [_START_ID, *pieces][: self._num_ids]
       ids = np.full(self._num_ids, _PAD_ID, np.int32)
       ids[: len(pieces)] = pieces
-      # Of what is padding, not of what is text.
+      # 1 at padding, 0 at text.
       padding = np.ones(self._num_ids, np.float32)
       padding[: len(pieces)] = 0
       rows.append(self._text.run({self._ids: ids, self._padding: padding}))
@@ -100,7 +101,7 @@ class MusicCoCa:
 
 
 class _Graph:
-  """A TFLite file with inputs of fixed sizes and one output that counts."""
+  """A TFLite file with inputs of fixed sizes; its first output is used."""
 
   def __init__(self, file: pathlib.Path):
     litert = hub.import_library('ai_edge_litert.interpreter')
@@ -120,35 +121,35 @@ class _Graph:
     self._output: Any = self._interpreter.get_output_details()[0]
 
   def input(self, dtype: Any, size: int | None = None) -> int:
-    """Index of the one input of a type; ValueError unless it is so large."""
+    """Index of the one input of a type and size; ValueError without one."""
     fitting = [
       index
       for index, detail in self._inputs.items()
       if detail['dtype'] == dtype and (size is None or self.size(index) == size)
     ]
     if len(fitting) != 1:
-      found = [
+      inputs = [
         f'{detail["dtype"].__name__}{list(detail["shape"])}'
         for detail in self._inputs.values()
       ]
       numbers = 'some' if size is None else f'{size}'
       raise ValueError(
-        f'{self._file} takes {", ".join(found)}; wanted one input of {numbers}'
-        f' {np.dtype(dtype).name}, as that of MusicCoCa: get it from {_URL}.'
+        f'{self._file} takes {", ".join(inputs)}; wanted one input of {numbers}'
+        f' {np.dtype(dtype).name}, like MusicCoCa: get it from {_URL}.'
       )
     return fitting[0]
 
   def size(self, index: int) -> int:
-    """Numbers in an input."""
+    """Number of values in an input."""
     return int(np.prod(self._inputs[index]['shape']))
 
   @property
   def output_size(self) -> int:
-    """Numbers in the first output."""
+    """Number of values in the first output."""
     return int(np.prod(self._output['shape']))
 
   def run(self, inputs: dict[int, np.ndarray]) -> np.ndarray:
-    """The first output, flat, of inputs by index."""
+    """Runs the graph on inputs by index; returns the first output, flat."""
     for index, values in inputs.items():
       shape = self._inputs[index]['shape']
       self._interpreter.set_tensor(index, values.reshape(shape))

@@ -1,4 +1,4 @@
-"""Segments of 10 s: what a joint embedding of text and music hears at a time."""
+"""Cuts audio into segments of 10 s for joint embeddings of text and music."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECONDS = 10.0
 
 
 def of_audio(audio: media.Audio) -> list[media.Audio]:
-  """Stretches of 10 s; a rest of more than half of that counts as one."""
+  """Cuts audio into 10 s each; a rest of more than half of that counts."""
   length = round(SECONDS * audio.rate_hz)
   count = max(1, round(len(audio.samples) / length))
   return [
@@ -26,15 +26,15 @@ def of_audio(audio: media.Audio) -> list[media.Audio]:
 
 
 def waveforms(audio: media.Audio, rate_hz: int) -> Iterator[np.ndarray]:
-  """The segments of `of_audio` at another rate, each of exactly 10 s.
+  """Yields the segments of `of_audio` at another rate, each of exactly 10 s.
 
-  One that is shorter is repeated as often as it fits whole, and silence fills
-  what is left: the rule of LAION-CLAP, 'repeatpad'. Resampled as a stream, so
-  that segments have no edges in them and memory is that of one.
+  A shorter one is repeated as often as it fits, then padded with silence:
+  LAION-CLAP's 'repeatpad'. Audio is resampled as a stream, so that segments
+  have no edges and memory holds one of them.
 
   Args:
-    audio: Of any rate; at least one sample.
-    rate_hz: Wanted.
+    audio: Audio of any rate; at least one sample.
+    rate_hz: Sample rate of the segments, in Hz.
 
   Yields:
     float32[10 * rate_hz].

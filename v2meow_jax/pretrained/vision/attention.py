@@ -11,15 +11,15 @@ Heads = Float[Array, 'b length heads head_dim']
 
 
 def full(query: Heads, key: Heads, value: Heads) -> Heads:
-  """softmax(query key^T / sqrt(head_dim)) value, of each head.
+  """softmax(query key^T / sqrt(head_dim)) value, for each head.
 
-  On a CPU one head follows the other: the weights of one stay in the cache,
-  those of all would go through memory several times.
+  On a CPU the heads run one after the other, so that the weights of one stay in
+  the cache.
 
   Args:
-    query: What each position asks for.
-    key: What each answers to.
-    value: What each gives.
+    query: Queries of each position.
+    key: Keys of each position.
+    value: Values of each position.
 
   Returns:
     The weighted values of each position.

@@ -16,23 +16,23 @@ import numpy as np
 
 from v2meow_jax.pretrained.vision import attention
 
-# Of the pixels of CLIP's training images, in [0, 1], RGB.
+# Statistics of the pixels of CLIP's training images, in [0, 1], RGB.
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TowerConfig:
+class ImageTowerConfig:
   """Sizes of an `ImageTower`.
 
   Attributes:
     image_size: Side of the square images, in pixels.
     patch_size: Side of a patch; divides `image_size`.
     emb_dim: Width of the Transformer.
-    num_layers: Of the Transformer.
-    num_heads: Of each layer; divides `emb_dim`.
+    num_layers: Number of layers of the Transformer.
+    num_heads: Attention heads of each layer; divides `emb_dim`.
     mlp_dim: Width inside the feed-forward layers.
-    projection_dim: Of the space that images and texts share.
+    projection_dim: Width of the space that images and texts share.
   """
 
   image_size: int
@@ -51,7 +51,7 @@ class TowerConfig:
 
 
 # paper: CLIP, table 20; openai/clip-vit-large-patch14. 303 million parameters.
-VIT_L_14 = TowerConfig(
+VIT_L_14 = ImageTowerConfig(
   image_size=224,
   patch_size=14,
   emb_dim=1024,
@@ -63,7 +63,7 @@ VIT_L_14 = TowerConfig(
 
 
 def normalize(images: jax.Array) -> jax.Array:
-  """uint8[..., 3] RGB -> float32[..., 3], as CLIP's training images."""
+  """uint8[..., 3] RGB -> float32[..., 3], scaled as in CLIP's training."""
   return (images.astype(jnp.float32) / 255 - MEAN) / STD
 
 
@@ -80,7 +80,7 @@ class Layer(nn.Module):
     config: Sizes.
   """
 
-  config: TowerConfig
+  config: ImageTowerConfig
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -101,13 +101,13 @@ class Layer(nn.Module):
 
 
 class ImageTower(nn.Module):
-  """A vision Transformer whose first position, a class, sums up the image.
+  """A vision Transformer; its first position, a class token, is the output.
 
   Attributes:
     config: Sizes.
   """
 
-  config: TowerConfig
+  config: ImageTowerConfig
 
   @nn.compact
   def __call__(self, pixels: jax.Array) -> jax.Array:
@@ -131,7 +131,9 @@ class ImageTower(nn.Module):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def embed(config: TowerConfig, params: Any, images: jax.Array) -> jax.Array:
+def embed(
+  config: ImageTowerConfig, params: Any, images: jax.Array
+) -> jax.Array:
   """uint8[b, size, size, 3] -> float32[b, projection_dim], in full precision."""
   # In full: accelerators would round the factors of a float32 product.
   with jax.default_matmul_precision('float32'):

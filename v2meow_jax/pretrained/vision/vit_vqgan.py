@@ -1,4 +1,4 @@
-"""ViT-VQGAN's encoder: a picture as 32 x 32 tokens.
+"""ViT-VQGAN's encoder: turns a picture into 32 x 32 tokens.
 
 Yu et al. 2021 (https://arxiv.org/abs/2110.04627). Google published no weights;
 the sizes and the layout of files are those of the public reimplementation,
@@ -19,7 +19,7 @@ from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.vision import attention
 
 _WANTED = 'a ViT-VQGAN of enhancing-transformers (vitvqgan-imagenet-base)'
-_EPSILON = 1e-5  # Of layer normalisation, in PyTorch.
+_EPSILON = 1e-5  # PyTorch's default in layer normalisation.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,15 +27,15 @@ class VitVqganConfig:
   """Sizes; the defaults are those of the published base model.
 
   Attributes:
-    image_size: Pixels of a side.
-    patch_size: Pixels of a side of a patch, which is one token.
+    image_size: Side of a picture, in pixels.
+    patch_size: Side of a patch, in pixels; a patch is one token.
     emb_dim: Width of the Transformer.
-    num_layers: Its layers.
-    num_heads: Its attention heads, of `head_dim` each.
+    num_layers: Number of layers of the Transformer.
+    num_heads: Attention heads, of `head_dim` each.
     head_dim: Width of a head.
-    mlp_dim: Hidden width.
+    mlp_dim: Width inside the feed-forward layers.
     code_dim: Width of a code.
-    codebook_size: Codes.
+    codebook_size: Number of codes.
   """
 
   image_size: int = 256
@@ -50,12 +50,12 @@ class VitVqganConfig:
 
   @property
   def num_tokens(self) -> int:
-    """Of a picture, row by row."""
+    """Number of tokens of a picture, row by row."""
     return (self.image_size // self.patch_size) ** 2
 
 
 class _Layer(nn.Module):
-  """Attention, then a block with tanh; norms before, sums after."""
+  """Attention, then a tanh block, each normalised before and added."""
 
   config: VitVqganConfig
 
@@ -74,7 +74,7 @@ class _Layer(nn.Module):
 
 
 class VitVqgan(nn.Module):
-  """From pixels to codes.
+  """Turns pixels into codes.
 
   Attributes:
     config: Sizes.
@@ -100,7 +100,7 @@ class VitVqgan(nn.Module):
       nn.initializers.normal(1.0),
       (c.codebook_size, c.code_dim),
     )
-    # Of unit vectors the nearest is the one with the largest product.
+    # The nearest unit vector has the largest product.
     return jnp.argmax(_unit(x) @ _unit(codebook).T, -1).astype(jnp.int32)
 
 
@@ -112,9 +112,10 @@ def read(state: Mapping[str, Any], config: VitVqganConfig) -> dict[str, Any]:
   """Parameters of `VitVqgan` from the state of the published model.
 
   Args:
-    state: From `tensors.load`, such as `encoder.transformer.layers.0.0.fn.to_qkv.weight`;
-      the decoder's are not used.
-    config: Of the network.
+    state: Tensors of `tensors.load`, such as
+      `encoder.transformer.layers.0.0.fn.to_qkv.weight`; those of the decoder
+      are ignored.
+    config: Sizes of the network.
 
   Returns:
     The parameters, nested.
@@ -127,8 +128,8 @@ def read(state: Mapping[str, Any], config: VitVqganConfig) -> dict[str, Any]:
   width = c.num_heads * c.head_dim
 
   def dense(name, inputs, outputs, bias=True):
-    found = {'kernel': take(f'{name}.weight', outputs, inputs).T}
-    return found | ({'bias': take(f'{name}.bias', outputs)} if bias else {})
+    params = {'kernel': take(f'{name}.weight', outputs, inputs).T}
+    return params | ({'bias': take(f'{name}.bias', outputs)} if bias else {})
 
   def norm(name):
     return {

@@ -1,4 +1,4 @@
-"""The VQGAN encoder of MaskGIT: a picture as 16 x 16 tokens.
+"""The VQGAN encoder of MaskGIT: turns a picture into 16 x 16 tokens.
 
 Chang et al. 2022 (https://arxiv.org/abs/2202.04200), whose tokenizer is that of
 Esser et al. 2021 (https://arxiv.org/abs/2012.09841) without attention. Weights:
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from v2meow_jax.pretrained import tensors
 
 _WANTED = "the 'tokenizer' checkpoint of MaskGIT"
-_EPSILON = 1e-6  # Of group normalisation, in Flax.
+_EPSILON = 1e-6  # Flax's default in group normalisation.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,13 +26,14 @@ class VqganConfig:
   """Sizes; the defaults are those of the published 256-pixel tokenizer.
 
   Attributes:
-    image_size: Pixels of a side.
-    filters: Channels before they are multiplied.
-    channel_multipliers: Of each resolution; between two it halves.
-    num_res_blocks: Of each resolution, and as many at the end.
+    image_size: Side of a picture, in pixels.
+    filters: Channels before multiplication.
+    channel_multipliers: Factor of the channels at each resolution; each halves
+      the one before.
+    num_res_blocks: Residual blocks at each resolution and at the end.
     code_dim: Width of a code.
-    codebook_size: Codes.
-    num_groups: Of the group normalisation.
+    codebook_size: Number of codes.
+    num_groups: Groups of the group normalisation.
   """
 
   image_size: int = 256
@@ -50,7 +51,7 @@ class VqganConfig:
 
   @property
   def num_tokens(self) -> int:
-    """Of a picture, row by row."""
+    """Number of tokens of a picture, row by row."""
     side = self.image_size // 2 ** (len(self.channel_multipliers) - 1)
     return side**2
 
@@ -58,11 +59,11 @@ class VqganConfig:
 class GroupNorm(nn.Module):
   """Group normalisation (https://arxiv.org/abs/1803.08494), as `nn.GroupNorm`.
 
-  Sums are taken of every channel first and then over the few of a group, which
-  on a CPU is faster than of groups at once.
+  Averages each channel first and then the few channels of a group, which is
+  faster on a CPU than averaging groups at once.
 
   Attributes:
-    num_groups: Divides the channels.
+    num_groups: Number of groups; divides the channels.
   """
 
   num_groups: int
@@ -85,11 +86,11 @@ class GroupNorm(nn.Module):
 
 
 class ResBlock(nn.Module):
-  """Two convolutions around which the input goes; unnamed as in the files.
+  """Two convolutions with a shortcut; unnamed as in the published files.
 
   Attributes:
-    channels: Of the result.
-    num_groups: Of the normalisation.
+    channels: Channels of the output.
+    num_groups: Groups of the normalisation.
   """
 
   channels: int
@@ -110,7 +111,7 @@ class ResBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-  """From pixels to vectors to quantise.
+  """Turns pixels into vectors to quantise.
 
   Attributes:
     config: Sizes.
@@ -134,7 +135,7 @@ class Encoder(nn.Module):
 
 
 class Vqgan(nn.Module):
-  """From pixels to codes.
+  """Turns pixels into codes.
 
   Attributes:
     config: Sizes.
@@ -159,9 +160,9 @@ def read(state: Mapping[str, Any], config: VqganConfig) -> dict[str, Any]:
   """Parameters of `Vqgan` from the published checkpoint.
 
   Args:
-    state: From `tensors.load`: 'params/encoder/...' and
-      'params/quantizer/...'; the decoder is not used.
-    config: Of the network.
+    state: Tensors of `tensors.load`: `params/encoder/...` and
+      `params/quantizer/...`; those of the decoder are ignored.
+    config: Sizes of the network.
 
   Returns:
     The parameters, nested.
