@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from collections.abc import Sequence
+import dataclasses
 import pathlib
 import sys
 import tempfile
@@ -77,7 +78,7 @@ def measure(system: Any, options: argparse.Namespace) -> dict[str, Any]:
     'real': matched(real),
     'shuffled': each(bootstrap.shuffled_interval, real),
     'blank': each(bootstrap.grid_interval, blank),
-    'prompt_following': bootstrap.mean_interval(followed).as_dict(),
+    'prompt_following': dataclasses.asdict(bootstrap.mean_interval(followed)),
     'prompted': matched(prompted),
     'ceiling': {
       'true_music': matched(judges.grids(judge(music, probe), scenes)),
@@ -113,7 +114,7 @@ def each(
   grid: dict[str, np.ndarray],
 ) -> dict[str, dict[str, float]]:
   """Computes `{mean, low, high}` of each metric by a `bootstrap` interval."""
-  return {m: interval(grid[m]).as_dict() for m in judges.METRICS}
+  return {m: dataclasses.asdict(interval(grid[m])) for m in judges.METRICS}
 
 
 def generate(

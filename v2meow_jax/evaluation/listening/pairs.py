@@ -168,13 +168,14 @@ def pair(
   Raises:
     ValueError: A folder holds no media file.
   """
-  (made, faults), (true, more) = files(generated), files(reference)
+  ours, faults = files(generated)
+  theirs, more = files(reference)
   faults = [*faults, *more]
   known = {fault.name for fault in faults}
-  partners = _partners(made, true)
-  lonely = {*true} - {*partners.values()}
+  partners = _partners(ours, theirs)
+  lonely = {*theirs} - {*partners.values()}
   pairs = []
-  for name in sorted(({*made} | lonely) - known):
+  for name in sorted(({*ours} | lonely) - known):
     try:
       if name in lonely:
         raise ValueError(
@@ -188,8 +189,8 @@ def pair(
       pairs.append(
         ClipPair(
           name=name,
-          generated=clip(made[name], cache),
-          reference=clip(true[partner], cache),
+          generated=clip(ours[name], cache),
+          reference=clip(theirs[partner], cache),
           prompt=prompts[partner] if prompts is not None else None,
           take_of=None if partner == name else partner,
         )
@@ -200,26 +201,26 @@ def pair(
     faults.append(
       Fault(name=name, reason='missing: other clips have a take of this number')
     )
-  for name in sorted({*(prompts or {})} - {*made, *true}):
+  for name in sorted({*(prompts or {})} - {*ours, *theirs}):
     faults.append(
       Fault(name=name, reason='a prompt for a clip that is nowhere')
     )
   return pairs, sorted(faults, key=lambda fault: fault.name)
 
 
-def _partners(made: Iterable[str], true: Iterable[str]) -> dict[str, str]:
+def _partners(ours: Iterable[str], theirs: Iterable[str]) -> dict[str, str]:
   """Finds the stem of the reference of each generated clip that has one.
 
   >>> _partners(['a', 'a_1', 'b_1', 'b_2', 'c_1', 'd_1'], ['a', 'b', 'c_1'])
   {'a': 'a', 'b_1': 'b', 'b_2': 'b', 'c_1': 'c_1'}
   """
-  made, true = set(made), set(true)
+  ours, theirs = set(ours), set(theirs)
   partners = {}
-  for name in sorted(made):
+  for name in sorted(ours):
     take = _TAKE.fullmatch(name)
-    if name in true:
+    if name in theirs:
       partners[name] = name
-    elif take and take['clip'] in true - made:
+    elif take and take['clip'] in theirs - ours:
       partners[name] = take['clip']
   return partners
 

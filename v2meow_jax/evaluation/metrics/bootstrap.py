@@ -28,10 +28,6 @@ class Interval:
   low: float
   high: float
 
-  def as_dict(self) -> dict[str, float]:
-    """`{'mean': ..., 'low': ..., 'high': ...}`."""
-    return dataclasses.asdict(self)
-
   def __str__(self) -> str:
     return f'{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]'
 
