@@ -89,13 +89,13 @@ def load(
   config: Mapping[str, Any] | None = None,
   batch_size: int = 32,
 ) -> ImageEmbedding:
-  """CLIP's image tower from published weights.
+  """Loads CLIP's image tower from published weights.
 
   Args:
-    stream: Stream that it emits.
-    file: See `clip_weights.read`, which says what may be wrong.
-    config: Sizes other than the published ones.
-    batch_size: Images that the network sees at once.
+    stream: Stream to emit.
+    file: Weights, see `clip_weights.read`.
+    config: Sizes, if not the published ones.
+    batch_size: Images in one call of the network.
 
   Returns:
     The extractor.

@@ -193,15 +193,15 @@ def load(
   num_flows: int = 24,
   batch_size: int = 4,
 ) -> I3DFlow:
-  """I3D over optical flow, from published weights.
+  """Loads I3D over optical flow from published weights.
 
   Args:
-    stream: Stream that it emits.
+    stream: Stream to emit.
     file: Weights of the flow stream of I3D.
-    config: Sizes other than the published ones.
-    estimator: 'tv_l1' or 'dis'.
-    num_flows: See `I3DFlow`.
-    batch_size: See `I3DFlow`.
+    config: Sizes, if not the published ones.
+    estimator: Estimator of flow, 'tv_l1' or 'dis'.
+    num_flows: Flow fields in a window, see `I3DFlow`.
+    batch_size: Windows in one call of the network.
 
   Returns:
     The extractor.

@@ -94,7 +94,7 @@ def load_vit_vqgan(
   config: Mapping[str, Any] | None = None,
   batch_size: int = 8,
 ) -> PictureTokens:
-  """The encoder of the public ViT-VQGAN; `config` holds other sizes."""
+  """Loads the encoder of the public ViT-VQGAN; `config` holds other sizes."""
   sizes = vit_vqgan.VitVqganConfig(**config or {})
   params = vit_vqgan.read(tensors.load(file), sizes)
   network = vit_vqgan.VitVqgan(sizes)

@@ -1,4 +1,4 @@
-"""Towers of text and music that were trained here, as a joint embedding."""
+"""Runs towers of text and music that were trained here, as a joint embedding."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ TENSORS = 'towers.safetensors'
 class TrainedTowers:
   """A `text_music.TextMusicNetwork` of `models.contrastive.Towers`.
 
-  Text and music come to lie in two places of the sphere; less each one's
-  centre they lie in one, so that a stage that was trained on music understands
-  text (Liang et al. 2022, https://arxiv.org/abs/2203.02053).
+  Text and music come to lie in two regions of the sphere; subtracting each
+  centre brings them together, so that a stage trained on music understands text
+  (Liang et al. 2022, https://arxiv.org/abs/2203.02053).
 
   Attributes:
-    dim: Of the joint space.
-    sample_rate_hz: Of the waveforms that it hears.
+    dim: Width of the joint space.
+    sample_rate_hz: Sample rate of the waveforms, in Hz.
   """
 
   sample_rate_hz = tower_inputs.SAMPLE_RATE_HZ
@@ -47,8 +47,8 @@ class TrainedTowers:
 
     Args:
       config: Sizes.
-      params: Of `contrastive.Towers(config)`.
-      centers: float32[dim] of 'text' and 'music', to be subtracted.
+      params: Parameters of `contrastive.Towers(config)`.
+      centers: Centres of 'text' and 'music' to subtract, float32[dim].
     """
     self.dim = config.joint_dim
     self._text_length = len(params['text']['positions'])

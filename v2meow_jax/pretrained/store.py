@@ -251,7 +251,8 @@ def _check_noted(
     digest = atomic.sha256(path)
     if digest != wanted:
       raise WeightsError(
-        f'{path} has sha256 {digest}; when it was fetched it had {wanted}: {advice}'
+        f'{path} has sha256 {digest}; when it was fetched it had {wanted}:'
+        f' {advice}'
       )
 
 

@@ -1,4 +1,4 @@
-"""The embedded default's extractors: fitted to clips, read from files and runs."""
+"""Fits the embedded default's extractors to clips, and reads their parameters."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from v2meow_jax.files import tensors
 from v2meow_jax.pretrained.text_music import segments
 from v2meow_jax.training.checkpoints import checkpoints
 
-# Arrays of the clips that `fit` saw, which centre the style embedding.
+# Arrays of the clips of `fit`, which centre the style embedding.
 EXAMPLES = ('text_features', 'music_features')
 
 
 def read(
   stream: str, path: os.PathLike
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-  """Parameters of one extractor, and no settings.
+  """Reads the parameters of one extractor; it has no settings.
 
   Args:
     stream: Name of its stream.
@@ -54,7 +54,7 @@ def read(
 def read_style(
   stream: str, path: epath.PathLike, *, features: str | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-  """Parameters of the style embedding, and no settings.
+  """Reads the parameters of the style embedding; it has no settings.
 
   Args:
     stream: Name of its stream.
@@ -104,7 +104,7 @@ def fit(
     videos: Clips, read once; a couple of hundred are enough.
     audios: Music at 16 kHz, read once.
     streams: Must hold 'appearance', 'motion', 'style' and 'semantic'.
-    seed: Of the clusterings.
+    seed: Seed of the clusterings.
     progress: Called with ('videos' or 'audios', clips done) after each.
 
   Returns:
@@ -144,12 +144,12 @@ def fit(
 def clip_features(
   params: Mapping[str, np.ndarray], audio: media.Audio, caption: str
 ) -> dict[str, np.ndarray]:
-  """One row of a batch of `joint_embedding.JointEmbeddingModel`.
+  """Makes one row of a batch of `joint_embedding.JointEmbeddingModel`.
 
   Args:
-    params: Of `fit`; 'style/mean' and 'style/std' are used.
+    params: Parameters from `fit`; 'style/mean' and 'style/std' are used.
     audio: A clip of music at 16 kHz; its first 10 s count.
-    caption: What it is like.
+    caption: Description of the music.
 
   Returns:
     'text_features' float32[2048] and 'music_features' float32[233].
@@ -166,10 +166,10 @@ def with_style(
   towers_params: Mapping[str, object],
   batch: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-  """`params` with the trained towers of the style embedding.
+  """Adds the trained towers of the style embedding to `params`.
 
   Args:
-    params: Of `fit`.
+    params: Parameters from `fit`.
     towers_params: 'params' of a trained `JointEmbeddingModel`.
     batch: 'text_features' and 'music_features' of many training clips, whose
       means become the centres of the two modalities.
