@@ -1,66 +1,88 @@
-"""From what a request gives to streams of the whole clip."""
+"""From requests to streams of whole clips, piece by piece of the video."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax.extractors import extractor
 from v2meow_jax.files import probe
-from v2meow_jax.files import read
-from v2meow_jax.inference import requests
+from v2meow_jax.files import read as media_read
+from v2meow_jax.inference import loading
+from v2meow_jax.inference import pipeline
+from v2meow_jax.inference import requests as requests_lib
 
 
-def read_visual(
-  video: requests.VideoLike,
-  extractors: Mapping[str, extractor.Extractor],
-  *,
-  piece_seconds: float,
-  max_side: int | None,
-) -> tuple[dict[str, np.ndarray], float]:
-  """Extracts the visual streams of a video piece by piece.
+def read(
+  requests: Sequence[requests_lib.Request],
+  loaded: loading.Loaded,
+  on_request: Callable[[], None] = lambda: None,
+) -> list[pipeline.ClipStreams]:
+  """Extracts what the stages of a system read; takes of a video share its work.
 
   Args:
-    video: Path of the video, or its decoded frames.
-    extractors: Extractors of the visual streams by stream name.
-    piece_seconds: Length of the stretches in which the video is read.
-    max_side: Longest side in pixels to which frames of a file are shrunk; None:
-      frames stay as they are.
+    requests: Videos with their prompts, seeds and music styles.
+    loaded: The system.
+    on_request: Called before each request, for progress.
 
   Returns:
-    Each stream by name, [frames, dim | levels], and the length of the clip in
-    seconds.
+    The streams of each request.
+
+  Raises:
+    ValueError: The system has no extractor for a style.
+    probe.UnsupportedMedia: A file is not a video that can be read.
   """
+  visual, clips = {}, []
+  for request in requests:
+    on_request()
+    video, style = request.video, request.prompt or request.style_audio
+    if id(video) not in visual:
+      visual[id(video)] = _visual(video, loaded)
+    streams, seconds = visual[id(video)]
+    clip = pipeline.ClipStreams(
+      streams={**streams}, seconds=seconds, seed=request.seed
+    )
+    if style is not None:
+      clip.streams['style'] = _style(style, loaded.styles)
+    elif 'style' in loaded.streams:
+      # Zeros, as dropped in training.
+      dim = loaded.streams['style'].dim
+      clip.streams['style'] = np.zeros((1, dim), np.float32)
+    clips.append(clip)
+  return clips
+
+
+def _visual(
+  video: requests_lib.VideoLike, loaded: loading.Loaded
+) -> tuple[dict[str, np.ndarray], float]:
+  """Visual streams of a video by name, and its length in seconds."""
+  config = loaded.config
   if isinstance(video, media.Video):
-    pieces = video.pieces(piece_seconds)
+    pieces = video.pieces(config['piece_seconds'])
     seconds = video.seconds
   else:
     seconds = probe.probe_video(video).seconds
-    pieces = read.iter_video(
-      video, piece_seconds=piece_seconds, max_side=max_side
+    pieces = media_read.iter_video(
+      video,
+      piece_seconds=config['piece_seconds'],
+      max_side=config['max_side'],
     )
-  parts: dict[str, list[np.ndarray]] = {name: [] for name in extractors}
+  names = [name for name in config['visual'] if name in loaded.extractors]
+  parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
   for piece in pieces:
-    for name, extract in extractors.items():
-      parts[name].append(extract(piece))
+    for name in names:
+      parts[name].append(loaded.extractors[name](piece))
   return {n: np.concatenate(p) for n, p in parts.items()}, seconds
 
 
-def read_style(
+def _style(
   given: str | media.Audio, extractors: Mapping[str, extractor.Extractor]
 ) -> np.ndarray:
-  """The style vector of a prompt or of music, float32[1, dim].
-
-  Args:
-    given: Prompt, or music at the rate of its extractor.
-    extractors: Extractors 'style_text' of prompts and 'style' of music, or one
-      of them.
-
-  Raises:
-    ValueError: There is no extractor for what is given.
-  """
+  """The style vector of a prompt or of music, float32[1, dim]."""
   kind, name = 'music', 'style'
   if isinstance(given, str):
     kind, name = 'text', 'style_text'

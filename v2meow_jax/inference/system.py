@@ -18,8 +18,6 @@ import os
 import pathlib
 from typing import Any
 
-import numpy as np
-
 from v2meow_jax import media
 from v2meow_jax.extractors.embedded import style_features
 from v2meow_jax.inference import loading
@@ -168,7 +166,9 @@ class System:
     samplings, windows = self.resolve(sampling, rows)
     clock = requests_lib.PartClock()
     with clock('streams'):
-      clips = self._read(requests, on_progress)
+      clips = streams_lib.read(
+        requests, self._loaded, functools.partial(on_progress, 'streams')
+      )
     for stage, chosen, window in zip(
       self.stages, samplings, windows, strict=True
     ):
@@ -230,39 +230,6 @@ class System:
         for w in self.windows
       ],
     )
-
-  def _read(
-    self, requests: Sequence[requests_lib.Request], on_progress: OnProgress
-  ) -> list[pipeline.ClipStreams]:
-    """Streams that the requests give; takes of one video share its reading."""
-    visual, clips = {}, []
-    extractors = {
-      name: self.extractors[name]
-      for name in self.config['visual']
-      if name in self.extractors
-    }
-    for request in requests:
-      video, style = request.video, request.prompt or request.style_audio
-      on_progress('streams')
-      if id(video) not in visual:
-        visual[id(video)] = streams_lib.read_visual(
-          video,
-          extractors,
-          piece_seconds=self.config['piece_seconds'],
-          max_side=self.config['max_side'],
-        )
-      streams, seconds = visual[id(video)]
-      clip = pipeline.ClipStreams(
-        streams={**streams}, seconds=seconds, seed=request.seed
-      )
-      if style is not None:
-        clip.streams['style'] = streams_lib.read_style(style, self.styles)
-      elif 'style' in self.streams:
-        # Zeros, as dropped in training.
-        dim = self.streams['style'].dim
-        clip.streams['style'] = np.zeros((1, dim), np.float32)
-      clips.append(clip)
-    return clips
 
 
 def folder(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
