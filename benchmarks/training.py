@@ -81,7 +81,7 @@ def random_batch(model: Any, batch_size: int) -> dict[str, np.ndarray]:
       stream.num_codebooks,
     )
     codes = rng.integers(stream.codebook_size, size=shape)
-    return tokens.codes_to_ids(codes, spec, stream).astype(np.int32)
+    return tokens.IdSpace(spec).codes_to_ids(codes, stream).astype(np.int32)
 
   targets = ids(spec.target)
   return {
@@ -124,12 +124,13 @@ def t5x_step(model: Any, batch: dict[str, np.ndarray]) -> Callable[[], float]:
   from t5x import trainer
   from t5x.examples.t5 import network
 
+  from v2meow_jax import tokens
   from v2meow_jax.training import schedules
 
   c, spec = model.network, model.spec
   module = network.Transformer(
     network.T5Config(
-      vocab_size=spec.vocab_size,
+      vocab_size=tokens.IdSpace(spec).vocab_size,
       dtype=jnp.float32,
       emb_dim=c.emb_dim,
       num_heads=c.num_heads,
@@ -143,7 +144,7 @@ def t5x_step(model: Any, batch: dict[str, np.ndarray]) -> Callable[[], float]:
     )
   )
   schedule = schedules.warmup_cosine(1e-3, 10, 1000)
-  vocabulary = seqio.PassThroughVocabulary(size=spec.vocab_size)
+  vocabulary = seqio.PassThroughVocabulary(size=tokens.IdSpace(spec).vocab_size)
   theirs = models.EncoderDecoderModel(
     module,
     vocabulary,

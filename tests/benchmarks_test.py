@@ -269,8 +269,8 @@ def test_a_timed_stage_has_the_lengths_that_the_table_names(shape):
   assert lengths['encoder_inputs_read'] == shape[0]
   assert lengths['decoder_target_tokens'] == shape[1]
   # The ids are those of their own levels, or this would refuse them.
-  codes = tokens.ids_to_codes(
-    batch['decoder_target_tokens'], model.spec, model.spec.target
+  codes = tokens.IdSpace(model.spec).ids_to_codes(
+    batch['decoder_target_tokens'], model.spec.target
   )
   assert codes.shape == (2, shape[1] // shape[2], shape[2])
 

@@ -11,6 +11,7 @@ import re
 import pytest
 
 from v2meow_jax import gin_config
+from v2meow_jax import tokens
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 GIN = ROOT / 'gin'
@@ -280,7 +281,7 @@ def test_a_stage_trains_on_the_codes_of_another_codec(
   gin_config.parse(('runs/train.gin', *files))
   spec = gin.get_configurable('MODEL/macro')().spec
   assert spec.feature_lengths() == lengths
-  assert spec.num_ids == 2 + codes
+  assert tokens.IdSpace(spec).num_ids == 2 + codes
 
 
 @pytest.mark.parametrize(

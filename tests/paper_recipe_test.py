@@ -17,6 +17,7 @@ from tests.fakes import torch_musicfm
 from v2meow_jax import parts
 from v2meow_jax import specs
 from v2meow_jax import stages
+from v2meow_jax import tokens
 from v2meow_jax.cli import main
 from v2meow_jax.extractors import clustered_tokens
 from v2meow_jax.pretrained.vision import i3d
@@ -161,7 +162,7 @@ def test_all_five_streams_become_batches_of_every_stage(
     ids = _batch(stage, 'paper', **prefix)['decoder_target_tokens']
     assert ids.shape == (2, length)
     written = ids[:, -stage.target.length(stage.crop_seconds) :]
-    low = stage.id_offset(stage.target)
+    low = tokens.IdSpace(stage).offset(stage.target)
     assert written.min() >= low
     assert written.max() < low + stage.target.num_ids
 

@@ -6,6 +6,7 @@ import pytest
 
 from v2meow_jax import specs
 from v2meow_jax import stages
+from v2meow_jax import tokens
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ from v2meow_jax import stages
 )
 def test_the_papers_stages_have_the_papers_lengths(stage, lengths, vocab_size):
   assert stage.feature_lengths() == lengths
-  assert stage.vocab_size == vocab_size
+  assert tokens.IdSpace(stage).vocab_size == vocab_size
 
 
 def test_ten_seconds_of_the_tiny_system_are_850_steps():
@@ -42,12 +43,30 @@ def test_an_unknown_stream_is_named_with_the_known_ones():
     stages.semantic(inputs=('clop',))
 
 
-def test_a_continuous_target_is_refused():
-  with pytest.raises(ValueError, match='target'):
-    stages.semantic(
-      inputs=('clip',),
-      streams={**stages.PAPER, 'semantic': stages.PAPER['flow']},
-    )
+def test_a_continuous_target_has_frames_and_no_ids():
+  stage = stages.semantic(
+    inputs=('clip', 'vit_vqgan'),
+    streams={
+      **stages.PAPER,
+      'semantic': specs.FeatureSpec(name='semantic', dim=64, rate_hz=25.0),
+    },
+  )
+  lengths = {'clip': 10, 'vit_vqgan': 10_240, 'semantic': 250}
+  assert stage.feature_lengths() == lengths
+  assert stage.token_streams == stage.token_inputs == (PICTURE,)
+  assert tokens.IdSpace(stage).num_ids == 2 + 8192
+  with pytest.raises(KeyError, match='semantic'):
+    tokens.IdSpace(stage).offset(stage.target)
+  assert specs.stage_from_dict(specs.stage_to_dict(stage)) == stage
+
+
+def test_patches_of_a_frame_are_positions_and_old_json_has_none():
+  stream = specs.FeatureSpec(name='x', dim=3, rate_hz=2.0, num_positions=4)
+  assert stream.frame_shape == (4, 3)
+  assert (stream.num_frames(5.0), stream.length(5.0)) == (10, 40)
+  old = specs.stream_from_dict({'name': 'x', 'dim': 3, 'rate_hz': 2.0})
+  assert old == dataclasses.replace(stream, num_positions=1)
+  assert old.frame_shape == (3,)
 
 
 def test_a_stream_used_twice_is_refused():
@@ -58,17 +77,24 @@ def test_a_stream_used_twice_is_refused():
 def test_streams_of_a_stage_have_disjoint_ids():
   stage = stages.fine()
   ranges = [
-    (stage.id_offset(s), stage.id_offset(s) + s.num_ids)
+    (
+      tokens.IdSpace(stage).offset(s),
+      tokens.IdSpace(stage).offset(s) + s.num_ids,
+    )
     for s in stage.token_streams
   ]
   assert ranges[0][0] == specs.NUM_RESERVED_IDS
   assert ranges[0][1] == ranges[1][0]
-  assert ranges[1][1] == stage.num_ids <= stage.vocab_size
+  assert (
+    ranges[1][1]
+    == tokens.IdSpace(stage).num_ids
+    <= tokens.IdSpace(stage).vocab_size
+  )
 
 
 def test_a_stream_without_ids_is_named():
   with pytest.raises(KeyError, match='coarse'):
-    stages.semantic().id_offset(stages.PAPER['coarse'])
+    tokens.IdSpace(stages.semantic()).offset(stages.PAPER['coarse'])
 
 
 @pytest.mark.parametrize('make', [stages.semantic, stages.coarse, stages.fine])
@@ -83,9 +109,11 @@ PICTURE = stages.PAPER['vit_vqgan']
 def test_the_cells_of_a_picture_share_one_range_of_ids():
   stage = stages.semantic(inputs=('vit_vqgan', 'flow', 'style'))
   assert stage.feature_lengths()['vit_vqgan'] == 10 * 32 * 32
-  assert stage.id_offset(PICTURE) == 2
-  assert stage.id_offset(stage.target) == 2 + 8192
-  assert stage.vocab_size == 9344  # 2 + 8,192 + 1,024, in units of 128.
+  assert tokens.IdSpace(stage).offset(PICTURE) == 2
+  assert tokens.IdSpace(stage).offset(stage.target) == 2 + 8192
+  assert (
+    tokens.IdSpace(stage).vocab_size == 9344
+  )  # 2 + 8,192 + 1,024, in units of 128.
 
 
 def test_a_picture_of_several_levels_is_refused():

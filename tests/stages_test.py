@@ -5,6 +5,7 @@ import pytest
 from v2meow_jax import parts
 from v2meow_jax import specs
 from v2meow_jax import stages
+from v2meow_jax import tokens
 
 
 def test_the_paper_s_streams_are_the_default():
@@ -23,7 +24,7 @@ def test_another_codec_changes_coarse_and_fine_alone():
   )
   fine = stages.fine(streams=table)
   assert fine.feature_lengths() == {'coarse': 150, 'fine': 450}
-  assert fine.num_ids == 2 + 4 * 2048
+  assert tokens.IdSpace(fine).num_ids == 2 + 4 * 2048
   assert fine.target.first_codebook == 1
 
 

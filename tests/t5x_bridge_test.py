@@ -256,7 +256,7 @@ def test_infer_writes_the_ids_that_the_restored_run_samples(
   inputs = stage_inputs(stage_run.model, batch)
   keys = jax.random.split(jax.random.key(1), len(written))
   codes = stage_run.sample(inputs, keys, options.Sampling(temperature=0.0))
-  ids = tokens.codes_to_ids(codes, spec, spec.target)
+  ids = tokens.IdSpace(spec).codes_to_ids(codes, spec.target)
   assert [w['inputs']['id'] for w in written] == [
     f'validation{i}' for i in range(NUM_EXAMPLES['validation'])
   ]
@@ -289,7 +289,7 @@ def stage_inputs(model, batch):
     else:
       last = first + s.length(spec.crop_seconds)
       ids = batch['decoder_target_tokens'][rows, first:last]
-      inputs[s.name] = tokens.ids_to_codes(ids, spec, s)
+      inputs[s.name] = tokens.IdSpace(spec).ids_to_codes(ids, s)
       first = last
   return inputs
 
@@ -404,7 +404,7 @@ def test_microbatches_leave_the_update_as_it_is():
   batch = model.example_batch(4)
   rng = np.random.default_rng(0)
   spec = model.spec
-  levels = tokens.level_offsets(spec, spec.target)
+  levels = tokens.IdSpace(spec).level_offsets(spec.target)
   shape = (4, model.target_length // len(levels), len(levels))
   codes = rng.integers(spec.target.codebook_size, size=shape)
   ids = (codes + levels).reshape(4, -1)

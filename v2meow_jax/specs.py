@@ -1,4 +1,4 @@
-"""What flows between stages: rates, lengths and id ranges. No arrays here.
+"""What flows between stages: streams, rates and lengths. No arrays here.
 
 Every length in the project is derived from these three types, so a rate is
 written once and seconds become lengths in one place.
@@ -11,10 +11,7 @@ import dataclasses
 from typing import Any
 
 PAD_ID = 0
-EOS_ID = 1
 NUM_RESERVED_IDS = 2
-# Vocabulary sizes are rounded up to this, so that they divide any sane mesh.
-VOCAB_MULTIPLE = 128
 
 
 def whole_frames(name: str, seconds: float, rate_hz: float) -> int:
@@ -24,7 +21,7 @@ def whole_frames(name: str, seconds: float, rate_hz: float) -> int:
   250
 
   Args:
-    name: Of the stream, for the error.
+    name: Name of the stream, for the error.
     seconds: Duration, > 0.
     rate_hz: Frames a second, > 0.
 
@@ -46,28 +43,45 @@ def whole_frames(name: str, seconds: float, rate_hz: float) -> int:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeatureSpec:
-  """A continuous stream: `dim` numbers per frame.
+  """A continuous stream: `dim` numbers per frame, or per patch of a frame.
 
   Attributes:
-    name: Of the stream, in records, batches and errors.
-    dim: Numbers in one frame.
-    rate_hz: Frames a second; 0 means one vector per clip.
+    name: Name of the stream in records, batches and errors.
+    dim: Numbers in one frame, or in each of its patches.
+    rate_hz: Frames a second; 0 means one frame per clip.
+    num_positions: Patches of a frame, row by row.
   """
 
   name: str
   dim: int
   rate_hz: float
+  num_positions: int = 1
 
   @property
   def is_static(self) -> bool:
     """Whether one vector stands for the whole clip."""
     return self.rate_hz == 0
 
-  def length(self, seconds: float) -> int:
+  @property
+  def frame_shape(self) -> tuple[int, ...]:
+    """(dim,), or (num_positions, dim) of a frame of several patches."""
+    patches = (self.num_positions,) if self.num_positions > 1 else ()
+    return (*patches, self.dim)
+
+  @property
+  def record_name(self) -> str:
+    """The record field this stream is read from."""
+    return self.name
+
+  def num_frames(self, seconds: float) -> int:
     """Frames in `seconds`; raises ValueError unless they are whole."""
     return (
       1 if self.is_static else whole_frames(self.name, seconds, self.rate_hz)
     )
+
+  def length(self, seconds: float) -> int:
+    """Positions in `seconds`: frames times patches of a frame."""
+    return self.num_frames(seconds) * self.num_positions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +89,7 @@ class TokenSpec:
   """A discrete stream: `codes_per_frame` codes per frame.
 
   Attributes:
-    name: Of the stream, in records, batches and errors.
+    name: Name of the stream in records, batches and errors.
     codebook_size: Codes are in [0, codebook_size).
     num_codebooks: Levels of a frame, coarsest first.
     num_positions: Codes of a frame that share a codebook, and so a range of
@@ -125,6 +139,11 @@ class TokenSpec:
     return self.codebook_size * self.num_codebooks
 
   @property
+  def frame_shape(self) -> tuple[int, ...]:
+    """(codes_per_frame,)."""
+    return (self.codes_per_frame,)
+
+  @property
   def record_name(self) -> str:
     """The record field this stream is read from."""
     return self.stored_as or self.name
@@ -135,22 +154,18 @@ Stream = FeatureSpec | TokenSpec
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StageSpec:
-  """One sequence model: the streams it reads and the stream it writes.
-
-  One id space: reserved ids, then each level of each token input in its own
-  range, then each level of the target. An id says which stream and which level
-  it is.
+  """One model: the streams it reads and the stream it writes.
 
   Attributes:
-    name: Of the stage.
+    name: Name of the stage.
     inputs: Streams it is conditioned on, in the order they are laid out.
-    target: The token stream it writes.
+    target: Stream it writes.
     crop_seconds: Stretch of time of one training example and of one window.
   """
 
   name: str
   inputs: tuple[Stream, ...]
-  target: TokenSpec
+  target: Stream
   crop_seconds: float
 
   def __post_init__(self):
@@ -160,7 +175,7 @@ class StageSpec:
         f'stage {self.name!r} uses a stream twice: {names}; every input and'
         ' the target need different names.'
       )
-    if self.target.is_picture:
+    if isinstance(self.target, TokenSpec) and self.target.is_picture:
       raise ValueError(
         f'stage {self.name!r} cannot write {self.target.name!r}: a stage reads'
         ' pictures and writes streams of one position a frame.'
@@ -168,9 +183,9 @@ class StageSpec:
 
   @property
   def token_streams(self) -> tuple[TokenSpec, ...]:
-    """Token inputs, then the target: the order of the id space."""
-    inputs = [s for s in self.inputs if isinstance(s, TokenSpec)]
-    return (*inputs, self.target)
+    """Token inputs, then a token target: the order of `tokens.IdSpace`."""
+    streams = (*self.inputs, self.target)
+    return tuple(s for s in streams if isinstance(s, TokenSpec))
 
   @property
   def feature_inputs(self) -> tuple[FeatureSpec, ...]:
@@ -178,37 +193,24 @@ class StageSpec:
     return tuple(s for s in self.inputs if isinstance(s, FeatureSpec))
 
   @property
+  def feature_streams(self) -> tuple[FeatureSpec, ...]:
+    """The continuous inputs, then a continuous target."""
+    streams = (*self.inputs, self.target)
+    return tuple(s for s in streams if isinstance(s, FeatureSpec))
+
+  @property
   def token_inputs(self) -> tuple[TokenSpec, ...]:
     """The discrete inputs, in order."""
-    return self.token_streams[:-1]
+    return tuple(s for s in self.inputs if isinstance(s, TokenSpec))
 
   def feature_lengths(self) -> dict[str, int]:
-    """Length of every stream in one crop: SeqIO's task_feature_lengths."""
+    """Ids or frames of every stream in one crop: SeqIO's task_feature_lengths."""
     return {
-      s.name: s.length(self.crop_seconds) for s in (*self.inputs, self.target)
+      s.name: s.length(self.crop_seconds)
+      if isinstance(s, TokenSpec)
+      else s.num_frames(self.crop_seconds)
+      for s in (*self.inputs, self.target)
     }
-
-  def id_offset(self, stream: TokenSpec) -> int:
-    """First id of a stream of this stage; KeyError when it has no ids here."""
-    offset = NUM_RESERVED_IDS
-    for s in self.token_streams:
-      if s.name == stream.name:
-        return offset
-      offset += s.num_ids
-    raise KeyError(
-      f'stream {stream.name!r} has no ids in stage {self.name!r}; it has'
-      f' {[s.name for s in self.token_streams]}.'
-    )
-
-  @property
-  def num_ids(self) -> int:
-    """Ids in use, reserved ones included."""
-    return NUM_RESERVED_IDS + sum(s.num_ids for s in self.token_streams)
-
-  @property
-  def vocab_size(self) -> int:
-    """`num_ids` rounded up to a multiple of 128."""
-    return -(-self.num_ids // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
 
 
 def stream_to_dict(stream: Stream) -> dict[str, Any]:
@@ -234,15 +236,9 @@ def stage_to_dict(stage: StageSpec) -> dict[str, Any]:
 
 def stage_from_dict(data: Mapping[str, Any]) -> StageSpec:
   """The inverse of `stage_to_dict`."""
-  target = stream_from_dict(data['target'])
-  if not isinstance(target, TokenSpec):
-    raise ValueError(
-      f'the target of stage {data["name"]!r} is a continuous stream; wanted'
-      ' a token stream.'
-    )
   return StageSpec(
     name=data['name'],
     inputs=tuple(stream_from_dict(s) for s in data['inputs']),
-    target=target,
+    target=stream_from_dict(data['target']),
     crop_seconds=data['crop_seconds'],
   )

@@ -48,7 +48,9 @@ def _equal(a, b):
 def test_a_crop_is_the_same_stretch_of_time_of_every_stream(planted_data):
   starts = set()
   for batch in _take(_make(SEMANTIC)(0), 12):
-    codes = batch['decoder_target_tokens'] - SEMANTIC.id_offset(SEMANTIC.target)
+    codes = batch['decoder_target_tokens'] - tokens.IdSpace(SEMANTIC).offset(
+      SEMANTIC.target
+    )
     seconds = batch['encoder_inputs_appearance'][:, 0, 0]
     # Codes count frames, at 25 Hz; features are their time.
     np.testing.assert_array_equal(codes[:, 0], seconds * 25)
@@ -70,8 +72,8 @@ def test_the_grid_is_whole_frames_of_every_stream():
 @pytest.mark.parametrize('stage', [COARSE, FINE], ids=lambda s: s.name)
 def test_ids_are_those_of_tokens_codes_to_ids(planted_data, stage):
   batch = next(_make(stage)(0))
-  frame = tokens.ids_to_codes(
-    batch['decoder_target_tokens'], stage, stage.target
+  frame = tokens.IdSpace(stage).ids_to_codes(
+    batch['decoder_target_tokens'], stage.target
   )
   # All levels of a planted frame hold its number.
   np.testing.assert_array_equal(frame, frame[..., :1] + 0 * frame)
@@ -82,7 +84,7 @@ def test_ids_are_those_of_tokens_codes_to_ids(planted_data, stage):
   )
   np.testing.assert_array_equal(
     batch[f'encoder_inputs_{source.name}'],
-    tokens.codes_to_ids(codes, stage, source),
+    tokens.IdSpace(stage).codes_to_ids(codes, source),
   )
 
 
@@ -202,8 +204,8 @@ def test_evaluation_is_one_pass_of_first_crops(planted_data):
   made = _make(split='validation', batch_size=4, repeat=False)
   once, twice = list(made(0)), list(made(0))
   assert len(once) == 2 and all(map(_equal, once, twice))
-  codes = tokens.ids_to_codes(
-    once[0]['decoder_target_tokens'], COARSE, COARSE.target
+  codes = tokens.IdSpace(COARSE).ids_to_codes(
+    once[0]['decoder_target_tokens'], COARSE.target
   )
   assert (codes[:, 0] == 0).all()
   # 6 recordings: the second batch has two rows, and two without weight.
@@ -325,7 +327,7 @@ def test_seqio_gives_a_registered_task_to_a_trainer_as_t5x_does(planted_data):
     }
     return next(ds.as_numpy_iterator())['decoder_target_tokens']
 
-  codes = tokens.ids_to_codes(batch(0), FINE, FINE.target)
+  codes = tokens.IdSpace(FINE).ids_to_codes(batch(0), FINE.target)
   assert codes.shape == (24, 75, 6)
   # Crops of 3 s out of 12 s and more start anywhere: 24 of 226 or more places.
   assert len(np.unique(codes[:, 0, 0])) > 12

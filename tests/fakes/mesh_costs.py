@@ -14,9 +14,9 @@ import numpy as np
 
 from tests.fakes import contrastive_losses
 from tests.fakes import mesh_losses
+from tests.fakes import token_stage
 from v2meow_jax import specs
 from v2meow_jax.models import contrastive
-from v2meow_jax.models import sequence_model
 from v2meow_jax.training import mesh as mesh_lib
 from v2meow_jax.training import plan
 from v2meow_jax.training import schedules
@@ -36,11 +36,11 @@ SIZES = dataclasses.replace(
 DECODER = dataclasses.replace(SIZES, num_encoder_layers=0, time_bias=False)
 SCANNED = dataclasses.replace(SIZES, scan_layers=True, remat=True)
 MODELS = {
-  'encoder': sequence_model.EncoderDecoderModel(STAGE, SIZES),
-  'decoder': sequence_model.DecoderOnlyModel(
+  'encoder': token_stage.make(STAGE, SIZES),
+  'decoder': token_stage.make(
     dataclasses.replace(STAGE, inputs=(NOTES,)), DECODER
   ),
-  'scanned': sequence_model.EncoderDecoderModel(STAGE, SCANNED),
+  'scanned': token_stage.make(STAGE, SCANNED),
   'towers': contrastive.ContrastiveModel(
     dataclasses.replace(
       contrastive_losses.CONFIG, emb_dim=64, num_heads=8, mlp_dim=128

@@ -16,6 +16,7 @@ import numpy as np
 
 from tests.fakes import token_stage
 from v2meow_jax import specs
+from v2meow_jax import tokens
 from v2meow_jax.models import transformer
 from v2meow_jax.training import distributed
 from v2meow_jax.training import loop
@@ -47,7 +48,7 @@ def batches(start_step, shard=(0, 1)):
   for step in range(start_step, 1000):
     rng = np.random.default_rng(step)
     batch = MODEL.example_batch(ROWS)
-    first = STAGE.id_offset(MELODY)
+    first = tokens.IdSpace(STAGE).offset(MELODY)
     targets = first + rng.integers(16, size=(ROWS, 8), dtype=np.int32)
     batch['encoder_inputs_picture'][:] = rng.normal(size=(ROWS, 4, 6))
     if step + 1 == BAD_STEP:

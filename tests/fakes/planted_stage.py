@@ -6,6 +6,7 @@ import numpy as np
 
 from tests.fakes import token_stage
 from v2meow_jax import specs
+from v2meow_jax import tokens
 from v2meow_jax.models import transformer
 
 TARGET = specs.TokenSpec(name='music', codebook_size=4, rate_hz=4.0)
@@ -82,8 +83,10 @@ def _looks_at_marks():
 
 def _logits(stage):
   """Code 2 where something is heard, else any."""
-  heard = stage.id_offset(TARGET) + 2
-  return _set((stage.vocab_size, 8), (heard, _HEARD), value=20.0)
+  heard = tokens.IdSpace(stage).offset(TARGET) + 2
+  return _set(
+    (tokens.IdSpace(stage).vocab_size, 8), (heard, _HEARD), value=20.0
+  )
 
 
 def encoder_decoder(*inputs, deaf=False):
@@ -99,12 +102,12 @@ def encoder_decoder(*inputs, deaf=False):
   """
   stage = spec(*inputs)
   config = dataclasses.replace(_SIZES, num_encoder_layers=1)
-  embedding = _set((stage.vocab_size, 8), (slice(None), _ELSE))
+  embedding = _set((tokens.IdSpace(stage).vocab_size, 8), (slice(None), _ELSE))
   for s in stage.token_inputs:
-    offset = stage.id_offset(s)
+    offset = tokens.IdSpace(stage).offset(s)
     embedding[offset : offset + s.num_ids] = np.eye(8)[_STREAM]
     embedding[offset + MARKED_CODE] = np.eye(8)[_FIRST]
-  embedding[stage.id_offset(TARGET) + 1] = np.eye(8)[_AFTER_1]
+  embedding[tokens.IdSpace(stage).offset(TARGET) + 1] = np.eye(8)[_AFTER_1]
   cross = _looks_at_marks()
   if deaf:
     cross['out'] *= 0
@@ -142,9 +145,9 @@ def encoder_decoder(*inputs, deaf=False):
 def decoder_only(*inputs):
   """Likewise, where the decoder reads the ids of the inputs itself."""
   stage = spec(*inputs)
-  embedding = _set((stage.vocab_size, 8), (slice(None), _ELSE))
+  embedding = _set((tokens.IdSpace(stage).vocab_size, 8), (slice(None), _ELSE))
   for s in stage.token_inputs:
-    embedding[stage.id_offset(s) + MARKED_CODE, _FIRST] = 1.0
+    embedding[tokens.IdSpace(stage).offset(s) + MARKED_CODE, _FIRST] = 1.0
   params = {
     'token_embedding': embedding,
     'logits': _logits(stage),

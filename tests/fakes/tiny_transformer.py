@@ -10,6 +10,7 @@ import pytest
 
 from tests.fakes import token_stage
 from v2meow_jax import specs
+from v2meow_jax import tokens
 from v2meow_jax.models import transformer
 
 SIZES = transformer.TransformerConfig(
@@ -69,7 +70,9 @@ def random_batch(model, batch_size=2, seed=0):
     shape = (batch_size, stream.length(spec.crop_seconds))
     level = np.arange(shape[1]) % stream.num_codebooks
     codes = rng.integers(0, stream.codebook_size, shape)
-    return spec.id_offset(stream) + level * stream.codebook_size + codes
+    return (
+      tokens.IdSpace(spec).offset(stream) + level * stream.codebook_size + codes
+    )
 
   batch = model.example_inputs(batch_size)
   for s in spec.inputs:

@@ -11,6 +11,7 @@ from tests.fakes import token_stage
 from v2meow_jax import media
 from v2meow_jax import parts
 from v2meow_jax import stages
+from v2meow_jax import tokens
 from v2meow_jax.codecs import rvq
 from v2meow_jax.codecs import trainable
 from v2meow_jax.codecs.embedded import patch
@@ -81,7 +82,7 @@ def run(model_dir, model, batch):
 def random_batch(model):
   """A batch whose targets are ids of the stage."""
   batch = model.example_batch(2)
-  first = model.spec.id_offset(model.spec.target)
+  first = tokens.IdSpace(model.spec).offset(model.spec.target)
   for name, value in batch.items():
     if value.dtype == np.int32:
       value[:] = first

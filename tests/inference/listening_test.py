@@ -39,7 +39,7 @@ def planted(model):
   for s in spec.token_streams:
     shape = (3, s.num_frames(spec.crop_seconds), s.num_codebooks)
     codes[s.name] = rng.integers(s.codebook_size, size=shape)
-    ids[s.name] = tokens.codes_to_ids(codes[s.name], spec, s)
+    ids[s.name] = tokens.IdSpace(spec).codes_to_ids(codes[s.name], s)
   if model.network.num_encoder_layers:
     batch['decoder_target_tokens'][:] = ids.pop(spec.target.name)
     batch |= {f'encoder_inputs_{name}': x for name, x in ids.items()}

@@ -29,7 +29,9 @@ def attention(model, params, batch):
 
 
 def planted_batch(model, codes, **inputs):
-  ids = tokens.codes_to_ids(np.array(codes)[None, :, None], model.spec, TARGET)
+  ids = tokens.IdSpace(model.spec).codes_to_ids(
+    np.array(codes)[None, :, None], TARGET
+  )
   batch = model.example_inputs(1)
   for name, value in inputs.items():
     batch[f'encoder_inputs_{name}'][0] = value
@@ -63,7 +65,7 @@ def test_attention_of_a_decoder_alone_is_found_in_its_prefix():
   model, params = planted_stage.decoder_only(MELODY)
   melody = np.zeros((16, 1), int)
   melody[11] = planted_stage.MARKED_CODE
-  ids = tokens.codes_to_ids(melody, model.spec, MELODY)
+  ids = tokens.IdSpace(model.spec).codes_to_ids(melody, MELODY)
   found = attention(model, params, planted_batch(model, [0] * 16, melody=ids))
   wanted = np.zeros((16, 16))
   wanted[:, 11] = 1
@@ -125,9 +127,11 @@ def test_a_forced_batch_reads_what_sampling_read(spec, config):
     tiny_transformer.make()[0], batch_size=2
   )
   for name in inputs:
-    offset = tiny_transformer.MIXED.id_offset(tiny_transformer.MELODY)
+    offset = tokens.IdSpace(tiny_transformer.MIXED).offset(
+      tiny_transformer.MELODY
+    )
     inputs[name] = given[name] + (
-      spec.id_offset(tiny_transformer.MELODY) - offset
+      tokens.IdSpace(spec).offset(tiny_transformer.MELODY) - offset
       if name == 'encoder_inputs_melody'
       else 0
     )
@@ -136,6 +140,6 @@ def test_a_forced_batch_reads_what_sampling_read(spec, config):
     params, inputs, keys, options.Sampling(temperature=0.0)
   )
   logits = jax.jit(model.code_logits)(params, model.forced_batch(inputs, ids))
-  codes = tokens.ids_to_codes(np.asarray(ids), spec, spec.target)
+  codes = tokens.IdSpace(spec).ids_to_codes(np.asarray(ids), spec.target)
   likeliest = np.asarray(logits).argmax(-1).reshape(codes.shape)
   np.testing.assert_array_equal(likeliest, codes)

@@ -33,7 +33,7 @@ def _uniform(params):
 
 
 @pytest.mark.parametrize(
-  ('legal', 'choices'), [(False, MIXED.vocab_size), (True, 24)]
+  ('legal', 'choices'), [(False, tokens.IdSpace(MIXED).vocab_size), (True, 24)]
 )
 def test_loss_at_chance_is_log_of_the_choices(legal, choices):
   model, params = make(legal=legal)
@@ -63,7 +63,7 @@ def test_the_legal_softmax_is_the_full_one_without_the_illegal_ids():
   model, params = make()
   legal = make(legal=True)[0]
   batch = random_batch(model)
-  masks = tokens.level_masks(MIXED, MIXED.target)
+  masks = token_stage.level_masks(MIXED)
   masks = np.tile(masks, (10, 1))
   legal_logits = np.where(masks, logits(model, params, batch), -np.inf)
   log_p = jax.nn.log_softmax(legal_logits)

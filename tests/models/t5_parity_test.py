@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import tiny_transformer
+from v2meow_jax import tokens
 from v2meow_jax.models import position_bias
 
 pytestmark = pytest.mark.torch
@@ -79,7 +80,7 @@ def test_logits_equal_those_of_t5():
   model, ours = tiny_transformer.make(tiny_transformer.TOKENS, c)
   torch.manual_seed(0)
   config = transformers.T5Config(
-    vocab_size=model.spec.vocab_size,
+    vocab_size=tokens.IdSpace(model.spec).vocab_size,
     d_model=c.emb_dim,
     d_kv=c.head_dim,
     d_ff=c.mlp_dim,

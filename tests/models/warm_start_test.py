@@ -9,6 +9,7 @@ import numpy as np
 from tests.fakes import tiny_transformer
 from tests.fakes import token_stage
 from v2meow_jax import specs
+from v2meow_jax import tokens
 from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import warm_start
 
@@ -93,7 +94,9 @@ def test_aligned_ids_carry_the_rows_of_the_streams_that_both_know():
   np.testing.assert_array_equal(rows[:2], [1000, 1001])
   np.testing.assert_array_equal(rows[2:402], range(2, 402))
   np.testing.assert_array_equal(rows[402:490], 1000 + np.arange(2, 90))
-  np.testing.assert_array_equal(rows[490:], range(490, SKETCHED.vocab_size))
+  np.testing.assert_array_equal(
+    rows[490:], range(490, tokens.IdSpace(SKETCHED).vocab_size)
+  )
   levels = np.asarray(params['level_embedding'])[:, 0]
   # Sketch has levels 0-1; melody and sound follow.
   np.testing.assert_array_equal(levels, [0, 1, 1000, 1001, 1002, 1003])
@@ -102,7 +105,7 @@ def test_aligned_ids_carry_the_rows_of_the_streams_that_both_know():
 def test_equal_streams_need_no_alignment():
   source, fresh = audio_only(), encoder_decoder(VISUAL)
   aligned = warm_start.align_ids(source, AUDIO_ONLY, fresh, VISUAL)
-  in_use = slice(0, AUDIO_ONLY.num_ids)
+  in_use = slice(0, tokens.IdSpace(AUDIO_ONLY).num_ids)
   np.testing.assert_array_equal(
     aligned['logits'][in_use], source['logits'][in_use]
   )

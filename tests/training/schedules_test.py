@@ -11,8 +11,8 @@ import optax
 import pytest
 
 from tests.fakes import mesh_losses
+from tests.fakes import token_stage
 from v2meow_jax.models import layer_stacking
-from v2meow_jax.models import sequence_model
 from v2meow_jax.training import schedules
 from v2meow_jax.training import step as step_lib
 from v2meow_jax.training import train_state
@@ -62,7 +62,7 @@ def test_norms_do_not_decay_whether_layers_are_apart_or_stacked(make):
 def after_fifty_steps(scan_layers, params):
   """Parameters apart, trained with a strong decay, from stacked or apart ones."""
   config = dataclasses.replace(SIZES, scan_layers=scan_layers)
-  model = sequence_model.EncoderDecoderModel(mesh_losses.STAGE, config)
+  model = token_stage.make(mesh_losses.STAGE, config)
   optimizer = schedules.adamw(schedules.warmup_rsqrt(1e-2, 5), weight_decay=0.5)
   params = (layer_stacking.stack if scan_layers else dict)(params)
   state = train_state.TrainState(
@@ -80,7 +80,7 @@ def after_fifty_steps(scan_layers, params):
 
 @pytest.mark.slow
 def test_fifty_steps_are_the_same_with_layers_apart_and_stacked():
-  model = sequence_model.EncoderDecoderModel(mesh_losses.STAGE, SIZES)
+  model = token_stage.make(mesh_losses.STAGE, SIZES)
   batch = next(mesh_losses.batches(0))
   params = nn.unbox(model.init(jax.random.key(0), batch))['params']
   apart, loss = after_fifty_steps(False, params)

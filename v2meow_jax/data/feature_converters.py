@@ -27,7 +27,8 @@ _DECODER = {
 
 def _feature(stream: specs.Stream) -> _Feature:
   if isinstance(stream, specs.FeatureSpec):
-    return _Feature(dtype=tf.float32, rank=2)
+    rank = 1 + len(stream.frame_shape)
+    return _Feature(dtype=tf.float32, rank=rank)
   return _Feature(dtype=tf.int32)
 
 
@@ -66,7 +67,7 @@ class StageFeatureConverter(seqio.FeatureConverter):
     self.TASK_FEATURES = {s.name: _feature(s) for s in streams}
     self.MODEL_FEATURES = {
       **{f'encoder_inputs_{s.name}': _feature(s) for s in self._encoded()},
-      **_DECODER,
+      **self._decoder_features(),
     }
     self.PACKING_FEATURE_DTYPES = {}
     super().__init__(
@@ -74,6 +75,9 @@ class StageFeatureConverter(seqio.FeatureConverter):
       bos_id=specs.PAD_ID,
       passthrough_features=passthrough_features,
     )
+
+  def _decoder_features(self) -> dict[str, _Feature]:
+    return _DECODER
 
   def _encoded(self) -> tuple[specs.Stream, ...]:
     """Returns the streams that stay separate inputs."""
@@ -100,16 +104,21 @@ class StageFeatureConverter(seqio.FeatureConverter):
     return ds.map(self._convert, num_parallel_calls=tf.data.AUTOTUNE)
 
   def _convert(self, features) -> dict[str, tf.Tensor]:
-    target = features[self._stage.target.name]
-    prefix = [features[s.name] for s in self._prefix()]
-    ids = tf.concat([*prefix, target], 0)
-    weights = [tf.zeros(p.shape) for p in prefix] + [tf.ones(target.shape)]
     inputs = {
       f'encoder_inputs_{s.name}': features[s.name] for s in self._encoded()
     }
     return {
       **{name: features[name] for name in self._passthrough_features},
       **inputs,
+      **self._decoder(features),
+    }
+
+  def _decoder(self, features) -> dict[str, tf.Tensor]:
+    target = features[self._stage.target.name]
+    prefix = [features[s.name] for s in self._prefix()]
+    ids = tf.concat([*prefix, target], 0)
+    weights = [tf.zeros(p.shape) for p in prefix] + [tf.ones(target.shape)]
+    return {
       'decoder_input_tokens': tf.concat([[self.bos_id], ids[:-1]], 0),
       'decoder_target_tokens': ids,
       'decoder_loss_weights': tf.concat(weights, 0),
@@ -128,7 +137,7 @@ class StageFeatureConverter(seqio.FeatureConverter):
       task_feature_lengths[s.name]
       for s in (*self._prefix(), self._stage.target)
     )
-    return {**lengths, **dict.fromkeys(_DECODER, length)}
+    return {**lengths, **dict.fromkeys(self._decoder_features(), length)}
 
 
 class PrefixFeatureConverter(StageFeatureConverter):
@@ -139,6 +148,9 @@ class PrefixFeatureConverter(StageFeatureConverter):
   `encoder_inputs_<stream>`.
   """
 
+  def _decoder_features(self) -> dict[str, _Feature]:
+    return _DECODER
+
   def _encoded(self) -> tuple[specs.Stream, ...]:
     return self._stage.feature_inputs
 
@@ -146,8 +158,26 @@ class PrefixFeatureConverter(StageFeatureConverter):
     return self._stage.token_inputs
 
 
+class FramesFeatureConverter(StageFeatureConverter):
+  """For a continuous target: inputs apart, and `decoder_target_frames`."""
+
+  def _decoder_features(self) -> dict[str, _Feature]:
+    return {
+      'decoder_target_frames': _feature(self._stage.target),
+      'decoder_loss_weights': _Feature(dtype=tf.float32),
+    }
+
+  def _decoder(self, features) -> dict[str, tf.Tensor]:
+    frames = features[self._stage.target.name]
+    return {
+      'decoder_target_frames': frames,
+      'decoder_loss_weights': tf.ones(frames.shape[:1]),
+    }
+
+
 # Converters by the layout that a stage's model names.
 BY_LAYOUT = {
   'encoder-decoder': StageFeatureConverter,
   'prefix': PrefixFeatureConverter,
+  'frames': FramesFeatureConverter,
 }

@@ -102,16 +102,16 @@ def _cut(example, start, stage: specs.StageSpec) -> dict[str, tf.Tensor]:
   """Cuts the crop at `start`, in units of the grid."""
   cut = _id_and_seed(example)
   for stream in (*stage.inputs, stage.target):
-    is_tokens = isinstance(stream, specs.TokenSpec)
-    name = stream.record_name if is_tokens else stream.name
-    if is_tokens:
-      length = stream.num_frames(stage.crop_seconds)
-    else:
-      length = stream.length(stage.crop_seconds)
+    length = stream.num_frames(stage.crop_seconds)
     first = start * round(grid_seconds(stage) * stream.rate_hz)
-    frames = example[name][first : first + length]
-    frames = tf.ensure_shape(frames, [length, None])
-    cut[name] = tf.cast(frames, tf.int32 if is_tokens else tf.float32)
+    frames = example[stream.record_name][first : first + length]
+    frames = tf.ensure_shape(
+      frames, [length, *[None] * len(stream.frame_shape)]
+    )
+    is_tokens = isinstance(stream, specs.TokenSpec)
+    cut[stream.record_name] = tf.cast(
+      frames, tf.int32 if is_tokens else tf.float32
+    )
   return cut
 
 
@@ -123,18 +123,18 @@ def _id_and_seed(example) -> dict[str, tf.Tensor]:
 def codes_to_ids(example, *, stage: specs.StageSpec):
   """Converts recorded codes to int32 ids of each token stream of the stage.
 
-  As `tokens.codes_to_ids`: takes the levels of the stream, moves each into its
-  own range of the stage's ids, and concatenates the frames.
+  As `tokens.IdSpace.codes_to_ids`: takes the levels of the stream, moves each
+  into its own range of the stage's ids, and concatenates the frames.
   """
   converted = _id_and_seed(example)
-  for stream in stage.feature_inputs:
+  for stream in stage.feature_streams:
     converted[stream.name] = tf.ensure_shape(
-      example[stream.name], [None, stream.dim]
+      example[stream.name], [None, *stream.frame_shape]
     )
   for stream in stage.token_streams:
     last = stream.first_codebook + stream.codes_per_frame
     codes = example[stream.record_name][:, stream.first_codebook : last]
-    ids = codes + tokens.level_offsets(stage, stream)
+    ids = codes + tokens.IdSpace(stage).level_offsets(stream)
     # [frames, levels] -> [frames * levels]
     length = stream.length(stage.crop_seconds)
     converted[stream.name] = tf.ensure_shape(tf.reshape(ids, [-1]), [length])

@@ -40,9 +40,7 @@ def num_frames(stream: specs.Stream, seconds: float) -> int:
 
 def width(stream: specs.Stream) -> int:
   """Counts numbers per frame: dimensions of features, or codes."""
-  if isinstance(stream, specs.FeatureSpec):
-    return stream.dim
-  return stream.codes_per_frame
+  return math.prod(stream.frame_shape)
 
 
 def serialise(
@@ -73,7 +71,7 @@ def serialise(
     if stream.name not in values:
       raise ValueError(f'{where} is missing; there are {sorted(values)}.')
     array = np.asarray(values[stream.name])
-    wanted = (num_frames(stream, seconds), width(stream))
+    wanted = (num_frames(stream, seconds), *stream.frame_shape)
     if array.shape != wanted:
       raise ValueError(
         f'{where} has shape {array.shape}; wanted {wanted} for {seconds:g} s'
@@ -160,7 +158,7 @@ def parse(
       legal = tf.math.is_finite(flat)
       trouble = 'holds a number that is not finite'
     _check(tf.reduce_all(legal), trouble, stream, example)
-    parsed[stream.name] = tf.reshape(flat, [-1, width(stream)])
+    parsed[stream.name] = tf.reshape(flat, [-1, *stream.frame_shape])
   return parsed
 
 
@@ -191,8 +189,7 @@ def check_stage(
   """Raises ValueError unless a dataset holds all streams of a stage."""
   by_name = {s.name: s for s in recorded}
   for stream in (*stage.inputs, stage.target):
-    is_tokens = isinstance(stream, specs.TokenSpec)
-    name = stream.record_name if is_tokens else stream.name
+    name = stream.record_name
     if name not in by_name:
       raise ValueError(
         f'stage {stage.name!r} needs the recorded stream {name!r}; the dataset'
@@ -211,7 +208,10 @@ def _serves(source: specs.Stream, stream: specs.Stream) -> bool:
   if source.rate_hz != stream.rate_hz:
     return False
   if isinstance(stream, specs.FeatureSpec):
-    return isinstance(source, specs.FeatureSpec) and source.dim == stream.dim
+    return (
+      isinstance(source, specs.FeatureSpec)
+      and source.frame_shape == stream.frame_shape
+    )
   return (
     isinstance(source, specs.TokenSpec)
     and source.codebook_size == stream.codebook_size

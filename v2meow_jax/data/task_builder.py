@@ -9,6 +9,7 @@ import seqio
 import tensorflow as tf
 
 from v2meow_jax import specs
+from v2meow_jax import tokens
 from v2meow_jax.data import datasets
 from v2meow_jax.data import preprocessors
 from v2meow_jax.data import records
@@ -104,9 +105,12 @@ def _output_feature(
   stage: specs.StageSpec, stream: specs.Stream
 ) -> seqio.Feature:  # pyright: ignore[reportInvalidTypeForm]
   if isinstance(stream, specs.FeatureSpec):
-    return seqio.ContinuousFeature(dtype=tf.float32, rank=2)
+    rank = 1 + len(stream.frame_shape)
+    return seqio.ContinuousFeature(dtype=tf.float32, rank=rank)
   return seqio.Feature(
-    vocabulary=seqio.PassThroughVocabulary(size=stage.vocab_size),
+    vocabulary=seqio.PassThroughVocabulary(
+      size=tokens.IdSpace(stage).vocab_size
+    ),
     add_eos=False,
     dtype=tf.int32,
   )

@@ -138,7 +138,9 @@ class StageSounds:
     self, kind: str, ids: Mapping[str, np.ndarray]
   ) -> dict[str, Item]:
     spec = self._model.spec
-    codes = [tokens.ids_to_codes(ids[s.name], spec, s) for s in self._streams]
+    codes = [
+      tokens.IdSpace(spec).ids_to_codes(ids[s.name], s) for s in self._streams
+    ]
     waves = self._codec.decode(jnp.asarray(np.concatenate(codes, -1)))
     return _named(kind, np.asarray(waves), self._codec.sample_rate_hz)
 

@@ -50,7 +50,7 @@ class Stage(Protocol):
     sampling: options.Sampling,
     prefix: Int[np.ndarray, 'b frames levels'] | None = None,
   ) -> Int[np.ndarray, 'b frames levels']:
-    """Codes of one window per row; those of `prefix` come first, unchanged."""
+    """Frames of one window per row; those of `prefix` come first, unchanged."""
     ...
 
 
@@ -80,23 +80,24 @@ class ModelStage:
     Args:
       inputs: By stream name: float[b, frames, dim] or int[b, frames, levels].
       rngs: One key per row.
-      sampling: Temperature and top-k.
-      prefix: Codes of the target's first frames, when they are known.
+      sampling: Options of the sampler.
+      prefix: First frames of the target, when they are known.
 
     Returns:
-      int32[b, frames, levels].
+      int32[b, frames, levels], or of a continuous target float32[b, frames,
+      dim].
     """
+    target = self.spec.target
     batch = self._encoder_inputs(inputs)
+    if isinstance(target, specs.FeatureSpec):
+      return np.asarray(
+        self._sample(self._params, batch, rngs, sampling, prefix=prefix)
+      )
+    space = tokens.IdSpace(self.spec)
     if prefix is not None:
-      prefix = tokens.codes_to_ids(prefix, self.spec, self.spec.target)
-    ids = self._sample(
-      self._params,
-      batch,
-      rngs,
-      sampling,
-      prefix=prefix,
-    )
-    return tokens.ids_to_codes(np.asarray(ids), self.spec, self.spec.target)
+      prefix = space.codes_to_ids(prefix, target)
+    ids = self._sample(self._params, batch, rngs, sampling, prefix=prefix)
+    return space.ids_to_codes(np.asarray(ids), target)
 
   def attention(
     self, inputs: Mapping[str, np.ndarray], codes: np.ndarray
@@ -131,7 +132,7 @@ class ModelStage:
   def _forced(
     self, inputs: Mapping[str, np.ndarray], codes: np.ndarray
   ) -> dict[str, jax.Array]:
-    ids = tokens.codes_to_ids(codes, self.spec, self.spec.target)
+    ids = tokens.IdSpace(self.spec).codes_to_ids(codes, self.spec.target)
     return self.model.forced_batch(
       self._encoder_inputs(inputs), jnp.asarray(ids)
     )
@@ -141,7 +142,7 @@ class ModelStage:
   ) -> dict[str, np.ndarray]:
     return {
       f'encoder_inputs_{s.name}': (
-        tokens.codes_to_ids(inputs[s.name], self.spec, s)
+        tokens.IdSpace(self.spec).codes_to_ids(inputs[s.name], s)
         if isinstance(s, specs.TokenSpec)
         else np.asarray(inputs[s.name], np.float32)
       )

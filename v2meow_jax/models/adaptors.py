@@ -87,10 +87,11 @@ def encoder_layout(spec: specs.StageSpec) -> EncoderLayout:
   ]
   for s in spec.feature_inputs:
     if s.is_static:
-      times.append(np.full(1, np.nan))
-      groups.append(np.full(1, 2.0))
+      times.append(np.full(s.num_positions, np.nan))
+      groups.append(np.full(s.num_positions, 2.0))
     else:
-      times.append(frame_times(s.length(seconds), s.rate_hz))
+      frames = frame_times(s.num_frames(seconds), s.rate_hz)
+      times.append(np.repeat(frames, s.num_positions))
       groups.append(np.ones(len(times[-1])))
   if not times:
     return EncoderLayout(
@@ -116,17 +117,26 @@ def unit_rms(x: jax.Array) -> jax.Array:
 class LinearAdaptor(nn.Module):
   """Projects one continuous stream to the Transformer's width.
 
+  Patches of a frame become positions, each with a learnt embedding of its
+  place.
+
   Attributes:
     emb_dim: Width of the Transformer.
-    dtype: Of the computation; parameters stay float32.
+    dtype: Type of the computation; parameters stay float32.
+    num_positions: Patches of a frame.
   """
 
   emb_dim: int
   dtype: jnp.dtype
+  num_positions: int = 1
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """float[b, frames, dim] -> dtype[b, frames, emb_dim]."""
+    """float[b, frames, dim] -> dtype[b, frames, emb_dim].
+
+    Or of patches, float[b, frames, positions, dim] -> dtype[b, frames *
+    positions, emb_dim].
+    """
     dim = x.shape[-1]
     kernel = self.param(
       'kernel',
@@ -135,6 +145,15 @@ class LinearAdaptor(nn.Module):
     )
     # The bias also tells the stream from the others.
     bias = self.param('bias', layers.normal(1.0, axes.EMBED), (self.emb_dim,))
-    return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(
-      self.dtype
+    x = x.astype(self.dtype) @ kernel.astype(self.dtype)
+    x = x + bias.astype(self.dtype)
+    if self.num_positions == 1:
+      return x
+    places = self.param(
+      'places',
+      layers.normal(1.0, axes.LENGTH, axes.EMBED),
+      (self.num_positions, self.emb_dim),
     )
+    # [b, frames, positions, emb_dim] -> [b, frames * positions, emb_dim]
+    x = x + places.astype(self.dtype)
+    return x.reshape(x.shape[0], -1, self.emb_dim)

@@ -32,8 +32,8 @@ def _encoded(layout: str, spec: specs.StageSpec) -> tuple[specs.Stream, ...]:
 
 def decoder_length(layout: str, spec: specs.StageSpec) -> int:
   """Ids or frames that the decoder reads in one crop."""
-  streams = (*_prefix(layout, spec), spec.target)
-  return sum(s.length(spec.crop_seconds) for s in streams)
+  lengths = spec.feature_lengths()
+  return sum(lengths[s.name] for s in (*_prefix(layout, spec), spec.target))
 
 
 def example_streams(
@@ -63,10 +63,10 @@ def example_batch(
 
 
 def _zeros(spec: specs.StageSpec, stream: specs.Stream, batch_size: int):
-  shape = (batch_size, stream.length(spec.crop_seconds))
+  shape = (batch_size, spec.feature_lengths()[stream.name])
   if isinstance(stream, specs.TokenSpec):
     return np.zeros(shape, np.int32)
-  return np.zeros((*shape, stream.dim), np.float32)
+  return np.zeros((*shape, *stream.frame_shape), np.float32)
 
 
 def prompt(

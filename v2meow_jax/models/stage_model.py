@@ -118,7 +118,7 @@ class StageModel:
   @property
   def target_length(self) -> int:
     """Ids or frames of the target in one crop."""
-    return self.spec.target.length(self.spec.crop_seconds)
+    return self.spec.feature_lengths()[self.spec.target.name]
 
   def example_inputs(self, batch_size: int) -> dict[str, np.ndarray]:
     """Zeros of the shape and type of each 'encoder_inputs_<stream>'."""
@@ -283,7 +283,8 @@ class StageModel:
       rngs: key[b], one for each row.
       sampling: Options of the sampler; None: the stage's own.
       prefix: First frames of the target: int32[b, n] ids of whole frames, or
-        float32[b, n, dim]; None: none.
+        float32[b, n, dim]; None:
+        none.
       num_frames: Frames of the target to return, the prefix included; None:
         the whole crop.
 

@@ -94,6 +94,12 @@ class TransformerConfig:
 
   def module(self, spec: specs.StageSpec) -> Transformer:
     """The network of a stage; ValueError when it cannot serve the stage."""
+    if not isinstance(spec.target, specs.TokenSpec):
+      raise ValueError(
+        f'stage {spec.name!r} writes the continuous stream'
+        f' {spec.target.name!r}; a Transformer writes tokens, so name another'
+        ' network.'
+      )
     continuous = [s.name for s in spec.feature_inputs]
     if continuous and not self.num_encoder_layers:
       raise ValueError(
@@ -126,7 +132,7 @@ class Transformer(nn.Module):
   def setup(self):
     """Makes the parameters and layers."""
     c, spec = self.config, self.spec
-    width, vocab = c.emb_dim, spec.vocab_size
+    width, vocab = c.emb_dim, tokens.IdSpace(spec).vocab_size
     names = (axes.VOCAB, axes.EMBED)
     self.token_embedding = self.param(
       'token_embedding', layers.normal(1.0, *names), (vocab, width)
@@ -140,7 +146,7 @@ class Transformer(nn.Module):
       )
     if c.num_encoder_layers:
       self.adaptors = {
-        s.name: adaptors.LinearAdaptor(width, c.dtype)
+        s.name: adaptors.LinearAdaptor(width, c.dtype, s.num_positions)
         for s in spec.feature_inputs
       }
       self.encoder = _stack(
@@ -283,7 +289,9 @@ class Transformer(nn.Module):
       float32[b, codebook_size].
     """
     target = self.spec.target
-    first = self.spec.id_offset(target) + level * target.codebook_size
+    first = (
+      tokens.IdSpace(self.spec).offset(target) + level * target.codebook_size
+    )
     rows = jax.lax.dynamic_slice_in_dim(
       self.logits_kernel, first, target.codebook_size
     ).astype(self.config.dtype)
@@ -341,7 +349,7 @@ class Transformer(nn.Module):
 
   def _code_logits(self, x: jax.Array) -> jax.Array:
     target = self.spec.target
-    first = int(tokens.level_offsets(self.spec, target)[0])
+    first = int(tokens.IdSpace(self.spec).level_offsets(target)[0])
     kernel = self.logits_kernel[first : first + target.num_ids]
     kernel = kernel.reshape(target.num_codebooks, target.codebook_size, -1)
     # [b, frames * levels, emb_dim] -> [b, frames, levels, emb_dim]

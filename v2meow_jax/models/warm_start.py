@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from v2meow_jax import specs
+from v2meow_jax import tokens
 from v2meow_jax.models import layer_stacking
 
 Params = Mapping[str, Any]  # A nested dict of arrays, not boxed.
@@ -93,7 +94,7 @@ def _places(
   places = {}
   level = 0
   for stream in spec.token_streams:
-    places[stream] = (spec.id_offset(stream), level)
+    places[stream] = (tokens.IdSpace(spec).offset(stream), level)
     level += stream.num_codebooks
   return places
 

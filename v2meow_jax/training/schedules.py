@@ -130,7 +130,7 @@ def clip_sides(norm: float | None) -> optax.GradientTransformation:
   clip = optax.clip_by_global_norm(norm)
   state = clip.init(None)
 
-  def clipped(updates, params):
+  def clip_both(updates, params):
     del params
     if not isinstance(updates, Mapping):
       return clip.update(updates, state)[0]
@@ -138,9 +138,10 @@ def clip_sides(norm: float | None) -> optax.GradientTransformation:
     for name, tree in updates.items():
       sides[name in OPPONENTS][name] = tree
     both = [clip.update(side, state)[0] for side in sides]
-    return {name: both[name in OPPONENTS][name] for name in updates}
+    clipped = {name: both[name in OPPONENTS][name] for name in updates}
+    return type(updates)(clipped)  # T5X's are frozen.
 
-  return optax.stateless(clipped)
+  return optax.stateless(clip_both)
 
 
 def _matrices(params: Any) -> Any:

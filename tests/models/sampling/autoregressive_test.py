@@ -57,7 +57,7 @@ def forced(model, params, inputs, ids):
   batch = model.example_batch(len(ids)) | batch
   batch['decoder_input_tokens'] = read
   logits = tiny_transformer.logits(model, params, batch)
-  masks = tokens.level_masks(model.spec, model.spec.target)
+  masks = token_stage.level_masks(model.spec)
   masks = np.tile(masks, (ids.shape[1] // len(masks), 1))
   return np.where(masks, logits, -np.inf)
 
@@ -184,7 +184,7 @@ def test_every_id_stands_at_its_own_level(temperature):
     inputs_of(model),
     sampling=options.Sampling(temperature=temperature),
   )
-  codes = tokens.ids_to_codes(ids, MIXED, MIXED.target)
+  codes = tokens.IdSpace(MIXED).ids_to_codes(ids, MIXED.target)
   assert codes.shape == (2, 10, 3)
   if temperature > 1:
     assert len(np.unique(codes)) > 12

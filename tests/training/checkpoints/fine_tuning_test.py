@@ -9,6 +9,7 @@ import pytest
 from tests.fakes import tiny_transformer
 from tests.fakes import token_stage
 from v2meow_jax import specs
+from v2meow_jax import tokens
 from v2meow_jax.training import loop
 from v2meow_jax.training import schedules
 from v2meow_jax.training.checkpoints import checkpoints
@@ -29,7 +30,7 @@ SEEING = token_stage.make(
 
 def run(model, model_dir, steps, rate, warm_start=None):
   batch = model.example_batch(8)
-  offset = model.spec.id_offset(model.spec.target)
+  offset = tokens.IdSpace(model.spec).offset(model.spec.target)
   targets = np.full_like(batch['decoder_target_tokens'], offset)
   batch |= {
     'decoder_target_tokens': targets,

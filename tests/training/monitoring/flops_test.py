@@ -10,6 +10,7 @@ from tests.fakes import mesh_losses
 from tests.fakes import tiny_transformer
 from tests.fakes import token_stage
 from v2meow_jax import specs
+from v2meow_jax import tokens
 from v2meow_jax.training.monitoring import flops
 
 PICTURES = dataclasses.replace(
@@ -61,7 +62,9 @@ def by_hand(model) -> int:
       2 * frames[s.name] * s.dim * c.emb_dim for s in spec.feature_inputs
     )
   choices = (
-    spec.target.codebook_size if model.objective.legal else spec.vocab_size
+    spec.target.codebook_size
+    if model.objective.legal
+    else tokens.IdSpace(spec).vocab_size
   )
   return total + 2 * model.target_length * c.emb_dim * choices
 
@@ -127,6 +130,8 @@ def test_a_transformer_costs_what_its_layers_do():
   encoder = reads * (4 * d * heads + mlp) + 2 * reads**2 * heads
   own = writes * (4 * d * heads + mlp) + 2 * writes**2 * heads
   cross = 2 * d * heads * (reads + writes) + 2 * reads * writes * heads
-  ends = reads * 6 * d + writes * d * mesh_losses.STAGE.vocab_size
+  ends = (
+    reads * 6 * d + writes * d * tokens.IdSpace(mesh_losses.STAGE).vocab_size
+  )
   wanted = 2 * rows * (encoder + own + cross + ends)
   assert counted == pytest.approx(wanted, rel=0.02)

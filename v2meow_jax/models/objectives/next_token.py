@@ -79,7 +79,7 @@ class NextToken:
     weights = batch['decoder_loss_weights'][:, -length:].astype(jnp.float32)
     (logits,) = (outputs[name] for name in self.reads)
     if self.legal:
-      offsets = tokens.level_offsets(spec, spec.target)
+      offsets = tokens.IdSpace(spec).level_offsets(spec.target)
       targets = targets - jnp.tile(offsets, length // len(offsets))
     loss, z = losses.cross_entropy(logits, targets)
     correct = (logits.argmax(-1) == targets).astype(jnp.float32)

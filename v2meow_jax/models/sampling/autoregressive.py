@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from v2meow_jax import specs
+from v2meow_jax import tokens
 from v2meow_jax.models import adaptors
 from v2meow_jax.models import batch_layouts
 from v2meow_jax.models import layer_stacking
@@ -307,7 +308,7 @@ def sample(
 def _run_steps(decoder, big, last, block_start, steps, rngs, sampling):
   """A block of steps: the recent cache, the last id, int32[steps, b] ids."""
   spec = decoder.module.spec
-  offset = spec.id_offset(spec.target)
+  offset = tokens.IdSpace(spec).offset(spec.target)
 
   def run_step(carry, r):
     recent, last = carry
