@@ -44,12 +44,11 @@ def test_an_unknown_stream_is_named_with_the_known_ones():
 
 
 def test_a_continuous_target_has_frames_and_no_ids():
-  stage = stages.semantic(
-    inputs=('clip', 'vit_vqgan'),
-    streams={
-      **stages.PAPER,
-      'semantic': specs.FeatureSpec(name='semantic', dim=64, rate_hz=25.0),
-    },
+  stage = specs.StageSpec(
+    name='semantic',
+    inputs=(stages.PAPER['clip'], PICTURE),
+    target=specs.FeatureSpec(name='semantic', dim=64, rate_hz=25.0),
+    crop_seconds=10.0,
   )
   lengths = {'clip': 10, 'vit_vqgan': 10_240, 'semantic': 250}
   assert stage.feature_lengths() == lengths

@@ -331,7 +331,7 @@ def test_evaluation_while_training_is_ours(trained):
 def test_export_takes_a_run_of_t5x(trained, tmp_path):
   model_dir = trained('coarse')
   run = restore.read_stage(str(model_dir))
-  described = export._write_stage(tmp_path, *run, 'float32', 1.0)
+  described = export._write_stage(tmp_path, *run, 'float32')
   assert described['trained_steps'] == NUM_STEPS
   assert described['model']['network']['num_encoder_layers'] == 0
   end, _ = t5x_checkpoints.restore_variables(model_dir)

@@ -11,11 +11,11 @@ import sys
 import numpy as np
 
 from tests.fakes import mesh_losses
-from v2meow_jax.models import contrastive
+from v2meow_jax.models import towers
 from v2meow_jax.training import loop
 from v2meow_jax.training import schedules
 
-CONFIG = contrastive.TowerConfig(
+CONFIG = towers.TowerSizes(
   joint_dim=8,
   emb_dim=16,
   num_heads=2,
@@ -48,7 +48,7 @@ def run(out, name):
   folder = pathlib.Path(out) / name.replace(',', 'x')
   loop.train(
     model_dir=folder,
-    model=contrastive.ContrastiveModel(CONFIG),
+    model=towers.ContrastiveModel(CONFIG),
     train_batches=batches,
     schedule=schedules.warmup_rsqrt(1e-3, 2),
     train_steps=4,

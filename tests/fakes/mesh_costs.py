@@ -16,7 +16,7 @@ from tests.fakes import contrastive_losses
 from tests.fakes import mesh_losses
 from tests.fakes import token_stage
 from v2meow_jax import specs
-from v2meow_jax.models import contrastive
+from v2meow_jax.models import towers
 from v2meow_jax.training import mesh as mesh_lib
 from v2meow_jax.training import plan
 from v2meow_jax.training import schedules
@@ -41,7 +41,7 @@ MODELS = {
     dataclasses.replace(STAGE, inputs=(NOTES,)), DECODER
   ),
   'scanned': token_stage.make(STAGE, SCANNED),
-  'towers': contrastive.ContrastiveModel(
+  'towers': towers.ContrastiveModel(
     dataclasses.replace(
       contrastive_losses.CONFIG, emb_dim=64, num_heads=8, mlp_dim=128
     )

@@ -14,7 +14,7 @@ from v2meow_jax import specs
 from v2meow_jax.explain import influence
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import restore
-from v2meow_jax.models import adaptors
+from v2meow_jax.models.adaptors import positions
 from v2meow_jax.models.sampling import options
 
 Blank = Literal['zero', 'mean']
@@ -140,7 +140,9 @@ class _Sums:
     """Finds the bin of each frame of a stream of the clip."""
     if _is_static(stream):
       return np.zeros(1, int)
-    times = adaptors.frame_times(len(self.streams[stream.name]), stream.rate_hz)
+    times = positions.frame_times(
+      len(self.streams[stream.name]), stream.rate_hz
+    )
     return influence.bin_of(times, self.settings.bin_seconds, self.num_bins)
 
   def means(self) -> influence.Influence:
@@ -181,7 +183,7 @@ class _Window:
       for s in spec.inputs
     }
     self._codes = sums.streams[target.name][self._frames[target.name]][None]
-    times = adaptors.token_times(target, target.num_frames(crop_seconds))
+    times = positions.token_times(target, target.num_frames(crop_seconds))
     # Codes of the prefix were drawn, and counted, in the window before.
     self._drawn = (times > prefix_seconds) & (start + times < sums.seconds)
     self._bins = influence.bin_of(

@@ -1,4 +1,4 @@
-"""Makes the inputs of `models.contrastive`: a spectrogram, and bytes."""
+"""Makes the inputs of `models.towers`: a spectrogram, and bytes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def text_ids(text: str, length: int) -> np.ndarray:
 def rows(
   audio: media.Audio, caption: str, text_length: int
 ) -> dict[str, np.ndarray]:
-  """Makes one row of a batch of `models.contrastive.ContrastiveModel`.
+  """Makes one row of a batch of `models.towers.ContrastiveModel`.
 
   Args:
     audio: Music of any rate; its first 10 s count.

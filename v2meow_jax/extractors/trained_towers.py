@@ -17,14 +17,14 @@ from v2meow_jax.extractors import text_music
 from v2meow_jax.extractors import tower_inputs
 from v2meow_jax.files import released
 from v2meow_jax.files import tensors
-from v2meow_jax.models import contrastive
+from v2meow_jax.models import towers
 
 MODEL = 'ContrastiveModel'
 TENSORS = 'towers.safetensors'
 
 
 class TrainedTowers:
-  """A `text_music.TextMusicNetwork` of `models.contrastive.Towers`.
+  """A `text_music.TextMusicNetwork` of `models.towers.TextMusicTowers`.
 
   Text and music come to lie in two regions of the sphere; subtracting each
   centre brings them together, so that a stage trained on music understands text
@@ -39,7 +39,7 @@ class TrainedTowers:
 
   def __init__(
     self,
-    config: contrastive.TowerConfig,
+    config: towers.TowerSizes,
     params: Mapping[str, Any],
     centers: Mapping[str, np.ndarray],
   ):
@@ -47,7 +47,7 @@ class TrainedTowers:
 
     Args:
       config: Sizes.
-      params: Parameters of `contrastive.Towers(config)`.
+      params: Parameters of `towers.TextMusicTowers(config)`.
       centers: Centres of 'text' and 'music' to subtract, float32[dim].
     """
     self.dim = config.joint_dim
@@ -73,13 +73,13 @@ class TrainedTowers:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def embed(
-  config: contrastive.TowerConfig, kind: str, params: Any, inputs: jax.Array
+  config: towers.TowerSizes, kind: str, params: Any, inputs: jax.Array
 ) -> jax.Array:
   """float32[b, dim] of the inputs of the tower of 'text' or of 'music'."""
-  towers = contrastive.Towers(config)
-  method = {'text': towers.embed_text, 'music': towers.embed_music}[kind]
+  both = towers.TextMusicTowers(config)
+  method = {'text': both.embed_text, 'music': both.embed_music}[kind]
   with jax.default_matmul_precision('float32'):
-    return towers.apply({'params': params}, jnp.asarray(inputs), method=method)
+    return both.apply({'params': params}, jnp.asarray(inputs), method=method)
 
 
 def read(
@@ -120,5 +120,5 @@ def build(
 ) -> TrainedTowers:
   """The network of what `read` gave."""
   return TrainedTowers(
-    contrastive.TowerConfig(**config), weights['params'], weights['centers']
+    towers.TowerSizes(**config), weights['params'], weights['centers']
   )

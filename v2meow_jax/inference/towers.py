@@ -13,7 +13,7 @@ import numpy as np
 from v2meow_jax.extractors import trained_towers
 from v2meow_jax.files import released
 from v2meow_jax.files import tensors
-from v2meow_jax.models import contrastive
+from v2meow_jax.models import towers
 from v2meow_jax.training.checkpoints import checkpoints
 
 _KINDS = ('text', 'music')
@@ -48,7 +48,7 @@ def export(
   sizes = {
     k: v for k, v in description['config'].items() if k not in _TRAINING_ONLY
   }
-  config = contrastive.TowerConfig(**sizes)
+  config = towers.TowerSizes(**sizes)
   variables, step = checkpoints.restore_variables(model_dir)
   params = variables['params']
   sums = dict.fromkeys(_KINDS, np.zeros(config.joint_dim))

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from v2meow_jax.models import adaptors
 from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import stage_model
+from v2meow_jax.models.adaptors import positions
 
 
 def input_attention(
@@ -48,7 +48,7 @@ def input_attention(
     _on_inputs(model, sown['intermediates'][f'decoder_{i}']).mean(1)
     for i in range(model.network.num_decoder_layers)
   ]
-  # The token inputs first, as in `adaptors.EncoderLayout.order`.
+  # The token inputs first, as in `positions.EncoderLayout.order`.
   streams = (*model.spec.token_inputs, *model.spec.feature_inputs)
   ends = np.cumsum([s.length(model.spec.crop_seconds) for s in streams])
   parts = jnp.split(jnp.stack(layers), ends[:-1], -1)
@@ -61,7 +61,7 @@ def _on_inputs(
   """float32[b, heads, target length, entries of the streams end to end]."""
   if model.network.num_encoder_layers:
     (weights,) = layer['cross_attention']['weights']
-    return weights[..., np.argsort(adaptors.encoder_layout(model.spec).order)]
+    return weights[..., np.argsort(positions.encoder_layout(model.spec).order)]
   (weights,) = layer['attention']['weights']
   # Position 0 reads the padding id, position i the id i - 1.
   num_inputs = model.decoder_length - model.target_length

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2meow_jax import specs
-from v2meow_jax.models import adaptors
 from v2meow_jax.models import batch_layouts
 from v2meow_jax.models import descriptions
+from v2meow_jax.models.adaptors import positions
 from v2meow_jax.models.objectives import losses
 from v2meow_jax.models.objectives import objective as objective_lib
 from v2meow_jax.models.sampling import options
@@ -113,7 +113,7 @@ class StageModel:
     """Positions the encoder reads in one crop; 0 without an encoder."""
     if self.layout == batch_layouts.PREFIX:
       return 0
-    return len(adaptors.encoder_layout(self.spec).order)
+    return len(positions.encoder_layout(self.spec).order)
 
   @property
   def target_length(self) -> int:

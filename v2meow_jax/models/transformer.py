@@ -13,12 +13,13 @@ import jax.numpy as jnp
 
 from v2meow_jax import specs
 from v2meow_jax import tokens
-from v2meow_jax.models import adaptors
 from v2meow_jax.models import batch_layouts
 from v2meow_jax.models import layers
 from v2meow_jax.models import logical_axes as axes
 from v2meow_jax.models import position_bias
 from v2meow_jax.models import transformer_layers
+from v2meow_jax.models.adaptors import linear
+from v2meow_jax.models.adaptors import positions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -146,7 +147,7 @@ class Transformer(nn.Module):
       )
     if c.num_encoder_layers:
       self.adaptors = {
-        s.name: adaptors.LinearAdaptor(width, c.dtype, s.num_positions)
+        s.name: linear.LinearAdaptor(width, c.dtype, s.num_positions)
         for s in spec.feature_inputs
       }
       self.encoder = _stack(
@@ -189,7 +190,7 @@ class Transformer(nn.Module):
   def encode(
     self, inputs: Mapping[str, jax.Array], deterministic: bool = True
   ) -> jax.Array:
-    """Every input of a batch, in the order of `adaptors.encoder_layout`.
+    """Every input of a batch, in the order of `positions.encoder_layout`.
 
     Args:
       inputs: Holds 'encoder_inputs_<stream>' for each input of the stage.
@@ -201,14 +202,14 @@ class Transformer(nn.Module):
     spec = self.spec
     parts = []
     for s in spec.token_inputs:
-      levels = adaptors.token_levels(spec, (s,))
+      levels = positions.token_levels(spec, (s,))
       parts.append(self.embed(inputs[f'encoder_inputs_{s.name}'], levels))
     for s in spec.feature_inputs:
       x = inputs[f'encoder_inputs_{s.name}']
       if s.is_static:
-        x = adaptors.unit_rms(x)
+        x = linear.unit_rms(x)
       parts.append(self.adaptors[s.name](x))
-    x = jnp.concatenate(parts, 1)[:, adaptors.encoder_layout(spec).order]
+    x = jnp.concatenate(parts, 1)[:, positions.encoder_layout(spec).order]
     x = self.dropout(x, deterministic)
     bias = position_bias.toeplitz(self.encoder_bias(x.shape[1]))
     x = self._through(self.encoder, x, bias, deterministic)
@@ -232,8 +233,8 @@ class Transformer(nn.Module):
     spec = self.spec
     frames = spec.target.num_frames(spec.crop_seconds)
     # Position i reads id i - 1 and predicts id i: its time is that of id i.
-    query_times = adaptors.token_times(spec.target, frames)
-    return self.cross_bias(query_times, adaptors.encoder_layout(spec).times)
+    query_times = positions.token_times(spec.target, frames)
+    return self.cross_bias(query_times, positions.encoder_layout(spec).times)
 
   def relative_biases(self, length: int) -> jax.Array:
     """float32[heads, 2 * length - 1] of the decoder, the future masked."""
@@ -324,7 +325,7 @@ class Transformer(nn.Module):
       encoded = self.encode(batch, deterministic)
       streams = (spec.target,)
     ids = batch['decoder_input_tokens']
-    x = self.embed(ids, adaptors.token_levels(spec, streams))
+    x = self.embed(ids, positions.token_levels(spec, streams))
     x = self._through(
       self.decoder,
       self.dropout(x, deterministic),

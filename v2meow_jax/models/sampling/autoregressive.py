@@ -18,12 +18,12 @@ import jax.numpy as jnp
 
 from v2meow_jax import specs
 from v2meow_jax import tokens
-from v2meow_jax.models import adaptors
 from v2meow_jax.models import batch_layouts
 from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import layers
 from v2meow_jax.models import position_bias
 from v2meow_jax.models import transformer
+from v2meow_jax.models.adaptors import positions
 from v2meow_jax.models.sampling import options
 
 # Steps between two flushes of the recent cache; performance, not results.
@@ -148,7 +148,7 @@ class _Decoder:
       self.cross = self._apply('cross_keys_values', encoded)
       self.time_biases = self._apply('time_biases')
       streams = (spec.target,)
-    self.levels = jnp.asarray(adaptors.token_levels(spec, streams))
+    self.levels = jnp.asarray(positions.token_levels(spec, streams))
     # [heads, 2 * length - 1], by length - 1 + key - query
     self.relative = self._apply('relative_biases', self.length)
 

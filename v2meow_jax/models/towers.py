@@ -27,7 +27,7 @@ _FIRST_SCALE, _LARGEST_SCALE = 1 / 0.07, 100.0  # As CLIP.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TowerConfig:
+class TowerSizes:
   """Sizes of each of the two towers; names as in `TransformerConfig`.
 
   Attributes:
@@ -67,7 +67,7 @@ class Tower(nn.Module):
     config: Sizes.
   """
 
-  config: TowerConfig
+  config: TowerSizes
 
   @nn.compact
   def __call__(
@@ -110,14 +110,14 @@ def _unit(x: jax.Array) -> jax.Array:
   return x * jax.lax.rsqrt(jnp.sum(x * x, -1, keepdims=True) + 1e-12)
 
 
-class Towers(nn.Module):
+class TextMusicTowers(nn.Module):
   """Both towers, and the scale of their cosines.
 
   Attributes:
     config: Sizes.
   """
 
-  config: TowerConfig
+  config: TowerSizes
 
   def setup(self):
     """Makes the parameters and layers."""
@@ -182,7 +182,7 @@ class Towers(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class ContrastiveModel:
-  """Trains `Towers` on batches of captions and their music: a `Trainable`.
+  """Trains `TextMusicTowers` on batches of captions and their music: a `Trainable`.
 
   A batch holds 'text_ids' int32[b, length] and 'log_mel' float32[b, frames,
   bands]. Every other row of the batch, on whatever device, is a negative.
@@ -191,13 +191,13 @@ class ContrastiveModel:
     config: Sizes.
   """
 
-  config: TowerConfig
+  config: TowerSizes
 
   def init(
     self, rng: jax.Array, batch: Mapping[str, jax.Array]
   ) -> dict[str, Any]:
     """{'params': ...}, boxed: `nn.get_partition_spec` tells the axes."""
-    init = jax.jit(Towers(self.config).init)
+    init = jax.jit(TextMusicTowers(self.config).init)
     return init(rng, batch['text_ids'], batch['log_mel'])
 
   def describe(self) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class ContrastiveModel:
     rng: jax.Array | None,
   ) -> tuple[jax.Array, tuple[dict[str, jax.Array], dict[str, Any]]]:
     """InfoNCE; metrics: how many find their pair among all, and the scale."""
-    text, music, scale = Towers(self.config).apply(
+    text, music, scale = TextMusicTowers(self.config).apply(
       {'params': params},
       batch['text_ids'],
       batch['log_mel'],

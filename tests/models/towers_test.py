@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from tests.fakes import contrastive_losses
-from v2meow_jax.models import contrastive
 from v2meow_jax.models import logical_axes
+from v2meow_jax.models import towers
 from v2meow_jax.models.objectives import contrastive as contrastive_loss
 
 pytestmark = pytest.mark.slow
 
 CONFIG = contrastive_losses.CONFIG
-MODEL = contrastive.ContrastiveModel(CONFIG)
+MODEL = towers.ContrastiveModel(CONFIG)
 
 
 @pytest.fixture(scope='module')
@@ -33,10 +33,10 @@ def params():
 @functools.partial(jax.jit, static_argnames='kind')
 def embed(params, kind, inputs):
   method = {
-    'text': contrastive.Towers.embed_text,
-    'music': contrastive.Towers.embed_music,
+    'text': towers.TextMusicTowers.embed_text,
+    'music': towers.TextMusicTowers.embed_music,
   }[kind]
-  return contrastive.Towers(CONFIG).apply(
+  return towers.TextMusicTowers(CONFIG).apply(
     {'params': params}, inputs, method=method
   )
 
@@ -105,7 +105,7 @@ def test_music_is_seen_in_patches_of_time_and_pitch(params):
 def test_patches_must_divide_the_spectrogram():
   uneven = dataclasses.replace(CONFIG, patch_frames=3)
   with pytest.raises(ValueError, match='16 frames.*patches of 3'):
-    contrastive.ContrastiveModel(uneven).init(
+    towers.ContrastiveModel(uneven).init(
       jax.random.key(0), contrastive_losses.batch(0)
     )
 
@@ -116,7 +116,7 @@ def test_no_key_means_no_dropout_and_remat_changes_nothing(params):
   noisy = dataclasses.replace(CONFIG, dropout_rate=0.3)
   plain = evaluate(params, batch)[0]
   for config in (noisy, dataclasses.replace(noisy, remat=True)):
-    model = contrastive.ContrastiveModel(config)
+    model = towers.ContrastiveModel(config)
     found = evaluate(params, batch, model=model)[0]
     assert float(found) == pytest.approx(float(plain), rel=1e-6)
     random = evaluate(params, batch, jax.random.key(0), model=model)[0]
@@ -138,7 +138,7 @@ def test_every_parameter_names_its_axes():
 
 
 def test_full_size_has_the_parameters_that_the_recipe_tells():
-  sizes = contrastive.TowerConfig(
+  sizes = towers.TowerSizes(
     joint_dim=128,
     emb_dim=768,
     num_heads=12,
@@ -152,7 +152,7 @@ def test_full_size_has_the_parameters_that_the_recipe_tells():
     'text_ids': np.zeros((1, 256), np.int32),
     'log_mel': np.zeros((1, 1000, 128), np.float32),
   }
-  model = contrastive.ContrastiveModel(sizes)
+  model = towers.ContrastiveModel(sizes)
   shapes = jax.eval_shape(model.init, jax.random.key(0), batch)
   layer = 4 * 768 * 768 + 3 * 768 * 2048 + 2 * 768
   tower = 12 * layer + 768 + 768 * 128
