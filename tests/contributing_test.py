@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from v2meow_jax import gin_config
+from v2meow_jax import tokens
 
 pytestmark = pytest.mark.data
 
@@ -82,7 +83,7 @@ def trained_by(recipe):
   gin_config.parse(files, SIZES)
   model = gin.get_configurable('MODEL/macro')()
   batch = model.example_batch(2)
-  first = model.spec.id_offset(model.spec.target)
+  first = tokens.IdSpace(model.spec).offset(model.spec.target)
   batch['decoder_target_tokens'] += first
   batch['decoder_loss_weights'] += 1
   variables = model.init(jax.random.key(0), batch)
@@ -128,7 +129,7 @@ def test_a_sampler_is_a_dataclass_and_a_line(add):
   model = restore.build_model(model.describe())
   inputs = model.example_inputs(2)
   for name in inputs:
-    inputs[name] += model.spec.id_offset(model.spec.inputs[0])
+    inputs[name] += tokens.IdSpace(model.spec).offset(model.spec.inputs[0])
   keys = jax.random.split(jax.random.key(1))
   first, second = np.asarray(model.sample_batch(params, inputs, keys))
   np.testing.assert_array_equal(first, second)

@@ -158,16 +158,10 @@ def _stage(
         f'stage {name!r} names the stream {wanted!r}, which is not one of'
         f' {sorted(streams)}; correct the name or bind other streams.'
       )
-  target_stream = streams[target]
-  if not isinstance(target_stream, specs.TokenSpec):
-    raise ValueError(
-      f'stage {name!r} cannot write {target!r}: it is continuous; a target'
-      ' is a token stream.'
-    )
   return specs.StageSpec(
     name=name,
     inputs=tuple(streams[i] for i in inputs),
-    target=target_stream,
+    target=streams[target],
     crop_seconds=crop_seconds,
   )
 
