@@ -90,7 +90,7 @@ def _place(pitch_class: int, start: int) -> int:
   return start + (pitch_class - start) % 12
 
 
-def _steps(scene: scene_lib.Scene, bar: int, part: genres.Part):
+def _steps(scene: scene_lib.Scene, bar: int, part: genres.Riff):
   """Yields (step, start, gain, duration in seconds) of each note in a bar."""
   steps = [n for n, c in enumerate(part.pattern) if c != '.']
   step_seconds = scene.beat_seconds / _STEPS_PER_BEAT
@@ -105,7 +105,7 @@ def _steps(scene: scene_lib.Scene, bar: int, part: genres.Part):
 
 
 def _play_drums(
-  out: np.ndarray, scene: scene_lib.Scene, bar: int, part: genres.Part
+  out: np.ndarray, scene: scene_lib.Scene, bar: int, part: genres.Riff
 ) -> None:
   hit = instruments.drum(part.instrument)
   for _, start, gain, _ in _steps(scene, bar, part):
@@ -116,7 +116,7 @@ def _play(
   out: np.ndarray,
   scene: scene_lib.Scene,
   bar: int,
-  part: genres.Part,
+  part: genres.Riff,
   pitches_at,
 ) -> None:
   for step, start, gain, seconds in _steps(scene, bar, part):

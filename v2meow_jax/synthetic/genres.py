@@ -11,7 +11,7 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class Riff:
   """One instrument and its notes in a bar.
 
   Attributes:
@@ -54,10 +54,10 @@ class Genre:
   tempo_bpm: tuple[float, float]
   beats_per_bar: int
   loops: dict[str, tuple[int, int, int, int]]
-  drums: tuple[Part, ...]
-  bass: Part
-  chords: Part
-  lead: Part
+  drums: tuple[Riff, ...]
+  bass: Riff
+  chords: Riff
+  lead: Riff
   hiss: float = 0.0
   shape: str
   texture: str
@@ -74,10 +74,10 @@ GENRES: dict[str, Genre] = {
     tempo_bpm=(60.0, 70.0),
     beats_per_bar=4,
     loops={'major': (0, 3, 0, 4), 'minor': (0, 5, 0, 6)},
-    drums=(Part('soft_kick', '9...7...7...7...', gain=0.4),),
-    bass=Part('sub', '7...............', gain=0.22),
-    chords=Part('pad', '6...............', gain=0.11),
-    lead=Part('bell', '9...8...8...8...', gain=0.3),
+    drums=(Riff('soft_kick', '9...7...7...7...', gain=0.4),),
+    bass=Riff('sub', '7...............', gain=0.22),
+    chords=Riff('pad', '6...............', gain=0.11),
+    lead=Riff('bell', '9...8...8...8...', gain=0.3),
     shape='blob',
     texture='gradient',
     hues=(0.58, 0.50, 0.66),
@@ -92,13 +92,13 @@ GENRES: dict[str, Genre] = {
     beats_per_bar=4,
     loops={'major': (0, 5, 1, 4), 'minor': (0, 3, 5, 4)},
     drums=(
-      Part('deep_kick', '9.......8.......', gain=0.8),
-      Part('snare', '....9.......9...', gain=0.55),
-      Part('hat', '5.3.5.3.5.3.5.3.', gain=0.12, min_activity=0.5),
+      Riff('deep_kick', '9.......8.......', gain=0.8),
+      Riff('snare', '....9.......9...', gain=0.55),
+      Riff('hat', '5.3.5.3.5.3.5.3.', gain=0.12, min_activity=0.5),
     ),
-    bass=Part('sub', '9.......8.......', gain=0.35),
-    chords=Part('epiano', '8.......6.......', gain=0.2),
-    lead=Part('epiano', '7...6...7...6...', gain=0.16, min_activity=0.8),
+    bass=Riff('sub', '9.......8.......', gain=0.35),
+    chords=Riff('epiano', '8.......6.......', gain=0.2),
+    lead=Riff('epiano', '7...6...7...6...', gain=0.16, min_activity=0.8),
     hiss=0.006,
     shape='square',
     texture='checker',
@@ -113,10 +113,10 @@ GENRES: dict[str, Genre] = {
     tempo_bpm=(97.0, 109.0),
     beats_per_bar=3,
     loops={'major': (0, 4, 3, 4), 'minor': (0, 3, 4, 0)},
-    drums=(Part('brush', '9...7...7...', gain=0.1),),
-    bass=Part('piano', '9...........', gain=0.5),
-    chords=Part('piano', '....8...8...', gain=0.26),
-    lead=Part('piano', '9...7...7...', gain=0.3, min_activity=0.5),
+    drums=(Riff('brush', '9...7...7...', gain=0.1),),
+    bass=Riff('piano', '9...........', gain=0.5),
+    chords=Riff('piano', '....8...8...', gain=0.26),
+    lead=Riff('piano', '9...7...7...', gain=0.3, min_activity=0.5),
     shape='ring',
     texture='columns',
     hues=(0.72, 0.93, 0.98),
@@ -131,13 +131,13 @@ GENRES: dict[str, Genre] = {
     beats_per_bar=4,
     loops={'major': (0, 5, 3, 4), 'minor': (0, 5, 2, 6)},
     drums=(
-      Part('club_kick', '9...8...8...8...', gain=0.85),
-      Part('clap', '....7.......7...', gain=0.3),
-      Part('open_hat', '..4...4...4...4.', gain=0.12, min_activity=0.5),
+      Riff('club_kick', '9...8...8...8...', gain=0.85),
+      Riff('clap', '....7.......7...', gain=0.3),
+      Riff('open_hat', '..4...4...4...4.', gain=0.12, min_activity=0.5),
     ),
-    bass=Part('saw_bass', '7..57..57..57..5', gain=0.22),
-    chords=Part('organ', '8.......8.......', gain=0.13),
-    lead=Part('synth', '7...7...7.5.7...', gain=0.14, min_activity=0.8),
+    bass=Riff('saw_bass', '7..57..57..57..5', gain=0.22),
+    chords=Riff('organ', '8.......8.......', gain=0.13),
+    lead=Riff('synth', '7...7...7.5.7...', gain=0.14, min_activity=0.8),
     shape='bar',
     texture='spots',
     hues=(0.80, 0.88, 0.52),
@@ -158,14 +158,14 @@ GENRES: dict[str, Genre] = {
     beats_per_bar=4,
     loops={'major': (0, 4, 5, 3), 'minor': (0, 6, 5, 6)},
     drums=(
-      Part('kick', '9.......9.......', gain=0.75),
-      Part('big_snare', '....9.......9...', gain=0.55),
-      Part('hat', '7...7...7...7...', gain=0.2, min_activity=0.5),
-      Part('crash', '7...............', gain=0.16, min_activity=0.8),
+      Riff('kick', '9.......9.......', gain=0.75),
+      Riff('big_snare', '....9.......9...', gain=0.55),
+      Riff('hat', '7...7...7...7...', gain=0.2, min_activity=0.5),
+      Riff('crash', '7...............', gain=0.16, min_activity=0.8),
     ),
-    bass=Part('saw_bass', '9.6.8.6.8.6.8.6.', gain=0.22),
-    chords=Part('guitar', '9...7...8...7...', gain=0.13),
-    lead=Part('guitar', '8...7...7...7...', gain=0.15, min_activity=0.8),
+    bass=Riff('saw_bass', '9.6.8.6.8.6.8.6.', gain=0.22),
+    chords=Riff('guitar', '9...7...8...7...', gain=0.13),
+    lead=Riff('guitar', '8...7...7...7...', gain=0.15, min_activity=0.8),
     shape='triangle',
     texture='diagonals',
     hues=(0.0, 0.0, 0.11),
@@ -180,15 +180,15 @@ GENRES: dict[str, Genre] = {
     beats_per_bar=4,
     loops={'major': (0, 2, 5, 3), 'minor': (0, 2, 6, 5)},
     drums=(
-      Part('kick', '9...6...8...6...', gain=0.8),
-      Part('snare', '....9.......9...', gain=0.45),
-      Part('ride', '9...5...9...5...', gain=0.35),
-      Part('hat', '8.2.8.2.8.2.8.2.', gain=0.16),
-      Part('ghost', '.......4.4......', gain=0.14, min_activity=0.8),
+      Riff('kick', '9...6...8...6...', gain=0.8),
+      Riff('snare', '....9.......9...', gain=0.45),
+      Riff('ride', '9...5...9...5...', gain=0.35),
+      Riff('hat', '8.2.8.2.8.2.8.2.', gain=0.16),
+      Riff('ghost', '.......4.4......', gain=0.14, min_activity=0.8),
     ),
-    bass=Part('reese', '9...............', gain=0.28),
-    chords=Part('strings', '7...............', gain=0.09),
-    lead=Part('synth', '8...7...7...7...', gain=0.13, min_activity=0.5),
+    bass=Riff('reese', '9...............', gain=0.28),
+    chords=Riff('strings', '7...............', gain=0.09),
+    lead=Riff('synth', '8...7...7...7...', gain=0.13, min_activity=0.5),
     shape='diamond',
     texture='scanlines',
     hues=(0.36, 0.22, 0.30),
