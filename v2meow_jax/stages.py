@@ -84,13 +84,13 @@ def paper_streams(
   """The paper's streams; bind as `streams` of a stage in gin.
 
   Args:
-    style_dim: Of the style vector, where another joint embedding stands in for
+    style_dim: Width of the style, where another joint embedding stands in for
       MuLan.
-    acoustic_rate_hz: Of the codec, where another stands in for SoundStream; a
+    acoustic_rate_hz: Rate of the codec, where another stands in for SoundStream; a
       whole number, for records are whole seconds.
     acoustic_codebook_size: Codes of each of its levels.
-    num_coarse_levels: Of its levels, the first, which stage 2 writes.
-    num_fine_levels: The rest, which stage 3 writes.
+    num_coarse_levels: Number of first levels, which stage 2 writes.
+    num_fine_levels: Number of other levels, which stage 3 writes.
 
   Returns:
     The streams by name.

@@ -123,13 +123,13 @@ def get_dataset(
   """What T5X trains on, from where the newest checkpoint stopped.
 
   Args:
-    cfg: Its `mixture_or_task_name` is a stage file's `TRAIN_BATCHES`, whose
+    cfg: Config whose `mixture_or_task_name` is a stage file's `TRAIN_BATCHES`, whose
       batch k is a function of (seed, k); or else what it is in all of T5X, the
       name of a SeqIO task or mixture.
-    shard_id: Which slice of every batch this host reads.
-    num_shards: How many slices there are.
-    feature_converter_cls: Of the model; for SeqIO.
-    model_dir: Whose newest checkpoint T5X continues.
+    shard_id: Index of the slice of a batch that this host reads.
+    num_shards: Number of slices.
+    feature_converter_cls: Converter of the model, for SeqIO.
+    model_dir: Folder whose newest checkpoint T5X continues.
 
   Returns:
     An iterator, or for SeqIO a `tf.data.Dataset`.
@@ -194,9 +194,9 @@ def write_facts(
   """Keeps the gin text and what rebuilds the model, for `v2meow export`.
 
   Args:
-    model_dir: Of the run.
+    model_dir: Folder of the run.
     summary_writer: T5X's.
-    step: That the run starts from.
+    step: Step that the run starts from.
     model: The `MODEL` of the stage file.
 
   Raises:

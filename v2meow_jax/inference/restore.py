@@ -105,7 +105,7 @@ class ModelStage:
     """What the stage attends to as it writes some codes.
 
     Args:
-      inputs: As of `sample`.
+      inputs: Inputs as for `sample`.
       codes: int[b, frames, levels], of the target, one whole crop.
 
     Returns:
@@ -120,7 +120,7 @@ class ModelStage:
     """Of every code at each place, given the codes before; temperature 1.
 
     Args:
-      inputs: As of `sample`.
+      inputs: Inputs as for `sample`.
       codes: int[b, frames, levels], of the target, one whole crop.
 
     Returns:

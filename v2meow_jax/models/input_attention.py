@@ -30,9 +30,9 @@ def input_attention(
   config says, because loops and kernels do not give weights.
 
   Args:
-    model: Of the stage.
-    params: Of its network.
-    batch: As `StageModel.forced_batch`.
+    model: Model of the stage.
+    params: Parameters of the network.
+    batch: Batch like `StageModel.forced_batch`.
 
   Returns:
     By stream float32[layers, b, target length, length of the stream].

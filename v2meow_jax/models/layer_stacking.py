@@ -28,7 +28,7 @@ def stack(params: Params) -> dict[str, Any]:
   """Joins the layers of each stack; what is stacked already stays as it is.
 
   Args:
-    params: Of a `transformer.Transformer`.
+    params: Parameters of a `transformer.Transformer`.
 
   Returns:
     Those of the same network with `scan_layers`.

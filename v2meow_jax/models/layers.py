@@ -78,7 +78,7 @@ class RMSNorm(nn.Module):
   """Scales a vector to unit root mean square; no mean, no bias.
 
   Attributes:
-    dtype: Of the result; the statistic is float32.
+    dtype: Type of the result; the statistic is float32.
     epsilon: Added to the mean square.
   """
 
@@ -135,7 +135,7 @@ class Attention(nn.Module):
     num_heads: Heads.
     head_dim: Width of one head.
     dropout_rate: On the attention weights.
-    dtype: Of the computation; parameters and softmax stay float32.
+    dtype: Type of the computation; parameters and softmax stay float32.
     fused: `attend` leaves no matrix of weights in memory where the device has
       a kernel for that.
   """
@@ -266,7 +266,7 @@ def fused_attention(
   Args:
     query: dtype[b, queries, heads, head_dim].
     key: dtype[b, keys, heads, head_dim].
-    value: Likewise.
+    value: Values, shaped like `key`.
     bias: float32[heads | 1, queries, keys], or None.
     causal: `bias` masks every key after its query, so they may be left out.
 
@@ -301,7 +301,7 @@ class GatedMlp(nn.Module):
   Attributes:
     mlp_dim: Width of the hidden layer.
     dropout_rate: On the hidden layer.
-    dtype: Of the computation; parameters stay float32.
+    dtype: Type of the computation; parameters stay float32.
   """
 
   mlp_dim: int

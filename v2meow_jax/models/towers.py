@@ -31,19 +31,19 @@ class TowerSizes:
   """Sizes of each of the two towers; names as in `TransformerConfig`.
 
   Attributes:
-    joint_dim: Of the space that both reach.
+    joint_dim: Width of the space that both reach.
     emb_dim: Width of the residual stream.
     num_heads: Attention heads.
     head_dim: Width of one head.
     mlp_dim: Width of the hidden layer of the feed-forward blocks.
-    num_layers: Of each tower.
-    patch_frames: Of the spectrogram in a patch; divides its frames.
-    patch_bands: Likewise of its bands.
-    dropout_rate: As in a stage.
-    dtype: Of the computation, 'float32' or 'bfloat16'; parameters, softmax,
+    num_layers: Layers of each tower.
+    patch_frames: Frames of a patch; divides those of the spectrogram.
+    patch_bands: Bands of a patch; divides those of the spectrogram.
+    dropout_rate: Share of activations to drop.
+    dtype: Computation in 'float32' or 'bfloat16'; parameters, softmax,
       embeddings and loss stay float32.
     remat: A gradient computes the inside of each layer again.
-    fused_attention: See `layers.fused_attention`.
+    fused_attention: Use of a kernel: see `layers.fused_attention`.
   """
 
   joint_dim: int

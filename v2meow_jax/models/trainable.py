@@ -32,7 +32,7 @@ class Trainable(Protocol):
       params: The 'params' collection.
       extras: Every other collection, {} when there is none. What changes
         without a gradient (moving averages of a codebook) lives here.
-      batch: As the model's data gives it.
+      batch: Batch of the model's data.
       rng: For dropout and the like. None evaluates: nothing is random and
         `extras` come back unchanged.
 

@@ -33,7 +33,7 @@ class TransformerConfig:
     mlp_dim: Width of the hidden layer of the feed-forward blocks.
     num_encoder_layers: 0 makes a decoder-only model.
     num_decoder_layers: At least 1.
-    dropout_rate: As in T5: embeddings, attention, blocks and final norms.
+    dropout_rate: Share to drop, as in T5: embeddings, attention, blocks and final norms.
     relative_num_buckets: Buckets of distance, in ids and in time.
     relative_max_distance: Distances from here on share a bucket.
     time_bias: Cross-attention knows the time between music and picture; needs
@@ -42,7 +42,7 @@ class TransformerConfig:
     level_embedding: Adds a vector per level of the token streams: of its own
       level to an encoder position, of the level it predicts to a decoder
       position. Not in T5.
-    dtype: Of the computation, 'float32' or 'bfloat16'; parameters, softmax
+    dtype: Computation in 'float32' or 'bfloat16'; parameters, softmax
       and logits stay float32.
     remat: A gradient computes the inside of each layer again instead of
       keeping it: less memory, a third more time.
@@ -123,7 +123,7 @@ class Transformer(nn.Module):
   are its pieces, for sampling.
 
   Attributes:
-    spec: Of the stage: inputs, target, vocabulary.
+    spec: Streams of the stage.
     config: Sizes.
   """
 
@@ -259,7 +259,7 @@ class Transformer(nn.Module):
       biases: float32[heads, queries, keys] for each part of `past`, then for
         `ids` themselves.
       past: For each layer, keys and values of earlier positions in parts.
-      cross: As from `cross_keys_values`; None without an encoder.
+      cross: Result of `cross_keys_values`; None without an encoder.
       cross_bias: float32[heads, queries, keys] on `cross`, or None.
 
     Returns:

@@ -27,7 +27,7 @@ def warm_start(
 
   Args:
     params: Fresh; its layers may be stacked, whatever those of `source` are.
-    source: Of the other run.
+    source: Parameters of the other run.
 
   Returns:
     `params` with every array of `source` that has its name and shape, in the
@@ -64,10 +64,10 @@ def align_ids(
 
   Args:
     source: Parameters of a run of `source_spec`.
-    source_spec: Of the run that was.
+    source_spec: Streams of the source.
     params: Fresh parameters of `spec`; they stay in the rows of streams that
       the source does not know.
-    spec: Of the run to be.
+    spec: Streams of the new run.
 
   Returns:
     `source`, its tables in the layout and the size of those of `params`.

@@ -42,8 +42,8 @@ def token_levels(
   """Level of each id of some streams of a stage, laid end to end.
 
   Args:
-    spec: Of the stage; levels are counted through all its token streams.
-    streams: Which of them.
+    spec: Streams of the stage; levels are counted through all its token streams.
+    streams: Streams to lay out.
 
   Returns:
     int32[length], in [0, levels of the stage).
@@ -69,7 +69,7 @@ def encoder_layout(spec: specs.StageSpec) -> EncoderLayout:
   one moment is neighbours.
 
   Args:
-    spec: Of the stage.
+    spec: Streams of the stage.
 
   Returns:
     The layout of one crop.

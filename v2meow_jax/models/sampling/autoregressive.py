@@ -40,7 +40,7 @@ class Autoregressive:
 
   Attributes:
     sampling: Options that hold unless others are given.
-    windows: How a clip longer than a crop is covered.
+    windows: Cover of a clip longer than a crop.
   """
 
   sampling: options.Sampling = options.AS_TRAINED
@@ -268,8 +268,8 @@ def sample(
 
   Args:
     module: The network.
-    params: Its parameters.
-    inputs: What the encoder reads; None for a decoder-only model.
+    params: Parameters of the network.
+    inputs: Inputs of the encoder; None for a decoder-only model.
     prompt: int32[b, p], what the decoder reads first; None with an encoder.
     prefix: int32[b, n], the first ids of the target.
     rngs: key[b].
