@@ -135,6 +135,29 @@ def test_a_sampler_is_a_dataclass_and_a_line(add):
   np.testing.assert_array_equal(first, second)
 
 
+def test_a_network_is_a_file_a_row_and_a_recipe(add, tmp_path):
+  from safetensors import numpy as st
+
+  from v2meow_jax.cli import main
+  from v2meow_jax.data import records
+  from v2meow_jax.synthetic import world
+
+  recipe = add('mean_color')
+  kernel = np.eye(3, 96, dtype=np.float32)
+  st.save_file({'kernel': kernel}, tmp_path / 'weights.safetensors')
+  manifest = world.write(str(tmp_path / 'world'), num=2, seed=0, seconds=11.0)
+  binding = f"--gin.WEIGHTS='{tmp_path}/weights.safetensors'"
+  out = str(tmp_path / 'records')
+  command = ['data', 'prepare', str(manifest), out, f'--gin_file={recipe}']
+  assert main.main([*command, binding]) == 0
+  source = records.RecordSource(out)
+  assert [s.name for s in source.streams] == ['appearance']
+  (first, *_) = source.get_dataset('train', shuffle=False).as_numpy_iterator()
+  colors = first['appearance'][:, :3]
+  assert 0 < colors.min() and colors.max() < 1
+  assert not first['appearance'][:, 3:].any()
+
+
 def test_a_dataset_is_a_row(add):
   import gin
 
@@ -145,7 +168,7 @@ def test_a_dataset_is_a_row(add):
 
 
 def test_every_block_is_added_by_a_test():
-  words = ('spread', 'focal', 'greedy', 'lakh')
+  words = ('spread', 'focal', 'greedy', 'lakh', 'mean_color')
   tested = [b for b in BLOCKS if any(word in ''.join(b) for word in words)]
   assert (
     len(tested) == len(BLOCKS) == len(re.findall('^```(?:py|gin)', TEXT, re.M))

@@ -7,6 +7,16 @@ import pathlib
 LIBRARY = pathlib.Path(__file__).resolve().parents[1] / 'v2meow_jax'
 MAX_FILES = 15
 MAX_LINES = 500
+# The tree of the library at its top.
+TOP = {
+  *('__init__', 'specs', 'stages', 'tokens', 'media', 'parts', 'gin_config'),
+  *('experiments', 'doctor', 'progress', 't5x_bridge'),
+}
+ROOMS = {
+  *('files', 'pretrained', 'extractors', 'clusters', 'codecs', 'models'),
+  *('training', 'data', 'inference', 'jobs', 'evaluation', 'explain', 'study'),
+  *('demo', 'cli', 'synthetic', 'assets'),
+}
 
 
 @functools.cache
@@ -17,6 +27,13 @@ def paths() -> list[pathlib.Path]:
 
 def name(path: pathlib.Path) -> str:
   return str(path.relative_to(LIBRARY))
+
+
+def test_nothing_stands_at_the_top_but_what_the_tree_names():
+  strangers = [p.name for p in LIBRARY.glob('*.py') if p.stem not in TOP]
+  folders = {path.relative_to(LIBRARY).parts[0] for path in paths()}
+  strangers += sorted(folders - ROOMS - {f'{name}.py' for name in TOP})
+  assert not strangers, f'these belong into a room: {strangers}'
 
 
 def test_a_room_can_be_seen_at_one_look():

@@ -174,6 +174,7 @@ def hits(names: set[str], forbidden: set[str]) -> set[str]:
   }
 
 
+@functools.cache
 def fresh_interpreter(code: str, *argv: str) -> dict:
   """What a new interpreter prints as json on its last line."""
   done = subprocess.run(

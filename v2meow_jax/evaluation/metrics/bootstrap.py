@@ -151,7 +151,7 @@ def means_interval(
   0.5
 
   Args:
-    values: k values of each clip; clips are resampled whole.
+    values: Values, k of each clip; clips are resampled whole.
     statistic: Function from rows of k means to one finite number a row.
     seed: Seed of the resampling.
     num_resamples: Number of bootstrap samples.

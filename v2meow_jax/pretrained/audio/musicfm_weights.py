@@ -91,9 +91,9 @@ def read(path: str | os.PathLike, network: musicfm.MusicFM) -> dict[str, Any]:
   """Parameters of a `musicfm.MusicFM`.
 
   Args:
-    path: pretrained_fma.safetensors or pretrained_msd.safetensors, converted
-      from the published file, or a folder with one of them; the statistics of
-      the same name lie beside it.
+    path: File pretrained_fma.safetensors or pretrained_msd.safetensors,
+      converted from the published file, or a folder with one of them; the
+      statistics of the same name lie beside it.
     network: Network to fill; only the names of layers after its last one are
       checked.
 
