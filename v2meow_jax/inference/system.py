@@ -151,8 +151,8 @@ class System:
 
     Args:
       requests: Videos with their prompts and seeds.
-      sampling: As in `generate`.
-      rows: As in `generate`.
+      sampling: Options of the sampler, as in `generate`.
+      rows: Number of windows in a call, as in `generate`.
       on_progress: Called with the name of the part at work, once for each call
         of a stage.
 
@@ -160,7 +160,7 @@ class System:
       One soundtrack per request, whatever the others are.
 
     Raises:
-      ValueError: As in `generate`.
+      ValueError: An argument is out of range, as in `generate`.
       probe.UnsupportedMedia: As in `generate`.
     """
     samplings, windows = self.resolve(sampling, rows)
