@@ -1,11 +1,13 @@
 """The loop learns, logs what it used and resumes as if it had not stopped."""
 
+import errno
 import itertools
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from orbax.checkpoint import future
 import pytest
 
 from tests.fakes import planted_model
@@ -13,6 +15,7 @@ from v2meow_jax import media
 from v2meow_jax.training import loop
 from v2meow_jax.training import schedules
 from v2meow_jax.training.checkpoints import checkpoints
+from v2meow_jax.training.checkpoints import digests
 from v2meow_jax.training.monitoring import health
 
 pytestmark = pytest.mark.slow
@@ -267,3 +270,58 @@ def test_tensorboard_shows_what_was_logged_and_plays_what_it_got(tmp_path):
   width, height, png = tensor_util.make_ndarray(picture)
   assert (int(width), int(height)) == (100, 128)
   assert png.startswith(b'\x89PNG')
+
+
+def failing_sums(monkeypatch, failures):
+  """Makes the background half of saves fail, as often as `failures` says."""
+  calls = iter(failures)
+  real = digests.DigestHandler.async_save
+
+  async def async_save(self, directory, args):
+    if not next(calls, False):
+      return await real(self, directory, args)
+
+    async def write():
+      raise OSError(errno.ENOSPC, 'No space left on device')
+
+    signals = future.CommitFutureAwaitingContractedSignals
+    return [signals(write(), name='digests')]
+
+  monkeypatch.setattr(digests.DigestHandler, 'async_save', async_save)
+
+
+def kept(model_dir):
+  return sorted(p.name for p in (model_dir / 'checkpoints').iterdir())
+
+
+def test_two_failed_saves_in_a_row_are_told_and_the_next_is_made(
+  tmp_path, monkeypatch, caplog
+):
+  failing_sums(monkeypatch, [False, True, True, False, True, False])
+  straight = run(tmp_path / 'straight', 30)
+  # The first, which is the only one, is that of `straight`.
+  run(tmp_path / 'run', 30, save_every=6)
+  errors = [r.getMessage() for r in caplog.records if r.filename == 'loop.py']
+  assert len(errors) == 3
+  assert all('No space left' in e and 'the next save' in e for e in errors)
+  # Those of 6, 12 and 24 failed; 18 and 30 are there, and nothing half written.
+  assert kept(tmp_path / 'run') == ['18', '30']
+  resumed = run(tmp_path / 'run', 30)
+  np.testing.assert_array_equal(resumed.params['w'], straight.params['w'])
+
+
+@pytest.mark.parametrize('save_every', [6, 1000])
+def test_the_third_failed_save_in_a_row_ends_the_run(
+  tmp_path, monkeypatch, save_every
+):
+  failing_sums(monkeypatch, itertools.repeat(True))
+  with pytest.raises(checkpoints.CheckpointError, match='No space left'):
+    run(tmp_path, 30, save_every=save_every)
+  assert not any(name.isdigit() for name in kept(tmp_path))
+
+
+def test_the_last_step_is_tried_again_until_it_is_saved(tmp_path, monkeypatch):
+  failing_sums(monkeypatch, [True, True])
+  run(tmp_path, 5)
+  assert kept(tmp_path) == ['5']
+  assert checkpoints.restore_variables(tmp_path)[1] == 5

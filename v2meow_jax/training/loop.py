@@ -20,6 +20,7 @@ import optax
 from v2meow_jax import media
 from v2meow_jax import progress as progress_lib
 from v2meow_jax.models import trainable
+from v2meow_jax.training import distributed
 from v2meow_jax.training import mesh as mesh_lib
 from v2meow_jax.training import plan
 from v2meow_jax.training import prefetch
@@ -141,7 +142,9 @@ def train(
     mesh = mesh_lib.make_mesh() if mesh is None else mesh
     split = mesh_lib.batch_sharding(mesh, rules)
     # Before a directory is created: data may be missing.
-    first = next(_read(train_batches, 0, split))
+    first = distributed.together(
+      lambda: next(_read(train_batches, 0, split)), 'reading the first batch'
+    )
   with (
     checkpoints_lib.Checkpoints(
       model_dir, keep_every=keep_every
@@ -171,9 +174,8 @@ def train(
       start = int(state.step)
       if start < train_steps:
         train_step = train_step.lower(state, example, run_key).compile()
-      if jax.process_index() == 0:
-        # Only after the checkpoint, if any, was found to fit.
-        checkpoints.write_facts(config_text, model.describe())
+      # Only after the checkpoint, if any, was found to fit.
+      checkpoints.write_facts(config_text, model.describe())
     logging.info(
         '%.2fM parameters on a mesh of %s; steps %d to %d in %s',
         train_state.num_parameters(state.params) / 1e6, dict(mesh.shape),
@@ -185,7 +187,12 @@ def train(
     )
     with (
       contextlib.closing(
-        metrics_out.MetricsOut(checkpoints.path, start, tensorboard)
+        distributed.together(
+          functools.partial(
+            metrics_out.MetricsOut, checkpoints.path, start, tensorboard
+          ),
+          'opening the metrics',
+        )
       ) as out,
       contextlib.closing(
         prefetch.Prefetched(
@@ -221,17 +228,50 @@ def train(
         if done % save_every == 0 or at_end or stop:
           with clock.on('save', after=metrics):
             position = done * order['batch_size']
-            checkpoints.save(state, {**order, 'data_position': position})
+            facts = {**order, 'data_position': position}
+            _save(checkpoints, state, facts, is_last=at_end or stop)
         if stop:
           raise preemption.Preempted(
             f'asked to stop; step {done} is saved in {checkpoints.path}, and the'
             ' same command goes on from there.'
           )
-        checkpoints.check()
+        with _some_failures():
+          checkpoints.check()
         dog.restart()
         bar.update()
       monitor.check()
   return state
+
+
+def _save(
+  checkpoints: checkpoints_lib.Checkpoints,
+  state: train_state.TrainState,
+  facts: Mapping[str, Any],
+  is_last: bool,
+) -> None:
+  """Starts saving a state; the last one is saved, or else the run fails."""
+  with _some_failures():
+    checkpoints.wait()
+  is_saved = False
+  while not is_saved:
+    with _some_failures():
+      checkpoints.save(state, facts)
+      if is_last:
+        checkpoints.wait()
+      is_saved = True
+    if not is_last:
+      return
+
+
+@contextlib.contextmanager
+def _some_failures() -> Iterator[None]:
+  """Logs a failed save; raises once too many in a row have failed."""
+  try:
+    yield
+  except checkpoints_lib.SaveError as e:
+    if e.in_a_row >= checkpoints_lib.MAX_FAILED_SAVES:
+      raise
+    logging.error('%s. The run goes on, and the next save is tried.', e)
 
 
 def _read(

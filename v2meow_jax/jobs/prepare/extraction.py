@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import fractions
 import os
+import socket
 import time
 from typing import Any
 
@@ -148,7 +149,9 @@ class Extract(beam.DoFn):
 
   def _count(self) -> None:
     if self._progress_dir is not None:
-      path = os.path.join(self._progress_dir, str(os.getpid()))
+      # In containers every process may have the same number.
+      name = f'{socket.gethostname()}-{os.getpid()}'
+      path = os.path.join(self._progress_dir, name)
       with open(path, 'ab') as f:
         f.write(b'.')
 

@@ -5,21 +5,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import json
-import os
+import secrets
+import threading
+import time
 from typing import Any
 
 from absl import logging
 from etils import epath
 import jax
-from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
 
 from v2meow_jax.files import atomic
+from v2meow_jax.training import distributed
 from v2meow_jax.training import train_state
 from v2meow_jax.training.checkpoints import digests
 from v2meow_jax.training.checkpoints import run_facts
@@ -33,7 +36,22 @@ CORRUPT = 'corrupt-'
 
 CheckpointError = stored_step.CheckpointError
 
+# Failed saves in a row that end a run.
+MAX_FAILED_SAVES = 3
+
 _FOLDER = 'checkpoints'
+# How long writers of a failed save are waited for.
+_WRITERS_SECONDS = 30.0
+
+
+class SaveError(CheckpointError):
+  """A state was not saved.
+
+  Attributes:
+    in_a_row: Number of saves that failed one after another, this one included.
+  """
+
+  in_a_row = 1
 
 
 class Checkpoints:
@@ -67,18 +85,19 @@ class Checkpoints:
     self._keep_every = keep_every
     self._config_digest: str | None = None
     self._lock: run_lock.RunLock | None = None
-    primary = jax.process_index() == 0
+    self._failed_in_row = 0
+    self._is_under_way = False
     try:
-      self._steps_path.mkdir(parents=True, exist_ok=True)
-      probe = self._steps_path / f'.writable-{os.getpid()}'
-      probe.write_text('')
-      probe.unlink()
-      self._lock = run_lock.RunLock(self.path) if primary else None
+      distributed.together(self._open, f'opening {self.path}')
     except OSError as e:
       raise CheckpointError(
         f'MODEL_DIR {self.path} cannot be written: {e}. Name another, or allow'
         ' writing there.'
       ) from e
+    except distributed.ElsewhereError:
+      if self._lock is not None:
+        self._lock.release()
+      raise
     except run_lock.LockedError as e:
       raise CheckpointError(str(e)) from e
     self._manager = ocp.CheckpointManager(
@@ -89,6 +108,16 @@ class Checkpoints:
       ),
       item_names=('variables', 'optimizer', stored_step.INFO, digests.ITEM),
     )
+
+  def _open(self):
+    """Makes the folder, tries to write there and takes the lock."""
+    self._steps_path.mkdir(parents=True, exist_ok=True)
+    # In containers every process may have the same number.
+    probe = self._steps_path / f'.writable-{secrets.token_hex(8)}'
+    probe.write_text('')
+    probe.unlink()
+    if jax.process_index() == 0:
+      self._lock = run_lock.RunLock(self.path)
 
   def __enter__(self):
     return self
@@ -104,11 +133,16 @@ class Checkpoints:
       description: Description that rebuilds the model without parsing gin.
     """
     self._config_digest = run_facts.config_digest(config_text)
-    if jax.process_index() == 0:
-      atomic.write_text(self.path / CONFIG_NAME, config_text)
-      atomic.write_text(
-        self.path / DESCRIPTION_NAME, json.dumps(description, indent=1) + '\n'
-      )
+    texts = {
+      CONFIG_NAME: config_text,
+      DESCRIPTION_NAME: json.dumps(description, indent=1) + '\n',
+    }
+
+    def write():
+      for name, text in texts.items():
+        atomic.write_text(self.path / name, text)
+
+    _on_primary(write, f'writing to {self.path}')
 
   def save(self, state: train_state.TrainState, info: dict[str, Any]) -> None:
     """Starts saving a state, unless its step is saved already.
@@ -118,11 +152,14 @@ class Checkpoints:
       info: Facts to store beside it, as JSON.
 
     Raises:
-      CheckpointError: An earlier save failed.
+      SaveError: The save before failed, which leaves this state unsaved, or this
+        one does.
     """
     self.wait()
     self._drop_old()
     step = int(state.step)
+    if step in stored_step.committed(self._steps_path):
+      return
     items = {'variables': state.variables, 'optimizer': state.opt_state}
     facts = {
       'step': step,
@@ -133,8 +170,10 @@ class Checkpoints:
       **info,
     }
     with self._failures_of_a_save():
-      self._manager.save(
+      self._is_under_way = True
+      started = self._manager.save(
         step,
+        force=True,
         args=ocp.args.Composite(
           **{name: ocp.args.StandardSave(tree) for name, tree in items.items()},
           **{
@@ -143,22 +182,26 @@ class Checkpoints:
           },
         ),
       )
+      if not started:
+        raise ValueError(f'orbax left out step {step}')
 
   def check(self) -> None:
-    """Raises CheckpointError when a save has failed; waits for nothing."""
+    """Raises SaveError when a save has failed; waits for nothing."""
     if not self._manager.is_saving_in_progress():
       self.wait()
 
   def wait(self) -> None:
-    """Waits for the save under way; raises CheckpointError if it failed."""
+    """Waits for the save under way; raises SaveError if it failed."""
     with self._failures_of_a_save():
       self._manager.wait_until_finished()
+    if self._is_under_way:
+      self._is_under_way, self._failed_in_row = False, 0
 
   def close(self) -> None:
     """Waits for the save under way, and releases the directory.
 
     Raises:
-      CheckpointError: The save failed.
+      SaveError: The save failed.
     """
     try:
       with self._failures_of_a_save():
@@ -260,6 +303,9 @@ class Checkpoints:
     except stored_step.DamagedError as e:
       self._set_aside(steps[-1], str(e))
       return
+    except stored_step.UnreadableError as e:
+      logging.warning('No old step is deleted now: %s', e)
+      return
     for step in old:
       self._manager.delete(step)
 
@@ -271,26 +317,50 @@ class Checkpoints:
       count += 1
       target = self._steps_path / f'{CORRUPT}{step}.{count}'
     logging.error('Damaged: %s, now %s: %s', source, target.name, cause)
-    if jax.process_count() > 1:
-      multihost_utils.sync_global_devices(f'{target.name} is free')
-    if jax.process_index() == 0:
-      source.rename(target)
-    if jax.process_count() > 1:
-      multihost_utils.sync_global_devices(f'{target.name} is there')
+    distributed.worst(0)  # All have seen which name is free.
+    _on_primary(lambda: source.rename(target), f'renaming {source}')
     self._manager.reload()
+
+  def _remove_unfinished(self) -> None:
+    """Removes what a failed save left, which fills disks and blocks its step.
+
+    Orbax gives up at the first part that fails, while others still write.
+    """
+    end = time.monotonic() + _WRITERS_SECONDS
+    for thread in threading.enumerate():
+      if type(thread).__name__ == '_SignalingThread':
+        # Their own `join` raises again what they ended with.
+        threading.Thread.join(thread, max(0.0, end - time.monotonic()))
+        if thread.is_alive():
+          return
+    if jax.process_index() or '://' in str(self._steps_path):
+      return
+    try:
+      for path in self._steps_path.iterdir():
+        if ocp.path.step.is_tmp_checkpoint(path):
+          path.rmtree()
+    except OSError as e:
+      logging.warning('A half-written step is left: %s', e)
 
   @contextlib.contextmanager
   def _failures_of_a_save(self) -> Iterator[None]:
-    """Turns what orbax raises about a save into a CheckpointError."""
+    """Turns what orbax raises about a save into a SaveError."""
     try:
       yield
+    except CheckpointError:
+      raise
     except Exception as e:
-      # Orbax has already dropped the steps that this save would have replaced.
+      self._is_under_way = False
+      self._failed_in_row += 1
+      self._remove_unfinished()
+      # Orbax counts the step as saved, and has dropped those before it.
       self._manager.reload()
-      raise CheckpointError(
+      error = SaveError(
         f'saving to {self._steps_path} failed; the steps before it are kept:'
         f' {stored_step.one_line(e)}'
-      ) from e
+      )
+      error.in_a_row = self._failed_in_row
+      raise error from e
 
 
 def read_description(model_dir: epath.PathLike) -> dict[str, Any]:
@@ -355,10 +425,17 @@ def _refuse_to_start_afresh(
   path: epath.Path, causes: list[str] | None = None
 ) -> None:
   """Raises CheckpointError if all steps were set aside."""
-  aside = sorted(p.name for p in path.glob(f'{CORRUPT}*'))
+  there = [p.name for p in path.iterdir()] if path.exists() else []
+  aside = sorted(name for name in there if name.startswith(CORRUPT))
   if aside:
     raise CheckpointError(
       f'every checkpoint in {path} is damaged, set aside as {", ".join(aside)}.'
       ' Restore that folder from a copy, or name another MODEL_DIR to start'
       ' afresh.' + ''.join(f'\n  {cause}' for cause in causes or ())
     )
+
+
+def _on_primary(act: Callable[[], Any], what: str) -> None:
+  """Acts in process 0; raises in all if it fails there."""
+  is_primary = jax.process_index() == 0
+  distributed.together(act if is_primary else lambda: None, what)

@@ -154,7 +154,10 @@ def read(step_dir: epath.Path) -> dict[str, Leaf]:
     OSError: The digests cannot be read.
   """
   contents = []
-  for path in sorted((step_dir / ITEM).glob('process_*.json')):
+  # Unlike a glob, a listing that fails is not an empty one.
+  for path in sorted((step_dir / ITEM).iterdir()):
+    if not path.name.startswith('process_'):
+      continue
     text = json.loads(path.read_text())
     if text['crc32'] != _json_crc32(text['content']):
       raise ValueError(f'{path.name} differs from its own checksum')

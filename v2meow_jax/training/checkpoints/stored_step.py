@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
+import errno
 import json
+import os
+import re
+import time
 from typing import Any
 from typing import TypeVar
 
 from absl import logging
 from etils import epath
 import jax
-from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
 
+from v2meow_jax.training import distributed
 from v2meow_jax.training.checkpoints import digests
 
 INFO = 'info'
@@ -28,6 +32,12 @@ _UNREACHABLE = (
   'UNAUTHENTICATED',
   'UNAVAILABLE',
 )
+# As TensorStore quotes the number of an operating system's error.
+_OS_ERROR = re.compile(r"(?:OS error |os_error_code=')(\d+)")
+# Errors of a file that is not there, which damage explains; no other does.
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+# Waits before each further attempt to read.
+RETRY_SECONDS = (0.1, 1.0, 5.0, 20.0)
 
 T = TypeVar('T')
 
@@ -37,7 +47,11 @@ class CheckpointError(ValueError):
 
 
 class DamagedError(CheckpointError):
-  """A step differs from its digests or cannot be read."""
+  """A step differs from its digests or cannot be parsed."""
+
+
+class UnreadableError(CheckpointError):
+  """The storage gave no answer; the step may well be undamaged."""
 
 
 def absolute(path: epath.PathLike) -> epath.Path:
@@ -47,8 +61,25 @@ def absolute(path: epath.PathLike) -> epath.Path:
 
 
 def committed(path: epath.Path) -> list[int]:
-  """Returns the steps of a folder that were saved completely."""
-  return ocp.utils.checkpoint_steps(path) if path.exists() else []
+  """Returns the steps of a folder that were saved completely.
+
+  All processes call this together. A folder that cannot be listed is not taken
+  for an empty one.
+
+  Raises:
+    UnreadableError: The storage gave no answer.
+  """
+  return _together(lambda: _committed(path), path)
+
+
+def _committed(path):
+  if '://' in str(path):
+    return ocp.utils.checkpoint_steps(path) if path.exists() else []
+  # A rename commits a step. Orbax would leave out one that it cannot look at.
+  try:
+    return [int(name) for name in os.listdir(path) if name.isdigit()]
+  except FileNotFoundError:
+    return []
 
 
 def restore(step_path: epath.Path, like: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,10 +95,11 @@ def restore(step_path: epath.Path, like: Mapping[str, Any]) -> dict[str, Any]:
     {item: tree}.
 
   Raises:
-    DamagedError: The step differs from its digests or cannot be read.
+    DamagedError: The step differs from its digests or cannot be parsed.
+    UnreadableError: The storage gave no answer.
     CheckpointError: The step is of another model or optimiser.
   """
-  leaves = _together(lambda: _stored_leaves(step_path, tuple(like)))
+  leaves = _together(lambda: _stored_leaves(step_path, tuple(like)), step_path)
   _refuse_other_structure(step_path, leaves, digests.describe(like))
   handler = ocp.StandardCheckpointHandler()
   # Not a checkpointer, which would wait for processes that failed.
@@ -80,9 +112,10 @@ def restore(step_path: epath.Path, like: Mapping[str, Any]) -> dict[str, Any]:
         ),
       )
       for name, tree in like.items()
-    }
+    },
+    step_path,
   )
-  _together(lambda: _verify(restored, leaves))
+  _together(lambda: _verify(restored, leaves), step_path, retried=False)
   return restored
 
 
@@ -94,7 +127,8 @@ def restore_numpy(step_path: epath.Path, item: str) -> Any:
     item: Name of the tree.
 
   Raises:
-    DamagedError: The step differs from its digests or cannot be read.
+    DamagedError: The step differs from its digests or cannot be parsed.
+    UnreadableError: The storage gave no answer.
   """
 
   def read():
@@ -107,9 +141,9 @@ def restore_numpy(step_path: epath.Path, item: str) -> Any:
       step_path / item, args=ocp.args.PyTreeRestore(restore_args=as_numpy)
     )
 
-  leaves = _together(lambda: _stored_leaves(step_path, (item,)))
-  tree = _together(read)
-  _together(lambda: _verify({item: tree}, leaves))
+  leaves = _together(lambda: _stored_leaves(step_path, (item,)), step_path)
+  tree = _together(read, step_path)
+  _together(lambda: _verify({item: tree}, leaves), step_path, retried=False)
   return tree
 
 
@@ -121,7 +155,7 @@ def verify(step_path: epath.Path) -> None:
 
 def facts(step_path: epath.Path) -> dict[str, Any]:
   """Reads the facts of a step; raises DamagedError if they are unreadable."""
-  return _together(lambda: _read_facts(step_path))
+  return _together(lambda: _read_facts(step_path), step_path)
 
 
 def _read_facts(step_path):
@@ -183,29 +217,93 @@ def _refuse_other_structure(step_path, leaves, wanted) -> None:
     )
 
 
-def _together(read: Callable[[], T]) -> T:
+def _together(
+  read: Callable[[], T], path: epath.Path, retried: bool = True
+) -> T:
   """Returns what `read` returns, once it succeeded on every process.
 
+  Args:
+    read: Function that reads a step.
+    path: Folder that it reads.
+    retried: Whether to try again; not what several processes do together.
+
   Raises:
-    DamagedError: It raised on some process an error that damage explains.
+    DamagedError: On some process it raised, twice, what damage explains.
+    UnreadableError: On some process the storage gave no answer, to the last.
   """
   result: Any = None
-  cause: Exception | None = None
-  try:
-    result = read()
-  except (MemoryError, PermissionError, jax.errors.JaxRuntimeError):
-    raise
-  except Exception as e:
-    if any(status in str(e) for status in _UNREACHABLE):
-      raise
-    cause = e
-  succeeded = np.asarray(cause is None)
-  if jax.process_count() > 1:
-    succeeded = multihost_utils.process_allgather(succeeded)
-  if not np.all(succeeded):
-    text = one_line(cause) if cause else 'another process could not read it'
-    raise DamagedError(text) from cause
+  cause: BaseException | None = None
+  for delay in (*(RETRY_SECONDS if retried else ()), None):
+    try:
+      result, cause = read(), None
+      break
+    except BaseException as e:  # Raised again once the others know.
+      was_damaged = isinstance(cause, DamagedError)
+      cause = _judged(e, path if retried else None)
+    if delay is None or (was_damaged and isinstance(cause, DamagedError)):
+      break
+    if not isinstance(cause, (DamagedError, UnreadableError)):
+      break
+    logging.warning('Reading again in %g s: %s', delay, cause)
+    time.sleep(delay)
+  severity = 0 if cause is None else 2 - isinstance(cause, DamagedError)
+  worst = distributed.worst(severity)
+  if cause is not None and severity == worst:
+    raise cause
+  if worst:
+    error = UnreadableError if worst > 1 else DamagedError
+    raise error('another process could not read it') from cause
   return result
+
+
+def _judged(e: BaseException, path: epath.Path | None) -> BaseException:
+  """The error as damage, as storage that gives no answer, or as it is.
+
+  Libraries take a file that they cannot look at for one that is not there, so
+  damage is believed only where every file can be read.
+
+  Args:
+    e: Error of reading a step.
+    path: Folder of the step; None for values that were read.
+  """
+  if isinstance(e, CheckpointError) or not isinstance(e, Exception):
+    return e
+  if isinstance(e, (MemoryError, PermissionError, jax.errors.JaxRuntimeError)):
+    return e
+  chain = [e]
+  while chain[-1].__cause__ or chain[-1].__context__:
+    chain.append(chain[-1].__cause__ or chain[-1].__context__)
+  is_passing = any(
+    isinstance(x, (TimeoutError, ConnectionError))
+    or (isinstance(x, OSError) and x.errno not in (None, *_GONE))
+    for x in chain
+  )
+  text = ' '.join(map(str, chain))
+  numbers = {int(n) for n in _OS_ERROR.findall(text)}
+  is_passing |= bool(numbers.difference(_GONE))
+  is_passing |= any(status in text for status in _UNREACHABLE)
+  if not is_passing and path is not None:
+    try:
+      _read_all(path)
+    except OSError as other:
+      is_passing = other.errno not in _GONE
+  judged = (UnreadableError if is_passing else DamagedError)(one_line(e))
+  judged.__cause__ = e
+  return judged
+
+
+def _read_all(path: epath.Path) -> None:
+  """Reads every file of a local folder; raises OSError if one cannot be read."""
+
+  def fail(error: OSError):
+    raise error
+
+  if '://' not in str(path):
+    for folder, _, files in os.walk(path, onerror=fail):
+      for name in files:
+        with open(os.path.join(folder, name), 'rb') as f:
+          while f.read(1 << 20):
+            pass
 
 
 def _listed(names: list[str]) -> str:
