@@ -1,4 +1,5 @@
 import itertools
+import json
 import shutil
 import time
 
@@ -333,3 +334,27 @@ def test_seqio_gives_a_registered_task_to_a_trainer_as_t5x_does(planted_data):
   assert len(np.unique(codes[:, 0, 0])) > 12
   np.testing.assert_array_equal(batch(0), batch(0))
   assert (batch(0) != batch(1)).any()
+
+
+def test_batches_describe_all_that_their_order_follows_from(
+  planted_dir, planted_data, planted_prepare, tmp_path, monkeypatch
+):
+  described = [
+    _make().describe(),
+    _make(split='validation').describe(),
+    _make(seed=2).describe(),
+    _make(batch_size=4).describe(),
+    _make(FINE).describe(),
+    batches.MixedBatches([_make(), _make(seed=2)]).describe(),
+    batches.MixedBatches([_make(seed=2), _make()]).describe(),
+  ]
+  # Other records under the same name: longer clips only.
+  planted_prepare(tmp_path / 'planted', min_seconds=15.0)
+  monkeypatch.setenv('V2MEOW_DATA_DIR', str(tmp_path))
+  described.append(_make().describe())
+  assert all(a != b for a, b in itertools.combinations(described, 2))
+  # The same records elsewhere are the same data.
+  shutil.copytree(planted_dir / 'planted', tmp_path / 'moved' / 'planted')
+  monkeypatch.setenv('V2MEOW_DATA_DIR', str(tmp_path / 'moved'))
+  assert _make().describe() == described[0]
+  assert json.loads(json.dumps(described)) == described

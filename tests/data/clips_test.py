@@ -141,3 +141,17 @@ def test_crops_resume_and_are_sliced_alike(manifest):
   np.testing.assert_array_equal(straight[5]['samples'], resumed['samples'])
   halves = [next(crops(manifest)(5, (i, 2)))['samples'] for i in range(2)]
   np.testing.assert_array_equal(np.concatenate(halves), resumed['samples'])
+
+
+def test_batches_describe_all_that_their_order_follows_from(manifest):
+  described = [
+    batches(manifest).describe(),
+    batches(manifest, seed=1).describe(),
+    batches(manifest, batch_size=2).describe(),
+    batches(manifest, split='validation').describe(),
+  ]
+  assert batches(manifest).describe() == described[0]
+  lines = manifest.read_text().splitlines(keepends=True)
+  manifest.write_text(''.join(reversed(lines)))
+  described.append(batches(manifest).describe())
+  assert all(a != b for a, b in itertools.combinations(described, 2))

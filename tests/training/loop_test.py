@@ -127,6 +127,43 @@ def test_another_order_of_the_data_is_refused(tmp_path, changed, said):
   assert int(run(tmp_path, 6).step) == 6
 
 
+class DescribedBatches:
+  """The planted batches, which say what their order follows from."""
+
+  def __init__(self, **description):
+    self._description = {
+      'seed': 0,
+      'parts': [{'split': 'train'}],
+      **description,
+    }
+
+  def describe(self):
+    return self._description
+
+  def __call__(self, start_step, shard=(0, 1)):
+    return planted_model.batches(start_step, shard)
+
+
+@pytest.mark.parametrize(
+  ('changed', 'said'),
+  [
+    ({'seed': 1}, 'data.seed was 0 and is 1'),
+    ({'parts': [{'split': 'validation'}]}, 'data.parts.0.split was train and'),
+    ({'parts': [{'split': 'train'}] * 2}, 'data.parts.1 was None and is'),
+    ({'crop_seconds': 5.0}, 'data.crop_seconds was None and is 5.0'),
+  ],
+)
+def test_batches_that_describe_another_order_are_refused(
+  tmp_path, changed, said
+):
+  run(tmp_path, 5, train_batches=DescribedBatches())
+  with pytest.raises(checkpoints.CheckpointError, match=said):
+    run(tmp_path, 10, train_batches=DescribedBatches(**changed))
+  assert int(run(tmp_path, 6, train_batches=DescribedBatches()).step) == 6
+  # A run from before batches described themselves goes on.
+  assert int(run(tmp_path, 7).step) == 7
+
+
 class WeightedModel(planted_model.LinearModel):
   """The mean error over rows with weights."""
 

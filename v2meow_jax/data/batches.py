@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import itertools
+from typing import Any
 
 import numpy as np
 import seqio
@@ -67,6 +68,7 @@ class TaskBatches:
     dataset.check(split, training=repeat)
     self.batch_size = batch_size
     self.licences = {dataset.name: dataset.licence}
+    self._dataset = dataset.name
     self._stage = stage
     self._split = split
     self._seed = seed
@@ -96,6 +98,17 @@ class TaskBatches:
   def num_batches(self) -> int | None:
     """Number of batches of one pass; None: without end."""
     return None if self._repeat else -(-self.num_examples // self.batch_size)
+
+  def describe(self) -> dict[str, Any]:
+    """What the order of the examples follows from, as JSON data."""
+    return {
+      'dataset': self._dataset,
+      'records_sha256': self._source.digest(self._split),
+      'split': self._split,
+      'seed': self._seed,
+      'batch_size': self.batch_size,
+      'crop_seconds': self._stage.crop_seconds,
+    }
 
   def __call__(
     self, start_step: int = 0, shard: tuple[int, int] = (0, 1)
@@ -200,6 +213,10 @@ class MixedBatches:
   def num_examples(self) -> int:
     """Number of recordings in all parts."""
     return sum(part.num_examples for part in self._parts)
+
+  def describe(self) -> dict[str, Any]:
+    """What the order of the examples follows from, as JSON data."""
+    return {'parts': [part.describe() for part in self._parts]}
 
   def __call__(
     self, start_step: int = 0, shard: tuple[int, int] = (0, 1)

@@ -51,6 +51,7 @@ class _Captioned(abc.ABC):
         f' {len(clips)}.'
       )
     self._clips = clips
+    self._split = split
     self._batch_size = batch_size
     self._seed = seed
     self._epochs = order.Epochs(len(clips), seed)
@@ -58,6 +59,15 @@ class _Captioned(abc.ABC):
   def __len__(self) -> int:
     """Counts the clips of the split."""
     return len(self._clips)
+
+  def describe(self) -> dict[str, Any]:
+    """What the order of the examples follows from, as JSON data."""
+    return {
+      'clips_sha256': manifests.digest(self._clips),
+      'split': self._split,
+      'seed': self._seed,
+      'batch_size': self._batch_size,
+    }
 
   def __call__(
     self, start_step: int = 0, shard: tuple[int, int] = (0, 1)
@@ -160,6 +170,10 @@ class CaptionCrops(_Captioned):
     self._read = read
     self._features = features
     self._threads = futures.ThreadPoolExecutor(num_threads)
+
+  def describe(self) -> dict[str, Any]:
+    """What the order of the examples follows from, as JSON data."""
+    return {**super().describe(), 'crop_seconds': self._crop_seconds}
 
   def _batch(self, rows: range, step: int) -> dict[str, np.ndarray]:
     # Draws for all rows, so that a row does not depend on the slice.

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import hashlib
 import math
 import os
 from typing import Any
@@ -284,6 +285,13 @@ class RecordSource(seqio.DataSource):
     """Parses the bytes of a record into an example of `get_dataset`."""
     features: Any = self.builder.info.features
     return parse(features.deserialize_example(record), self.streams)
+
+  def digest(self, split: str) -> str:
+    """Hex SHA-256 over the digests of the files of a split, in their order."""
+    index = shards.read_index(self.directory)
+    names = map(os.path.basename, self._split(split).filepaths)
+    digests = ' '.join(index[name].sha256 for name in names)
+    return hashlib.sha256(digests.encode()).hexdigest()
 
   def list_shards(self, split: str) -> Sequence[str]:
     """Lists the files of a split."""

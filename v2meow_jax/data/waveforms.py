@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import itertools
 import pathlib
+from typing import Any
 
 from jaxtyping import Float
 import numpy as np
@@ -51,11 +52,22 @@ class WaveformBatches:
 
   def __post_init__(self):
     clips = manifests.read(self.manifest, self.split)
+    self._clips_digest = manifests.digest(clips)
     self._paths = [pathlib.Path(clip.path) for clip in clips]
     self._crop_samples = specs.whole_frames(
       'waveform', self.crop_seconds, self.rate_hz
     )
     self._cache = _AudioCache(self._load, self.max_cache_bytes)
+
+  def describe(self) -> dict[str, Any]:
+    """What the order of the examples follows from, as JSON data."""
+    return {
+      'clips_sha256': self._clips_digest,
+      'split': self.split,
+      'seed': self.seed,
+      'batch_size': self.batch_size,
+      'crop_seconds': self.crop_seconds,
+    }
 
   def __call__(
     self, start_step: int = 0, shard: tuple[int, int] = (0, 1)

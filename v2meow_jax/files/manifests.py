@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -32,6 +34,12 @@ class ManifestClip:
   path: str
   split: str = 'train'
   caption: str | None = None
+
+
+def digest(clips: Iterable[Clip]) -> str:
+  """Hex SHA-256 of ids and captions in their order, wherever the files lie."""
+  rows = [[clip.id, clip.caption] for clip in clips]
+  return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def read(

@@ -44,7 +44,9 @@ OnEval = Callable[
 class BatchSource(Protocol):
   """Batches from any step on; batch k depends on seed and k alone.
 
-  `shard` is passed only where processes read different rows.
+  `shard` is passed only where processes read different rows. Batches may have
+  `describe() -> JSON data` of what their order follows from, which a resumed run
+  then compares.
   """
 
   def __call__(
@@ -165,7 +167,11 @@ def train(
         ema_decay=ema_decay,
         spikes=spikes,
       )
-      order = {'batch_size': _num_rows(example), 'seed': seed}
+      order: dict[str, Any] = {'batch_size': _num_rows(example), 'seed': seed}
+      if hasattr(train_batches, 'describe'):
+        order['data'] = distributed.together(
+          train_batches.describe, 'describing the data'
+        )
       state = _initial_state(planned, example, order, checkpoints)
       if warm_start and checkpoints.latest_step() is None:
         state = fine_tuning.begin(state, model, warm_start, planned.shardings)

@@ -275,9 +275,9 @@ class Checkpoints:
     path = self._steps_path / str(step)
     facts = stored_step.facts(path)
     changed = [
-      f'{name} was {facts[name]} and is {value}'
+      line
       for name, value in same.items()
-      if facts.get(name, value) != value
+      for line in run_facts.differences(facts.get(name, value), value, name)
     ]
     if changed:
       raise CheckpointError(

@@ -49,6 +49,31 @@ def of_code() -> dict[str, Any]:
   }
 
 
+def differences(before: Any, now: Any, name: str) -> list[str]:
+  """Lists what changed between two facts, JSON data; [] for equal ones.
+
+  >>> differences({'a': 1, 'b': [1, 2]}, {'a': 1, 'b': [1, 3]}, 'data')
+  ['data.b.1 was 2 and is 3']
+  """
+  pairs = _entries(before), _entries(now)
+  if None in pairs or type(before) is not type(now):
+    return [] if before == now else [f'{name} was {before} and is {now}']
+  return [
+    line
+    for key in dict.fromkeys([*pairs[0], *pairs[1]])
+    for line in differences(
+      pairs[0].get(key), pairs[1].get(key), f'{name}.{key}'
+    )
+  ]
+
+
+def _entries(value: Any) -> dict[Any, Any] | None:
+  """Entries of a dict or list by key or number; None of anything else."""
+  if isinstance(value, list):
+    return dict(enumerate(value))
+  return value if isinstance(value, dict) else None
+
+
 def config_digest(config_text: str) -> str:
   """Returns the hex SHA-256 of a gin text, to compare runs by."""
   return hashlib.sha256(config_text.encode()).hexdigest()
