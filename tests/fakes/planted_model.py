@@ -50,4 +50,5 @@ def batches(start_step, shard=(0, 1), seconds=0.0):
 if __name__ == '__main__':
   from v2meow_jax.cli import main
 
-  sys.exit(main.main(['train', *sys.argv[1:]]))
+  sys.argv.insert(1, 'train')
+  main.run()

@@ -9,10 +9,12 @@ import signal
 import sys
 import textwrap
 import threading
+from typing import NoReturn
 
 import v2meow_jax
 from v2meow_jax.cli import data
 from v2meow_jax.cli import doctor
+from v2meow_jax.cli import ending
 from v2meow_jax.cli import evaluate
 from v2meow_jax.cli import experiments
 from v2meow_jax.cli import explain
@@ -94,8 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   also returns 75 when it was asked to stop and has saved (start it again), and
   66 when too many steps in a row were skipped (look at the data).
   """
-  top = parser()
   given = list(sys.argv[1:] if argv is None else argv)
+  if given[:1] == ['train']:
+    ending.ask_to_start_again()
+  top = parser()
   # What follows -- is Beam's; argparse would mix it with our own.
   end = given.index('--') if '--' in given else len(given)
   args, unknown = top.parse_known_args(given[:end])
@@ -131,5 +135,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _EXIT_INTERRUPTED
 
 
+def run() -> NoReturn:
+  """Runs a command as the console script: its process ends here."""
+  ending.run(main)
+
+
 if __name__ == '__main__':
-  sys.exit(main())
+  run()

@@ -13,8 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.description = (
     'Trains the model of the gin files, and continues from the newest'
     ' checkpoint in MODEL_DIR. Order: run, stage, overrides; later files win.'
-    ' Exits with 75 after SIGTERM, once the step is saved (start it again), and'
-    ' with 66 when too many steps in a row were not finite.'
+    ' Exits with 75 after SIGTERM, once the step is saved, or at once before the'
+    ' first (start it again), and with 66 when too many steps in a row were not finite.'
   )
   parser.epilog = (
     'example, from the repository root:\n  v2meow train'
@@ -61,12 +61,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
   if args.num_examples is not None or args.utilisation is not None:
     raise ValueError('--num_examples and --utilisation go with --dry_run.')
+  code = 0
   try:
     train(config_text=gin.config_str())
   except (preemption.Preempted, health.Unhealthy) as e:
     print(f'v2meow: {" ".join(str(e).split())}', file=sys.stderr)
-    return e.exit_code
-  return 0
+    code = e.exit_code
+  distributed.leave()
+  return code
 
 
 def _dry_run(args: argparse.Namespace) -> None:

@@ -151,7 +151,6 @@ def train(
     checkpoints_lib.Checkpoints(
       model_dir, keep_every=keep_every
     ) as checkpoints,
-    preemption.Notice() as notice,
     watchdog.Watchdog(watchdog_seconds) as dog,
   ):
     with clock.on('start'):
@@ -192,6 +191,8 @@ def train(
       model, eval_batches, num_eval_batches, split, on_eval
     )
     with (
+      # Before, there is nothing to save: a signal ends the process.
+      preemption.Notice() as notice,
       contextlib.closing(
         distributed.together(
           functools.partial(

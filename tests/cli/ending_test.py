@@ -1,0 +1,146 @@
+"""A command ends soon after its last line, whatever its libraries still run."""
+
+import concurrent.futures
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+# Most that may pass between the last line and the end, on a busy machine.
+SECONDS = 20.0
+
+_STUCK = """
+import atexit, signal, sys, threading, time
+from concurrent import futures
+from v2meow_jax.cli import ending
+
+def main():
+  threading.Thread(target=time.sleep, args=(1000,)).start()
+  futures.ThreadPoolExecutor().submit(time.sleep, 1000)
+  atexit.register(time.sleep, 1000)
+  atexit.register(print, 'left', flush=True)
+  print('last line', flush=True)
+  {end}
+
+ending.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+  ('end', 'code', 'said'),
+  [
+    ('return 0', 0, ''),
+    ('return 66', 66, ''),
+    ('sys.exit(2)', 2, ''),
+    ('sys.exit("no such file")', 1, 'no such file'),
+    ('assert False, "a bug"', 1, 'AssertionError: a bug'),
+    ('signal.raise_signal(signal.SIGINT)', 1, 'KeyboardInterrupt'),
+  ],
+)
+def test_threads_that_never_end_do_not_keep_a_command(root, end, code, said):
+  with subprocess.Popen(
+    [sys.executable, '-c', _STUCK.format(end=end)],
+    cwd=root,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  ) as process:
+    assert process.stdout.readline() == 'last line\n'
+    start = time.monotonic()
+    out, errors = process.communicate(timeout=60)
+  assert process.returncode == code
+  assert said in errors
+  assert out == 'left\n'
+  assert time.monotonic() - start < SECONDS
+
+
+# As a compiler that is at work in a library, where no handler of Python runs.
+_BUSY = """
+import hashlib, sys
+from v2meow_jax.cli import main
+from v2meow_jax.cli import train
+
+def run(args):
+  print('started', flush=True)
+  hashlib.pbkdf2_hmac('sha256', b'', b'', 2_000_000_000)
+
+train.run = run
+sys.argv = ['v2meow', 'train', '--gin_file=x.gin']
+main.run()
+"""
+
+
+def test_a_run_that_is_stopped_before_its_first_step_asks_to_start_again(root):
+  with subprocess.Popen(
+    [sys.executable, '-c', _BUSY], cwd=root, stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE, text=True,
+  ) as process:  # fmt: skip
+    assert process.stdout.readline() == 'started\n'
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+  assert process.returncode == 75
+  assert 'start again' in errors
+
+
+def _seconds_to_end(command, root, environment, interrupt):
+  """Code, last line and time from it to the end of a command."""
+  with subprocess.Popen(
+    [sys.executable, '-m', 'v2meow_jax.cli.main', *command],
+    cwd=root,
+    env={**os.environ, **environment},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+    # Shells have it ignored in what runs beside them.
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+  ) as process:
+    last, at = '', time.monotonic()
+    for line in process.stdout:
+      last, at = line, time.monotonic()
+      if interrupt in line:
+        process.send_signal(signal.SIGINT)
+    try:
+      process.wait(timeout=120)
+    except subprocess.TimeoutExpired:
+      process.kill()
+    return process.wait(), last, time.monotonic() - at
+
+
+_TRAIN = (
+  'train', '--gin_file=runs/train.gin', '--gin_file=stages/semantic.gin',
+  '--gin_file=tiny.gin',
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize(
+  ('command', 'code', 'interrupt', 'times'),
+  [
+    (_TRAIN, 2, 'never', 20),
+    (('doctor',), 0, 'never', 4),
+    (('doctor',), 130, 'jax', 4),
+    (('generate', 'missing.mp4', '-o', 'out.wav'), 2, 'never', 4),
+    (('data', 'prepare', 'missing.jsonl', 'out'), 2, 'never', 4),
+    (('evaluate', 'missing'), 2, 'never', 4),
+    (('explain', 'missing.mp4', '-o', 'out'), 2, 'never', 4),
+    (('export', 'out', '--stages', 'missing'), 2, 'never', 4),
+  ],
+)
+def test_every_verb_ends_soon_after_its_last_line(
+  root, tmp_path, command, code, interrupt, times
+):
+  environment = {'V2MEOW_DATA_DIR': str(tmp_path)}
+  with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    ends = list(
+      pool.map(
+        lambda _: _seconds_to_end(command, root, environment, interrupt),
+        range(times),
+      )
+    )
+  assert {c for c, *_ in ends} == {code}, ends
+  assert all(seconds < SECONDS for *_, seconds in ends), ends
