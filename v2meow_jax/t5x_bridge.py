@@ -242,7 +242,7 @@ class EitherTrainersWeights:
     Args:
       path: MODEL_DIR of `v2meow train` or of `t5x.train`, or the folder of
         a step; of the former that must be the newest.
-      **changes: Of names and shapes; T5X's own manager can make some.
+      **changes: Changes of names and shapes; T5X's own manager can make some.
 
     Raises:
       ValueError: The weights are another model's or another step's, or a

@@ -29,7 +29,7 @@ def export(
   """Freezes a run's towers with the centres of what they were trained on.
 
   Args:
-    model_dir: Of the run.
+    model_dir: Folder of the run.
     out: Folder; made when missing.
     batches: Some batches of its training data, of hundreds of clips in all.
 

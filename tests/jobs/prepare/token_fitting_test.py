@@ -12,7 +12,7 @@ from v2meow_jax.jobs.prepare import clip_frames
 from v2meow_jax.jobs.prepare import token_fitting
 
 K = 5
-SIZES = token_fitting.Sampling(clip_seconds=4, block_rows=300)
+SIZES = token_fitting.FrameSampling(clip_seconds=4, block_rows=300)
 MINI_BATCH = clustering.MiniBatch(batch_rows=100, num_passes=2)
 LLOYD = clustering.Lloyd(init='random', start_rows=40)
 HEARD_BY = {'kind': 'folded', 'sha256': '00', 'settings': {'layer': 7}}
@@ -237,7 +237,7 @@ def test_blocks_are_bounded_and_mixed():
 
 
 def test_held_out_clips_are_told_apart():
-  sampling = token_fitting.Sampling(
+  sampling = token_fitting.FrameSampling(
     clip_seconds=4, block_rows=300, held_out_clips=4
   )
   method = clustering.MiniBatch(batch_rows=100)
@@ -275,4 +275,4 @@ def test_refuses_what_cannot_be_fitted():
   with pytest.raises(ValueError, match='leave none'):
     fit([])
   with pytest.raises(ValueError, match='block_rows is 3'):
-    fit(sampling=token_fitting.Sampling(block_rows=3))
+    fit(sampling=token_fitting.FrameSampling(block_rows=3))

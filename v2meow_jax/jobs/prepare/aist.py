@@ -32,10 +32,10 @@ class Segment:
   """A stretch of one video.
 
   Attributes:
-    id: Of the segment: the name in the list, without its ending.
+    id: Name in the list, without its ending.
     video: Path of the video.
-    start_seconds: Where it begins.
-    seconds: How long it is.
+    start_seconds: Start in the video.
+    seconds: Length of the segment.
     moved: Whether it begins earlier than its number says, because the video
       ends too soon.
   """

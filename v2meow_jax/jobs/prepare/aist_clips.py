@@ -39,7 +39,7 @@ def write(
   'validation'.
 
   Args:
-    segments: Of `aist.segments`.
+    segments: Segments that `aist.segments` gave.
     out: Folder; absent or empty, so that no clip of another list is in it.
 
   Returns:
@@ -93,7 +93,7 @@ def cut(segment: aist.Segment, path: str | os.PathLike) -> None:
   it.
 
   Args:
-    segment: Of a video with sound.
+    segment: Segment of a video with sound.
     path: Target, .mp4; replaced when it exists.
 
   Raises:

@@ -82,10 +82,10 @@ class ClipFrames:
     Args:
       clips: Names or paths.
       read_audio: Gives the audio of a name.
-      encoder: Gives the frames of audio.
-      ledger: Of clips for which one of the two raised.
-      seed: Of what is drawn and mixed.
-      clip_seconds: Of one clip at most.
+      encoder: Encoder of audio, which gives the frames.
+      ledger: Ledger of clips for which one of the two raised.
+      seed: Seed of the stretches and of the order.
+      clip_seconds: Longest stretch of one clip.
     """
     self.clips = clips
     self._read_audio = read_audio
@@ -98,8 +98,8 @@ class ClipFrames:
     """Frames of a clip, of a stretch of it that is drawn when it is long.
 
     Args:
-      clip: Its number.
-      epoch: Another one draws another stretch.
+      clip: Number of the clip.
+      epoch: Number of the pass; another one draws another stretch.
 
     Returns:
       float32[frames, dim]; None: it went to the ledger.
@@ -132,9 +132,9 @@ class ClipFrames:
 
     Args:
       order: int[n], numbers of clips.
-      epoch: See `rows`.
-      position: In `order`, where to begin.
-      block_rows: A block ends with the clip that fills it to so many.
+      epoch: Number of the pass, as in `rows`.
+      position: Place in `order` to begin at.
+      block_rows: Number of rows; the clip that reaches it ends a block.
       on_clip: Called with the position behind each clip.
 
     Yields:

@@ -35,16 +35,17 @@ def estimate(
   for everything to be loaded and compiled, then against the clock.
 
   Args:
-    manifest: As all arguments but the last: see `prepare.prepare`.
-    streams: Likewise.
-    make_extractors: Likewise.
-    video_seconds: Likewise.
-    read_video: Likewise.
-    read_audio: Likewise.
-    min_seconds: Likewise.
-    clips_at_once: Likewise.
-    hours: Of video; None: as many clips as the manifest has, each as long as
-      those that were tried.
+    manifest: Path of the manifest; this and all but the last as for
+      `prepare.prepare`.
+    streams: Streams to record.
+    make_extractors: Function that loads the networks.
+    video_seconds: Function that gives the length of a video.
+    read_video: Function that gives the stretches of a video.
+    read_audio: Function that gives the sound of a video.
+    min_seconds: Shortest length of a clip.
+    clips_at_once: Number of clips whose frames fill a batch together.
+    hours: Hours of video; None: those of all clips of the manifest, each as
+      long as those that were tried.
 
   Returns:
     Lines to print.

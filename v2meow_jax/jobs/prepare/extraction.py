@@ -51,8 +51,8 @@ class _Started:
   """A clip whose frames may still wait for their networks.
 
   Attributes:
-    seconds: That every stream covers.
-    parts: What there is of each stream, in order.
+    seconds: Time that every stream covers.
+    parts: Pieces of each stream so far, in order.
   """
 
   seconds: float

@@ -54,7 +54,7 @@ class Preparation:
   clips_at_once: int = 16
   piece_seconds: float | None = None
   clustering: clustering.MiniBatch | clustering.Lloyd = clustering.MiniBatch()
-  sampling: token_fitting.Sampling = token_fitting.Sampling()
+  sampling: token_fitting.FrameSampling = token_fitting.FrameSampling()
 
   @property
   def streams(self) -> list[specs.Stream]:

@@ -75,9 +75,9 @@ def prepare(
   The dataset is made in a folder beside `out` and takes its place at the end.
 
   Args:
-    manifest: See `manifests.read`.
+    manifest: Path of the list of clips, as `manifests.read` takes it.
     out: Folder of the dataset; one of an earlier run is replaced.
-    streams: What is recorded, each with an extractor of its name.
+    streams: Streams to record, each with an extractor of its name.
     make_extractors: Called once in every worker process: this is where networks
       are loaded. Workers unpickle it, so it is a function of a module.
     video_seconds: path -> length of a video.

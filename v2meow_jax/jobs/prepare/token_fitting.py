@@ -32,8 +32,8 @@ class FittedTokens:
   """The result of `fit_tokens`.
 
   Attributes:
-    params: Of `clustered_tokens.ClusteredTokens`, float32.
-    report: How good the clusters are.
+    params: Parameters of `clustered_tokens.ClusteredTokens`, float32.
+    report: Quality of the clusters.
     rejected: Clips that gave no frames, and why.
   """
 
@@ -43,18 +43,18 @@ class FittedTokens:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sampling:
+class FrameSampling:
   """Which frames are clustered.
 
   Attributes:
-    clip_seconds: Of one clip in one pass at most: a stretch that is drawn.
+    clip_seconds: Longest stretch of one clip in one pass; it is drawn.
       ours: a minute, so that no long recording outweighs others.
     block_rows: Frames that are mixed, and held in memory, at once. ours: 44
       minutes at 25 Hz, a quarter of a gigabyte at 1024 numbers a frame.
-    scaling_clips: Whose frames tell mean and deviation, in a shorter pass before
-      the others. ours: 2000 minutes tell both to a hundredth.
-    held_out_clips: That are not clustered but tell the report's held-out
-      inertia.
+    scaling_clips: Number of clips that give mean and deviation, in a shorter
+      pass before the others. ours: 2000 minutes tell both to a hundredth.
+    held_out_clips: Number of clips that are not clustered, for the held-out
+      inertia of the report.
   """
 
   clip_seconds: float = 60.0
@@ -71,7 +71,7 @@ def fit_tokens(
   *,
   heard_by: Mapping[str, Any],
   seed: int,
-  sampling: Sampling = Sampling(),
+  sampling: FrameSampling = FrameSampling(),
   clustering: clustering_lib.MiniBatch | clustering_lib.Lloyd = _MINI_BATCH,
   max_rejected: float = 0.05,
   state_dir: pathlib.Path | None = None,
@@ -88,10 +88,10 @@ def fit_tokens(
     read_audio: Gives the audio of one.
     encoder: Hears it.
     k: Clusters: the codebook_size of the stream.
-    heard_by: JSON data that tells the encoder from others: kind, weights, layer.
-    seed: Of the order, the stretches and the clusters.
-    sampling: Which frames are clustered.
-    clustering: How they are.
+    heard_by: Kind, weights and layer of the encoder, as JSON data.
+    seed: Seed of the order, the stretches and the clusters.
+    sampling: Frames to cluster.
+    clustering: Way to cluster them.
     max_rejected: Share of the clips that may go to the ledger; 0: the first one
       ends the run.
     state_dir: Folder to go on from, and to keep scaling, clusters and ledger
