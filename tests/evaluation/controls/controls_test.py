@@ -256,10 +256,10 @@ class Stage:
 class Seeing(Oracle):
   """Plays another scene where its stage 2 sees nothing."""
 
-  stages = (Stage(),)
+  stages = (Stage(), Stage())
 
   def play(self, prompt, scene):
-    seen = self.stages[0].sample({'clip': np.ones(1)}, None, options.Sampling())
+    seen = self.stages[1].sample({'clip': np.ones(1)}, None, options.Sampling())
     return held_out.music(
       scene if seen.any() else held_out.scenes(98, 1, SECONDS)[0]
     )
