@@ -4,7 +4,6 @@ The networks are random and lie in files of the published layout; streams, rates
 and widths are those of the full size.
 """
 
-import dataclasses
 import json
 
 import numpy as np
@@ -12,14 +11,10 @@ import pytest
 
 from tests.fakes import clap_files
 from tests.fakes import random_system
-from tests.fakes import tiny_networks
-from tests.fakes import torch_musicfm
-from v2meow_jax import parts
 from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax import tokens
 from v2meow_jax.cli import main
-from v2meow_jax.extractors import clustered_tokens
 from v2meow_jax.pretrained.vision import i3d
 from v2meow_jax.synthetic import world
 
@@ -61,32 +56,6 @@ def _write_clap(folder):
   clap_files.write_tokenizer(folder)
 
 
-def _write_musicfm(folder):
-  """A tiny model and clusters of what it hears: its settings in a recipe."""
-  torch_musicfm.write(
-    folder, torch_musicfm.musicfm_state(tiny_networks.MUSICFM)
-  )
-  settings = {'layer': 2, 'config': dataclasses.asdict(tiny_networks.MUSICFM)}
-  clusters = folder / 'clusters.safetensors'
-  rng = np.random.default_rng(0)
-  dim = tiny_networks.MUSICFM.conformer.emb_dim
-  clustered_tokens.write_clusters(
-    clusters,
-    {
-      'mean': np.zeros(dim, np.float32),
-      'std': np.ones(dim, np.float32),
-      'centroids': rng.standard_normal((1024, dim), np.float32),
-    },
-    parts.Part(
-      kind='musicfm',
-      stream='semantic',
-      weights=str(folder / 'pretrained_fma.safetensors'),
-      settings=settings,
-    ).encoder_identity(),
-  )
-  return {**settings, 'clusters': str(clusters)}
-
-
 @pytest.fixture(scope='module')
 def recipe(tmp_path_factory):
   """`paper.gin` with other sizes and weights, and nothing else changed."""
@@ -101,7 +70,7 @@ def recipe(tmp_path_factory):
       'num_flows': i3d.MIN_FRAMES,
       'batch_size': 8,
     },
-    'semantic': _write_musicfm(folder / 'musicfm'),
+    'semantic': random_system.write_musicfm(folder / 'musicfm'),
     'style': {},
     'acoustic': {'config': random_system.TINY_DAC},
   }

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Sequence
+import dataclasses
 import pathlib
 from typing import Any
 
 import numpy as np
 
+from tests.fakes import tiny_networks
+from tests.fakes import torch_musicfm
 from tests.fakes import torch_vision
 
 STAGES = ('semantic', 'coarse', 'fine')
@@ -83,6 +86,35 @@ def write_networks(folder: pathlib.Path, tiny: bool) -> list[Any]:
     parts.Part(kind=k, stream=s, weights=str(w), settings=settings)
     for k, s, w, settings in made
   ]
+
+
+def write_musicfm(folder: pathlib.Path) -> dict[str, Any]:
+  """A tiny model and random clusters of its frames: its settings in a recipe."""
+  from v2meow_jax import parts
+  from v2meow_jax.extractors import clustered_tokens
+
+  torch_musicfm.write(
+    folder, torch_musicfm.musicfm_state(tiny_networks.MUSICFM)
+  )
+  settings = {'layer': 2, 'config': dataclasses.asdict(tiny_networks.MUSICFM)}
+  clusters = folder / 'clusters.safetensors'
+  rng = np.random.default_rng(0)
+  dim = tiny_networks.MUSICFM.conformer.emb_dim
+  clustered_tokens.write_clusters(
+    clusters,
+    {
+      'mean': np.zeros(dim, np.float32),
+      'std': np.ones(dim, np.float32),
+      'centroids': rng.standard_normal((1024, dim), np.float32),
+    },
+    parts.Part(
+      kind='musicfm',
+      stream='semantic',
+      weights=str(folder / 'pretrained_fma.safetensors'),
+      settings=settings,
+    ).encoder_identity(),
+  )
+  return {**settings, 'clusters': str(clusters)}
 
 
 def clip_model(sizes: dict[str, int] | None) -> Any:

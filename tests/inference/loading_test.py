@@ -1,0 +1,56 @@
+"""A system's config of an earlier format says the same as one of today's."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+
+from v2meow_jax import stages
+from v2meow_jax.files import released
+from v2meow_jax.inference import loading
+from v2meow_jax.inference import system
+
+# The config with which the embedded system was first released.
+FORMAT_1 = pathlib.Path(__file__).parents[1] / 'fakes/embedded_format_1.json'
+NETWORK = {
+  'kind': 'clip',
+  'stream': 'clip',
+  'weights': 'clip-vit-l14',
+  'settings': {'batch_size': 4},
+}
+
+
+def test_the_embedded_system_of_format_1_is_the_one_of_format_2():
+  config = loading.upgraded(json.loads(FORMAT_1.read_text()))
+  assert config == released.read_config(system.EMBEDDED)
+
+
+def test_networks_of_format_1_become_rows_with_their_digests():
+  embedded = json.loads(FORMAT_1.read_text())
+  row = {'network': NETWORK, 'sha256': 'ab', 'companions': {'a.json': 'cd'}}
+  del embedded['codec']
+  config = loading.upgraded({**embedded, 'networks': [row]})
+  assert config['networks'] == [
+    {**NETWORK, 'sha256': 'ab', 'companions': {'a.json': 'cd'}}
+  ]
+  assert config['sound'] == 'acoustic'
+  assert 'acoustic' in config['streams']
+
+
+def test_a_config_of_today_stays_as_it_is():
+  config = released.read_config(system.EMBEDDED)
+  assert loading.upgraded(config) == config
+
+
+def test_a_folder_of_format_1_is_loaded(tmp_path):
+  folder = tmp_path / 'system'
+  shutil.copytree(system.EMBEDDED, folder)
+  shutil.copyfile(FORMAT_1, folder / released.CONFIG_NAME)
+  old, new = loading.load(folder), loading.load(system.EMBEDDED)
+  assert set(old.extractors) == set(new.extractors)
+  assert old.codec.stream == stages.acoustic(stages.TINY)
+  np.testing.assert_array_equal(
+    old.styles['style_text']('calm piano'),
+    new.styles['style_text']('calm piano'),
+  )
