@@ -1,7 +1,5 @@
 """Checks which parts work on this machine, and how to fix the others."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Sequence
 from concurrent import futures

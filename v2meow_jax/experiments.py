@@ -1,7 +1,5 @@
 """Lists the experiments that recipes describe, with sizes and costs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 import dataclasses
 import pathlib

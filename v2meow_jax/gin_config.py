@@ -5,8 +5,6 @@ reaches anything in a module. So imports are checked against a list before gin
 reads the text, and released systems contain no gin.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from collections.abc import Sequence
 import difflib

@@ -1,7 +1,5 @@
 """Shows progress of long work: a bar on a terminal, lines in a log."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 import sys
 from typing import Any

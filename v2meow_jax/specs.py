@@ -4,8 +4,6 @@ Every length in the project is derived from these three types, so a rate is
 written once and seconds become lengths in one place.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 from typing import Any

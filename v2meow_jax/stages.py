@@ -5,8 +5,6 @@ paper's streams are `PAPER`; those of the embedded default, small enough for a
 laptop, are `TINY`. A stage names its streams; gin chooses the names.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Codes (what a codec speaks) to ids (what a Transformer speaks) and back."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from jaxtyping import Int

@@ -1,7 +1,5 @@
 """`v2meow data`: renders, fits, prepares and cuts training data."""
 
-from __future__ import annotations
-
 import argparse
 
 from v2meow_jax.cli import flags

@@ -1,7 +1,5 @@
 """`v2meow doctor`: says what is installed and which parts work."""
 
-from __future__ import annotations
-
 import argparse
 
 

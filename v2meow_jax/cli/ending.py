@@ -1,7 +1,5 @@
 """How the process of a command ends: soon, whatever its libraries still run."""
 
-from __future__ import annotations
-
 import atexit
 from collections.abc import Callable
 import os

@@ -1,7 +1,5 @@
 """`v2meow evaluate`: scores music or a system; `evaluate table` lays out runs."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

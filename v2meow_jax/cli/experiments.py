@@ -1,7 +1,5 @@
 """`v2meow experiments`: lists what the recipes describe, with sizes."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import json

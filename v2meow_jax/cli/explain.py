@@ -1,7 +1,5 @@
 """`v2meow explain`: shows what in a video acts on the music made for it."""
 
-from __future__ import annotations
-
 import argparse
 
 from v2meow_jax.cli import flags

@@ -1,7 +1,5 @@
 """`v2meow export`: packs trained runs into a released system."""
 
-from __future__ import annotations
-
 import argparse
 import itertools
 

@@ -1,7 +1,5 @@
 """Flags that several verbs share."""
 
-from __future__ import annotations
-
 import argparse
 
 

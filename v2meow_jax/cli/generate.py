@@ -1,7 +1,5 @@
 """`v2meow generate`: makes a soundtrack for a video."""
 
-from __future__ import annotations
-
 import argparse
 
 from v2meow_jax.cli import flags

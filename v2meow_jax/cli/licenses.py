@@ -1,7 +1,5 @@
 """`v2meow licenses`: prints the licences of a system and of weights."""
 
-from __future__ import annotations
-
 import argparse
 
 COMMERCIAL = {True: 'yes', False: 'no', None: 'not stated'}

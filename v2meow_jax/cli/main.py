@@ -1,7 +1,5 @@
 """The command `v2meow`: parses, imports what the verb needs, makes one call."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 import os

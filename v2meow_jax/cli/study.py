@@ -1,7 +1,5 @@
 """`v2meow study`: builds, serves, exports and analyses a listening study."""
 
-from __future__ import annotations
-
 import argparse
 import errno
 import json

@@ -1,7 +1,5 @@
 """`v2meow train`: trains what a recipe describes."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 

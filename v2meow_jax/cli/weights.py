@@ -1,7 +1,5 @@
 """`v2meow weights`: lists, fetches, verifies and imports published weights."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import json

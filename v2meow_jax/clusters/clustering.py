@@ -1,7 +1,5 @@
 """Ways to cluster frames, for recipes: in mini-batches, or all of them at once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses

@@ -5,8 +5,6 @@ rows. Rows may be a memory-mapped file; `kmeans_stream` is for more rows than a
 disk holds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 import pathlib

@@ -4,8 +4,6 @@ Rows go from the host to the devices chunk by chunk, so that distances to all
 centroids exist for one chunk at a time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Iterator
 import dataclasses

@@ -1,7 +1,5 @@
 """Reports the quality of clusters: distance, evenness of use, movement."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Saves progress of long work as tensors in one file, whole or not at all."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import hashlib
 import json

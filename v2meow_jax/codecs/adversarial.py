@@ -5,8 +5,6 @@ convolutional networks on the waveform at falling rates and one on its complex
 short-time spectrum.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 import dataclasses
 

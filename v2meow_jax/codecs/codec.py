@@ -1,7 +1,5 @@
 """The protocol of a codec: waveform to codes and back."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 from jaxtyping import Array

@@ -4,8 +4,6 @@ No window reaches beyond the music, so that padding stays at its ends. All have
 one length, so that one compilation serves any length.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 

@@ -1,7 +1,5 @@
 """Base classes of pretrained codecs: sizes, weights, checks, pieces."""
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Iterator
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Distances between a waveform and its reconstruction, as losses."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 import dataclasses
 

@@ -6,8 +6,6 @@ averages of the latents assigned to them; unused codes are replaced by latents o
 the batch (SoundStream, https://arxiv.org/abs/2107.03312, section III-C).
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import flax.linen as nn

@@ -1,7 +1,5 @@
 """Differentiable short-time spectra in JAX, and their inverse."""
 
-from __future__ import annotations
-
 import functools
 
 import jax

@@ -1,7 +1,5 @@
 """Codecs that were trained here, from a run or from a released file."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import functools
 from typing import Any

@@ -1,7 +1,5 @@
 """Reads SeqIO tasks as numpy batches from any step on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Batches of captioned clips, to train joint embeddings."""
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Callable
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Batches as a CLU iterator, for other trainers such as T5X."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping

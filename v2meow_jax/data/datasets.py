@@ -1,7 +1,5 @@
 """Facts about a prepared dataset; the table of datasets is a recipe."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from v2meow_jax import specs

@@ -7,8 +7,6 @@ A batch holds `encoder_inputs_<stream>` for inputs and T5X's `decoder_*` keys:
     decoder_loss_weights    1  1  1  1
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -5,8 +5,6 @@ its example, so a run starts at any step, on any number of processes, and saves
 only the step.
 """
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

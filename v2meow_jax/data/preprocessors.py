@@ -5,8 +5,6 @@ Their order is `give_seeds`, `random_crop`, `codes_to_ids`, `drop_streams`: see
 `seed`, not on its place in the dataset.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import fractions
 import math

@@ -5,8 +5,6 @@ bytes: uint16[frames, levels] of codes, float16[frames, dim] of features. The
 metadata of a dataset hold its streams and their rates.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence

@@ -8,8 +8,6 @@ in little-endian numbers (https://www.tensorflow.org/tutorials/load_data/tfrecor
 It has no table of contents; following the lengths gives one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from concurrent import futures
 import struct

@@ -4,8 +4,6 @@ A TFRecord file truncated between two records, or empty, reads without an error:
 only an index reveals it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 import dataclasses
 import json

@@ -1,7 +1,5 @@
 """Builds SeqIO tasks from datasets and stages."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import functools
 

@@ -1,7 +1,5 @@
 """Batches of random crops of music, to train a codec; without TensorFlow."""
 
-from __future__ import annotations
-
 import collections
 from collections.abc import Callable
 from collections.abc import Iterator

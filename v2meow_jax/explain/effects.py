@@ -1,7 +1,5 @@
 """Measures how the inputs of a stage act on the codes that it wrote."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses

@@ -7,8 +7,6 @@ teacher-forced pass over the music as drawn, so what the past of the music
 already implies counts for the past and not for the picture.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -1,7 +1,5 @@
 """Draws `influence.Influence`: a plot over time, heat on frames."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses

@@ -1,7 +1,5 @@
 """Generates music for a video and draws the influence of the video on it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 import dataclasses
 import importlib.util

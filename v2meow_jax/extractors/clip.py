@@ -1,7 +1,5 @@
 """Turns video into CLIP image embeddings, V2Meow's stream of appearance."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import os
 from typing import Any

@@ -6,8 +6,6 @@ centroids. Repeated tokens stay, because a token is a stretch of time here.
 `token_fitting` fits the parameters.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 import json

@@ -1,7 +1,5 @@
 """The Extractor protocol: one way, from media to a stream."""
 
-from __future__ import annotations
-
 from typing import Literal
 from typing import Protocol
 

@@ -3,8 +3,6 @@
 OpenCV is the extra `flow`: `python -m pip install -e '.[flow]'`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses

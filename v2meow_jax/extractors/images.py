@@ -1,7 +1,5 @@
 """Resizes frames; computes soft histograms and block flow."""
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

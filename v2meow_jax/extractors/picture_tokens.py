@@ -1,7 +1,5 @@
 """Turns video into picture tokens, by ViT-VQGAN or VQGAN."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import os
 from typing import Any

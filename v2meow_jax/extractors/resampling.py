@@ -1,7 +1,5 @@
 """Resizes to a square exactly as Pillow, which networks were trained with."""
 
-from __future__ import annotations
-
 import functools
 from typing import Literal
 

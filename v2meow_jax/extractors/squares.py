@@ -1,7 +1,5 @@
 """Cuts frames to the square images that networks read, in even batches."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

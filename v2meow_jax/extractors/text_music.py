@@ -5,8 +5,6 @@ the mean over its segments of 10 s, and in use that of a text. These extractors
 work with any network that maps batches of segments and of texts to vectors.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 import dataclasses
 import itertools

@@ -1,7 +1,5 @@
 """Makes the inputs of `models.towers`: a spectrogram, and bytes."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from v2meow_jax import media

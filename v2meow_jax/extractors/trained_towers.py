@@ -1,7 +1,5 @@
 """Runs towers of text and music that were trained here, as a joint embedding."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from collections.abc import Sequence
 import functools

@@ -1,7 +1,5 @@
 """Puts files and folders into place when they are whole; SHA-256 of both."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 import contextlib
 import hashlib

@@ -1,7 +1,5 @@
 """Checks the output path of a verb before its work; writes json beside it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from collections.abc import Sequence
 import json

@@ -9,8 +9,6 @@ content, with the file protocol only.
 # pyright: reportOptionalOperand=false, reportReturnType=false
 # pyright: reportCallIssue=false, reportOptionalMemberAccess=false
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 import dataclasses
 import fractions

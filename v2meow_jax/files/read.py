@@ -5,8 +5,6 @@
 # pyright: reportOptionalOperand=false, reportReturnType=false
 # pyright: reportCallIssue=false, reportOptionalMemberAccess=false
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from collections.abc import Iterator
 import fractions

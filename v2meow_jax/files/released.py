@@ -1,7 +1,5 @@
 """Reads and writes the config of a released system, with digests of its files."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import json
 import pathlib

@@ -1,7 +1,5 @@
 """Reads and writes trees of arrays as safetensors."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import pathlib
 from typing import Any

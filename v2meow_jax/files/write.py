@@ -8,8 +8,6 @@ Files are moved into place when they are whole.
 # pyright: reportOptionalOperand=false, reportReturnType=false
 # pyright: reportCallIssue=false, reportOptionalMemberAccess=false
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from collections.abc import Iterator
 import fractions

@@ -1,7 +1,5 @@
 """Keeps compiled programs between commands, so that only the first one waits."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import pathlib

@@ -1,7 +1,5 @@
 """Packs the runs of a system into one folder that `system.load` plays."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Plays what a model in training writes: `on_eval` of the training loop."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping

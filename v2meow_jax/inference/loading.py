@@ -1,7 +1,5 @@
 """Builds what a released system is made of from its folder."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 import functools

@@ -6,8 +6,6 @@ a prefix starts each window with the codes that the window before left there, so
 music goes on; a stage without one has independent windows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence

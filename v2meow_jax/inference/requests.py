@@ -1,7 +1,5 @@
 """What is asked of a system and what it gives: a request, a soundtrack."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 import contextlib
 import dataclasses

@@ -1,7 +1,5 @@
 """A trained stage: description and weights in, something that samples out."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 import functools

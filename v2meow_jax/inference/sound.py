@@ -1,7 +1,5 @@
 """From the codes that stages wrote to the sound of a clip."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from collections.abc import Sequence
 import math

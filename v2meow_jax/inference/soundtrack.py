@@ -1,7 +1,5 @@
 """`v2meow generate`: from a file to a file and its sidecar."""
 
-from __future__ import annotations
-
 import pathlib
 import tempfile
 

@@ -1,7 +1,5 @@
 """From requests to streams of whole clips, piece by piece of the video."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence

@@ -6,8 +6,6 @@
 ... )
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Keeps generated clips, so that none is made twice."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import copy
 import hashlib

@@ -1,7 +1,5 @@
 """Freezes trained towers of text and music into a folder."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from collections.abc import Mapping
 import os

@@ -6,8 +6,6 @@ before the target's ids instead. 'frames': as the first, but the target is
 continuous, `decoder_target_frames`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Parts of a model as JSON data and back, so that a checkpoint rebuilds it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 import importlib

@@ -1,7 +1,5 @@
 """Attention of a stage to its inputs, laid out by stream."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 from typing import Any

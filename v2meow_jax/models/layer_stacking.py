@@ -4,8 +4,6 @@ Apart, `encoder_0`, `encoder_1`, ... each hold one layer; stacked, `encoder`
 holds all of them, every array with the layer as its first axis.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import re
 from typing import Any

@@ -5,8 +5,6 @@ has one part, cached decoding has the old, the recent and the new. There is one
 code path for both.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from flax import linen as nn

@@ -1,7 +1,5 @@
 """Names of the axes of parameters, which rules split over a mesh."""
 
-from __future__ import annotations
-
 from flax import linen as nn
 import jax
 

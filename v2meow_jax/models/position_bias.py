@@ -1,7 +1,5 @@
 """Biases on attention scores: by distance in ids, and by distance in time."""
 
-from __future__ import annotations
-
 from flax import linen as nn
 import jax
 import jax.numpy as jnp

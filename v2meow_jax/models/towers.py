@@ -5,8 +5,6 @@ patches of a log mel spectrogram and one on text, trained on captions and their
 music by InfoNCE. Layers are those of the stages; texts are bytes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 import math

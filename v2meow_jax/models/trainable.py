@@ -1,7 +1,5 @@
 """The Trainable protocol: what the one training loop asks of a model."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 from typing import Protocol

@@ -1,7 +1,5 @@
 """Parameters of one run as the start of another: fine-tuning."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

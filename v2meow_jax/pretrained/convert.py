@@ -9,8 +9,6 @@ A TensorFlow checkpoint holds tensors by name. Only the checkpoint of a
 SavedModel is read, so the program in it never runs.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import pathlib

@@ -4,8 +4,6 @@ Nothing is downloaded, no code of a repository is run, and weights are read from
 safetensors only.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import pathlib

@@ -4,8 +4,6 @@ Audio is mono, as mixed by `files.read.read_audio`, and of any rate;
 `samples_at` resamples it to the network's rate, and `windows` cuts it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 import dataclasses
 from typing import Literal

@@ -1,7 +1,5 @@
 """Keeps, fetches, imports and verifies published weights on this machine."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib

@@ -1,7 +1,5 @@
 """Reads published files of tensors, and takes tensors by name and shape."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import mmap
 import os

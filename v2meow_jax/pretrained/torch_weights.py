@@ -6,8 +6,6 @@ read from 'encoder.block.0.conv1.weight', or folded from the two factors that
 weight normalisation (https://arxiv.org/abs/1602.07868) trains in its place.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from collections.abc import Mapping
 import re

@@ -1,7 +1,5 @@
 """Parses what participants send; nothing in it is trusted."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Assigns trials: balanced over the study, random for each participant."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

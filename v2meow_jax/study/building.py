@@ -4,8 +4,6 @@ Every file of a clip gets the pictures of the first system's file, so that only
 the sound differs, a random name and no metadata.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses

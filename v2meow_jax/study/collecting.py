@@ -1,7 +1,5 @@
 """Collects all answers to a study, of the server and of exported copies."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses

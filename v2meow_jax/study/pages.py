@@ -1,7 +1,5 @@
 """Renders and exports the page of a study."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses

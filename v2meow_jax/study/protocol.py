@@ -12,8 +12,6 @@ A study is a folder, SITE:
   answers/        files that participants of an exported copy sent
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 import json

@@ -1,7 +1,5 @@
 """Decides which raters are left out, and why."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 

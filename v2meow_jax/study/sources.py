@@ -1,7 +1,5 @@
 """Examines the clips of a study: whether they can be compared."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 import math

@@ -1,7 +1,5 @@
 """Stores participants and answers in one SQLite file that survives a kill."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 import contextlib
 import dataclasses

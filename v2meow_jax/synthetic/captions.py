@@ -1,7 +1,5 @@
 """Describes the music of a scene in words."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from v2meow_jax.synthetic import genres

@@ -1,7 +1,5 @@
 """Plays a scene: drums, bass, chords and a lead, in time with the picture."""
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

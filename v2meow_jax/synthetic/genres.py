@@ -5,8 +5,6 @@ a rest. Every genre plays something on every beat, so that the tempo of the
 picture is audible in the music.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 

@@ -5,8 +5,6 @@ no training uses indices from a thousand million up: one range is for scoring,
 another for fitting the genre probe.
 """
 
-from __future__ import annotations
-
 import itertools
 import pathlib
 

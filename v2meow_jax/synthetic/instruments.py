@@ -4,8 +4,6 @@ Sounds are constants of the world, like samples of a drum machine; each process
 computes them once.
 """
 
-from __future__ import annotations
-
 import functools
 import zlib
 

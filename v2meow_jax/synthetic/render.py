@@ -1,7 +1,5 @@
 """Draws a scene: shapes that pulse on every beat, and cuts on bar lines."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 import colorsys
 

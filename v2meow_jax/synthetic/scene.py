@@ -4,8 +4,6 @@ Read this first: `render` draws a scene, `compose` plays it, `captions`
 describes it, and `world` writes the three to disk.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import fractions
 

@@ -1,7 +1,5 @@
 """Writes a synthetic world: clips of video with music, and a manifest."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import functools
 import json

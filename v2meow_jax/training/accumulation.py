@@ -1,7 +1,5 @@
 """Computes the gradient of a batch, whole or in microbatches to save memory."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

@@ -1,7 +1,5 @@
 """Joins the processes of a job, before any device is used."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Mapping
 import os

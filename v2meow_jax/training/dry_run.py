@@ -1,7 +1,5 @@
 """Estimates the cost of training a stage; allocates, reads and writes nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses

@@ -1,7 +1,5 @@
 """Trains any stage, codec or embedding: the one training loop."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ both; 'tensor' splits the work on one row. Rules map the logical axes of a
 parameter to axes of the mesh.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 The loop runs the plan and a dry run measures it, so that both are the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 import dataclasses
 import functools

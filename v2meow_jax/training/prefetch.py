@@ -1,7 +1,5 @@
 """Puts batches on the devices ahead of time, in a thread."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Learning-rate schedules and optimisers, chosen in gin."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any

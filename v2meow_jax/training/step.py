@@ -1,7 +1,5 @@
 """The jitted step that trains a stage, a codec or an embedding."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The state of a training run: all that a checkpoint must hold to resume it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -5,8 +5,6 @@ geometry of AudioLM's SoundStream: 50 Hz, 12 levels of 1024 codes. Codes and
 waveforms equal those of `transformers.DacModel`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import functools
 from typing import Any

@@ -6,8 +6,6 @@ Modules are named as in the files of https://huggingface.co/descript, so that
 `torch_weights.read` finds them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -4,8 +4,6 @@ Kumar et al. 2023 (https://arxiv.org/abs/2306.06546), section 3.2: factorised
 and L2-normalised codes, so that training uses all of a codebook.
 """
 
-from __future__ import annotations
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array

@@ -5,8 +5,6 @@ decoder writes magnitudes and phases of short spectra, which a small network
 learns sooner than samples (Vocos, https://arxiv.org/abs/2306.00814).
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import flax.linen as nn

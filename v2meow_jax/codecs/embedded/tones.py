@@ -6,8 +6,6 @@ sets only their levels (Engel et al. 2020, DDSP,
 https://arxiv.org/abs/2001.04643, with a fixed bank in place of a tracked pitch).
 """
 
-from __future__ import annotations
-
 import functools
 
 import jax

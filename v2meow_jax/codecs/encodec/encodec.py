@@ -5,8 +5,6 @@ equal those of `transformers.EncodecModel`. `ENCODEC_24KHZ` is causal;
 `ENCODEC_32KHZ` is MusicGen's codec, whose weights may not be used commercially.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses

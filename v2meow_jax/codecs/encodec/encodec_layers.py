@@ -5,8 +5,6 @@ Défossez et al. 2022 (https://arxiv.org/abs/2210.13438), as built in
 that `torch_weights.read` finds them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

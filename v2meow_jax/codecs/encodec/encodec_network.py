@@ -7,8 +7,6 @@ https://huggingface.co/facebook/encodec_24khz, so that `torch_weights.read`
 finds them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

@@ -4,8 +4,6 @@ Zeghidour et al. 2021 (https://arxiv.org/abs/2107.03312), section III-A and B:
 no normalisation, ELU before every convolution but the first.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 import dataclasses
 import math

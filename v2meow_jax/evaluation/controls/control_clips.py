@@ -1,7 +1,5 @@
 """Makes videos for the controls, each with music, a grey twin and a prompt."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 import dataclasses
 import itertools

@@ -1,7 +1,5 @@
 """Scores a system under controls: figures, tables, bias of genres."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses

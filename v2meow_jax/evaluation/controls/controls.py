@@ -1,7 +1,5 @@
 """Scores a system under controls: real, blank and contradicted video."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 import dataclasses
 import os

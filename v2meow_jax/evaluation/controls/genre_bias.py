@@ -4,8 +4,6 @@ After the ethics section of V2Meow. A system that follows the picture has such a
 bias, wanted or not; a prompt should be able to undo it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 import dataclasses
 

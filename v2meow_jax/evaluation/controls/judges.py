@@ -1,7 +1,5 @@
 """Judges genre, tempo and beats of generated music against the truth."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses

@@ -4,8 +4,6 @@ The one of the embedded system needs no download. It is this project's own:
 compare checkpoints with it, and nothing with the papers' figures.
 """
 
-from __future__ import annotations
-
 import pathlib
 
 from v2meow_jax.evaluation.listening import joint_embedding

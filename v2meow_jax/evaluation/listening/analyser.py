@@ -1,7 +1,5 @@
 """Computes what metrics need of a clip once, and caches it by its content."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses

@@ -1,7 +1,5 @@
 """Defines what is computed of a clip's sound without a network."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 import dataclasses
 from typing import get_args

@@ -1,7 +1,5 @@
 """Caches arrays on disk by everything that they depend on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Mapping
 import hashlib

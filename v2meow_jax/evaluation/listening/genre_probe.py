@@ -4,8 +4,6 @@ It is fitted on fresh music with features of its own (timbre, spectral contrast
 and rhythm by librosa, a linear classifier), so no system was trained on it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence

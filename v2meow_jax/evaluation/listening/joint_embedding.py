@@ -1,7 +1,5 @@
 """Makes networks of the metrics from joint embeddings of text and music."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 import dataclasses
 import pathlib

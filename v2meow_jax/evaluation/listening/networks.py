@@ -9,8 +9,6 @@ A name fixes all that a score depends on besides the weights: `vggish` and
 defines a network.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import importlib.util

@@ -5,8 +5,6 @@ so music with an onset in every second scores as if perfectly aligned. `timing`
 has scores with a finer resolution than a second.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Tracks tempo and beats of music, and compares them with the truth."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from jaxtyping import Float

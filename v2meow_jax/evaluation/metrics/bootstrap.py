@@ -1,7 +1,5 @@
 """Computes intervals: bootstraps of means, a jackknife of other statistics."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 import dataclasses
 

@@ -3,8 +3,6 @@
 With VGGish or TRILL it is FAD, with a classifier's embeddings MuVi's FD.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 import dataclasses
 from typing import Any

@@ -1,7 +1,5 @@
 """Computes the inception score: sure classes of clips, varied over the set."""
 
-from __future__ import annotations
-
 from jaxtyping import Float
 import numpy as np
 

@@ -1,7 +1,5 @@
 """Computes Kullback-Leibler divergences of a classifier's posteriors."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from jaxtyping import Float

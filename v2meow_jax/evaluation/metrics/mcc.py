@@ -1,7 +1,5 @@
 """Computes cosines in a joint embedding: MCC and CLAP score."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from jaxtyping import Float

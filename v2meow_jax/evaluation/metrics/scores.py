@@ -1,7 +1,5 @@
 """Defines a metric's score, and reads and writes a run's `scores.json`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses

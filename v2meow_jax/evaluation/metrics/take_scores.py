@@ -5,8 +5,6 @@ deviation over all generations, as here. Takes of one clip are not independent:
 an interval that treated them so would be far too narrow.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses

@@ -1,7 +1,5 @@
 """Scores how well two clips agree in time: onsets, beats and tempo."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 import dataclasses
 

@@ -1,7 +1,5 @@
 """Scores a folder of clips against another, and writes the report."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 import dataclasses
 import os

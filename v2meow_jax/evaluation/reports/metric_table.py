@@ -3,8 +3,6 @@
 A new metric is a file in `metrics/` and a row here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence

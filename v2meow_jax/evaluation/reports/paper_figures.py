@@ -4,8 +4,6 @@ Su et al., "V2Meow: Meowing to the Visual Beat via Video-to-Music Generation",
 AAAI 2024, https://arxiv.org/abs/2305.06594.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 

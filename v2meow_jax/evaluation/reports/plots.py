@@ -1,7 +1,5 @@
 """Draws the pictures of a report: spectrograms, beats and distributions."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib

@@ -1,7 +1,5 @@
 """Writes the folder of a run of `v2meow evaluate`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from collections.abc import Sequence
 import csv

@@ -1,7 +1,5 @@
 """Computes the features and the metrics of pairs of clips."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence

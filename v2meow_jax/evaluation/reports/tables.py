@@ -1,7 +1,5 @@
 """Prints our runs in the paper's tables, beside its figures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 import os
 

@@ -1,7 +1,5 @@
 """Computes small visual streams without a network: appearance and motion."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 

@@ -1,7 +1,5 @@
 """Fits the embedded default's extractors to clips, and reads their parameters."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping

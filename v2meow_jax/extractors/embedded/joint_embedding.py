@@ -4,8 +4,6 @@
 them to one sphere.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 from typing import Any

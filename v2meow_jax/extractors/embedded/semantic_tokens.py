@@ -6,8 +6,6 @@ clusters and a code is a pair of them, so that it distinguishes drums and chords
 better than 512 joint clusters.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 

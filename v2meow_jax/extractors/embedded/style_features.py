@@ -1,7 +1,5 @@
 """Describes text and music as fixed vectors for the style embedding."""
 
-from __future__ import annotations
-
 import re
 import zlib
 

@@ -7,8 +7,6 @@ they nor the videos (https://google.github.io/aistplusplus_dataset) come with
 this package. `aist_clips` cuts what is found here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 import dataclasses
 import os

@@ -1,7 +1,5 @@
 """Cuts the segments of `aist` out of their videos, each with its music."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from collections.abc import Iterator
 import fractions

@@ -1,7 +1,5 @@
 """Rows of captions and their music, which train the style embedding."""
 
-from __future__ import annotations
-
 import pathlib
 
 import numpy as np

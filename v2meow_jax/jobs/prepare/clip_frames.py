@@ -1,7 +1,5 @@
 """Frames of many clips, mixed, in blocks that fit into memory."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Fits the clusters of a preparation's semantic tokens to a manifest."""
 
-from __future__ import annotations
-
 import functools
 import pathlib
 import shutil

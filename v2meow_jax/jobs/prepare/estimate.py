@@ -1,7 +1,5 @@
 """What a preparation would take, measured on a few clips before it starts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence

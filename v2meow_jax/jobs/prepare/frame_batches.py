@@ -5,8 +5,6 @@ out for a clip depends on that clip alone: not on its neighbours in a batch, and
 not on one of them breaking the network.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Protocol
 

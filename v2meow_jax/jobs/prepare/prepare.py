@@ -5,8 +5,6 @@ brings, and shards are written in the order of their keys: a rerun gives the
 same bytes, however many workers there were.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator

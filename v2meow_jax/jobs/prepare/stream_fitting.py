@@ -1,7 +1,5 @@
 """Fits the embedded default's streams to clips, and saves their parameters."""
 
-from __future__ import annotations
-
 import pathlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Fits the standardisation and the clusters of `clustered_tokens`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping

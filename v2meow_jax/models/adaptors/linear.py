@@ -1,7 +1,5 @@
 """Linear maps from continuous streams, whole or in patches, to a width."""
 
-from __future__ import annotations
-
 from flax import linen as nn
 import jax
 import jax.numpy as jnp

@@ -1,7 +1,5 @@
 """Where every frame of every input stands in the encoder."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 import dataclasses
 

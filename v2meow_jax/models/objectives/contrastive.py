@@ -1,7 +1,5 @@
 """InfoNCE: pairs find each other among all of a batch."""
 
-from __future__ import annotations
-
 import jax.numpy as jnp
 from jaxtyping import Array
 from jaxtyping import Float

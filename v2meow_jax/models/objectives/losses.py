@@ -1,7 +1,5 @@
 """Cross-entropy and weighted means, in float32."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array

@@ -1,7 +1,5 @@
 """Next-token prediction: the objective of autoregressive stages."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

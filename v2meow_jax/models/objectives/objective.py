@@ -1,7 +1,5 @@
 """What a stage learns by: losses as functions of a network's named outputs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 from typing import Protocol

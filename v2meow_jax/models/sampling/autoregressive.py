@@ -6,8 +6,6 @@ writes into the recent cache only, and a block ends by copying it into the big
 one. With one cache, XLA copies all of it at every step.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 import functools

@@ -4,8 +4,6 @@ The classifier for the Kullback-Leibler divergence and the inception score, run
 by transformers. V2Meow's own, on a LEAF front end, was not released.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 import pathlib

@@ -5,8 +5,6 @@ MusicFM uses, down to the names of parameters. Batch normalisation with fixed
 statistics is folded into the convolution before it.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 from flax import linen as nn

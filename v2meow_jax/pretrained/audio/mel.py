@@ -1,7 +1,5 @@
 """Computes spectra in numpy: log mel bands, chroma, onsets."""
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

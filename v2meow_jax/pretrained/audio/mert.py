@@ -6,8 +6,6 @@ their repositories is not run: it only adds a constant-Q transform and deep
 normalisation (`modeling_MERT.py` there), which are refused here.
 """
 
-from __future__ import annotations
-
 import os
 
 from v2meow_jax.pretrained import hub

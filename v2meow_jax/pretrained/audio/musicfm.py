@@ -5,8 +5,6 @@ and a Conformer (https://github.com/minzwon/musicfm, `model/musicfm_25hz.py`).
 `musicfm_weights` reads the published weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 import functools

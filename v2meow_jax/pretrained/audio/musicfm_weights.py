@@ -6,8 +6,6 @@ statistics of its spectrograms, fma_stats.json and msd_stats.json. `v2meow
 weights` fetches both files and makes a .safetensors of the checkpoint.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import json
 import math

@@ -5,8 +5,6 @@ are fragile: resampling alone can move FD by 30 and KL by 0.4 (README of
 https://github.com/haoheliu/audioldm_eval).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 import functools

@@ -4,8 +4,6 @@
 V2Meow; clusters of their vectors are the semantic tokens.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 import dataclasses
 from typing import Protocol

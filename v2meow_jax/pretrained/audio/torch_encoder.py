@@ -7,8 +7,6 @@ downloaded.
 PyTorch and transformers are the extra `hub`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from collections.abc import Mapping
 import json

@@ -5,8 +5,6 @@ published as a SavedModel only, which TensorFlow runs. A SavedModel is a
 program: load only one that you trust.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 from typing import Any

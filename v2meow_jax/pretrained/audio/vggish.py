@@ -12,8 +12,6 @@ places, so that their distances differ; each ending has a name here:
   with AudioSet. Cut off, not rounded, as the authors do; torchvggish rounds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 import functools

@@ -4,8 +4,6 @@ Constants and formulas of vggish_params.py, mel_features.py and vggish_input.py
 in https://github.com/tensorflow/models/tree/master/research/audioset/vggish.
 """
 
-from __future__ import annotations
-
 import functools
 
 from jaxtyping import Float

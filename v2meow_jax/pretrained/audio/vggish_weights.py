@@ -1,7 +1,5 @@
 """Reads published VGGish weights, in the layouts of TensorFlow and PyTorch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 import itertools

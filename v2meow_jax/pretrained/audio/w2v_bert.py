@@ -5,8 +5,6 @@ layers at 50 Hz, trained on speech (https://huggingface.co/facebook/
 w2v-bert-2.0, MIT), run by PyTorch.
 """
 
-from __future__ import annotations
-
 import os
 
 from v2meow_jax.pretrained import hub

@@ -5,8 +5,6 @@ segments of 10 s, and text, to 512 numbers each. Its weights for music are
 https://huggingface.co/laion/larger_clap_music.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 import os
 from typing import Any

@@ -6,8 +6,6 @@ and each through a Transformer to 512 numbers. The published layout is that
 of https://github.com/tencent-ailab/MuQ, `muq/muq_mulan`. Weights: CC-BY-NC-4.0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from collections.abc import Sequence
 import json

@@ -6,8 +6,6 @@ CC-BY-4.0, in https://huggingface.co/google/magenta-realtime-2, folder
 resources/musiccoca.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 import os
 import pathlib

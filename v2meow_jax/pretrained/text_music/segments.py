@@ -1,7 +1,5 @@
 """Cuts audio into segments of 10 s for joint embeddings of text and music."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Attention of every position to every other, without a mask."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array

@@ -3,8 +3,6 @@
 `clip_weights` reads the published weights; `extractors.clip` makes a stream.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from typing import Any

@@ -5,8 +5,6 @@ model.safetensors, in PyTorch's names and orders of axes, and
 flax_model.msgpack. The text tower is left out.
 """
 
-from __future__ import annotations
-
 import os
 import pathlib
 from typing import Any

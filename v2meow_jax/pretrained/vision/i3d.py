@@ -6,8 +6,6 @@ https://github.com/google-deepmind/kinetics-i3d. Batch normalisation is folded
 into the convolutions when weights are read: see `i3d_weights`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 from flax import linen as nn

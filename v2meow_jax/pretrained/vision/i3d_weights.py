@@ -4,8 +4,6 @@ Batch normalisation with fixed statistics is folded into the convolution before
 it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -5,8 +5,6 @@ the sizes and the layout of files are those of the public reimplementation,
 https://github.com/thuanz123/enhancing-transformers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 from typing import Any

@@ -5,8 +5,6 @@ Esser et al. 2021 (https://arxiv.org/abs/2012.09841) without attention. Weights:
 https://github.com/google-research/maskgit, Apache-2.0, `tokenizer_imagenet256`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 from typing import Any

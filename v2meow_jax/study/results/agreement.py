@@ -1,7 +1,5 @@
 """Measures the agreement of raters by Krippendorff's alpha."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """Computes win rates, scores, agreement and the intervals of `tally`."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence

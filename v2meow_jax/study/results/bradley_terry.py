@@ -1,7 +1,5 @@
 """Fits Bradley-Terry scores: a number a system, from wins in pairs."""
 
-from __future__ import annotations
-
 import numpy as np
 
 _MAX_STEPS = 1000

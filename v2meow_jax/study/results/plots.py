@@ -1,7 +1,5 @@
 """Draws the plots of a study's report."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from collections.abc import Sequence
 import pathlib

@@ -1,7 +1,5 @@
 """Analyses a study: reads all answers, writes numbers, report and plots."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from collections.abc import Mapping
 import dataclasses

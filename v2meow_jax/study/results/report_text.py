@@ -1,7 +1,5 @@
 """Formats the report of a study as markdown."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Writes a study's win rates as `scores.json` of each system, for tables."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib

@@ -7,8 +7,6 @@ https://arxiv.org/abs/0712.1111). They err on the wide side: for unrelated
 answers the variance is three times too large.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

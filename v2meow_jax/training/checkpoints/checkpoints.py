@@ -3,8 +3,6 @@
 `Checkpoints.restore` sets damaged steps aside and uses the one before.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Starts a run from the weights of another."""
 
-from __future__ import annotations
-
 from absl import logging
 from etils import epath
 import jax

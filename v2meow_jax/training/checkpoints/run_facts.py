@@ -1,7 +1,5 @@
 """Collects facts about a run for its checkpoints."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from importlib import metadata

@@ -1,7 +1,5 @@
 """Locks a model directory, so that one trainer writes there."""
 
-from __future__ import annotations
-
 import datetime
 import errno
 import fcntl

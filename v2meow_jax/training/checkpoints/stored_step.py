@@ -1,7 +1,5 @@
 """Reads one step of a checkpoint and verifies it against its digests."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Mapping
 import errno

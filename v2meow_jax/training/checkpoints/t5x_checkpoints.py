@@ -4,8 +4,6 @@ T5X stores the state after step n in `MODEL_DIR/checkpoint_<n>`: the parameters
 under 'target', the optimiser under 'state'.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from etils import epath

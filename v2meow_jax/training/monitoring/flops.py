@@ -7,8 +7,6 @@ half of it, and training costs three forward passes. Rematerialisation does not
 count: it is work, not progress.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping

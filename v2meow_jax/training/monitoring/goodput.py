@@ -1,7 +1,5 @@
 """Measures how a run spends its time, and the peak FLOP/s of the hardware."""
 
-from __future__ import annotations
-
 import collections
 from collections.abc import Callable
 from collections.abc import Iterator

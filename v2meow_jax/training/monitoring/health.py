@@ -3,8 +3,6 @@
 The jitted step decides from global numbers, so all processes decide the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 import hashlib

@@ -1,7 +1,5 @@
 """Writes the metrics of a run to metrics.jsonl and TensorBoard."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from collections.abc import Sequence
 import json
