@@ -67,9 +67,8 @@ def is_fragment(description: str) -> bool:
 
 
 def test_nothing_stands_at_the_top_but_what_the_tree_names():
-  strangers = [p.name for p in LIBRARY.glob('*.py') if p.stem not in TOP]
-  folders = {path.relative_to(LIBRARY).parts[0] for path in paths()}
-  strangers += sorted(folders - ROOMS - {f'{name}.py' for name in TOP})
+  there = {path.relative_to(LIBRARY).parts[0] for path in paths()}
+  strangers = sorted(there - ROOMS - {f'{name}.py' for name in TOP})
   assert not strangers, f'these belong into a room: {strangers}'
 
 
