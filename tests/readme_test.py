@@ -128,6 +128,10 @@ def test_scripts_modules_and_recipes_of_commands_exist():
   assert not wrong, wrong
 
 
+def test_a_stranger_reads_it_at_one_sitting():
+  assert len(README.splitlines()) <= 130
+
+
 def test_every_path_of_the_map_exists():
   for line in fences('text')[0].splitlines():
     name = line.split()[0]
