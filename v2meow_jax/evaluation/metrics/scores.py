@@ -1,5 +1,8 @@
 """Defines a metric's score, and reads and writes a run's `scores.json`."""
 
+# `_checked` reads the types of fields as text.
+from __future__ import annotations
+
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
