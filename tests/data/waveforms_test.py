@@ -130,3 +130,15 @@ def test_an_error_of_a_file_reaches_the_reader(tmp_path):
 
   with pytest.raises(OSError, match='cannot read'):
     next(_batches(tmp_path, read=read)(0))
+
+
+def test_batches_describe_all_that_their_order_follows_from(tmp_path):
+  described = [
+    _batches(tmp_path).describe(),
+    _batches(tmp_path, seed=4).describe(),
+    _batches(tmp_path, split='validation').describe(),
+    _batches(tmp_path, batch_size=4).describe(),
+    _batches(tmp_path, crop_seconds=1.0).describe(),
+  ]
+  assert all(a != b for a, b in itertools.combinations(described, 2))
+  assert _batches(tmp_path).describe() == described[0]

@@ -1,4 +1,4 @@
-"""How the process of a command ends: soon, whatever its libraries still run."""
+"""Ends the process of a command soon, whatever its libraries still run."""
 
 import atexit
 from collections.abc import Callable

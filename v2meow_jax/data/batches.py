@@ -98,7 +98,7 @@ class TaskBatches:
     return None if self._repeat else -(-self.num_examples // self.batch_size)
 
   def describe(self) -> dict[str, Any]:
-    """What the order of the examples follows from, as JSON data."""
+    """Describes what determines the order of the examples, as JSON data."""
     return {
       'dataset': self._dataset,
       'records_sha256': self._source.digest(self._split),
@@ -213,7 +213,7 @@ class MixedBatches:
     return sum(part.num_examples for part in self._parts)
 
   def describe(self) -> dict[str, Any]:
-    """What the order of the examples follows from, as JSON data."""
+    """Describes what determines the order of the examples, as JSON data."""
     return {'parts': [part.describe() for part in self._parts]}
 
   def __call__(

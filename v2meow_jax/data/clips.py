@@ -59,7 +59,7 @@ class _Captioned(abc.ABC):
     return len(self._clips)
 
   def describe(self) -> dict[str, Any]:
-    """What the order of the examples follows from, as JSON data."""
+    """Describes what determines the order of the examples, as JSON data."""
     return {
       'clips_sha256': manifests.digest(self._clips),
       'split': self._split,
@@ -170,7 +170,7 @@ class CaptionCrops(_Captioned):
     self._threads = futures.ThreadPoolExecutor(num_threads)
 
   def describe(self) -> dict[str, Any]:
-    """What the order of the examples follows from, as JSON data."""
+    """Describes what determines the order of the examples, as JSON data."""
     return {**super().describe(), 'crop_seconds': self._crop_seconds}
 
   def _batch(self, rows: range, step: int) -> dict[str, np.ndarray]:

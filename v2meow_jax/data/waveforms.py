@@ -58,7 +58,7 @@ class WaveformBatches:
     self._cache = _AudioCache(self._load, self.max_cache_bytes)
 
   def describe(self) -> dict[str, Any]:
-    """What the order of the examples follows from, as JSON data."""
+    """Describes what determines the order of the examples, as JSON data."""
     return {
       'clips_sha256': self._clips_digest,
       'split': self.split,

@@ -43,8 +43,8 @@ class BatchSource(Protocol):
   """Batches from any step on; batch k depends on seed and k alone.
 
   `shard` is passed only where processes read different rows. Batches may have
-  `describe() -> JSON data` of what their order follows from, which a resumed run
-  then compares.
+  `describe() -> JSON data` of what determines their order, which a resumed run
+  compares.
   """
 
   def __call__(

@@ -255,13 +255,13 @@ def _together(
 
 
 def _judged(e: BaseException, path: epath.Path | None) -> BaseException:
-  """The error as damage, as storage that gives no answer, or as it is.
+  """Classifies an error as damage or as storage without an answer.
 
   Libraries take a file that they cannot look at for one that is not there, so
   damage is believed only where every file can be read.
 
   Args:
-    e: Error of reading a step.
+    e: Error of reading a step; what is neither comes back as it is.
     path: Folder of the step; None for values that were read.
   """
   if isinstance(e, CheckpointError) or not isinstance(e, Exception):
