@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 import fractions
 import heapq
+import itertools
 import os
 import pathlib
 
@@ -21,7 +22,9 @@ import soundfile
 
 from v2meow_jax import media
 from v2meow_jax.files import atomic
+from v2meow_jax.files import edit_list
 from v2meow_jax.files import probe
+from v2meow_jax.files import read
 
 # Sample rates of MPEG-4 AAC (ISO/IEC 14496-3, table 1.18).
 AAC_RATES_HZ = (
@@ -31,6 +34,8 @@ AAC_RATES_HZ = (
 _AAC_FRAME = 1024
 # No dates, versions or addresses in the file: equal input, equal bytes.
 _BITEXACT = {'fflags': '+bitexact', 'movflags': '+faststart'}
+
+_PIECE_SECONDS = 1.0  # Frames held at once when pictures are encoded.
 
 
 def write_audio(path: str | os.PathLike, audio: media.Audio) -> None:
@@ -117,12 +122,14 @@ def mux(
   out_path: str | os.PathLike,
   *,
   limits: probe.Limits = probe.DEFAULT_LIMITS,
-) -> None:
+) -> bool:
   """Puts a new sound track under the pictures of a video.
 
   The pictures are copied, not encoded again: the same packets at the same
   times, upright flag included; a start offset becomes 0. The old sound is
-  left out.
+  left out. What an edit list cuts away stays away: where a copy would show
+  other frames, as for several stretches of a recording, the frames that the
+  video presents are encoded as H.264 instead.
 
   The track is AAC and decodes to exactly round(seconds * rate_hz) samples.
   AAC comes in frames of 1024 and mp4 readers disagree on trimming the end, so
@@ -137,6 +144,9 @@ def mux(
       `video_path`.
     limits: Limits beyond which the input is refused.
 
+  Returns:
+    Whether the pictures were copied.
+
   Raises:
     UnsupportedMedia: The input is refused, or mp4 cannot hold its codec.
     ValueError: Another suffix, or a sample rate AAC does not have.
@@ -150,12 +160,41 @@ def mux(
     )
   info = probe.probe_video(video_path, limits)
   audio = audio.fitted(max(1, round(info.seconds * audio.rate_hz)))
+  with atomic.replacing(out_path) as temp:
+    try:
+      is_edited = _copy_pictures(info, audio, temp, limits)
+      if not is_edited or _presents(temp, info):
+        return True
+    except _UneditedTimes:
+      pass
+    _encode_pictures(info, audio, temp, limits)
+    return False
+
+
+class _UneditedTimes(ValueError):
+  """Packets that are cut away stand where the ones that are shown do."""
+
+
+def _presents(path: str, info: probe.MediaInfo) -> bool:
+  """Whether a file shows as many frames, for as long, as its source."""
+  copy = probe.probe_video(path)
+  frame = info.seconds / info.num_frames
+  same_length = abs(copy.seconds - info.seconds) < 0.5 * frame
+  return same_length and copy.num_frames == info.num_frames
+
+
+def _copy_pictures(
+  info: probe.MediaInfo,
+  audio: media.Audio,
+  path: str,
+  limits: probe.Limits,
+) -> bool:
+  """Writes an mp4 of copied pictures and new sound; whether some are hidden."""
   # Edit lists count in ticks of the movie: make one tick one sample.
   options = {**_BITEXACT, 'movie_timescale': str(audio.rate_hz)}
   with (
-    atomic.replacing(out_path) as temp,
     probe.open_input(info.path, limits) as source,
-    av.open(temp, 'w', format='mp4', options=options) as out,
+    av.open(path, 'w', format='mp4', options=options) as out,
   ):
     pictures = probe.require_video_stream(source)
     if not probe.states_presentation(source, pictures):
@@ -165,6 +204,9 @@ def mux(
       )
     try:
       copied = out.add_stream_from_template(pictures, opaque=True)
+      if pictures.codec_context.name == 'hevc':
+        # Apple's players refuse the other tag, hev1.
+        copied.codec_context.codec_tag = 'hvc1'
       encoder = _add_sound(out, audio)
       out.start_encoding()
     except (ValueError, av.error.FFmpegError) as error:
@@ -172,19 +214,77 @@ def mux(
         f'{info.path}: mp4 cannot hold its {pictures.codec_context.name}'
         ' pictures; re-encode the video as H.264 or ask for a .wav.'
       ) from error
+    shown = _shown_packets(_copied_packets(source, pictures, copied, info))
     packets = heapq.merge(
-      _copied_packets(source, pictures, copied, info),
-      _sound_packets(encoder, audio),
-      key=_decode_time,
+      shown, _sound_packets(encoder, audio), key=_decode_time
     )
+    hidden = False
     try:
       for packet in packets:
+        hidden |= packet.is_discard
         out.mux(packet)
     except (av.error.ArgumentError, av.error.InvalidDataError) as error:
+      if hidden:
+        raise _UneditedTimes from error
       raise probe.UnsupportedMedia(
         f'{info.path}: the time stamps of its pictures are damaged, so they'
         ' cannot be copied; re-encode the video as H.264 or ask for a .wav.'
       ) from error
+  if hidden:
+    edit_list.end_after(path, info.seconds)
+  return hidden
+
+
+def _shown_packets(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+  """Leaves out what an edit list cuts away after the last packet shown.
+
+  Packets before it are kept: those that are shown may need them.
+  """
+  hidden = []
+  for packet in packets:
+    hidden.append(packet)
+    if not packet.is_discard:
+      yield from hidden
+      hidden = []
+
+
+def _encode_pictures(
+  info: probe.MediaInfo,
+  audio: media.Audio,
+  path: str,
+  limits: probe.Limits,
+) -> None:
+  """Writes an mp4 of the frames that a video presents, encoded as H.264."""
+  options = {**_BITEXACT, 'movie_timescale': str(audio.rate_hz)}
+  ticks = 90_000
+  pieces = read.iter_video(
+    info.path, piece_seconds=_PIECE_SECONDS, limits=limits
+  )
+  with av.open(path, 'w', format='mp4', options=options) as out:
+    first = next(pieces)
+    even = tuple(n - n % 2 for n in first.frames.shape[1:3])
+    rate = fractions.Fraction(info.rate_hz).limit_denominator(1001)
+    stream = _add_h264(out, rate, (*even, 3))
+    stream.codec_context.time_base = fractions.Fraction(1, ticks)
+    encoder = _add_sound(out, audio)
+    out.start_encoding()
+
+    def encoded() -> Iterator[av.Packet]:
+      last = -1
+      for piece in itertools.chain([first], pieces):
+        for time, pixels in zip(piece.times, piece.frames, strict=True):
+          # A piece is led by the last frame of the one before.
+          if (now := round(float(time) * ticks)) > last:
+            pixels = np.ascontiguousarray(pixels[: even[0], : even[1]])
+            frame = av.VideoFrame.from_ndarray(pixels, format='rgb24')
+            frame.pts, frame.time_base = now, fractions.Fraction(1, ticks)
+            yield from stream.encode(frame)
+            last = now
+      yield from stream.encode(None)
+
+    sound = _sound_packets(encoder, audio)
+    for packet in heapq.merge(encoded(), sound, key=_decode_time):
+      out.mux(packet)
 
 
 def combine(

@@ -1,6 +1,8 @@
 """`v2meow generate`: from a file to a file and its sidecar."""
 
+from collections.abc import Mapping
 import pathlib
+import sys
 import tempfile
 
 import numpy as np
@@ -100,8 +102,8 @@ def write(
         requests[some], sampling=sampling, rows=rows, on_progress=show
       )
     for path, soundtrack in zip(paths[some], soundtracks, strict=True):
-      _write_one(video, path, soundtrack.audio)
-      _write_sidecar(path, video, soundtrack)
+      picture = _write_one(video, path, soundtrack.audio)
+      _write_sidecar(path, video, soundtrack, picture)
       print(path)
   return paths
 
@@ -126,20 +128,34 @@ def _check_video(video: str, out: pathlib.Path) -> None:
       )
 
 
-def _write_one(video: str, path: pathlib.Path, audio: media.Audio) -> None:
-  if path.suffix.lower() == media.WRITTEN_VIDEO_SUFFIX:
-    media_write.mux(video, audio, path)
-  else:
+def _write_one(
+  video: str, path: pathlib.Path, audio: media.Audio
+) -> dict[str, str]:
+  """Writes one take; what became of the picture, for its sidecar."""
+  if path.suffix.lower() != media.WRITTEN_VIDEO_SUFFIX:
     media_write.write_audio(path, audio)
+    return {}
+  if media_write.mux(video, audio, path):
+    return {'picture': 'copied'}
+  print(
+    f'v2meow: {video} shows parts of a recording by an edit list that cannot be'
+    ' copied: its picture was encoded again, as H.264.',
+    file=sys.stderr,
+  )
+  return {'picture': 'encoded as H.264'}
 
 
 def _write_sidecar(
-  path: pathlib.Path, video: str, soundtrack: requests_lib.Soundtrack
+  path: pathlib.Path,
+  video: str,
+  soundtrack: requests_lib.Soundtrack,
+  picture: Mapping[str, str],
 ) -> None:
   facts = {
     'video': str(video),
     'video_sha256': atomic.sha256(video),
     'output': path.name,
+    **picture,
     'seconds': soundtrack.audio.seconds,
     'sample_rate_hz': soundtrack.audio.rate_hz,
     'version': v2meow_jax.__version__,
