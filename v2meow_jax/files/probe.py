@@ -46,7 +46,7 @@ class Limits:
   """
 
   max_pixels: int = 8_900_000
-  max_streams: int = 8
+  max_streams: int = 100
   max_seconds: float = 4 * 3600.0
   max_rate_hz: float = 240.0
   max_lost_fraction: float = 0.05
@@ -203,17 +203,29 @@ def open_input(
 def video_stream(
   container: av.container.InputContainer,
 ) -> av.VideoStream | None:
-  """The first video track that is not cover art, or None."""
-  for stream in container.streams.video:
-    if not stream.disposition & av.stream.Disposition.attached_pic:
-      return stream
-  return None
+  """The film: the track that players choose, or None when there is none.
+
+  Cover art is no film. A track that is marked as the default comes first, then
+  the one with the most frames, then the one with the largest pictures.
+  """
+
+  def rank(stream: av.VideoStream) -> tuple[bool, int, int]:
+    is_default = bool(stream.disposition & av.stream.Disposition.default)
+    return is_default, stream.frames, stream.width * stream.height
+
+  films = [
+    stream
+    for stream in container.streams.video
+    if stream.codec_context is not None
+    and not stream.disposition & av.stream.Disposition.attached_pic
+  ]
+  return max(films, key=rank, default=None)
 
 
 def require_video_stream(
   container: av.container.InputContainer,
 ) -> av.VideoStream:
-  """The first video track; UnsupportedMedia when there is none."""
+  """The film; UnsupportedMedia when there is none."""
   stream = video_stream(container)
   if stream is None:
     raise _audio_only(container.name)
@@ -326,15 +338,17 @@ def _check_headers(
       f'{name}: {len(container.streams)} tracks; at most'
       f' {limits.max_streams} are read.'
     )
-  for stream in container.streams.video:
-    if stream.codec_context is None:
+  film = video_stream(container)
+  if film is None:
+    if any(stream.codec_context is None for stream in container.streams.video):
       raise UnsupportedMedia(f'{name}: the codec of its pictures is not known.')
-    if stream.width * stream.height > limits.max_pixels:
-      raise UnsupportedMedia(
-        f'{name}: pictures of {stream.width}x{stream.height};'
-        f' at most {limits.max_pixels} pixels are read.'
-      )
-    stream.codec_context.options = {'max_pixels': str(limits.max_pixels)}
+    return
+  if film.width * film.height > limits.max_pixels:
+    raise UnsupportedMedia(
+      f'{name}: pictures of {film.width}x{film.height};'
+      f' at most {limits.max_pixels} pixels are read.'
+    )
+  film.codec_context.options = {'max_pixels': str(limits.max_pixels)}
 
 
 def _scan(
