@@ -1,5 +1,6 @@
 """The command line: bad input is one clear line, exit code 2, and no file."""
 
+import os
 import pathlib
 import shutil
 import subprocess
@@ -349,3 +350,19 @@ def test_a_recipe_without_networks_says_which_to_give(capsys, monkeypatch):
 def test_fitted_clusters_have_the_suffix_of_their_format(capsys):
   assert main.main(['data', 'fit', 'm.jsonl', '-o', 'fit.txt']) == 2
   assert 'fit.txt: wanted a name in .safetensors' in capsys.readouterr().err
+
+
+def test_a_platform_that_is_not_here_is_one_line(root, tmp_path):
+  clip = tmp_path / 'clip.mp4'
+  write.write_video(clip, np.zeros((10, 48, 64, 3), np.uint8), rate_hz=10)
+  done = subprocess.run(
+    [sys.executable, '-m', 'v2meow_jax.cli.main', 'generate']
+    + [str(clip), '-o', str(tmp_path / 'out.wav')],
+    cwd=root,
+    capture_output=True,
+    text=True,
+    env=os.environ | {'JAX_PLATFORMS': 'cuda'},
+  )
+  assert done.returncode == 2
+  assert "JAX_PLATFORMS is 'cuda'" in done.stderr
+  assert 'Traceback' not in done.stderr

@@ -58,3 +58,23 @@ def test_several_manifests_are_read_one_after_the_other(tmp_path):
     paths.append(str(path))
   found = manifests.read(paths, 'train')
   assert [pathlib.Path(c.path).name for c in found] == ['a.mp4', 'b.mp4']
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path):
+  path = tmp_path / 'manifest.jsonl'
+  path.write_bytes(b'\xef\xbb\xbf{"id": "a", "path": "a.mp4"}\n')
+  assert [clip.id for clip in manifests.read(str(path))] == ['a']
+
+
+@pytest.mark.parametrize(
+  ('data', 'reason'),
+  [
+    ('{"id": "a"}'.encode('utf-16'), 'is UTF-16; .*iconv -f UTF-16'),
+    (b'{"id": "caf\xe9"}', 'not UTF-8 at byte 11'),
+  ],
+)
+def test_another_encoding_is_refused_with_the_way_out(tmp_path, data, reason):
+  path = tmp_path / 'manifest.jsonl'
+  path.write_bytes(data)
+  with pytest.raises(ValueError, match=reason):
+    manifests.read(str(path))

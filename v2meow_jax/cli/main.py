@@ -7,6 +7,7 @@ import signal
 import sys
 import textwrap
 import threading
+import traceback
 from typing import NoReturn
 
 import v2meow_jax
@@ -87,6 +88,18 @@ def _insist(lost) -> None:
   threading.Timer(_INSIST_SECONDS, signal.raise_signal, [signal.SIGINT]).start()
 
 
+def _without_device(error: Exception) -> ValueError:
+  """What to do when JAX finds no device; raises any other error again."""
+  *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+  platforms = os.environ.get('JAX_PLATFORMS')
+  if not platforms or not frame.f_code.co_filename.endswith('xla_bridge.py'):
+    raise error
+  return ValueError(
+    f'JAX_PLATFORMS is {platforms!r}, and JAX finds no such device here; unset'
+    ' it, set it to cpu, or install the jax of that platform (v2meow doctor).'
+  )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs a command; returns 0, 2 for a user's error, 130 for Ctrl-C.
 
@@ -121,7 +134,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # `| head` is done; at exit Python would try to write the rest.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return _EXIT_PIPE
-  except (ValueError, OSError, ImportError) as e:
+  except (ValueError, OSError, ImportError, AssertionError, RuntimeError) as e:
+    if isinstance(e, AssertionError | RuntimeError):
+      e = _without_device(e)
     message = ' '.join(str(e).split()).partition(' In call to config')[0]
     # Also when gin reports it: recipes import what only training needs.
     if 'No module named' in message:

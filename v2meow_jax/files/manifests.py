@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import collections
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -66,8 +67,7 @@ def read(
   path = epath.Path(path)  # pyright: ignore[reportArgumentType]
   clips: dict[str, ManifestClip] = {}
   errors = []
-  lines = path.read_text(encoding='utf-8').split('\n')
-  for number, line in enumerate(lines, 1):
+  for number, line in enumerate(_text(path).split('\n'), 1):
     if not line.strip():
       continue
     try:
@@ -86,6 +86,21 @@ def read(
     wanted = 'clips' if split is None else f'clips of split {split!r}'
     raise ValueError(f'manifest {path} holds no {wanted}; it has {counts}.')
   return chosen
+
+
+def _text(path: epath.Path) -> str:
+  """Content of a manifest in UTF-8, whose byte-order mark does not count."""
+  data = path.read_bytes()
+  try:
+    return data.decode('utf-8-sig')
+  except UnicodeDecodeError as e:
+    is_utf16 = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    encoding = 'UTF-16' if is_utf16 else f'not UTF-8 at byte {e.start}'
+    source = 'UTF-16' if is_utf16 else 'ITS_ENCODING'
+    raise ValueError(
+      f'manifest {path} is {encoding}; wanted UTF-8: iconv -f {source} -t UTF-8'
+      f' {path} > new.jsonl'
+    ) from e
 
 
 def _clip(row: Any, folder: str) -> ManifestClip:
