@@ -36,6 +36,21 @@ def test_a_foreign_import_is_refused_before_it_runs(tmp_path, line):
     gin_config.parse([path])
 
 
+@pytest.mark.parametrize(
+  'lines',
+  [
+    'from v2meow_jax.pretrained import convert\nX = @convert.subprocess.run()',
+    'from v2meow_jax.pretrained import convert as c\nc.subprocess.run.args = 1',
+    'import v2meow_jax.files.atomic\nX = @v2meow_jax.files.atomic.os.system()',
+    'from v2meow_jax.pretrained.convert import subprocess\n',
+  ],
+)
+def test_what_a_module_only_imports_is_refused_before_it_runs(tmp_path, lines):
+  path = write(tmp_path, 'a.gin', HEADER + lines)
+  with pytest.raises(gin_config.ConfigError, match='a.gin, line [34]'):
+    gin_config.parse([path])
+
+
 def test_a_foreign_import_in_an_included_file_is_refused(tmp_path):
   write(tmp_path, 'evil.gin', 'import os')
   path = write(tmp_path, 'a.gin', "include 'evil.gin'")

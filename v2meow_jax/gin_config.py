@@ -1,24 +1,34 @@
 """Reads gin recipes with allowed imports only, and errors that name the line.
 
 A gin file is a program: an import in it runs code, and dynamic registration
-reaches anything in a module. So imports are checked against a list before gin
-reads the text, and released systems contain no gin.
+reaches anything in a module, what the module imports among it. So imports are
+checked against a list, and names for being the module's own, before gin reads
+the text; released systems contain no gin.
 """
 
 from collections.abc import Iterator
 from collections.abc import Sequence
 import difflib
+import importlib
 import logging
 import pathlib
 import re
 import sys
+import types
+from typing import Any
 
 ALLOWED_IMPORTS = (
     '__gin__', 'flax', 'jax', 'jestimator', 'optax', 'seqio', 't5x', 'tasks',
     'v2meow_jax', '__main__',
 )  # fmt: skip
+_FUNCTION = types.FunctionType | types.BuiltinFunctionType
 _DATASETS = 'tasks/datasets.py'
-_IMPORT = re.compile(r'^\s*(?:import|from)\s+([\w.]+)')
+_IMPORT = re.compile(
+  r'^\s*(?:import\s+([\w.]+)|from\s+([\w.]+)\s+import\s+(\w+))'
+  r'(?:\s+as\s+(\w+))?'
+)
+# `module.function` and `module.function.argument`, where they are no text.
+_SELECTOR = re.compile(r'(?<![\w.%\'"])(\w+(?:\.\w+)+)')
 _USED = re.compile(r'%([A-Za-z_]\w*)')
 _MACRO = re.compile(r'^\s*([A-Za-z_]\w*)\s*=')
 _INCLUDE = re.compile(r"""^\s*include\s+['"]([^'"]+)['"]""")
@@ -61,18 +71,72 @@ def _with_included(
 def check_imports(path: pathlib.Path, search_paths: Sequence[str]) -> None:
   """Refuses imports from outside the allowed packages, includes followed.
 
+  Names that a module only imports are refused as well: what `subprocess` runs
+  for a module of ours, it would run for a recipe.
+
   Raises:
-    ConfigError: Names the file, the line and the package.
+    ConfigError: Names the file, the line and the package or name.
   """
   for recipe in _with_included(path, search_paths):
+    modules = {}
     for number, line in enumerate(recipe.read_text().splitlines(), 1):
-      match = _IMPORT.match(line)
-      package = match.group(1).split('.')[0] if match else None
-      if package and package not in ALLOWED_IMPORTS:
-        raise ConfigError(
-          f'{recipe}, line {number}: importing {package!r} is not allowed in a'
-          f' recipe; allowed are {", ".join(ALLOWED_IMPORTS)}.'
-        )
+      place = f'{recipe}, line {number}'
+      if match := _IMPORT.match(line):
+        _check_package(place, match)
+        name, module = _imported(place, match)
+        modules[name] = module
+        continue
+      for selector in _SELECTOR.findall(line.partition('#')[0]):
+        first, *names = selector.split('.')
+        if modules.get(first) is not None:
+          _check_own(place, selector, modules[first], names)
+
+
+def _check_package(place: str, match: re.Match) -> None:
+  package = (match.group(1) or match.group(2)).split('.')[0]
+  if package not in ALLOWED_IMPORTS:
+    raise ConfigError(
+      f'{place}: importing {package!r} is not allowed in a recipe; allowed are'
+      f' {", ".join(ALLOWED_IMPORTS)}.'
+    )
+
+
+def _imported(
+  place: str, match: re.Match
+) -> tuple[str, types.ModuleType | None]:
+  """Name and module of an import; None for what gin itself provides."""
+  whole, package, name, alias = match.groups()
+  path = whole or f'{package}.{name}'
+  local = alias or path.split('.')[0 if whole else -1]
+  if path.split('.')[0] in ('__gin__', '__main__'):
+    return local, None
+  try:
+    module = importlib.import_module(path)
+  except ModuleNotFoundError as e:
+    if e.name and not path.startswith(e.name):
+      return local, None  # Something optional is missing; gin will say so.
+    raise ConfigError(f'{place}: there is no module {path!r}.') from e
+  return local, sys.modules[local] if whole and not alias else module
+
+
+def _check_own(
+  place: str, selector: str, module: types.ModuleType, names: Sequence[str]
+) -> None:
+  """Refuses a name that leads out of the packages of a module."""
+  package = module.__name__.split('.')[0]
+  owner: Any = module
+  for name in names:
+    owner = getattr(owner, name, None)
+    if owner is None or not isinstance(
+      owner, types.ModuleType | type | _FUNCTION
+    ):
+      return  # An argument, or a name that gin reports as missing.
+    home = getattr(owner, '__module__', None) or getattr(owner, '__name__', '')
+    if home.split('.')[0] != package:
+      raise ConfigError(
+        f'{place}: {selector} is of {home!r}, which {module.__name__} only'
+        ' imports; a recipe may name what a module defines itself.'
+      )
 
 
 def check_used(
