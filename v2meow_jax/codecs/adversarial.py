@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 from jaxtyping import Float
 
+from v2meow_jax.codecs import arrays
 from v2meow_jax.codecs import spectral
 
 # One discriminator's activations, layer by layer; the last one is its logits.
@@ -56,15 +57,7 @@ class AdversarialConfig:
 def discriminator_loss(
   true: Sequence[Features], fake: Sequence[Features]
 ) -> Float[Array, '']:
-  """Hinge loss: mean over discriminators of their means over logits.
-
-  Args:
-    true: Activations for recordings, one list per discriminator.
-    fake: Activations for reconstructions, one list per discriminator.
-
-  Returns:
-    float32[]; 2 if all logits are 0.
-  """
+  """Hinge loss, the mean over discriminators; 2 if all logits are 0."""
   terms = [
     jnp.mean(nn.relu(1 - t[-1])) + jnp.mean(nn.relu(1 + f[-1]))
     for t, f in zip(true, fake, strict=True)
@@ -98,15 +91,12 @@ class StftDiscriminator(nn.Module):
   """2-D residual convolutions over real and imaginary parts of a spectrum.
 
   LayerNorm over channels keeps it stable, as in EnCodec's re-implementation.
-
-  Attributes:
-    config: Sizes of the layers.
   """
 
   config: AdversarialConfig
 
   @nn.compact
-  def __call__(self, waveform: Float[Array, 'b samples']) -> Features:
+  def __call__(self, waveform: arrays.Waveform) -> Features:
     """Returns activations; the logits are float[b, frames, 1, 1]."""
     c = self.config
     x = spectral.stft(waveform, c.window_samples, c.window_samples // 4)
@@ -140,16 +130,12 @@ class _SpectralBlock(nn.Module):
 
 
 class WaveDiscriminator(nn.Module):
-  """1-D grouped convolutions that down-sample the waveform by 256.
-
-  Attributes:
-    config: Sizes of the layers.
-  """
+  """1-D grouped convolutions that down-sample the waveform by 256."""
 
   config: AdversarialConfig
 
   @nn.compact
-  def __call__(self, waveform: Float[Array, 'b samples']) -> Features:
+  def __call__(self, waveform: arrays.Waveform) -> Features:
     """Returns activations; the logits are float[b, steps, 1]."""
     c = self.config
     x = nn.leaky_relu(
@@ -167,16 +153,12 @@ class WaveDiscriminator(nn.Module):
 
 
 class Discriminators(nn.Module):
-  """The spectral discriminator and those on the waveform.
-
-  Attributes:
-    config: Sizes of all of them.
-  """
+  """The spectral discriminator and those on the waveform."""
 
   config: AdversarialConfig
 
   @nn.compact
-  def __call__(self, waveform: Float[Array, 'b samples']) -> list[Features]:
+  def __call__(self, waveform: arrays.Waveform) -> list[Features]:
     """Returns a list of activations per discriminator."""
     outputs = [StftDiscriminator(self.config)(waveform)]
     x = waveform

@@ -2,12 +2,12 @@
 
 from typing import Protocol
 
-from jaxtyping import Array
 from jaxtyping import Float
 from jaxtyping import Int
 import numpy as np
 
 from v2meow_jax import specs
+from v2meow_jax.codecs import arrays
 
 
 class Codec(Protocol):
@@ -23,15 +23,11 @@ class Codec(Protocol):
   sample_rate_hz: int
   hop_samples: int
 
-  def encode(
-    self, waveform: Float[Array, 'b samples']
-  ) -> Int[Array, 'b frames levels']:
+  def encode(self, waveform: arrays.Waveform) -> arrays.Codes:
     """Encodes a waveform of whole frames."""
     ...
 
-  def decode(
-    self, codes: Int[Array, 'b frames levels']
-  ) -> Float[Array, 'b samples']:
+  def decode(self, codes: arrays.Codes) -> arrays.Waveform:
     """Decodes the first `levels` levels; fewer than all are allowed."""
     ...
 

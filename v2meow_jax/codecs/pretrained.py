@@ -21,6 +21,7 @@ from jaxtyping import Int
 import numpy as np
 
 from v2meow_jax import specs
+from v2meow_jax.codecs import arrays
 from v2meow_jax.codecs import pieces
 from v2meow_jax.pretrained import torch_weights
 
@@ -105,12 +106,7 @@ class PublishedCodec(abc.ABC, Generic[Config]):
   """
 
   def __init__(self, config: Config, params: Mapping[str, Any]):
-    """Stores the weights; `encode` and `decode` compile for each length.
-
-    Args:
-      config: Sizes of the codec.
-      params: Parameters of its network.
-    """
+    """Stores the weights; `encode` and `decode` compile for each length."""
     self.config = config
     self.stream = config.stream
     self.sample_rate_hz = config.sample_rate_hz
@@ -127,9 +123,7 @@ class PublishedCodec(abc.ABC, Generic[Config]):
   ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yields (frames, their codes or samples, [b, frames, ...]) in order."""
 
-  def encode(
-    self, waveform: Float[Array, 'b samples']
-  ) -> Int[Array, 'b frames levels']:
+  def encode(self, waveform: arrays.Waveform) -> arrays.Codes:
     """Encodes to codes of all levels.
 
     Raises:
@@ -138,9 +132,7 @@ class PublishedCodec(abc.ABC, Generic[Config]):
     pieces.check_whole(waveform.shape[-1], self.hop_samples)
     return self._whole('encode', jnp.asarray(waveform))
 
-  def decode(
-    self, codes: Int[Array, 'b frames levels']
-  ) -> Float[Array, 'b samples']:
+  def decode(self, codes: arrays.Codes) -> arrays.Waveform:
     """Decodes the first `levels` levels.
 
     Raises:
@@ -152,14 +144,7 @@ class PublishedCodec(abc.ABC, Generic[Config]):
   def encode_in_pieces(
     self, waveform: Float[np.ndarray, 'b samples'], piece_frames: int
   ) -> Int[np.ndarray, 'b frames levels']:
-    """Encodes as `encode`, with memory for one piece at a time.
-
-    Args:
-      waveform: Waveform of whole frames.
-      piece_frames: Number of frames per piece, >= 1.
-
-    Returns:
-      int32 codes.
+    """Encodes as `encode`, to int32, with memory for `piece_frames` at a time.
 
     Raises:
       ValueError: `encode` would raise, or `piece_frames` is less than 1.
@@ -174,14 +159,7 @@ class PublishedCodec(abc.ABC, Generic[Config]):
   def decode_in_pieces(
     self, codes: Int[np.ndarray, 'b frames levels'], piece_frames: int
   ) -> Float[np.ndarray, 'b samples']:
-    """Decodes as `decode`, with memory for one piece at a time.
-
-    Args:
-      codes: Codes of the first levels.
-      piece_frames: Number of frames per piece, >= 1.
-
-    Returns:
-      float32, `hop_samples` samples per frame.
+    """Decodes as `decode`, to float32, with memory for one piece at a time.
 
     Raises:
       ValueError: `decode` would raise, or `piece_frames` is less than 1.
@@ -199,16 +177,7 @@ def sizes(
   variant: str,
   config: Mapping[str, Any] | None,
 ) -> Config:
-  """A published size by its name, or that of a config of JSON data.
-
-  Args:
-    kind: Class of the sizes.
-    published: Sizes by name.
-    variant: Name of one of them.
-    config: Other sizes, which then count.
-
-  Returns:
-    The sizes.
+  """The published sizes of a name, or those in `config`, which then count.
 
   Raises:
     ValueError: There is no such name.

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 from jaxtyping import Float
 
+from v2meow_jax.codecs import arrays
 from v2meow_jax.codecs import spectral
 
 # Lower bound of the denominators of relative distances: a batch of silence must
@@ -41,8 +42,8 @@ class ReconstructionConfig:
 
 
 def reconstruction_losses(
-  reconstruction: Float[Array, 'b samples'],
-  waveform: Float[Array, 'b samples'],
+  reconstruction: arrays.Waveform,
+  waveform: arrays.Waveform,
   sample_rate_hz: int,
   config: ReconstructionConfig,
 ) -> dict[str, Float[Array, '']]:

@@ -15,6 +15,8 @@ from jaxtyping import Array
 from jaxtyping import Float
 from jaxtyping import Int
 
+from v2meow_jax.codecs import arrays
+
 # Keeps an average defined for a code without any latent yet.
 _EPSILON = 1e-5
 _ROWS_PER_CENTRE = 4
@@ -62,11 +64,7 @@ def quantize(
   Float[Array, 'levels n dim'],
   Float[Array, 'levels n dim'],
 ]:
-  """Quantises latents level by level.
-
-  Args:
-    vectors: Codebooks, coarsest first.
-    x: Latents.
+  """Quantises latents level by level, by the coarsest codebook first.
 
   Returns:
     (codes, residuals, quantized): level k quantised `residuals[k]` to the
@@ -98,20 +96,11 @@ def lookup(
 def kmeans(
   rng: jax.Array, x: Float[Array, 'n dim'], size: int, num_iterations: int
 ) -> Float[Array, 'size dim']:
-  """Runs Lloyd's algorithm from random rows.
+  """Finds centres by Lloyd's algorithm, from random rows.
 
   With fewer than four rows per centre, fits a centre per four rows and spreads
-  the others around them by residuals of other rows: a centre for every row would
-  leave the next level nothing to fit.
-
-  Args:
-    rng: Key of the first centres.
-    x: Rows to fit.
-    size: Number of centres.
-    num_iterations: Number of iterations.
-
-  Returns:
-    The centres; one without rows stays where it was.
+  the others around them by residuals of other rows: a centre for every row
+  would leave the next level nothing to fit. One without rows stays in place.
   """
   fitted = max(1, min(size, x.shape[0] // _ROWS_PER_CENTRE))
   first_rng, spread_rng = jax.random.split(rng)
@@ -238,8 +227,8 @@ class ResidualVectorQuantizer(nn.Module):
     self.state = self.variable('codebooks', 'state', initial_state, self.config)
 
   def __call__(
-    self, latents: Float[Array, 'b frames dim'], *, train: bool
-  ) -> tuple[Float[Array, 'b frames dim'], Float[Array, '']]:
+    self, latents: arrays.Latents, *, train: bool
+  ) -> tuple[arrays.Latents, Float[Array, '']]:
     """Quantises latents, with straight-through gradients.
 
     Args:
@@ -272,18 +261,14 @@ class ResidualVectorQuantizer(nn.Module):
     quantized = self.from_code(z + jnp.where(active, error, 0))
     return quantized, active * _commitment(z, vectors, mask)
 
-  def encode(
-    self, latents: Float[Array, 'b frames dim']
-  ) -> Int[Array, 'b frames levels']:
+  def encode(self, latents: arrays.Latents) -> arrays.Codes:
     """Returns codes of all levels."""
     z = self._code(latents)
     flat = z.reshape(-1, z.shape[-1])
     codes = quantize(self.state.value['vectors'], flat)[0]
     return codes.T.reshape(*z.shape[:2], -1).astype(jnp.int32)
 
-  def decode(
-    self, codes: Int[Array, 'b frames levels']
-  ) -> Float[Array, 'b frames dim']:
+  def decode(self, codes: arrays.Codes) -> arrays.Latents:
     """Returns latents of the first `levels` levels."""
     return self.from_code(lookup(self.state.value['vectors'], codes))
 

@@ -37,13 +37,7 @@ class ImageEmbedding:
     *,
     batch_size: int = 8,
   ):
-    """Puts the parameters on the device.
-
-    Args:
-      stream: Stream to emit.
-      config: Sizes of the tower.
-      params: Parameters of `ImageTower(config)`, from `clip_weights.read`.
-      batch_size: Images in one call of the network; bounds its memory.
+    """Puts `params`, from `clip_weights.read`, on the device.
 
     Raises:
       ValueError: The stream does not fit the tower, or has no rate.
@@ -87,17 +81,7 @@ def load(
   config: Mapping[str, Any] | None = None,
   batch_size: int = 32,
 ) -> ImageEmbedding:
-  """Loads CLIP's image tower from published weights.
-
-  Args:
-    stream: Stream to emit.
-    file: Weights, see `clip_weights.read`.
-    config: Sizes, if not the published ones.
-    batch_size: Images in one call of the network.
-
-  Returns:
-    The extractor.
-  """
+  """Loads CLIP's image tower; `config` holds sizes other than the published."""
   sizes = clip.ImageTowerConfig(**config) if config else clip.VIT_L_14
   params = clip_weights.read(file, sizes)
   return ImageEmbedding(stream, sizes, params, batch_size=batch_size)

@@ -29,31 +29,17 @@ SHORT_SIDE = 256
 CROP = 224
 MAX_FLOW = 20.0  # Pixels from frame to frame.
 
-# float32[n - 1, h, w, 2] from uint8[n, h, w].
+# float32[n - 1, h, w, 2], right and down, in pixels, from gray uint8[n, h, w].
 Estimator = Callable[[np.ndarray], np.ndarray]
 
 
 def tv_l1(frames: np.ndarray) -> np.ndarray:
-  """TV-L1 flow (Zach et al. 2007), OpenCV's settings; slower than real time.
-
-  Args:
-    frames: uint8[n, h, w], gray.
-
-  Returns:
-    float32[n - 1, h, w, 2], right and down, in pixels.
-  """
+  """TV-L1 flow (Zach et al. 2007), OpenCV's settings; slower than real time."""
   return _between(frames, _cv2().optflow.DualTVL1OpticalFlow_create().calc)
 
 
 def dis(frames: np.ndarray) -> np.ndarray:
-  """DIS flow (Kroeger et al. 2016), medium preset; tens of frames a second.
-
-  Args:
-    frames: uint8[n, h, w], gray.
-
-  Returns:
-    float32[n - 1, h, w, 2], right and down, in pixels.
-  """
+  """DIS flow (Kroeger et al. 2016), medium preset; tens of frames a second."""
   cv2 = _cv2()
   preset = cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
   return _between(frames, cv2.DISOpticalFlow_create(preset).calc)
@@ -191,18 +177,7 @@ def load(
   num_flows: int = 24,
   batch_size: int = 4,
 ) -> I3DFlow:
-  """Loads I3D over optical flow from published weights.
-
-  Args:
-    stream: Stream to emit.
-    file: Weights of the flow stream of I3D.
-    config: Sizes, if not the published ones.
-    estimator: Estimator of flow, 'tv_l1' or 'dis'.
-    num_flows: Flow fields in a window, see `I3DFlow`.
-    batch_size: Windows in one call of the network.
-
-  Returns:
-    The extractor.
+  """Loads I3D over flow from `file`; other arguments as of `I3DFlow`.
 
   Raises:
     ValueError: There is no such estimator, or the weights do not fit.

@@ -46,29 +46,14 @@ def _rgb_columns(source: int, target: int) -> np.ndarray:
 
 
 def gray(frames: np.ndarray, height: int, width: int) -> np.ndarray:
-  """Luma, area-averaged.
-
-  Args:
-    frames: uint8[n, h, w, 3].
-    height: Height of the result, in pixels.
-    width: Width of the result, in pixels.
-
-  Returns:
-    float32[n, height, width] in [0, 1].
-  """
+  """uint8[n, h, w, 3] -> luma float32[n, height, width], averaged, in [0, 1]."""
   return _rows(frames, height) @ _luma_columns(frames.shape[2], width)
 
 
 def gray_enlarged(frames: np.ndarray, height: int, width: int) -> np.ndarray:
-  """Luma, interpolated linearly between the centres of pixels.
+  """uint8[n, h, w, 3] -> luma float32[n, height, width], in [0, 1].
 
-  Args:
-    frames: uint8[n, h, w, 3].
-    height: Height of the result, at least h.
-    width: Width of the result, at least w.
-
-  Returns:
-    float32[n, height, width] in [0, 1].
+  Interpolates linearly between the centres of pixels; never shrinks.
   """
   luma = frames @ LUMA / np.float32(255)
   rows = _interpolating(frames.shape[1], height)

@@ -38,13 +38,7 @@ class PictureTokens:
     *,
     batch_size: int = 4,
   ):
-    """Puts the parameters on the device.
-
-    Args:
-      stream: Stream to emit.
-      network: `vit_vqgan.VitVqgan` or `vqgan.Vqgan`.
-      params: Parameters of the network, from `read` in its module.
-      batch_size: Images in one call of the network; bounds its memory.
+    """Puts `params`, from `read` in the module of the network, on the device.
 
     Raises:
       ValueError: The stream does not fit the network.

@@ -100,14 +100,9 @@ class ModelStage:
   def attention(
     self, inputs: Mapping[str, np.ndarray], codes: np.ndarray
   ) -> dict[str, np.ndarray]:
-    """What the stage attends to as it writes some codes.
+    """Weights of `input_attention.input_attention` as the stage writes `codes`.
 
-    Args:
-      inputs: Inputs as for `sample`.
-      codes: int[b, frames, levels], of the target, one whole crop.
-
-    Returns:
-      See `input_attention.input_attention`.
+    Arguments as those of `log_probabilities`.
     """
     weights = self._attention(self._params, self._forced(inputs, codes))
     return {name: np.asarray(x) for name, x in weights.items()}

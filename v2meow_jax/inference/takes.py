@@ -39,12 +39,7 @@ class Takes:
   """
 
   def __init__(self, system: Generator, folder: pathlib.Path):
-    """Makes the folder.
-
-    Args:
-      system: System that makes the music.
-      folder: Folder of the takes.
-    """
+    """Makes the folder of the takes."""
     self._system = system
     self._folder = folder
     self.num_made = 0
@@ -53,19 +48,10 @@ class Takes:
   def __call__(
     self, name: str, video: pathlib.Path, *, prompt: str | None, seed: int
   ) -> pathlib.Path:
-    """The take of this name.
+    """Path of the take of this name, a wav.
 
     One that is there is kept if it was made by the same system and version,
     from the same bytes of video, prompt and seed, and is whole.
-
-    Args:
-      name: Name of the take, without suffix.
-      video: Path of the video.
-      prompt: Style in words; None: the picture alone.
-      seed: Seed of every draw.
-
-    Returns:
-      Path of a wav.
 
     Raises:
       ValueError: The video or the prompt cannot be used.
@@ -101,11 +87,7 @@ def _is_take(
 
 
 def without_vision(system: Any, number: int = 2) -> Any | None:
-  """The system with a stage whose visual inputs are zeros.
-
-  Args:
-    system: An `inference.system.System`.
-    number: Number of the stage, from 1.
+  """A system with a stage (from 1) whose visual inputs are zeros.
 
   Returns:
     A shallow copy with a digest of its own; None where there is no such stage

@@ -44,18 +44,11 @@ def einsum32(subscripts: str, x: jax.Array, y: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def widen(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """x @ kernel, for a kernel that makes vectors wider.
+  """x[b, length, m] @ kernel[m, n], for a kernel that makes vectors wider.
 
   One of two activations is transposed for the gradient of the kernel. JAX takes
   the gradient of the result, the wide one, which on a CPU costs more than the
   product; this takes `x`.
-
-  Args:
-    x: dtype[b, length, m].
-    kernel: dtype[m, n].
-
-  Returns:
-    dtype[b, length, n].
   """
   return x @ kernel
 

@@ -155,16 +155,9 @@ class StageModel:
     wanted: tuple[str, ...],
     rng: jax.Array | None = None,
   ) -> dict[str, jax.Array]:
-    """Named outputs of the network, given the true target.
+    """Outputs of the network by name, given the true target.
 
-    Args:
-      params: Parameters of the network.
-      batch: Batch like `example_batch`.
-      wanted: Names of the outputs.
-      rng: Key of dropout; None: no dropout.
-
-    Returns:
-      Arrays by name.
+    `batch` is like `example_batch`; without a key `rng` there is no dropout.
     """
     _check_shapes(self.spec, batch, self.example_batch(1))
     return self.module.apply(
@@ -218,16 +211,9 @@ class StageModel:
     batch: Batch,
     rng: jax.Array | None,
   ) -> tuple[jax.Array, tuple[dict[str, jax.Array], dict[str, Any]]]:
-    """Mean loss for a gradient: see `trainable.Trainable`.
+    """Mean loss for a gradient, and metrics: see `trainable.Trainable`.
 
-    Args:
-      params: Parameters of the network.
-      extras: Empty; returned as it came.
-      batch: Batch like `example_batch`.
-      rng: Key of dropout and corruption; None: neither.
-
-    Returns:
-      float32[] mean of the objective's losses; its metrics, extras.
+    `extras` are empty; `rng` is the key of dropout and of the corruption.
     """
     values, weights, metrics = self._losses(params, batch, rng)
     means = {name: losses.weighted_mean(*m) for name, m in metrics.items()}
@@ -236,12 +222,7 @@ class StageModel:
   def loss_fn(
     self, params: Params, batch: Batch, dropout_rng: jax.Array | None
   ) -> tuple[jax.Array, dict[str, clu_metrics.Metric]]:
-    """Summed loss and CLU metrics, as T5X asks for.
-
-    Args:
-      params: Parameters of the network.
-      batch: Batch like `example_batch`.
-      dropout_rng: Key of dropout and corruption; None: neither.
+    """Summed loss and CLU metrics, as T5X asks for; arguments as `train_loss`.
 
     Returns:
       float32[] weighted sum of the objective's losses; the metrics of

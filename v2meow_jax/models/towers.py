@@ -59,11 +59,7 @@ class TowerSizes:
 
 
 class Tower(nn.Module):
-  """A Transformer over vectors whose mean is projected to the joint space.
-
-  Attributes:
-    config: Sizes.
-  """
+  """A Transformer over vectors whose mean is projected to the joint space."""
 
   config: TowerSizes
 
@@ -109,11 +105,7 @@ def _unit(x: jax.Array) -> jax.Array:
 
 
 class TextMusicTowers(nn.Module):
-  """Both towers, and the scale of their cosines.
-
-  Attributes:
-    config: Sizes.
-  """
+  """Both towers, and the scale of their cosines."""
 
   config: TowerSizes
 
@@ -184,9 +176,6 @@ class ContrastiveModel:
 
   A batch holds 'text_ids' int32[b, length] and 'log_mel' float32[b, frames,
   bands]. Every other row of the batch, on whatever device, is a negative.
-
-  Attributes:
-    config: Sizes.
   """
 
   config: TowerSizes

@@ -173,14 +173,9 @@ class Transformer(nn.Module):
     )
 
   def embed(self, ids: jax.Array, levels: jax.Array | None) -> jax.Array:
-    """Ids, and the levels of their positions, to vectors.
+    """int32[b, length] -> dtype[b, length, emb_dim].
 
-    Args:
-      ids: int32[b, length].
-      levels: int32[length]; used when the config has a level embedding.
-
-    Returns:
-      dtype[b, length, emb_dim].
+    Levels int32[length] count when the config has a level embedding.
     """
     x = self.token_embedding[ids]
     if self.config.level_embedding:
@@ -280,14 +275,9 @@ class Transformer(nn.Module):
     return self.decoder_norm(x), tuple(own)
 
   def level_logits(self, hidden: jax.Array, level: jax.Array) -> jax.Array:
-    """Logits of the ids of one level of the target, and of no others.
+    """float32[b, codebook_size]: logits of the ids of one level of the target.
 
-    Args:
-      hidden: dtype[b, emb_dim], from `decode`.
-      level: int32[], of the target.
-
-    Returns:
-      float32[b, codebook_size].
+    `hidden` is dtype[b, emb_dim], from `decode`; `level` is int32[].
     """
     target = self.spec.target
     first = (

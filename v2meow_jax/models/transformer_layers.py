@@ -19,11 +19,7 @@ Parts = tuple[layers.KeyValue, ...]
 
 
 class EncoderLayer(nn.Module):
-  """Self-attention, then a feed-forward block; norms before, sums after.
-
-  Attributes:
-    config: Sizes.
-  """
+  """Self-attention, then a feed-forward block; norms before, sums after."""
 
   config: transformer.TransformerConfig
 
@@ -53,11 +49,7 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-  """Self-attention, cross-attention if there is an encoder, feed-forward.
-
-  Attributes:
-    config: Sizes.
-  """
+  """Self-attention, cross-attention if there is an encoder, feed-forward."""
 
   config: transformer.TransformerConfig
 

@@ -13,11 +13,9 @@ from etils import epath
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
-from jaxtyping import Float
-from jaxtyping import Int
 import numpy as np
 
+from v2meow_jax.codecs import arrays
 from v2meow_jax.codecs import pieces
 from v2meow_jax.codecs import pretrained
 from v2meow_jax.codecs.dac import dac_network
@@ -44,11 +42,7 @@ DAC_44KHZ = dac_network.DacConfig(
 
 
 class Dac(nn.Module):
-  """Encoder, quantiser and decoder.
-
-  Attributes:
-    config: Sizes of all three.
-  """
+  """Encoder, quantiser and decoder."""
 
   config: dac_network.DacConfig
 
@@ -58,21 +52,15 @@ class Dac(nn.Module):
     self.quantizer = dac_quantizer.Quantizer(self.config)
     self.decoder = dac_network.Decoder(self.config)
 
-  def __call__(
-    self, waveform: Float[Array, 'b samples']
-  ) -> Float[Array, 'b samples']:
+  def __call__(self, waveform: arrays.Waveform) -> arrays.Waveform:
     """Reconstructs from all levels."""
     return self.decode(self.encode(waveform))
 
-  def encode(
-    self, waveform: Float[Array, 'b samples']
-  ) -> Int[Array, 'b frames levels']:
+  def encode(self, waveform: arrays.Waveform) -> arrays.Codes:
     """Encodes a waveform of whole frames."""
     return self.quantizer.encode(self.encoder(waveform))
 
-  def decode(
-    self, codes: Int[Array, 'b frames levels']
-  ) -> Float[Array, 'b samples']:
+  def decode(self, codes: arrays.Codes) -> arrays.Waveform:
     """Decodes the first `levels` levels."""
     waveform = self.decoder(self.quantizer.decode(codes))
     # An odd stride loses a step at the end: 8 samples at 16 kHz.

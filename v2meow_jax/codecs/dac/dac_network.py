@@ -11,9 +11,8 @@ import math
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array
-from jaxtyping import Float
 
+from v2meow_jax.codecs import arrays
 from v2meow_jax.codecs import pretrained
 from v2meow_jax.pretrained import torch_weights
 
@@ -80,9 +79,7 @@ class Snake(nn.Module):
   """x + sin(alpha x)^2 / alpha (Ziyin et al. 2020), an alpha per channel."""
 
   @nn.compact
-  def __call__(
-    self, x: Float[Array, 'b steps channels']
-  ) -> Float[Array, 'b steps channels']:
+  def __call__(self, x: arrays.Steps) -> arrays.Steps:
     """float[b, steps, channels] -> float[b, steps, channels]."""
     alpha = self.param('alpha', nn.initializers.ones, (x.shape[-1],))
     return x + jnp.sin(alpha * x) ** 2 / (alpha + 1e-9)
@@ -109,9 +106,7 @@ class ResidualUnit(nn.Module):
   dilation: int
 
   @nn.compact
-  def __call__(
-    self, x: Float[Array, 'b steps channels']
-  ) -> Float[Array, 'b steps channels']:
+  def __call__(self, x: arrays.Steps) -> arrays.Steps:
     """float[b, steps, channels] -> float[b, steps, channels]."""
     channels = x.shape[-1]
     y = Snake(name='snake1')(x)
@@ -130,9 +125,7 @@ class EncoderBlock(nn.Module):
   stride: int
 
   @nn.compact
-  def __call__(
-    self, x: Float[Array, 'b steps channels']
-  ) -> Float[Array, 'b steps_out channels_out']:
+  def __call__(self, x: arrays.Steps) -> arrays.Steps:
     """float[b, steps, channels] -> float[b, steps / stride, 2 channels]."""
     for i, dilation in enumerate(_DILATIONS, start=1):
       x = ResidualUnit(dilation, name=f'res_unit{i}')(x)
@@ -156,9 +149,7 @@ class DecoderBlock(nn.Module):
   stride: int
 
   @nn.compact
-  def __call__(
-    self, x: Float[Array, 'b steps channels']
-  ) -> Float[Array, 'b steps_out channels_out']:
+  def __call__(self, x: arrays.Steps) -> arrays.Steps:
     """float[b, steps, channels] -> float[b, steps * stride, channels / 2]."""
     x = Snake(name='snake1')(x)
     x = torch_weights.TransposedConv(
@@ -171,18 +162,12 @@ class DecoderBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-  """Waveform to latents.
-
-  Attributes:
-    config: Sizes of the layers.
-  """
+  """Waveform to latents."""
 
   config: DacConfig
 
   @nn.compact
-  def __call__(
-    self, waveform: Float[Array, 'b samples']
-  ) -> Float[Array, 'b frames dim']:
+  def __call__(self, waveform: arrays.Waveform) -> arrays.Latents:
     """Encodes whole frames of `hop_samples`."""
     c = self.config
     x = _conv(c.encoder_channels, _EDGE_KERNEL, 'conv1')(waveform[..., None])
@@ -193,18 +178,12 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-  """Latents to waveform.
-
-  Attributes:
-    config: Sizes of the layers.
-  """
+  """Latents to waveform."""
 
   config: DacConfig
 
   @nn.compact
-  def __call__(
-    self, latents: Float[Array, 'b frames dim']
-  ) -> Float[Array, 'b samples']:
+  def __call__(self, latents: arrays.Latents) -> arrays.Waveform:
     """Decodes to `hop_samples` samples per frame, less the loss of odd strides."""
     c = self.config
     x = _conv(c.decoder_channels, _EDGE_KERNEL, 'conv1')(latents)

@@ -10,16 +10,13 @@ from jaxtyping import Array
 from jaxtyping import Float
 from jaxtyping import Int
 
+from v2meow_jax.codecs import arrays
 from v2meow_jax.codecs import rvq
 from v2meow_jax.codecs.dac import dac_network
 
 
 class Level(nn.Module):
-  """A codebook, searched by cosine after a projection to few dimensions.
-
-  Attributes:
-    config: Sizes of the codec.
-  """
+  """A codebook, searched by cosine after a projection to few dimensions."""
 
   config: dac_network.DacConfig
 
@@ -30,9 +27,7 @@ class Level(nn.Module):
     self.out_proj = nn.Conv(c.latent_dim, (1,))
     self.codebook = nn.Embed(c.codebook_size, c.code_dim)
 
-  def encode(
-    self, residual: Float[Array, 'b frames dim']
-  ) -> Int[Array, 'b frames']:
+  def encode(self, residual: arrays.Latents) -> Int[Array, 'b frames']:
     """Encodes the residual of the levels before."""
     x = self.in_proj(residual)
     codes = rvq.nearest(
@@ -40,9 +35,7 @@ class Level(nn.Module):
     )
     return codes.reshape(x.shape[:-1]).astype(jnp.int32)
 
-  def decode(
-    self, codes: Int[Array, 'b frames']
-  ) -> Float[Array, 'b frames dim']:
+  def decode(self, codes: Int[Array, 'b frames']) -> arrays.Latents:
     """Returns the latents of codes."""
     return self.out_proj(self.codebook(codes))
 
@@ -53,11 +46,7 @@ def _unit(x: Float[Array, 'n dim']) -> Float[Array, 'n dim']:
 
 
 class Quantizer(nn.Module):
-  """Levels that each quantise the residual of those before.
-
-  Attributes:
-    config: Sizes of the codec.
-  """
+  """Levels that each quantise the residual of those before."""
 
   config: dac_network.DacConfig
 
@@ -67,9 +56,7 @@ class Quantizer(nn.Module):
       Level(self.config) for _ in range(self.config.num_levels)
     ]
 
-  def encode(
-    self, latents: Float[Array, 'b frames dim']
-  ) -> Int[Array, 'b frames levels']:
+  def encode(self, latents: arrays.Latents) -> arrays.Codes:
     """Returns codes of all levels."""
     codes = []
     for level in self.quantizers:
@@ -77,9 +64,7 @@ class Quantizer(nn.Module):
       latents -= level.decode(codes[-1])
     return jnp.stack(codes, axis=-1)
 
-  def decode(
-    self, codes: Int[Array, 'b frames levels']
-  ) -> Float[Array, 'b frames dim']:
+  def decode(self, codes: arrays.Codes) -> arrays.Latents:
     """Returns latents of the first `levels` levels."""
     levels = self.quantizers[: codes.shape[-1]]
     return sum(level.decode(codes[..., k]) for k, level in enumerate(levels))

@@ -10,10 +10,9 @@ import dataclasses
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
-from jaxtyping import Float
 import numpy as np
 
+from v2meow_jax.codecs import arrays
 from v2meow_jax.codecs import spectral
 from v2meow_jax.codecs.embedded import tones
 
@@ -119,9 +118,7 @@ class CausalBlock(nn.Module):
   expansion: int
 
   @nn.compact
-  def __call__(
-    self, x: Float[Array, 'b frames dim']
-  ) -> Float[Array, 'b frames dim']:
+  def __call__(self, x: arrays.Latents) -> arrays.Latents:
     """float[b, frames, dim] -> float[b, frames, dim]."""
     num_frames, dim = x.shape[-2:]
     kernel = self.param(
@@ -141,17 +138,12 @@ class PatchEncoder(nn.Module):
 
   No stage could predict codes of phases; the decoder invents its own. Timing
   comes from spectra that end with their frame, pitch from a long one around it.
-
-  Attributes:
-    config: Sizes of the layers.
   """
 
   config: PatchConfig
 
   @nn.compact
-  def __call__(
-    self, waveform: Float[Array, 'b samples']
-  ) -> Float[Array, 'b frames dim']:
+  def __call__(self, waveform: arrays.Waveform) -> arrays.Latents:
     """Encodes whole frames of `hop_samples`."""
     c = self.config
     past = c.window_samples - c.subframe_samples
@@ -171,18 +163,12 @@ class PatchEncoder(nn.Module):
 
 
 class PatchDecoder(nn.Module):
-  """Latents to waveform, through magnitudes and phases of short spectra.
-
-  Attributes:
-    config: Sizes of the layers.
-  """
+  """Latents to waveform, through magnitudes and phases of short spectra."""
 
   config: PatchConfig
 
   @nn.compact
-  def __call__(
-    self, latents: Float[Array, 'b frames dim']
-  ) -> Float[Array, 'b samples']:
+  def __call__(self, latents: arrays.Latents) -> arrays.Waveform:
     """Decodes to `hop_samples` samples per frame; their end needs the next."""
     c = self.config
     batch_size, num_frames, _ = latents.shape

@@ -16,9 +16,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
-from jaxtyping import Float
 import numpy as np
 
+from v2meow_jax.codecs import arrays
 from v2meow_jax.codecs import pieces
 from v2meow_jax.codecs import pretrained
 from v2meow_jax.codecs.encodec import encodec_layers
@@ -50,11 +50,7 @@ _UNUSED = ('inited', 'cluster_size', 'embed_avg')
 
 
 class Encodec(nn.Module):
-  """Encoder, quantiser and decoder.
-
-  Attributes:
-    config: Sizes of all three.
-  """
+  """Encoder, quantiser and decoder."""
 
   config: encodec_network.EncodecConfig
 
@@ -64,9 +60,7 @@ class Encodec(nn.Module):
     self.quantizer = encodec_network.Quantizer(self.config)
     self.decoder = encodec_network.Decoder(self.config)
 
-  def __call__(
-    self, waveform: Float[Array, 'b samples']
-  ) -> Float[Array, 'b samples']:
+  def __call__(self, waveform: arrays.Waveform) -> arrays.Waveform:
     """Reconstructs from all levels."""
     state = _initial_state(self.config, waveform.shape[0])
     return _DECODER.whole(self, _ENCODER.whole(self, waveform, state), state)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 from jaxtyping import Float
 
+from v2meow_jax.codecs import arrays
 from v2meow_jax.pretrained import torch_weights
 
 RESIDUAL_KERNEL = 3
@@ -50,9 +51,7 @@ class Conv(nn.Module):
   stride: int = 1
 
   @nn.compact
-  def __call__(
-    self, x: Float[Array, 'b steps channels']
-  ) -> Float[Array, 'b steps_out features']:
+  def __call__(self, x: arrays.Steps) -> arrays.Steps:
     """float[b, steps, channels] -> float[b, steps / stride, features]."""
     left, right = padding(self.size, self.stride, self.causal)
     # Zeros extend an input that is too short to mirror.
@@ -82,9 +81,7 @@ class Upsample(nn.Module):
   causal: bool
 
   @nn.compact
-  def __call__(
-    self, x: Float[Array, 'b steps channels']
-  ) -> Float[Array, 'b steps_out features']:
+  def __call__(self, x: arrays.Steps) -> arrays.Steps:
     """float[b, steps, channels] -> float[b, steps * stride, features]."""
     first, length = dropped(self.stride, self.causal), x.shape[1] * self.stride
     y = torch_weights.TransposedConv(self.features, self.stride, name='conv')(x)
@@ -115,9 +112,7 @@ class ResidualBlock(nn.Module):
     if self.shortcut_conv:
       self.shortcut = Conv(self.channels, 1, self.causal)
 
-  def __call__(
-    self, x: Float[Array, 'b steps channels']
-  ) -> Float[Array, 'b steps channels']:
+  def __call__(self, x: arrays.Steps) -> arrays.Steps:
     """float[b, steps, channels] -> float[b, steps, channels]."""
     y = through(self.block, x)
     return y + (self.shortcut(x) if self.shortcut_conv else x)
@@ -134,8 +129,8 @@ class Lstm(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, 'b frames dim'], state: LstmState
-  ) -> tuple[Float[Array, 'b frames dim'], LstmState]:
+    self, x: arrays.Latents, state: LstmState
+  ) -> tuple[arrays.Latents, LstmState]:
     """Returns the output and the last state; the first state is zeros."""
     # [b, frames, dim] -> [frames, b, dim]
     y = jnp.moveaxis(x, 1, 0)

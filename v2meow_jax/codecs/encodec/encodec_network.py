@@ -12,10 +12,8 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array
-from jaxtyping import Float
-from jaxtyping import Int
 
+from v2meow_jax.codecs import arrays
 from v2meow_jax.codecs import pretrained
 from v2meow_jax.codecs import rvq
 from v2meow_jax.codecs.encodec import encodec_layers
@@ -83,11 +81,7 @@ class EncodecConfig(pretrained.PublishedConfig):
 
 
 class Encoder(nn.Module):
-  """Waveform to latents.
-
-  Attributes:
-    config: Sizes of the codec.
-  """
+  """Waveform to latents."""
 
   config: EncodecConfig
 
@@ -110,31 +104,23 @@ class Encoder(nn.Module):
       encodec_layers.Conv(c.latent_dim, _EDGE_KERNEL, c.causal),
     ]
 
-  def before(
-    self, waveform: Float[Array, 'b samples']
-  ) -> Float[Array, 'b frames dim']:
+  def before(self, waveform: arrays.Waveform) -> arrays.Latents:
     """Returns the input of the LSTM."""
     return encodec_layers.through(self.layers[:-3], waveform[..., None])
 
   def recurrent(
-    self, x: Float[Array, 'b frames dim'], state: encodec_layers.LstmState
-  ) -> tuple[Float[Array, 'b frames dim'], encodec_layers.LstmState]:
+    self, x: arrays.Latents, state: encodec_layers.LstmState
+  ) -> tuple[arrays.Latents, encodec_layers.LstmState]:
     """Runs the LSTM."""
     return self.layers[-3](x, state)
 
-  def after(
-    self, x: Float[Array, 'b frames dim']
-  ) -> Float[Array, 'b frames latent_dim']:
+  def after(self, x: arrays.Latents) -> arrays.Latents:
     """Returns latents of the output of the LSTM."""
     return encodec_layers.through(self.layers[-2:], x)
 
 
 class Decoder(nn.Module):
-  """Latents to waveform.
-
-  Attributes:
-    config: Sizes of the codec.
-  """
+  """Latents to waveform."""
 
   config: EncodecConfig
 
@@ -158,29 +144,23 @@ class Decoder(nn.Module):
       encodec_layers.Conv(1, _EDGE_KERNEL, c.causal),
     ]
 
-  def before(
-    self, latents: Float[Array, 'b frames latent_dim']
-  ) -> Float[Array, 'b frames dim']:
+  def before(self, latents: arrays.Latents) -> arrays.Latents:
     """Returns the input of the LSTM."""
     return self.layers[0](latents)
 
   def recurrent(
-    self, x: Float[Array, 'b frames dim'], state: encodec_layers.LstmState
-  ) -> tuple[Float[Array, 'b frames dim'], encodec_layers.LstmState]:
+    self, x: arrays.Latents, state: encodec_layers.LstmState
+  ) -> tuple[arrays.Latents, encodec_layers.LstmState]:
     """Runs the LSTM."""
     return self.layers[1](x, state)
 
-  def after(self, x: Float[Array, 'b frames dim']) -> Float[Array, 'b samples']:
+  def after(self, x: arrays.Latents) -> arrays.Waveform:
     """Returns the waveform of the output of the LSTM."""
     return jnp.squeeze(encodec_layers.through(self.layers[2:], x), -1)
 
 
 class Quantizer(nn.Module):
-  """Codebooks at the width of the latents, without projections.
-
-  Attributes:
-    config: Sizes of the codec.
-  """
+  """Codebooks at the width of the latents, without projections."""
 
   config: EncodecConfig
 
@@ -196,16 +176,12 @@ class Quantizer(nn.Module):
       for k in range(c.num_levels)
     ]
 
-  def encode(
-    self, latents: Float[Array, 'b frames dim']
-  ) -> Int[Array, 'b frames levels']:
+  def encode(self, latents: arrays.Latents) -> arrays.Codes:
     """Returns codes of all levels."""
     flat = latents.reshape(-1, latents.shape[-1])
     codes = rvq.quantize(jnp.stack(self.vectors), flat)[0]
     return codes.T.reshape(*latents.shape[:2], -1).astype(jnp.int32)
 
-  def decode(
-    self, codes: Int[Array, 'b frames levels']
-  ) -> Float[Array, 'b frames dim']:
+  def decode(self, codes: arrays.Codes) -> arrays.Latents:
     """Returns latents of the first `levels` levels."""
     return rvq.lookup(jnp.stack(self.vectors), codes)

@@ -10,8 +10,8 @@ import math
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array
-from jaxtyping import Float
+
+from v2meow_jax.codecs import arrays
 
 _EDGE_KERNEL = 7
 _LATENT_KERNEL = 3
@@ -91,9 +91,7 @@ class CausalConv(nn.Module):
   dilation: int = 1
 
   @nn.compact
-  def __call__(
-    self, x: Float[Array, 'b steps channels']
-  ) -> Float[Array, 'b steps_out features']:
+  def __call__(self, x: arrays.Steps) -> arrays.Steps:
     """float[b, steps, channels] -> float[b, steps / stride, features]."""
     past = (self.kernel_size - 1) * self.dilation - (self.stride - 1)
     return nn.Conv(
@@ -117,9 +115,7 @@ class CausalUpsample(nn.Module):
   stride: int
 
   @nn.compact
-  def __call__(
-    self, x: Float[Array, 'b steps channels']
-  ) -> Float[Array, 'b steps_out features']:
+  def __call__(self, x: arrays.Steps) -> arrays.Steps:
     """float[b, steps, channels] -> float[b, steps * stride, features]."""
     # An output depends on two steps, its own and the one before, so this is a
     # convolution to `stride` times the channels, unfolded.
@@ -139,9 +135,7 @@ class ResidualUnit(nn.Module):
   dilation: int
 
   @nn.compact
-  def __call__(
-    self, x: Float[Array, 'b steps channels']
-  ) -> Float[Array, 'b steps channels']:
+  def __call__(self, x: arrays.Steps) -> arrays.Steps:
     """float[b, steps, channels] -> float[b, steps, channels]."""
     channels = x.shape[-1]
     y = CausalConv(channels, self.kernel_size, dilation=self.dilation)(
@@ -151,18 +145,12 @@ class ResidualUnit(nn.Module):
 
 
 class SeanetEncoder(nn.Module):
-  """Waveform to latents; a frame depends on no sample after its own end.
-
-  Attributes:
-    config: Sizes of the layers.
-  """
+  """Waveform to latents; a frame depends on no sample after its own end."""
 
   config: SeanetConfig
 
   @nn.compact
-  def __call__(
-    self, waveform: Float[Array, 'b samples']
-  ) -> Float[Array, 'b frames dim']:
+  def __call__(self, waveform: arrays.Waveform) -> arrays.Latents:
     """Encodes whole frames of `hop_samples`."""
     c = self.config
     x = CausalConv(c.base_channels, _EDGE_KERNEL)(waveform[..., None])
@@ -175,18 +163,12 @@ class SeanetEncoder(nn.Module):
 
 
 class SeanetDecoder(nn.Module):
-  """Latents to waveform: the encoder mirrored.
-
-  Attributes:
-    config: Sizes of the layers.
-  """
+  """Latents to waveform: the encoder mirrored."""
 
   config: SeanetConfig
 
   @nn.compact
-  def __call__(
-    self, latents: Float[Array, 'b frames dim']
-  ) -> Float[Array, 'b samples']:
+  def __call__(self, latents: arrays.Latents) -> arrays.Waveform:
     """Decodes to `hop_samples` samples per frame; none needs a later frame."""
     c = self.config
     top = c.base_channels * 2 ** len(c.strides)

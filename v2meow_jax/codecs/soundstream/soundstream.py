@@ -21,6 +21,7 @@ from jaxtyping import Int
 import numpy as np
 
 from v2meow_jax import specs
+from v2meow_jax.codecs import arrays
 from v2meow_jax.codecs import pieces
 from v2meow_jax.codecs import rvq
 from v2meow_jax.codecs.embedded import patch
@@ -82,11 +83,7 @@ class CodecConfig:
 
 
 class SoundStream(nn.Module):
-  """Encoder, quantiser and decoder.
-
-  Attributes:
-    config: Sizes of all three.
-  """
+  """Encoder, quantiser and decoder."""
 
   config: CodecConfig
 
@@ -99,22 +96,18 @@ class SoundStream(nn.Module):
     )
 
   def __call__(
-    self, waveform: Float[Array, 'b samples'], *, train: bool = False
-  ) -> tuple[Float[Array, 'b samples'], Float[Array, '']]:
+    self, waveform: arrays.Waveform, *, train: bool = False
+  ) -> tuple[arrays.Waveform, Float[Array, '']]:
     """Returns the reconstruction and the commitment loss."""
     latents = self.encoder(waveform)
     quantized, commitment = self.quantizer(latents, train=train)
     return self.decoder(quantized), commitment
 
-  def encode(
-    self, waveform: Float[Array, 'b samples']
-  ) -> Int[Array, 'b frames levels']:
+  def encode(self, waveform: arrays.Waveform) -> arrays.Codes:
     """Encodes a waveform of whole frames."""
     return self.quantizer.encode(self.encoder(waveform))
 
-  def decode(
-    self, codes: Int[Array, 'b frames levels']
-  ) -> Float[Array, 'b samples']:
+  def decode(self, codes: arrays.Codes) -> arrays.Waveform:
     """Decodes the first `levels` levels."""
     return self.decoder(self.quantizer.decode(codes))
 
@@ -136,9 +129,7 @@ class TrainedCodec:
   def __init__(self, config: CodecConfig, variables: Mapping[str, Any]):
     """Stores the weights; `encode` and `decode` compile for each length.
 
-    Args:
-      config: Sizes of the codec.
-      variables: {'params': ..., 'codebooks': ...} of `SoundStream(config)`.
+    `variables` are {'params': ..., 'codebooks': ...} of `SoundStream(config)`.
     """
     self.config = config
     self.stream = config.stream
@@ -149,9 +140,7 @@ class TrainedCodec:
     self.clock_frames = config.ends.clock_frames
     self._variables = {k: variables[k] for k in ('params', 'codebooks')}
 
-  def encode(
-    self, waveform: Float[Array, 'b samples']
-  ) -> Int[Array, 'b frames levels']:
+  def encode(self, waveform: arrays.Waveform) -> arrays.Codes:
     """Encodes to codes of all levels.
 
     Raises:
@@ -160,9 +149,7 @@ class TrainedCodec:
     pieces.check_whole(waveform.shape[-1], self.hop_samples)
     return _encode(self.config, self._variables, jnp.asarray(waveform))
 
-  def decode(
-    self, codes: Int[Array, 'b frames levels']
-  ) -> Float[Array, 'b samples']:
+  def decode(self, codes: arrays.Codes) -> arrays.Waveform:
     """Decodes the first `levels` levels, as if the last frame repeated."""
     after = ((0, 0), (0, self.lookahead_frames), (0, 0))
     padded = jnp.pad(jnp.asarray(codes), after, mode='edge')
@@ -176,13 +163,6 @@ class TrainedCodec:
 
     Decodes every piece with the frames around it that its samples need, so the
     result equals that of `decode` up to rounding.
-
-    Args:
-      codes: Codes of the first levels.
-      piece_frames: Number of frames per piece, >= 1.
-
-    Returns:
-      float32, `hop_samples` samples per frame.
 
     Raises:
       ValueError: `piece_frames` is less than 1.

@@ -28,14 +28,7 @@ EXAMPLES = ('text_features', 'music_features')
 def read(
   stream: str, path: os.PathLike
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-  """Reads the parameters of one extractor; it has no settings.
-
-  Args:
-    stream: Name of its stream.
-    path: File that `v2meow data fit` wrote, or a released system's file.
-
-  Returns:
-    Flat parameters, as its class takes them, and {}.
+  """Reads flat parameters of one stream's extractor; its settings are {}.
 
   Raises:
     ValueError: The file has none of this stream.

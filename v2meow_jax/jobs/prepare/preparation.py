@@ -122,13 +122,7 @@ class CodecLevels:
 
 
 def of_system(folder: pathlib.Path) -> Preparation:
-  """The parts of a released system, once its files have their digests.
-
-  Args:
-    folder: Folder of the system.
-
-  Returns:
-    What prepares records of all its streams.
+  """The parts of a released system, to prepare records of all its streams.
 
   Raises:
     released.DamagedSystem: A file is missing or changed.

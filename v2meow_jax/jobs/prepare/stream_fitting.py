@@ -16,14 +16,7 @@ from v2meow_jax.files import tensors
 def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
   """Fits the training-free streams to `num` training clips of a manifest.
 
-  Args:
-    manifest: Clips; see `manifests.read`.
-    output: The .safetensors to write.
-    num: Number of clips, evenly spread over the training split.
-    seed: Seed of the clusterings.
-
-  Returns:
-    `output`.
+  Clips are spread evenly over the split; returns `output`, a .safetensors.
 
   Raises:
     ValueError: There are no training clips with captions.
