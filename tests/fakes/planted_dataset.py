@@ -38,19 +38,15 @@ def planted_prepare(planted_manifest):
   """Prepares the planted clips: (out, **changes) -> Summary."""
   from v2meow_jax.jobs.prepare import prepare
 
-  def run(out, **changes):
-    arguments = {
-      'manifest': planted_manifest,
-      'streams': planted_records.STREAMS,
-      'make_extractors': planted_records.make_extractors,
-      'video_seconds': planted_records.video_seconds,
-      'read_video': planted_records.read_video,
-      'read_audio': planted_records.read_audio,
-      'min_seconds': 10.0,
-      'num_shards': 3,
-      'progress': False,
-    }
-    return prepare.prepare(out=str(out), **{**arguments, **changes})
+  def run(out, manifest=planted_manifest, pipeline_options=(), **changes):
+    return prepare.prepare(
+      manifest,
+      str(out),
+      planted_records.reading(**{'min_seconds': 10.0, **changes}),
+      num_shards=3,
+      pipeline_options=pipeline_options,
+      progress=False,
+    )
 
   return run
 

@@ -109,6 +109,20 @@ def make_extractors():
   return {**clocks, 'style': broken}
 
 
+def reading(**changes):
+  """How the planted clips are read, for `prepare`."""
+  from v2meow_jax.jobs.prepare import extraction
+
+  arguments = {
+    'streams': STREAMS,
+    'make_extractors': make_extractors,
+    'video_seconds': video_seconds,
+    'read_video': read_video,
+    'read_audio': read_audio,
+  }
+  return extraction.ClipReading(**{**arguments, **changes})
+
+
 def write_manifest(folder, clips):
   """Clips: {id: (split, what its file holds or None for no file)}."""
   folder.mkdir(parents=True, exist_ok=True)

@@ -37,11 +37,7 @@ def prepare(folder):
   prepare_lib.prepare(
     planted_records.write_manifest(folder / 'clips', clips),
     str(folder / 'synthetic'),
-    streams=STREAMS,
-    make_extractors=make_extractors,
-    video_seconds=planted_records.video_seconds,
-    read_video=planted_records.read_video,
-    read_audio=planted_records.read_audio,
+    planted_records.reading(streams=STREAMS, make_extractors=make_extractors),
     progress=False,
   )
 

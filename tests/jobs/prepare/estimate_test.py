@@ -30,16 +30,9 @@ def _slow_motion():
   return made | {'motion': _Slow(stream)}
 
 
-def _arguments(manifest, **changes):
-  return {
-    'manifest': manifest,
-    'streams': planted_records.STREAMS,
-    'make_extractors': _slow_motion,
-    'video_seconds': planted_records.video_seconds,
-    'read_video': planted_records.read_video,
-    'read_audio': planted_records.read_audio,
-    **changes,
-  }
+def _estimate(manifest, hours=None, **changes):
+  reading = planted_records.reading(make_extractors=_slow_motion, **changes)
+  return estimate.estimate(manifest, reading, hours)
 
 
 @pytest.fixture
@@ -49,7 +42,7 @@ def manifest(tmp_path):
 
 
 def test_the_slow_step_comes_first(manifest):
-  lines = estimate.estimate(**_arguments(manifest)).splitlines()
+  lines = _estimate(manifest).splitlines()
   assert lines[2].startswith('extract motion')
   assert lines[-2].startswith('most of it: extract motion')
   # Five stretches of 4 s, 0.05 s each.
@@ -58,14 +51,14 @@ def test_the_slow_step_comes_first(manifest):
 
 
 def test_hours_default_to_those_of_the_manifest(manifest):
-  first = estimate.estimate(**_arguments(manifest)).splitlines()[0]
+  first = _estimate(manifest).splitlines()[0]
   assert float(first.split()[0]) == pytest.approx(9 * SECONDS / 3600)
 
 
 def test_bytes_are_those_that_preparing_writes(
   manifest, planted_prepare, tmp_path
 ):
-  told = estimate.estimate(**_arguments(manifest))
+  told = _estimate(manifest)
   size = float(re.search(r'records: (\S+) GB', told)[1]) * 1e9
   planted_prepare(tmp_path / 'out', manifest=manifest)
   index = shards.read_index(str(tmp_path / 'out'))
@@ -77,9 +70,7 @@ def test_bytes_are_those_that_preparing_writes(
 def test_twice_the_hours_take_twice_the_bytes(manifest):
   sizes = [
     float(re.search(r'records: (\S+) GB', told)[1])
-    for told in (
-      estimate.estimate(**_arguments(manifest, hours=h)) for h in (1e3, 2e3)
-    )
+    for told in (_estimate(manifest, hours=h) for h in (1e3, 2e3))
   ]
   assert sizes[1] == pytest.approx(2 * sizes[0], rel=0.01)
 
@@ -87,7 +78,7 @@ def test_twice_the_hours_take_twice_the_bytes(manifest):
 def test_clips_that_cannot_be_used_are_told_of(tmp_path):
   clips = {'a': ('train', None), 'b': ('train', {'seconds': SECONDS})}
   manifest = planted_records.write_manifest(tmp_path / 'media', clips)
-  told = estimate.estimate(**_arguments(manifest))
+  told = _estimate(manifest)
   assert '(1 more were rejected)' in told
 
 
@@ -96,22 +87,22 @@ def test_when_all_are_rejected_it_says_why(tmp_path):
     tmp_path / 'media', {'a': ('train', None)}
   )
   with pytest.raises(ValueError, match='were rejected.*no file'):
-    estimate.estimate(**_arguments(manifest))
+    _estimate(manifest)
 
 
 def test_batches_that_are_not_full_are_told_of(manifest):
   said = 'networks of frames saw those of 3 clips at once'
-  assert said not in estimate.estimate(**_arguments(manifest, clips_at_once=3))
-  assert said in estimate.estimate(**_arguments(manifest, clips_at_once=16))
+  assert said not in _estimate(manifest, clips_at_once=3)
+  assert said in _estimate(manifest, clips_at_once=16)
 
 
 def test_nothing_is_written(manifest):
   before = sorted(os.listdir(os.path.dirname(manifest)))
-  estimate.estimate(**_arguments(manifest))
+  _estimate(manifest)
   assert sorted(os.listdir(os.path.dirname(manifest))) == before
   assert json.loads(open(manifest).readline())['id'] == 'c0'
 
 
 def test_hours_must_be_more_than_none(manifest):
   with pytest.raises(ValueError, match='hours is 0'):
-    estimate.estimate(**_arguments(manifest, hours=0.0))
+    _estimate(manifest, hours=0.0)

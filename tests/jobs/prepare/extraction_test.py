@@ -13,15 +13,7 @@ pytestmark = pytest.mark.data
 
 def _extract(tmp_path, content):
   (tmp_path / 'a.json').write_text(json.dumps(content))
-  extract = extraction.Extract(
-    streams=planted_records.STREAMS,
-    make_extractors=planted_records.make_extractors,
-    video_seconds=planted_records.video_seconds,
-    read_video=planted_records.read_video,
-    read_audio=planted_records.read_audio,
-    min_seconds=2.0,
-    progress_dir=None,
-  )
+  extract = extraction.Extract(planted_records.reading(min_seconds=2.0))
   extract.setup()
   clip = manifests.ManifestClip(id='a', path=str(tmp_path / 'a.json'))
   (result,) = extract.process([(('train', 0), clip)])
@@ -72,13 +64,7 @@ def test_a_short_clip_says_how_short(tmp_path):
 
 def test_a_stream_without_extractor_stops_the_worker():
   extract = extraction.Extract(
-    streams=planted_records.STREAMS,
-    make_extractors=lambda: {},
-    video_seconds=planted_records.video_seconds,
-    read_video=planted_records.read_video,
-    read_audio=planted_records.read_audio,
-    min_seconds=2.0,
-    progress_dir=None,
+    planted_records.reading(min_seconds=2.0, make_extractors=lambda: {})
   )
   with pytest.raises(ValueError, match="no extractor.*'appearance'"):
     extract.setup()
@@ -88,13 +74,7 @@ def test_an_extractor_of_another_medium_stops_the_worker():
   clocks = planted_records.make_extractors()
   clocks['style'].reads = 'text'
   extract = extraction.Extract(
-    streams=planted_records.STREAMS,
-    make_extractors=lambda: clocks,
-    video_seconds=planted_records.video_seconds,
-    read_video=planted_records.read_video,
-    read_audio=planted_records.read_audio,
-    min_seconds=2.0,
-    progress_dir=None,
+    planted_records.reading(min_seconds=2.0, make_extractors=lambda: clocks)
   )
   with pytest.raises(ValueError, match="'style' reads 'text'"):
     extract.setup()
@@ -148,13 +128,9 @@ def test_what_is_in_memory_does_not_grow_with_the_length_of_a_video(
   network.living = waiting
   extractors |= {'appearance': network}
   extract = extraction.Extract(
-    streams=planted_records.STREAMS,
-    make_extractors=lambda: extractors,
-    video_seconds=planted_records.video_seconds,
-    read_video=read_video,
-    read_audio=planted_records.read_audio,
-    min_seconds=2.0,
-    progress_dir=None,
+    planted_records.reading(
+      min_seconds=2.0, make_extractors=lambda: extractors, read_video=read_video
+    )
   )
   extract.setup()
   clip = manifests.ManifestClip(id='a', path=str(tmp_path / 'a.json'))

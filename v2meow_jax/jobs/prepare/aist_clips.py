@@ -32,16 +32,9 @@ def write(
 ) -> pathlib.Path:
   """Writes OUT/clips/ID.mp4 for each segment, and OUT/manifest.jsonl, last.
 
-  The manifest names the clips as `data.manifests` reads them, and where each
-  lies in which video. Nothing of it is for training: its split is
-  'validation'.
-
-  Args:
-    segments: Segments that `aist.segments` gave.
-    out: Folder; absent or empty, so that no clip of another list is in it.
-
-  Returns:
-    The path of the manifest.
+  The manifest, whose path is returned, names the clips as `data.manifests`
+  reads them, and where each lies in which video. Nothing of it is for
+  training: its split is 'validation'.
 
   Raises:
     ValueError: The folder holds something, or a video cannot be read or has

@@ -93,14 +93,9 @@ class ClipFrames:
     self._clip_seconds = clip_seconds
 
   def rows(self, clip: int, epoch: int) -> np.ndarray | None:
-    """Frames of a clip, of a stretch of it that is drawn when it is long.
+    """float32[frames, dim] of a clip, of a drawn stretch of it when it is long.
 
-    Args:
-      clip: Number of the clip.
-      epoch: Number of the pass; another one draws another stretch.
-
-    Returns:
-      float32[frames, dim]; None: it went to the ledger.
+    Another pass, `epoch`, draws another stretch. None: it went to the ledger.
     """
     name = self.clips[clip]
     rng = np.random.default_rng([self._seed, epoch, clip])

@@ -22,18 +22,9 @@ def fit(
 ) -> str:
   """Fits the clusters of semantic tokens; returns lines to print.
 
-  Clips of the training split go by as `token_fitting` says; a run that was
-  interrupted goes on where OUTPUT's folder `.fitting` stopped.
-
-  Args:
-    preparation: Parts, of which that of the stream 'semantic' is fitted.
-    manifest: Clips; see `manifests.read`.
-    output: The .safetensors to write.
-    seed: Seed of the order and the clusters.
-    num: Number of clips, evenly spread; None: all.
-
-  Returns:
-    What was fitted, and how good it is.
+  Clips of the training split, all or `num` that are evenly spread, go by as
+  `token_fitting` says; a run that was interrupted goes on where OUTPUT's folder
+  `.fitting` stopped.
 
   Raises:
     ValueError: There is not one encoder of semantic tokens.

@@ -1,6 +1,5 @@
 """What a preparation would take, measured on a few clips before it starts."""
 
-from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 
@@ -8,7 +7,6 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
-from v2meow_jax import specs
 from v2meow_jax.files import manifests
 from v2meow_jax.jobs.prepare import extraction
 
@@ -17,14 +15,7 @@ _NUM_SAMPLES = 3
 
 def estimate(
   manifest: str,
-  *,
-  streams: Sequence[specs.Stream],
-  make_extractors: Callable[[], extraction.Extractors],
-  video_seconds: extraction.SecondsOf,
-  read_video: extraction.ReadVideo,
-  read_audio: extraction.ReadAudio,
-  min_seconds: float = 1.0,
-  clips_at_once: int = 1,
+  reading: extraction.ClipReading,
   hours: float | None = None,
 ) -> str:
   """A table of the steps: their time, for so many hours of video, and bytes.
@@ -33,15 +24,8 @@ def estimate(
   for everything to be loaded and compiled, then against the clock.
 
   Args:
-    manifest: Path of the manifest; this and all but the last as for
-      `prepare.prepare`.
-    streams: Streams to record.
-    make_extractors: Function that loads the networks.
-    video_seconds: Function that gives the length of a video.
-    read_video: Function that gives the stretches of a video.
-    read_audio: Function that gives the sound of a video.
-    min_seconds: Shortest length of a clip.
-    clips_at_once: Number of clips whose frames fill a batch together.
+    manifest: Path of the manifest.
+    reading: Streams to record, and the functions that read clips.
     hours: Hours of video; None: those of all clips of the manifest, each as
       long as those that were tried.
 
@@ -57,19 +41,11 @@ def estimate(
   clips = manifests.read(manifest)
   chosen = np.linspace(0, len(clips) - 1, min(_NUM_SAMPLES, len(clips)))
   sample = [clips[i] for i in chosen.astype(int)]
-  extract = extraction.Extract(
-    streams=tuple(streams),
-    make_extractors=make_extractors,
-    video_seconds=video_seconds,
-    read_video=read_video,
-    read_audio=read_audio,
-    min_seconds=min_seconds,
-    progress_dir=None,
-  )
+  extract = extraction.Extract(reading)
   extract.setup()
   for _ in range(2):
     extract.seconds.clear()
-    done, rejected = _run(extract, sample, clips_at_once)
+    done, rejected = _run(extract, sample, reading.clips_at_once)
   if not done:
     raise ValueError(
       f'all {len(sample)} clips that were tried were rejected; the first:'
@@ -85,7 +61,7 @@ def estimate(
     f' {measured:.0f} s together'
     + (f' ({len(rejected)} more were rejected)' if rejected else ''),
     *_table(per_second, hours),
-    *_caution(len(sample), clips_at_once),
+    *_caution(len(sample), reading.clips_at_once),
     f'records: {size / 1e9:.3g} GB, {size / hours / 3600 / 1e3:.3g} kB a second',
   ]
   return '\n'.join(lines)

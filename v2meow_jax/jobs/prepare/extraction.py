@@ -34,12 +34,39 @@ ReadVideo = Callable[[str], Iterable[Any]]
 ReadAudio = Callable[[str, int], Any]
 
 
-# By the name of the stream. One of video that is a `frame_batches.FrameNetwork`
-# gets frames of many clips in one call.
+# By the name of the stream. One of video that has `inputs` (a stretch -> rows),
+# `outputs` (`batch_size` rows -> as many) gets frames of many clips in one call.
 Extractors = Mapping[str, extractor_lib.Extractor]
 # A sound track this much shorter or longer than its picture is the rounding of
 # a container, not another length.
 _TOLERANCE_SECONDS = 0.1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipReading:
+  """What is recorded of clips, and by which functions they are read.
+
+  Workers unpickle them, so they are functions of a module.
+
+  Attributes:
+    streams: Streams to record, each with an extractor of its name.
+    make_extractors: Function that loads the networks, once in each process.
+    video_seconds: Function from a path to the length of a video.
+    read_video: Function from a path to consecutive stretches, `media.Video`.
+    read_audio: Function from a path and a sample rate in Hz to `media.Audio`;
+      None when there is no sound.
+    min_seconds: Shortest length of a clip; the longest crop of the stages.
+    clips_at_once: Number of clips whose frames fill a batch together; the
+      record of a clip does not depend on it.
+  """
+
+  streams: Sequence[specs.Stream]
+  make_extractors: Callable[[], Extractors]
+  video_seconds: SecondsOf
+  read_video: ReadVideo
+  read_audio: ReadAudio
+  min_seconds: float = 1.0
+  clips_at_once: int = 1
 
 
 class _Rejected(Exception):
@@ -69,23 +96,9 @@ class Extract(beam.DoFn):
     seconds: Wall time by step of all clips so far.
   """
 
-  def __init__(
-    self,
-    *,
-    streams: tuple[specs.Stream, ...],
-    make_extractors: Callable[[], Extractors],
-    video_seconds: SecondsOf,
-    read_video: ReadVideo,
-    read_audio: ReadAudio,
-    min_seconds: float,
-    progress_dir: str | None,
-  ):
-    self._streams = streams
-    self._make_extractors = make_extractors
-    self._video_seconds = video_seconds
-    self._read_video = read_video
-    self._read_audio = read_audio
-    self._min_seconds = min_seconds
+  def __init__(self, reading: ClipReading, progress_dir: str | None = None):
+    self._reading = reading
+    self._streams = tuple(reading.streams)
     self._progress_dir = progress_dir
     self.seconds: collections.Counter[str] = collections.Counter()
     # One per process, whatever the number of threads and copies of this.
@@ -96,7 +109,7 @@ class Extract(beam.DoFn):
     self._extractors = self._shared.acquire(self._load).extractors
 
   def _load(self) -> _Loaded:
-    extractors = self._make_extractors()
+    extractors = self._reading.make_extractors()
     for stream in self._streams:
       if stream.name not in extractors:
         raise ValueError(
@@ -174,9 +187,11 @@ class Extract(beam.DoFn):
     if self._of('video'):
       with self._stage('read video'):
         _require(clip.path)
-        lengths['video'] = self._video_seconds(clip.path)
+        lengths['video'] = self._reading.video_seconds(clip.path)
     with self._stage('align'):
-      seconds = _common_seconds(lengths, self._streams, self._min_seconds)
+      seconds = _common_seconds(
+        lengths, self._streams, self._reading.min_seconds
+      )
     parts: dict[str, list[np.ndarray]] = {s.name: [] for s in self._streams}
     for name, extractor in self._of('audio').items():
       audio = _fit_audio(audios[extractor.sample_rate_hz], seconds)
@@ -213,7 +228,7 @@ class Extract(beam.DoFn):
   def _hear(self, path: str, rate_hz: int) -> Any:
     with self._stage('read audio'):
       _require(path)
-      audio = self._read_audio(path, rate_hz)
+      audio = self._reading.read_audio(path, rate_hz)
       if audio is None:
         raise ValueError(f'{path} has no audio')
       return audio
@@ -223,7 +238,7 @@ class Extract(beam.DoFn):
     if not self._of('video'):
       return
     with self._stage('read video'):
-      pieces = iter(self._read_video(path))
+      pieces = iter(self._reading.read_video(path))
     waiting = None
     while True:
       with self._stage('read video'):

@@ -6,27 +6,8 @@ not on one of them breaking the network.
 """
 
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
-
-
-class FrameNetwork(Protocol):
-  """A network of a video that sees its frames one by one.
-
-  Attributes:
-    batch_size: Frames that `outputs` takes at once.
-  """
-
-  batch_size: int
-
-  def inputs(self, item) -> np.ndarray:
-    """[frames, ...]: what the network sees of each frame of a stretch."""
-    ...
-
-  def outputs(self, inputs: np.ndarray) -> np.ndarray:
-    """[batch_size, ...] -> [batch_size, ...], row by row."""
-    ...
 
 
 class Batches:
@@ -35,7 +16,7 @@ class Batches:
   def __init__(
     self, outputs: Callable[[np.ndarray], np.ndarray], batch_size: int
   ):
-    """Starts empty; see `FrameNetwork` for the arguments."""
+    """Starts empty; `outputs` maps [batch_size, ...] row by row."""
     self._outputs = outputs
     self._batch_size = batch_size
     self._waiting: list[tuple[str, np.ndarray]] = []

@@ -165,10 +165,9 @@ def prepare(
   summary = prepare_lib.prepare(
     manifest,
     out,
-    clips_at_once=preparation.clips_at_once,
+    _reading(preparation),
     num_shards=num_shards,
     pipeline_options=beam_options,
-    **_reading(preparation),
   )
   counts = ', '.join(f'{n} {s}' for s, n in summary.num_examples.items())
   return (
@@ -185,27 +184,25 @@ def estimate(
 
   preparation.check()
 
-  return estimate_lib.estimate(
-    manifest,
-    hours=hours,
-    clips_at_once=preparation.clips_at_once,
-    **_reading(preparation),
-  )
+  return estimate_lib.estimate(manifest, _reading(preparation), hours)
 
 
-def _reading(preparation: Preparation) -> dict[str, Any]:
-  """Functions that read clips; of modules, which workers unpickle."""
+def _reading(preparation: Preparation) -> Any:
+  """The `extraction.ClipReading` of a preparation."""
+  from v2meow_jax.jobs.prepare import extraction  # pylint: disable=g-import-not-at-top
+
   reading = parts_lib.video_reading(preparation.parts)
   if preparation.piece_seconds is not None:
     reading['piece_seconds'] = preparation.piece_seconds
-  return {
-    'streams': preparation.streams,
-    'make_extractors': preparation,
-    'video_seconds': _video_seconds,
-    'read_video': functools.partial(read.iter_video, **reading),
-    'read_audio': _read_audio,
-    'min_seconds': MIN_SECONDS,
-  }
+  return extraction.ClipReading(
+    streams=preparation.streams,
+    make_extractors=preparation,
+    video_seconds=_video_seconds,
+    read_video=functools.partial(read.iter_video, **reading),
+    read_audio=_read_audio,
+    min_seconds=MIN_SECONDS,
+    clips_at_once=preparation.clips_at_once,
+  )
 
 
 def _video_seconds(path: str) -> float:

@@ -5,7 +5,6 @@ brings, and shards are written in the order of their keys: a rerun gives the
 same bytes, however many workers there were.
 """
 
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -54,14 +53,8 @@ class Summary:
 def prepare(
   manifest: str,
   out: str,
+  reading: extraction.ClipReading,
   *,
-  streams: Sequence[specs.Stream],
-  make_extractors: Callable[[], extraction.Extractors],
-  video_seconds: extraction.SecondsOf,
-  read_video: extraction.ReadVideo,
-  read_audio: extraction.ReadAudio,
-  min_seconds: float = 1.0,
-  clips_at_once: int = 1,
   num_shards: int | None = None,
   pipeline_options: Sequence[str] = (),
   progress: bool = True,
@@ -75,15 +68,7 @@ def prepare(
   Args:
     manifest: Path of the list of clips, as `manifests.read` takes it.
     out: Folder of the dataset; one of an earlier run is replaced.
-    streams: Streams to record, each with an extractor of its name.
-    make_extractors: Called once in every worker process: this is where networks
-      are loaded. Workers unpickle it, so it is a function of a module.
-    video_seconds: path -> length of a video.
-    read_video: path -> its consecutive stretches, `media.Video`.
-    read_audio: path, Hz -> `media.Audio`, or None when there is no sound.
-    min_seconds: Shorter clips are rejected; the longest crop of the stages.
-    clips_at_once: Clips whose frames fill a batch of a network together; what
-      is recorded of a clip does not depend on it.
+    reading: Streams to record, and the functions that read clips.
     num_shards: Files of each split; None: one for 256 clips.
     pipeline_options: Beam's, as on a command line:
       `('--direct_num_workers=2', '--direct_running_mode=multi_processing')`, or
@@ -105,24 +90,14 @@ def prepare(
     progress_dir = os.path.join(building, 'progress')
     is_local = '://' not in building
     tf.io.gfile.makedirs(progress_dir)
-    extract = extraction.Extract(
-      streams=tuple(streams),
-      make_extractors=make_extractors,
-      video_seconds=video_seconds,
-      read_video=read_video,
-      read_audio=read_audio,
-      min_seconds=min_seconds,
-      progress_dir=progress_dir if is_local else None,
-    )
+    extract = extraction.Extract(reading, progress_dir if is_local else None)
     with _bar(progress_dir, len(clips), shown=progress and is_local):
       placed = _placed(clips, num_shards)
-      groups = [
-        placed[i : i + clips_at_once]
-        for i in range(0, len(placed), clips_at_once)
-      ]
+      some = reading.clips_at_once
+      groups = [placed[i : i + some] for i in range(0, len(placed), some)]
       _run(groups, extract, building, pipeline_options)
     tf.io.gfile.rmtree(progress_dir)
-    summary = _finish(building, streams)
+    summary = _finish(building, reading.streams)
   logging.info('Prepared %s: %s', out, summary)
   return summary
 
