@@ -50,7 +50,7 @@ def _add_synth(kinds) -> None:
     ('--surprise', 0.0, 'share of clips that look like another genre'),
     ('--workers', 1, 'number of processes'),
   ):
-    flags.number(synth, flag, default, text)
+    flags.value(synth, flag, default, text)
 
 
 def _add_fit(kinds) -> None:
@@ -81,7 +81,7 @@ def _add_fit(kinds) -> None:
       f'number of clips to fit to; default: {_NUM_FIT}, or all with --gin_file'
     ),
   )
-  flags.number(fit, '--seed', 0, 'seed of k-means')
+  flags.value(fit, '--seed', 0, 'seed of k-means')
   flags.recipes(fit, 'parts to use, such as prepare/paper.gin')
 
 

@@ -53,9 +53,6 @@ def run(main: Callable[[], int]) -> NoReturn:
   The interpreter's own end waits for every thread of every library, some of
   which never end after an error: tf.data, orbax and pools of threads that wait
   for one another. Threads and exit functions get a few seconds here.
-
-  Args:
-    main: Function that runs the command.
   """
   try:
     code = main()

@@ -85,8 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metavar='DIR',
     help='cache of network outputs, by content; default: in REPORT',
   )
-  flags.number(parser, '--plots', 4, 'number of pairs to draw')
-  flags.number(parser, '--seed', 0, 'seed of every random draw')
+  flags.value(parser, '--plots', 4, 'number of pairs to draw')
+  flags.value(parser, '--seed', 0, 'seed of every random draw')
   option(
     '--dataset',
     help=(

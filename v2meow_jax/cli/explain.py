@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--prompt', help='style in words; default: none, the picture alone'
   )
-  flags.number(
+  flags.value(
     parser, '--seed', 0, 'seed of every random draw, as in `generate`'
   )
   parser.add_argument(
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     type=int,
     help='decoder layer to show the attention of, from 0; default: their mean',
   )
-  flags.number(
+  flags.value(
     parser, '--bin-seconds', 1.0, 'resolution in time; longer bins cost less'
   )
   parser.add_argument(

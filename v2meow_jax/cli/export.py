@@ -38,9 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   data.add_parts(parser)
   flags.recipes(parser, 'parts that the records were prepared with')
-  parser.add_argument(
-    '--name', default='v2meow', help='name of the system; default: v2meow'
-  )
+  flags.value(parser, '--name', 'v2meow', 'name of the system')
   parser.add_argument(
     '--dtype',
     choices=('float16', 'float32'),

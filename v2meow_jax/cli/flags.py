@@ -3,10 +3,13 @@
 import argparse
 
 
-def number(
-  parser: argparse.ArgumentParser, flag: str, default: int | float, text: str
+def value(
+  parser: argparse.ArgumentParser,
+  flag: str,
+  default: int | float | str,
+  text: str,
 ) -> None:
-  """Adds a flag for a number, of the type of its default."""
+  """Adds a flag for a value, of the type of its default."""
   parser.add_argument(
     flag,
     type=type(default),

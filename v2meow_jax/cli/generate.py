@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ),
   )
   style.add_argument('--style-audio', help='piece of music with the style')
-  flags.number(
+  flags.value(
     parser, '--seed', 0, 'seed of every random draw; another seed, another take'
   )
   parser.add_argument(
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       ' take by take'
     ),
   )
-  flags.number(
+  flags.value(
     parser, '--takes', 1, 'number of takes, with seeds from --seed on'
   )
   flags.system(parser)

@@ -79,16 +79,16 @@ def _add_build(kinds) -> None:
     metavar='NAME',
     help='compare each system with this one alone; default: all with all',
   )
-  flags.number(
+  flags.value(
     build, '--num-comparisons', 20, 'number of comparisons for each participant'
   )
-  flags.number(
+  flags.value(
     build, '--num-checks', 2, 'number of attention checks for each, at most 20'
   )
-  flags.number(
+  flags.value(
     build, '--min-played', 0.9, 'share of a clip to play before one may answer'
   )
-  flags.number(build, '--seed', 0, 'seed of who is shown what')
+  flags.value(build, '--seed', 0, 'seed of who is shown what')
 
 
 def _add_serve(kinds) -> None:
@@ -102,13 +102,9 @@ def _add_serve(kinds) -> None:
     epilog='example: v2meow study serve my_study --port 8000',
   )
   serve.add_argument('site', metavar='SITE', help='folder of the study')
-  serve.add_argument(
-    '--host',
-    default='127.0.0.1',
-    help='address to serve at; default: 127.0.0.1',
-  )
-  flags.number(serve, '--port', 8000, 'port to serve at')
-  flags.number(
+  flags.value(serve, '--host', '127.0.0.1', 'address to serve at')
+  flags.value(serve, '--port', 8000, 'port to serve at')
+  flags.value(
     serve,
     '--max-participants',
     1000,
@@ -136,7 +132,7 @@ def _add_analyse(kinds) -> None:
     action='store_true',
     help='count raters who would be excluded as well',
   )
-  flags.number(analyse, '--seed', 0, 'seed of the intervals')
+  flags.value(analyse, '--seed', 0, 'seed of the intervals')
   analyse.add_argument(
     '--baseline',
     action='append',
@@ -146,11 +142,8 @@ def _add_analyse(kinds) -> None:
       ' `study build`'
     ),
   )
-  analyse.add_argument(
-    '--dataset',
-    default='own clips',
-    help='name of the data set in tables, such as mv100k; default: own clips',
-  )
+  text = 'name of the data set in tables, such as mv100k'
+  flags.value(analyse, '--dataset', 'own clips', text)
   analyse.add_argument(
     '--task',
     choices=('video', 'video+text'),

@@ -1,6 +1,8 @@
 """Turns video into picture tokens, by ViT-VQGAN or VQGAN."""
 
+from collections.abc import Callable
 from collections.abc import Mapping
+import functools
 import os
 from typing import Any
 
@@ -79,29 +81,25 @@ class PictureTokens:
     return np.asarray(self._codes(inputs))
 
 
-def load_vit_vqgan(
+def _load(
+  read: Callable[..., Any],
+  network: Callable[..., Any],
+  kind: Callable[..., Any],
   stream: specs.TokenSpec,
   file: os.PathLike,
   *,
   config: Mapping[str, Any] | None = None,
   batch_size: int = 8,
 ) -> PictureTokens:
-  """Loads the encoder of the public ViT-VQGAN; `config` holds other sizes."""
-  sizes = vit_vqgan.VitVqganConfig(**config or {})
-  params = vit_vqgan.read(tensors.load(file), sizes)
-  network = vit_vqgan.VitVqgan(sizes)
-  return PictureTokens(stream, network, params, batch_size=batch_size)
+  sizes = kind(**config or {})
+  params = read(tensors.load(file), sizes)
+  return PictureTokens(stream, network(sizes), params, batch_size=batch_size)
 
 
-def load_maskgit_vqgan(
-  stream: specs.TokenSpec,
-  file: os.PathLike,
-  *,
-  config: Mapping[str, Any] | None = None,
-  batch_size: int = 8,
-) -> PictureTokens:
-  """MaskGIT's tokenizer of pictures; `config` holds other sizes."""
-  sizes = vqgan.VqganConfig(**config or {})
-  params = vqgan.read(tensors.load(file), sizes)
-  network = vqgan.Vqgan(sizes)
-  return PictureTokens(stream, network, params, batch_size=batch_size)
+# The public ViT-VQGAN and MaskGIT's tokenizer; `config` holds other sizes.
+load_vit_vqgan = functools.partial(
+  _load, vit_vqgan.read, vit_vqgan.VitVqgan, vit_vqgan.VitVqganConfig
+)
+load_maskgit_vqgan = functools.partial(
+  _load, vqgan.read, vqgan.Vqgan, vqgan.VqganConfig
+)

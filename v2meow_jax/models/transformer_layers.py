@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 Parts = tuple[layers.KeyValue, ...]
 
 
-class EncoderLayer(nn.Module):
-  """Self-attention, then a feed-forward block; norms before, sums after."""
+class _Layer(nn.Module):
+  """Parts that the layers of encoder and decoder share."""
 
   config: transformer.TransformerConfig
 
@@ -31,6 +31,14 @@ class EncoderLayer(nn.Module):
     self.mlp_norm = layers.RMSNorm(c.dtype)
     self.mlp = layers.GatedMlp(c.mlp_dim, c.dropout_rate, c.dtype)
     self.dropout = layers.Dropout(c.dropout_rate)
+
+  def scanned(self, x: jax.Array, *args) -> tuple[jax.Array, None]:
+    """`__call__` as `flax.linen.scan` wants it."""
+    return self(x, *args), None
+
+
+class EncoderLayer(_Layer):
+  """Self-attention, then a feed-forward block; norms before, sums after."""
 
   def __call__(
     self, x: jax.Array, bias: jax.Array, deterministic: bool
@@ -43,27 +51,16 @@ class EncoderLayer(nn.Module):
     y = self.mlp(self.mlp_norm(x), deterministic)
     return x + self.dropout(y, deterministic)
 
-  def scanned(self, x: jax.Array, *args) -> tuple[jax.Array, None]:
-    """`__call__` as `flax.linen.scan` wants it."""
-    return self(x, *args), None
 
-
-class DecoderLayer(nn.Module):
+class DecoderLayer(_Layer):
   """Self-attention, cross-attention if there is an encoder, feed-forward."""
-
-  config: transformer.TransformerConfig
 
   def setup(self):
     """Makes the parameters and layers."""
-    c = self.config
-    self.attention_norm = layers.RMSNorm(c.dtype)
-    self.attention = _attention(c)
-    if c.num_encoder_layers:
-      self.cross_norm = layers.RMSNorm(c.dtype)
-      self.cross_attention = _attention(c)
-    self.mlp_norm = layers.RMSNorm(c.dtype)
-    self.mlp = layers.GatedMlp(c.mlp_dim, c.dropout_rate, c.dtype)
-    self.dropout = layers.Dropout(c.dropout_rate)
+    super().setup()
+    if self.config.num_encoder_layers:
+      self.cross_norm = layers.RMSNorm(self.config.dtype)
+      self.cross_attention = _attention(self.config)
 
   def __call__(
     self,
@@ -95,10 +92,6 @@ class DecoderLayer(nn.Module):
       x = x + self.dropout(y, deterministic)
     y = self.mlp(self.mlp_norm(x), deterministic)
     return x + self.dropout(y, deterministic)
-
-  def scanned(self, x: jax.Array, *args) -> tuple[jax.Array, None]:
-    """`__call__` as `flax.linen.scan` wants it."""
-    return self(x, *args), None
 
   def cross_keys_values(self, encoded: jax.Array) -> layers.KeyValue:
     """Keys and values of the encoder's output, the same for every step."""
