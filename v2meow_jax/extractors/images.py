@@ -46,7 +46,7 @@ def _rgb_columns(source: int, target: int) -> np.ndarray:
 
 
 def gray(frames: np.ndarray, height: int, width: int) -> np.ndarray:
-  """uint8[n, h, w, 3] -> luma float32[n, height, width], averaged, in [0, 1]."""
+  """uint8[n, h, w, 3] -> luma float32[n, height, width], averaged, [0, 1]."""
   return _rows(frames, height) @ _luma_columns(frames.shape[2], width)
 
 

@@ -70,16 +70,9 @@ def window_starts(
 def cut(
   array: np.ndarray, stream: specs.Stream, start: float, seconds: float
 ) -> np.ndarray:
-  """One window of a clip's stream; beyond the end the clip is mirrored.
+  """One window of a clip's stream, [frames of the window, dim | levels].
 
-  Args:
-    array: The whole clip, [frames, dim | levels].
-    stream: Description of the stream.
-    start: Start of the window in seconds.
-    seconds: Length of the window.
-
-  Returns:
-    [frames of the window, dim | levels].
+  `start` and `seconds` say where it lies; beyond the end the clip is mirrored.
   """
   if isinstance(stream, specs.FeatureSpec) and stream.is_static:
     return array[:1]
@@ -175,15 +168,7 @@ def resolve(
   own: Sequence[options.Sampling],
   stages: Sequence[specs.StageSpec],
 ) -> list[options.Sampling]:
-  """Options of the sampler of each stage.
-
-  Args:
-    sampling: Options for all stages, or one per stage; None: those of `own`.
-    own: Options of each stage where `sampling` leaves them open.
-    stages: Descriptions of the stages.
-
-  Returns:
-    One per stage.
+  """Options of the sampler of each stage; what is open is filled from `own`.
 
   Raises:
     ValueError: There are other numbers of them, or top_k is above the number of

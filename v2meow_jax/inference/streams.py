@@ -22,13 +22,7 @@ def read(
 ) -> list[pipeline.ClipStreams]:
   """Extracts what the stages of a system read; takes of a video share its work.
 
-  Args:
-    requests: Videos with their prompts, seeds and music styles.
-    loaded: The system.
-    on_request: Called before each request, for progress.
-
-  Returns:
-    The streams of each request.
+  `on_request` is called before each request, for progress.
 
   Raises:
     ValueError: The system has no extractor for a style.

@@ -26,13 +26,7 @@ def export(
 ) -> pathlib.Path:
   """Freezes a run's towers with the centres of what they were trained on.
 
-  Args:
-    model_dir: Folder of the run.
-    out: Folder; made when missing.
-    batches: Some batches of its training data, of hundreds of clips in all.
-
-  Returns:
-    The folder.
+  `batches` are some of its training data, of hundreds of clips in all.
 
   Raises:
     ValueError: The run trained something else, or there are no batches.

@@ -25,12 +25,8 @@ def input_attention(
   attention to the target's own past and to the id that begins it all.
 
   The layers run one after the other and without a fused kernel, whatever the
-  config says, because loops and kernels do not give weights.
-
-  Args:
-    model: Model of the stage.
-    params: Parameters of the network.
-    batch: Batch like `StageModel.forced_batch`.
+  config says, because loops and kernels do not give weights. The batch is like
+  that of `StageModel.forced_batch`.
 
   Returns:
     By stream float32[layers, b, target length, length of the stream].

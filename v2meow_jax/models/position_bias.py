@@ -147,14 +147,9 @@ class TimeBias(nn.Module):
   def __call__(
     self, query_times: np.ndarray, key_times: np.ndarray
   ) -> jax.Array:
-    """Bias of every query and key.
+    """float[queries] and float[keys], seconds -> float32[heads, queries, keys].
 
-    Args:
-      query_times: float[queries], seconds; known when traced.
-      key_times: float[keys], seconds; NaN stands for a whole clip.
-
-    Returns:
-      float32[heads, queries, keys].
+    A key whose time is NaN stands for a whole clip.
     """
     init = _time_bias_init(self.rate_hz, self.max_distance)
     table = self.param(

@@ -37,14 +37,9 @@ def token_times(stream: specs.TokenSpec, num_frames: int) -> np.ndarray:
 def token_levels(
   spec: specs.StageSpec, streams: Sequence[specs.TokenSpec]
 ) -> np.ndarray:
-  """Level of each id of some streams of a stage, laid end to end.
+  """int32[length]: level of each id of some streams, laid end to end.
 
-  Args:
-    spec: Streams of the stage; levels are counted through all its token streams.
-    streams: Streams to lay out.
-
-  Returns:
-    int32[length], in [0, levels of the stage).
+  Levels are counted through all token streams of the stage.
   """
   first = {}
   count = 0
@@ -65,12 +60,6 @@ def encoder_layout(spec: specs.StageSpec) -> EncoderLayout:
   tokens and continuous streams are interleaved: earlier frames first and, at
   the same time, tokens first, then earlier streams, so that what was seen at
   one moment is neighbours.
-
-  Args:
-    spec: Streams of the stage.
-
-  Returns:
-    The layout of one crop.
   """
   seconds = spec.crop_seconds
   times = [token_times(s, s.num_frames(seconds)) for s in spec.token_inputs]

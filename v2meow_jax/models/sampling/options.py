@@ -91,13 +91,8 @@ def windows(
   >>> windows(stages.coarse(), 0.25).prefix_seconds
   2.52
 
-  Args:
-    stage: Streams of the stage, whose crop is the length of a window.
-    prefix_share: Least part of a window that the one before has written.
-    rows: Number of windows in one compiled call.
-
-  Returns:
-    The windows; their prefix is shorter than the crop.
+  `prefix_share` is the least part of a window, which is a crop of the stage,
+  that the one before has written; the prefix is shorter than the crop.
   """
   rates = [
     fractions.Fraction(s.rate_hz).limit_denominator(1000)
