@@ -1,5 +1,6 @@
 """Checks which parts work on this machine, and how to fix the others."""
 
+import collections
 from collections.abc import Callable
 from collections.abc import Sequence
 from concurrent import futures
@@ -26,7 +27,7 @@ _BASE_MODULES = ('jax', 'flax', 'av', 'soundfile', 'soxr', 'safetensors')
 CheckState = Literal['ok', 'off', 'FAIL']
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Check:
   """One line of the report.
 
@@ -44,7 +45,7 @@ class Check:
   fix: str = ''
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Extra:
   """An optional part of the installation.
 
@@ -62,31 +63,21 @@ class Extra:
 
 EXTRAS = (
   Extra(
-    name='data',
-    enables='v2meow data prepare, SeqIO tasks',
-    modules=('seqio', 'tensorflow_datasets', 'apache_beam'),
+    'data',
+    'v2meow data prepare, SeqIO tasks',
+    ('seqio', 'tensorflow_datasets', 'apache_beam'),
   ),
+  Extra('train', 'v2meow train', ('clu.metric_writers', 'tensorboard')),
+  Extra('eval', 'benchmarks, metrics', ('librosa', 'mir_eval', 'sklearn')),
+  Extra('weights', 'v2meow weights fetch', ('pooch',)),
+  Extra('flow', 'optical flow for I3D', ('cv2',)),
   Extra(
-    name='train',
-    enables='v2meow train',
-    modules=('clu.metric_writers', 'tensorboard'),
+    'hub',
+    'CLAP, MusicCoCa, w2v-BERT, MERT and AST',
+    ('torch', 'transformers', 'ai_edge_litert'),
   ),
-  Extra(
-    name='eval',
-    enables='benchmarks, metrics',
-    modules=('librosa', 'mir_eval', 'sklearn'),
-  ),
-  Extra(name='weights', enables='v2meow weights fetch', modules=('pooch',)),
-  Extra(name='flow', enables='optical flow for I3D', modules=('cv2',)),
-  Extra(
-    name='hub',
-    enables='CLAP, MusicCoCa, w2v-BERT, MERT and AST',
-    modules=('torch', 'transformers', 'ai_edge_litert'),
-  ),
-  Extra(
-    name='study', enables='v2meow study serve', modules=('fastapi', 'uvicorn')
-  ),
-  Extra(name='dev', enables='launch/check.sh', modules=('pytest', 'torch')),
+  Extra('study', 'v2meow study serve', ('fastapi', 'uvicorn')),
+  Extra('dev', 'launch/check.sh', ('pytest', 'torch')),
 )
 
 
@@ -174,13 +165,9 @@ def _python() -> Check:
   low, high = _PYTHONS
   detail = f'{platform.python_version()} at {sys.executable}'
   if low <= sys.version_info[:2] < high:
-    return Check(name='python', state='ok', detail=detail)
-  return Check(
-    name='python',
-    state='FAIL',
-    detail=detail,
-    fix='make the environment with Python 3.11, 3.12 or 3.13',
-  )
+    return Check('python', 'ok', detail)
+  fix = 'make the environment with Python 3.11, 3.12 or 3.13'
+  return Check('python', 'FAIL', detail, fix)
 
 
 def _base_packages() -> list[Check]:
@@ -188,27 +175,13 @@ def _base_packages() -> list[Check]:
   for module in _BASE_MODULES:
     try:
       importlib.import_module(module)
-      version = metadata.version(module)
-      checks.append(Check(name=module, state='ok', detail=version))
+      checks.append(Check(module, 'ok', metadata.version(module)))
     except Exception as error:  # A broken wheel may raise anything.
-      checks.append(
-        Check(
-          name=module,
-          state='FAIL',
-          detail=_first_line(error),
-          fix=_REINSTALL,
-        )
-      )
+      checks.append(Check(module, 'FAIL', _first_line(error), _REINSTALL))
   missing = missing_requirements(None, _requirements(), metadata.version)
   if missing:
-    checks.append(
-      Check(
-        name='base install',
-        state='FAIL',
-        detail=f'without {", ".join(missing)}',
-        fix=_REINSTALL,
-      )
-    )
+    detail = f'without {", ".join(missing)}'
+    checks.append(Check('base install', 'FAIL', detail, _REINSTALL))
   return checks
 
 
@@ -218,19 +191,11 @@ def _devices() -> Check:
 
     devices = jax.devices()
   except Exception as error:  # Drivers fail in their own ways.
-    return Check(
-      name='devices',
-      state='FAIL',
-      detail=_first_line(error),
-      fix='JAX_PLATFORMS=cpu uses the processor',
-    )
-  kinds = {}
-  for device in devices:
-    kinds[device.device_kind] = kinds.get(device.device_kind, 0) + 1
+    fix = 'JAX_PLATFORMS=cpu uses the processor'
+    return Check('devices', 'FAIL', _first_line(error), fix)
+  kinds = collections.Counter(device.device_kind for device in devices)
   detail = ', '.join(f'{count} x {kind}' for kind, count in kinds.items())
-  return Check(
-    name='devices', state='ok', detail=f'{devices[0].platform}: {detail}'
-  )
+  return Check('devices', 'ok', f'{devices[0].platform}: {detail}')
 
 
 def _media_codecs() -> list[Check]:
@@ -242,77 +207,53 @@ def _media_codecs() -> list[Check]:
     ('read vp9', 'vp9', 'r', 'off', 'webm videos'),
     ('read av1', 'av1', 'r', 'off', 'recent web videos'),
   )
+  fix = 'install the PyAV wheel: python -m pip install --force-reinstall av'
   checks = []
   for name, codec, mode, otherwise, use in wanted:
     try:
       from av import codec as av_codec
 
       av_codec.Codec(codec, mode)
-      checks.append(Check(name=name, state='ok', detail=use))
+      checks.append(Check(name, 'ok', use))
     except Exception as error:
-      checks.append(
-        Check(
-          name=name,
-          state=otherwise,
-          detail=f'needed for {use}: {_first_line(error)}',
-          fix=(
-            'install the PyAV wheel: python -m pip install --force-reinstall av'
-          ),
-        )
-      )
+      detail = f'needed for {use}: {_first_line(error)}'
+      checks.append(Check(name, otherwise, detail, fix))
   return checks
 
 
 def _system() -> Check:
+  name = 'embedded system'
   try:
     from v2meow_jax.inference import system
 
     loaded = system.load()
   except Exception as error:  # Any failure to load is the finding.
     restore = 'restore the files: git checkout v2meow_jax/assets'
-    return Check(
-      name='embedded system',
-      state='FAIL',
-      detail=_first_line(error),
-      fix=_REINSTALL if isinstance(error, ImportError) else restore,
-    )
-  return Check(
-    name='embedded system',
-    state='ok',
-    detail=f'loads; sha256 {loaded.digest[:12]}, files as it names them',
-  )
+    fix = _REINSTALL if isinstance(error, ImportError) else restore
+    return Check(name, 'FAIL', _first_line(error), fix)
+  detail = f'loads; sha256 {loaded.digest[:12]}, files as it names them'
+  return Check(name, 'ok', detail)
 
 
 def _disk() -> Check:
   free = shutil.disk_usage('.').free
   detail = f'{free / 1e9:.1f} GB free in this folder'
   if free >= _MIN_FREE_BYTES:
-    return Check(name='disk', state='ok', detail=detail)
-  return Check(
-    name='disk', state='off', detail=detail, fix='make room for the results'
-  )
+    return Check('disk', 'ok', detail)
+  return Check('disk', 'off', detail, 'make room for the results')
 
 
 def _extra(extra: Extra) -> Check:
   name = f'extra {extra.name}'
-  install = f'python -m pip install -c requirements.lock -e ".[{extra.name}]"'
   missing = missing_requirements(extra.name, _requirements(), metadata.version)
   if missing:
-    return Check(
-      name=name,
-      state='off',
-      detail=f'{extra.enables}: without {", ".join(missing)}',
-      fix=install,
-    )
-  problem = _import_problem(extra.modules)
-  if problem:
-    return Check(
-      name=name,
-      state='off',
-      detail=f'{extra.enables}: installed, but {problem}',
-      fix=install,
-    )
-  return Check(name=name, state='ok', detail=extra.enables)
+    problem = f'without {", ".join(missing)}'
+  elif problem := _import_problem(extra.modules):
+    problem = f'installed, but {problem}'
+  else:
+    return Check(name, 'ok', extra.enables)
+  install = f'python -m pip install -c requirements.lock -e ".[{extra.name}]"'
+  return Check(name, 'off', f'{extra.enables}: {problem}', install)
 
 
 def _import_problem(modules: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import functools
 import importlib
 import inspect
 import json
@@ -60,148 +61,88 @@ class Kind:
   read: str | None = None
 
 
-_FITTED = 'extractors.embedded.fitted'
+def _row(role, reads, builder, name, function, *artefacts, read=None) -> Kind:
+  """A row: the function that is its `load` or `network`, and its weights."""
+  return Kind(
+    name=name,
+    role=role,
+    reads=reads,
+    artefacts=artefacts,
+    read=read,
+    **{builder: function},
+  )
+
+
+_picture = functools.partial(_row, 'extractor', 'video', 'load')
+_music = functools.partial(_row, 'extractor', 'audio', 'network')
+_style = functools.partial(_row, 'style', 'audio', 'network')
+_codec = functools.partial(_row, 'codec', 'audio', 'network')
+
+_EMBEDDED = 'extractors.embedded'
+_FITTED = f'{_EMBEDDED}.fitted.read'
+_TOWERS = 'extractors.trained_towers'
 _TRAINED = 'codecs.trained'
+_TOKENS = 'extractors.picture_tokens'
+_AUDIO = 'pretrained.audio'
+_TEXT_MUSIC = 'pretrained.text_music'
 KINDS = {
   kind.name: kind
   for kind in (
     # Trained here.
-    Kind(
-      name='appearance',
-      role='extractor',
-      reads='video',
-      read=f'{_FITTED}.read',
-      load='extractors.embedded.color_motion.Appearance',
+    _picture(
+      'appearance', f'{_EMBEDDED}.color_motion.Appearance', read=_FITTED
     ),
-    Kind(
-      name='motion',
-      role='extractor',
-      reads='video',
-      read=f'{_FITTED}.read',
-      load='extractors.embedded.color_motion.Motion',
-    ),
+    _picture('motion', f'{_EMBEDDED}.color_motion.Motion', read=_FITTED),
     Kind(
       name='semantic_tokens',
       role='extractor',
       reads='audio',
-      read=f'{_FITTED}.read',
-      load='extractors.embedded.semantic_tokens.SemanticTokens',
+      read=_FITTED,
+      load=f'{_EMBEDDED}.semantic_tokens.SemanticTokens',
     ),
     Kind(
       name='hashed_style',
       role='style',
       reads='audio',
-      read=f'{_FITTED}.read_style',
-      load='extractors.embedded.joint_embedding.extractors',
+      read=f'{_EMBEDDED}.fitted.read_style',
+      load=f'{_EMBEDDED}.joint_embedding.extractors',
     ),
-    Kind(
-      name='towers',
-      role='style',
-      reads='audio',
-      read='extractors.trained_towers.read',
-      network='extractors.trained_towers.build',
-    ),
-    Kind(
-      name='soundstream',
-      role='codec',
-      reads='audio',
-      read=f'{_TRAINED}.read',
-      network=f'{_TRAINED}.soundstream',
-    ),
-    Kind(
-      name='embedded_codec',
-      role='codec',
-      reads='audio',
-      read=f'{_TRAINED}.read',
-      network=f'{_TRAINED}.embedded_codec',
+    _style('towers', f'{_TOWERS}.build', read=f'{_TOWERS}.read'),
+    _codec('soundstream', f'{_TRAINED}.soundstream', read=f'{_TRAINED}.read'),
+    _codec(
+      'embedded_codec', f'{_TRAINED}.embedded_codec', read=f'{_TRAINED}.read'
     ),
     # Published by others: pictures.
-    Kind(
-      name='clip',
-      role='extractor',
-      reads='video',
-      artefacts=('clip-vit-l14',),
-      load='extractors.clip.load',
-    ),
-    Kind(
-      name='i3d_flow',
-      role='extractor',
-      reads='video',
-      artefacts=('i3d-flow',),
-      load='extractors.flow.load',
-    ),
-    Kind(
-      name='vit_vqgan',
-      role='extractor',
-      reads='video',
-      artefacts=('vit-vqgan-base',),
-      load='extractors.picture_tokens.load_vit_vqgan',
-    ),
-    Kind(
-      name='maskgit_vqgan',
-      role='extractor',
-      reads='video',
-      artefacts=('maskgit-vqgan',),
-      load='extractors.picture_tokens.load_maskgit_vqgan',
-    ),
+    _picture('clip', 'extractors.clip.load', 'clip-vit-l14'),
+    _picture('i3d_flow', 'extractors.flow.load', 'i3d-flow'),
+    _picture('vit_vqgan', f'{_TOKENS}.load_vit_vqgan', 'vit-vqgan-base'),
+    _picture('maskgit_vqgan', f'{_TOKENS}.load_maskgit_vqgan', 'maskgit-vqgan'),
     # Music, whose frames are then clustered.
-    Kind(
-      name='musicfm',
-      role='extractor',
-      reads='audio',
-      artefacts=('musicfm-fma', 'musicfm-msd'),
-      network='pretrained.audio.musicfm_weights.load_encoder',
+    _music(
+      'musicfm',
+      f'{_AUDIO}.musicfm_weights.load_encoder',
+      'musicfm-fma',
+      'musicfm-msd',
     ),
-    Kind(
-      name='w2v_bert',
-      role='extractor',
-      reads='audio',
-      artefacts=('w2v-bert-2',),
-      network='pretrained.audio.w2v_bert.load',
-    ),
-    Kind(
-      name='mert',
-      role='extractor',
-      reads='audio',
-      artefacts=('mert-v1-95m', 'mert-v1-330m'),
-      network='pretrained.audio.mert.load',
-    ),
+    _music('w2v_bert', f'{_AUDIO}.w2v_bert.load', 'w2v-bert-2'),
+    _music('mert', f'{_AUDIO}.mert.load', 'mert-v1-95m', 'mert-v1-330m'),
     # Joint embeddings of text and music.
-    Kind(
-      name='clap',
-      role='style',
-      reads='audio',
-      artefacts=('clap-music',),
-      network='pretrained.text_music.clap.Clap',
-    ),
-    Kind(
-      name='musiccoca',
-      role='style',
-      reads='audio',
-      artefacts=('musiccoca',),
-      network='pretrained.text_music.musiccoca.MusicCoCa',
-    ),
-    Kind(
-      name='muq_mulan',
-      role='style',
-      reads='audio',
-      artefacts=('muq-mulan',),
-      network='pretrained.text_music.muq_mulan.MuQMuLan',
-    ),
+    _style('clap', f'{_TEXT_MUSIC}.clap.Clap', 'clap-music'),
+    _style('musiccoca', f'{_TEXT_MUSIC}.musiccoca.MusicCoCa', 'musiccoca'),
+    _style('muq_mulan', f'{_TEXT_MUSIC}.muq_mulan.MuQMuLan', 'muq-mulan'),
     # Codecs.
-    Kind(
-      name='dac',
-      role='codec',
-      reads='audio',
-      artefacts=('dac-16khz', 'dac-24khz', 'dac-44khz'),
-      network='codecs.dac.dac.load_variant',
+    _codec(
+      'dac',
+      'codecs.dac.dac.load_variant',
+      'dac-16khz',
+      'dac-24khz',
+      'dac-44khz',
     ),
-    Kind(
-      name='encodec',
-      role='codec',
-      reads='audio',
-      artefacts=('encodec-24khz', 'encodec-32khz'),
-      network='codecs.encodec.encodec.load_variant',
+    _codec(
+      'encodec',
+      'codecs.encodec.encodec.load_variant',
+      'encodec-24khz',
+      'encodec-32khz',
     ),
   )
 }

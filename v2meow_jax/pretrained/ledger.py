@@ -1,9 +1,8 @@
 """Lists published weights that this library reads, with source and licence.
 
 The table is ledger.toml. Licences are as stated by the publishers; it is no
-legal advice.
-docs/weights.md also lists weights that nothing here reads, and compares
-stand-ins.
+legal advice. docs/weights.md also lists weights that nothing here reads, and
+compares stand-ins.
 """
 
 from __future__ import annotations
@@ -102,19 +101,15 @@ class Artefact:
     return self.url.endswith(('.pt', '.pth', '.ckpt', '.bin'))
 
 
-def _read() -> tuple[Artefact, ...]:
-  file = pathlib.Path(__file__).with_name('ledger.toml')
-  table = tomllib.loads(file.read_text(encoding='utf-8'))
-  return tuple(
-    Artefact(
-      name=name,
-      **{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()},
-    )
-    for name, row in table.items()
-  )
+def _read(file: pathlib.Path) -> tuple[Artefact, ...]:
+  artefacts = []
+  for name, row in tomllib.loads(file.read_text(encoding='utf-8')).items():
+    row |= {key: tuple(x) for key, x in row.items() if isinstance(x, list)}
+    artefacts.append(Artefact(name=name, **row))
+  return tuple(artefacts)
 
 
-ARTEFACTS = _read()
+ARTEFACTS = _read(pathlib.Path(__file__).with_name('ledger.toml'))
 
 
 def find(name: str) -> Artefact:
