@@ -50,7 +50,7 @@ class Genre:
   """
 
   tempo_bpm: tuple[float, float]
-  beats_per_bar: int
+  beats_per_bar: int = 4
   loops: dict[str, tuple[int, int, int, int]]
   drums: tuple[Riff, ...]
   bass: Riff
@@ -70,7 +70,6 @@ class Genre:
 GENRES: dict[str, Genre] = {
   'ambient': Genre(
     tempo_bpm=(60.0, 70.0),
-    beats_per_bar=4,
     loops={'major': (0, 3, 0, 4), 'minor': (0, 5, 0, 6)},
     drums=(Riff('soft_kick', '9...7...7...7...', gain=0.4),),
     bass=Riff('sub', '7...............', gain=0.22),
@@ -87,7 +86,6 @@ GENRES: dict[str, Genre] = {
   ),
   'hiphop': Genre(
     tempo_bpm=(78.0, 90.0),
-    beats_per_bar=4,
     loops={'major': (0, 5, 1, 4), 'minor': (0, 3, 5, 4)},
     drums=(
       Riff('deep_kick', '9.......8.......', gain=0.8),
@@ -126,7 +124,6 @@ GENRES: dict[str, Genre] = {
   ),
   'house': Genre(
     tempo_bpm=(118.0, 127.0),
-    beats_per_bar=4,
     loops={'major': (0, 5, 3, 4), 'minor': (0, 5, 2, 6)},
     drums=(
       Riff('club_kick', '9...8...8...8...', gain=0.85),
@@ -153,7 +150,6 @@ GENRES: dict[str, Genre] = {
   ),
   'rock': Genre(
     tempo_bpm=(136.0, 150.0),
-    beats_per_bar=4,
     loops={'major': (0, 4, 5, 3), 'minor': (0, 6, 5, 6)},
     drums=(
       Riff('kick', '9.......9.......', gain=0.75),
@@ -175,7 +171,6 @@ GENRES: dict[str, Genre] = {
   ),
   'drum_and_bass': Genre(
     tempo_bpm=(164.0, 180.0),
-    beats_per_bar=4,
     loops={'major': (0, 2, 5, 3), 'minor': (0, 2, 6, 5)},
     drums=(
       Riff('kick', '9...6...8...6...', gain=0.8),
@@ -199,10 +194,7 @@ GENRES: dict[str, Genre] = {
 }
 
 # Semitones of the scale degrees.
-SCALES = {
-  'major': (0, 2, 4, 5, 7, 9, 11),
-  'minor': (0, 2, 3, 5, 7, 8, 10),
-}
+SCALES = {'major': (0, 2, 4, 5, 7, 9, 11), 'minor': (0, 2, 3, 5, 7, 8, 10)}
 # Few tonics, so that a small model can learn their sounds.
 TONICS = {'C': 0, 'Eb': 3, 'F': 5, 'A': 9}
 ACTIVITIES = (0.35, 0.65, 1.0)

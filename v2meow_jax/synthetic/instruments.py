@@ -197,10 +197,8 @@ def _bell(hz: float) -> np.ndarray:
 def _pad(hz: float) -> np.ndarray:
   t = _times(5.0)
   # Two detuned saws beat slowly against each other.
-  saws = _partials(hz * 0.998, t, 1.7, num=8) + _partials(
-    hz * 1.002, t, 1.7, num=8
-  )
-  return saws * _attack(t, 0.35)
+  saws = (_partials(hz * x, t, 1.7, num=8) for x in (0.998, 1.002))
+  return sum(saws) * _attack(t, 0.35)
 
 
 def _strings(hz: float) -> np.ndarray:
@@ -244,10 +242,8 @@ def _saw_bass(hz: float) -> np.ndarray:
 
 def _reese(hz: float) -> np.ndarray:
   t = _times(1.8)
-  saws = _partials(hz * 0.99, t, 1.2, num=12) + _partials(
-    hz * 1.01, t, 1.2, num=12
-  )
-  return saws * _attack(t, 0.01)
+  saws = (_partials(hz * x, t, 1.2, num=12) for x in (0.99, 1.01))
+  return sum(saws) * _attack(t, 0.01)
 
 
 _VOICES = {
