@@ -1,7 +1,5 @@
 """Reads manifests: one clip a line, as json."""
 
-from __future__ import annotations
-
 import codecs
 import collections
 from collections.abc import Iterable
@@ -37,7 +35,7 @@ class ManifestClip:
   caption: str | None = None
 
 
-def digest(clips: Iterable[Clip]) -> str:
+def digest(clips: Iterable[ManifestClip]) -> str:
   """Hex SHA-256 of ids and captions in their order, wherever the files lie."""
   rows = [[clip.id, clip.caption] for clip in clips]
   return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

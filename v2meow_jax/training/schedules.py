@@ -4,6 +4,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
+import flax
 import jax
 import jax.numpy as jnp
 import optax
@@ -132,12 +133,14 @@ def clip_sides(norm: float | None) -> optax.GradientTransformation:
     del params
     if not isinstance(updates, Mapping):
       return clip.update(updates, state)[0]
+    is_frozen = isinstance(updates, flax.core.FrozenDict)
     sides: tuple[dict[str, Any], ...] = ({}, {})
     for name, tree in updates.items():
       sides[name in OPPONENTS][name] = tree
     both = [clip.update(side, state)[0] for side in sides]
     clipped = {name: both[name in OPPONENTS][name] for name in updates}
-    return type(updates)(clipped)  # T5X's are frozen.
+    # T5X's are frozen.
+    return flax.core.freeze(clipped) if is_frozen else clipped
 
   return optax.stateless(clip_both)
 

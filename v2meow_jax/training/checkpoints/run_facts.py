@@ -53,15 +53,13 @@ def differences(before: Any, now: Any, name: str) -> list[str]:
   >>> differences({'a': 1, 'b': [1, 2]}, {'a': 1, 'b': [1, 3]}, 'data')
   ['data.b.1 was 2 and is 3']
   """
-  pairs = _entries(before), _entries(now)
-  if None in pairs or type(before) is not type(now):
+  old, new = _entries(before), _entries(now)
+  if old is None or new is None or type(before) is not type(now):
     return [] if before == now else [f'{name} was {before} and is {now}']
   return [
     line
-    for key in dict.fromkeys([*pairs[0], *pairs[1]])
-    for line in differences(
-      pairs[0].get(key), pairs[1].get(key), f'{name}.{key}'
-    )
+    for key in dict.fromkeys([*old, *new])
+    for line in differences(old.get(key), new.get(key), f'{name}.{key}')
   ]
 
 
