@@ -45,6 +45,7 @@ class Tensors:
       artefact: Name in the ledger, if it is there, for errors.
     """
     self._tensors = dict(tensors)
+    self._taken: set[str] = set()
     self._file = (
       tensors.file if isinstance(tensors, NamedTensors) else 'the file'
     )
@@ -59,10 +60,11 @@ class Tensors:
 
   def left(self) -> dict[str, tuple[int, ...]]:
     """Shapes of the tensors that were not taken, by sorted names."""
-    return {k: np.shape(x) for k, x in sorted(self._tensors.items())}
+    left = sorted(self._tensors.keys() - self._taken)
+    return {name: np.shape(self._tensors[name]) for name in left}
 
   def take(self, name: str, *shape: int) -> np.ndarray:
-    """Takes out one tensor, as float32.
+    """Takes one tensor, as float32; it may be taken again.
 
     Args:
       name: Name of the tensor.
@@ -82,7 +84,8 @@ class Tensors:
         f'{self._file} has no {name!r}, {floats}, among its'
         f' {len(self._tensors)} tensors ({some}, ...); wanted {self._wanted}.'
       )
-    tensor = np.asarray(self._tensors.pop(name))
+    self._taken.add(name)
+    tensor = np.asarray(self._tensors[name])
     if tensor.shape != shape or not is_floating(tensor):
       raise ValueError(
         f'{self._file} has {name!r} as {tensor.dtype} of shape {tensor.shape};'
