@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -366,3 +367,9 @@ def test_a_platform_that_is_not_here_is_one_line(root, tmp_path):
   assert done.returncode == 2
   assert "JAX_PLATFORMS is 'cuda'" in done.stderr
   assert 'Traceback' not in done.stderr
+
+
+def test_a_command_that_a_program_calls_leaves_its_signals_alone(capsys):
+  before = signal.getsignal(signal.SIGTERM)
+  assert main.main(['train', '--gin_file=no_such.gin']) == 2
+  assert signal.getsignal(signal.SIGTERM) is before

@@ -108,8 +108,6 @@ def main(argv: Sequence[str] | None = None) -> int:
   66 when too many steps in a row were skipped (look at the data).
   """
   given = list(sys.argv[1:] if argv is None else argv)
-  if given[:1] == ['train']:
-    ending.ask_to_start_again()
   top = parser()
   # What follows -- is Beam's; argparse would mix it with our own.
   end = given.index('--') if '--' in given else len(given)
@@ -150,6 +148,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> NoReturn:
   """Runs a command as the console script: its process ends here."""
+  if sys.argv[1:2] == ['train']:
+    ending.ask_to_start_again()
   ending.run(main)
 
 
