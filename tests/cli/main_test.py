@@ -158,11 +158,11 @@ def test_temperatures_are_one_for_all_stages_or_one_per_stage(
   assert 'semantic, coarse, fine' in error
 
 
-@pytest.mark.parametrize('rows', ['0', '-1'])
+@pytest.mark.parametrize('rows', ['0', '-1', '999'])
 def test_calls_without_rows_are_refused(rows, clip, tmp_path, capsys):
   out = tmp_path / 'out.mp4'
   error = fails(capsys, tmp_path, clip, '-o', out, '--rows', rows)
-  assert f'rows is {rows}; wanted 1 or more' in error
+  assert f'rows is {rows}; wanted 1 to 256' in error
 
 
 def test_a_prompt_of_100_kilobytes_is_refused(clip, tmp_path, capsys):

@@ -78,3 +78,8 @@ def test_another_encoding_is_refused_with_the_way_out(tmp_path, data, reason):
   path.write_bytes(data)
   with pytest.raises(ValueError, match=reason):
     manifests.read(str(path))
+
+
+def test_a_manifest_that_is_not_there_says_what_was_wanted(tmp_path):
+  with pytest.raises(ValueError, match='no manifest .*data synth'):
+    manifests.read(str(tmp_path / 'no.jsonl'))

@@ -115,6 +115,8 @@ def test_no_clips_need_no_call():
 def test_a_call_without_rows_is_refused():
   with pytest.raises(ValueError, match='rows is 0'):
     options.Windows(rows=0)
+  with pytest.raises(ValueError, match='rows is 257; wanted 1 to 256'):
+    options.Windows(rows=257)
 
 
 def test_options_left_open_are_those_below():

@@ -1,10 +1,14 @@
 """A clip of any length gets codes of its length, whatever the windows."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from v2meow_jax import stages
+from v2meow_jax.files import released
 from v2meow_jax.inference import pipeline
+from v2meow_jax.inference import system
 from v2meow_jax.models.sampling import options
 
 TINY = stages.TINY
@@ -62,3 +66,12 @@ def test_a_window_far_beyond_a_short_clip_swings_back_and_forth():
   array = np.arange(3)[:, None]
   window = pipeline.cut(array, TINY['semantic'], start=0.0, seconds=0.4)
   assert window[:, 0].tolist() == [0, 1, 2, 2, 1, 0, 0, 1, 2, 2]
+
+
+def test_a_config_that_describes_no_system_is_named(tmp_path):
+  folder = tmp_path / 'system'
+  shutil.copytree(system.EMBEDDED, folder)
+  config = folder / 'config.json'
+  config.write_text(config.read_text().replace('"num_heads"', '"num_heaes"', 1))
+  with pytest.raises(released.DamagedSystem, match='config.json .*num_heaes'):
+    system.load(folder)

@@ -53,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     type=int,
     help=(
       'number of windows in each call of a stage, and of takes made together:'
-      " more is faster and rounds differently; default: the system's own, and"
+      ' faster for several takes and long clips, at most 256, and rounds'
+      " differently; default: the system's own, and"
       ' take by take'
     ),
   )

@@ -63,8 +63,11 @@ def run(args: argparse.Namespace) -> int:
   try:
     train(config_text=gin.config_str())
   except (preemption.Preempted, health.Unhealthy) as e:
-    print(f'v2meow: {" ".join(str(e).split())}', file=sys.stderr)
+    message = ' '.join(str(e).split()).partition(' In call to config')[0]
+    print(f'v2meow: {message}', file=sys.stderr)
     code = e.exit_code
+  else:
+    print(gin.query_parameter('%MODEL_DIR'))
   distributed.leave()
   return code
 

@@ -77,7 +77,7 @@ def read(
       errors.append(f'line {number}: {e}')
   if errors:
     shown = '; '.join(errors[:_MOST_ERRORS])
-    raise ValueError(f'manifest {path}: {len(errors)} bad lines: {shown}.')
+    raise ValueError(f'manifest {path}: {len(errors)} bad line(s): {shown}.')
   chosen = [c for c in clips.values() if split in (None, c.split)]
   if not chosen:
     counts = dict(collections.Counter(c.split for c in clips.values()))
@@ -88,6 +88,11 @@ def read(
 
 def _text(path: epath.Path) -> str:
   """Content of a manifest in UTF-8, whose byte-order mark does not count."""
+  if not path.exists():
+    raise ValueError(
+      f'there is no manifest {str(path)!r}; wanted json lines of id, path and'
+      ' split, as `v2meow data synth` writes them.'
+    )
   data = path.read_bytes()
   try:
     return data.decode('utf-8-sig')

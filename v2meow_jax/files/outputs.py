@@ -27,7 +27,7 @@ def checked(output: str, suffixes: Sequence[str]) -> pathlib.Path:
   path = pathlib.Path(output)
   if path.suffix.lower() not in suffixes:
     raise ValueError(
-      f'{output!r} has the extension {path.suffix!r}; wanted one of'
+      f'{output!r} has the extension {path.suffix or None}; wanted one of'
       f' {", ".join(suffixes)}.'
     )
   if path.is_dir():

@@ -65,7 +65,15 @@ class Loaded:
 
 def load(folder: pathlib.Path) -> Loaded:
   """Loads a folder; raises released.DamagedSystem when it is not whole."""
-  config = upgraded(released.read_config(folder))
+  config = released.read_config(folder)
+  try:
+    config = upgraded(config)
+    models = [restore.build_model(row['model']) for row in config['stages']]
+  except (KeyError, TypeError, ValueError) as e:
+    raise released.DamagedSystem(
+      f'{folder / released.CONFIG_NAME} does not describe a system'
+      f' ({type(e).__name__}: {e}); reinstall or export again.'
+    ) from e
   parts = read_parts(folder, config)
   streams = read_streams(config)
   built = {}
@@ -87,10 +95,9 @@ def load(folder: pathlib.Path) -> Loaded:
     parts=parts,
     stages=[
       restore.ModelStage(
-        restore.build_model(row['model']),
-        tensors.read(folder / f'{row["name"]}.safetensors'),
+        model, tensors.read(folder / f'{row["name"]}.safetensors')
       )
-      for row in config['stages']
+      for model, row in zip(models, config['stages'], strict=True)
     ],
     streams=streams,
     codec=built.pop(config['sound']),

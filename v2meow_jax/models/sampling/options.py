@@ -58,6 +58,7 @@ class Sampling:
 
 
 AS_TRAINED = Sampling(temperature=1.0)
+MAX_ROWS = 256  # ours: an accelerator is full long before.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,8 +76,11 @@ class Windows:
   rows: int = 1
 
   def __post_init__(self):
-    if self.rows < 1:
-      raise ValueError(f'rows is {self.rows}; wanted 1 or more.')
+    if not 1 <= self.rows <= MAX_ROWS:
+      raise ValueError(
+        f'rows is {self.rows}; wanted 1 to {MAX_ROWS}: calls are padded to it,'
+        ' so more rows than there are windows only cost time and memory.'
+      )
 
 
 def windows(
