@@ -40,7 +40,9 @@ ending.run(main)
     ('signal.raise_signal(signal.SIGINT)', 1, 'KeyboardInterrupt'),
   ],
 )
-def test_threads_that_never_end_do_not_keep_a_command(root, end, code, said):
+def test_threads_that_never_end_do_not_keep_a_command(
+  root, end, code, said, heeded_signals
+):
   with subprocess.Popen(
     [sys.executable, '-c', _STUCK.format(end=end)],
     cwd=root,

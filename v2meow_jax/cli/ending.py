@@ -55,7 +55,7 @@ def run(main: Callable[[], int]) -> NoReturn:
   for one another. Threads and exit functions get a few seconds here.
   """
   try:
-    code = main()
+    code = main() or 0
   except SystemExit as e:
     code = e.code if isinstance(e.code, int) else int(e.code is not None)
     if isinstance(e.code, str):
