@@ -17,6 +17,8 @@ import atexit, signal, sys, threading, time
 from concurrent import futures
 from v2meow_jax.cli import ending
 
+ending._SECONDS = 0.5
+
 def main():
   threading.Thread(target=time.sleep, args=(1000,)).start()
   futures.ThreadPoolExecutor().submit(time.sleep, 1000)
