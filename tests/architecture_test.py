@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 
+import jax
 import numpy as np
 import pytest
 
@@ -50,6 +51,7 @@ class Entered:
       self.files.add(code.co_filename)
 
   def __enter__(self):
+    jax.clear_caches()  # What was compiled before would not be entered.
     threading.setprofile(self._note)
     sys.setprofile(self._note)
     return self

@@ -188,16 +188,16 @@ def parse(
   import gin  # pylint: disable=g-import-not-at-top
 
   paths = [find(name, search_paths) for name in files]
-  for path in paths:
-    check_imports(path, search_paths)
-  for binding in bindings:
-    if _IMPORT.match(binding) or _INCLUDE.match(binding) or '\n' in binding:
-      raise ConfigError(f'{binding!r} is not a binding; wanted NAME=VALUE.')
   for folder in search_paths:
     gin.add_config_file_search_path(folder)
     beside = pathlib.Path(folder).resolve().parent
     if (beside / _DATASETS).is_file() and str(beside) not in sys.path:
       sys.path.append(str(beside))  # Recipes are not installed.
+  for path in paths:
+    check_imports(path, search_paths)
+  for binding in bindings:
+    if _IMPORT.match(binding) or _INCLUDE.match(binding) or '\n' in binding:
+      raise ConfigError(f'{binding!r} is not a binding; wanted NAME=VALUE.')
   gin.clear_config()
   root = logging.getLogger()
   root.addFilter(_found_elsewhere)
