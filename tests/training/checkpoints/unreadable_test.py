@@ -108,14 +108,17 @@ def test_no_read_that_fails_condemns_a_step(model_dir, root, tmp_path, every):
   subprocess.run(
     ['cc', '-shared', '-fPIC', '-w', '-o', library, source, '-ldl'], check=True
   )
-  subprocess.run(
+  done = subprocess.run(
     [
       sys.executable, '-c', _PROGRAM, library, model_dir,
       ','.join(map(str, ERRORS)), str(every),
     ],
     cwd=root,
-    check=True,
+    capture_output=True,
+    text=True,
     env={
       **os.environ, 'PYTHONPATH': str(root), 'LD_PRELOAD': str(library),
     },
   )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  assert int(done.stdout) > 20, 'reads that were made to fail'
