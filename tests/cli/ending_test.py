@@ -66,7 +66,7 @@ def test_threads_that_never_end_do_not_keep_a_command(
 _BUSY = """
 import hashlib, sys
 from v2meow_jax.cli import main
-from v2meow_jax.cli import train
+from v2meow_jax.cli.verbs import train
 
 def run(args):
   print('started', flush=True)

@@ -11,7 +11,7 @@ from v2meow_jax.cli import main
 def test_a_port_that_is_taken_is_told_before_an_address(
   tmp_path, capsys, monkeypatch
 ):
-  monkeypatch.setattr('v2meow_jax.cli.study._warn_of_placeholders', str)
+  monkeypatch.setattr('v2meow_jax.cli.verbs.study._warn_of_placeholders', str)
   with socket.create_server(('127.0.0.1', 0)) as taken:
     port = taken.getsockname()[1]
     command = ['study', 'serve', str(tmp_path), '--port', str(port)]
@@ -42,7 +42,7 @@ def test_a_number_that_cannot_be_is_named(
 def test_a_host_that_is_not_here_is_not_taken_for_a_port(
   tmp_path, capsys, monkeypatch
 ):
-  monkeypatch.setattr('v2meow_jax.cli.study._warn_of_placeholders', str)
+  monkeypatch.setattr('v2meow_jax.cli.verbs.study._warn_of_placeholders', str)
   command = ['study', 'serve', str(tmp_path), '--host', '192.0.2.1']
   assert main.main([*command, '--port', '0']) == 2
   error = capsys.readouterr().err

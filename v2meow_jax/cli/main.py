@@ -11,18 +11,18 @@ import traceback
 from typing import NoReturn
 
 import v2meow_jax
-from v2meow_jax.cli import data
-from v2meow_jax.cli import doctor
 from v2meow_jax.cli import ending
-from v2meow_jax.cli import evaluate
-from v2meow_jax.cli import experiments
-from v2meow_jax.cli import explain
-from v2meow_jax.cli import export
-from v2meow_jax.cli import generate
-from v2meow_jax.cli import licenses
-from v2meow_jax.cli import study
-from v2meow_jax.cli import train
-from v2meow_jax.cli import weights
+from v2meow_jax.cli.verbs import data
+from v2meow_jax.cli.verbs import doctor
+from v2meow_jax.cli.verbs import evaluate
+from v2meow_jax.cli.verbs import experiments
+from v2meow_jax.cli.verbs import explain
+from v2meow_jax.cli.verbs import export
+from v2meow_jax.cli.verbs import generate
+from v2meow_jax.cli.verbs import licenses
+from v2meow_jax.cli.verbs import study
+from v2meow_jax.cli.verbs import train
+from v2meow_jax.cli.verbs import weights
 
 _VERBS = {
   'generate': (generate, 'make a soundtrack for a video'),

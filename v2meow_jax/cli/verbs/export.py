@@ -3,8 +3,8 @@
 import argparse
 import itertools
 
-from v2meow_jax.cli import data
 from v2meow_jax.cli import flags
+from v2meow_jax.cli.verbs import data
 
 _TOWER_BATCHES = 8  # Enough for the centres of text and music.
 

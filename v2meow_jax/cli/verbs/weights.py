@@ -5,7 +5,7 @@ import dataclasses
 import json
 import sys
 
-from v2meow_jax.cli import licenses
+from v2meow_jax.cli.verbs import licenses
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
