@@ -87,6 +87,19 @@ def test_what_was_cut_away_stays_away(tmp_path, b_frames, edits, copied):
   assert len(written.times) == pytest.approx(shown * RATE_HZ, abs=1)
 
 
+def test_a_check_encodes_no_picture_and_leaves_no_file(tmp_path, monkeypatch):
+  source, out = tmp_path / 'in.mp4', tmp_path / 'out.mp4'
+  edits = [(1.0, 0.0), (1.0, 2.0)]
+  source.write_bytes(with_edits(recording(source, 0), edits))
+
+  def encode(*_):
+    raise AssertionError
+
+  monkeypatch.setattr(write, '_encode_pictures', encode)
+  write.check_muxable(source, out)
+  assert list(tmp_path.iterdir()) == [source]
+
+
 @pytest.mark.parametrize(
   ('suffix', 'tag'), [('.mp4', 'hvc1'), ('.mp4', None), ('.mkv', None)]
 )

@@ -15,6 +15,7 @@ import heapq
 import itertools
 import os
 import pathlib
+import tempfile
 
 import av
 import numpy as np
@@ -161,18 +162,50 @@ def mux(
   info = probe.probe_video(video_path, limits)
   audio = audio.fitted(max(1, round(info.seconds * audio.rate_hz)))
   with atomic.replacing(out_path) as temp:
-    try:
-      is_edited = _copy_pictures(info, audio, temp, limits)
-      if not is_edited or _presents(temp, info):
-        return True
-    except _UneditedTimes:
-      pass
-    _encode_pictures(info, audio, temp, limits)
-    return False
+    is_copied = _copies(info, audio, temp, limits)
+    if not is_copied:
+      _encode_pictures(info, audio, temp, limits)
+    return is_copied
+
+
+def check_muxable(
+  video_path: str | os.PathLike,
+  out_path: str | os.PathLike,
+  *,
+  limits: probe.Limits = probe.DEFAULT_LIMITS,
+) -> None:
+  """Raises what `mux` would raise, without encoding pictures.
+
+  Args:
+    video_path: Video that will get a soundtrack.
+    out_path: Target file, .mp4; it is left as it is.
+    limits: Limits beyond which the input is refused.
+  """
+  _require_mp4(out_path)
+  info = probe.probe_video(video_path, limits)
+  silence = np.zeros(_AAC_FRAME, np.float32)
+  audio = media.Audio(samples=silence, rate_hz=AAC_RATES_HZ[0])
+  folder = pathlib.Path(out_path).parent
+  with tempfile.TemporaryDirectory(dir=folder) as temp:
+    _copies(info, audio, os.path.join(temp, 'check.mp4'), limits)
 
 
 class _UneditedTimes(ValueError):
   """Packets that are cut away stand where the ones that are shown do."""
+
+
+def _copies(
+  info: probe.MediaInfo,
+  audio: media.Audio,
+  path: str,
+  limits: probe.Limits,
+) -> bool:
+  """Writes an mp4 of copied pictures; whether it shows what its source does."""
+  try:
+    is_edited = _copy_pictures(info, audio, path, limits)
+  except _UneditedTimes:
+    return False
+  return not is_edited or _presents(path, info)
 
 
 def _presents(path: str, info: probe.MediaInfo) -> bool:

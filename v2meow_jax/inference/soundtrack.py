@@ -3,9 +3,6 @@
 from collections.abc import Mapping
 import pathlib
 import sys
-import tempfile
-
-import numpy as np
 
 import v2meow_jax
 from v2meow_jax import media
@@ -23,7 +20,6 @@ from v2meow_jax.inference import system as system_lib
 SUFFIXES = (media.WRITTEN_VIDEO_SUFFIX, *media.WRITTEN_AUDIO_SUFFIXES)
 MAX_SEED = 2**32
 MAX_TAKES = 1000
-_CHECK_RATE_HZ = 8_000
 
 
 def write(
@@ -117,15 +113,10 @@ def _take_paths(out: pathlib.Path, takes: int) -> list[pathlib.Path]:
 
 def _check_video(video: str, out: pathlib.Path) -> None:
   """Refuses what cannot be read, or what an mp4 cannot hold, before the work."""
-  info = probe.probe_video(video)
   if out.suffix.lower() == media.WRITTEN_VIDEO_SUFFIX:
-    silence = np.zeros(round(info.seconds * _CHECK_RATE_HZ), np.float32)
-    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-      media_write.mux(
-        video,
-        media.Audio(samples=silence, rate_hz=_CHECK_RATE_HZ),
-        pathlib.Path(folder) / 'check.mp4',
-      )
+    media_write.check_muxable(video, out)
+  else:
+    probe.probe_video(video)
 
 
 def _write_one(
