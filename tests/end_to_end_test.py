@@ -1,5 +1,7 @@
 """The embedded system, from a file to a file: what a user gets."""
 
+import dataclasses
+import functools
 import hashlib
 import json
 
@@ -87,6 +89,17 @@ def test_whatever_is_asked_for_changes_the_music(embedded, soundtrack, change):
   assert (other.samples != soundtrack.samples).any()
 
 
+def test_a_negative_prompt_acts_through_the_guidance_of_style(embedded):
+  strict = {'sampling': options.Sampling(style_guidance=3.0), 'seed': 3}
+  run = functools.partial(embedded.run, video_of(1), 'rock', **strict)
+  plain, away = run(), run(negative='calm piano')
+  assert (plain.audio.samples != away.audio.samples).any()
+  assert away.settings['negative'] == 'calm piano'
+  assert away.settings['sampling']['semantic']['style_guidance'] == 3.0
+  with pytest.raises(ValueError, match='style_guidance above 1'):
+    embedded.run(video_of(1), negative='calm piano')
+
+
 def test_another_video_gets_other_music(embedded, soundtrack):
   other = embedded.generate(video_of(7), seed=3)
   assert (other.samples != soundtrack.samples).any()
@@ -116,8 +129,9 @@ def test_a_video_file_keeps_its_picture_and_gets_sound(tmp_path, capsys):
   assert set(facts['seconds_per_part']) == {
       'streams', 'semantic', 'coarse', 'fine', 'codec',
   }  # fmt: skip
-  usual = system.load().samplings[0].temperature
-  assert facts['sampling']['semantic'] == {'temperature': usual, 'top_k': None}
+  usual = dataclasses.asdict(system.load().samplings[0])
+  assert facts['sampling']['semantic'] == usual
+  assert usual['temperature'] is not None
 
 
 def test_takes_are_those_of_the_next_seeds(tmp_path):

@@ -24,7 +24,7 @@ class CopyingStage:
   def __init__(self):
     self.calls = []
 
-  def sample(self, inputs, rngs, sampling, prefix=None):
+  def sample(self, inputs, rngs, sampling, prefix=None, negative=None):
     del sampling
     self.calls.append(len(rngs))
     seen = np.repeat(inputs['motion'][..., 0], 2, axis=1).astype(int)

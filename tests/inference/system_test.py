@@ -20,7 +20,7 @@ class AnyStage:
   def __init__(self, spec):
     self.spec = spec
 
-  def sample(self, inputs, rngs, sampling, prefix=None):
+  def sample(self, inputs, rngs, sampling, prefix=None, negative=None):
     del inputs, sampling
     frames = self.spec.target.num_frames(self.spec.crop_seconds)
     codes = np.tile(np.arange(frames)[None, :, None], (len(rngs), 1, 2))

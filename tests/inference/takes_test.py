@@ -74,7 +74,7 @@ class Stage:
     )
     self.spec = types.SimpleNamespace(name=name, inputs=streams)
 
-  def sample(self, inputs, rngs, sampling, prefix=None):
+  def sample(self, inputs, rngs, sampling, prefix=None, negative=None):
     del rngs, prefix, sampling
     return inputs
 

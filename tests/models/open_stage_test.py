@@ -74,8 +74,9 @@ class NoisySampler:
   windows: options.Windows = options.Windows()
 
   def sample(
-    self, network, spec, params, inputs, rngs, sampling, *, prefix, num_frames
-  ):
+    self, network, spec, params, inputs, rngs, sampling, *, prefix, num_frames,
+    negative,
+  ):  # fmt: skip
     outputs = network.module(spec).apply({'params': params}, inputs)
     frames = outputs['frames'][:, :num_frames]
     noise = jax.vmap(lambda key: jax.random.normal(key, frames.shape[1:]))(rngs)

@@ -19,6 +19,7 @@ import numpy as np
 
 from v2meow_jax import specs
 from v2meow_jax.inference import restore
+from v2meow_jax.models.sampling import guidance
 from v2meow_jax.models.sampling import options
 
 Samplings = options.Sampling | Sequence[options.Sampling]
@@ -33,11 +34,14 @@ class ClipStreams:
     seconds: Length of the clip.
     seed: Seed of every draw; window i of a stage draws with a key of its own,
       so a longer clip begins as a shorter one does.
+    negative: Styles that guidance goes away from, by name, [1, dim]; zeros
+      where there is none.
   """
 
   streams: dict[str, np.ndarray]
   seconds: float
   seed: int
+  negative: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,7 +133,13 @@ def sample_stage(
       jnp.stack([clip_keys[row.clip] for row in padded]),
       jnp.array([row.window for row in padded]),
     )
-    codes = stage.sample(inputs, keys, sampling, prefix)
+    negative = None
+    if sampling.style_guidance not in (None, 1):
+      negative = {
+        name: np.stack([_negative(clips[row.clip], name) for row in padded])
+        for name in guidance.style_streams(spec)
+      }
+    codes = stage.sample(inputs, keys, sampling, prefix, negative)
     for row, window in zip(rows, codes, strict=False):
       written[row.clip].append(window)
     on_call()
@@ -154,6 +164,10 @@ def _calls(
   for some in rounds:
     for i in range(0, len(some), windows.rows):
       yield some[i : i + windows.rows]
+
+
+def _negative(clip: ClipStreams, name: str) -> np.ndarray:
+  return clip.negative.get(name, np.zeros_like(clip.streams[name][:1]))
 
 
 def stage_key(seed: int, stage_name: str) -> jax.Array:
@@ -189,4 +203,16 @@ def resolve(
         f'top_k is {top_k}; wanted 1 to {fewest}, the codes of the smallest'
         ' stage, or none at all.'
       )
-  return [s.over(below) for s, below in zip(given, own, strict=True)]
+  chosen = [s.over(below) for s, below in zip(given, own, strict=True)]
+  for name, streams in (
+    ('style_guidance', guidance.style_streams),
+    ('video_guidance', guidance.video_streams),
+  ):
+    wanted = any(getattr(s, name) is not None for s in given)
+    if wanted and not any(map(streams, stages)):
+      raise ValueError(
+        f'{name} was given, and no stage of the system reads'
+        f' {"a style" if name.startswith("style") else "features of a video"};'
+        ' leave it out.'
+      )
+  return chosen

@@ -27,15 +27,19 @@ class Request:
     prompt: Style in words; None or '' follows the picture alone.
     seed: Seed of every draw; equal requests give equal samples.
     style_audio: Style as music, in place of a prompt.
+    negative: Style in words that the music is to avoid; it acts by the weight
+      `style_guidance` of the sampler.
   """
 
   video: VideoLike
   prompt: str | None = None
   seed: int = 0
   style_audio: media.Audio | None = None
+  negative: str | None = None
 
   def __post_init__(self):
     object.__setattr__(self, 'prompt', clean_prompt(self.prompt))
+    object.__setattr__(self, 'negative', clean_prompt(self.negative))
     if self.prompt and self.style_audio is not None:
       raise ValueError(
         'both a prompt and a music style were given; choose one.'
@@ -48,6 +52,7 @@ class Request:
     return {
       'seed': self.seed,
       'prompt': self.prompt,
+      'negative': self.negative,
       'style_audio_sha256': digest,
     }
 

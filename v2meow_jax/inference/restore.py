@@ -18,6 +18,7 @@ from v2meow_jax.models import descriptions
 from v2meow_jax.models import input_attention
 from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import stage_model
+from v2meow_jax.models.sampling import guidance
 from v2meow_jax.models.sampling import options
 from v2meow_jax.training.checkpoints import checkpoints
 
@@ -47,6 +48,7 @@ class Stage(Protocol):
     rngs: jax.Array,
     sampling: options.Sampling,
     prefix: Int[np.ndarray, 'b frames levels'] | None = None,
+    negative: Mapping[str, np.ndarray] | None = None,
   ) -> Int[np.ndarray, 'b frames levels']:
     """Frames of one window per row; those of `prefix` come first, unchanged."""
     ...
@@ -72,6 +74,7 @@ class ModelStage:
     rngs: jax.Array,
     sampling: options.Sampling,
     prefix: np.ndarray | None = None,
+    negative: Mapping[str, np.ndarray] | None = None,
   ) -> np.ndarray:
     """See `Stage.sample`; inputs are codes or features of one crop per row.
 
@@ -80,22 +83,31 @@ class ModelStage:
       rngs: One key per row.
       sampling: Options of the sampler.
       prefix: First frames of the target, when they are known.
+      negative: Styles that guidance goes away from, by stream name; None: no
+        style.
 
     Returns:
       int32[b, frames, levels], or of a continuous target float32[b, frames,
       dim].
     """
     target = self.spec.target
-    batch = self._encoder_inputs(inputs)
-    if isinstance(target, specs.FeatureSpec):
-      return np.asarray(
-        self._sample(self._params, batch, rngs, sampling, prefix=prefix)
-      )
     space = tokens.IdSpace(self.spec)
-    if prefix is not None:
+    of_tokens = isinstance(target, specs.TokenSpec)
+    if of_tokens and prefix is not None:
       prefix = space.codes_to_ids(prefix, target)
-    ids = self._sample(self._params, batch, rngs, sampling, prefix=prefix)
-    return space.ids_to_codes(np.asarray(ids), target)
+    if negative is not None:
+      negative = {f'encoder_inputs_{k}': x for k, x in negative.items()}
+    drawn = np.asarray(
+      self._sample(
+        self._params,
+        self._encoder_inputs(inputs),
+        rngs,
+        guidance.active(sampling, self.spec),
+        prefix=prefix,
+        negative=negative,
+      )
+    )
+    return space.ids_to_codes(drawn, target) if of_tokens else drawn
 
   def attention(
     self, inputs: Mapping[str, np.ndarray], codes: np.ndarray

@@ -28,6 +28,7 @@ def write(
   *,
   prompt: str | None = None,
   style_audio: str | None = None,
+  negative: str | None = None,
   seed: int = 0,
   sampling: pipeline.Samplings | None = None,
   rows: int | None = None,
@@ -44,6 +45,7 @@ def write(
     output: Path with a suffix of `SUFFIXES`.
     prompt: Style in words.
     style_audio: Path of a piece of music as the style.
+    negative: Style in words that the music is to avoid.
     seed: Seed of the first take; the next take's is one higher.
     sampling: Options of the sampler, for all stages or one per stage; None: the
       system's own.
@@ -62,6 +64,7 @@ def write(
   if not 1 <= takes <= MAX_TAKES:
     raise ValueError(f'takes is {takes}; wanted 1 to {MAX_TAKES}.')
   prompt = requests_lib.clean_prompt(prompt)
+  negative = requests_lib.clean_prompt(negative)
   out = outputs.checked(output, SUFFIXES)
   if not 0 <= seed <= MAX_SEED - takes:
     raise ValueError(
@@ -81,7 +84,11 @@ def write(
     style = read.read_audio(style_audio, rate_hz=system.style_rate_hz)
   requests = [
     requests_lib.Request(
-      video=video, prompt=prompt, seed=seed + take, style_audio=style
+      video=video,
+      prompt=prompt,
+      seed=seed + take,
+      style_audio=style,
+      negative=negative,
     )
     for take in range(takes)
   ]

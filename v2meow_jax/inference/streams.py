@@ -44,6 +44,8 @@ def read(
       # Zeros, as dropped in training.
       dim = loaded.streams['style'].dim
       clip.streams['style'] = np.zeros((1, dim), np.float32)
+    if request.negative is not None:
+      clip.negative['style'] = _style(request.negative, loaded.styles)
     clips.append(clip)
   return clips
 

@@ -69,6 +69,7 @@ class System:
     seed: int = 0,
     *,
     style_audio: media.Audio | None = None,
+    negative: str | None = None,
     sampling: pipeline.Samplings | None = None,
     rows: int | None = None,
   ) -> media.Audio:
@@ -79,6 +80,8 @@ class System:
       prompt: Style in words; None or '' follows the picture alone.
       seed: Seed of every draw; equal inputs and seed give equal samples.
       style_audio: Style as music, in place of a prompt.
+      negative: Style in words that the music is to avoid; wants a
+        `style_guidance` above 1.
       sampling: Options of the sampler, for all stages or one per stage; what
         they leave open is as the system was exported. None: all of it.
       rows: Number of windows in a call of each stage; None: the system's own.
@@ -93,7 +96,13 @@ class System:
       probe.UnsupportedMedia: The file is not a video that can be read.
     """
     return self.run(
-      video, prompt, seed, style_audio=style_audio, sampling=sampling, rows=rows
+      video,
+      prompt,
+      seed,
+      style_audio=style_audio,
+      negative=negative,
+      sampling=sampling,
+      rows=rows,
     ).audio
 
   def generate_batch(
@@ -125,13 +134,18 @@ class System:
     seed: int = 0,
     *,
     style_audio: media.Audio | None = None,
+    negative: str | None = None,
     sampling: pipeline.Samplings | None = None,
     rows: int | None = None,
     on_progress: OnProgress = lambda part: None,
   ) -> requests_lib.Soundtrack:
     """`generate`, and how the music came about; see `run_batch`."""
     request = requests_lib.Request(
-      video=video, prompt=prompt, seed=seed, style_audio=style_audio
+      video=video,
+      prompt=prompt,
+      seed=seed,
+      style_audio=style_audio,
+      negative=negative,
     )
     return self.run_batch(
       [request], sampling=sampling, rows=rows, on_progress=on_progress
@@ -162,6 +176,12 @@ class System:
       probe.UnsupportedMedia: As in `generate`.
     """
     samplings, windows = self.resolve(sampling, rows)
+    guided = any(s.style_guidance not in (None, 1) for s in samplings)
+    if not guided and any(request.negative for request in requests):
+      raise ValueError(
+        'a negative prompt acts through the guidance of style, which is off;'
+        ' give a style_guidance above 1, such as 3.'
+      )
     clock = requests_lib.PartClock()
     with clock('streams'):
       clips = streams_lib.read(

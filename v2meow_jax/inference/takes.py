@@ -121,10 +121,11 @@ class _BlindStage:
     rngs: jax.Array,
     sampling: options.Sampling,
     prefix: np.ndarray | None = None,
+    negative: Mapping[str, np.ndarray] | None = None,
   ) -> np.ndarray:
     """See `restore.Stage`."""
     shown = {
       name: np.zeros_like(value) if name in self._hidden else value
       for name, value in inputs.items()
     }
-    return self._stage.sample(shown, rngs, sampling, prefix)
+    return self._stage.sample(shown, rngs, sampling, prefix, negative)

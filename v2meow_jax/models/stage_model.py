@@ -18,6 +18,7 @@ from v2meow_jax.models import descriptions
 from v2meow_jax.models.adaptors import positions
 from v2meow_jax.models.objectives import losses
 from v2meow_jax.models.objectives import objective as objective_lib
+from v2meow_jax.models.sampling import guidance
 from v2meow_jax.models.sampling import options
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Sampler(Protocol):
     *,
     prefix: jax.Array | None,
     num_frames: int,
+    negative: Batch | None,
   ) -> jax.Array:
     """Draws a target; arguments as `StageModel.sample_batch`."""
     ...
@@ -253,6 +255,7 @@ class StageModel:
     *,
     prefix: jax.Array | None = None,
     num_frames: int | None = None,
+    negative: Batch | None = None,
   ) -> jax.Array:
     """Draws the target; a row does not depend on the others.
 
@@ -268,6 +271,8 @@ class StageModel:
         none.
       num_frames: Frames of the target to return, the prefix included; None:
         the whole crop.
+      negative: 'encoder_inputs_<stream>' of the styles that guidance goes away
+        from; None: zeros, no style at all.
 
     Returns:
       The prefix and what was drawn: int32[b, length] ids, or of a continuous
@@ -286,15 +291,17 @@ class StageModel:
         f'num_frames is {num_frames}; stage {self.spec.name!r} samples from 1'
         f' to {crop_frames} frames of {target.name!r}.'
       )
+    sampling = self.sampler.sampling if sampling is None else sampling
     return self.sampler.sample(
       self.network,
       self.spec,
       params,
       inputs,
       rngs,
-      self.sampler.sampling if sampling is None else sampling,
+      guidance.active(sampling, self.spec),
       prefix=prefix,
       num_frames=num_frames,
+      negative=negative,
     )
 
 

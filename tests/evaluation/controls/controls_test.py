@@ -248,7 +248,7 @@ class Stage:
     name='coarse', inputs=(types.SimpleNamespace(name='clip'),)
   )
 
-  def sample(self, inputs, rngs, sampling, prefix=None):
+  def sample(self, inputs, rngs, sampling, prefix=None, negative=None):
     del rngs, prefix, sampling
     return inputs['clip']
 

@@ -16,6 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     'examples:\n'
     '  v2meow generate cat.mp4 -o out.mp4\n'
     '  v2meow generate cat.mp4 -o out.wav --prompt "calm piano" --seed 3\n'
+    '  v2meow generate cat.mp4 -o out.wav --prompt jazz --negative drums'
+    ' --style-guidance 3\n'
     '  v2meow generate cat.mp4 -o out.mp4 --takes 4   # out_1.mp4 ...'
   )
   flags.video(parser)
@@ -31,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ),
   )
   style.add_argument('--style-audio', help='piece of music with the style')
+  parser.add_argument(
+    '--negative',
+    metavar='WORDS',
+    help='style in words that the music is to avoid; wants --style-guidance',
+  )
   flags.value(
     parser, '--seed', 0, 'seed of every random draw; another seed, another take'
   )
@@ -47,6 +54,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     '--top-k', type=int, help='draw from the k likeliest codes only'
+  )
+  parser.add_argument(
+    '--top-p',
+    type=float,
+    metavar='P',
+    help='draw from the likeliest codes that together have probability P',
+  )
+  parser.add_argument(
+    '--style-guidance',
+    type=float,
+    metavar='W',
+    help=(
+      'how strictly the style is followed: 1 (the default) as trained, 2 to 4'
+      ' more strictly, at the cost of a second pass of the stages that read it'
+    ),
+  )
+  parser.add_argument(
+    '--video-guidance',
+    type=float,
+    metavar='W',
+    help='how strictly the picture is followed, in the same way',
+  )
+  parser.add_argument(
+    '--max-run',
+    type=int,
+    metavar='N',
+    help='let a code stand at most N times in succession, against stuck sounds',
   )
   parser.add_argument(
     '--rows',
@@ -74,9 +108,17 @@ def run(args: argparse.Namespace) -> None:
     args.output,
     prompt=args.prompt,
     style_audio=args.style_audio,
+    negative=args.negative,
     seed=args.seed,
     sampling=[
-      options.Sampling(temperature=temperature, top_k=args.top_k)
+      options.Sampling(
+        temperature=temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        max_run=args.max_run,
+        style_guidance=args.style_guidance,
+        video_guidance=args.video_guidance,
+      )
       for temperature in args.temperature or [None]
     ],
     rows=args.rows,

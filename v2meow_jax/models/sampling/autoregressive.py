@@ -22,6 +22,8 @@ from v2meow_jax.models import layers
 from v2meow_jax.models import position_bias
 from v2meow_jax.models import transformer
 from v2meow_jax.models.adaptors import positions
+from v2meow_jax.models.sampling import drawing
+from v2meow_jax.models.sampling import guidance
 from v2meow_jax.models.sampling import options
 
 # Steps between two flushes of the recent cache; performance, not results.
@@ -55,6 +57,7 @@ class Autoregressive:
     *,
     prefix: jax.Array | None,
     num_frames: int,
+    negative: Mapping[str, jax.Array] | None = None,
   ) -> jax.Array:
     """Draws the target, one id after the other; see `stage_model.Sampler`.
 
@@ -73,14 +76,16 @@ class Autoregressive:
         f'top_k is {top_k}; {target.name!r} has {target.codebook_size} codes,'
         ' so it is from 1 to that, or None.'
       )
+    inputs, weights = guidance.branches(spec, inputs, sampling, negative)
     return sample(
       dataclasses.replace(network, scan_layers=False).module(spec),
       layer_stacking.unstack(params),
-      dict(inputs) if network.num_encoder_layers else None,
+      inputs if network.num_encoder_layers else None,
       batch_layouts.prompt(network.layout, spec, inputs),
       jnp.asarray(prefix, jnp.int32),
       rngs,
       sampling,
+      weights,
       length=length,
     )
 
@@ -98,37 +103,6 @@ def _check_prefix(
       f' [{batch_size}, n], n a multiple of {levels} below {length}: whole'
       f' frames of {spec.target.name!r}, with something left to draw.'
     )
-
-
-def draw(
-  logits: jax.Array,
-  rngs: jax.Array,
-  position: jax.Array,
-  sampling: options.Sampling,
-) -> jax.Array:
-  """One code per row, by the Gumbel trick; temperature 0 is the argmax.
-
-  Args:
-    logits: float32[b, codebook_size].
-    rngs: key[b]; a row uses fold_in(its key, position).
-    position: int32[], of the target.
-    sampling: Temperature and top-k.
-
-  Returns:
-    int32[b], in [0, codebook_size).
-  """
-  if sampling.top_k is not None:
-    least = jax.lax.top_k(logits, sampling.top_k)[0][:, -1:]
-    logits = jnp.where(logits < least, layers.NEG_INF, logits)
-
-  def noise(rng):
-    return jax.random.gumbel(
-      jax.random.fold_in(rng, position), logits.shape[-1:]
-    )
-
-  temperature = 1.0 if sampling.temperature is None else sampling.temperature
-  noisy = logits + temperature * jax.vmap(noise)(rngs)
-  return jnp.argmax(noisy, -1).astype(jnp.int32)
 
 
 class _Decoder:
@@ -259,6 +233,7 @@ def sample(
   prefix: jax.Array,
   rngs: jax.Array,
   sampling: options.Sampling,
+  weights: jax.Array | None = None,
   *,
   length: int,
 ) -> jax.Array:
@@ -267,17 +242,22 @@ def sample(
   Args:
     module: The network.
     params: Parameters of the network.
-    inputs: Inputs of the encoder; None for a decoder-only model.
-    prompt: int32[b, p], what the decoder reads first; None with an encoder.
+    inputs: Inputs of the encoder, of all branches; None for a decoder-only
+      model.
+    prompt: int32[branches * b, p], what the decoder reads first; None with an
+      encoder.
     prefix: int32[b, n], the first ids of the target.
     rngs: key[b].
-    sampling: Temperature and top-k.
+    sampling: Options of the sampler.
+    weights: float32[branches], as of `guidance.branches`; None: one branch.
     length: Number of target ids to return, more than n.
 
   Returns:
     int32[b, length].
   """
-  known = prefix if prompt is None else jnp.concatenate([prompt, prefix], 1)
+  known = guidance.repeat(prefix, weights)
+  if prompt is not None:
+    known = jnp.concatenate([prompt, known], 1)
   first_target = 0 if prompt is None else prompt.shape[1]
   decoder = _Decoder(module, params, inputs, first_target, length)
   # Position i reads id i - 1 of the sequence, position 0 the padding id.
@@ -285,47 +265,57 @@ def sample(
   start, end = known.shape[1], first_target + length
   big = decoder.prefill(read[:, :-1]) if start else _empty(module, read, 0)
   last = read[:, -1]
+  runs = None
+  if sampling.max_run is not None:
+    target = module.spec.target
+    frames = prefix.reshape(len(rngs), -1, target.num_codebooks)
+    offsets = tokens.IdSpace(module.spec).level_offsets(target)
+    runs = drawing.runs(frames - jnp.asarray(offsets, jnp.int32))
   drawn = []
   for first, count, steps in _blocks(start, end):
     big = _resize(big, first + count * steps)
 
     def run_block(carry, block_start, steps=steps):
-      big, last = carry
-      recent, last, ids = _run_steps(
-        decoder, big, last, block_start, steps, rngs, sampling
+      big, last, runs = carry
+      recent, last, runs, ids = _run_steps(
+        decoder, big, last, runs, block_start, steps, rngs, sampling, weights
       )
-      return (_flush(big, recent, block_start), last), ids
+      return (_flush(big, recent, block_start), last, runs), ids
 
     starts = first + steps * jnp.arange(count)
-    (big, last), ids = jax.lax.scan(run_block, (big, last), starts)
+    (big, last, runs), ids = jax.lax.scan(run_block, (big, last, runs), starts)
     # [blocks, steps, b] -> [b, blocks * steps]
     drawn.append(ids.reshape(-1, ids.shape[-1]).T)
   return jnp.concatenate([prefix, *drawn], 1)
 
 
-def _run_steps(decoder, big, last, block_start, steps, rngs, sampling):
-  """A block of steps: the recent cache, the last id, int32[steps, b] ids."""
+def _run_steps(
+  decoder, big, last, runs, block_start, steps, rngs, sampling, weights
+):
+  """A block of steps: the recent cache, last id, runs, int32[steps, b] ids."""
   spec = decoder.module.spec
   offset = tokens.IdSpace(spec).offset(spec.target)
 
   def run_step(carry, r):
-    recent, last = carry
+    recent, last, runs = carry
     position = block_start + r
     hidden, own = decoder.step(last, position, big, recent, block_start)
     place = position - decoder.first_target
-    logits = decoder.level_logits(hidden, place)
-    code = draw(logits, rngs, place, sampling)
     level = place % spec.target.num_codebooks
+    logits = guidance.combine(decoder.level_logits(hidden, place), weights)
+    logits = drawing.without_long_runs(logits, runs, level, sampling.max_run)
+    code = drawing.draw(logits, rngs, place, sampling)
+    runs = runs and runs.add(level, code)
     ids = offset + level * spec.target.codebook_size + code
     here = (jnp.arange(steps) == r)[:, None]
     recent = jax.tree.map(lambda c, new: jnp.where(here, new, c), recent, own)
-    return (recent, ids), ids
+    return (recent, guidance.repeat(ids, weights), runs), ids
 
   recent = _empty(decoder.module, last, steps)
-  (recent, last), ids = jax.lax.scan(
-    run_step, (recent, last), jnp.arange(steps)
+  (recent, last, runs), ids = jax.lax.scan(
+    run_step, (recent, last, runs), jnp.arange(steps)
   )
-  return recent, last, ids
+  return recent, last, runs, ids
 
 
 def _empty(module, like: jax.Array, length: int) -> Caches:

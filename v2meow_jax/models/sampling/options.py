@@ -14,8 +14,8 @@ from v2meow_jax import specs
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=['temperature'],
-  meta_fields=['top_k'],
+  data_fields=['temperature', 'top_p', 'style_guidance', 'video_guidance'],
+  meta_fields=['top_k', 'max_run'],
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sampling:
@@ -29,10 +29,21 @@ class Sampling:
     temperature: Divisor of the logits, >= 0; 0 takes the likeliest code; None:
       1.
     top_k: Number of likeliest codes to draw among; None: all codes.
+    top_p: Share of the probability, (0, 1], whose likeliest codes to draw
+      among; None: 1.
+    max_run: Number of times that a code may stand in succession at its level;
+      None: any.
+    style_guidance: Weight of the style, >= 0: see `guidance`; None: 1, which
+      costs and changes nothing.
+    video_guidance: Weight of the video, as that of the style.
   """
 
   temperature: float | jax.Array | None = None
   top_k: int | None = None
+  top_p: float | jax.Array | None = None
+  max_run: int | None = None
+  style_guidance: float | jax.Array | None = None
+  video_guidance: float | jax.Array | None = None
 
   def __post_init__(self):
     number = self.temperature
@@ -44,8 +55,23 @@ class Sampling:
         f'temperature is {number}; wanted a finite number of 0 or more (1.0'
         ' samples as trained, lower is safer, 0 takes the likeliest code).'
       )
-    if self.top_k is not None and self.top_k < 1:
-      raise ValueError(f'top_k is {self.top_k}; wanted 1 or more, or None.')
+    for name in ('style_guidance', 'video_guidance'):
+      weight = getattr(self, name)
+      if isinstance(weight, int | float) and not (
+        math.isfinite(weight) and weight >= 0
+      ):
+        raise ValueError(
+          f'{name} is {weight}; wanted a finite number of 0 or more (1 leaves'
+          ' the music as it is, 2 to 4 follow more strictly).'
+        )
+    if isinstance(self.top_p, int | float) and not 0 < self.top_p <= 1:
+      raise ValueError(
+        f'top_p is {self.top_p}; wanted above 0 and at most 1, or None.'
+      )
+    for name in ('top_k', 'max_run'):
+      count = getattr(self, name)
+      if count is not None and count < 1:
+        raise ValueError(f'{name} is {count}; wanted 1 or more, or None.')
 
   def over(self, base: Sampling) -> Sampling:
     """These options, and those of `base` where these are None.

@@ -1,0 +1,117 @@
+"""Classifier-free guidance: logits with and without a condition, as one row.
+
+The logits of a row are l(without) + w * (l(with) - l(without)): Ho and Salimans
+2022, https://arxiv.org/abs/2207.12598. Style and video have weights of their
+own, and where both are guided the style is taken away first, as in Brooks et
+al. 2023, https://arxiv.org/abs/2211.09800. What is taken away is zeros, as
+dropped in training; of a style it may be a negative one instead.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from v2meow_jax import specs
+from v2meow_jax.models.sampling import options
+
+Inputs = Mapping[str, jax.Array]
+
+
+def style_streams(spec: specs.StageSpec) -> list[str]:
+  """Names of the inputs that are one vector for a whole clip."""
+  return [
+    s.name
+    for s in spec.inputs
+    if isinstance(s, specs.FeatureSpec) and s.is_static
+  ]
+
+
+def video_streams(spec: specs.StageSpec) -> list[str]:
+  """Names of the continuous inputs that go along with time."""
+  return [
+    s.name
+    for s in spec.inputs
+    if isinstance(s, specs.FeatureSpec) and not s.is_static
+  ]
+
+
+def active(
+  sampling: options.Sampling, spec: specs.StageSpec
+) -> options.Sampling:
+  """Options without a guidance that changes nothing: of 1, or of no stream.
+
+  A guidance costs a pass of the network, so that these are left out before
+  anything is compiled.
+  """
+  changes = {}
+  for name, streams in (
+    ('style_guidance', style_streams(spec)),
+    ('video_guidance', video_streams(spec)),
+  ):
+    weight = getattr(sampling, name)
+    # Inside jax.jit it is an array without a value.
+    is_one = isinstance(weight, int | float) and weight == 1
+    if is_one or not streams:
+      changes[name] = None
+  return dataclasses.replace(sampling, **changes)
+
+
+def branches(
+  spec: specs.StageSpec,
+  inputs: Inputs,
+  sampling: options.Sampling,
+  negative: Inputs | None = None,
+) -> tuple[dict[str, jax.Array], jax.Array | None]:
+  """Inputs of every branch of every row, and the weight of each branch.
+
+  Args:
+    spec: Streams of the stage.
+    inputs: 'encoder_inputs_<stream>' of every input, [b, ...].
+    sampling: Options whose guidances act: see `active`.
+    negative: 'encoder_inputs_<stream>' of styles to go away from, [b, ...];
+      None: zeros.
+
+  Returns:
+    Inputs of shape [branches * b, ...], the whole first branch first; the
+    float32[branches] weights, whose sum is 1, or None with one branch.
+  """
+  style, video = sampling.style_guidance, sampling.video_guidance
+  if style is None and video is None:
+    return dict(inputs), None
+  keys = {name: f'encoder_inputs_{name}' for name in style_streams(spec)}
+  no_style = {**inputs}
+  for key in keys.values():
+    no_style[key] = jnp.zeros_like(inputs[key])
+    if negative is not None:
+      no_style[key] = jnp.asarray(negative[key])
+  below = dict(inputs) if style is None else no_style
+  no_video = {**below}
+  for name in video_streams(spec):
+    key = f'encoder_inputs_{name}'
+    no_video[key] = jnp.zeros_like(inputs[key])
+  if video is None:
+    made, weights = [inputs, no_style], [style, 1.0 - style]
+  elif style is None:
+    made, weights = [inputs, no_video], [video, 1.0 - video]
+  else:
+    made = [inputs, no_style, no_video]
+    weights = [style, video - style, 1.0 - video]
+  joined = {key: jnp.concatenate([b[key] for b in made]) for key in inputs}
+  return joined, jnp.stack([jnp.asarray(w, jnp.float32) for w in weights])
+
+
+def combine(logits: jax.Array, weights: jax.Array | None) -> jax.Array:
+  """Logits of each row, [b, codes], out of those of [branches * b, codes]."""
+  if weights is None:
+    return logits
+  stacked = logits.reshape(len(weights), -1, logits.shape[-1])
+  return jnp.tensordot(weights, stacked, 1)
+
+
+def repeat(rows: jax.Array, weights: jax.Array | None) -> jax.Array:
+  """Rows [b, ...] for every branch, [branches * b, ...]."""
+  if weights is None:
+    return rows
+  return jnp.tile(rows, (len(weights),) + (1,) * (rows.ndim - 1))
