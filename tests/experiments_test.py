@@ -101,7 +101,7 @@ def test_parameters_of_the_first_stage_are_those_of_a_t5_of_its_size():
   square, mlp = 1024 * 1024, 3 * 1024 * 4096
   encoder = 4 * square + mlp + 2 * 1024
   decoder = 8 * square + mlp + 3 * 1024
-  vectors = 2 * 1152 * 1024 + (768 + 1024 + 128 + 3) * 1024
+  vectors = 2 * 1152 * 1024 + (768 + 1024 + 512 + 3) * 1024
   biases = 16 * (32 + 32 + 33) + 2 * 1024
   wanted = 2 * (encoder + decoder) + vectors + biases
   assert built.num_parameters == wanted

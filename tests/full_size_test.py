@@ -16,7 +16,7 @@ def streams():
   return {
     'clip': np.ones((2, 768), np.float32),
     'flow': np.ones((2, 1024), np.float32),
-    'style': np.zeros((1, 128), np.float32),
+    'style': np.zeros((1, 512), np.float32),
     'semantic': np.full((250, 1), 1023),
     'coarse': np.full((500, 4), 1023),
     'fine': np.zeros((150, 8), int),

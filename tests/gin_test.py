@@ -79,11 +79,9 @@ def other_networks() -> list[str]:
 
 @functools.cache
 def overrides() -> list[str]:
-  """Streams, and what is left and is no part of another recipe."""
+  """What is left and is no part of another recipe."""
   others = {*runs(), *trainable(), *preparations(), *parts()}
-  others |= {*other_networks()}
-  streams = {name for name in recipes() if name.startswith('streams/')}
-  return sorted({*recipes()} - others | streams)
+  return sorted({*recipes()} - others - {*other_networks()})
 
 
 @functools.cache
@@ -225,6 +223,37 @@ def test_a_preparation_names_networks_of_streams_that_stages_read(at_root):
   assert preparations() and not wrong, _lines(wrong)
 
 
+@pytest.mark.data
+def test_stages_read_what_the_recipes_of_their_networks_record(at_root):
+  import gin
+  from tasks import datasets
+  from v2meow_jax import experiments
+  from v2meow_jax.data import records
+
+  def recorded(*files):
+    gin_config.parse(files)
+    return gin.get_configurable('PARTS/macro')().streams
+
+  of_pictures = recorded('prepare/pictures.gin')
+  for recipe in experiments.recipes():
+    spec = experiments.load_model(('runs/train.gin', recipe), (), ('gin',)).spec
+    records.check_stage(of_pictures, spec)
+  of_paper = recorded('prepare/paper.gin')
+  for row in datasets.DATASETS:
+    if row.name not in ('synthetic', 'contrary'):
+      for spec in row.stages:
+        records.check_stage(of_paper, spec)
+  widths = {}
+  for network in (n for n in recipes() if n.startswith('networks/')):
+    streams = recorded('prepare/paper.gin', network)
+    (widths[network],) = {s.dim for s in streams if s.name == 'style'}
+    for stage in ('semantic', 'coarse', 'fine'):
+      files = ('runs/train.gin', f'stages/{stage}.gin', network)
+      spec = experiments.load_model(files, (), ('gin',)).spec
+      records.check_stage(streams, spec)
+  assert set(widths.values()) == {64, 128, 512, 768}, widths
+
+
 def test_every_macro_of_an_override_is_used_by_some_stage():
   idle = {
     override: macros((override,))[0]
@@ -277,7 +306,7 @@ def test_a_stage_trains_on_the_codes_of_another_codec(
 ):
   import gin
 
-  files = (f'stages/{stage}.gin', 'streams/public.gin', f'networks/{codec}.gin')
+  files = (f'stages/{stage}.gin', f'networks/{codec}.gin')
   gin_config.parse(('runs/train.gin', *files))
   spec = gin.get_configurable('MODEL/macro')().spec
   assert spec.feature_lengths() == lengths

@@ -119,7 +119,6 @@ def system(tmp_path_factory):
       train(
         folder / name,
         f'stages/{name}.gin',
-        'streams/public.gin',
         'networks/hashed_style.gin',
         bindings=[*sizes, *STREAMS],
       )

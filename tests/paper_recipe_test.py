@@ -21,7 +21,7 @@ from v2meow_jax.synthetic import world
 pytestmark = [pytest.mark.slow, pytest.mark.torch, pytest.mark.data]
 
 SECONDS = 10
-TABLE = stages.paper_streams(style_dim=512)
+TABLE = stages.PAPER
 # DAC's geometry at 24 kHz: 75 Hz, 32 levels.
 TINY_DAC_24KHZ = random_system.TINY_DAC | {
   'source': 'descript/dac_24khz',

@@ -26,7 +26,9 @@ PAPER = _table(
   specs.TokenSpec(  # ours: MaskGIT's VQGAN, a quarter of the positions
     name='maskgit_vqgan', codebook_size=1024, rate_hz=1.0, num_positions=256
   ),
-  specs.FeatureSpec(name='style', dim=128, rate_hz=0.0),  # paper: MuLan
+  specs.FeatureSpec(  # ours: LAION-CLAP's; MuLan, of 128, is not public
+    name='style', dim=512, rate_hz=0.0
+  ),
   specs.TokenSpec(  # paper: w2v-BERT k-means, as MusicLM
     name='semantic', codebook_size=1024, rate_hz=25.0
   ),
@@ -73,7 +75,7 @@ TINY = _table(
 
 
 def paper_streams(
-  style_dim: int = 128,
+  style_dim: int = 512,
   acoustic_rate_hz: float = 50.0,
   acoustic_codebook_size: int = 1024,
   num_coarse_levels: int = 4,
@@ -82,8 +84,7 @@ def paper_streams(
   """The paper's streams; bind as `streams` of a stage in gin.
 
   Args:
-    style_dim: Width of the style, where another joint embedding stands in for
-      MuLan.
+    style_dim: Width of the joint embedding that stands in for MuLan.
     acoustic_rate_hz: Rate of the codec, where another stands in for SoundStream; a
       whole number, for records are whole seconds.
     acoustic_codebook_size: Codes of each of its levels.

@@ -181,7 +181,8 @@ def evaluation_task(
 
 def _loss(targets: Sequence[Any], scores: Sequence[float]) -> dict[str, float]:
   """Nats per id, as `eval/loss` of `v2meow train`."""
-  return {'loss': float(-np.sum(scores) / sum(map(len, targets)))}
+  num_ids = sum(map(np.count_nonzero, targets))  # PAD_ID is not scored.
+  return {'loss': float(-np.sum(scores) / num_ids)}
 
 
 def write_facts(

@@ -344,7 +344,7 @@ def test_recipes_are_found_from_the_repository_root():
 def test_a_recipe_without_networks_says_which_to_give(capsys, monkeypatch):
   monkeypatch.chdir(pathlib.Path(__file__).resolve().parents[2])
   command = ['data', 'fit', 'm.jsonl', '-o', 'f.safetensors']
-  assert main.main([*command, '--gin_file=streams/public.gin']) == 2
+  assert main.main([*command, '--gin_file=networks/flow.gin']) == 2
   assert 'names no PARTS' in capsys.readouterr().err
 
 

@@ -16,6 +16,7 @@ from v2meow_jax.data import batches
 from v2meow_jax.data import feature_converters
 from v2meow_jax.data import preprocessors
 from v2meow_jax.data import task_builder
+from v2meow_jax.inference import pipeline
 
 pytestmark = pytest.mark.data
 
@@ -217,6 +218,58 @@ def test_evaluation_is_one_pass_of_first_crops(planted_data):
   slices = [made(1, (i, 2)) for i in range(2)]
   assert _equal(_joined([next(s) for s in slices]), once[1])
   assert not any(list(s) for s in slices)
+
+
+def test_a_short_recording_is_evaluated_as_far_as_it_goes(
+  planted_prepare, tmp_path, monkeypatch
+):
+  clips = {
+    'long': ('validation', {'seconds': 12.0}),
+    'short': ('validation', {'seconds': 3.0}),
+    'useless': ('train', {'seconds': 3.0}),
+  }
+  manifest = planted_records.write_manifest(tmp_path / 'media', clips)
+  summary = planted_prepare(tmp_path / 'few', manifest)
+  assert (summary.num_examples, summary.num_rejected) == ({'validation': 2}, 1)
+  monkeypatch.setenv('V2MEOW_DATA_DIR', str(tmp_path))
+  options = {'dataset': 'few', 'split': 'validation', 'batch_size': 2}
+  wanted = np.arange(100) < 75  # Three of four seconds, at 25 Hz.
+  video, semantic = np.arange(3.0)[:, None], np.arange(75)[:, None]
+  mirrored = {
+    # As generation completes the last window of a clip.
+    'appearance': (video + np.zeros(3), 4),
+    'semantic': (2 + semantic, 100),
+  }
+  for layout in ('encoder-decoder', 'prefix'):
+    (batch,) = _make(**options, repeat=False, layout=layout)(0)
+    row = dict(zip(batch['example_ids'], range(2), strict=True))
+    target = slice(-200, None)
+    weights = batch['decoder_loss_weights'][:, target].reshape(2, 100, 2)
+    np.testing.assert_array_equal(weights[row[b'long']], 1)
+    np.testing.assert_array_equal(weights[row[b'short']].mean(1), wanted)
+    ids = batch['decoder_target_tokens'][:, target].reshape(2, 100, 2)
+    assert ((ids != specs.PAD_ID) == weights).all()
+    assert (np.diff(ids[row[b'short'], :75], axis=0) == 1).all()
+    for name, (recorded, length) in mirrored.items():
+      stream = planted_records.TINY[name]
+      found = batch.get(
+        f'encoder_inputs_{name}', batch['decoder_target_tokens'][:, :100]
+      )[row[b'short']].reshape(length, -1)
+      cut = pipeline.cut(recorded, stream, 0.0, COARSE.crop_seconds)
+      np.testing.assert_array_equal(found, cut)
+  motion = specs.StageSpec(
+    name='motion',
+    inputs=(planted_records.TINY['appearance'],),
+    target=planted_records.TINY['motion'],
+    crop_seconds=4.0,
+  )
+  (batch,) = _make(motion, **options, repeat=False, layout='frames')(0)
+  row = list(batch['example_ids']).index(b'short')
+  # At 12.5 Hz three seconds have 37 whole frames.
+  known = np.arange(50) < 37
+  np.testing.assert_array_equal(batch['decoder_loss_weights'][row], known)
+  times = batch['decoder_target_frames'][row, :, 0]
+  np.testing.assert_allclose(times, known * np.arange(50) / 12.5, atol=1e-2)
 
 
 def test_a_recording_shorter_than_the_crop_is_named(planted_data):

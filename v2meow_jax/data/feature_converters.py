@@ -4,7 +4,7 @@ A batch holds `encoder_inputs_<stream>` for inputs and T5X's `decoder_*` keys:
 
     decoder_input_tokens    0  a  b  c      (shifted right; 0 begins)
     decoder_target_tokens   a  b  c  d
-    decoder_loss_weights    1  1  1  1
+    decoder_loss_weights    1  1  1  1      (0 where a recording had ended)
 """
 
 from collections.abc import Mapping
@@ -115,7 +115,8 @@ class StageFeatureConverter(seqio.FeatureConverter):
     target = features[self._stage.target.name]
     prefix = [features[s.name] for s in self._prefix()]
     ids = tf.concat([*prefix, target], 0)
-    weights = [tf.zeros(p.shape) for p in prefix] + [tf.ones(target.shape)]
+    known = tf.cast(target != specs.PAD_ID, tf.float32)
+    weights = [*(tf.zeros(p.shape) for p in prefix), known]
     return {
       'decoder_input_tokens': tf.concat([[self.bos_id], ids[:-1]], 0),
       'decoder_target_tokens': ids,
@@ -167,9 +168,11 @@ class FramesFeatureConverter(StageFeatureConverter):
 
   def _decoder(self, features) -> dict[str, tf.Tensor]:
     frames = features[self._stage.target.name]
+    unknown = tf.math.is_nan(frames)
+    is_known = ~tf.reduce_any(unknown, range(1, len(frames.shape)))
     return {
-      'decoder_target_frames': frames,
-      'decoder_loss_weights': tf.ones(frames.shape[:1]),
+      'decoder_target_frames': tf.where(unknown, 0.0, frames),
+      'decoder_loss_weights': tf.cast(is_known, tf.float32),
     }
 
 

@@ -73,9 +73,12 @@ def random_crop(example, *, stage: specs.StageSpec):
 
 @seqio.map_over_dataset
 def first_crop(example, *, stage: specs.StageSpec):
-  """Cuts as `random_crop`, but at the start of the recording, to evaluate."""
-  starts = _num_starts(example, stage)
-  return _cut(example, tf.minimum(starts - 1, 0), stage)
+  """Cuts as `random_crop`, but at the start of the recording, to evaluate.
+
+  A recording that ends sooner is mirrored, as inputs are in generation, and
+  keeps its 'seconds': `codes_to_ids` leaves out of the target what is beyond.
+  """
+  return {**_cut(example, 0, stage), 'seconds': example['seconds']}
 
 
 def _num_starts(example, stage: specs.StageSpec) -> tf.Tensor:
@@ -102,7 +105,11 @@ def _cut(example, start, stage: specs.StageSpec) -> dict[str, tf.Tensor]:
   for stream in (*stage.inputs, stage.target):
     length = stream.num_frames(stage.crop_seconds)
     first = start * round(grid_seconds(stage) * stream.rate_hz)
-    frames = example[stream.record_name][first : first + length]
+    recorded = example[stream.record_name]
+    # Index -1 is the last frame again, and so on back and forth.
+    period = 2 * tf.shape(recorded)[0]
+    index = tf.range(first, first + length) % period
+    frames = tf.gather(recorded, tf.minimum(index, period - 1 - index))
     frames = tf.ensure_shape(
       frames, [length, *[None] * len(stream.frame_shape)]
     )
@@ -122,21 +129,36 @@ def codes_to_ids(example, *, stage: specs.StageSpec):
   """Converts recorded codes to int32 ids of each token stream of the stage.
 
   As `tokens.IdSpace.codes_to_ids`: takes the levels of the stream, moves each
-  into its own range of the stage's ids, and concatenates the frames.
+  into its own range of the stage's ids, and concatenates the frames. Frames of
+  the target beyond the `seconds` of an example are of `specs.PAD_ID`, or NaN.
   """
   converted = _id_and_seed(example)
   for stream in stage.feature_streams:
-    converted[stream.name] = tf.ensure_shape(
-      example[stream.name], [None, *stream.frame_shape]
-    )
+    frames = tf.ensure_shape(example[stream.name], [None, *stream.frame_shape])
+    if stream == stage.target:
+      frames = _within(example, frames, stream, float('nan'))
+    converted[stream.name] = frames
   for stream in stage.token_streams:
     last = stream.first_codebook + stream.codes_per_frame
     codes = example[stream.record_name][:, stream.first_codebook : last]
     ids = codes + tokens.IdSpace(stage).level_offsets(stream)
+    if stream == stage.target:
+      ids = _within(example, ids, stream, specs.PAD_ID)
     # [frames, levels] -> [frames * levels]
     length = stream.length(stage.crop_seconds)
     converted[stream.name] = tf.ensure_shape(tf.reshape(ids, [-1]), [length])
   return converted
+
+
+def _within(example, frames, stream: specs.Stream, filler) -> tf.Tensor:
+  """[frames, ...] with a filler after the `seconds`, if the example has any."""
+  if 'seconds' not in example:
+    return frames
+  ends = tf.range(1, tf.shape(frames)[0] + 1)
+  recorded = example['seconds'] * stream.rate_hz + 1e-3
+  is_whole = tf.cast(ends, tf.float32) <= recorded
+  is_whole = tf.reshape(is_whole, [-1] + [1] * (len(frames.shape) - 1))
+  return tf.where(is_whole, frames, tf.cast(filler, frames.dtype))
 
 
 def drop_streams(

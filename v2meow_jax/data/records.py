@@ -198,8 +198,8 @@ def check_stage(
     if not _serves(by_name[name], stream):
       raise ValueError(
         f'stage {stage.name!r} wants {stream}, but the dataset recorded'
-        f' {by_name[name]}; use the streams it was prepared with, or prepare it'
-        ' again.'
+        f' {by_name[name]}; give the stage the --gin_file=networks/... that it'
+        ' was prepared with, or prepare it again.'
       )
 
 

@@ -55,7 +55,8 @@ class ClipReading:
     read_video: Function from a path to consecutive stretches, `media.Video`.
     read_audio: Function from a path and a sample rate in Hz to `media.Audio`;
       None when there is no sound.
-    min_seconds: Shortest length of a clip; the longest crop of the stages.
+    min_seconds: Shortest length of a clip to train on; the longest crop of the
+      stages. To evaluate, one of a frame of every stream is enough.
     clips_at_once: Number of clips whose frames fill a batch together; the
       record of a clip does not depend on it.
   """
@@ -188,10 +189,9 @@ class Extract(beam.DoFn):
       with self._stage('read video'):
         _require(clip.path)
         lengths['video'] = self._reading.video_seconds(clip.path)
+    least = self._reading.min_seconds if clip.split == 'train' else 0.0
     with self._stage('align'):
-      seconds = _common_seconds(
-        lengths, self._streams, self._reading.min_seconds
-      )
+      seconds = _common_seconds(lengths, self._streams, least)
     parts: dict[str, list[np.ndarray]] = {s.name: [] for s in self._streams}
     for name, extractor in self._of('audio').items():
       audio = _fit_audio(audios[extractor.sample_rate_hz], seconds)
