@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 
 # Fixtures that tests of several rooms share.
-pytest_plugins = ['tests.fakes.planted_dataset']
+pytest_plugins = ['tests.fakes.planted_dataset', 'tests.fakes.memory_bucket']
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _CACHE = _ROOT / '.pytest_cache'

@@ -19,7 +19,7 @@ set -euo pipefail
 mkdir -p ~/v2meow && cd ~/v2meow && tar xzf ~/v2meow.tar.gz
 sudo apt-get -qq update
 sudo apt-get -qq install gcc python3.11-dev python3.11-venv
-source launch/venv.sh && install_venv '[train]'
+source launch/venv.sh && install_venv '[train,buckets]'
 .venv/bin/python -m pip install --quiet -c requirements.lock 'jax[tpu]'
 sudo systemd-run --unit=v2meow --collect --uid="\$USER" \
   --property=RestartForceExitStatus=75 --property=TimeoutStopSec=300 \

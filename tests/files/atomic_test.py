@@ -2,8 +2,8 @@
 
 import hashlib
 import os
+import pathlib
 
-from etils import epath
 import pytest
 
 from v2meow_jax.files import atomic
@@ -32,15 +32,57 @@ def test_text_is_utf_8_whatever_the_locale(tmp_path):
   assert (tmp_path / 'a').read_bytes() == b'\xc3\xa4\n'
 
 
-def test_a_file_of_a_bucket_is_replaced_or_left(tmp_path, monkeypatch):
-  monkeypatch.setattr(atomic, '_is_remote', lambda path: True)
-  path = tmp_path / 'a'
+def test_a_file_of_a_bucket_is_replaced_or_left(bucket):
+  path = 'gs://bucket/folder/a.txt'
   atomic.write_text(path, 'new')
   with pytest.raises(RuntimeError), atomic.replacing(path) as temp:
-    epath.Path(temp).write_text('other')
+    pathlib.Path(temp).write_text('other')
     raise RuntimeError
-  assert path.read_text() == 'new' and list(tmp_path.iterdir()) == [path]
+  assert not os.path.exists(temp) and temp.endswith('.txt')
+  assert bucket.objects == {'bucket/folder/a.txt': b'new'}
   assert atomic.sha256(path) == hashlib.sha256(b'new').hexdigest()
+
+
+def _put_folder(content: str) -> None:
+  with atomic.replacing_folder('gs://bucket/a', marker='m.json') as temp:
+    for name in ('b', 'deeper/c', 'm.json'):
+      atomic.write_text(f'{temp}/{name}', content)
+
+
+def test_a_folder_of_a_bucket_is_without_its_marker_until_it_is_whole(bucket):
+  bucket.objects['bucket/a/old'] = b''
+  _put_folder('1')
+  names = {f'bucket/a/{name}' for name in ('b', 'deeper/c', 'm.json')}
+  assert bucket.objects == dict.fromkeys(names, b'1')
+  before = atomic.sha256('gs://bucket/a')
+
+  orders = []
+  bucket.before = lambda *order: orders.append(order)
+  _put_folder('2')
+  moved = [name for kind, name in orders if kind == 'copy']
+  assert set(moved) == names and moved[-1] == 'bucket/a/m.json'
+  assert orders.index(('remove', 'bucket/a/m.json')) < orders.index(
+    ('copy', moved[0])
+  )
+  assert atomic.sha256('gs://bucket/a') != before
+
+
+@pytest.mark.parametrize(
+  ('failing', 'kept'), [('write', True), ('copy', False)]
+)
+def test_a_folder_that_failed_half_way_has_no_marker(bucket, failing, kept):
+  _put_folder('1')
+
+  def before(operation, key):
+    if operation == failing and key.endswith('deeper/c'):
+      raise OSError(28, 'no space')
+
+  bucket.before = before
+  with pytest.raises(OSError):
+    _put_folder('2')
+  # Nothing is moved before all is written.
+  assert (bucket.objects.get('bucket/a/m.json') == b'1') == kept
+  assert not any('/.' in name for name in bucket.objects)
 
 
 @pytest.mark.parametrize('older', [True, False])
@@ -49,7 +91,7 @@ def test_a_folder_is_replaced_with_all_that_was_in_it(tmp_path, older):
   if older:
     path.mkdir(parents=True)
     (path / 'old').touch()
-  with atomic.replacing_folder(path) as temp:
+  with atomic.replacing_folder(path, marker='new') as temp:
     open(os.path.join(temp, 'new'), 'w').close()
     assert (path / 'old').exists() == older
   assert [p.name for p in path.iterdir()] == ['new']
@@ -61,7 +103,7 @@ def test_a_folder_that_was_not_finished_leaves_the_old_one(tmp_path):
   path.mkdir()
   (path / 'old').touch()
   with pytest.raises(RuntimeError):
-    with atomic.replacing_folder(path):
+    with atomic.replacing_folder(path, marker='new'):
       raise RuntimeError
   assert [p.name for p in path.iterdir()] == ['old']
   assert list(tmp_path.iterdir()) == [path]

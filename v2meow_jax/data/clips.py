@@ -16,6 +16,7 @@ import numpy as np
 from v2meow_jax import media
 from v2meow_jax.data import order
 from v2meow_jax.files import manifests
+from v2meow_jax.files import paths
 
 Row = Mapping[str, np.ndarray]
 _MOST_IDS = 5
@@ -124,7 +125,7 @@ class CaptionBatches(_Captioned):
     """
     super().__init__(manifest, batch_size=batch_size, seed=seed, split=split)
     rows = [
-      features(read(pathlib.Path(c.path)), c.caption or '') for c in self._clips
+      features(read(paths.path(c.path)), c.caption or '') for c in self._clips
     ]
     self.arrays = {name: np.stack([r[name] for r in rows]) for name in rows[0]}
 
@@ -182,7 +183,7 @@ class CaptionCrops(_Captioned):
     return {k: np.stack([f[k] for f in features]) for k in features[0]}
 
   def _row(self, clip: manifests.ManifestClip, place: float) -> Row:
-    audio = self._read(pathlib.Path(clip.path))
+    audio = self._read(paths.path(clip.path))
     length = round(self._crop_seconds * audio.rate_hz)
     start = int(place * (max(0, len(audio.samples) - length) + 1))
     crop = media.Audio(

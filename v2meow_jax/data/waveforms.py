@@ -16,6 +16,7 @@ from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.data import order
 from v2meow_jax.files import manifests
+from v2meow_jax.files import paths
 
 Batch = dict[str, np.ndarray]
 _INT16_SCALE = 32767.0
@@ -51,7 +52,7 @@ class WaveformBatches:
   def __post_init__(self):
     clips = manifests.read(self.manifest, self.split)
     self._clips_digest = manifests.digest(clips)
-    self._paths = [pathlib.Path(clip.path) for clip in clips]
+    self._paths = [paths.path(clip.path) for clip in clips]
     self._crop_samples = specs.whole_frames(
       'waveform', self.crop_seconds, self.rate_hz
     )

@@ -8,8 +8,12 @@ import pathlib
 import secrets
 import shutil
 import socket
+import tempfile
+from typing import Any
 
 from etils import epath
+
+from v2meow_jax.files import paths
 
 _BLOCK_BYTES = 1 << 20
 
@@ -19,23 +23,21 @@ def replacing(path: epath.PathLike) -> Iterator[str]:
   """Gives a path to write to; moves it to `path` when the block succeeds.
 
   Args:
-    path: Target file, here or in a bucket. Its folder must exist.
+    path: Target file. Its folder must exist; in a bucket there are none.
 
   Yields:
-    Path in the same folder, with the same suffix; here an empty file. It is
-    removed when the block raises.
+    Path of an empty file of this machine with the same suffix, for a target
+    here in its folder. It is removed when the block raises.
 
   Raises:
     OSError: The folder is missing or cannot be written to.
   """
-  if _is_remote(path):
-    remote = _beside(epath.Path(path))
-    try:
-      yield os.fspath(remote)
-      remote.replace(path)
-    except BaseException:
-      remote.unlink(missing_ok=True)
-      raise
+  if paths.is_remote(path):
+    with tempfile.TemporaryDirectory() as folder:
+      whole = pathlib.Path(folder, f'whole{paths.path(path).suffix}')
+      whole.touch()
+      yield str(whole)
+      paths.upload(whole, path)
     return
   target = pathlib.Path(os.path.abspath(path))
   temp = _beside(target)
@@ -60,18 +62,31 @@ def replacing(path: epath.PathLike) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def replacing_folder(path: epath.PathLike) -> Iterator[str]:
+def replacing_folder(path: epath.PathLike, *, marker: str) -> Iterator[str]:
   """Gives a new folder to fill; moves it to `path` when the block succeeds.
 
+  A folder of this machine is moved at once. Buckets move objects one by one:
+  there the marker goes first and comes last, so that whoever asks for it takes
+  no half of a folder for a whole one.
+
   Args:
-    path: Target folder, here or in a bucket. One that is there is removed once
-      the new one is in its place.
+    path: Target folder. One that is there is removed once the new one is ready.
+    marker: Name of the file without which the folder is not taken for whole.
 
   Yields:
-    Path of an empty folder beside the target. It is removed when the block
-    raises.
+    Path of an empty folder: beside the target, in a bucket inside it. It is
+    removed when the block raises.
   """
-  target = epath.Path(path if _is_remote(path) else os.path.abspath(path))
+  if paths.is_remote(path):
+    target = paths.path(path)
+    building: Any = _beside(target / 'building')
+    try:
+      yield os.fspath(building)
+      _move_objects(building, target, marker)
+    finally:
+      building.rmtree(missing_ok=True)
+    return
+  target = epath.Path(os.path.abspath(path))
   temp = _beside(target)
   temp.mkdir(parents=True)
   try:
@@ -86,10 +101,22 @@ def replacing_folder(path: epath.PathLike) -> Iterator[str]:
     temp.rmtree(missing_ok=True)
 
 
+def _move_objects(source: Any, target: Any, marker: str) -> None:
+  """Moves all objects of one folder to another, in place of those there."""
+  bucket, root = paths.file_system(target)
+  building = paths.file_system(source)[1]
+  (target / marker).unlink(missing_ok=True)
+  for name in paths.inside(target):
+    if not f'{root}/{name}'.startswith(f'{building}/'):
+      bucket.rm_file(f'{root}/{name}')
+  for name in sorted(paths.inside(source), key=marker.__eq__):
+    bucket.mv(f'{building}/{name}', f'{root}/{name}')
+
+
 def write_text(path: epath.PathLike, text: str) -> None:
   """Writes a file of UTF-8 text, whole or not at all."""
   with replacing(path) as temp:
-    epath.Path(temp).write_bytes(text.encode())
+    pathlib.Path(temp).write_bytes(text.encode())
 
 
 def copy(source: epath.PathLike, path: epath.PathLike) -> None:
@@ -100,21 +127,15 @@ def copy(source: epath.PathLike, path: epath.PathLike) -> None:
 
 def sha256(path: epath.PathLike) -> str:
   """Hex digest of a file; of a folder, over the names and digests in it."""
-  # Unlike epath's, pathlib's `rglob` finds hidden files.
-  path = epath.Path(path) if _is_remote(path) else pathlib.Path(path)
+  path = paths.path(path)
   if path.is_dir():
-    files = sorted(p for p in path.rglob('*') if p.is_file())
-    lines = [f'{p.relative_to(path).as_posix()} {sha256(p)}' for p in files]
+    lines = [f'{name} {sha256(path / name)}' for name in paths.inside(path)]
     return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
   digest = hashlib.sha256()
   with path.open('rb') as f:
     while block := f.read(_BLOCK_BYTES):
       digest.update(block)
   return digest.hexdigest()
-
-
-def _is_remote(path: epath.PathLike) -> bool:
-  return '://' in os.fspath(path)
 
 
 def _beside(target):

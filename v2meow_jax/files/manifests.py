@@ -8,10 +8,13 @@ import dataclasses
 import hashlib
 import json
 import os
+import pathlib
 import re
 from typing import Any
 
 from etils import epath
+
+from v2meow_jax.files import paths
 
 SPLITS = ('train', 'validation')
 _ID = re.compile(r'[A-Za-z0-9._-]{1,128}')
@@ -24,7 +27,8 @@ class ManifestClip:
 
   Attributes:
     id: Unique name; letters, digits, dot, underscore, dash.
-    path: Path of the media file; in the manifest, relative to its folder.
+    path: Path of the media file, here or in a bucket; in the manifest, relative
+      to its folder unless it is absolute or has a scheme such as gs://.
     split: 'train' or 'validation'.
     caption: Description of the music, if the manifest has one.
   """
@@ -50,7 +54,7 @@ def read(
   truth) are ignored.
 
   Args:
-    path: Path of the manifest, or of several, which are read one after the
+    path: Path of the manifest, here or in a bucket, or of several, which are read one after the
       other and may use an id again.
     split: Split to read; None: all.
 
@@ -62,7 +66,7 @@ def read(
   """
   if isinstance(path, (list, tuple)):
     return [clip for one in path for clip in read(one, split)]
-  path = epath.Path(path)  # pyright: ignore[reportArgumentType]
+  path = paths.path(path)  # pyright: ignore[reportArgumentType]
   clips: dict[str, ManifestClip] = {}
   errors = []
   for number, line in enumerate(_text(path).split('\n'), 1):
@@ -86,7 +90,7 @@ def read(
   return chosen
 
 
-def _text(path: epath.Path) -> str:
+def _text(path: pathlib.Path) -> str:
   """Content of a manifest in UTF-8, whose byte-order mark does not count."""
   if not path.exists():
     raise ValueError(
@@ -125,7 +129,7 @@ def _clip(row: Any, folder: str) -> ManifestClip:
     raise ValueError(f'wanted a string as caption, got {caption!r}')
   return ManifestClip(
     id=row['id'],
-    path=os.path.join(folder, row['path']),
+    path=paths.join(folder, row['path']),
     split=split,
     caption=caption,
   )

@@ -1,7 +1,7 @@
 """Opens and describes untrusted media files safely.
 
 No name, header or length is trusted: files are opened by absolute path, by
-content, with the file protocol only.
+content, with the file protocol only; those in buckets as local copies.
 """
 
 # PyAV's stubs make optional what a stream that decodes always has.
@@ -16,6 +16,9 @@ import os
 import stat
 
 import av
+
+from v2meow_jax.files import copies
+from v2meow_jax.files import paths
 
 _VIDEO_FORMATS = 'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts'
 _AUDIO_FORMATS = 'wav,flac,mp3,ogg,aac'
@@ -60,7 +63,7 @@ class MediaInfo:
   """Describes the tracks of a media file.
 
   Attributes:
-    path: Absolute path.
+    path: Absolute path, or the name in a bucket.
     seconds: Length of the video: end of the last frame (time stamp + duration)
       minus time stamp of the first. Without video: the same for the audio
       packets.
@@ -115,7 +118,7 @@ def probe(
   """Describes a file after reading all packets and decoding one frame.
 
   Args:
-    path: Video or audio file.
+    path: Video or audio file, here or in a bucket.
     limits: Limits beyond which the file is refused.
 
   Returns:
@@ -126,7 +129,7 @@ def probe(
       short, or beyond the limits.
   """
   with open_input(path, limits) as container:
-    name = os.path.abspath(path)
+    name = paths.absolute(path)
     video, audio = video_stream(container), audio_stream(container)
     main = video or audio
     if main is None:
@@ -168,7 +171,7 @@ def open_input(
   """Opens a media file for reading, by content, whatever its extension.
 
   Args:
-    path: Regular file.
+    path: Regular file, here or in a bucket.
     limits: Limits beyond which the file is refused; here checked on headers.
 
   Returns:
@@ -177,7 +180,7 @@ def open_input(
   Raises:
     UnsupportedMedia: See `probe`; here from the headers alone.
   """
-  name = os.path.abspath(path)
+  name = paths.absolute(path)
   _sniff(name)
   options = {
     'protocol_whitelist': 'file',
@@ -186,7 +189,11 @@ def open_input(
     'fflags': '+genpts',
   }
   try:
-    container = av.open(name, options=options, metadata_errors='replace')
+    # Once it is open, a file may lose its name.
+    with copies.held(name) as file:
+      container = av.open(str(file), options=options, metadata_errors='replace')
+  except copies.CopyError as error:
+    raise UnsupportedMedia(str(error)) from error
   except (av.error.FFmpegError, ValueError) as error:
     raise UnsupportedMedia(
       f'{name}: damaged, cut short or not media'
@@ -291,10 +298,11 @@ def _audio_only(name: str) -> UnsupportedMedia:
 def _sniff(name: str) -> None:
   """Raises UnsupportedMedia unless the first bytes are those of media."""
   try:
-    if not stat.S_ISREG(os.stat(name).st_mode):
+    file = paths.path(name)
+    if not (paths.is_remote(name) or stat.S_ISREG(file.stat().st_mode)):
       raise UnsupportedMedia(f'{name}: not a file; {WANTED}.')
-    with open(name, 'rb') as file:
-      head = file.read(4096)
+    with file.open('rb') as opened:
+      head = opened.read(4096)
   except (OSError, ValueError) as error:
     if isinstance(error, UnsupportedMedia):
       raise

@@ -83,7 +83,7 @@ def pack(
   )
   if in_the_way and not (target / released.CONFIG_NAME).is_file():
     raise ValueError(f'{out} exists and is not a system; give another folder.')
-  with atomic.replacing_folder(target) as folder:
+  with atomic.replacing_folder(target, marker=released.CONFIG_NAME) as folder:
     partial = pathlib.Path(folder)
     descriptions = [_write_stage(partial, *stage, dtype) for stage in stages]
     if temperatures:

@@ -73,7 +73,7 @@ def build(
       f'{site}: is there already; name a new folder, or remove it with all'
       ' answers in it.'
     )
-  with atomic.replacing_folder(site) as folder:
+  with atomic.replacing_folder(site, marker='study.json') as folder:
     temp = pathlib.Path(folder)
     (temp / 'media').mkdir()
     clips, files, left_out, notes = _write_media(

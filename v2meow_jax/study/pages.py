@@ -160,7 +160,7 @@ def export(site: str | os.PathLike, out: str | os.PathLike) -> pathlib.Path:
     'study': study.id,
     'booklets': [[shown(study, t) for t in booklet] for booklet in trials],
   }
-  with atomic.replacing_folder(out) as folder:
+  with atomic.replacing_folder(out, marker='index.html') as folder:
     temp = pathlib.Path(folder)
     (temp / 'media').mkdir()
     for token in study.files:

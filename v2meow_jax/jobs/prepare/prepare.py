@@ -85,7 +85,7 @@ def prepare(
   """
   clips = manifests.read(manifest)
   _check_out(out)
-  with atomic.replacing_folder(out) as building:
+  with atomic.replacing_folder(out, marker=shards.INDEX) as building:
     # The bar counts what workers append here; they share only a local disk.
     progress_dir = os.path.join(building, 'progress')
     is_local = '://' not in building

@@ -1,0 +1,135 @@
+"""One kind of path for what users name: here, or in a bucket.
+
+Buckets are reached by `etils.epath` through fsspec: gs:// with the extra
+`buckets`, s3:// with s3fs.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import pathlib
+import posixpath
+from typing import Any
+
+from etils import epath
+import fsspec
+import fsspec.core
+
+# The package that fsspec and `epath` reach a scheme with.
+SCHEMES = {'gs': 'gcsfs', 's3': 's3fs'}
+
+
+def is_remote(path: epath.PathLike) -> bool:
+  """Whether a path names something in a bucket."""
+  scheme, colon, _ = os.fspath(path).partition('://')
+  return bool(colon) and scheme in SCHEMES
+
+
+def path(name: epath.PathLike) -> pathlib.Path:
+  """Turns the name of a file or folder, here or in a bucket, into a path.
+
+  That of a bucket is an `epath.Path`, which has the methods of `pathlib.Path`
+  that a bucket can serve.
+
+  Raises:
+    ValueError: The name has another scheme than those of buckets.
+  """
+  _check_scheme(name)
+  if not is_remote(name):
+    return pathlib.Path(name).expanduser()
+  _use_fsspec()
+  remote: Any = epath.Path(os.fspath(name))
+  return remote
+
+
+def _check_scheme(name: epath.PathLike) -> None:
+  scheme, colon, _ = os.fspath(name).partition('://')
+  if colon and scheme not in SCHEMES:
+    wanted = ' or '.join(f'{known}://' for known in SCHEMES)
+    raise ValueError(
+      f'{os.fspath(name)!r} begins with {scheme}://; wanted a path of this'
+      f' machine, or one in a bucket: {wanted}.'
+    )
+
+
+def absolute(name: epath.PathLike) -> str:
+  """The absolute name of a file or folder; that of a bucket is one already."""
+  return os.fspath(name) if is_remote(name) else os.path.abspath(name)
+
+
+def join(folder: epath.PathLike, name: str) -> str:
+  """Resolves a name against a folder, unless it is absolute or in a bucket.
+
+  >>> join('gs://bucket/world', 'clips/a.mp4')
+  'gs://bucket/world/clips/a.mp4'
+  >>> join('gs://bucket/world', '../other/a.mp4')
+  'gs://bucket/other/a.mp4'
+  >>> join('gs://bucket/world', 's3://bucket/a.mp4')
+  's3://bucket/a.mp4'
+
+  Raises:
+    ValueError: The name has an unknown scheme, or leads out of the bucket.
+  """
+  _check_scheme(name)
+  if is_remote(name) or os.path.isabs(name):
+    return name
+  if not is_remote(folder):
+    return os.path.join(folder, name)
+  # Keys of objects know no `..`.
+  scheme, _, place = os.fspath(folder).partition('://')
+  bucket, _, key = place.partition('/')
+  key = posixpath.normpath(posixpath.join(key, name))
+  if key.split('/')[0] == '..':
+    raise ValueError(f'{name!r} leads out of the bucket of {folder}.')
+  return f'{scheme}://{bucket}/{key}'
+
+
+def inside(folder: pathlib.Path) -> list[str]:
+  """Names of all files in a folder and its folders, hidden ones too, sorted.
+
+  >>> inside(pathlib.Path('/nowhere'))
+  []
+  """
+  if is_remote(folder):
+    remote, root = file_system(folder)
+    remote.invalidate_cache(root)
+    names = [name.removeprefix(f'{root}/') for name in remote.find(root)]
+  else:
+    files = (path for path in folder.rglob('*') if path.is_file())
+    names = [path.relative_to(folder).as_posix() for path in files]
+  return sorted(names, key=pathlib.PurePosixPath)
+
+
+def file_system(name: epath.PathLike) -> tuple[Any, str]:
+  """The fsspec file system of a bucket, and the name that it knows a path by.
+
+  Raises:
+    ImportError: The package that reaches this scheme is not installed.
+  """
+  try:
+    return fsspec.core.url_to_fs(os.fspath(name))
+  except ImportError as e:
+    scheme = os.fspath(name).partition('://')[0]
+    raise ImportError(
+      f'{scheme}:// needs {SCHEMES[scheme]}: python -m pip install'
+      f' {SCHEMES[scheme]}'
+    ) from e
+
+
+def upload(source: epath.PathLike, target: epath.PathLike) -> None:
+  """Copies a local file into a bucket, where it appears whole or not at all."""
+  remote, name = file_system(target)
+  # Not `epath`'s copy, which commits what it has when it is interrupted.
+  remote.put_file(os.fspath(source), name)
+
+
+@functools.cache
+def _use_fsspec() -> None:
+  """Has `epath` reach buckets through fsspec even where TensorFlow is there.
+
+  TensorFlow knows no s3://, and one backend behaves like one.
+  """
+  os.environ['EPATH_USE_TF'] = 'false'
+  # Asked, and kept, as soon as any path was looked at.
+  epath.gpath._is_tf_installed.cache_clear()
