@@ -77,14 +77,14 @@ def test_time_bias_without_an_encoder_is_refused():
 def test_a_matrix_of_diagonals_is_constant_along_them():
   diagonals = jnp.arange(7.0)[None]
   wanted = [[3 + key - query for key in range(4)] for query in range(4)]
-  np.testing.assert_array_equal(position_bias.toeplitz(diagonals)[0], wanted)
+  np.testing.assert_array_equal(position_bias.toeplitz(diagonals, 4)[0], wanted)
 
 
 def test_a_new_time_bias_prefers_the_keys_of_the_same_time():
   bias = position_bias.TimeBias(2, 32, 128, 25.0)
   times = (np.arange(50) + 0.5) / 25
   table = bias.init(jax.random.key(0), times, times)
-  values = bias.apply(meta.unbox(table), times, times)
+  values = bias.apply(meta.unbox(table), times, times).dense()
   np.testing.assert_array_equal(values.argmax(-1), [range(50)] * 2)
   # The first head reaches 0.01 s: 5 frames of 40 ms earlier is -20.
   assert values[0, 25, 20] == pytest.approx(-20.0)
@@ -96,6 +96,6 @@ def test_keys_of_the_whole_clip_share_one_bucket_whatever_the_time():
   keys = np.array([0.5, np.nan])
   table = meta.unbox(bias.init(jax.random.key(0), times, keys))
   table['params']['embedding'] = table['params']['embedding'].at[:, -1].set(7)
-  values = np.asarray(bias.apply(table, times, keys))
+  values = np.asarray(bias.apply(table, times, keys).dense())
   np.testing.assert_array_equal(values[:, :, 1], 7.0)
   assert np.all(values[:, :, 0] <= 0)

@@ -5,7 +5,11 @@ has one part, cached decoding has the old, the recent and the new. There is one
 code path for both.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from flax import linen as nn
 import jax
@@ -13,6 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2meow_jax.models import logical_axes as axes
+
+if TYPE_CHECKING:
+  from v2meow_jax.models import position_bias
 
 # Added to a score that must not count.
 NEG_INF = -1e30
@@ -119,7 +126,7 @@ class Attention(nn.Module):
   """Multi-head attention over parts of keys and values.
 
   Where the collection 'intermediates' is mutable, `__call__` sows 'weights'
-  into it, float32[b, heads, queries, keys]. A kernel of `fused` has none.
+  into it, float32[b, heads, queries, keys]; with `fused`, `attend` has none.
 
   Attributes:
     emb_dim: Width of the residual stream.
@@ -127,8 +134,8 @@ class Attention(nn.Module):
     head_dim: Width of one head.
     dropout_rate: On the attention weights.
     dtype: Type of the computation; parameters and softmax stay float32.
-    fused: `attend` leaves no matrix of weights in memory where the device has
-      a kernel for that.
+    fused: Function with which `attend` keeps no matrix of weights, see
+      `fused_attention.attend`; None: it keeps one.
   """
 
   emb_dim: int
@@ -136,7 +143,7 @@ class Attention(nn.Module):
   head_dim: int
   dropout_rate: float
   dtype: jnp.dtype
-  fused: bool = False
+  fused: Callable[..., jax.Array] | None = None
 
   def setup(self):
     """Makes the parameters and layers."""
@@ -213,7 +220,7 @@ class Attention(nn.Module):
     self,
     x: jax.Array,
     source: jax.Array,
-    bias: jax.Array | None,
+    bias: position_bias.Bias | jax.Array | None,
     deterministic: bool,
     causal: bool = False,
   ) -> jax.Array:
@@ -222,14 +229,15 @@ class Attention(nn.Module):
     Args:
       x: dtype[b, queries, emb_dim].
       source: dtype[b, keys, emb_dim].
-      bias: float32[heads | 1, queries, keys], or None.
+      bias: Bias on the scores, which is float32[heads | 1, queries, keys]
+        unless `fused`, or None.
       deterministic: No dropout.
       causal: `bias` masks every key after its query.
 
     Returns:
       dtype[b, queries, emb_dim].
     """
-    if not self.fused:
+    if self.fused is None:
       parts = (self.keys_values(source),)
       return self(x, parts, (bias,), deterministic)
     query = self._heads(x, self.query)
@@ -239,51 +247,7 @@ class Attention(nn.Module):
       ones = jnp.ones((len(x), self.num_heads, 1, source.shape[1]), self.dtype)
       kept = self.dropout(ones, deterministic)
       value = value * kept.transpose(0, 3, 1, 2)
-    return self._merge(fused_attention(query, key, value, bias, causal))
-
-
-def fused_attention(
-  query: jax.Array,
-  key: jax.Array,
-  value: jax.Array,
-  bias: jax.Array | None,
-  causal: bool,
-) -> jax.Array:
-  """softmax(query key + bias) value, by cuDNN where it can, else by XLA.
-
-  cuDNN wants a half type, at most 128 numbers a head in eighths, and for the
-  gradient of a bias even lengths.
-
-  Args:
-    query: dtype[b, queries, heads, head_dim].
-    key: dtype[b, keys, heads, head_dim].
-    value: Values, shaped like `key`.
-    bias: float32[heads | 1, queries, keys], or None.
-    causal: `bias` masks every key after its query, so they may be left out.
-
-  Returns:
-    dtype[b, queries, heads, head_dim].
-  """
-  head_dim = query.shape[-1]
-  even = query.shape[1] % 2 == 0 and key.shape[1] % 2 == 0
-  by_cudnn = (
-    jax.default_backend() == 'gpu'
-    and query.dtype == jnp.bfloat16
-    and head_dim <= 128
-    and head_dim % 8 == 0
-    and (bias is None or even)
-  )
-  if bias is not None:
-    bias = bias[None].astype(query.dtype if by_cudnn else bias.dtype)
-  return jax.nn.dot_product_attention(
-    query,
-    key,
-    value,
-    bias,
-    scale=1.0,
-    is_causal=causal,
-    implementation='cudnn' if by_cudnn else 'xla',
-  )
+    return self._merge(self.fused(query, key, value, bias, causal))
 
 
 class GatedMlp(nn.Module):

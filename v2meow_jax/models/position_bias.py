@@ -1,4 +1,11 @@
-"""Biases on attention scores: by distance in ids, and by distance in time."""
+"""Biases on attention scores: by distance in ids, and by distance in time.
+
+A bias is kept small, by distance or by time, until some of its matrix is wanted:
+at full size the matrix of one layer has hundreds of megabytes.
+"""
+
+from typing import NamedTuple
+from typing import Protocol
 
 from flax import linen as nn
 import jax
@@ -52,24 +59,91 @@ def relative_buckets(
   return (first + np.where(far < exact, far, log)).astype(np.int32)
 
 
-def toeplitz(diagonals: jax.Array) -> jax.Array:
-  """A square matrix that is constant along each diagonal.
+class Bias(Protocol):
+  """A bias float32[heads, queries, keys], of which blocks can be made."""
+
+  def dense(self) -> jax.Array:
+    """float32[heads, queries, keys]: all of it."""
+    ...
+
+  def block(self, first: jax.Array | int, size: int) -> jax.Array:
+    """float32[heads, size, keys] of the queries from `first` on.
+
+    Numbers of queries beyond the last are finite.
+    """
+    ...
+
+
+def toeplitz(diagonals: jax.Array, num_queries: int) -> jax.Array:
+  """A matrix that is constant along each diagonal.
 
   A gather would do, but its gradient is a scatter, which is slow.
 
   Args:
-    diagonals: float[heads, 2 * length - 1]; entry `length - 1 + key - query`.
+    diagonals: float[heads, queries + keys - 1]; entry `queries - 1 + key -
+      query`.
+    num_queries: Number of queries.
 
   Returns:
-    float[heads, length, length], indexed [head, query, key].
+    float[heads, queries, keys], indexed [head, query, key].
   """
   heads, width = diagonals.shape
-  length = (width + 1) // 2
   rows = jnp.pad(diagonals, ((0, 0), (0, 1)))[:, None]
-  rows = jnp.broadcast_to(rows, (heads, length, width + 1))
+  rows = jnp.broadcast_to(rows, (heads, num_queries, width + 1))
   # Reading rows of width + 1 as rows of width moves each one by one place.
-  rows = rows.reshape(heads, -1)[:, : length * width]
-  return rows.reshape(heads, length, width)[:, :, length - 1 :]
+  rows = rows.reshape(heads, -1)[:, : num_queries * width]
+  return rows.reshape(heads, num_queries, width)[:, :, num_queries - 1 :]
+
+
+class DistanceBias(NamedTuple):
+  """Bias of as many queries as keys, by their distance in ids.
+
+  Attributes:
+    diagonals: float32[heads, 2 * length - 1], by `length - 1 + key - query`.
+  """
+
+  diagonals: jax.Array
+
+  @property
+  def length(self) -> int:
+    """Number of queries and of keys."""
+    return (self.diagonals.shape[1] + 1) // 2
+
+  def dense(self) -> jax.Array:
+    """See `Bias`."""
+    return toeplitz(self.diagonals, self.length)
+
+  def block(self, first: jax.Array | int, size: int) -> jax.Array:
+    """See `Bias`."""
+    # In front, distances of queries beyond the last.
+    padded = jnp.pad(self.diagonals, ((0, 0), (size, 0)))
+    width = self.length + size - 1
+    some = jax.lax.dynamic_slice_in_dim(padded, self.length - first, width, 1)
+    return toeplitz(some, size)
+
+
+class TimesBias(NamedTuple):
+  """Bias by the times of query and key, of which many have the same.
+
+  Attributes:
+    values: float32[heads, query times, key times], of the times that occur.
+    query_times: int32[queries], place of each query's time in `values`.
+    key_times: int32[keys], place of each key's time in `values`.
+  """
+
+  values: jax.Array
+  query_times: jax.Array
+  key_times: jax.Array
+
+  def dense(self) -> jax.Array:
+    """See `Bias`."""
+    return self.block(0, len(self.query_times))
+
+  def block(self, first: jax.Array | int, size: int) -> jax.Array:
+    """See `Bias`."""
+    padded = jnp.pad(self.query_times, (0, size), mode='edge')
+    times = jax.lax.dynamic_slice_in_dim(padded, first, size)
+    return self.values[:, times][:, :, self.key_times]
 
 
 class RelativeBias(nn.Module):
@@ -146,10 +220,10 @@ class TimeBias(nn.Module):
   @nn.compact
   def __call__(
     self, query_times: np.ndarray, key_times: np.ndarray
-  ) -> jax.Array:
-    """float[queries] and float[keys], seconds -> float32[heads, queries, keys].
+  ) -> TimesBias:
+    """Bias of queries and keys at these times, float[queries] and float[keys].
 
-    A key whose time is NaN stands for a whole clip.
+    In seconds; a key whose time is NaN stands for a whole clip.
     """
     init = _time_bias_init(self.rate_hz, self.max_distance)
     table = self.param(
@@ -157,9 +231,15 @@ class TimeBias(nn.Module):
       nn.with_logical_partitioning(init, (axes.HEADS, axes.TIME_BUCKETS)),
       (self.num_heads, self.num_buckets + 1),
     )
+    query_times, query_places = np.unique(query_times, return_inverse=True)
+    key_times, key_places = np.unique(key_times, return_inverse=True)
     static = np.isnan(key_times)
     distance = np.where(static, 0.0, key_times) - query_times[:, None]
     # Halves all round up: streams at 12.5 and 25 Hz are apart by halves.
     units = np.floor(distance * self.rate_hz + 0.5 + 1e-6).astype(np.int32)
     buckets = relative_buckets(units, self.num_buckets, self.max_distance, True)
-    return table[:, np.where(static, self.num_buckets, buckets)]
+    return TimesBias(
+      table[:, np.where(static, self.num_buckets, buckets)],
+      jnp.asarray(query_places, jnp.int32),
+      jnp.asarray(key_places, jnp.int32),
+    )

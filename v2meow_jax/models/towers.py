@@ -41,7 +41,7 @@ class TowerSizes:
     dtype: Computation in 'float32' or 'bfloat16'; parameters, softmax,
       embeddings and loss stay float32.
     remat: A gradient computes the inside of each layer again.
-    fused_attention: Use of a kernel: see `layers.fused_attention`.
+    fused_attention: No matrix of weights: see `fused_attention.attend`.
   """
 
   joint_dim: int

@@ -49,8 +49,8 @@ class TransformerConfig:
     scan_layers: The layers of a stack are one loop, compiled once; their
       parameters are stacked, see `layer_stacking`. For training: sampling
       takes them apart.
-    fused_attention: Training does not keep attention weights, where the device
-      has a kernel for that; see `layers.fused_attention`.
+    fused_attention: Training keeps no matrix of attention weights or biases of
+      whole rows; see `fused_attention.attend`.
   """
 
   emb_dim: int
@@ -206,8 +206,8 @@ class Transformer(nn.Module):
       parts.append(self.adaptors[s.name](x))
     x = jnp.concatenate(parts, 1)[:, positions.encoder_layout(spec).order]
     x = self.dropout(x, deterministic)
-    bias = position_bias.toeplitz(self.encoder_bias(x.shape[1]))
-    x = self._through(self.encoder, x, bias, deterministic)
+    bias = position_bias.DistanceBias(self.encoder_bias(x.shape[1]))
+    x = self._through(self.encoder, x, self._whole(bias), deterministic)
     return self.dropout(self.encoder_norm(x), deterministic)
 
   def _through(self, stack, x: jax.Array, *args) -> jax.Array:
@@ -221,10 +221,16 @@ class Transformer(nn.Module):
     """Keys and values of the encoder's output, one pair for each layer."""
     return tuple(layer.cross_keys_values(encoded) for layer in self.decoder)
 
+  def _whole(self, bias: position_bias.Bias) -> position_bias.Bias | jax.Array:
+    """What `layers.Attention.attend` takes: a matrix, once for a stack."""
+    return bias if self.config.fused_attention else bias.dense()
+
   def time_biases(self) -> jax.Array | None:
     """float32[heads, target length, encoder length], or None."""
-    if not self.config.time_bias:
-      return None
+    return self._time_bias().dense() if self.config.time_bias else None
+
+  def _time_bias(self) -> position_bias.TimesBias:
+    """Bias of cross-attention from each position of the target."""
     spec = self.spec
     frames = spec.target.num_frames(spec.crop_seconds)
     # Position i reads id i - 1 and predicts id i: its time is that of id i.
@@ -319,9 +325,9 @@ class Transformer(nn.Module):
     x = self._through(
       self.decoder,
       self.dropout(x, deterministic),
-      position_bias.toeplitz(self.decoder_bias(ids.shape[1])),
+      self._whole(position_bias.DistanceBias(self.decoder_bias(ids.shape[1]))),
       encoded,
-      self.time_biases(),
+      self._whole(self._time_bias()) if c.time_bias else None,
       deterministic,
     )
     x = self.dropout(self.decoder_norm(x), deterministic)

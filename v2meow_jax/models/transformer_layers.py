@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from flax import linen as nn
 import jax
 
+from v2meow_jax.models import fused_attention
 from v2meow_jax.models import layers
 from v2meow_jax.models import logical_axes as axes
 
 if TYPE_CHECKING:
+  from v2meow_jax.models import position_bias
   from v2meow_jax.models import transformer
 
 # Keys and values of one layer, in parts.
@@ -41,9 +43,12 @@ class EncoderLayer(_Layer):
   """Self-attention, then a feed-forward block; norms before, sums after."""
 
   def __call__(
-    self, x: jax.Array, bias: jax.Array, deterministic: bool
+    self,
+    x: jax.Array,
+    bias: position_bias.Bias | jax.Array | None,
+    deterministic: bool,
   ) -> jax.Array:
-    """dtype[b, length, emb_dim] -> the same; bias as `layers.Attention`."""
+    """dtype[b, length, emb_dim] -> the same; bias as `Attention.attend`."""
     x = axes.split_rows(x)
     y = self.attention_norm(x)
     y = self.attention.attend(y, y, bias, deterministic)
@@ -65,18 +70,18 @@ class DecoderLayer(_Layer):
   def __call__(
     self,
     x: jax.Array,
-    bias: jax.Array,
+    bias: position_bias.Bias | jax.Array,
     encoded: jax.Array | None,
-    cross_bias: jax.Array | None,
+    cross_bias: position_bias.Bias | jax.Array | None,
     deterministic: bool,
   ) -> jax.Array:
     """One layer on whole sequences.
 
     Args:
       x: dtype[b, length, emb_dim].
-      bias: float32[heads, length, length], the future masked.
+      bias: Bias of the decoder as `Attention.attend` takes it, the future masked.
       encoded: dtype[b, keys, emb_dim], the encoder's output, or None.
-      cross_bias: float32[heads, length, keys] on it, or None.
+      cross_bias: Bias on it as `Attention.attend` takes it, or None.
       deterministic: No dropout.
 
     Returns:
@@ -133,5 +138,5 @@ def _attention(c: transformer.TransformerConfig) -> layers.Attention:
     c.head_dim,
     c.dropout_rate,
     c.dtype,
-    c.fused_attention,
+    fused_attention.attend if c.fused_attention else None,
   )

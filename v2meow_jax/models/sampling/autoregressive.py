@@ -138,7 +138,7 @@ class _Decoder:
       'decode',
       ids,
       self.levels[:n],
-      (position_bias.toeplitz(diagonals),),
+      (position_bias.toeplitz(diagonals, n),),
       cross=self.cross,
       cross_bias=None if bias is None else bias[:, :n],
     )
