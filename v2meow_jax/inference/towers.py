@@ -9,6 +9,7 @@ from etils import epath
 import numpy as np
 
 from v2meow_jax.extractors import trained_towers
+from v2meow_jax.files import paths
 from v2meow_jax.files import released
 from v2meow_jax.files import tensors
 from v2meow_jax.models import towers
@@ -57,7 +58,7 @@ def export(
       ' some of the training data.'
     )
   centers = {k: (s / count).astype(np.float32) for k, s in sums.items()}
-  folder = pathlib.Path(out)
+  folder = paths.path(out)
   folder.mkdir(parents=True, exist_ok=True)
   tree = {'params': params, 'centers': centers}
   tensors.write(folder / trained_towers.TENSORS, tree, None)

@@ -19,12 +19,12 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.utils import shared
 import numpy as np
-import tensorflow as tf
 
 from v2meow_jax import specs
 from v2meow_jax.data import records
 from v2meow_jax.extractors import extractor as extractor_lib
 from v2meow_jax.files import manifests
+from v2meow_jax.files import paths
 from v2meow_jax.jobs.prepare import frame_batches
 
 # Seconds of a video's path, and its consecutive stretches.
@@ -271,7 +271,7 @@ class _Loaded:
 
 
 def _require(path: str) -> None:
-  if not tf.io.gfile.exists(path):
+  if not paths.path(path).exists():
     raise FileNotFoundError(f'no file {path}')
 
 

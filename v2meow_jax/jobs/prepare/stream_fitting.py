@@ -9,6 +9,7 @@ from v2meow_jax import progress as progress_lib
 from v2meow_jax import stages
 from v2meow_jax.extractors.embedded import fitted
 from v2meow_jax.files import manifests
+from v2meow_jax.files import paths
 from v2meow_jax.files import read
 from v2meow_jax.files import tensors
 
@@ -50,7 +51,7 @@ def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
   stacked = {
     f'example/{k}': np.stack([e[k] for e in examples]) for k in examples[0]
   }
-  out = pathlib.Path(output)
+  out = paths.path(output)
   out.parent.mkdir(parents=True, exist_ok=True)
   tensors.write(out, tensors.unflatten({**params, **stacked}), None)
   return out
