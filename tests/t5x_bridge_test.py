@@ -27,7 +27,6 @@ from v2meow_jax import gin_config
 from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax import tokens
-from v2meow_jax.data import record_source
 from v2meow_jax.data import records
 from v2meow_jax.data import shards
 from v2meow_jax.files import tensors
@@ -120,7 +119,7 @@ def plant(folder: pathlib.Path, seed: int) -> None:
   )
 
 
-def clip(name, streams, rng, seconds=6.0) -> shards.Recording:
+def clip(name, streams, rng, seconds=6.0) -> bytes:
   values = {}
   for s in streams:
     shape = (records.num_frames(s, seconds), records.width(s))
@@ -130,8 +129,7 @@ def clip(name, streams, rng, seconds=6.0) -> shards.Recording:
       if is_tokens
       else rng.normal(size=shape)
     )
-  pieces = records.serialise(name, seconds, values, streams)
-  return shards.Recording(seconds=seconds, pieces=pieces)
+  return records.serialise(name, seconds, values, streams)
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -143,7 +141,7 @@ def workspace(tmp_path_factory):
   with pytest.MonkeyPatch.context() as patch:
     patch.chdir(ROOT)
     patch.setitem(sys.modules, '__main__', sys.modules['__main__'])
-    patch.setenv(record_source.DATA_DIR_VARIABLE, str(folder / 'data'))
+    patch.setenv(records.DATA_DIR_VARIABLE, str(folder / 'data'))
     yield folder
   gin.clear_config()
 

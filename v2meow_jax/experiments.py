@@ -86,7 +86,7 @@ def recipes(search_paths: Sequence[str] = ('gin',)) -> list[str]:
 
 
 def _names_a_model(path: pathlib.Path, search_paths: Sequence[str]) -> bool:
-  return bool(_MODEL.search(path.read_text())) or any(
+  return bool(_MODEL.search(path.read_text('utf-8'))) or any(
     _names_a_model(part, search_paths)
     for part in gin_config.included(path, search_paths)
   )

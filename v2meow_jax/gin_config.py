@@ -55,7 +55,7 @@ def included(
   path: pathlib.Path, search_paths: Sequence[str]
 ) -> list[pathlib.Path]:
   """Lists the recipes that a recipe includes directly, in order."""
-  matches = map(_INCLUDE.match, path.read_text().splitlines())
+  matches = map(_INCLUDE.match, path.read_text('utf-8').splitlines())
   return [find(m.group(1), search_paths) for m in matches if m]
 
 
@@ -79,7 +79,7 @@ def check_imports(path: pathlib.Path, search_paths: Sequence[str]) -> None:
   """
   for recipe in _with_included(path, search_paths):
     modules = {}
-    for number, line in enumerate(recipe.read_text().splitlines(), 1):
+    for number, line in enumerate(recipe.read_text('utf-8').splitlines(), 1):
       place = f'{recipe}, line {number}'
       if match := _IMPORT.match(line):
         _check_package(place, match)
@@ -157,7 +157,7 @@ def check_used(
   texts = [*bindings]
   for name in files:
     for recipe in _with_included(find(name, search_paths), search_paths):
-      texts.append(re.sub(r'#.*', '', recipe.read_text()))
+      texts.append(re.sub(r'#.*', '', recipe.read_text('utf-8')))
   used = set(_USED.findall('\n'.join(texts)))
   for binding in bindings:
     match = _MACRO.match(binding)

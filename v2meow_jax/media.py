@@ -12,6 +12,8 @@ VIDEO_SUFFIXES = ('.mp4', '.mov', '.mkv', '.webm', '.avi')
 AUDIO_SUFFIXES = (
   *('.wav', '.flac', '.mp3', '.ogg', '.opus', '.m4a', '.aac', '.aiff'),
 )
+# Peak of what counts as silence: -60 dB of full scale, 33 steps of 16 bits.
+SILENCE = 1e-3
 WRITTEN_VIDEO_SUFFIX = '.mp4'
 WRITTEN_AUDIO_SUFFIXES = ('.wav', '.flac')
 
@@ -103,6 +105,11 @@ class Audio:
   def seconds(self) -> float:
     """Duration."""
     return len(self.samples) / self.rate_hz
+
+  @property
+  def is_silent(self) -> bool:
+    """Whether nothing in it can be heard."""
+    return not np.abs(self.samples).max(initial=0.0) > SILENCE
 
   def fitted(self, num_samples: int) -> Audio:
     """The first `num_samples` of it, with silence after its end."""

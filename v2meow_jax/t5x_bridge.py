@@ -212,7 +212,7 @@ def write_facts(
   gin_utils.summarize_gin_config(model_dir, summary_writer, step)
   if jax.process_index() == 0:
     (path / checkpoints.DESCRIPTION_NAME).write_text(
-      json.dumps(model.describe(), indent=1) + '\n'
+      json.dumps(model.describe(), indent=1) + '\n', 'utf-8'
     )
 
 

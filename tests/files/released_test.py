@@ -42,6 +42,26 @@ def test_a_missing_file_is_named(folder):
     released.read_config(folder)
 
 
+def test_a_number_that_was_edited_in_the_config_is_noticed(tmp_path):
+  released.write_config(tmp_path, {'sampling': {'temperature': 0.95}, 'é': 1})
+  path = tmp_path / released.CONFIG_NAME
+  text = path.read_text('utf-8')
+  # Another layout of the same content is the same.
+  path.write_text(json.dumps(json.loads(text), sort_keys=True), 'utf-8')
+  assert released.read_config(tmp_path)['sampling'] == {'temperature': 0.95}
+  path.write_text(text.replace('0.95', '0.96'), 'utf-8')
+  with pytest.raises(
+    released.DamagedSystem, match='was changed after'
+  ) as error:
+    released.read_config(tmp_path)
+  assert "remove its line 'config_sha256'" in str(error.value)
+  # As the error says, and as in systems from before.
+  facts = json.loads(path.read_text('utf-8'))
+  del facts['config_sha256']
+  path.write_text(json.dumps(facts), 'utf-8')
+  assert released.read_config(tmp_path)['sampling'] == {'temperature': 0.96}
+
+
 @pytest.mark.parametrize('text', ['', '[]', '{"format": 99}', 'not json'])
 def test_a_config_that_is_none_is_refused(folder, text):
   (folder / released.CONFIG_NAME).write_text(text)

@@ -1,5 +1,7 @@
 """Compiled programs are kept per processor, where the user keeps caches."""
 
+import errno
+
 import jax
 import pytest
 
@@ -41,6 +43,23 @@ def test_another_processor_has_another_folder(tmp_path, monkeypatch, settings):
 def test_a_folder_that_the_user_named_is_respected(tmp_path, monkeypatch):
   monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', str(tmp_path))
   assert compile_cache.enable() is None
+
+
+def test_a_folder_that_cannot_be_read_or_written_is_not_used(
+  tmp_path, monkeypatch, settings
+):
+  monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR', raising=False)
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  before = jax.config.jax_compilation_cache_dir
+
+  def fails(*_, **__):
+    raise OSError(errno.EROFS, 'Read-only file system')
+
+  for target in ('tempfile.TemporaryFile', 'pathlib.Path.iterdir'):
+    with monkeypatch.context() as patch:
+      patch.setattr(target, fails)
+      assert compile_cache.enable() is None
+  assert jax.config.jax_compilation_cache_dir == before
 
 
 def test_a_home_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):

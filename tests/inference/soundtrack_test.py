@@ -1,5 +1,6 @@
 """What `v2meow generate` reads and hands to a system."""
 
+import json
 import types
 
 import numpy as np
@@ -22,6 +23,7 @@ class Listening:
     self.style_rate_hz = style_rate_hz
     self.heard = None
     self.batches = []
+    self.settings = {}
 
   def resolve(self, sampling, rows):
     pass
@@ -31,7 +33,7 @@ class Listening:
     self.batches.append([request.seed for request in requests])
     silence = media.Audio(samples=np.zeros(8000, np.float32), rate_hz=8000)
     made = types.SimpleNamespace(
-      audio=silence, settings={}, seconds_per_part={}
+      audio=silence, settings=self.settings, seconds_per_part={}
     )
     return [made] * len(requests)
 
@@ -60,6 +62,19 @@ def test_a_style_is_heard_at_the_rate_of_its_network(
   assert system.heard is not None and system.heard.rate_hz == rate_hz
   middle = system.heard.samples[rate_hz // 4 : rate_hz // 2]
   assert np.abs(middle).max() == pytest.approx(audible, abs=0.02)
+
+
+def test_what_is_not_used_is_said_once(tmp_path, monkeypatch, capsys):
+  video = tmp_path / 'video.mp4'
+  media_clips.encode(video, media_clips.planted(range(10)))
+  system = Listening(16_000)
+  system.settings = {'not_used': {'style_audio': 'it is silent'}}
+  monkeypatch.setattr(system_lib, 'load', lambda _: system)
+  soundtrack.write(str(video), str(tmp_path / 'out.wav'), takes=3)
+  errors = capsys.readouterr().err
+  assert errors.count('--style-audio is not used: it is silent.') == 1
+  facts = json.loads((tmp_path / 'out_3.wav.json').read_bytes())
+  assert facts['not_used'] == {'style_audio': 'it is silent'}
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,11 @@ def test_shuffled_captions_teach_nothing(tmp_path):
   assert retrieval(train_and_freeze(tmp_path, shuffled)) < 0.6
 
 
+def test_words_that_were_not_in_the_captions_are_not_known(network):
+  known = [network[0].knows(text) for text in (*KINDS, 'xqzv', '?!')]
+  assert known == [True] * len(KINDS) + [False, False]
+
+
 def test_both_modalities_lie_around_one_centre(network):
   found = network[0]
   texts = found.embed_texts(list(KINDS))

@@ -47,6 +47,21 @@ def ask_to_start_again() -> None:
   signal.signal(signal.SIGTERM, end)
 
 
+def end_when_interrupted() -> None:
+  """Makes Ctrl-C end this process at once, which has nothing to clean up.
+
+  Libraries that are being imported may swallow a KeyboardInterrupt. Does
+  nothing where SIGINT is ignored or has a handler.
+  """
+
+  def end(*_) -> NoReturn:
+    os.write(2, b'v2meow: interrupted\n')
+    os._exit(_EXIT_INTERRUPTED)
+
+  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, end)
+
+
 def run(main: Callable[[], int]) -> NoReturn:
   """Runs a command and ends the process with the code that it returns.
 

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 import os
+import re
 import signal
 import sys
 import textwrap
@@ -12,6 +13,7 @@ from typing import NoReturn
 
 import v2meow_jax
 from v2meow_jax.cli import ending
+from v2meow_jax.cli import terminal
 from v2meow_jax.cli.verbs import data
 from v2meow_jax.cli.verbs import doctor
 from v2meow_jax.cli.verbs import evaluate
@@ -37,6 +39,8 @@ _VERBS = {
   'study': (study, 'ask people which music they prefer'),
   'doctor': (doctor, 'say what is installed and which parts work'),
 }
+_BEAM_VERB = ['data', 'prepare']  # What follows -- is its runner's.
+_LOOKING = ('doctor', 'experiments', 'licenses')  # They write nothing.
 _EXIT_USER_ERROR = 2
 _INSIST_SECONDS = 0.05
 _EXIT_INTERRUPTED = 130  # 128 + SIGINT, as in shells.
@@ -58,10 +62,24 @@ class _Help(argparse.HelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-  """A parser whose subparsers format their help alike."""
+  """A parser whose subparsers format help and errors alike."""
 
   def __init__(self, **options):
     super().__init__(**{'formatter_class': _Help, **options})
+
+  def error(self, message: str) -> NoReturn:
+    """Prints the usage and what is wrong, and exits with 2."""
+    greedy = [
+      action.option_strings[-1]
+      for action in self._actions
+      if action.nargs == '+' and action.option_strings
+    ]
+    if greedy and re.search('are required|invalid float', message):
+      message += (
+        f'; after the values of {" or ".join(greedy)} put -- before the next'
+        ' argument.'
+      )
+    super().error(message)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -109,8 +127,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   """
   given = list(sys.argv[1:] if argv is None else argv)
   top = parser()
-  # What follows -- is Beam's; argparse would mix it with our own.
-  end = given.index('--') if '--' in given else len(given)
+  end = len(given)
+  if given[: len(_BEAM_VERB)] == _BEAM_VERB and '--' in given:
+    # What follows -- is Beam's; argparse would mix it with our own.
+    end = given.index('--')
   args, unknown = top.parse_known_args(given[:end])
   args.beam_options = given[end + 1 :]
   args.gin_bindings = [
@@ -119,8 +139,6 @@ def main(argv: Sequence[str] | None = None) -> int:
   strange = [u for u in unknown if not u.startswith('--gin.')]
   if args.gin_bindings and not getattr(args, 'takes_gin_bindings', False):
     strange = unknown
-  if args.beam_options and not getattr(args, 'takes_beam_options', False):
-    strange += args.beam_options
   if strange:
     top.error(f'unrecognized arguments: {" ".join(strange)}')
   sys.unraisablehook = _insist
@@ -148,8 +166,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> NoReturn:
   """Runs a command as the console script: its process ends here."""
-  if sys.argv[1:2] == ['train']:
+  verb = ''.join(sys.argv[1:2])
+  if verb == 'train':
     ending.ask_to_start_again()
+  terminal.prepare()
+  if verb in _LOOKING:
+    ending.end_when_interrupted()
   ending.run(main)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.extractors import extractor
+from v2meow_jax.extractors import vocabulary
 from v2meow_jax.pretrained.text_music import segments
 
 
@@ -73,6 +74,15 @@ class TextStyle:
 
   def __post_init__(self):
     check_stream(self.stream, self.network.dim)
+
+  def knows(self, text: str) -> bool:
+    """Whether a text has a word that the network can have met in training.
+
+    Those of others read pieces of words, and were trained on the words of the
+    web; those that are trained here say it themselves.
+    """
+    known = getattr(self.network, 'knows', None)
+    return known(text) if known else vocabulary.knows(None, text)
 
   def __call__(self, item: str) -> np.ndarray:
     """float32[1, dim], a unit vector."""

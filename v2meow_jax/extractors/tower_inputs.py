@@ -48,6 +48,16 @@ def text_ids(text: str, length: int) -> np.ndarray:
   return ids
 
 
+def text(ids: np.ndarray) -> str:
+  """Decodes the beginning of a text that `text_ids` encoded.
+
+  >>> text(text_ids('calm piano', 8))
+  'calm pi'
+  """
+  content = ids[ids >= FIRST_BYTE_ID] - FIRST_BYTE_ID
+  return content.astype(np.uint8).tobytes().decode('utf-8', 'ignore')
+
+
 def rows(
   audio: media.Audio, caption: str, text_length: int
 ) -> dict[str, np.ndarray]:

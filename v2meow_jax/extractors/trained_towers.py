@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import functools
 import os
+import pathlib
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 
 from v2meow_jax.extractors import text_music
 from v2meow_jax.extractors import tower_inputs
-from v2meow_jax.files import paths
+from v2meow_jax.extractors import vocabulary
 from v2meow_jax.files import released
 from v2meow_jax.files import tensors
 from v2meow_jax.models import towers
@@ -40,6 +41,7 @@ class TrainedTowers:
     config: towers.TowerSizes,
     params: Mapping[str, Any],
     centers: Mapping[str, np.ndarray],
+    met: np.ndarray | None = None,
   ):
     """Puts the parameters on the device.
 
@@ -47,12 +49,18 @@ class TrainedTowers:
       config: Sizes.
       params: Parameters of `towers.TextMusicTowers(config)`.
       centers: Centres of 'text' and 'music' to subtract, float32[dim].
+      met: Vocabulary of the captions, by `vocabulary.of_texts`; None: not known.
     """
     self.dim = config.joint_dim
     self._text_length = len(params['text']['positions'])
     self._params = jax.device_put(params)
     self._centers = centers
     self._config = config
+    self._met = met
+
+  def knows(self, text: str) -> bool:
+    """Whether a word of a text was met in training, or one much like it."""
+    return vocabulary.knows(self._met, text)
 
   def embed_music(self, waveforms: np.ndarray) -> np.ndarray:
     """float32[b, 160000] -> float32[b, dim], unit rows."""
@@ -95,12 +103,13 @@ def read(
     config: Sizes, as JSON data.
 
   Returns:
-    {'params': ..., 'centers': ...} and {'config': ...}.
+    {'params': ..., 'centers': ..., 'vocabulary': ...} and {'config': ...}; the
+    first folders have no vocabulary.
 
   Raises:
     released.DamagedSystem: The folder is not whole, or not of towers.
   """
-  folder = paths.path(path)
+  folder = pathlib.Path(path)
   if config is not None:
     return tensors.read(folder)[stream], {'config': dict(config)}
   described = released.read_config(folder)
@@ -118,5 +127,8 @@ def build(
 ) -> TrainedTowers:
   """The network of what `read` gave."""
   return TrainedTowers(
-    towers.TowerSizes(**config), weights['params'], weights['centers']
+    towers.TowerSizes(**config),
+    weights['params'],
+    weights['centers'],
+    weights.get('vocabulary'),
   )

@@ -13,7 +13,7 @@ from typing import Any
 
 from etils import epath
 
-from v2meow_jax.files import copies
+from v2meow_jax.files import full_disk
 from v2meow_jax.files import paths
 
 _BLOCK_BYTES = 1 << 20
@@ -37,7 +37,8 @@ def replacing(path: epath.PathLike) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
       whole = pathlib.Path(folder, f'whole{paths.path(path).suffix}')
       whole.touch()
-      yield str(whole)
+      with full_disk.naming(path, whole):
+        yield str(whole)
       paths.upload(whole, path)
     return
   target = pathlib.Path(os.path.abspath(path))
@@ -51,9 +52,10 @@ def replacing(path: epath.PathLike) -> Iterator[str]:
       error.errno, f'cannot write here ({error.strerror})', str(target)
     ) from error
   try:
-    yield str(temp)
-    with open(temp, 'rb') as written:
-      os.fsync(written.fileno())
+    with full_disk.naming(target, temp):
+      yield str(temp)
+      with open(temp, 'rb') as written:
+        os.fsync(written.fileno())
     os.replace(temp, target)
   except BaseException as error:
     temp.unlink(missing_ok=True)
@@ -91,7 +93,8 @@ def replacing_folder(path: epath.PathLike, *, marker: str) -> Iterator[str]:
   temp = _beside(target)
   temp.mkdir(parents=True)
   try:
-    yield os.fspath(temp)
+    with full_disk.naming(target, temp):
+      yield os.fspath(temp)
     if target.exists():
       old = target.rename(_beside(target))
       temp.rename(target)
@@ -115,15 +118,19 @@ def _move_objects(source: Any, target: Any, marker: str) -> None:
 
 
 def write_text(path: epath.PathLike, text: str) -> None:
-  """Writes a file of UTF-8 text, whole or not at all."""
+  """Writes a file of UTF-8 text, whole or not at all.
+
+  Bytes of file names that are not UTF-8, which Python holds as lone surrogates,
+  are written as `\\udcff`: in JSON, an escape that stands for the same name.
+  """
   with replacing(path) as temp:
-    pathlib.Path(temp).write_bytes(text.encode())
+    pathlib.Path(temp).write_bytes(text.encode('utf-8', 'backslashreplace'))
 
 
 def copy(source: epath.PathLike, path: epath.PathLike) -> None:
   """Copies a file, whole or not at all."""
-  with copies.held(source) as file, replacing(path) as temp:
-    shutil.copyfile(file, temp)
+  with replacing(path) as temp:
+    shutil.copyfile(source, temp)
 
 
 def sha256(path: epath.PathLike) -> str:
@@ -131,10 +138,9 @@ def sha256(path: epath.PathLike) -> str:
   path = paths.path(path)
   if path.is_dir():
     lines = [f'{name} {sha256(path / name)}' for name in paths.inside(path)]
-    return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode('\n'.join(lines))).hexdigest()
   digest = hashlib.sha256()
-  # The copy of a file in a bucket is at hand when the file is read next.
-  with copies.held(path) as file, file.open('rb') as f:
+  with path.open('rb') as f:
     while block := f.read(_BLOCK_BYTES):
       digest.update(block)
   return digest.hexdigest()

@@ -5,7 +5,6 @@ a hash of where it came from and of what was there; no name in a bucket becomes
 one here, but for plain ones in folders of weights.
 """
 
-import atexit
 from collections.abc import Iterator
 import contextlib
 import fcntl
@@ -30,7 +29,6 @@ _PLAIN = re.compile(r'(?!\.{1,2}$)[\w.+=@-]{1,200}', re.ASCII)
 _VERSION = ('generation', 'ETag', 'etag', 'md5Hash', 'LastModified', 'mtime')
 
 _kept = contextlib.ExitStack()
-atexit.register(_kept.close)
 
 
 class CopyError(ValueError):
@@ -71,8 +69,8 @@ def held(path: epath.PathLike) -> Iterator[pathlib.Path]:
 def local(path: epath.PathLike) -> pathlib.Path:
   """Gives a local path of a file or folder that lasts as long as this process.
 
-  For weights, whose names tell readers what they are; media are `held` while
-  they are read. What is in a bucket becomes links to copies.
+  For weights; media are `held` while they are read. A folder of a bucket
+  becomes one of links to copies.
 
   Raises:
     FileNotFoundError: The bucket has nothing of this name.
@@ -81,19 +79,19 @@ def local(path: epath.PathLike) -> pathlib.Path:
   if not paths.is_remote(path):
     return pathlib.Path(path)
   remote = paths.path(path)
-  is_folder = remote.is_dir()
-  root = remote if is_folder else remote.parent
+  if not remote.is_dir():
+    return _kept.enter_context(held(path))
   folder = pathlib.Path(_kept.enter_context(tempfile.TemporaryDirectory()))
-  for name in paths.inside(remote) if is_folder else [remote.name]:
+  for name in paths.inside(remote):
     if not all(map(_PLAIN.fullmatch, name.split('/'))):
       raise CopyError(
-        f'{root} holds {name!r}, which is no name for a file of weights; rename'
-        ' it: letters, digits and any of _.+=@-.'
+        f'{os.fspath(path)} holds {name!r}, which is no name for a file of'
+        ' weights; name the files one by one, or rename it.'
       )
     link = folder / name
     link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(_kept.enter_context(held(root / name)))
-  return folder if is_folder else folder / remote.name
+    link.symlink_to(local(remote / name))
+  return folder
 
 
 def _describe(path: epath.PathLike) -> tuple[str, int]:

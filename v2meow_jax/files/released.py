@@ -1,6 +1,7 @@
 """Reads and writes the config of a released system, with digests of its files."""
 
 from collections.abc import Mapping
+import hashlib
 import json
 import pathlib
 from typing import Any
@@ -9,6 +10,7 @@ from v2meow_jax.files import atomic
 
 CONFIG_NAME = 'config.json'
 FORMAT = 2
+_DIGEST = 'config_sha256'
 # Written by earlier versions, and still read.
 _FORMATS = (1, FORMAT)
 
@@ -42,7 +44,7 @@ def read_config_alone(folder: pathlib.Path) -> dict[str, Any]:
       ' `v2meow export` wrote.'
     )
   try:
-    config = json.loads(path.read_text())
+    config = json.loads(path.read_bytes())
   except ValueError as e:
     raise DamagedSystem(f'{path} is not JSON: {e}; export it again.') from e
   if not isinstance(config, dict) or config.get('format') not in _FORMATS:
@@ -50,7 +52,21 @@ def read_config_alone(folder: pathlib.Path) -> dict[str, Any]:
       f'{path} is not of system format {FORMAT}; export it again with this'
       ' version.'
     )
+  # Configs of earlier versions have none.
+  recorded = config.pop(_DIGEST, None)
+  if recorded not in (None, _digest(config)):
+    raise DamagedSystem(
+      f'{path} was changed after its export: the {_DIGEST} of its content is'
+      f' {_digest(config)}, and it says {recorded}; reinstall or export again,'
+      f' or remove its line {_DIGEST!r} to use it as it is.'
+    )
   return config
+
+
+def _digest(config: Mapping[str, Any]) -> str:
+  """SHA-256 of the content of a config, however it is laid out."""
+  text = json.dumps(config, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_digest(path: pathlib.Path, wanted: str) -> None:
@@ -64,9 +80,10 @@ def check_digest(path: pathlib.Path, wanted: str) -> None:
 
 
 def write_config(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
-  """Writes the config with the digests of the tensors beside it."""
+  """Writes the config with its digest and those of the tensors beside it."""
   files = {
     p.name: atomic.sha256(p) for p in sorted(folder.glob('*.safetensors'))
   }
-  text = json.dumps({'format': FORMAT, **config, 'files': files}, indent=1)
+  whole = {'format': FORMAT, **config, 'files': files}
+  text = json.dumps({**whole, _DIGEST: _digest(whole)}, indent=1)
   atomic.write_text(folder / CONFIG_NAME, text + '\n')

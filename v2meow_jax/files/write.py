@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 import fractions
 import heapq
+import io
 import itertools
 import os
 import pathlib
@@ -24,7 +25,7 @@ import soundfile
 from v2meow_jax import media
 from v2meow_jax.files import atomic
 from v2meow_jax.files import edit_list
-from v2meow_jax.files import paths
+from v2meow_jax.files import full_disk
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 
@@ -59,19 +60,17 @@ def write_audio(path: str | os.PathLike, audio: media.Audio) -> None:
     )
   samples = np.nan_to_num(audio.samples, nan=0.0, posinf=1.0, neginf=-1.0)
   pcm = np.clip(np.round(samples * 32_768.0), -32_768, 32_767)
+  # Its own writing says no more of a full disk than "System error".
+  encoded = io.BytesIO()
+  soundfile.write(
+    encoded,
+    pcm.astype(np.int16),
+    audio.rate_hz,
+    subtype='PCM_16',
+    format=suffix[1:].upper(),
+  )
   with atomic.replacing(path) as temp:
-    try:
-      soundfile.write(
-        temp,
-        pcm.astype(np.int16),
-        audio.rate_hz,
-        subtype='PCM_16',
-        format=suffix[1:].upper(),
-      )
-    except soundfile.LibsndfileError as error:
-      raise OSError(
-        f'{os.fspath(path)!r} could not be written ({error}); is the disk full?'
-      ) from error
+    pathlib.Path(temp).write_bytes(encoded.getbuffer())
 
 
 def write_video(
@@ -174,23 +173,27 @@ def check_muxable(
   out_path: str | os.PathLike,
   *,
   limits: probe.Limits = probe.DEFAULT_LIMITS,
-) -> None:
+) -> int:
   """Raises what `mux` would raise, without encoding pictures.
 
   Args:
     video_path: Video that will get a soundtrack.
     out_path: Target file, .mp4; it is left as it is.
     limits: Limits beyond which the input is refused.
+
+  Returns:
+    Number of bytes of a copy of the pictures.
   """
   _require_mp4(out_path)
   info = probe.probe_video(video_path, limits)
   silence = np.zeros(_AAC_FRAME, np.float32)
   audio = media.Audio(samples=silence, rate_hz=AAC_RATES_HZ[0])
-  folder = None
-  if not paths.is_remote(out_path):
-    folder = pathlib.Path(out_path).parent
+  folder = pathlib.Path(out_path).parent
   with tempfile.TemporaryDirectory(dir=folder) as temp:
-    _copies(info, audio, os.path.join(temp, 'check.mp4'), limits)
+    copy = os.path.join(temp, 'check.mp4')
+    with full_disk.naming(out_path, copy):
+      _copies(info, audio, copy, limits)
+    return os.path.getsize(copy)
 
 
 class _UneditedTimes(ValueError):

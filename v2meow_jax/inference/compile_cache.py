@@ -4,6 +4,7 @@ import hashlib
 import os
 import pathlib
 import platform
+import tempfile
 
 import jax
 
@@ -19,7 +20,7 @@ def enable() -> pathlib.Path | None:
 
   Returns:
     The folder; None when JAX_COMPILATION_CACHE_DIR names one already, or when
-    none can be made, which costs time and nothing else.
+    none can be read and written, which costs time and nothing else.
   """
   if os.environ.get(_VARIABLE):
     return None
@@ -27,6 +28,8 @@ def enable() -> pathlib.Path | None:
     base = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
     folder = pathlib.Path(base) / 'v2meow_jax' / f'xla-{_processor()}'
     folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+      next(folder.iterdir(), None)
   except (OSError, RuntimeError):
     return None
   jax.config.update('jax_compilation_cache_dir', str(folder))
@@ -41,7 +44,7 @@ def _processor() -> str:
   """A digest of what the processor is and can do."""
   facts = platform.machine() + platform.processor()
   try:
-    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+    lines = pathlib.Path('/proc/cpuinfo').read_text('utf-8').splitlines()
   except OSError:
     lines = []
   for name in ('model name', 'flags', 'Features'):

@@ -45,6 +45,11 @@ class Request:
         'both a prompt and a music style were given; choose one.'
       )
 
+  @property
+  def has_style(self) -> bool:
+    """Whether it says anything of style."""
+    return bool(self.prompt or self.negative) or self.style_audio is not None
+
   def describe(self) -> dict[str, Any]:
     """Settings for a sidecar; a music style is named by its digest."""
     style = self.style_audio
@@ -67,7 +72,8 @@ class Soundtrack:
     streams: Inputs and outputs of the stages, by name, [frames, dim | levels];
       outputs may reach beyond the end of the clip.
     seconds_per_part: Wall time of each part, for the whole batch.
-    settings: Seed, prompt, sampling, rows and the system's digest.
+    settings: Seed, prompt, sampling, rows and the system's digest; 'not_used'
+      has the reasons why parts of the request say nothing.
   """
 
   audio: media.Audio
@@ -104,7 +110,11 @@ def clean_prompt(prompt: str | None) -> str | None:
   """
   if prompt is None:
     return None
-  text = prompt.encode('utf-8', 'replace').decode('utf-8')
+  try:
+    # In locales that are not UTF-8, Python holds its bytes as surrogates.
+    text = prompt.encode('utf-8', 'surrogateescape').decode('utf-8')
+  except UnicodeError:
+    text = prompt.encode('utf-8', 'replace').decode('utf-8')
   text = unicodedata.normalize('NFC', text)
   text = ''.join(
     ' ' if unicodedata.category(c).startswith('C') else c for c in text

@@ -8,6 +8,7 @@ import v2meow_jax
 from v2meow_jax import media
 from v2meow_jax import progress as progress_lib
 from v2meow_jax.files import atomic
+from v2meow_jax.files import full_disk
 from v2meow_jax.files import outputs
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
@@ -73,7 +74,7 @@ def write(
   paths = _take_paths(out, takes)
   written = [p for take in paths for p in (take, outputs.sidecar(take))]
   outputs.check_inputs_survive(written, video, style_audio)
-  _check_video(video, out)
+  _check_video(video, out, takes)
   if style_audio and not probe.probe(style_audio).has_audio:
     raise probe.UnsupportedMedia(f'{style_audio}: no audio track; wanted one.')
   compile_cache.enable()
@@ -104,11 +105,20 @@ def write(
       soundtracks = system.run_batch(
         requests[some], sampling=sampling, rows=rows, on_progress=show
       )
+    if not first:
+      _say_unused(soundtracks[0].settings.get('not_used', {}))
     for path, soundtrack in zip(paths[some], soundtracks, strict=True):
       picture = _write_one(video, path, soundtrack.audio)
       _write_sidecar(path, video, soundtrack, picture)
       print(path)
   return paths
+
+
+def _say_unused(reasons: Mapping[str, str]) -> None:
+  """Says what of a request was left out, as it says nothing."""
+  for name, reason in reasons.items():
+    flag = '--' + name.replace('_', '-')
+    print(f'v2meow: {flag} is not used: {reason}.', file=sys.stderr)
 
 
 def _take_paths(out: pathlib.Path, takes: int) -> list[pathlib.Path]:
@@ -118,10 +128,10 @@ def _take_paths(out: pathlib.Path, takes: int) -> list[pathlib.Path]:
   return [out.with_stem(f'{out.stem}_{n}') for n in range(1, takes + 1)]
 
 
-def _check_video(video: str, out: pathlib.Path) -> None:
+def _check_video(video: str, out: pathlib.Path, takes: int) -> None:
   """Refuses what cannot be read, or what an mp4 cannot hold, before the work."""
   if out.suffix.lower() == media.WRITTEN_VIDEO_SUFFIX:
-    media_write.check_muxable(video, out)
+    full_disk.check(out, takes * media_write.check_muxable(video, out))
   else:
     probe.probe_video(video)
 

@@ -1,18 +1,17 @@
 """From requests to streams of whole clips, piece by piece of the video."""
 
 from collections.abc import Callable
-from collections.abc import Mapping
 from collections.abc import Sequence
 
 import numpy as np
 
 from v2meow_jax import media
-from v2meow_jax.extractors import extractor
 from v2meow_jax.files import probe
 from v2meow_jax.files import read as media_read
 from v2meow_jax.inference import loading
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import requests as requests_lib
+from v2meow_jax.inference import style as style_lib
 
 
 def read(
@@ -39,13 +38,13 @@ def read(
       streams={**streams}, seconds=seconds, seed=request.seed
     )
     if style is not None:
-      clip.streams['style'] = _style(style, loaded.styles)
+      clip.streams['style'] = style_lib.vector(style, loaded.styles)
     elif 'style' in loaded.streams:
       # Zeros, as dropped in training.
       dim = loaded.streams['style'].dim
       clip.streams['style'] = np.zeros((1, dim), np.float32)
     if request.negative is not None:
-      clip.negative['style'] = _style(request.negative, loaded.styles)
+      clip.negative['style'] = style_lib.vector(request.negative, loaded.styles)
     clips.append(clip)
   return clips
 
@@ -71,18 +70,3 @@ def _visual(
     for name in names:
       parts[name].append(loaded.extractors[name](piece))
   return {n: np.concatenate(p) for n, p in parts.items()}, seconds
-
-
-def _style(
-  given: str | media.Audio, extractors: Mapping[str, extractor.Extractor]
-) -> np.ndarray:
-  """The style vector of a prompt or of music, float32[1, dim]."""
-  kind, name = 'music', 'style'
-  if isinstance(given, str):
-    kind, name = 'text', 'style_text'
-  if name not in extractors:
-    raise ValueError(
-      f'the system has no network for a style given as {kind}; leave it out, or'
-      ' export the system with one.'
-    )
-  return extractors[name](given)

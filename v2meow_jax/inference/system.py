@@ -18,12 +18,12 @@ from typing import Any
 
 from v2meow_jax import media
 from v2meow_jax.extractors.embedded import style_features
-from v2meow_jax.files import paths
 from v2meow_jax.inference import loading
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import sound
 from v2meow_jax.inference import streams as streams_lib
+from v2meow_jax.inference import style
 from v2meow_jax.models.sampling import options
 
 EMBEDDED = pathlib.Path(__file__).parent.parent / 'assets' / 'tiny_system'
@@ -185,8 +185,11 @@ class System:
       )
     clock = requests_lib.PartClock()
     with clock('streams'):
+      unusable = [self._unusable(request) for request in requests]
       clips = streams_lib.read(
-        requests, self._loaded, functools.partial(on_progress, 'streams')
+        list(map(style.without, requests, unusable)),
+        self._loaded,
+        functools.partial(on_progress, 'streams'),
       )
     for stage, chosen, window in zip(
       self.stages, samplings, windows, strict=True
@@ -221,12 +224,18 @@ class System:
         codes=codes,
         streams=clip.streams,
         seconds_per_part=clock.seconds,
-        settings={**request.describe(), **facts},
+        settings={**request.describe(), 'not_used': reasons, **facts},
       )
-      for request, clip, (audio, codes) in zip(
-        requests, clips, sounds, strict=True
+      for request, reasons, clip, (audio, codes) in zip(
+        requests, unusable, clips, sounds, strict=True
       )
     ]
+
+  def _unusable(self, request: requests_lib.Request) -> dict[str, str]:
+    """Parts of a request that say nothing; loads no network without need."""
+    if not request.has_style:
+      return {}
+    return style.unusable(request, self.styles)
 
   def _by_stage(self, values: Iterable[Any]) -> dict[str, Any]:
     names = (stage.spec.name for stage in self.stages)
@@ -253,9 +262,9 @@ class System:
 
 def folder(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
   """Folder of a system; None or 'embedded': the embedded default."""
-  return paths.path(path) if path and path != 'embedded' else EMBEDDED
+  return pathlib.Path(path) if path and path != 'embedded' else EMBEDDED
 
 
 def load(path: str | os.PathLike[str] | None = None) -> System:
-  """A system of a folder, here or in a bucket; None: the embedded default."""
+  """A system from a folder; None or 'embedded': the embedded default."""
   return System(folder(path))

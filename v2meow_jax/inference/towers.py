@@ -8,8 +8,9 @@ import pathlib
 from etils import epath
 import numpy as np
 
+from v2meow_jax.extractors import tower_inputs
 from v2meow_jax.extractors import trained_towers
-from v2meow_jax.files import paths
+from v2meow_jax.extractors import vocabulary
 from v2meow_jax.files import released
 from v2meow_jax.files import tensors
 from v2meow_jax.models import towers
@@ -45,22 +46,27 @@ def export(
   variables, step = checkpoints.restore_variables(model_dir)
   params = variables['params']
   sums = dict.fromkeys(_KINDS, np.zeros(config.joint_dim))
-  count = 0
+  count, captions = 0, set()
   for batch in batches:
     inputs = {'text': batch['text_ids'], 'music': batch['log_mel']}
     for kind in _KINDS:
       rows = trained_towers.embed(config, kind, params, inputs[kind])
       sums[kind] = sums[kind] + np.asarray(rows).sum(0)
     count += len(batch['text_ids'])
+    captions |= {*map(tower_inputs.text, batch['text_ids'])}
   if not count:
     raise ValueError(
       'there are no batches to find the centres of text and music with; give'
       ' some of the training data.'
     )
   centers = {k: (s / count).astype(np.float32) for k, s in sums.items()}
-  folder = paths.path(out)
+  folder = pathlib.Path(out)
   folder.mkdir(parents=True, exist_ok=True)
-  tree = {'params': params, 'centers': centers}
+  tree = {
+    'params': params,
+    'centers': centers,
+    'vocabulary': vocabulary.of_texts(captions),
+  }
   tensors.write(folder / trained_towers.TENSORS, tree, None)
   released.write_config(
     folder,

@@ -13,6 +13,7 @@ from v2meow_jax.evaluation.listening import pairs
 from v2meow_jax.evaluation.metrics import scores
 from v2meow_jax.evaluation.reports import comparison
 from v2meow_jax.evaluation.reports import report as report_lib
+from v2meow_jax.evaluation.reports import tables
 from v2meow_jax.files import read
 
 RATE_HZ = 16_000
@@ -94,6 +95,28 @@ def test_equal_clips_have_distance_zero_and_cosine_one(folders, tmp_path):
   assert report.scores.clips == tuple(sorted(TONES))
   assert scores.read(tmp_path / 'out') == report.scores
   assert report.scores.settings['networks'][0]['digest'] == 'd' * 64
+
+
+def test_a_silent_clip_is_counted_and_named(folders, tmp_path, capsys):
+  made, _ = folders
+  names = sorted(TONES)[:2]
+  levels = {names[0]: 0.0, names[1]: 10 ** (-61 / 20)}
+  for name, peak in levels.items():
+    soundfile.write(made / f'{name}.wav', peak * tone(440.0), RATE_HZ)
+  report = compare(folders, tmp_path / 'out')
+  assert report.silent == names
+  assert scores.read(tmp_path / 'out').settings['silent'] == names
+  assert report.summary.endswith('; 2 SILENT')
+  text = (tmp_path / 'out' / 'report.md').read_text()
+  assert f'Silent, and scored all the same:\n\n- `{names[0]}`' in text
+  (row,) = [
+    line for line in text.splitlines() if line.startswith('| `fad/ear`')
+  ]
+  assert row.endswith('2 silent |')
+  assert f'{len(TONES)} clips, 2 silent)' in tables.markdown([report.scores])
+  # Soft music is not silent.
+  soundfile.write(made / f'{names[0]}.wav', 0.002 * tone(440.0), RATE_HZ)
+  assert compare(folders, tmp_path / 'more').silent == names[1:]
 
 
 def test_the_better_of_two_systems_scores_better(folders, tmp_path):

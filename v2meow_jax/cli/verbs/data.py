@@ -127,7 +127,6 @@ def _add_prepare(kinds) -> None:
     type=float,
     help='with --estimate: hours of video; default: those of MANIFEST',
   )
-  prepare.set_defaults(takes_beam_options=True)
 
 
 def _add_aist(kinds) -> None:

@@ -209,11 +209,14 @@ def _show(report, output: str) -> int:
     for heading, text in report.sections:
       print(f'{heading}\n\n{text}')
   elif report.scores is not None:
-    print(report_lib.figures(report.scores.metrics))
+    scores = report.scores
+    print(report_lib.figures(scores.metrics, scores.num_silent))
   if report.scores is not None:
     print(report_lib.networks(report.scores))
   for name, why in report.missing.items():
     print(f'not computed: {name}: {why}', file=sys.stderr)
+  for name in report.silent:
+    print(f'silent: {name}', file=sys.stderr)
   for fault in report.faults:
     print(f'left out: {fault.name}: {fault.reason}', file=sys.stderr)
   print(f'{os.path.join(output, report_lib.REPORT_NAME)}: {report.summary}')

@@ -21,7 +21,6 @@ from v2meow_jax.evaluation.reports import comparison
 from v2meow_jax.evaluation.reports import metric_table
 from v2meow_jax.evaluation.reports import report as report_lib
 from v2meow_jax.evaluation.reports import runner
-from v2meow_jax.files import paths
 from v2meow_jax.inference import takes as takes_lib
 from v2meow_jax.pretrained import network as network_lib
 
@@ -92,7 +91,7 @@ def run(
   ):
     if not low <= value <= high:
       raise ValueError(f'--{name} is {value}; wanted {low} to {high}.')
-  out = paths.path(out)
+  out = pathlib.Path(out)
   report_lib.open_folder(out)
   cached = feature_cache.FeatureCache(cache or out / comparison.CACHE_NAME)
   if dataset == SYNTHETIC:
@@ -100,7 +99,7 @@ def run(
     faults, available = [], num
   else:
     clips, faults, available = control_clips.of_dataset(
-      paths.path(dataset), out, num=num
+      pathlib.Path(dataset), out, num=num
     )
   systems = {'real': system}
   systems |= {c: system for c in ('blank', 'prompt') if c in controls}
@@ -140,10 +139,16 @@ def run(
   real = [
     (row.pairs['real'], row.reference, row.features['real']) for row in rows
   ]
+  silent = [
+    f'{name} ({condition})'
+    for condition in systems
+    for name in pairs_lib.silent(row.pairs[condition] for row in rows)
+  ]
   report = report_lib.EvaluationReport(
     pairs=[row.pairs['real'] for row in rows],
     faults=faults,
     missing=missing,
+    silent=silent,
     rule=runner.RULE,
     sections=sections,
     plots=comparison.draw(
@@ -175,6 +180,7 @@ def run(
           )
           for condition in systems
         },
+        'silent': silent,
         'left_out': [dataclasses.asdict(fault) for fault in faults],
         'not_computed': missing,
       },

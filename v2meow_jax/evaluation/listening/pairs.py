@@ -20,8 +20,6 @@ import numpy as np
 from v2meow_jax import media
 from v2meow_jax.evaluation.listening import feature_cache
 from v2meow_jax.files import atomic
-from v2meow_jax.files import copies
-from v2meow_jax.files import paths
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 
@@ -41,6 +39,7 @@ class ClipFile:
     seconds: Length of its sound, in seconds.
     sample_rate_hz: Stored sample rate, in Hz.
     num_channels: Stored number of channels.
+    is_silent: Whether nothing in it can be heard.
   """
 
   path: str
@@ -48,6 +47,7 @@ class ClipFile:
   seconds: float
   sample_rate_hz: int
   num_channels: int
+  is_silent: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,6 +92,11 @@ class Fault:
     return cls(name=name, reason=' '.join(str(error).split()))
 
 
+def silent(pairs: Iterable[ClipPair]) -> list[str]:
+  """Names of generated clips in which nothing can be heard."""
+  return [pair.name for pair in pairs if pair.generated.is_silent]
+
+
 def reasons(faults: Sequence[Fault]) -> str:
   """Lists the first faults with their reasons, for an error."""
   return '; '.join(f'{fault.name}: {fault.reason}' for fault in faults[:5])
@@ -110,7 +115,7 @@ def files(folder: str | os.PathLike) -> tuple[dict[str, pathlib.Path], list]:
   Raises:
     ValueError: It is no folder, or holds no media file.
   """
-  folder = paths.path(folder)
+  folder = pathlib.Path(folder)
   if not folder.is_dir():
     raise ValueError(f'{folder} is no folder; wanted one of media files.')
   by_stem: dict[str, list[pathlib.Path]] = {}
@@ -119,8 +124,7 @@ def files(folder: str | os.PathLike) -> tuple[dict[str, pathlib.Path], list]:
     if path.name.startswith('.'):
       continue
     if path.is_dir():
-      names = map(pathlib.PurePath, paths.inside(path))
-      inside = sum(name.suffix.lower() in SUFFIXES for name in names)
+      inside = sum(p.suffix.lower() in SUFFIXES for p in path.rglob('*'))
       if inside:
         reason = (
           f'a folder in {folder} with {inside} media files: give it by itself'
@@ -138,9 +142,9 @@ def files(folder: str | os.PathLike) -> tuple[dict[str, pathlib.Path], list]:
       f'{folder} holds no media file; wanted some that end in'
       f' {", ".join(SUFFIXES)}.'
     )
-  for stem, alike in by_stem.items():
-    if len(alike) > 1:
-      names = ' and '.join(path.name for path in alike)
+  for stem, paths in by_stem.items():
+    if len(paths) > 1:
+      names = ' and '.join(path.name for path in paths)
       faults.append(
         Fault(
           name=stem, reason=f'several files of this name in {folder}: {names}'
@@ -245,25 +249,26 @@ def clip(
   def decode() -> feature_cache.Arrays:
     info = probe.probe(path)
     audio = read.read_audio(path, rate_hz=_LENGTH_RATE_HZ)
-    with copies.held(path) as file:
-      _check_whole(file, os.fspath(path))
+    _check_whole(pathlib.Path(path))
     return {
       'seconds': np.float64(audio.seconds),
       'sample_rate_hz': np.int64(info.sample_rate_hz),
       'num_channels': np.int64(info.num_channels),
+      'is_silent': np.bool_(audio.is_silent),
     }
 
-  facts = cache.get({'what': 'clip', 'version': 2, 'sha256': sha256}, decode)
+  facts = cache.get({'what': 'clip', 'version': 3, 'sha256': sha256}, decode)
   return ClipFile(
     path=os.fspath(path),
     sha256=sha256,
     seconds=float(facts['seconds']),
     sample_rate_hz=int(facts['sample_rate_hz']),
     num_channels=int(facts['num_channels']),
+    is_silent=bool(facts['is_silent']),
   )
 
 
-def _check_whole(path: pathlib.Path, name: str) -> None:
+def _check_whole(path: pathlib.Path) -> None:
   """Raises ValueError for a wav of fewer bytes than in its header."""
   with path.open('rb') as file:
     head = file.read(12)
@@ -273,7 +278,7 @@ def _check_whole(path: pathlib.Path, name: str) -> None:
     size = path.stat().st_size
     if size < wanted - 1:
       raise ValueError(
-        f'{name} is cut short: {size} bytes, and its header says {wanted}.'
+        f'{path} is cut short: {size} bytes, and its header says {wanted}.'
       )
 
 
@@ -285,7 +290,7 @@ def read_prompts(path: str | os.PathLike) -> dict[str, str]:
   """
   prompts: dict[str, str] = {}
   try:
-    lines = paths.path(path).read_bytes().decode('utf-8').split('\n')
+    lines = pathlib.Path(path).read_text(encoding='utf-8').split('\n')
   except (OSError, UnicodeDecodeError) as e:
     raise ValueError(
       f'{path} cannot be read ({e}); wanted json lines of id and caption.'

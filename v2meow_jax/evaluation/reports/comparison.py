@@ -20,7 +20,6 @@ from v2meow_jax.evaluation.reports import metric_table
 from v2meow_jax.evaluation.reports import plots
 from v2meow_jax.evaluation.reports import report as report_lib
 from v2meow_jax.evaluation.reports import runner
-from v2meow_jax.files import paths
 from v2meow_jax.pretrained import network as network_lib
 
 CACHE_NAME = 'cache'
@@ -67,7 +66,7 @@ def compare(
     OSError: The report cannot be written.
   """
   needed = metric_table.detectors_of(metrics)
-  out = paths.path(out)
+  out = pathlib.Path(out)
   report_lib.open_folder(out)
   features = feature_cache.FeatureCache(cache or out / CACHE_NAME)
   texts = pairs_lib.read_prompts(prompts) if prompts else None
@@ -97,16 +96,18 @@ def compare(
       seed=seed,
     )
     clips = [pair.clip for pair in pairs]
+    silent = pairs_lib.silent(pairs)
     results = take_scores.over_clips(results, clips, seed=seed)
     task: Literal['video', 'video+text'] = 'video+text' if texts else 'video'
     report = dataclasses.replace(
       report,
       pairs=pairs,
       missing=missing,
+      silent=silent,
       rule=runner.RULE + take_scores.rule(clips),
       plots=draw(out, analysed, results, num_plots, detectors.BEATS in needed),
       scores=scores_lib.Scores(
-        run=run or pathlib.PurePath(paths.absolute(generated)).name,
+        run=run or pathlib.Path(generated).resolve().name,
         dataset=dataset,
         task=task,
         clips=tuple(pair.name for pair in pairs),
@@ -120,6 +121,7 @@ def compare(
           'intervals': bootstrap.SETTINGS,
           'rule': runner.RULE,
           'clips': report_lib.settings_of(pairs),
+          'silent': silent,
           'left_out': [dataclasses.asdict(fault) for fault in faults],
           'not_computed': missing,
         },

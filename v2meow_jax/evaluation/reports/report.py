@@ -6,12 +6,12 @@ import csv
 import dataclasses
 import io
 import pathlib
+import tempfile
 from typing import Any
 
 from v2meow_jax.evaluation.listening import pairs as pairs_lib
 from v2meow_jax.evaluation.metrics import scores as scores_lib
 from v2meow_jax.files import atomic
-from v2meow_jax.files import paths
 
 REPORT_NAME = 'report.md'
 PER_CLIP_NAME = 'per_clip.csv'
@@ -27,6 +27,7 @@ class EvaluationReport:
     pairs: Scored clips, in the order of `scores.clips`.
     faults: Clips that were left out.
     missing: Reasons why metrics have no figure, by metric.
+    silent: Names of scored clips in which nothing can be heard.
     rule: Explanation of how clips were made comparable.
     sections: (heading, markdown) before the figures.
     plots: (caption, file in the folder).
@@ -37,6 +38,7 @@ class EvaluationReport:
   faults: Sequence[pairs_lib.Fault]
   missing: Mapping[str, str]
   rule: str
+  silent: Sequence[str] = ()
   sections: Sequence[tuple[str, str]] = ()
   plots: Sequence[tuple[str, str]] = ()
 
@@ -55,6 +57,7 @@ class EvaluationReport:
     return (
       f'{scored} scored, {len(self.faults)} left out,'
       f' {len(self.missing)} metrics not computed'
+      + (f'; {len(self.silent)} SILENT' if self.silent else '')
     )
 
 
@@ -62,11 +65,12 @@ def open_folder(folder: pathlib.Path) -> None:
   """Makes the folder of a report; OSError unless files can be written there."""
   try:
     folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+      pass
   except OSError as e:
     raise OSError(
       f'{folder} cannot be written ({e.strerror}); give -o another folder.'
     ) from e
-  paths.require_writable(folder)
 
 
 def write(folder: pathlib.Path, report: EvaluationReport) -> None:
@@ -119,7 +123,7 @@ def markdown(report: EvaluationReport) -> str:
   for heading, text in report.sections:
     lines += [f'## {heading}', '', text.rstrip(), '']
   if report.scores is not None:
-    lines += ['## Figures', '', figures(report.scores.metrics)]
+    lines += ['## Figures', '', figures(scores.metrics, scores.num_silent)]
     lines += [
       'Intervals are of 95 %. `docs/evaluation.md` says what each figure is and'
       ' when it misleads; a figure no better than its `_shuffled` row says'
@@ -132,6 +136,9 @@ def markdown(report: EvaluationReport) -> str:
     lines += [f'- `{name}`: {why}' for name, why in report.missing.items()]
     lines += ['']
   lines += ['## Clips', '', report.rule, '', _differences(report.pairs), '']
+  if report.silent:
+    lines += ['Silent, and scored all the same:', '']
+    lines += [f'- `{name}`' for name in report.silent] + ['']
   if report.faults:
     lines += ['Left out:', '']
     lines += [f'- `{f.name}`: {f.reason}' for f in report.faults]
@@ -152,16 +159,20 @@ def markdown(report: EvaluationReport) -> str:
   return '\n'.join(lines)
 
 
-def figures(metrics: Mapping[str, scores_lib.Score]) -> str:
-  """Formats a table of all scores."""
+def figures(
+  metrics: Mapping[str, scores_lib.Score], num_silent: int = 0
+) -> str:
+  """Formats a table of all scores, with a mark if clips are silent."""
+  silent = [f'{num_silent} silent'] if num_silent else []
   rows = [('metric', 'value', '95 % interval', 'clips', 'beware')]
   for name, score in metrics.items():
     interval = ''
     if score.low is not None and score.high is not None:
       interval = f'{score.low:.3f} to {score.high:.3f}'
-    flags = ', '.join(flag for flag in _FLAGS if score.details.get(flag))
+    flags = [flag for flag in _FLAGS if score.details.get(flag)] + silent
+    value = f'{score.value:.3f}'
     rows.append(
-      (f'`{name}`', f'{score.value:.3f}', interval, score.num_clips, flags)
+      (f'`{name}`', value, interval, score.num_clips, ', '.join(flags))
     )
   return table(rows)
 

@@ -56,7 +56,8 @@ def table_markdown(
       continue
     own_clips = run.dataset == table.dataset
     foreign |= not own_clips
-    name = f'**{run.run}** ({run.dataset}, {len(run.clips)} clips)'
+    silent = f', {run.num_silent} silent' if run.num_silent else ''
+    name = f'**{run.run}** ({run.dataset}, {len(run.clips)} clips{silent})'
     name += '' if own_clips else ' †'
     rows.append([name, *(_cell(column, run) for column in table.columns)])
     shuffled = [_cell(column, run, '_shuffled') for column in table.columns]

@@ -19,8 +19,12 @@ from v2meow_jax import specs
 from v2meow_jax.clusters import standardize
 from v2meow_jax.extractors import extractor
 from v2meow_jax.extractors import text_music
+from v2meow_jax.extractors import vocabulary
 from v2meow_jax.extractors.embedded import style_features
 from v2meow_jax.pretrained.text_music import segments
+
+# Of a fit to clips; systems from before 'vocabulary' know every word.
+_OF_FIT = ('mean', 'std', 'vocabulary')
 
 
 def info_nce(
@@ -164,12 +168,13 @@ def freeze(
 
   Args:
     towers_params: The 'params' collection after training.
-    scaling: 'mean' and 'std' of `music_features`.
+    scaling: 'mean' and 'std' of `music_features`; 'vocabulary' of the captions,
+      if it is known.
     text: float[n, 2048], `text_features` of the training captions.
     music: float[n, 233], standardised, of the training clips.
 
   Returns:
-    'mean', 'std', 'text_center', 'music_center' and 'towers/...'.
+    'mean', 'std', 'vocabulary', 'text_center', 'music_center', 'towers/...'.
   """
   towers = _towers_of(towers_params)
   variables = {'params': towers_params}
@@ -179,8 +184,7 @@ def freeze(
   music_center = towers.apply(variables, jnp.asarray(music), method=method)
   flat = traverse_util.flatten_dict(dict(towers_params), sep='/')
   return {
-    'mean': np.asarray(scaling['mean']),
-    'std': np.asarray(scaling['std']),
+    **{name: np.asarray(scaling[name]) for name in _OF_FIT if name in scaling},
     'text_center': np.asarray(text_center.mean(0)),
     'music_center': np.asarray(music_center.mean(0)),
     **{f'towers/{name}': np.asarray(x) for name, x in flat.items()},
@@ -234,6 +238,10 @@ class HashedText(_Hashed):
 
   reads = 'text'
   sample_rate_hz = None
+
+  def knows(self, text: str) -> bool:
+    """Whether a word of a text was met in training, or one much like it."""
+    return vocabulary.knows(self.params.get('vocabulary'), text)
 
   def __call__(self, item: str) -> np.ndarray:
     """float32[1, dim], a unit vector."""

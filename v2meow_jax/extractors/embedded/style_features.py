@@ -1,11 +1,9 @@
 """Describes text and music as fixed vectors for the style embedding."""
 
-import re
-import zlib
-
 import numpy as np
 
 from v2meow_jax import media
+from v2meow_jax.extractors import vocabulary
 from v2meow_jax.pretrained.audio import mel
 
 SAMPLE_RATE_HZ = 16_000
@@ -16,7 +14,6 @@ _HOP, _WINDOW, _NUM_BANDS = 320, 1024, 32  # 50 frames a second.
 # of 55 to 230 a minute.
 _RHYTHM_EDGES = (0, 4, 18, 32)
 _LAGS = np.unique(np.round(np.geomspace(13, 55, 26)).astype(int))
-_MAX_WORDS = 256
 
 
 def text_features(text: str) -> np.ndarray:
@@ -31,21 +28,20 @@ def text_features(text: str) -> np.ndarray:
   Returns:
     float32[2048] that sums to 1; 0 where there is no word.
   """
-  words = re.findall(r'\w+', text[: 16 * _MAX_WORDS].lower())[:_MAX_WORDS]
+  words = vocabulary.words(text)
   pairs = [f'{a} {b}' for a, b in zip(words, words[1:], strict=False)]
   counts = np.zeros(NUM_BUCKETS, np.float32)
   for gram in words + pairs:
     counts[_bucket(gram)] += 1.0
   for word in words:
-    framed = f'^{word}$'
-    triples = [framed[i : i + 3] for i in range(len(framed) - 2)]
+    triples = vocabulary.triples(word)
     for triple in triples:
-      counts[_bucket('#' + triple)] += 1.0 / len(triples)
+      counts[_bucket(triple)] += 1.0 / len(triples)
   return counts / max(counts.sum(), 1e-9)
 
 
 def _bucket(gram: str) -> int:
-  return zlib.crc32(gram.encode()) % NUM_BUCKETS
+  return vocabulary.crc32(gram) % NUM_BUCKETS
 
 
 def music_features(audio: media.Audio) -> np.ndarray:

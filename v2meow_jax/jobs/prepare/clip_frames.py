@@ -38,11 +38,12 @@ class Ledger:
     self._most = most
     self.reasons: dict[str, str] = {}
     if self._file and self._file.exists():
-      *lines, unfinished = self._file.read_text().split('\n')
+      *lines, unfinished = self._file.read_text('utf-8').split('\n')
       rows = map(json.loads, lines)
       self.reasons = {row['clip']: row['error'] for row in rows}
       if unfinished:
-        self._file.write_text(''.join(f'{line}\n' for line in lines))
+        whole = ''.join(f'{line}\n' for line in lines)
+        self._file.write_text(whole, 'utf-8')
 
   def reject(self, clip: str, error: Exception) -> None:
     """Adds a clip; TooManyRejected when there are more than may be."""
@@ -52,7 +53,7 @@ class Ledger:
     self.reasons[clip] = reason
     if self._file and is_new:
       self._file.parent.mkdir(parents=True, exist_ok=True)
-      with self._file.open('a') as f:
+      with self._file.open('a', encoding='utf-8') as f:
         f.write(json.dumps({'clip': clip, 'error': reason}) + '\n')
     if len(self.reasons) > self._most:
       raise TooManyRejected(

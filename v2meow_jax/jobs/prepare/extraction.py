@@ -19,13 +19,12 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.utils import shared
 import numpy as np
+import tensorflow as tf
 
 from v2meow_jax import specs
 from v2meow_jax.data import records
-from v2meow_jax.data import shards
 from v2meow_jax.extractors import extractor as extractor_lib
 from v2meow_jax.files import manifests
-from v2meow_jax.files import paths
 from v2meow_jax.jobs.prepare import frame_batches
 
 # Seconds of a video's path, and its consecutive stretches.
@@ -89,7 +88,7 @@ class _Started:
 
 
 class Extract(beam.DoFn):
-  """[((split, shard), Clip), ...] -> ((split, shard), (id, Recording)) of each.
+  """[((split, shard), Clip), ...] -> ((split, shard), (id, record)) of each.
 
   A clip that fails goes to the output 'rejected' as a row of the ledger: `id`,
   `stage`, `error` (a class) and `message`.
@@ -98,14 +97,8 @@ class Extract(beam.DoFn):
     seconds: Wall time by step of all clips so far.
   """
 
-  def __init__(
-    self,
-    reading: ClipReading,
-    piece_seconds: float = records.PIECE_SECONDS,
-    progress_dir: str | None = None,
-  ):
+  def __init__(self, reading: ClipReading, progress_dir: str | None = None):
     self._reading = reading
-    self._piece_seconds = piece_seconds
     self._streams = tuple(reading.streams)
     self._progress_dir = progress_dir
     self.seconds: collections.Counter[str] = collections.Counter()
@@ -133,7 +126,7 @@ class Extract(beam.DoFn):
     return _Loaded(extractors)
 
   def process(self, element):
-    """Some clips -> as many recordings, or rows of the ledger."""
+    """Some clips -> as many records, or rows of the ledger."""
     batches = {
       name: frame_batches.Batches(extractor.outputs, extractor.batch_size)
       for name, extractor in self._of('video').items()
@@ -218,7 +211,7 @@ class Extract(beam.DoFn):
     clip: manifests.ManifestClip,
     found: _Started,
     batches: Mapping[str, frame_batches.Batches],
-  ) -> shards.Recording:
+  ) -> bytes:
     values = {}
     for stream in self._streams:
       with self._stage(f'extract {stream.name}'):
@@ -230,10 +223,7 @@ class Extract(beam.DoFn):
           : records.num_frames(stream, found.seconds)
         ]
     with self._stage('record'):
-      pieces = records.serialise(
-        clip.id, found.seconds, values, self._streams, self._piece_seconds
-      )
-    return shards.Recording(seconds=found.seconds, pieces=pieces)
+      return records.serialise(clip.id, found.seconds, values, self._streams)
 
   def _hear(self, path: str, rate_hz: int) -> Any:
     with self._stage('read audio'):
@@ -281,7 +271,7 @@ class _Loaded:
 
 
 def _require(path: str) -> None:
-  if not paths.path(path).exists():
+  if not tf.io.gfile.exists(path):
     raise FileNotFoundError(f'no file {path}')
 
 

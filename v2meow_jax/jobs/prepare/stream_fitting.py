@@ -7,9 +7,9 @@ import numpy as np
 from v2meow_jax import parts as parts_lib
 from v2meow_jax import progress as progress_lib
 from v2meow_jax import stages
+from v2meow_jax.extractors import vocabulary
 from v2meow_jax.extractors.embedded import fitted
 from v2meow_jax.files import manifests
-from v2meow_jax.files import paths
 from v2meow_jax.files import read
 from v2meow_jax.files import tensors
 
@@ -28,6 +28,7 @@ def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
   if num < 1:
     raise ValueError(f'num is {num}; wanted at least 1 clip to fit to.')
   chosen = np.linspace(0, len(clips) - 1, min(num, len(clips))).astype(int)
+  captions = [clip.caption or '' for clip in clips]
   clips = [clips[i] for i in chosen]
   files = [clip.path for clip in clips]
   max_side = parts_lib.video_reading(())['max_side']
@@ -51,7 +52,8 @@ def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
   stacked = {
     f'example/{k}': np.stack([e[k] for e in examples]) for k in examples[0]
   }
-  out = paths.path(output)
+  params['style/vocabulary'] = vocabulary.of_texts(captions)
+  out = pathlib.Path(output)
   out.parent.mkdir(parents=True, exist_ok=True)
   tensors.write(out, tensors.unflatten({**params, **stacked}), None)
   return out

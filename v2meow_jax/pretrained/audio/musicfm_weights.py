@@ -177,7 +177,7 @@ def _read_statistics(file: pathlib.Path) -> tuple[float, float]:
   if not statistics.is_file():
     raise FileNotFoundError(f'there is no {statistics}; {_ADVICE}.')
   try:
-    values = json.loads(statistics.read_text())
+    values = json.loads(statistics.read_bytes())
     mean, std = (float(values[f'melspec_2048_{x}']) for x in ('mean', 'std'))
   except (ValueError, KeyError, TypeError) as e:
     raise ValueError(

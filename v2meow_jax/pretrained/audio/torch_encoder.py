@@ -159,7 +159,7 @@ def read_json(
     ValueError: The file is damaged, or a setting is another; names it.
   """
   try:
-    settings = json.loads(file.read_text())
+    settings = json.loads(file.read_bytes())
   except ValueError as e:
     raise ValueError(f'{file} is damaged or no json: {e}.') from e
   if not isinstance(settings, dict):

@@ -328,7 +328,7 @@ def _find_weights(folder: pathlib.Path) -> pathlib.Path:
 
 def _read_json(file: pathlib.Path) -> dict[str, Any]:
   try:
-    return json.loads(file.read_text())
+    return json.loads(file.read_bytes())
   except ValueError as e:
     raise ValueError(f'{file} is damaged or no json: {e}; {_ADVICE}.') from e
 

@@ -105,7 +105,8 @@ class DigestHandler(ocp.AsyncCheckpointHandler):
       }
       path = directory / f'process_{jax.process_index()}.json'
       path.write_text(
-        json.dumps({'crc32': _json_crc32(content), 'content': content})
+        json.dumps({'crc32': _json_crc32(content), 'content': content}),
+        'utf-8',
       )
 
     return [
@@ -158,7 +159,7 @@ def read(step_dir: epath.Path) -> dict[str, Leaf]:
   for path in sorted((step_dir / ITEM).iterdir()):
     if not path.name.startswith('process_'):
       continue
-    text = json.loads(path.read_text())
+    text = json.loads(path.read_bytes())
     if text['crc32'] != _json_crc32(text['content']):
       raise ValueError(f'{path.name} differs from its own checksum')
     contents.append(text['content'])

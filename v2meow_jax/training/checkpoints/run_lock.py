@@ -41,8 +41,8 @@ class RunLock:
     self._path = directory / NAME
     self._file: int | None = None
     if '://' in str(directory):
-      _warn_of(self._path.read_text() if self._path.exists() else '')
-      self._path.write_text(_myself())
+      _warn_of(self._path.read_text('utf-8') if self._path.exists() else '')
+      self._path.write_text(_myself(), 'utf-8')
       return
     self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
     held_by = os.read(self._file, 1000).decode(errors='replace')

@@ -144,7 +144,8 @@ class Monitor:
     self._folder.mkdir(parents=True, exist_ok=True)
     path = self._folder / name
     steps = [_record(*skipped) for skipped in self._in_row]
-    path.write_text(json.dumps({'step': step, 'skipped': steps}, indent=1))
+    facts = {'step': step, 'skipped': steps}
+    path.write_text(json.dumps(facts, indent=1), 'utf-8')
     return path
 
 

@@ -34,7 +34,7 @@ class MetricsOut:
     if jax.process_index():
       return
     keep_until(model_dir / NAME, start)
-    self._file = (model_dir / NAME).open('a')
+    self._file = (model_dir / NAME).open('a', encoding='utf-8')
     if tensorboard:
       try:
         from clu import metric_writers
@@ -78,7 +78,7 @@ def keep_until(path: epath.Path, step: int) -> None:
   """Drops lines of later steps, and a truncated line, atomically."""
   if not path.exists():
     return
-  lines = path.read_text().splitlines(keepends=True)
+  lines = path.read_text('utf-8').splitlines(keepends=True)
   earlier = [line for line in lines if _step_of(line) <= step]
   if earlier != lines:
     atomic.write_text(path, ''.join(earlier))

@@ -1,0 +1,163 @@
+"""What reaches the terminal: every name, in every locale, and no alarms."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from v2meow_jax.cli import main
+from v2meow_jax.files import write
+
+_COMMAND = """
+import sys, warnings
+from v2meow_jax.cli import main
+
+def run(args):
+  {body}
+
+main.doctor.run = run
+sys.argv = ['v2meow', 'doctor']
+main.run()
+"""
+# Legacy locales: Python uses UTF-8 in C and POSIX unless told otherwise.
+_ASCII = {
+  'LC_ALL': 'C',
+  'PYTHONUTF8': '0',
+  'PYTHONCOERCECLOCALE': '0',
+}
+# A name whose last byte is not UTF-8.
+_NAME = b'caf\xc3\xa9 \xff'
+
+
+def _process(body, root, **environment):
+  return subprocess.Popen(
+    [sys.executable, '-c', _COMMAND.format(body=body)],
+    cwd=root,
+    env=os.environ | environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+  )
+
+
+@pytest.mark.parametrize(
+  ('environment', 'printed'),
+  [
+    ({'PYTHONIOENCODING': 'utf-8'}, b'\xff \xe6\x97\xa5\n'),
+    ({'PYTHONIOENCODING': 'latin-1'}, b'\xff \\u65e5\n'),
+    (_ASCII, b'\xff \\u65e5\n'),
+  ],
+)
+def test_printing_gives_the_bytes_of_names_and_never_fails(
+  environment, printed, root
+):
+  body = 'print("\\udcff \\u65e5")'
+  with _process(body, root, **environment) as process:
+    out, errors = process.communicate()
+  assert (out, errors, process.returncode) == (printed, b'', 0)
+
+
+def test_alarms_of_compilers_are_hidden_unless_they_are_asked_for(
+  root, monkeypatch
+):
+  body = 'import os; print(os.environ["TF_CPP_MIN_LOG_LEVEL"])'
+  monkeypatch.delenv('TF_CPP_MIN_LOG_LEVEL', raising=False)
+  for given, wanted in (({}, b'3\n'), ({'TF_CPP_MIN_LOG_LEVEL': '0'}, b'0\n')):
+    with _process(body, root, **given) as process:
+      assert process.communicate()[0] == wanted
+
+
+def test_a_command_without_output_streams_works(root):
+  command = _COMMAND.format(body='print(1); print(2, file=sys.stderr)')
+  done = subprocess.run(
+    ['sh', '-c', 'exec "$0" -c "$1" >&- 2>&-', sys.executable, command],
+    cwd=root,
+  )
+  assert done.returncode == 0
+
+
+def test_an_interrupt_that_a_library_swallows_ends_what_only_looks(
+  root, heeded_signals
+):
+  body = """print("started", flush=True)
+  import time
+  while True:
+    try:
+      time.sleep(1000)
+    except BaseException:
+      pass"""
+  with _process(body, root) as process:
+    assert process.stdout.readline() == b'started\n'
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+  assert (process.returncode, errors) == (130, b'v2meow: interrupted\n')
+
+
+@pytest.mark.parametrize('fault', ['garbage', 'a file in its place'])
+def test_a_broken_compile_cache_is_a_line_at_most(fault, root, tmp_path):
+  folder = tmp_path / 'cache'
+  body = """import jax, jax.numpy as jnp
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+  for f in (jnp.sin, jnp.cos):
+    print(jax.jit(f)(0.0))"""
+  where = {'JAX_COMPILATION_CACHE_DIR': str(folder)}
+  if fault == 'garbage':
+    with _process(body, root, **where) as process:
+      assert not process.communicate()[1]
+    entries = list(folder.glob('*-cache'))
+    assert entries
+    for entry in entries:
+      entry.write_bytes(b'garbage')
+  else:
+    folder.write_text('')
+  with _process(body, root, **where) as process:
+    out, errors = process.communicate()
+  assert out == b'0.0\n1.0\n'
+  (line,) = errors.decode().splitlines()
+  assert line.startswith(f'v2meow: the compiled programs kept in {folder} ')
+  assert 'delete that folder' in line
+
+
+def test_names_that_are_not_utf_8_are_read_and_written(root, tmp_path):
+  frames = np.zeros((10, 48, 64, 3), np.uint8)
+  write.write_video(tmp_path / 'clip.mp4', frames, rate_hz=10)
+  folder = os.path.join(os.fsencode(tmp_path), _NAME)
+  os.mkdir(folder)
+  clip, out = (os.path.join(folder, _NAME + s) for s in (b'.mp4', b'.wav'))
+  os.rename(tmp_path / 'clip.mp4', clip)
+  done = subprocess.run(
+    [sys.executable, '-m', 'v2meow_jax.cli.main', 'generate', clip, '-o', out]
+    + ['--prompt', 'café'],
+    cwd=root,
+    capture_output=True,
+    env=os.environ | _ASCII,
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout == out + b'\n'
+  # By a parser of UTF-8 that knows nothing of Python's file names.
+  with open(out + b'.json', encoding='utf-8') as f:
+    facts = json.load(f)
+  assert os.fsencode(facts['video']) == clip
+  assert facts['prompt'] == 'café'
+
+
+def test_a_name_that_begins_with_a_dash_follows_two_dashes(capsys):
+  command = ['generate', '-o', 'out.wav', '--', '-missing.mp4']
+  assert main.main(command) == 2
+  assert '-missing.mp4' in capsys.readouterr().err
+
+
+def test_an_option_of_several_values_says_how_it_ends(capsys):
+  for command in (
+    ['generate', '-o', 'out.wav', '--temperature', '1', '0.4', 'clip.mp4'],
+    ['export', '--stages', 'a', 'b', 'my_system'],
+  ):
+    with pytest.raises(SystemExit):
+      main.main(command)
+    assert 'put -- before the next argument' in capsys.readouterr().err
+  command = ['generate', '-o', 'o.wav', '--temperature', '1', '--', 'none.mp4']
+  assert main.main(command) == 2
+  assert 'none.mp4' in capsys.readouterr().err

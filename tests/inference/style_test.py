@@ -1,0 +1,89 @@
+"""What says nothing about style is left out, and said."""
+
+import types
+
+import numpy as np
+import pytest
+
+from v2meow_jax import media
+from v2meow_jax.extractors import text_music
+from v2meow_jax.inference import pipeline
+from v2meow_jax.inference import requests
+from v2meow_jax.inference import sound
+from v2meow_jax.inference import style
+from v2meow_jax.inference import system
+
+VIDEO = media.Video(
+  frames=np.full((5, 32, 32, 3), 80, np.uint8),
+  times=np.arange(5) / 5,
+  seconds=1.0,
+)
+RATE_HZ = 16_000
+
+
+def music(seconds, peak=0.5):
+  time = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+  wave = peak * np.sin(2 * np.pi * 440 * time).astype(np.float32)
+  return media.Audio(samples=wave, rate_hz=RATE_HZ)
+
+
+def request(**fields):
+  return requests.Request(video=VIDEO, **fields)
+
+
+@pytest.fixture(scope='module')
+def embedded():
+  return system.load()
+
+
+@pytest.mark.parametrize(
+  ('fields', 'reason'),
+  [
+    ({'style_audio': music(0.01)}, '0.01 s long'),
+    ({'style_audio': music(5, peak=0.0)}, 'silent'),
+    ({'style_audio': music(5, peak=5e-4)}, 'silent'),
+    ({'prompt': 'zxqv brgl'}, 'none of its words'),
+    ({'prompt': '?!'}, 'none of its words'),
+    ({'negative': 'zxqv brgl'}, 'none of its words'),
+  ],
+)
+def test_what_says_nothing_has_a_reason(fields, reason, embedded):
+  found = style.unusable(request(**fields), embedded.styles)
+  assert list(found) == list(fields)
+  assert reason in found[list(fields)[0]]
+
+
+def test_what_says_something_is_used(embedded):
+  for fields in (
+    {'style_audio': music(1.0)},
+    {'style_audio': music(5, peak=0.01)},
+    {'prompt': 'calm piano', 'negative': 'drums'},
+    {'prompt': 'zxqv, but with guitars'},
+    {},
+  ):
+    assert style.unusable(request(**fields), embedded.styles) == {}
+
+
+def test_networks_of_others_know_every_word():
+  network = types.SimpleNamespace(dim=4, sample_rate_hz=RATE_HZ)
+  stream = types.SimpleNamespace(name='style', dim=4, is_static=True)
+  text = text_music.TextStyle(stream, network)
+  assert text.knows('zxqv') and not text.knows('...')
+
+
+def test_a_style_that_says_nothing_is_as_none_and_said(embedded, monkeypatch):
+  styles = []
+
+  def sample(stage, clips, **_):
+    if stage.spec.name == 'semantic':
+      styles.extend(clip.streams['style'] for clip in clips)
+    return [np.zeros((25, 2), np.int32) for _ in clips]
+
+  monkeypatch.setattr(pipeline, 'sample_stage', sample)
+  silence = media.Audio(samples=np.zeros(16_000, np.float32), rate_hz=RATE_HZ)
+  monkeypatch.setattr(sound, 'decode', lambda *_: (silence, None))
+  prompts = [None, 'zxqv', 'calm piano']
+  made = embedded.run_batch([request(prompt=prompt) for prompt in prompts])
+  assert [bool(vector.any()) for vector in styles] == [False, False, True]
+  assert [m.settings['prompt'] for m in made] == prompts
+  assert [list(m.settings['not_used']) for m in made] == [[], ['prompt'], []]

@@ -1,0 +1,77 @@
+"""Says of a full disk what did not fit, how much is needed and what is free."""
+
+from collections.abc import Iterator
+import contextlib
+import errno
+import os
+import pathlib
+import shutil
+
+_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def naming(
+  target: str | os.PathLike, partial: str | os.PathLike
+) -> Iterator[None]:
+  """Names a target when there is no room for the file that will become it.
+
+  Args:
+    target: File or folder that the user knows, here or in a bucket.
+    partial: File or folder of this machine that the block writes to.
+
+  Raises:
+    OSError: The block failed because a disk is full.
+  """
+  try:
+    yield
+  except Exception as e:
+    if not _is_of_full_disk(e):
+      raise
+    raise _error(target, partial, f'over {_size(pathlib.Path(partial))}') from e
+
+
+def check(path: str | os.PathLike, num_bytes: int) -> None:
+  """Raises OSError when a file to be written is larger than what is free.
+
+  Args:
+    path: File of this machine; its folder must exist.
+    num_bytes: Estimate of its size.
+  """
+  if _free(path) < num_bytes:
+    raise _error(path, path, f'about {_megabytes(num_bytes)}')
+
+
+def _error(
+  target: str | os.PathLike, partial: str | os.PathLike, needed: str
+) -> OSError:
+  return OSError(
+    errno.ENOSPC,
+    f'the disk is full: {needed} are needed and {_megabytes(_free(partial))}'
+    ' are free; make room, or write to another disk',
+    os.fspath(target),
+  )
+
+
+def _free(path: str | os.PathLike) -> int:
+  return shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free
+
+
+def _size(path: pathlib.Path) -> str:
+  files = [path, *path.rglob('*')] if path.is_dir() else [path]
+  return _megabytes(sum(f.stat().st_size for f in files if f.is_file()))
+
+
+def _megabytes(num_bytes: int) -> str:
+  return f'{num_bytes / 1e6:,.1f} MB'
+
+
+def _is_of_full_disk(error: BaseException | None) -> bool:
+  """Whether an error, or one that it came from, says that a disk is full."""
+  while error is not None:
+    if getattr(error, 'errno', None) in _ERRORS:
+      return True
+    if os.strerror(errno.ENOSPC) in str(error):
+      return True  # Of a library that has errors of its own.
+    error = error.__cause__ or error.__context__
+  return False

@@ -1,0 +1,63 @@
+"""The style vector of a prompt or of music, and when it would mean nothing."""
+
+from collections.abc import Mapping
+import dataclasses
+
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax.extractors import extractor
+from v2meow_jax.inference import requests as requests_lib
+
+# Ours: less than a beat at 60 a minute has no rhythm to take over.
+_LEAST_SECONDS = 1.0
+
+
+def vector(
+  given: str | media.Audio, extractors: Mapping[str, extractor.Extractor]
+) -> np.ndarray:
+  """The style vector of a prompt or of music, float32[1, dim].
+
+  Raises:
+    ValueError: The system has no network for it.
+  """
+  kind, name = 'music', 'style'
+  if isinstance(given, str):
+    kind, name = 'text', 'style_text'
+  if name not in extractors:
+    raise ValueError(
+      f'the system has no network for a style given as {kind}; leave it out, or'
+      ' export the system with one.'
+    )
+  return extractors[name](given)
+
+
+def unusable(
+  request: requests_lib.Request, extractors: Mapping[str, extractor.Extractor]
+) -> dict[str, str]:
+  """Reasons why parts of a request say nothing about style, by their name.
+
+  Of what a network has never met, or cannot hear, it makes a vector like any
+  other, and music would follow that as it follows noise.
+  """
+  reasons = {}
+  knows = getattr(extractors.get('style_text'), 'knows', None)
+  for name in ('prompt', 'negative'):
+    text = getattr(request, name)
+    if text and knows and not knows(text):
+      reasons[name] = 'the system knows none of its words'
+  music = request.style_audio
+  if music is not None and music.seconds < _LEAST_SECONDS:
+    reasons['style_audio'] = (
+      f'it is {music.seconds:.3g} s long; wanted {_LEAST_SECONDS:g} s or more'
+    )
+  elif music is not None and music.is_silent:
+    reasons['style_audio'] = 'it is silent'
+  return reasons
+
+
+def without(
+  request: requests_lib.Request, names: Mapping[str, str]
+) -> requests_lib.Request:
+  """A request without some of its parts."""
+  return dataclasses.replace(request, **dict.fromkeys(names))
