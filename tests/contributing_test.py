@@ -139,7 +139,7 @@ def test_a_network_is_a_file_a_row_and_a_recipe(add, tmp_path):
   from safetensors import numpy as st
 
   from v2meow_jax.cli import main
-  from v2meow_jax.data import records
+  from v2meow_jax.data import record_source
   from v2meow_jax.synthetic import world
 
   recipe = add('mean_color')
@@ -150,7 +150,7 @@ def test_a_network_is_a_file_a_row_and_a_recipe(add, tmp_path):
   out = str(tmp_path / 'records')
   command = ['data', 'prepare', str(manifest), out, f'--gin_file={recipe}']
   assert main.main([*command, binding]) == 0
-  source = records.RecordSource(out)
+  source = record_source.RecordSource(out)
   assert [s.name for s in source.streams] == ['appearance']
   (first, *_) = source.get_dataset('train', shuffle=False).as_numpy_iterator()
   colors = first['appearance'][:, :3]

@@ -27,6 +27,7 @@ from v2meow_jax import gin_config
 from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax import tokens
+from v2meow_jax.data import record_source
 from v2meow_jax.data import records
 from v2meow_jax.data import shards
 from v2meow_jax.files import tensors
@@ -119,7 +120,7 @@ def plant(folder: pathlib.Path, seed: int) -> None:
   )
 
 
-def clip(name, streams, rng, seconds=6.0) -> bytes:
+def clip(name, streams, rng, seconds=6.0) -> shards.Recording:
   values = {}
   for s in streams:
     shape = (records.num_frames(s, seconds), records.width(s))
@@ -129,7 +130,8 @@ def clip(name, streams, rng, seconds=6.0) -> bytes:
       if is_tokens
       else rng.normal(size=shape)
     )
-  return records.serialise(name, seconds, values, streams)
+  pieces = records.serialise(name, seconds, values, streams)
+  return shards.Recording(seconds=seconds, pieces=pieces)
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -141,7 +143,7 @@ def workspace(tmp_path_factory):
   with pytest.MonkeyPatch.context() as patch:
     patch.chdir(ROOT)
     patch.setitem(sys.modules, '__main__', sys.modules['__main__'])
-    patch.setenv(records.DATA_DIR_VARIABLE, str(folder / 'data'))
+    patch.setenv(record_source.DATA_DIR_VARIABLE, str(folder / 'data'))
     yield folder
   gin.clear_config()
 

@@ -20,10 +20,10 @@ import pathlib
 from typing import Any
 from typing import Literal
 
-from etils import epath
-
 from v2meow_jax import specs
 from v2meow_jax import stages
+from v2meow_jax.files import copies
+from v2meow_jax.files import paths
 from v2meow_jax.pretrained import ledger
 from v2meow_jax.pretrained import store
 
@@ -157,6 +157,7 @@ class Part:
     stream: Name of the stream that it gives; 'acoustic' for a codec.
     weights: Name in `v2meow weights list`, or path of a file or folder of the
       published layout; for a part that is trained here, its MODEL_DIR or file.
+      All may lie in a bucket.
     settings: Arguments of the function that builds it, as JSON data.
   """
 
@@ -192,15 +193,14 @@ class Part:
     """Path of its weights; WeightsError says how to get what is missing."""
     if self.weights in {a.name for a in ledger.ARTEFACTS}:
       return store.Store().locate(ledger.find(self.weights))
-    # Runs may lie in a bucket.
-    path: Any = (epath if self.is_own else pathlib).Path(self.weights)
-    path = path.expanduser()
+    path = paths.path(self.weights)
     if not path.exists():
       raise store.WeightsError(
         f'the part {self.kind!r} of stream {self.stream!r} names weights'
         f' {self.weights!r}: neither a path nor one of `v2meow weights list`.'
       )
-    return path
+    # What is trained here is read from a bucket, what others published copied.
+    return path if self.is_own else copies.local(path)
 
   def companions(self) -> list[pathlib.Path]:
     """Files beside `file()` that it is of no use without."""

@@ -196,7 +196,7 @@ def test_a_damaged_record_is_refused_by_file_when_it_is_read(
   (tmp_path / 'planted' / name).write_bytes(data)
   monkeypatch.setenv('V2MEOW_DATA_DIR', str(tmp_path))
   with pytest.raises(ValueError, match=f'{name}: the record at byte'):
-    _take(_make()(0), 3)
+    _take(_make()(0), 60)  # Sooner or later a crop lies there.
   (tmp_path / 'planted' / name).write_bytes(data[:-100])
   with pytest.raises(ValueError, match=f'damaged: {name}'):
     next(_make()(0))

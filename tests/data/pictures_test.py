@@ -25,7 +25,7 @@ def test_cells_come_out_in_order_and_in_one_range_of_ids():
   pictures = np.random.default_rng(0).integers(0, 300, (2, 4))
   music = np.array([[3], [1], [4], [7]])
   streams = (PICTURE, TARGET)
-  record = records.serialise(
+  (record,) = records.serialise(
     'clip', 2.0, {'picture': pictures, 'music': music}, streams
   )
   fields = {
@@ -76,7 +76,7 @@ def test_patches_and_continuous_targets_become_the_batch_of_a_model():
     for s, n in ((patches, 3), (latents, 6))
   }
   streams = (patches, latents)
-  record = records.serialise('clip', 3.0, values, streams)
+  (record,) = records.serialise('clip', 3.0, values, streams)
   fields = {
     name: tf.io.FixedLenFeature([], kind)
     for name, kind in (

@@ -7,6 +7,7 @@ import tensorflow_datasets as tfds
 from tests.fakes import planted_records
 from v2meow_jax import specs
 from v2meow_jax import stages
+from v2meow_jax.data import record_source
 from v2meow_jax.data import records
 
 pytestmark = pytest.mark.data
@@ -40,7 +41,7 @@ def _raw(record, streams):
 
 def test_a_record_gives_back_what_was_written():
   values = _values()
-  record = records.serialise('a', 10.0, values, STREAMS)
+  (record,) = records.serialise('a', 10.0, values, STREAMS)
   parsed = records.parse(_raw(record, STREAMS), STREAMS)
   assert parsed['id'].numpy() == b'a'
   for stream in STREAMS:
@@ -60,7 +61,7 @@ def test_a_ten_second_record_is_little_more_than_half_a_plain_one():
       feature.int64_list.value.extend(flat)
     else:
       feature.float_list.value.extend(flat)
-  record = records.serialise('a', 10.0, values, STREAMS)
+  (record,) = records.serialise('a', 10.0, values, STREAMS)
   # 10 x 1792 float16 and 250 + 2000 uint16 are 40,340 bytes.
   assert 40_340 < len(record) <= 41_000
   assert len(plain.SerializeToString()) > 1.8 * len(record)
@@ -103,7 +104,7 @@ def test_a_missing_stream_is_refused():
   ],
 )
 def test_a_damaged_record_is_refused_by_id_when_read(name, value):
-  raw = _raw(records.serialise('clip9', 10.0, _values(), STREAMS), STREAMS)
+  raw = _raw(records.serialise('clip9', 10.0, _values(), STREAMS)[0], STREAMS)
   raw[name] = tf.constant(value)
   ds = tf.data.Dataset.from_tensors(raw)
   ds = ds.map(lambda example: records.parse(example, STREAMS))
@@ -121,19 +122,21 @@ def test_streams_survive_the_metadata():
 def test_tfds_reads_the_dataset_without_our_code(planted_data):
   builder = tfds.builder_from_directory(str(planted_data))
   ids = {e['id'] for e in tfds.as_numpy(builder.as_dataset(split='train'))}
-  assert len(ids) == builder.info.splits['train'].num_examples == 24
+  # Clips of 12 to 18 s are two records of up to 10 s.
+  assert len(ids) == builder.info.splits['train'].num_examples / 2 == 24
   assert builder.info.metadata['streams'][0]['name'] == 'appearance'
 
 
 def test_seqio_reads_the_dataset_without_our_code(planted_data):
   source = seqio.TfdsDataSource(tfds_data_dir=str(planted_data), read_only=True)
   example = next(iter(source.get_dataset('validation', shuffle=False)))
-  parsed = records.parse(example, planted_records.STREAMS)
-  np.testing.assert_array_equal(parsed['appearance'][:3, 0], [0, 1, 2])
+  parsed = records.parse(example, planted_records.STREAMS, piece_seconds=10.0)
+  assert example['piece'] == 0
+  np.testing.assert_array_equal(parsed['appearance'][:, 0], np.arange(10))
 
 
 def test_a_source_reads_every_example_once(planted_data):
-  source = records.RecordSource('planted', full_check=True)
+  source = record_source.RecordSource('planted', full_check=True)
   ids = [e['id'] for e in source.get_dataset('train').as_numpy_iterator()]
   assert len(set(ids)) == len(ids) == source.num_input_examples('train') == 24
   assert source.streams == planted_records.STREAMS
@@ -141,13 +144,13 @@ def test_a_source_reads_every_example_once(planted_data):
 
 def test_a_missing_dataset_says_what_to_run(tmp_path, monkeypatch):
   monkeypatch.setenv('V2MEOW_DATA_DIR', str(tmp_path))
-  source = records.RecordSource('absent')
+  source = record_source.RecordSource('absent')
   with pytest.raises(FileNotFoundError, match='v2meow data prepare'):
     source.num_input_examples('train')
 
 
 def test_a_missing_split_names_those_there_are(planted_data):
-  source = records.RecordSource('planted')
+  source = record_source.RecordSource('planted')
   with pytest.raises(ValueError, match=r"no split 'test'.*'train'"):
     source.get_dataset('test')
 

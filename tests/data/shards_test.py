@@ -52,5 +52,5 @@ def test_a_sound_dataset_verifies(planted_data):
   by_split = collections.Counter()
   for name, shard in index.items():
     assert shard.records == len(_records(planted_data / name))
-    by_split[name.split('.')[0]] += shard.records
+    by_split[name.split('.')[0]] += shard.recordings
   assert by_split == {'v2meow-train': 24, 'v2meow-validation': 6}

@@ -104,10 +104,15 @@ class _Written(io.BytesIO):
 @pytest.fixture
 def bucket(monkeypatch, tmp_path):
   """The objects behind gs://, for this test; copies go to a folder of it."""
+  monkeypatch.setenv('V2MEOW_CACHE_DIR', str(tmp_path / 'copies'))
+  return install(monkeypatch)
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> type[MemoryBucket]:
+  """Puts an empty bucket behind gs://."""
   monkeypatch.setattr(MemoryBucket, 'objects', {})
   monkeypatch.setattr(MemoryBucket, 'num_reads', {})
   monkeypatch.setattr(MemoryBucket, 'before', MemoryBucket.before)
-  monkeypatch.setenv('V2MEOW_CACHE_DIR', str(tmp_path / 'copies'))
   known = importlib.import_module('fsspec.registry')._registry
   for scheme in MemoryBucket.protocol:
     monkeypatch.setitem(known, scheme, MemoryBucket)

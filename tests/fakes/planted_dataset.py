@@ -38,12 +38,19 @@ def planted_prepare(planted_manifest):
   """Prepares the planted clips: (out, **changes) -> Summary."""
   from v2meow_jax.jobs.prepare import prepare
 
-  def run(out, manifest=planted_manifest, pipeline_options=(), **changes):
+  def run(
+    out,
+    manifest=planted_manifest,
+    pipeline_options=(),
+    piece_seconds=10.0,
+    **changes,
+  ):
     return prepare.prepare(
       manifest,
       str(out),
       planted_records.reading(**{'min_seconds': 10.0, **changes}),
       num_shards=3,
+      piece_seconds=piece_seconds,
       pipeline_options=pipeline_options,
       progress=False,
     )

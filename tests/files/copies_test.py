@@ -1,9 +1,10 @@
 """Copies of files in buckets: fresh, whole, bounded, and of no name from there."""
 
-import multiprocessing
 import os
 import pathlib
 import re
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -109,30 +110,43 @@ def test_threads_of_one_file_wait_for_one_copy(bucket, folder):
   assert contents == [b'1' * 50] * 8 and bucket.num_reads['bucket/a'] == 1
 
 
-def _read_all(seed: int, failures) -> None:
-  """Reads files in turn and checks them; other processes drop them meanwhile."""
-  try:
-    for turn in range(40):
-      letter = 'abcd'[(turn * 7 + seed) % 4]
-      assert read(f'gs://bucket/{letter}') == letter.encode() * 40
-  except BaseException as e:
-    failures.put(repr(e))
+# Reads files in turn and checks them; other processes drop them meanwhile.
+_READER = """
+import sys
+import pytest
+from tests.fakes import memory_bucket
+from v2meow_jax.files import copies
+
+bucket = memory_bucket.install(pytest.MonkeyPatch())
+for letter in 'abcd':
+  bucket.objects[f'bucket/{letter}'] = letter.encode() * 40
+print('ready', flush=True)
+sys.stdin.readline()
+for turn in range(200):
+  letter = 'abcd'[(turn * 7 + int(sys.argv[1])) % 4]
+  with copies.held(f'gs://bucket/{letter}') as file:
+    assert file.read_bytes() == letter.encode() * 40
+"""
 
 
-def test_processes_share_copies_that_do_not_all_fit(bucket, folder):
-  for letter in 'abcd':
-    put(bucket, letter, letter.encode() * 40)
-  context = multiprocessing.get_context('fork')
-  failures = context.SimpleQueue()
-  workers = [
-    context.Process(target=_read_all, args=(seed, failures))
-    for seed in range(4)
+def test_processes_share_copies_that_do_not_all_fit(folder, root):
+  readers = [
+    subprocess.Popen(
+      [sys.executable, '-c', _READER, str(seed)],
+      cwd=root,
+      env={**os.environ, 'PYTHONPATH': str(root)},
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+    )
+    for seed in range(3)
   ]
-  for worker in workers:
-    worker.start()
-  for worker in workers:
-    worker.join()
-  assert failures.empty()
+  for reader in readers:
+    assert reader.stdout.readline() == 'ready\n'
+  for reader in readers:
+    reader.stdin.write('\n')
+    reader.stdin.close()
+  assert [reader.wait() for reader in readers] == [0, 0, 0]
   assert all(_NAME.fullmatch(p.name) for p in folder.iterdir())
 
 

@@ -38,7 +38,7 @@ def read(
   """
   del stream
   if config is not None:
-    return tensors.read(epath.Path(path)), {'config': dict(config)}
+    return tensors.read(path), {'config': dict(config)}
   config = _config(path)
   variables, _ = checkpoints.restore_variables(path)
   # Averages that only training needs stay behind.

@@ -15,6 +15,8 @@ from v2meow_jax import specs
 from v2meow_jax.data import datasets
 from v2meow_jax.data import feature_converters
 from v2meow_jax.data import order
+from v2meow_jax.data import preprocessors
+from v2meow_jax.data import record_source
 from v2meow_jax.data import records
 from v2meow_jax.data import seekable
 from v2meow_jax.data import task_builder
@@ -30,7 +32,7 @@ class TaskBatches:
   Dataset, stage, seed and position in the run (see `order`) determine a row: its
   recording, crop and dropped streams. So a run starts at any step at once, and
   slices of a batch together are the batch of one process. Each row is one read
-  of its record; only the order of an epoch stays in memory.
+  of the records that hold its crop; only the order of an epoch stays in memory.
   """
 
   def __init__(
@@ -78,7 +80,9 @@ class TaskBatches:
       )
     converter = feature_converters.BY_LAYOUT[layout]
     self._converter = converter(stage, passthrough_features=_ID)
-    self._source = records.RecordSource(dataset.name, splits=dataset.splits)
+    self._source = record_source.RecordSource(
+      dataset.name, splits=dataset.splits
+    )
     self._task = task_builder.build_task(
       dataset,
       stage,
@@ -165,24 +169,47 @@ class TaskBatches:
     start_step: int,
     rows: range,
   ) -> tf.data.Dataset:
-    """Reads parsed recordings with a `seed` each, in the order of positions."""
+    """Reads crops with a `seed` each, in the order of positions.
 
-    def place(step: np.ndarray) -> tuple[np.ndarray, ...]:
+    Reads the pieces of a recording that hold the crop, and parses the crop
+    alone: what follows takes it for a recording of its length.
+    """
+    stage, piece_seconds = self._stage, self._source.piece_seconds
+    needed = {s.record_name for s in (*stage.inputs, stage.target)}
+    streams = [s for s in self._source.streams if s.name in needed]
+
+    def describe(step: np.ndarray) -> tuple[np.ndarray, ...]:
       positions = step * self.batch_size + np.array(rows)
-      return positions, *recordings.places(number(positions))
+      return positions, *recordings.describe(number(positions))
 
-    def places(step: tf.Tensor) -> tf.data.Dataset:
-      types = [tf.int64, tf.string, tf.int64, tf.int64]
-      columns = tf.numpy_function(place, [step], types)
+    def described(step: tf.Tensor) -> tf.data.Dataset:
+      types = [tf.int64, tf.string, tf.int64, tf.int64, tf.float32]
+      columns = tf.numpy_function(describe, [step], types)
       columns = [tf.ensure_shape(c, [len(rows)]) for c in columns]
       return tf.data.Dataset.from_tensor_slices(tuple(columns))
 
-    def read(position, path, start, size) -> dict[str, tf.Tensor]:
-      example = self._source.parse(seekable.read(path, start, size))
-      return {**example, 'seed': tf.stack([self._seed, position])}
+    def start(seed: tf.Tensor, seconds: tf.Tensor) -> tf.Tensor:
+      if not self._repeat:
+        return tf.constant(0.0, tf.float64)
+      return preprocessors.random_start(seed, seconds, stage)
+
+    def read(position, path, first, count, seconds) -> dict[str, tf.Tensor]:
+      seed = tf.stack([self._seed, position])
+      if recordings.are_timed:
+        begin = start(seed, seconds)
+        edges = tf.stack([begin, begin + stage.crop_seconds]) / piece_seconds
+        # A crop that ends where a piece does needs no other.
+        pieces = tf.cast(tf.floor(edges + [1e-6, -1e-6]), tf.int64)
+        pieces = tf.clip_by_value(pieces, 0, count - 1)
+        first, count = first + pieces[0], pieces[1] - pieces[0] + 1
+      data = recordings.read_pieces(path, first, count)
+      fields = records.columns(data, streams)
+      crop = start(seed, fields['seconds'][0]), stage.crop_seconds
+      example = records.parse(fields, streams, piece_seconds, crop)
+      return {**example, 'seed': seed}
 
     end = np.iinfo(np.int64).max if self._repeat else self.num_batches
-    ds = tf.data.Dataset.range(start_step, end).flat_map(places)
+    ds = tf.data.Dataset.range(start_step, end).flat_map(described)
     return ds.map(read, num_parallel_calls=_PARALLEL_READS)
 
 

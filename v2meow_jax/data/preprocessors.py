@@ -65,10 +65,28 @@ def random_crop(example, *, stage: specs.StageSpec):
     'id', 'seed', and per recorded stream float32[frames, dim] or
     int32[frames, levels].
   """
-  starts = _num_starts(example, stage)
-  seed = _fold_in(example['seed'], _CROP)
-  start = tf.random.stateless_uniform([], seed, maxval=starts, dtype=tf.int32)
+  start = _draw(example['seed'], _checked_starts(example, stage))
   return _cut(example, start, stage)
+
+
+def random_start(
+  seed: tf.Tensor, seconds: tf.Tensor, stage: specs.StageSpec
+) -> tf.Tensor:
+  """Draws where `random_crop` begins, float64[] seconds; 0 when too short.
+
+  Args:
+    seed: Seed of the example, int64[2].
+    seconds: Duration of the recording, float32[].
+    stage: Stage of the crop.
+  """
+  start = _draw(seed, tf.maximum(_num_starts(seconds, stage), 1))
+  return tf.cast(start, tf.float64) * grid_seconds(stage)
+
+
+def _draw(seed: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+  """Draws one of `starts` multiples of the grid, int32[]."""
+  seed = _fold_in(seed, _CROP)
+  return tf.random.stateless_uniform([], seed, maxval=starts, dtype=tf.int32)
 
 
 @seqio.map_over_dataset
@@ -81,9 +99,13 @@ def first_crop(example, *, stage: specs.StageSpec):
   return {**_cut(example, 0, stage), 'seconds': example['seconds']}
 
 
-def _num_starts(example, stage: specs.StageSpec) -> tf.Tensor:
-  spare = example['seconds'] - stage.crop_seconds
-  starts = tf.cast(tf.floor(spare / grid_seconds(stage) + 1e-4), tf.int32) + 1
+def _num_starts(seconds: tf.Tensor, stage: specs.StageSpec) -> tf.Tensor:
+  spare = seconds - stage.crop_seconds
+  return tf.cast(tf.floor(spare / grid_seconds(stage) + 1e-4), tf.int32) + 1
+
+
+def _checked_starts(example, stage: specs.StageSpec) -> tf.Tensor:
+  starts = _num_starts(example['seconds'], stage)
   long_enough = tf.debugging.Assert(
     starts > 0,
     [

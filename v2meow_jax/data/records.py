@@ -1,29 +1,27 @@
-"""Writes and reads records: clips with their streams as raw bytes.
+"""Writes and reads records: pieces of clips, their streams as raw bytes.
 
-A record is a tf.Example of `id`, `seconds` and, per stream, little-endian
-bytes: uint16[frames, levels] of codes, float16[frames, dim] of features. The
-metadata of a dataset hold its streams and their rates.
+A record is a tf.Example of `id`, the `seconds` of the whole clip, the number of
+this `piece` of it and, per stream, little-endian bytes: uint16[frames, levels]
+of codes, float16[frames, dim] of features. Piece k holds the frames from k to
+k + 1 times `piece_seconds`. The metadata of a dataset hold this length and the
+streams with their rates.
 """
 
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
-import hashlib
 import math
-import os
 from typing import Any
 
 import numpy as np
-import seqio
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from v2meow_jax import specs
-from v2meow_jax.data import seekable
-from v2meow_jax.data import shards
 
-DATA_DIR_VARIABLE = 'V2MEOW_DATA_DIR'
+# A crop of c seconds reads c + PIECE_SECONDS of its recording on average.
+PIECE_SECONDS = 10.0
 _KINDS: dict[str, type] = {
   'features': specs.FeatureSpec,
   'tokens': specs.TokenSpec,
@@ -47,8 +45,9 @@ def serialise(
   seconds: float,
   values: Mapping[str, np.ndarray],
   streams: Sequence[specs.Stream],
-) -> bytes:
-  """Serialises a clip to a tf.Example; equal clips give equal bytes.
+  piece_seconds: float = math.inf,
+) -> list[bytes]:
+  """Serialises a clip to tf.Examples, one a piece; equal clips, equal bytes.
 
   Args:
     example_id: Name of the clip, for errors and for people.
@@ -56,15 +55,13 @@ def serialise(
     values: Features [frames, dim] or codes [frames, levels] by stream,
       `num_frames(stream, seconds)` frames each.
     streams: Streams to record; a codec's stream with all its levels.
+    piece_seconds: Duration of each piece but the last.
 
   Raises:
     ValueError: A stream is missing, has another shape, a code outside its
       codebook or a number beyond float16; the message names clip and stream.
   """
-  feature = {
-    'id': _bytes(example_id.encode()),
-    'seconds': tf.train.Feature(float_list=tf.train.FloatList(value=[seconds])),
-  }
+  packed = {}
   for stream in streams:
     where = f'stream {stream.name!r} of example {example_id!r}'
     if stream.name not in values:
@@ -76,16 +73,42 @@ def serialise(
         f'{where} has shape {array.shape}; wanted {wanted} for {seconds:g} s'
         f' at {stream.rate_hz:g} Hz.'
       )
-    feature[stream.name] = _bytes(_pack(where, array, stream))
-  example = tf.train.Example(features=tf.train.Features(feature=feature))
-  return example.SerializeToString(deterministic=True)
+    packed[stream] = _pack(where, array, stream)
+  pieces = []
+  for piece in range(max(1, math.ceil(seconds / piece_seconds - 1e-6))):
+    feature = {
+      'id': _bytes(example_id.encode()),
+      'seconds': tf.train.Feature(
+        float_list=tf.train.FloatList(value=[seconds])
+      ),
+      'piece': tf.train.Feature(int64_list=tf.train.Int64List(value=[piece])),
+      **{
+        stream.name: _bytes(_piece(array, stream, piece, piece_seconds))
+        for stream, array in packed.items()
+      },
+    }
+    example = tf.train.Example(features=tf.train.Features(feature=feature))
+    pieces.append(example.SerializeToString(deterministic=True))
+  return pieces
+
+
+def _piece(
+  array: np.ndarray, stream: specs.Stream, piece: int, piece_seconds: float
+) -> bytes:
+  """Returns the bytes of one piece; a static stream is whole in each."""
+  if math.isfinite(piece_seconds) and stream.rate_hz:
+    first, last = (
+      num_frames(stream, k * piece_seconds) for k in (piece, piece + 1)
+    )
+    array = array[first:last]
+  return array.tobytes()
 
 
 def _bytes(value: bytes) -> tf.train.Feature:
   return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
 
-def _pack(where: str, array: np.ndarray, stream: specs.Stream) -> bytes:
+def _pack(where: str, array: np.ndarray, stream: specs.Stream) -> np.ndarray:
   if isinstance(stream, specs.TokenSpec):
     if not np.issubdtype(array.dtype, np.integer):
       raise ValueError(f'{where} is {array.dtype}; wanted integer codes.')
@@ -95,7 +118,7 @@ def _pack(where: str, array: np.ndarray, stream: specs.Stream) -> bytes:
         f'{where} holds the code {array[wrong][0]}; wanted codes in'
         f' [0, {stream.codebook_size}).'
       )
-    return array.astype('<u2').tobytes()
+    return array.astype('<u2')
   with np.errstate(over='ignore'):
     packed = array.astype('<f2')
   if not np.isfinite(packed).all():
@@ -103,7 +126,7 @@ def _pack(where: str, array: np.ndarray, stream: specs.Stream) -> bytes:
       f'{where} holds {array[~np.isfinite(packed)][0]}; wanted finite numbers'
       ' within float16, +-65504.'
     )
-  return packed.tobytes()
+  return packed
 
 
 def tfds_features(
@@ -113,52 +136,108 @@ def tfds_features(
   return {
     'id': tfds.features.Text(),
     'seconds': tfds.features.Scalar(dtype=np.float32),
+    'piece': tfds.features.Scalar(dtype=np.int64),
     **{s.name: tfds.features.Scalar(dtype=tf.string) for s in streams},
   }
 
 
-def parse(
-  example: Mapping[str, tf.Tensor], streams: Sequence[specs.Stream]
+def columns(
+  records: tf.Tensor, streams: Iterable[specs.Stream]
 ) -> dict[str, tf.Tensor]:
-  """Parses the bytes of a record into uint16 and float16 tensors.
+  """Splits serialised records, string[n], into the columns for `parse`."""
+  text = tf.io.FixedLenFeature([], tf.string)
+  fields = {
+    'id': text,
+    'seconds': tf.io.FixedLenFeature([], tf.float32),
+    # Whole recordings of earlier versions had none.
+    'piece': tf.io.FixedLenFeature([], tf.int64, default_value=0),
+    **{stream.name: text for stream in streams},
+  }
+  return tf.io.parse_example(records, fields)
 
-  Reading fails, naming the example, if a stream has another length, a code
-  outside its codebook or a non-finite number.
+
+def parse(
+  example: Mapping[str, tf.Tensor],
+  streams: Iterable[specs.Stream],
+  piece_seconds: float = math.inf,
+  stretch: tuple[tf.Tensor | float, float] | None = None,
+) -> dict[str, tf.Tensor]:
+  """Parses the bytes of a recording, or of a stretch of it.
+
+  Reading fails, naming the example, if a stream has another length, or in the
+  stretch a code outside its codebook or a non-finite number.
 
   Args:
-    example: Scalars 'id' (string), 'seconds' (float32) and a string for each
-      stream, from TFDS.
-    streams: Streams of the dataset, from its metadata.
+    example: Consecutive records of one recording: 'id' (string), 'seconds'
+      (float32), 'piece' (int64; without it the record is whole) and a string
+      for each stream, all of shape [] or [n].
+    streams: Streams to parse.
+    piece_seconds: Duration of the pieces, from the metadata of the dataset.
+    stretch: Start in seconds, in whole frames of every stream, and duration;
+      None: all that these records hold.
 
   Returns:
-    Unchanged 'id' and 'seconds'; per stream uint16[frames, levels] or
-    float16[frames, dim].
+    'id' and 'seconds', of the recording or of its stretch; per stream
+    uint16[frames, levels] or float16[frames, dim].
   """
-  parsed = {k: example[k] for k in ('id', 'seconds')}
+  rows = {k: tf.reshape(x, [-1]) for k, x in example.items()}
+  total = rows['seconds'][0]
+  seconds = total if stretch is None else tf.minimum(total, stretch[1])
+  parsed = {'id': rows['id'][0], 'seconds': seconds}
   for stream in streams:
-    is_tokens = isinstance(stream, specs.TokenSpec)
-    dtype = tf.uint16 if is_tokens else tf.float16
-    flat = tf.io.decode_raw(example[stream.name], dtype, little_endian=True)
-    if not is_tokens and stream.is_static:
-      frames = tf.constant(1)
+    frame_bytes = 2 * width(stream)
+    data = rows[stream.name]
+    if not stream.rate_hz:
+      data = data[0]
+      held = from_frame, frames = 0, 1
     else:
-      exact = example['seconds'] * stream.rate_hz + 1e-3
-      frames = tf.cast(tf.floor(exact), tf.int32)
+      data = data[0] if data.shape[0] == 1 else tf.strings.reduce_join(data)
+      held = _frames_held(rows, stream, piece_seconds)
+      from_frame, frames = held[0], held[1] - held[0]
+      if stretch is not None:
+        from_frame = _whole_frames(stretch[0], stream.rate_hz)
+        frames = _whole_frames(seconds, stream.rate_hz)
     _check(
-      tf.equal(tf.size(flat), frames * width(stream)),
+      tf.equal(tf.strings.length(data), (held[1] - held[0]) * frame_bytes),
       f'does not have {width(stream)} numbers per frame',
       stream,
-      example,
+      parsed,
     )
+    data = tf.strings.substr(
+      data, (from_frame - held[0]) * frame_bytes, frames * frame_bytes
+    )
+    is_tokens = isinstance(stream, specs.TokenSpec)
+    dtype = tf.uint16 if is_tokens else tf.float16
+    flat = tf.io.decode_raw(data, dtype, little_endian=True)
     if is_tokens:
       legal = tf.cast(flat, tf.int32) < stream.codebook_size
       trouble = f'holds a code outside [0, {stream.codebook_size})'
     else:
       legal = tf.math.is_finite(flat)
       trouble = 'holds a number that is not finite'
-    _check(tf.reduce_all(legal), trouble, stream, example)
+    _check(tf.reduce_all(legal), trouble, stream, parsed)
     parsed[stream.name] = tf.reshape(flat, [-1, *stream.frame_shape])
   return parsed
+
+
+def _whole_frames(seconds: tf.Tensor | float, rate_hz: float) -> tf.Tensor:
+  # As float32 a duration is a little off.
+  exact = tf.cast(seconds, tf.float64) * rate_hz + 1e-3
+  return tf.cast(tf.floor(exact), tf.int32)
+
+
+def _frames_held(
+  rows: Mapping[str, tf.Tensor], stream: specs.Stream, piece_seconds: float
+) -> tuple[tf.Tensor | int, tf.Tensor]:
+  """Numbers of the first frame in some pieces, and of the one after them."""
+  total = _whole_frames(rows['seconds'][0], stream.rate_hz)
+  if 'piece' not in rows or not math.isfinite(piece_seconds):
+    return 0, total
+  pieces = tf.stack([rows['piece'][0], rows['piece'][-1] + 1])
+  edges = tf.cast(pieces, tf.float64) * piece_seconds * stream.rate_hz
+  edges = tf.cast(tf.floor(edges + 1e-6), tf.int32)
+  first, last = tf.unstack(tf.minimum(edges, total))
+  return first, last
 
 
 def _check(condition, trouble: str, stream: specs.Stream, example) -> None:
@@ -217,117 +296,3 @@ def _serves(source: specs.Stream, stream: specs.Stream) -> bool:
     and source.num_positions == stream.num_positions
     and source.num_codebooks >= stream.first_codebook + stream.num_codebooks
   )
-
-
-class RecordSource(seqio.DataSource):
-  """A prepared dataset in `$V2MEOW_DATA_DIR/<dataset>` (`./data` if unset).
-
-  The first read opens it and compares the size of every shard with the index;
-  `full_check` also compares digests, which reads everything once.
-  """
-
-  def __init__(
-    self,
-    dataset: str,
-    *,
-    splits: Sequence[str] = ('train', 'validation'),
-    full_check: bool = False,
-  ):
-    super().__init__(splits=splits, caching_permitted=True)
-    self._dataset = dataset
-    self._full_check = full_check
-    self._opened: tuple[str, tfds.core.DatasetBuilder] | None = None
-
-  @property
-  def directory(self) -> str:
-    """Current folder of the dataset."""
-    root = os.environ.get(DATA_DIR_VARIABLE, 'data')
-    return os.path.join(root, self._dataset)
-
-  @property
-  def builder(self) -> tfds.core.DatasetBuilder:
-    """The dataset, opened and checked; raises FileNotFoundError if missing."""
-    directory = self.directory
-    if self._opened is None or self._opened[0] != directory:
-      if not tf.io.gfile.exists(os.path.join(directory, shards.INDEX)):
-        raise FileNotFoundError(
-          f'no dataset {self._dataset!r} at {directory}; make it with'
-          f' `v2meow data prepare MANIFEST {directory}`, or set'
-          f' {DATA_DIR_VARIABLE} to the folder that holds it.'
-        )
-      shards.verify(directory, full=self._full_check)
-      self._opened = directory, tfds.builder_from_directory(directory)
-    return self._opened[1]
-
-  @property
-  def streams(self) -> tuple[specs.Stream, ...]:
-    """Streams of the dataset."""
-    metadata = self.builder.info.metadata or {}
-    return streams_from_json(metadata['streams'])
-
-  @property
-  def supports_arbitrary_sharding(self) -> bool:
-    """Whether the dataset can be split finer than its files: no."""
-    return False
-
-  def num_input_examples(self, split: str) -> int:
-    """Counts the clips of a split."""
-    return self._split(split).num_examples
-
-  def records(self, split: str) -> seekable.SeekableRecords:
-    """Returns the records of a split by number, in the order of its files."""
-    info = self._split(split)
-    return seekable.SeekableRecords(info.filepaths, info.shard_lengths)
-
-  def parse(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Parses the bytes of a record into an example of `get_dataset`."""
-    features: Any = self.builder.info.features
-    return parse(features.deserialize_example(record), self.streams)
-
-  def digest(self, split: str) -> str:
-    """Hex SHA-256 over the digests of the files of a split, in their order."""
-    index = shards.read_index(self.directory)
-    names = map(os.path.basename, self._split(split).filepaths)
-    digests = ' '.join(index[name].sha256 for name in names)
-    return hashlib.sha256(digests.encode()).hexdigest()
-
-  def list_shards(self, split: str) -> Sequence[str]:
-    """Lists the files of a split."""
-    return [i.filename for i in self._split(split).file_instructions]
-
-  def get_dataset(
-    self,
-    split: str = 'train',
-    shuffle: bool = True,
-    seed: int | None = None,
-    shard_info: seqio.ShardInfo | None = None,
-  ) -> tf.data.Dataset:
-    """Reads parsed examples; `shuffle` permutes the order of the shards."""
-    self._split(split)
-    context = shard_info and tf.distribute.InputContext(
-      num_input_pipelines=shard_info.num_shards,
-      input_pipeline_id=shard_info.index,
-    )
-    ds = self.builder.as_dataset(
-      split=split,
-      shuffle_files=shuffle,
-      read_config=tfds.ReadConfig(
-        shuffle_seed=seed,
-        input_context=context,
-        skip_prefetch=True,
-        try_autocache=False,
-      ),
-    )
-    streams = self.streams
-    return ds.map(
-      lambda example: parse(example, streams),
-      num_parallel_calls=tf.data.AUTOTUNE,
-    )
-
-  def _split(self, split: str) -> tfds.core.SplitInfo:
-    if split not in self.builder.info.splits:
-      raise ValueError(
-        f'dataset {self._dataset!r} at {self.directory} has no split {split!r};'
-        f' it has {sorted(self.builder.info.splits)}.'
-      )
-    return self.builder.info.splits[split]

@@ -1,11 +1,12 @@
-"""Reads records of TFRecord files by number.
+"""Reads recordings from TFRecord files by number.
 
 A TFRecord file is a sequence of records, each framed as
 
     uint64 length, uint32 crc of it, the data, uint32 crc of the data
 
 in little-endian numbers (https://www.tensorflow.org/tutorials/load_data/tfrecord).
-It has no table of contents; following the lengths gives one.
+It has no table of contents: `shards` writes one. Without it, following the
+lengths gives all but the durations.
 """
 
 from collections.abc import Sequence
@@ -16,69 +17,100 @@ from etils import epath
 import numpy as np
 import tensorflow as tf
 
+from v2meow_jax.data import shards
+
 _LENGTH = struct.Struct('<Q')
-_FRAME_BYTES = 16
-_SCANNERS = 8
+_OPENERS = 8
 
 
 class SeekableRecords:
-  """Records of several files, numbered in the order of the files.
+  """Recordings of several files, numbered in the order of the files.
 
-  Opening reads the length of every record, not the records. Reading a record is
-  then one read of its bytes, which verifies its checksums.
+  Opening reads the table of each file. Reading some pieces of a recording is
+  then one read of their bytes, which verifies their checksums.
+
+  Attributes:
+    are_timed: Whether durations are known, from tables.
   """
 
-  def __init__(self, paths: Sequence[epath.PathLike], counts: Sequence[int]):
+  def __init__(
+    self, paths: Sequence[epath.PathLike], entries: Sequence[shards.Shard]
+  ):
     """Finds the first byte of every record.
 
     Args:
       paths: Paths of the files.
-      counts: Expected number of records in each file.
+      entries: Their entries in the index.
 
     Raises:
-      ValueError: The expected records of a file do not end where it ends; the
-        message names the file.
+      ValueError: The expected records of a file do not end where it ends, or
+        its table is not that of the index; the message names the file.
     """
     self._paths = np.array([str(path) for path in paths], object)
-    with futures.ThreadPoolExecutor(_SCANNERS) as pool:
-      edges = list(pool.map(_scan, self._paths, counts))
-    self._starts = np.concatenate([e[:-1] for e in edges])
-    self._sizes = np.concatenate([np.diff(e) for e in edges])
-    self._files = np.repeat(np.arange(len(counts)), counts)
+    self.are_timed = all(entry.table_sha256 for entry in entries)
+    read = shards.read_table if self.are_timed else _scan
+    with futures.ThreadPoolExecutor(_OPENERS) as pool:
+      tables = list(pool.map(read, self._paths, entries))
+    table = np.concatenate(tables)
+    sizes = table['bytes'].astype(np.int64)
+    files = np.repeat(np.arange(len(tables)), [len(t) for t in tables])
+    self._ends = np.concatenate([np.cumsum(t['bytes']) for t in tables]).astype(
+      np.int64
+    )
+    self._starts = self._ends - sizes
+    self._first = np.flatnonzero(table['piece'] == 0)
+    self._counts = np.diff(self._first, append=len(table))
+    self._seconds = table['seconds'][self._first]
+    self._files = files[self._first]
 
   def __len__(self) -> int:
-    """Counts the records of all files."""
-    return len(self._starts)
+    """Counts the recordings of all files."""
+    return len(self._first)
 
-  def places(
-    self, numbers: np.ndarray
-  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Locates records, for `read`.
+  def describe(self, numbers: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Describes recordings, for `read_pieces`.
 
     Args:
-      numbers: Numbers of records, int64[n], in [0, len(self)).
+      numbers: Numbers of recordings, int64[n], in [0, len(self)).
 
     Returns:
-      Paths object[n], first bytes int64[n] and sizes in bytes int64[n].
+      Paths object[n], numbers of the first record int64[n] and of pieces
+      int64[n], and seconds float32[n], NaN unless `are_timed`.
     """
     path = self._paths[self._files[numbers]]
-    return path, self._starts[numbers], self._sizes[numbers]
+    first, count = self._first[numbers], self._counts[numbers]
+    return path, first, count, self._seconds[numbers]
+
+  def read_pieces(
+    self, path: tf.Tensor, first: tf.Tensor, count: tf.Tensor
+  ) -> tf.Tensor:
+    """Reads consecutive records of a file, string[count], in a graph.
+
+    TensorFlow verifies the checksums and fails with an OpError.
+    """
+    start = tf.gather(self._starts, first)
+    size = tf.gather(self._ends, first + count - 1) - start
+    return read(path, start, size, count)
 
   def check(self, number: int) -> None:
-    """Raises ValueError with file and byte if a record cannot be read."""
-    (path,), (start,), (size,) = self.places(np.array([number]))
-    try:
-      read(path, start, size)
-    except tf.errors.OpError as e:
-      raise ValueError(
-        f'{path}: the record at byte {start} is damaged: {e.message}. Copy this'
-        ' file again, or prepare the dataset again: a rerun gives the same'
-        ' bytes.'
-      ) from e
+    """Raises ValueError with file and byte if a recording cannot be read."""
+    (path,), (first,), (count,), _ = self.describe(np.array([number]))
+    for record in range(first, first + count):
+      start, end = self._starts[record], self._ends[record]
+      try:
+        read(path, start, end - start, 1)
+      except tf.errors.OpError as e:
+        raise ValueError(
+          f'{path}: the record at byte {start} is damaged: {e.message}. Copy'
+          ' this file again, or prepare the dataset again: a rerun gives the'
+          ' same bytes.'
+        ) from e
 
 
-def read(path: tf.Tensor, start: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-  """Reads the data of a record, string[], in a graph or eagerly.
+def read(
+  path: tf.Tensor, start: tf.Tensor, size: tf.Tensor, count: tf.Tensor
+) -> tf.Tensor:
+  """Reads `count` records in the `size` bytes from `start` on, string[count].
 
   TensorFlow verifies the checksums and fails with an OpError.
   """
@@ -90,23 +122,31 @@ def read(path: tf.Tensor, start: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
   )
   spec = tf.TensorSpec([], tf.string)
   ds = tf.data.experimental.from_variant(records, spec)
-  return ds.take(1).get_single_element()
+  count = tf.cast(count, tf.int64)
+  data = ds.take(count).batch(count).get_single_element()
+  tf.debugging.assert_equal(
+    tf.size(data, tf.int64), count, 'the file ends before its records do'
+  )
+  return data
 
 
-def _scan(path: str, count: int) -> np.ndarray:
-  """Finds the first bytes of records and the end of a file, int64[count + 1]."""
+def _scan(path: str, shard: shards.Shard) -> np.ndarray:
+  """Returns a `shards.TABLE` of recordings of one record and unknown length."""
+  count = shard.records
   edges = [0]
   with epath.Path(path).open('rb') as f:
     f.seek(0, 2)
     size = f.tell()
-    while len(edges) <= count and edges[-1] + _FRAME_BYTES <= size:
+    while len(edges) <= count and edges[-1] + shards.FRAME_BYTES <= size:
       f.seek(edges[-1])
       (length,) = _LENGTH.unpack(f.read(_LENGTH.size))
-      edges.append(edges[-1] + length + _FRAME_BYTES)
+      edges.append(edges[-1] + length + shards.FRAME_BYTES)
   if len(edges) <= count or edges[-1] != size:
     raise ValueError(
       f'{path} is damaged: its first {len(edges) - 1} records take'
       f' {edges[-1]} bytes; wanted {count} records in its {size} bytes. Copy this'
       ' file again, or prepare the dataset again: a rerun gives the same bytes.'
     )
-  return np.array(edges, np.int64)
+  table = np.zeros(count, shards.TABLE)
+  table['bytes'], table['seconds'] = np.diff(edges), np.nan
+  return table

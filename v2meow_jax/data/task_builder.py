@@ -10,13 +10,14 @@ from v2meow_jax import specs
 from v2meow_jax import tokens
 from v2meow_jax.data import datasets
 from v2meow_jax.data import preprocessors
+from v2meow_jax.data import record_source
 from v2meow_jax.data import records
 
 
 def build_task(
   dataset: str | datasets.Dataset,
   stage: specs.StageSpec,
-  source: records.RecordSource | None = None,
+  source: record_source.RecordSource | None = None,
   *,
   training: bool = True,
   drop_rates: Mapping[str, float] | None = None,
@@ -41,7 +42,9 @@ def build_task(
     ValueError: A stream to drop is not a continuous input of the stage.
   """
   dataset = datasets.named(dataset)
-  source = source or records.RecordSource(dataset.name, splits=dataset.splits)
+  source = source or record_source.RecordSource(
+    dataset.name, splits=dataset.splits
+  )
   drop_rates = drop_rates or {}
   _check_drops(stage, drop_rates)
   crop = preprocessors.random_crop if training else preprocessors.first_crop
@@ -80,7 +83,7 @@ def add_task(
 def _check_stage(
   ds: tf.data.Dataset,
   *,
-  source: records.RecordSource,
+  source: record_source.RecordSource,
   stage: specs.StageSpec,
 ) -> tf.data.Dataset:
   records.check_stage(source.streams, stage)

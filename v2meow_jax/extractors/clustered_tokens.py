@@ -20,6 +20,8 @@ from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.clusters import kmeans_assign
 from v2meow_jax.clusters import standardize
+from v2meow_jax.files import copies
+from v2meow_jax.files import paths
 from v2meow_jax.files import tensors as tensors_file
 from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.audio import semantic_encoder
@@ -140,13 +142,14 @@ def read_clusters(
   Raises:
     ValueError: There is no such file, or it is of another encoder.
   """
-  path = pathlib.Path(file).expanduser()
+  path = paths.path(file)
   if not path.is_file():
     raise ValueError(
       f'the clusters of stream {stream!r} are not at {path}: fit them with'
       f' v2meow data fit MANIFEST -o {path} and the --gin_file of this recipe.'
     )
-  with safetensors.safe_open(path, 'numpy') as f:
+  copy = copies.local(path)
+  with safetensors.safe_open(copy, 'numpy') as f:
     fitted = json.loads((f.metadata() or {}).get(_ENCODER_KEY, 'null'))
   # The name of the file of weights does not matter.
   if {**(fitted or {}), 'weights': ''} != {**encoder, 'weights': ''}:
@@ -156,4 +159,4 @@ def read_clusters(
       f' with {encoder}: name the encoder, layer and weights that they are of,'
       ' or fit them again with v2meow data fit.'
     )
-  return tensors.load(path)
+  return tensors.load(copy)

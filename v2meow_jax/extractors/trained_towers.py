@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import functools
 import os
-import pathlib
 from typing import Any
 
 import jax
@@ -14,6 +13,7 @@ import numpy as np
 from v2meow_jax.extractors import text_music
 from v2meow_jax.extractors import tower_inputs
 from v2meow_jax.extractors import vocabulary
+from v2meow_jax.files import paths
 from v2meow_jax.files import released
 from v2meow_jax.files import tensors
 from v2meow_jax.models import towers
@@ -109,7 +109,7 @@ def read(
   Raises:
     released.DamagedSystem: The folder is not whole, or not of towers.
   """
-  folder = pathlib.Path(path)
+  folder = paths.path(path)
   if config is not None:
     return tensors.read(folder)[stream], {'config': dict(config)}
   described = released.read_config(folder)

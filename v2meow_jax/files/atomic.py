@@ -13,6 +13,7 @@ from typing import Any
 
 from etils import epath
 
+from v2meow_jax.files import copies
 from v2meow_jax.files import full_disk
 from v2meow_jax.files import paths
 
@@ -129,8 +130,8 @@ def write_text(path: epath.PathLike, text: str) -> None:
 
 def copy(source: epath.PathLike, path: epath.PathLike) -> None:
   """Copies a file, whole or not at all."""
-  with replacing(path) as temp:
-    shutil.copyfile(source, temp)
+  with copies.held(source) as file, replacing(path) as temp:
+    shutil.copyfile(file, temp)
 
 
 def sha256(path: epath.PathLike) -> str:
@@ -140,7 +141,8 @@ def sha256(path: epath.PathLike) -> str:
     lines = [f'{name} {sha256(path / name)}' for name in paths.inside(path)]
     return hashlib.sha256(os.fsencode('\n'.join(lines))).hexdigest()
   digest = hashlib.sha256()
-  with path.open('rb') as f:
+  # The copy of a file in a bucket is at hand when the file is read next.
+  with copies.held(path) as file, file.open('rb') as f:
     while block := f.read(_BLOCK_BYTES):
       digest.update(block)
   return digest.hexdigest()

@@ -5,6 +5,7 @@ a hash of where it came from and of what was there; no name in a bucket becomes
 one here, but for plain ones in folders of weights.
 """
 
+import atexit
 from collections.abc import Iterator
 import contextlib
 import fcntl
@@ -29,6 +30,7 @@ _PLAIN = re.compile(r'(?!\.{1,2}$)[\w.+=@-]{1,200}', re.ASCII)
 _VERSION = ('generation', 'ETag', 'etag', 'md5Hash', 'LastModified', 'mtime')
 
 _kept = contextlib.ExitStack()
+atexit.register(_kept.close)
 
 
 class CopyError(ValueError):
@@ -69,8 +71,8 @@ def held(path: epath.PathLike) -> Iterator[pathlib.Path]:
 def local(path: epath.PathLike) -> pathlib.Path:
   """Gives a local path of a file or folder that lasts as long as this process.
 
-  For weights; media are `held` while they are read. A folder of a bucket
-  becomes one of links to copies.
+  For weights, whose names tell readers what they are; media are `held` while
+  they are read. What is in a bucket becomes links to copies.
 
   Raises:
     FileNotFoundError: The bucket has nothing of this name.
@@ -79,19 +81,19 @@ def local(path: epath.PathLike) -> pathlib.Path:
   if not paths.is_remote(path):
     return pathlib.Path(path)
   remote = paths.path(path)
-  if not remote.is_dir():
-    return _kept.enter_context(held(path))
+  is_folder = remote.is_dir()
+  root = remote if is_folder else remote.parent
   folder = pathlib.Path(_kept.enter_context(tempfile.TemporaryDirectory()))
-  for name in paths.inside(remote):
+  for name in paths.inside(remote) if is_folder else [remote.name]:
     if not all(map(_PLAIN.fullmatch, name.split('/'))):
       raise CopyError(
-        f'{os.fspath(path)} holds {name!r}, which is no name for a file of'
-        ' weights; name the files one by one, or rename it.'
+        f'{root} holds {name!r}, which is no name for a file of weights; rename'
+        ' it: letters, digits and any of _.+=@-.'
       )
     link = folder / name
     link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(local(remote / name))
-  return folder
+    link.symlink_to(_kept.enter_context(held(root / name)))
+  return folder if is_folder else folder / remote.name
 
 
 def _describe(path: epath.PathLike) -> tuple[str, int]:

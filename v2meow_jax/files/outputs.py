@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import json
 import pathlib
-import tempfile
 from typing import Any
 
 from v2meow_jax.files import atomic
+from v2meow_jax.files import paths
 
 
 def checked(output: str, suffixes: Sequence[str]) -> pathlib.Path:
   """Checks that an output path can be written, and returns it.
 
   Args:
-    output: Path that the user gave.
+    output: Path that the user gave, here or in a bucket.
     suffixes: Suffixes that can be written.
 
   Returns:
@@ -24,7 +24,7 @@ def checked(output: str, suffixes: Sequence[str]) -> pathlib.Path:
     ValueError: Another suffix, or a directory.
     OSError: Its folder cannot be written to.
   """
-  path = pathlib.Path(output)
+  path = paths.path(output)
   if path.suffix.lower() not in suffixes:
     raise ValueError(
       f'{output!r} has the extension {path.suffix or None}; wanted one of'
@@ -32,13 +32,7 @@ def checked(output: str, suffixes: Sequence[str]) -> pathlib.Path:
     )
   if path.is_dir():
     raise ValueError(f'{output!r} is a directory; wanted a file name.')
-  try:
-    with tempfile.NamedTemporaryFile(dir=path.parent):
-      pass
-  except OSError as e:
-    raise OSError(
-      f'{path.parent} cannot be written ({e.strerror}); give -o another folder.'
-    ) from e
+  paths.require_writable(path.parent)
   return path
 
 
@@ -48,15 +42,14 @@ def sidecar(path: pathlib.Path) -> pathlib.Path:
 
 
 def check_inputs_survive(
-  paths: Sequence[pathlib.Path], *inputs: str | None
+  written: Sequence[pathlib.Path], *inputs: str | None
 ) -> None:
   """Raises ValueError rather than replace an input, or write on a folder."""
-  for path in paths:
+  for path in written:
     if path.is_dir():
       raise ValueError(f'{str(path)!r} is a directory; give -o another name.')
     for given in filter(None, inputs):
-      both = path.exists() and pathlib.Path(given).exists()
-      if both and path.samefile(given):
+      if paths.same(path, given):
         raise ValueError(
           f'{str(path)!r} is an input as well, which would be lost; give -o'
           ' another name.'

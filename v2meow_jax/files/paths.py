@@ -10,6 +10,8 @@ import functools
 import os
 import pathlib
 import posixpath
+import secrets
+import tempfile
 from typing import Any
 
 from etils import epath
@@ -55,7 +57,38 @@ def _check_scheme(name: epath.PathLike) -> None:
 
 def absolute(name: epath.PathLike) -> str:
   """The absolute name of a file or folder; that of a bucket is one already."""
-  return os.fspath(name) if is_remote(name) else os.path.abspath(name)
+  return os.fspath(path(name)) if is_remote(name) else os.path.abspath(name)
+
+
+def same(one: epath.PathLike, other: epath.PathLike) -> bool:
+  """Whether two names, of which each may be missing, are of one file."""
+  if is_remote(one) or is_remote(other):
+    return absolute(one) == absolute(other)
+  return (
+    os.path.exists(one)
+    and os.path.exists(other)
+    and os.path.samefile(one, other)
+  )
+
+
+def require_writable(folder: pathlib.Path) -> None:
+  """Raises OSError unless files can be written to a folder or bucket."""
+  try:
+    if is_remote(folder):
+      probe = folder / f'.writable-{secrets.token_hex(8)}'
+      probe.write_bytes(b'')
+      probe.unlink()
+      return
+    with tempfile.TemporaryFile(dir=folder):
+      pass
+  except ImportError:
+    raise
+  # Each package of buckets has errors of its own.
+  except Exception as e:
+    reason = getattr(e, 'strerror', None) or e
+    raise OSError(
+      f'{folder} cannot be written ({reason}); give -o another folder.'
+    ) from e
 
 
 def join(folder: epath.PathLike, name: str) -> str:

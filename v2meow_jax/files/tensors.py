@@ -1,11 +1,15 @@
 """Reads and writes trees of arrays as safetensors."""
 
 from collections.abc import Mapping
-import pathlib
+import os
 from typing import Any
 
+from etils import epath
 import numpy as np
 from safetensors import numpy as safetensors_numpy
+
+from v2meow_jax.files import atomic
+from v2meow_jax.files import copies
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = '') -> dict[str, np.ndarray]:
@@ -32,12 +36,12 @@ def unflatten(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def write(
-  path: pathlib.Path,
+  path: epath.PathLike,
   tree: Mapping[str, Any],
   dtype: str | None = None,
   metadata: Mapping[str, str] | None = None,
 ) -> None:
-  """Writes a tree; floats become `dtype`, unless it is None."""
+  """Writes a tree, whole or not at all; floats become `dtype` unless None."""
   # Not ascontiguousarray, which turns a scalar into a vector.
   flat = {k: np.array(v, order='C') for k, v in flatten(tree).items()}
   if dtype:
@@ -45,14 +49,20 @@ def write(
       k: v.astype(dtype) if np.issubdtype(v.dtype, np.floating) else v
       for k, v in flat.items()
     }
-  safetensors_numpy.save_file(flat, path, dict(metadata) if metadata else None)
+  with atomic.replacing(path) as temp:
+    safetensors_numpy.save_file(
+      flat, temp, dict(metadata) if metadata else None
+    )
+    os.chmod(temp, 0o644)  # It lets nobody else read them.
 
 
-def read(path: pathlib.Path) -> dict[str, Any]:
+def read(path: epath.PathLike) -> dict[str, Any]:
   """Reads a tree; half precision becomes float32."""
+  with copies.held(path) as file:
+    flat = safetensors_numpy.load_file(file)
   return unflatten(
     {
       k: v.astype(np.float32) if v.dtype == np.float16 else v
-      for k, v in safetensors_numpy.load_file(path).items()
+      for k, v in flat.items()
     }
   )

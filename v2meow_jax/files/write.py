@@ -26,6 +26,7 @@ from v2meow_jax import media
 from v2meow_jax.files import atomic
 from v2meow_jax.files import edit_list
 from v2meow_jax.files import full_disk
+from v2meow_jax.files import paths
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 
@@ -188,7 +189,9 @@ def check_muxable(
   info = probe.probe_video(video_path, limits)
   silence = np.zeros(_AAC_FRAME, np.float32)
   audio = media.Audio(samples=silence, rate_hz=AAC_RATES_HZ[0])
-  folder = pathlib.Path(out_path).parent
+  folder = None
+  if not paths.is_remote(out_path):
+    folder = pathlib.Path(out_path).parent
   with tempfile.TemporaryDirectory(dir=folder) as temp:
     copy = os.path.join(temp, 'check.mp4')
     with full_disk.naming(out_path, copy):

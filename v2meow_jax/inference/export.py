@@ -4,15 +4,14 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
-import os
 import pathlib
-import shutil
 from typing import Any
 
 import v2meow_jax
 from v2meow_jax import parts as parts_lib
 from v2meow_jax import specs
 from v2meow_jax.files import atomic
+from v2meow_jax.files import paths
 from v2meow_jax.files import released
 from v2meow_jax.files import tensors
 from v2meow_jax.inference import loading
@@ -38,7 +37,8 @@ def export(
   """Writes a system's folder, whole or not at all.
 
   Args:
-    out: Folder to write; must not exist, or be a system to replace.
+    out: Folder to write, here or in a bucket; must not exist, or be a system to
+      replace.
     stages: MODEL_DIRs of the stages, in the order they run.
     parts: Parts that the records were made with. Weights of those that are
       trained here go into the folder, those of others stay where they are.
@@ -77,14 +77,19 @@ def pack(
   temperatures: Sequence[float] | None = None,
 ) -> pathlib.Path:
   """`export` of stages in memory, one at a time: description, params, step."""
-  target = pathlib.Path(out)
+  target = paths.path(out)
   in_the_way = target.exists() and (
-    not target.is_dir() or any(target.iterdir())
+    not target.is_dir()
+    # In a bucket, one that was interrupted may lie inside.
+    or any(not path.name.startswith('.') for path in target.iterdir())
   )
   if in_the_way and not (target / released.CONFIG_NAME).is_file():
-    raise ValueError(f'{out} exists and is not a system; give another folder.')
+    raise ValueError(
+      f'{out} exists and is not a system, or half of one; give another folder, or'
+      ' remove it.'
+    )
   with atomic.replacing_folder(target, marker=released.CONFIG_NAME) as folder:
-    partial = pathlib.Path(folder)
+    partial = paths.path(folder)
     descriptions = [_write_stage(partial, *stage, dtype) for stage in stages]
     if temperatures:
       _set_temperatures(descriptions, temperatures)
@@ -224,8 +229,6 @@ def _visual(descriptions: Sequence[dict[str, Any]]) -> list[str]:
 
 def _keep_notes(older: pathlib.Path, folder: pathlib.Path) -> None:
   """Copies what is neither weights nor config out of an older system."""
-  for file in folder.iterdir():
-    os.chmod(file, 0o644)
   for note in older.iterdir() if older.exists() else ():
     if note.suffix not in ('.safetensors', '.json') and note.is_file():
-      shutil.copy2(note, folder / note.name)
+      atomic.copy(note, folder / note.name)

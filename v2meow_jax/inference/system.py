@@ -18,6 +18,7 @@ from typing import Any
 
 from v2meow_jax import media
 from v2meow_jax.extractors.embedded import style_features
+from v2meow_jax.files import paths
 from v2meow_jax.inference import loading
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import requests as requests_lib
@@ -262,9 +263,9 @@ class System:
 
 def folder(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
   """Folder of a system; None or 'embedded': the embedded default."""
-  return pathlib.Path(path) if path and path != 'embedded' else EMBEDDED
+  return paths.path(path) if path and path != 'embedded' else EMBEDDED
 
 
 def load(path: str | os.PathLike[str] | None = None) -> System:
-  """A system from a folder; None or 'embedded': the embedded default."""
+  """A system of a folder, here or in a bucket; None: the embedded default."""
   return System(folder(path))

@@ -11,6 +11,7 @@ import numpy as np
 from v2meow_jax.extractors import tower_inputs
 from v2meow_jax.extractors import trained_towers
 from v2meow_jax.extractors import vocabulary
+from v2meow_jax.files import paths
 from v2meow_jax.files import released
 from v2meow_jax.files import tensors
 from v2meow_jax.models import towers
@@ -60,7 +61,7 @@ def export(
       ' some of the training data.'
     )
   centers = {k: (s / count).astype(np.float32) for k, s in sums.items()}
-  folder = pathlib.Path(out)
+  folder = paths.path(out)
   folder.mkdir(parents=True, exist_ok=True)
   tree = {
     'params': params,

@@ -9,9 +9,12 @@ import json
 import os
 import pathlib
 import shutil
+import tempfile
 from typing import Any
 
 from v2meow_jax.files import atomic
+from v2meow_jax.files import copies
+from v2meow_jax.files import paths
 from v2meow_jax.pretrained import convert
 from v2meow_jax.pretrained import ledger
 from v2meow_jax.pretrained import tensors
@@ -28,7 +31,7 @@ def default_dir() -> pathlib.Path:
   """$V2MEOW_WEIGHTS_DIR, or a folder in the user's cache."""
   folder = os.environ.get(VARIABLE)
   if folder:
-    return pathlib.Path(folder)
+    return paths.path(folder)
   cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
   return pathlib.Path(cache) / 'v2meow' / 'weights'
 
@@ -38,7 +41,7 @@ class Store:
   """A folder with a subfolder for each artefact.
 
   Attributes:
-    path: Folder of weights; ~ is the user's home.
+    path: Folder of weights, here or in a bucket; ~ is the user's home.
 
   Raises:
     WeightsError: `path` is no folder.
@@ -80,7 +83,7 @@ class Store:
     """Finds the file; WeightsError says how to get what is missing."""
     file = self.find(artefact)
     if file:
-      return file
+      return copies.local(file.parent) / file.name
     raise WeightsError(
       f'the weights {artefact.name!r} are not at {self.file(artefact)}: v2meow'
       f' weights fetch {artefact.name}, or {_by_hand(artefact)}.'
@@ -104,11 +107,18 @@ class Store:
     if artefact.is_pickle:
       convert.require()
     folder = self.folder(artefact)
-    with _no_empty_folder(folder):
+    with _no_empty_folder(folder), contextlib.ExitStack() as stack:
+      downloads = folder
+      if paths.is_remote(folder):
+        temp = stack.enter_context(tempfile.TemporaryDirectory())
+        downloads = pathlib.Path(temp)
       for companion in artefact.beside:
-        file = _download(companion, folder)
-        file.replace(folder / companion.file_name)
-      download = _download(artefact, folder)
+        file = _download(companion, downloads)
+        name = companion.file_name
+        file = file.replace(downloads / name)
+        if downloads is not folder:
+          atomic.copy(file, folder / name)
+      download = _download(artefact, downloads)
       try:
         return self._keep(artefact, download)
       finally:
@@ -130,7 +140,7 @@ class Store:
       WeightsError: There is no such file, it differs from the published one, or
         a companion is missing.
     """
-    source = pathlib.Path(file)
+    source = copies.local(file)
     if not (source.is_file() or convert.tensorflow_files(source)):
       raise WeightsError(f'{source} is no file; wanted {artefact.file_name}.')
     for name in artefact.companions:

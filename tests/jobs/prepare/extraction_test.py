@@ -21,8 +21,9 @@ def _extract(tmp_path, content):
 
 
 def _features(result):
-  _, (_, record) = result
-  return tf.train.Example.FromString(record).features.feature
+  """Of the first record of a clip."""
+  _, (_, recording) = result
+  return tf.train.Example.FromString(recording.pieces[0]).features.feature
 
 
 @pytest.mark.parametrize(

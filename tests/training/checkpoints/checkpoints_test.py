@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ import pytest
 
 from tests.fakes import planted_states
 from v2meow_jax.training.checkpoints import checkpoints
+from v2meow_jax.training.checkpoints import stored_step
 
 
 @pytest.fixture(scope='module')
@@ -239,6 +241,45 @@ def test_no_step_goes_while_the_newest_cannot_be_relied_on(tmp_path):
   planted_states.assert_is_that_of_step(restore(tmp_path), 4)
 
 
+def test_a_save_waits_for_no_reading_and_a_step_is_read_once(
+  tmp_path, monkeypatch
+):
+  readers, may_read, verify = [], threading.Event(), stored_step.verify
+
+  def slowly(path):
+    readers.append((path.name, threading.current_thread()))
+    assert may_read.wait(60)
+    verify(path)
+
+  monkeypatch.setattr(stored_step, 'verify', slowly)
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    for step in (1, 2, 3, 4):
+      saved.save(planted_states.state(step), {})
+    saved.wait()
+    # None goes before a newer one is known to be whole.
+    assert names(tmp_path) == ['1', '2', '3', '4']
+    assert [name for name, _ in readers] == ['1']
+    may_read.set()
+  assert names(tmp_path) == ['3', '4']
+  assert [name for name, _ in readers] == ['1', '4']
+  assert threading.current_thread() not in [thread for _, thread in readers]
+
+
+def test_damage_found_in_the_background_is_set_aside_by_the_next_save(tmp_path):
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    saved.save(planted_states.state(1), {})
+    saved.wait()
+    damage(tmp_path, 1)
+    for step in range(2, 60):
+      saved.save(planted_states.state(step), {})
+      if 'corrupt-1' in names(tmp_path):
+        break
+    # Before the run ends, and steps that are whole are left alone.
+    assert 'corrupt-1' in names(tmp_path)
+    saved.wait()
+  assert {str(step - 1), str(step)} <= set(names(tmp_path))
+
+
 def test_two_trainers_do_not_share_a_directory(tmp_path):
   with checkpoints.Checkpoints(tmp_path):
     with pytest.raises(checkpoints.CheckpointError, match='another trainer'):
@@ -340,6 +381,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 import numpy as np
 from tests.fakes import planted_states
 from v2meow_jax.training.checkpoints import checkpoints
+from v2meow_jax.training.checkpoints import stored_step
 
 def on(count):
   mesh = Mesh(np.array(jax.devices()[:count]).reshape(-1, 1, 1),

@@ -82,13 +82,12 @@ def run(args: argparse.Namespace) -> int | None:
 
 
 def _store(args: argparse.Namespace):
-  import pathlib
-
+  from v2meow_jax.files import paths
   from v2meow_jax.pretrained import store
 
   if args.weights_dir is None:
     return store.Store()
-  return store.Store(path=pathlib.Path(args.weights_dir))
+  return store.Store(path=paths.path(args.weights_dir))
 
 
 def _list(args: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ from v2meow_jax import media
 from v2meow_jax import progress as progress_lib
 from v2meow_jax.evaluation.controls import judges
 from v2meow_jax.evaluation.listening import pairs
+from v2meow_jax.files import paths
 from v2meow_jax.files import probe
 from v2meow_jax.files import write as media_write
 from v2meow_jax.synthetic import held_out
@@ -144,21 +145,21 @@ def _videos(dataset: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
   if dataset.is_file():
     from v2meow_jax.files import manifests
 
-    return [(c.id, pathlib.Path(c.path)) for c in manifests.read(dataset)]
-  paths = sorted(
-    path
-    for path in dataset.rglob('*')
-    if path.suffix.lower() in media.VIDEO_SUFFIXES and path.is_file()
-  )
-  if not paths:
+    return [(c.id, paths.path(c.path)) for c in manifests.read(dataset)]
+  inside = [
+    name
+    for name in paths.inside(dataset)
+    if pathlib.PurePath(name).suffix.lower() in media.VIDEO_SUFFIXES
+  ]
+  if not inside:
     raise ValueError(
       f'{dataset} holds no video; wanted a manifest or a folder with'
       f' {", ".join(media.VIDEO_SUFFIXES)}.'
     )
   # Names become file names, whatever the folders are called.
   videos: dict[str, pathlib.Path] = {}
-  for path in paths:
-    name = re.sub(r'[^\w.-]+', '_', path.relative_to(dataset).as_posix())
+  for file in inside:
+    path, name = dataset / file, re.sub(r'[^\w.-]+', '_', file)
     if name in videos:
       raise ValueError(
         f'{videos[name]} and {path} would both be called {name!r} in the'

@@ -21,6 +21,7 @@ from v2meow_jax.evaluation.reports import comparison
 from v2meow_jax.evaluation.reports import metric_table
 from v2meow_jax.evaluation.reports import report as report_lib
 from v2meow_jax.evaluation.reports import runner
+from v2meow_jax.files import paths
 from v2meow_jax.inference import takes as takes_lib
 from v2meow_jax.pretrained import network as network_lib
 
@@ -91,7 +92,7 @@ def run(
   ):
     if not low <= value <= high:
       raise ValueError(f'--{name} is {value}; wanted {low} to {high}.')
-  out = pathlib.Path(out)
+  out = paths.path(out)
   report_lib.open_folder(out)
   cached = feature_cache.FeatureCache(cache or out / comparison.CACHE_NAME)
   if dataset == SYNTHETIC:
@@ -99,7 +100,7 @@ def run(
     faults, available = [], num
   else:
     clips, faults, available = control_clips.of_dataset(
-      pathlib.Path(dataset), out, num=num
+      paths.path(dataset), out, num=num
     )
   systems = {'real': system}
   systems |= {c: system for c in ('blank', 'prompt') if c in controls}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Mapping
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ from absl import logging
 import numpy as np
 
 from v2meow_jax.files import atomic
+from v2meow_jax.files import paths
 
 Arrays = dict[str, np.ndarray]
 
@@ -30,7 +32,7 @@ class FeatureCache:
 
   def __init__(self, folder: str | os.PathLike):
     """Makes no folder before the first array is written."""
-    self._folder = pathlib.Path(folder)
+    self._folder = paths.path(folder)
     self.num_computed = 0
 
   def get(
@@ -72,7 +74,8 @@ def _write(path: pathlib.Path, arrays: Arrays) -> None:
 
 def _read(path: pathlib.Path) -> Arrays | None:
   try:
-    with np.load(path, allow_pickle=False) as file:
+    content = io.BytesIO(path.read_bytes())
+    with np.load(content, allow_pickle=False) as file:
       return {name: file[name] for name in file.files}
   except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
     return None

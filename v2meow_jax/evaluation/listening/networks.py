@@ -15,6 +15,8 @@ import importlib.util
 import os
 import pathlib
 
+from v2meow_jax.files import copies
+from v2meow_jax.files import paths
 from v2meow_jax.pretrained import ledger
 from v2meow_jax.pretrained import network
 from v2meow_jax.pretrained import store
@@ -71,7 +73,7 @@ class Entry:
         f'the weights of {self.name!r} are not at {folder}: download {self.url}'
         ' and unpack it there, or give its folder as the weights.'
       )
-    return folder
+    return copies.local(folder)
 
   def build(self, path: pathlib.Path | None) -> network.AudioNetwork:
     """Loads the network from its weights; see `load`."""
@@ -112,10 +114,10 @@ def load(
   entry.check_modules()
   if weights is None:
     return entry.build(entry.locate())
-  path = pathlib.Path(weights)
+  path = paths.path(weights)
   if not path.exists():
     raise store.WeightsError(f'the weights of {name!r} are not at {path}.')
-  return entry.build(path)
+  return entry.build(copies.local(path))
 
 
 def describe(name: str) -> str:

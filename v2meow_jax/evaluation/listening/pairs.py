@@ -20,6 +20,8 @@ import numpy as np
 from v2meow_jax import media
 from v2meow_jax.evaluation.listening import feature_cache
 from v2meow_jax.files import atomic
+from v2meow_jax.files import copies
+from v2meow_jax.files import paths
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 
@@ -115,7 +117,7 @@ def files(folder: str | os.PathLike) -> tuple[dict[str, pathlib.Path], list]:
   Raises:
     ValueError: It is no folder, or holds no media file.
   """
-  folder = pathlib.Path(folder)
+  folder = paths.path(folder)
   if not folder.is_dir():
     raise ValueError(f'{folder} is no folder; wanted one of media files.')
   by_stem: dict[str, list[pathlib.Path]] = {}
@@ -124,7 +126,8 @@ def files(folder: str | os.PathLike) -> tuple[dict[str, pathlib.Path], list]:
     if path.name.startswith('.'):
       continue
     if path.is_dir():
-      inside = sum(p.suffix.lower() in SUFFIXES for p in path.rglob('*'))
+      names = map(pathlib.PurePath, paths.inside(path))
+      inside = sum(name.suffix.lower() in SUFFIXES for name in names)
       if inside:
         reason = (
           f'a folder in {folder} with {inside} media files: give it by itself'
@@ -142,9 +145,9 @@ def files(folder: str | os.PathLike) -> tuple[dict[str, pathlib.Path], list]:
       f'{folder} holds no media file; wanted some that end in'
       f' {", ".join(SUFFIXES)}.'
     )
-  for stem, paths in by_stem.items():
-    if len(paths) > 1:
-      names = ' and '.join(path.name for path in paths)
+  for stem, alike in by_stem.items():
+    if len(alike) > 1:
+      names = ' and '.join(path.name for path in alike)
       faults.append(
         Fault(
           name=stem, reason=f'several files of this name in {folder}: {names}'
@@ -249,7 +252,8 @@ def clip(
   def decode() -> feature_cache.Arrays:
     info = probe.probe(path)
     audio = read.read_audio(path, rate_hz=_LENGTH_RATE_HZ)
-    _check_whole(pathlib.Path(path))
+    with copies.held(path) as file:
+      _check_whole(file, os.fspath(path))
     return {
       'seconds': np.float64(audio.seconds),
       'sample_rate_hz': np.int64(info.sample_rate_hz),
@@ -268,7 +272,7 @@ def clip(
   )
 
 
-def _check_whole(path: pathlib.Path) -> None:
+def _check_whole(path: pathlib.Path, name: str) -> None:
   """Raises ValueError for a wav of fewer bytes than in its header."""
   with path.open('rb') as file:
     head = file.read(12)
@@ -278,7 +282,7 @@ def _check_whole(path: pathlib.Path) -> None:
     size = path.stat().st_size
     if size < wanted - 1:
       raise ValueError(
-        f'{path} is cut short: {size} bytes, and its header says {wanted}.'
+        f'{name} is cut short: {size} bytes, and its header says {wanted}.'
       )
 
 
@@ -290,7 +294,7 @@ def read_prompts(path: str | os.PathLike) -> dict[str, str]:
   """
   prompts: dict[str, str] = {}
   try:
-    lines = pathlib.Path(path).read_text(encoding='utf-8').split('\n')
+    lines = paths.path(path).read_bytes().decode('utf-8').split('\n')
   except (OSError, UnicodeDecodeError) as e:
     raise ValueError(
       f'{path} cannot be read ({e}); wanted json lines of id and caption.'

@@ -9,7 +9,6 @@ import dataclasses
 import json
 import math
 import os
-import pathlib
 import platform
 import statistics
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 
 from v2meow_jax.evaluation.metrics import bootstrap
 from v2meow_jax.files import atomic
+from v2meow_jax.files import paths
 
 VERSION = 1
 FILE_NAME = 'scores.json'
@@ -278,17 +278,19 @@ def read(path: str | os.PathLike) -> Scores:
     ValueError: A field is missing, unknown or of the wrong type.
     OSError: There is no such file.
   """
-  path = pathlib.Path(path)
+  path = paths.path(path)
   path = path / FILE_NAME if path.is_dir() else path
   if not path.is_file():
     raise FileNotFoundError(
       f'there is no {path}; wanted a folder that `v2meow evaluate` wrote, or'
       ' its scores.json.'
     )
-  if path.stat().st_size > _MOST_BYTES:
+  with path.open('rb') as file:
+    text = file.read(_MOST_BYTES + 1)
+  if len(text) > _MOST_BYTES:
     raise ValueError(f'{path} is larger than {_MOST_BYTES} bytes.')
   try:
-    content = json.loads(path.read_bytes(), parse_constant=_refuse)
+    content = json.loads(text, parse_constant=_refuse)
     fields = _checked(Scores, content, 'the file')
     fields['metrics'] = {
       name: Score(**_checked(Score, score, f'metric {name!r}'))

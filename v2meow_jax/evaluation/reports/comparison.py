@@ -20,6 +20,7 @@ from v2meow_jax.evaluation.reports import metric_table
 from v2meow_jax.evaluation.reports import plots
 from v2meow_jax.evaluation.reports import report as report_lib
 from v2meow_jax.evaluation.reports import runner
+from v2meow_jax.files import paths
 from v2meow_jax.pretrained import network as network_lib
 
 CACHE_NAME = 'cache'
@@ -66,7 +67,7 @@ def compare(
     OSError: The report cannot be written.
   """
   needed = metric_table.detectors_of(metrics)
-  out = pathlib.Path(out)
+  out = paths.path(out)
   report_lib.open_folder(out)
   features = feature_cache.FeatureCache(cache or out / CACHE_NAME)
   texts = pairs_lib.read_prompts(prompts) if prompts else None
@@ -107,7 +108,7 @@ def compare(
       rule=runner.RULE + take_scores.rule(clips),
       plots=draw(out, analysed, results, num_plots, detectors.BEATS in needed),
       scores=scores_lib.Scores(
-        run=run or pathlib.Path(generated).resolve().name,
+        run=run or pathlib.PurePath(paths.absolute(generated)).name,
         dataset=dataset,
         task=task,
         clips=tuple(pair.name for pair in pairs),

@@ -6,12 +6,12 @@ import csv
 import dataclasses
 import io
 import pathlib
-import tempfile
 from typing import Any
 
 from v2meow_jax.evaluation.listening import pairs as pairs_lib
 from v2meow_jax.evaluation.metrics import scores as scores_lib
 from v2meow_jax.files import atomic
+from v2meow_jax.files import paths
 
 REPORT_NAME = 'report.md'
 PER_CLIP_NAME = 'per_clip.csv'
@@ -65,12 +65,11 @@ def open_folder(folder: pathlib.Path) -> None:
   """Makes the folder of a report; OSError unless files can be written there."""
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-      pass
   except OSError as e:
     raise OSError(
       f'{folder} cannot be written ({e.strerror}); give -o another folder.'
     ) from e
+  paths.require_writable(folder)
 
 
 def write(folder: pathlib.Path, report: EvaluationReport) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 import os
-import pathlib
 from typing import Any
 
 from etils import epath
@@ -17,6 +16,7 @@ from v2meow_jax.extractors.embedded import color_motion
 from v2meow_jax.extractors.embedded import joint_embedding
 from v2meow_jax.extractors.embedded import semantic_tokens
 from v2meow_jax.extractors.embedded import style_features
+from v2meow_jax.files import paths
 from v2meow_jax.files import tensors
 from v2meow_jax.pretrained.text_music import segments
 from v2meow_jax.training.checkpoints import checkpoints
@@ -33,7 +33,7 @@ def read(
   Raises:
     ValueError: The file has none of this stream.
   """
-  trees = tensors.read(pathlib.Path(path))
+  trees = tensors.read(path)
   if stream not in trees:
     raise ValueError(
       f'{path} holds no parameters of stream {stream!r}, but of'
@@ -57,7 +57,7 @@ def read_style(
   """
   if features is None:
     return read(stream, path)
-  flat = tensors.flatten(tensors.read(pathlib.Path(features).expanduser()))
+  flat = tensors.flatten(tensors.read(paths.path(features)))
   variables, _ = checkpoints.restore_variables(path)
   example = {k: flat[f'example/{k}'] for k in EXAMPLES}
   return _under(with_style(flat, variables['params'], example), 'style'), {}

@@ -8,6 +8,7 @@ import numpy as np
 
 from v2meow_jax.extractors import clustered_tokens
 from v2meow_jax.files import manifests
+from v2meow_jax.files import paths
 from v2meow_jax.files import read
 from v2meow_jax.jobs.prepare import preparation as preparation_lib
 from v2meow_jax.jobs.prepare import token_fitting
@@ -24,7 +25,7 @@ def fit(
 
   Clips of the training split, all or `num` that are evenly spread, go by as
   `token_fitting` says; a run that was interrupted goes on where OUTPUT's folder
-  `.fitting` stopped.
+  `.fitting` stopped, which for an OUTPUT in a bucket is in the current folder.
 
   Raises:
     ValueError: There is not one encoder of semantic tokens.
@@ -39,8 +40,10 @@ def fit(
     places = np.linspace(0, len(clips) - 1, min(num, len(clips)))
     clips = [clips[i] for i in places.astype(int)]
   encoder, identity = chosen[0].network(), chosen[0].encoder_identity()
-  out = pathlib.Path(output)
-  state_dir = out.with_name(f'{out.name}.fitting')
+  out = paths.path(output)
+  # Arrays in the making are mapped, so they are here.
+  beside = pathlib.Path() if paths.is_remote(out) else out.parent
+  state_dir = beside / f'{out.name}.fitting'
   state_dir.mkdir(parents=True, exist_ok=True)
   tokens = token_fitting.fit_tokens(
     clips,

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import apache_beam as beam
 import numpy as np
-import tensorflow as tf
 
+from v2meow_jax.data import shards
 from v2meow_jax.files import manifests
 from v2meow_jax.jobs.prepare import extraction
 
@@ -51,11 +51,12 @@ def estimate(
       f'all {len(sample)} clips that were tried were rejected; the first:'
       f' {rejected[0]}'
     )
-  measured = sum(_seconds(record) for record in done)
+  measured = sum(recording.seconds for recording in done)
   if hours is None:
     hours = measured / len(done) * len(clips) / 3600
   per_second = {k: v / measured for k, v in extract.seconds.items()}
-  size = sum(len(record) for record in done) / measured * hours * 3600
+  num_bytes = sum(len(piece) for clip in done for piece in clip.pieces)
+  size = num_bytes / measured * hours * 3600
   lines = [
     f'{hours:.4g} hours of video, from {len(done)} clips of'
     f' {measured:.0f} s together'
@@ -81,8 +82,8 @@ def _run(
   extract: extraction.Extract,
   sample: Sequence[manifests.ManifestClip],
   clips_at_once: int,
-) -> tuple[list[bytes], list[Mapping[str, str]]]:
-  """Records, and rows of the ledger, of some clips."""
+) -> tuple[list[shards.Recording], list[Mapping[str, str]]]:
+  """Recordings, and rows of the ledger, of some clips."""
   done, rejected = [], []
   for i in range(0, len(sample), clips_at_once):
     group = [(('train', 0), clip) for clip in sample[i : i + clips_at_once]]
@@ -92,12 +93,6 @@ def _run(
       else:
         done.append(result[1][1])
   return done, rejected
-
-
-def _seconds(record: bytes) -> float:
-  """That a record covers."""
-  feature = tf.train.Example.FromString(record).features.feature
-  return feature['seconds'].float_list.value[0]
 
 
 def _table(per_second: Mapping[str, float], hours: float) -> list[str]:

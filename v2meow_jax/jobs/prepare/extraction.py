@@ -19,12 +19,13 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.utils import shared
 import numpy as np
-import tensorflow as tf
 
 from v2meow_jax import specs
 from v2meow_jax.data import records
+from v2meow_jax.data import shards
 from v2meow_jax.extractors import extractor as extractor_lib
 from v2meow_jax.files import manifests
+from v2meow_jax.files import paths
 from v2meow_jax.jobs.prepare import frame_batches
 
 # Seconds of a video's path, and its consecutive stretches.
@@ -88,7 +89,7 @@ class _Started:
 
 
 class Extract(beam.DoFn):
-  """[((split, shard), Clip), ...] -> ((split, shard), (id, record)) of each.
+  """[((split, shard), Clip), ...] -> ((split, shard), (id, Recording)) of each.
 
   A clip that fails goes to the output 'rejected' as a row of the ledger: `id`,
   `stage`, `error` (a class) and `message`.
@@ -97,8 +98,14 @@ class Extract(beam.DoFn):
     seconds: Wall time by step of all clips so far.
   """
 
-  def __init__(self, reading: ClipReading, progress_dir: str | None = None):
+  def __init__(
+    self,
+    reading: ClipReading,
+    piece_seconds: float = records.PIECE_SECONDS,
+    progress_dir: str | None = None,
+  ):
     self._reading = reading
+    self._piece_seconds = piece_seconds
     self._streams = tuple(reading.streams)
     self._progress_dir = progress_dir
     self.seconds: collections.Counter[str] = collections.Counter()
@@ -126,7 +133,7 @@ class Extract(beam.DoFn):
     return _Loaded(extractors)
 
   def process(self, element):
-    """Some clips -> as many records, or rows of the ledger."""
+    """Some clips -> as many recordings, or rows of the ledger."""
     batches = {
       name: frame_batches.Batches(extractor.outputs, extractor.batch_size)
       for name, extractor in self._of('video').items()
@@ -211,7 +218,7 @@ class Extract(beam.DoFn):
     clip: manifests.ManifestClip,
     found: _Started,
     batches: Mapping[str, frame_batches.Batches],
-  ) -> bytes:
+  ) -> shards.Recording:
     values = {}
     for stream in self._streams:
       with self._stage(f'extract {stream.name}'):
@@ -223,7 +230,10 @@ class Extract(beam.DoFn):
           : records.num_frames(stream, found.seconds)
         ]
     with self._stage('record'):
-      return records.serialise(clip.id, found.seconds, values, self._streams)
+      pieces = records.serialise(
+        clip.id, found.seconds, values, self._streams, self._piece_seconds
+      )
+    return shards.Recording(seconds=found.seconds, pieces=pieces)
 
   def _hear(self, path: str, rate_hz: int) -> Any:
     with self._stage('read audio'):
@@ -271,7 +281,7 @@ class _Loaded:
 
 
 def _require(path: str) -> None:
-  if not tf.io.gfile.exists(path):
+  if not paths.path(path).exists():
     raise FileNotFoundError(f'no file {path}')
 
 

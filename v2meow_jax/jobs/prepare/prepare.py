@@ -40,7 +40,7 @@ class Summary:
   """What a preparation did.
 
   Attributes:
-    num_examples: Records written, by split.
+    num_examples: Number of clips written, by split.
     num_rejected: Clips in the ledger.
     num_bytes: Size of all shards.
   """
@@ -56,6 +56,7 @@ def prepare(
   reading: extraction.ClipReading,
   *,
   num_shards: int | None = None,
+  piece_seconds: float = records.PIECE_SECONDS,
   pipeline_options: Sequence[str] = (),
   progress: bool = True,
 ) -> Summary:
@@ -70,6 +71,8 @@ def prepare(
     out: Folder of the dataset; one of an earlier run is replaced.
     reading: Streams to record, and the functions that read clips.
     num_shards: Files of each split; None: one for 256 clips.
+    piece_seconds: Duration of a record; longer clips are several records, so
+      that a crop costs about its own length of reading.
     pipeline_options: Beam's, as on a command line:
       `('--direct_num_workers=2', '--direct_running_mode=multi_processing')`, or
       `('--runner=DataflowRunner', ...)`. Without a runner, the one of this
@@ -90,14 +93,16 @@ def prepare(
     progress_dir = os.path.join(building, 'progress')
     is_local = '://' not in building
     tf.io.gfile.makedirs(progress_dir)
-    extract = extraction.Extract(reading, progress_dir if is_local else None)
+    extract = extraction.Extract(
+      reading, piece_seconds, progress_dir if is_local else None
+    )
     with _bar(progress_dir, len(clips), shown=progress and is_local):
       placed = _placed(clips, num_shards)
       some = reading.clips_at_once
       groups = [placed[i : i + some] for i in range(0, len(placed), some)]
       _run(groups, extract, building, pipeline_options)
     tf.io.gfile.rmtree(progress_dir)
-    summary = _finish(building, reading.streams)
+    summary = _finish(building, reading.streams, piece_seconds)
   logging.info('Prepared %s: %s', out, summary)
   return summary
 
@@ -150,12 +155,13 @@ def _run(groups, extract, building: str, options: Sequence[str]) -> None:
 
 
 def _write_shard(
-  group: tuple[tuple[str, int], Iterable[tuple[str, bytes]]], folder: str
+  group: tuple[tuple[str, int], Iterable[tuple[str, shards.Recording]]],
+  folder: str,
 ) -> None:
   (split, number), examples = group
   ordered = sorted(examples, key=lambda pair: _hashed(pair[0]))
   path = os.path.join(folder, f'part-{split}-{number:05d}')
-  shard = shards.write(path, (record for _, record in ordered))
+  shard = shards.write(path, [recording for _, recording in ordered])
   _write_text(f'{path}.json', json.dumps(dataclasses.asdict(shard)))
 
 
@@ -177,18 +183,21 @@ def _read_text(path: str) -> str:
     return f.read()
 
 
-def _finish(folder: str, streams: Sequence[specs.Stream]) -> Summary:
+def _finish(
+  folder: str, streams: Sequence[specs.Stream], piece_seconds: float
+) -> Summary:
   """Parts -> numbered shards, their index and what TFDS reads."""
   ledger = os.path.join(folder, LEDGER)
   if not tf.io.gfile.exists(ledger):
     _write_text(ledger, '')
   rejected = _read_text(ledger).splitlines()
   index: dict[str, shards.Shard] = {}
-  splits = []
+  splits, num_examples = [], {}
   for split in manifests.SPLITS:
     written = _name_parts(folder, split)
     index.update(written)
     if written:
+      num_examples[split] = sum(s.num_recordings for s in written.values())
       splits.append(_split_info(split, list(written.values())))
   if not splits:
     raise ValueError(
@@ -200,11 +209,13 @@ def _finish(folder: str, streams: Sequence[specs.Stream]) -> Summary:
     features=records.tfds_features(streams),
     split_infos=splits,
     description='Streams of music videos, prepared by v2meow_jax.',
-    metadata=tfds.core.MetadataDict(streams=records.streams_to_json(streams)),
+    metadata=tfds.core.MetadataDict(
+      streams=records.streams_to_json(streams), piece_seconds=piece_seconds
+    ),
     check_data=False,
   )
   return Summary(
-    num_examples={s.name: s.num_examples for s in splits},
+    num_examples=num_examples,
     num_rejected=len(rejected),
     num_bytes=sum(shard.bytes for shard in index.values()),
   )
@@ -217,7 +228,9 @@ def _name_parts(folder: str, split: str) -> dict[str, shards.Shard]:
   for i, sidecar in enumerate(sidecars):
     name = f'v2meow-{split}.tfrecord-{i:05d}-of-{len(sidecars):05d}'
     part = sidecar.removesuffix('.json')
-    tf.io.gfile.rename(part, os.path.join(folder, name))
+    tables = shards.table_name(part), shards.table_name(name)
+    for old, new in ((part, name), tables):
+      tf.io.gfile.rename(old, os.path.join(folder, new))
     named[name] = shards.Shard(**json.loads(_read_text(sidecar)))
     tf.io.gfile.remove(sidecar)
   return named

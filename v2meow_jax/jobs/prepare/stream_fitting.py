@@ -10,6 +10,7 @@ from v2meow_jax import stages
 from v2meow_jax.extractors import vocabulary
 from v2meow_jax.extractors.embedded import fitted
 from v2meow_jax.files import manifests
+from v2meow_jax.files import paths
 from v2meow_jax.files import read
 from v2meow_jax.files import tensors
 
@@ -52,8 +53,8 @@ def fit(manifest: str, output: str, num: int, seed: int) -> pathlib.Path:
   stacked = {
     f'example/{k}': np.stack([e[k] for e in examples]) for k in examples[0]
   }
+  out = paths.path(output)
   params['style/vocabulary'] = vocabulary.of_texts(captions)
-  out = pathlib.Path(output)
   out.parent.mkdir(parents=True, exist_ok=True)
   tensors.write(out, tensors.unflatten({**params, **stacked}), None)
   return out

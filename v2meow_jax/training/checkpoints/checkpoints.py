@@ -6,6 +6,7 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
 import json
 import secrets
@@ -27,6 +28,7 @@ from v2meow_jax.training.checkpoints import run_facts
 from v2meow_jax.training.checkpoints import run_lock
 from v2meow_jax.training.checkpoints import stored_step
 from v2meow_jax.training.checkpoints import t5x_checkpoints
+from v2meow_jax.training.checkpoints import verification
 
 CONFIG_NAME = 'config.gin'
 DESCRIPTION_NAME = 'model.json'
@@ -71,7 +73,7 @@ class Checkpoints:
     Args:
       model_dir: Directory of the run, local or in a bucket.
       max_to_keep: Number of newest steps to keep. Older ones are deleted only
-        once the newest was verified.
+        once a newer one was verified, which happens in the background.
       keep_every: Steps between permanent checkpoints; None: none are permanent.
 
     Raises:
@@ -85,6 +87,8 @@ class Checkpoints:
     self._lock: run_lock.RunLock | None = None
     self._failed_in_row = 0
     self._is_under_way = False
+    self._verification: verification.Verification | None = None
+    self._verified_step = -1
     try:
       distributed.together(self._open, f'opening {self.path}')
     except OSError as e:
@@ -205,7 +209,7 @@ class Checkpoints:
       with self._failures_of_a_save():
         try:
           self._manager.wait_until_finished()
-          self._drop_old()
+          self._drop_old(waits=True)
         finally:
           self._manager.close()
     finally:
@@ -285,27 +289,49 @@ class Checkpoints:
         f' --gin.loop.train.warm_start="\'{self.path}\'".'
       )
 
-  def _drop_old(self) -> None:
-    """Deletes steps beyond those to keep, if the newest is undamaged."""
+  def _drop_old(self, *, waits: bool = False) -> None:
+    """Deletes steps beyond those to keep that are older than a verified one.
+
+    Begins to verify the newest step, once, while training goes on.
+
+    Args:
+      waits: Whether to wait for the verdict, where a step would go by it.
+    """
+    self._take_verdict(waits)
     steps = sorted(stored_step.committed(self._steps_path))
+    is_new = bool(steps) and steps[-1] > self._verified_step
+    if is_new and self._verification is None:
+      if not waits or len(steps) > len(self._kept(steps)):
+        path = self._steps_path / str(steps[-1])
+        self._verification = verification.Verification(path)
+        self._take_verdict(waits)
+        steps = sorted(stored_step.committed(self._steps_path))
+    kept = self._kept(steps)
+    for step in steps:
+      if step not in kept and step < self._verified_step:
+        self._manager.delete(step)
+
+  def _kept(self, steps: Sequence[int]) -> list[int]:
+    """Returns the newest of some steps, and the permanent ones."""
     every = self._keep_every
-    old = [
-      step
-      for step in steps[: -self._max_to_keep]
-      if every is None or step % every
-    ]
-    if not old:
+    old = steps[: -self._max_to_keep]
+    return [s for s in steps if s not in old or (every and s % every == 0)]
+
+  def _take_verdict(self, waits: bool) -> None:
+    """Notes what a verification has found, if it is done; sets damage aside."""
+    if self._verification is None:
       return
+    step = self._verification.step
     try:
-      stored_step.verify(self._steps_path / str(steps[-1]))
+      if not self._verification.is_done(waits=waits):
+        return
+      self._verified_step = step
     except stored_step.DamagedError as e:
-      self._set_aside(steps[-1], str(e))
-      return
+      if step in stored_step.committed(self._steps_path):
+        self._set_aside(step, str(e))
     except stored_step.UnreadableError as e:
-      logging.warning('No old step is deleted now: %s', e)
-      return
-    for step in old:
-      self._manager.delete(step)
+      logging.warning('No step before %d is deleted now: %s', step, e)
+    self._verification = None
 
   def _set_aside(self, step: int, cause: str) -> None:
     source = self._steps_path / str(step)

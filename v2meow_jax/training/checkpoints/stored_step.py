@@ -117,12 +117,15 @@ def restore(step_path: epath.Path, like: Mapping[str, Any]) -> dict[str, Any]:
   return restored
 
 
-def restore_numpy(step_path: epath.Path, item: str) -> Any:
+def restore_numpy(
+  step_path: epath.Path, item: str, *, alone: bool = False
+) -> Any:
   """Restores a verified tree of a step as numpy arrays, of any structure.
 
   Args:
     step_path: Folder of a committed step.
     item: Name of the tree.
+    alone: Whether this process reads without the others.
 
   Raises:
     DamagedError: The step differs from its digests or cannot be parsed.
@@ -139,16 +142,22 @@ def restore_numpy(step_path: epath.Path, item: str) -> Any:
       step_path / item, args=ocp.args.PyTreeRestore(restore_args=as_numpy)
     )
 
-  leaves = _together(lambda: _stored_leaves(step_path, (item,)), step_path)
-  tree = _together(read, step_path)
-  _together(lambda: _verify({item: tree}, leaves), step_path, retried=False)
+  agreed = _here if alone else _together
+  leaves = agreed(lambda: _stored_leaves(step_path, (item,)), step_path)
+  tree = agreed(read, step_path)
+  agreed(lambda: _verify({item: tree}, leaves), step_path, retried=False)
   return tree
 
 
 def verify(step_path: epath.Path) -> None:
-  """Reads a whole step; raises DamagedError if it differs from its digests."""
+  """Reads a whole step in this process, which waits for no other.
+
+  Raises:
+    DamagedError: The step differs from its digests or cannot be parsed.
+    UnreadableError: The storage gave no answer.
+  """
   for item in ('variables', 'optimizer'):
-    restore_numpy(step_path, item)
+    restore_numpy(step_path, item, alone=True)
 
 
 def facts(step_path: epath.Path) -> dict[str, Any]:
@@ -229,6 +238,29 @@ def _together(
     DamagedError: On some process it raised, twice, what damage explains.
     UnreadableError: On some process the storage gave no answer, to the last.
   """
+  result, cause = _attempted(read, path, retried)
+  severity = 0 if cause is None else 2 - isinstance(cause, DamagedError)
+  worst = distributed.worst(severity)
+  if cause is not None and severity == worst:
+    raise cause
+  if worst:
+    error = UnreadableError if worst > 1 else DamagedError
+    raise error('another process could not read it') from cause
+  return result
+
+
+def _here(read: Callable[[], T], path: epath.Path, retried: bool = True) -> T:
+  """Like `_together`, without the other processes."""
+  result, cause = _attempted(read, path, retried)
+  if cause is not None:
+    raise cause
+  return result
+
+
+def _attempted(
+  read: Callable[[], T], path: epath.Path, retried: bool
+) -> tuple[Any, BaseException | None]:
+  """Returns what `read` returns, or else what it raises to the last."""
   result: Any = None
   cause: BaseException | None = None
   for delay in (*(RETRY_SECONDS if retried else ()), None):
@@ -244,14 +276,7 @@ def _together(
       break
     logging.warning('Reading again in %g s: %s', delay, cause)
     time.sleep(delay)
-  severity = 0 if cause is None else 2 - isinstance(cause, DamagedError)
-  worst = distributed.worst(severity)
-  if cause is not None and severity == worst:
-    raise cause
-  if worst:
-    error = UnreadableError if worst > 1 else DamagedError
-    raise error('another process could not read it') from cause
-  return result
+  return result, cause
 
 
 def _judged(e: BaseException, path: epath.Path | None) -> BaseException:
