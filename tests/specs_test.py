@@ -50,7 +50,7 @@ def test_a_continuous_target_has_frames_and_no_ids():
     target=specs.FeatureSpec(name='semantic', dim=64, rate_hz=25.0),
     crop_seconds=10.0,
   )
-  lengths = {'clip': 10, 'vit_vqgan': 10_240, 'semantic': 250}
+  lengths = {'clip': 10, 'vit_vqgan': 2_560, 'semantic': 250}
   assert stage.feature_lengths() == lengths
   assert stage.token_streams == stage.token_inputs == (PICTURE,)
   assert tokens.IdSpace(stage).num_ids == 2 + 8192
@@ -107,7 +107,7 @@ PICTURE = stages.PAPER['vit_vqgan']
 
 def test_the_cells_of_a_picture_share_one_range_of_ids():
   stage = stages.semantic(inputs=('vit_vqgan', 'flow', 'style'))
-  assert stage.feature_lengths()['vit_vqgan'] == 10 * 32 * 32
+  assert stage.feature_lengths()['vit_vqgan'] == 10 * 16 * 16
   assert tokens.IdSpace(stage).offset(PICTURE) == 2
   assert tokens.IdSpace(stage).offset(stage.target) == 2 + 8192
   assert (
@@ -116,7 +116,7 @@ def test_the_cells_of_a_picture_share_one_range_of_ids():
 
 
 def test_a_picture_of_several_levels_is_refused():
-  with pytest.raises(ValueError, match='1024 positions and 2 codebooks'):
+  with pytest.raises(ValueError, match='256 positions and 2 codebooks'):
     dataclasses.replace(PICTURE, num_codebooks=2)
 
 

@@ -7,6 +7,7 @@ laptop, are `TINY`. A stage names its streams; gin chooses the names.
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 
 from v2meow_jax import specs
 
@@ -20,10 +21,10 @@ def _table(*streams: specs.Stream) -> dict[str, specs.Stream]:
 PAPER = _table(
   specs.FeatureSpec(name='clip', dim=768, rate_hz=1.0),  # paper: ViT-L/14
   specs.FeatureSpec(name='flow', dim=1024, rate_hz=1.0),  # paper: I3D flow
-  specs.TokenSpec(  # paper: ViT-VQGAN; 32 x 32 cells, as published elsewhere
-    name='vit_vqgan', codebook_size=8192, rate_hz=1.0, num_positions=1024
+  specs.TokenSpec(  # paper: ViT-VQGAN; ours: 16 x 16 cells, it tells of none
+    name='vit_vqgan', codebook_size=8192, rate_hz=1.0, num_positions=256
   ),
-  specs.TokenSpec(  # ours: MaskGIT's VQGAN, a quarter of the positions
+  specs.TokenSpec(  # ours: MaskGIT's VQGAN, of as many cells
     name='maskgit_vqgan', codebook_size=1024, rate_hz=1.0, num_positions=256
   ),
   specs.FeatureSpec(  # ours: LAION-CLAP's; MuLan, of 128, is not public
@@ -80,6 +81,7 @@ def paper_streams(
   acoustic_codebook_size: int = 1024,
   num_coarse_levels: int = 4,
   num_fine_levels: int = 8,
+  picture_positions: int = 256,
 ) -> Mapping[str, specs.Stream]:
   """The paper's streams; bind as `streams` of a stage in gin.
 
@@ -90,6 +92,7 @@ def paper_streams(
     acoustic_codebook_size: Codes of each of its levels.
     num_coarse_levels: Number of first levels, which stage 2 writes.
     num_fine_levels: Number of other levels, which stage 3 writes.
+    picture_positions: Cells of a picture of ViT-VQGAN.
 
   Returns:
     The streams by name.
@@ -106,6 +109,7 @@ def paper_streams(
   return {
     **PAPER,
     **_table(
+      dataclasses.replace(PAPER['vit_vqgan'], num_positions=picture_positions),
       specs.FeatureSpec(name='style', dim=style_dim, rate_hz=0.0),
       specs.TokenSpec(name='coarse', num_codebooks=num_coarse_levels, **codec),
       specs.TokenSpec(

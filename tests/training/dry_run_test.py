@@ -1,5 +1,6 @@
 """What a dry run tells is what training takes, and it leaves no trace."""
 
+import importlib.util
 import re
 
 import jax
@@ -9,6 +10,7 @@ from tests.fakes import tiny_transformer
 from tests.fakes import token_stage
 from v2meow_jax.cli import main
 from v2meow_jax.training import dry_run
+from v2meow_jax.training import mesh as mesh_lib
 from v2meow_jax.training import schedules
 from v2meow_jax.training import train_state
 
@@ -107,6 +109,7 @@ def test_the_command_reads_no_data_and_writes_nothing(
   # Two seconds of 25 frames of 2 levels, in and out.
   assert 'coarse 100 -> fine 100' in said
   assert 'pass --num_examples' in said
+  assert re.search(r'estimate +[\d.]+ MB of each device', said)
   assert 'by XLA for' in said
   assert not list(tmp_path.iterdir())
 
@@ -115,3 +118,17 @@ def test_the_command_reads_no_data_and_writes_nothing(
 def test_flags_of_a_dry_run_without_one_are_refused(capsys):
   assert main.main(['train', *SMALL, '--num_examples=3']) == 2
   assert 'go with --dry_run' in capsys.readouterr().err
+
+
+def test_a_slice_of_tpus_is_planned_by_its_own_compiler():
+  if importlib.util.find_spec('libtpu') is None:
+    with pytest.raises(ValueError, match='jax.tpu.'):
+      dry_run.tpu_devices('v5e:4x4')
+    return
+  with pytest.raises(ValueError, match='wanted one such as v5e:4x4'):
+    dry_run.tpu_devices('v5e:3x9')
+  devices = dry_run.tpu_devices('v5e:2x2')
+  mesh = mesh_lib.make_mesh(devices=lambda: devices)
+  memory = dry_run.memory(RUN | {'mesh': mesh}, ROWS)
+  assert memory.devices == '4x1x1 TPU v5 lite'
+  assert memory.total_bytes > 0

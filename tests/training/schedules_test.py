@@ -97,6 +97,51 @@ def test_fifty_steps_are_the_same_with_layers_apart_and_stacked():
     assert np.linalg.norm(a - b) < 0.02 * np.linalg.norm(a), name
 
 
+def test_adafactor_factors_and_clips_each_of_stacked_layers_by_itself():
+  rng = np.random.default_rng(0)
+  # Layers of very different sizes, and as many as a kernel has columns.
+  apart = {
+    f'decoder_{i}': {
+      'wi': jnp.asarray(rng.normal(size=(6, 8)) * 10.0 ** (i % 3)),
+      'norm': {'scale': jnp.ones(6)},
+    }
+    for i in range(8)
+  }
+  rate = schedules.warmup_rsqrt(1e-2, 5)
+
+  def after_fifty(optimizer, change):
+    rng = np.random.default_rng(1)
+    params = change(apart)
+    state = optimizer.init(params)
+    update = jax.jit(optimizer.update)
+    for _ in range(50):
+      grads = jax.tree.map(
+        lambda x: jnp.asarray(rng.normal(size=x.shape) * 10 * abs(x).mean()),
+        apart,
+      )
+      updates, state = update(change(grads), state, params)
+      params = optax.apply_updates(params, updates)
+    return layer_stacking.unstack(params), state
+
+  options = {'weight_decay': 0.01, 'min_dim_size_to_factor': 6}
+  ours = schedules.adafactor(rate, clip_norm=None, **options)
+  theirs = optax.adafactor(
+    rate,
+    min_dim_size_to_factor=6,
+    weight_decay_rate=0.01,
+    weight_decay_mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p),
+  )
+  wanted, _ = after_fifty(theirs, dict)
+  for change in (dict, layer_stacking.stack):
+    found, state = after_fifty(ours, change)
+    jax.tree.map(
+      lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4), found, wanted
+    )
+  rows = state[1][0].v_row['decoder']['wi']
+  columns = state[1][0].v_col['decoder']['wi']
+  assert (rows.shape, columns.shape) == ((8, 6), (8, 8))
+
+
 def test_discriminators_are_clipped_by_their_own_norm():
   codec = {'generator': {'w': jnp.ones((2, 2))}}
   clip = schedules.clip_sides(1.0)

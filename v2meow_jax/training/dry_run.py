@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
+import importlib.util
 import inspect
 import math
+import os
 from typing import Any
 
 import jax
 
 from v2meow_jax.models import stage_model
+from v2meow_jax.training import memory_estimate
 from v2meow_jax.training import mesh as mesh_lib
 from v2meow_jax.training import plan
 from v2meow_jax.training import train_state
@@ -74,6 +78,33 @@ class Memory:
     return self.argument_bytes + self.output_bytes + self.temporary_bytes
 
 
+def tpu_devices(topology: str) -> Sequence[Any]:
+  """Devices of a slice that is not here, for its compiler to plan for.
+
+  Args:
+    topology: Kind and shape of the slice, such as 'v5e:4x4'.
+
+  Raises:
+    ValueError: The compiler is not installed, or knows no such slice.
+  """
+  if importlib.util.find_spec('libtpu') is None:
+    raise ValueError(
+      f'planning for {topology!r} takes the compiler of TPUs, which is not'
+      " installed: python -m pip install -c requirements.lock 'jax[tpu]'"
+    )
+  from jax.experimental import topologies  # pylint: disable=g-import-not-at-top
+
+  # Asks no metadata server what this machine is.
+  os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
+  try:
+    found = topologies.get_topology_desc(platform='tpu', topology_name=topology)
+  except jax.errors.JaxRuntimeError as e:
+    raise ValueError(
+      f'{topology!r} is no slice of TPUs; wanted one such as v5e:4x4. {e}'
+    ) from e
+  return found.devices
+
+
 def batch_shapes(
   model: stage_model.StageModel, batch_size: int
 ) -> dict[str, jax.ShapeDtypeStruct]:
@@ -127,10 +158,20 @@ def memory(run: Mapping[str, Any], batch_size: int) -> Memory:
   analysis = lowered.compile().memory_analysis()
   shape = 'x'.join(str(n) for n in mesh.shape.values())
   return Memory(
-    devices=f'{shape} {jax.devices()[0].device_kind}',
+    devices=f'{shape} {mesh.devices.flat[0].device_kind}',
     argument_bytes=analysis.argument_size_in_bytes,
     output_bytes=analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
     temporary_bytes=analysis.temp_size_in_bytes,
+  )
+
+
+def estimate(
+  run: Mapping[str, Any], batch_size: int
+) -> memory_estimate.MemoryEstimate:
+  """Estimates memory from shapes; takes the arguments of `memory`."""
+  planned = _plan(run, batch_shapes(run['model'], batch_size))
+  return memory_estimate.estimate(
+    planned, run['model'], batch_size, run.get('num_microbatches', 1)
   )
 
 
@@ -201,8 +242,21 @@ def report(
       f'  {_time(train_steps * step_seconds):>8}  {source}'
     )
   yield ''
-  yield f'Compiling the step for {jax.devices()[0].device_kind} ...'
-  planned = memory(run, batch_size)
+  kind = _mesh(run).devices.flat[0].device_kind
+  found = estimate(run, batch_size)
+  yield (
+    f'estimate    {_size(found.total_bytes)} of each device, from shapes:'
+    f' {_size(found.state_bytes)} state, {_size(found.gradient_bytes)}'
+    f' gradients, {found.rows} rows of {_size(found.row_bytes)} at once'
+  )
+  yield f'Compiling the step for {kind} ...'
+  try:
+    planned = memory(run, batch_size)
+  except jax.errors.JaxRuntimeError as e:
+    if 'RESOURCE_EXHAUSTED' not in str(e):
+      raise
+    yield f'memory      more than {kind} has: {str(e).splitlines()[0]}'
+    return
   yield (
     f'memory      {_size(planned.total_bytes)} of each device, by XLA for'
     f' {planned.devices}: {_size(planned.argument_bytes)} state and batch,'

@@ -5,6 +5,7 @@ both; 'tensor' splits the work on one row. Rules map the logical axes of a
 parameter to axes of the mesh.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -37,7 +38,12 @@ DEFAULT_RULES: Rules = (
 )
 
 
-def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> sharding.Mesh:
+def make_mesh(
+  data: int = -1,
+  fsdp: int = 1,
+  tensor: int = 1,
+  devices: Callable[[], Sequence[Any]] = jax.devices,
+) -> sharding.Mesh:
   """Arranges all devices of all processes along `AXES`.
 
   Args:
@@ -45,6 +51,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> sharding.Mesh:
       one of the three, takes the devices that the others leave.
     fsdp: Number of devices that share parameters and the rows of a batch.
     tensor: Number of devices that work together on the same rows.
+    devices: Function that gives the devices to arrange.
 
   Raises:
     ValueError: The product is not the number of devices.
@@ -53,21 +60,25 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> sharding.Mesh:
   wanted = ', '.join(f'{name}={size}' for name, size in sizes.items())
   free = [name for name, size in sizes.items() if size == -1]
   known = math.prod(size for size in sizes.values() if size != -1)
-  devices = jax.device_count()
+  arranged = devices()
+  count = len(arranged)
   if len(free) > 1 or any(s < 1 and s != -1 for s in sizes.values()):
     raise ValueError(
       f'the mesh {wanted} is impossible; make every axis at least 1, and at most'
       ' one -1, which takes the devices that are left.'
     )
-  if free and devices % known == 0:
-    sizes[free[0]] = devices // known
-  if math.prod(sizes.values()) != devices:
+  if free and count % known == 0:
+    sizes[free[0]] = count // known
+  if math.prod(sizes.values()) != count:
     raise ValueError(
-      f'the mesh {wanted} does not fit {devices} device(s); make the product of'
+      f'the mesh {wanted} does not fit {count} device(s); make the product of'
       ' its axes that number, or leave one axis at -1.'
     )
   return jax.make_mesh(
-    tuple(sizes.values()), AXES, (sharding.AxisType.Auto,) * len(AXES)
+    tuple(sizes.values()),
+    AXES,
+    (sharding.AxisType.Auto,) * len(AXES),
+    devices=arranged,
   )
 
 

@@ -103,16 +103,88 @@ def adafactor(
       no limit.
     min_dim_size_to_factor: Smallest size of a matrix to factor.
   """
+  decay = []
+  if weight_decay is not None:
+    decay = [optax.add_decayed_weights(weight_decay, mask=_matrices)]
   return optax.chain(
     clip_sides(clip_norm),
-    optax.adafactor(
-      schedule,
-      min_dim_size_to_factor=min_dim_size_to_factor,
-      decay_rate=decay_rate,
-      weight_decay_rate=weight_decay,
-      weight_decay_mask=_matrices,
+    optax.chain(
+      _factor_each_layer(
+        optax.scale_by_factored_rms(
+          decay_rate=decay_rate, min_dim_size_to_factor=min_dim_size_to_factor
+        )
+      ),
+      _each_layer(lambda update, _: update / jnp.maximum(_rms(update), 1.0)),
+      optax.scale_by_learning_rate(schedule, flip_sign=False),
+      _each_layer(lambda update, p: update * jnp.maximum(_rms(p), 1e-3)),
+      *decay,
+      optax.scale(-1.0),
     ),
   )
+
+
+def _rms(x: jax.Array) -> jax.Array:
+  return jnp.sqrt(jnp.mean(jnp.square(x)))
+
+
+# What `optax.adafactor` is made of takes a stack of layers for one parameter.
+def _by_layer(path: tuple[Any, ...], function: Callable) -> Callable:
+  """`function` of a parameter, of stacked layers for one after the other."""
+  return jax.vmap(function) if layer_stacking.is_stacked(path) else function
+
+
+def _each_layer(
+  change: Callable[[jax.Array, jax.Array], jax.Array],
+) -> optax.GradientTransformation:
+  """Changes the update of each parameter of each layer."""
+  return optax.stateless(
+    lambda updates, params: jax.tree_util.tree_map_with_path(
+      lambda path, *leaves: _by_layer(path, change)(*leaves), updates, params
+    )
+  )
+
+
+def _factor_each_layer(
+  factor: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+  """Applies `optax.scale_by_factored_rms` to each parameter of each layer."""
+  kind = optax.FactoredState
+
+  def joined(count, states):
+    parts = (
+      jax.tree.map(
+        lambda s, n=name: getattr(s, n),
+        states,
+        is_leaf=lambda s: isinstance(s, kind),
+      )
+      for name in ('v_row', 'v_col', 'v')
+    )
+    return kind(count, *parts)
+
+  def init(params):
+    states = jax.tree_util.tree_map_with_path(
+      lambda path, p: _by_layer(path, factor.init)(p), params
+    )
+    return joined(jnp.zeros((), jnp.int32), states)
+
+  def update(updates, state, params=None):
+    def one(grad, row, column, whole, param):
+      return factor.update(grad, kind(state.count, row, column, whole), param)
+
+    both = jax.tree_util.tree_map_with_path(
+      lambda path, *leaves: _by_layer(path, one)(*leaves),
+      updates, state.v_row, state.v_col, state.v, params,
+    )  # fmt: skip
+
+    def is_both(x):
+      return isinstance(x, tuple) and isinstance(x[-1], kind)
+
+    new, states = (
+      jax.tree.map(lambda x, k=k: x[k], both, is_leaf=is_both) for k in (0, 1)
+    )
+    return new, joined(state.count + 1, states)
+
+  return optax.GradientTransformation(init, update)
 
 
 def clip_sides(norm: float | None) -> optax.GradientTransformation:

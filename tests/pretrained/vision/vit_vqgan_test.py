@@ -1,5 +1,7 @@
 """Codes equal those of the published network, written again in torch."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -68,6 +70,21 @@ def test_codes_are_those_of_torch_from_its_file(tmp_path):
   wanted = torch_codes(state, TINY, images)
   assert len(np.unique(wanted)) > 10
   np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_smaller_picture_has_the_places_of_the_first_corner():
+  state = torch_vision.vit_vqgan_state(TINY)
+  side = TINY.side // 2
+  small = dataclasses.replace(
+    TINY, image_size=TINY.image_size // 2, trained_size=TINY.image_size
+  )
+  params = vit_vqgan.read(state, small)
+  places = state['encoder.en_pos_embedding'][0]
+  corner = [places[y * TINY.side + x] for y in range(side) for x in range(side)]
+  np.testing.assert_array_equal(params['positions'], corner)
+  assert codes(small, params, pictures(small)).shape[1] == side**2
+  with pytest.raises(ValueError, match='no larger than those of the training'):
+    dataclasses.replace(small, trained_size=TINY.image_size // 4)
 
 
 @pytest.mark.slow

@@ -30,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ),
   )
   parser.add_argument(
+    '--topology',
+    help=(
+      'with --dry_run: slice of TPUs to plan for, by their own compiler, which'
+      " needs jax[tpu] and no TPU; such as 'v5e:4x4'"
+    ),
+  )
+  parser.add_argument(
     '--num_examples',
     type=int,
     help='with --dry_run: recordings in an epoch; default: those of the data',
@@ -57,8 +64,12 @@ def run(args: argparse.Namespace) -> int:
   if args.dry_run:
     _dry_run(args)
     return 0
-  if args.num_examples is not None or args.utilisation is not None:
-    raise ValueError('--num_examples and --utilisation go with --dry_run.')
+  if any(
+    x is not None for x in (args.num_examples, args.utilisation, args.topology)
+  ):
+    raise ValueError(
+      '--num_examples, --utilisation and --topology go with --dry_run.'
+    )
   code = 0
   try:
     train(config_text=gin.config_str())
@@ -76,6 +87,11 @@ def _dry_run(args: argparse.Namespace) -> None:
   import gin  # pylint: disable=g-import-not-at-top
   from v2meow_jax.training import dry_run  # pylint: disable=g-import-not-at-top
 
+  if args.topology is not None:
+    devices = dry_run.tpu_devices(args.topology)
+    with gin.unlock_config():
+      # A function, since gin copies what is bound, and devices have no copies.
+      gin.bind_parameter('mesh.make_mesh.devices', lambda: devices)
   bindings = gin.get_bindings('loop.train')
   num_examples, utilisation = args.num_examples, args.utilisation
   if utilisation is None:

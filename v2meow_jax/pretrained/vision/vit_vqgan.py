@@ -1,4 +1,4 @@
-"""ViT-VQGAN's encoder: turns a picture into 32 x 32 tokens.
+"""ViT-VQGAN's encoder: turns a picture into tokens, one for each patch.
 
 Yu et al. 2021 (https://arxiv.org/abs/2110.04627). Google published no weights;
 the sizes and the layout of files are those of the public reimplementation,
@@ -26,6 +26,8 @@ class VitVqganConfig:
 
   Attributes:
     image_size: Side of a picture, in pixels.
+    trained_size: Side of the pictures of its training, in pixels. A smaller
+      picture is taken for the first corner of one; None: `image_size`.
     patch_size: Side of a patch, in pixels; a patch is one token.
     emb_dim: Width of the Transformer.
     num_layers: Number of layers of the Transformer.
@@ -37,6 +39,7 @@ class VitVqganConfig:
   """
 
   image_size: int = 256
+  trained_size: int | None = None
   patch_size: int = 8
   emb_dim: int = 768
   num_layers: int = 12
@@ -46,10 +49,23 @@ class VitVqganConfig:
   code_dim: int = 32
   codebook_size: int = 8192
 
+  def __post_init__(self):
+    if self.trained_size is not None and self.trained_size < self.image_size:
+      raise ValueError(
+        f'image_size is {self.image_size} and trained_size'
+        f' {self.trained_size}; a picture is no larger than those of the'
+        ' training, so make image_size smaller.'
+      )
+
+  @property
+  def side(self) -> int:
+    """Patches in a row of a picture."""
+    return self.image_size // self.patch_size
+
   @property
   def num_tokens(self) -> int:
     """Number of tokens of a picture, row by row."""
-    return (self.image_size // self.patch_size) ** 2
+    return self.side**2
 
 
 class _Layer(nn.Module):
@@ -138,13 +154,15 @@ def read(state: Mapping[str, Any], config: VitVqganConfig) -> dict[str, Any]:
   patch = 'encoder.to_patch_embedding.0'
   size = c.patch_size
   kernel = take(f'{patch}.weight', c.emb_dim, 3, size, size)
-  positions = 'encoder.en_pos_embedding'
+  trained = (c.trained_size or c.image_size) // c.patch_size
+  places = take('encoder.en_pos_embedding', 1, trained**2, c.emb_dim)
+  corner = places.reshape(trained, trained, -1)[: c.side, : c.side]
   params: dict[str, Any] = {
     'patch': {
       'kernel': kernel.transpose(2, 3, 1, 0),
       'bias': take(f'{patch}.bias', c.emb_dim),
     },
-    'positions': take(positions, 1, c.num_tokens, c.emb_dim)[0],
+    'positions': corner.reshape(c.num_tokens, c.emb_dim),
     'norm': norm('encoder.transformer.norm'),
     'pre_quant': dense('pre_quant', c.emb_dim, c.code_dim),
     'codebook': take('quantizer.embedding.weight', c.codebook_size, c.code_dim),
