@@ -13,6 +13,7 @@ from tests.fakes import media_clips
 from v2meow_jax import media
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
+from v2meow_jax.files import sniff
 from v2meow_jax.files import write
 
 TONE = media.Audio(
@@ -98,7 +99,7 @@ def test_a_path_is_only_ever_a_file(clip, monkeypatch, name, reason):
 @pytest.mark.parametrize('sniffed', [True, False])
 def test_playlists_reach_no_other_file_and_no_host(clip, monkeypatch, sniffed):
   if not sniffed:  # The second line of defence, alone.
-    monkeypatch.setattr(probe, '_sniff', lambda name: None)
+    monkeypatch.setattr(sniff, 'require_media', lambda name: None)
   with socket.create_server(('127.0.0.1', 0)) as server:
     server.settimeout(0.2)
     url = f'http://127.0.0.1:{server.getsockname()[1]}/a.mp4'

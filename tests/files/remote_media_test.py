@@ -14,6 +14,7 @@ from v2meow_jax.files import manifests
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.files import write
+from v2meow_jax.files.films import remux
 
 TONE = media.Audio(
   samples=np.float32(0.3 * np.sin(np.arange(16_000) / 10)), rate_hz=16_000
@@ -45,8 +46,8 @@ def test_a_clip_in_a_bucket_is_read_as_one_here_and_copied_once(clip, bucket):
 
 def test_a_clip_goes_from_bucket_to_bucket(clip, bucket, tmp_path):
   out = 'gs://bucket/out/b.mp4'
-  assert write.mux(URL, TONE, out)
-  write.mux(clip, TONE, tmp_path / 'b.mp4')
+  assert remux.replace_sound(URL, TONE, out).is_copied
+  remux.replace_sound(clip, TONE, tmp_path / 'b.mp4')
   made = bucket.objects['bucket/out/b.mp4']
   assert made == (tmp_path / 'b.mp4').read_bytes()
   write.write_audio('gs://bucket/out/b.flac', TONE)

@@ -12,6 +12,7 @@ from tests.fakes import media_clips
 from tests.fakes import study_sites
 from v2meow_jax.files import read
 from v2meow_jax.files import write
+from v2meow_jax.files.films import remux
 from v2meow_jax.study import assignment
 from v2meow_jax.study import building
 from v2meow_jax.study import protocol
@@ -141,7 +142,7 @@ def test_what_browsers_do_not_play_is_left_out(folders, tmp_path):
   mute, old = folders['alpha'] / 'clip_0.mp4', folders['beta'] / 'clip_1.mp4'
   write.write_video(mute, frames, rate_hz=10)
   media_clips.encode(old, frames, codec='mpeg4', rate_hz=10)
-  write.mux(old, study_sites.tone(), old)
+  remux.replace_sound(old, study_sites.tone(), old)
   reasons = [i['reason'] for i in build(folders, tmp_path / 'site').left_out]
   assert reasons[0] == 'it has no sound'
   assert reasons[1].startswith('browsers may not play mpeg4 with aac')

@@ -13,26 +13,16 @@ from collections.abc import Iterator
 import dataclasses
 import fractions
 import os
-import stat
 
 import av
 
+from v2meow_jax.files import clock
 from v2meow_jax.files import copies
 from v2meow_jax.files import paths
+from v2meow_jax.files import sniff
 
-_VIDEO_FORMATS = 'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts'
-_AUDIO_FORMATS = 'wav,flac,mp3,ogg,aac'
-WANTED = (
-  'wanted a video (mp4, mov, mkv, webm, avi, ts) or audio (wav, flac, mp3,'
-  ' ogg, aac, m4a)'
-)
-_MOV_BOXES = (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide', b'styp')
-_IMAGE_BRANDS = (b'avif', b'avis', b'heic', b'heix', b'mif1', b'msf1')
-_IMAGES = (b'\x89PNG', b'\xff\xd8\xff', b'GIF8', b'BM', b'II*\0', b'MM\0*')
-
-
-class UnsupportedMedia(ValueError):
-  """A media file that cannot be used: which, what it is, what was wanted."""
+UnsupportedMedia = sniff.UnsupportedMedia
+WANTED = sniff.WANTED
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,6 +68,7 @@ class MediaInfo:
     has_audio: Whether there is an audio track.
     sample_rate_hz: Sample rate in the header of the audio track; 0 without one.
     num_channels: Channels in the header of the audio track; 0 without one.
+    aspect: Width of a pixel over its height.
   """
 
   path: str
@@ -91,6 +82,7 @@ class MediaInfo:
   has_audio: bool
   sample_rate_hz: int
   num_channels: int
+  aspect: fractions.Fraction = fractions.Fraction(1)
 
   @property
   def rate_hz(self) -> float:
@@ -139,6 +131,7 @@ def probe(
     if span.start is None or span.seconds <= 0:
       raise UnsupportedMedia(f'{name}: lasts zero seconds; {WANTED}.')
     if video is not None:
+      _end_as_stated(container, video, span)
       _check_video(container, video, spans, size, name, limits)
     return MediaInfo(
       path=name,
@@ -152,6 +145,7 @@ def probe(
       has_audio=audio is not None,
       sample_rate_hz=audio.codec_context.sample_rate if audio else 0,
       num_channels=audio.codec_context.layout.nb_channels if audio else 0,
+      aspect=(video and video.sample_aspect_ratio) or fractions.Fraction(1),
     )
 
 
@@ -181,10 +175,10 @@ def open_input(
     UnsupportedMedia: See `probe`; here from the headers alone.
   """
   name = paths.absolute(path)
-  _sniff(name)
+  sniff.require_media(name)
   options = {
     'protocol_whitelist': 'file',
-    'format_whitelist': f'{_VIDEO_FORMATS},{_AUDIO_FORMATS}',
+    'format_whitelist': sniff.FORMATS,
     'max_pixels': str(limits.max_pixels),
     'fflags': '+genpts',
   }
@@ -249,19 +243,32 @@ def audio_stream(
   return None
 
 
+def codec_name(stream: av.VideoStream) -> str:
+  """Name of the codec of a track, whichever library decodes it."""
+  return stream.codec_context.codec.canonical_name
+
+
 def states_presentation(
   container: av.container.InputContainer, stream: av.VideoStream
 ) -> bool:
-  """Whether packets have presentation times; in AVI with B frames, not."""
-  return not (
-    container.format.name == 'avi' and stream.codec_context.has_b_frames
-  )
+  """Whether packets have presentation times.
+
+  Not where B frames are in an AVI, or in no container.
+  """
+  is_silent = container.format.name == 'avi' or clock.has_none(container)
+  return not (is_silent and stream.codec_context.has_b_frames)
 
 
 def packets(
   container: av.container.InputContainer, *streams: av.stream.Stream
 ) -> Iterator[av.Packet]:
-  """Packets with data, up to the end of the file or of its readable part."""
+  """Packets with data, on one clock, up to the end of what can be read."""
+  return clock.corrected(container, _demuxed(container, streams))
+
+
+def _demuxed(
+  container: av.container.InputContainer, streams: tuple[av.stream.Stream, ...]
+) -> Iterator[av.Packet]:
   demuxed = container.demux(*streams)
   while True:
     try:
@@ -278,14 +285,22 @@ def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
   Returns:
     (transpose, flip_rows, flip_columns), in this order.
   """
+  matrix = display_matrix(frame)
+  if matrix is None:
+    return False, False, False
+  a, b, _, c, d = matrix[:5]
+  # x = a column + c row, y = b column + d row.
+  if abs(b) > abs(a):
+    return True, b < 0, c < 0
+  return False, d < 0, a < 0
+
+
+def display_matrix(frame: av.VideoFrame) -> list[int] | None:
+  """The nine numbers that say how to turn a decoded frame; None: upright."""
   for data in frame.side_data:
     if data.type.name == 'DISPLAYMATRIX':
-      a, b, _, c, d = memoryview(bytes(data)).cast('i')[:5]
-      # x = a column + c row, y = b column + d row.
-      if abs(b) > abs(a):
-        return True, b < 0, c < 0
-      return False, d < 0, a < 0
-  return False, False, False
+      return memoryview(bytes(data)).cast('i').tolist()
+  return None
 
 
 def _audio_only(name: str) -> UnsupportedMedia:
@@ -293,48 +308,6 @@ def _audio_only(name: str) -> UnsupportedMedia:
   return UnsupportedMedia(
     f'{name}: audio only, no video track; wanted a video.'
   )
-
-
-def _sniff(name: str) -> None:
-  """Raises UnsupportedMedia unless the first bytes are those of media."""
-  try:
-    file = paths.path(name)
-    if not (paths.is_remote(name) or stat.S_ISREG(file.stat().st_mode)):
-      raise UnsupportedMedia(f'{name}: not a file; {WANTED}.')
-    with file.open('rb') as opened:
-      head = opened.read(4096)
-  except (OSError, ValueError) as error:
-    if isinstance(error, UnsupportedMedia):
-      raise
-    reason = getattr(error, 'strerror', None) or error
-    raise UnsupportedMedia(f'{name!r}: {reason}; {WANTED}.') from error
-  kind = _kind(head)
-  if kind != 'media':
-    raise UnsupportedMedia(f'{name}: {kind}; {WANTED}.')
-
-
-def _kind(head: bytes) -> str:
-  """'media', or another kind of file, by its first bytes."""
-  if not head:
-    return 'empty file'
-  if head[4:8] in _MOV_BOXES:
-    is_image = head[4:8] == b'ftyp' and head[8:12] in _IMAGE_BRANDS
-    return 'an image' if is_image else 'media'
-  if head[:4] == b'RIFF':
-    return 'media' if head[8:12] in (b'AVI ', b'WAVE') else 'an image'
-  if head.startswith(_IMAGES):
-    return 'an image'
-  if head.startswith((b'\x1aE\xdf\xa3', b'fLaC', b'OggS', b'ID3', b'RF64')):
-    return 'media'
-  if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
-    return 'media'
-  if any(
-    head[i : i + 1] == b'G' == head[i + n : i + n + 1]
-    for i, n in ((0, 188), (4, 192))
-  ):
-    return 'media'
-  is_text = not head.translate(None, bytes(range(32, 127)) + b'\t\r\n\f')
-  return 'text, not media' if is_text else 'not a known kind of media'
 
 
 def _check_headers(
@@ -379,8 +352,9 @@ def _scan(
     span = spans[packet.stream.index]
     begin = ticks * packet.time_base
     span.start = begin if span.start is None else min(span.start, begin)
-    span.last = max(span.last, begin)
-    span.end = max(span.end, begin + _duration(packet))
+    if not span.num_packets or begin >= span.last:
+      # Others than the last one may have the length of a step in decoding.
+      span.last, span.end = begin, begin + _duration(packet)
     span.num_packets += 1
     starts = [s.start for s in spans.values() if s.start is not None]
     seconds = max(s.end for s in spans.values()) - min(starts)
@@ -392,6 +366,20 @@ def _scan(
   if video is not None and size is None:
     size = _upright_size(video, None)
   return spans, size
+
+
+def _end_as_stated(
+  container: av.container.InputContainer, video: av.VideoStream, span: _Span
+) -> None:
+  """Lets the pictures of an mp4 end where its header says.
+
+  With B frames, the length of its packets is that of a step in decoding, which
+  may be longer than the last picture is shown.
+  """
+  if 'mp4' in container.format.name and video.duration:
+    end = span.start + video.duration * video.time_base
+    if end > span.last:
+      span.end = min(span.end, end)
 
 
 def _duration(packet: av.Packet) -> fractions.Fraction:
@@ -437,6 +425,8 @@ def _check_video(
       f'{name}: {span.num_packets / seconds:.0f} frames a second; at most'
       f' {limits.max_rate_hz:g} are read.'
     )
+  if clock.leaps(container):
+    return
   # Durations are counted from 0 by some formats, from the start by others.
   read = max(span.end, span.seconds)
   announced = (video.duration or 0) * video.time_base

@@ -170,13 +170,23 @@ def _piece(
   )
 
 
-def _timed_frames(
-  info: probe.MediaInfo, max_side: int | None, limits: probe.Limits
-) -> Iterator[tuple[float, np.ndarray]]:
-  """(seconds, uint8[height, width, 3]) of each frame, rising, from 0."""
-  reformatter = av.video.reformatter.VideoReformatter()
+def iter_frames(
+  info: probe.MediaInfo, limits: probe.Limits = probe.DEFAULT_LIMITS
+) -> Iterator[tuple[float, av.VideoFrame]]:
+  """Decodes a video, one picture at a time, as the file has them.
+
+  Args:
+    info: Description of the video.
+    limits: Limits beyond which the file is refused.
+
+  Yields:
+    Time in seconds, rising from 0, and decoded picture; neither turned nor
+    scaled.
+
+  Raises:
+    UnsupportedMedia: Nothing can be decoded, or too much is damaged.
+  """
   last = None
-  size = None
   with probe.open_input(info.path, limits) as container:
     stream = probe.require_video_stream(container)
     stream.thread_type = 'AUTO'
@@ -186,22 +196,30 @@ def _timed_frames(
     for ticks, frame in _presented(frames, stated):
       time = float(ticks * stream.time_base - info.start_seconds)
       time = 0.0 if last is None else time
-      if last is not None and time <= last:
-        continue
-      last = time
-      if size is None:
-        aspect = stream.sample_aspect_ratio or fractions.Fraction(1)
-        size = _shown_size(frame, max_side, aspect)
-      # One thread: FFmpeg's scaler, given several, now and then writes a wrong
-      # row where the slices of two of them meet.
-      picture = reformatter.reformat(
-        frame, *size, 'rgb24', interpolation='BILINEAR', threads=1
-      )
-      yield time, _upright(picture.to_ndarray(), frame)
+      if last is None or time > last:
+        last = time
+        yield time, frame
   if last is None:
     raise probe.UnsupportedMedia(f'{info.path}: no picture could be decoded.')
   missing = info.last_seconds - last
   probe.require_whole(info.path, info.seconds - missing, info.seconds, limits)
+
+
+def _timed_frames(
+  info: probe.MediaInfo, max_side: int | None, limits: probe.Limits
+) -> Iterator[tuple[float, np.ndarray]]:
+  """(seconds, uint8[height, width, 3]) of each frame, rising, from 0."""
+  reformatter = av.video.reformatter.VideoReformatter()
+  size = None
+  for time, frame in iter_frames(info, limits):
+    if size is None:
+      size = _shown_size(frame, max_side, info.aspect)
+    # One thread: FFmpeg's scaler, given several, now and then writes a wrong
+    # row where the slices of two of them meet.
+    picture = reformatter.reformat(
+      frame, *size, 'rgb24', interpolation='BILINEAR', threads=1
+    )
+    yield time, _upright(picture.to_ndarray(), frame)
 
 
 def _decoded(
@@ -241,10 +259,14 @@ def _presented(
     yield from ((frame.pts, frame) for frame in frames if frame.pts is not None)
     return
   ahead = ticks = None
+  step = 1
   for frame in frames:
     if ahead is None:
       ahead = (frame.dts or 0) - (frame.pts or 0)
-    ticks = (ticks or 0) + 1 if frame.dts is None else frame.dts - ahead
+    before = ticks or 0
+    # The last ones come without a time.
+    ticks = before + step if frame.dts is None else frame.dts - ahead
+    step = ticks - before or step
     yield ticks, frame
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import pathlib
 import sys
+from typing import Any
 
 import v2meow_jax
 from v2meow_jax import media
@@ -13,12 +14,14 @@ from v2meow_jax.files import outputs
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.files import write as media_write
+from v2meow_jax.files.films import containers
+from v2meow_jax.files.films import remux
 from v2meow_jax.inference import compile_cache
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import system as system_lib
 
-SUFFIXES = (media.WRITTEN_VIDEO_SUFFIX, *media.WRITTEN_AUDIO_SUFFIXES)
+SUFFIXES = (*containers.SUFFIXES, *media.WRITTEN_AUDIO_SUFFIXES)
 MAX_SEED = 2**32
 MAX_TAKES = 1000
 
@@ -108,8 +111,8 @@ def write(
     if not first:
       _say_unused(soundtracks[0].settings.get('not_used', {}))
     for path, soundtrack in zip(paths[some], soundtracks, strict=True):
-      picture = _write_one(video, path, soundtrack.audio)
-      _write_sidecar(path, video, soundtrack, picture)
+      film = _write_one(video, path, soundtrack.audio)
+      _write_sidecar(path, video, soundtrack, film)
       print(path)
   return paths
 
@@ -118,7 +121,7 @@ def _say_unused(reasons: Mapping[str, str]) -> None:
   """Says what of a request was left out, as it says nothing."""
   for name, reason in reasons.items():
     flag = '--' + name.replace('_', '-')
-    print(f'v2meow: {flag} is not used: {reason}.', file=sys.stderr)
+    _say(f'{flag} is not used: {reason}.')
 
 
 def _take_paths(out: pathlib.Path, takes: int) -> list[pathlib.Path]:
@@ -129,41 +132,46 @@ def _take_paths(out: pathlib.Path, takes: int) -> list[pathlib.Path]:
 
 
 def _check_video(video: str, out: pathlib.Path, takes: int) -> None:
-  """Refuses what cannot be read, or what an mp4 cannot hold, before the work."""
-  if out.suffix.lower() == media.WRITTEN_VIDEO_SUFFIX:
-    full_disk.check(out, takes * media_write.check_muxable(video, out))
+  """Refuses what cannot be read, or what OUT cannot hold, before the work."""
+  if out.suffix.lower() in containers.SUFFIXES:
+    full_disk.check(out, takes * remux.check(video, out))
   else:
     probe.probe_video(video)
 
 
 def _write_one(
   video: str, path: pathlib.Path, audio: media.Audio
-) -> dict[str, str]:
-  """Writes one take; what became of the picture, for its sidecar."""
-  if path.suffix.lower() != media.WRITTEN_VIDEO_SUFFIX:
+) -> dict[str, Any]:
+  """Writes one take; what became of the film, for its sidecar."""
+  if path.suffix.lower() not in containers.SUFFIXES:
     media_write.write_audio(path, audio)
     return {}
-  if media_write.mux(video, audio, path):
-    return {'picture': 'copied'}
-  print(
-    f'v2meow: {video} shows parts of a recording by an edit list that cannot be'
-    ' copied: its picture was encoded again, as H.264.',
-    file=sys.stderr,
-  )
-  return {'picture': 'encoded as H.264'}
+  film = remux.replace_sound(video, audio, path)
+  if film.reason:
+    _say(
+      f'the picture of {video} was encoded again, as {film.picture}:'
+      f' {film.reason}.'
+    )
+  if film.left_out:
+    _say(f'{path} leaves out of {video}: {"; ".join(film.left_out)}.')
+  return {'picture': film.picture, 'left_out': list(film.left_out)}
+
+
+def _say(line: str) -> None:
+  print(f'v2meow: {line}', file=sys.stderr)
 
 
 def _write_sidecar(
   path: pathlib.Path,
   video: str,
   soundtrack: requests_lib.Soundtrack,
-  picture: Mapping[str, str],
+  film: Mapping[str, Any],
 ) -> None:
   facts = {
     'video': str(video),
     'video_sha256': atomic.sha256(video),
     'output': path.name,
-    **picture,
+    **film,
     'seconds': soundtrack.audio.seconds,
     'sample_rate_hz': soundtrack.audio.rate_hz,
     'version': v2meow_jax.__version__,

@@ -21,7 +21,8 @@ from v2meow_jax import media
 from v2meow_jax import progress
 from v2meow_jax.files import atomic
 from v2meow_jax.files import probe
-from v2meow_jax.files import write
+from v2meow_jax.files.films import combine
+from v2meow_jax.files.films import remux
 from v2meow_jax.study import pages
 from v2meow_jax.study import protocol
 from v2meow_jax.study import sources
@@ -257,9 +258,11 @@ def _write(
   if source is None:
     rate_hz = 48_000
     none = np.zeros(round(pictures.seconds * rate_hz), np.float32)
-    write.mux(pictures.path, media.Audio(samples=none, rate_hz=rate_hz), path)
+    remux.replace_sound(
+      pictures.path, media.Audio(samples=none, rate_hz=rate_hz), path
+    )
   else:
-    write.combine(pictures.path, source.path, path)
+    combine.combine(pictures.path, source.path, path)
   # The time of writing would reveal the system.
   os.utime(path, (0, 0))
   files[token] = {

@@ -7,7 +7,7 @@ import pytest
 from v2meow_jax import media
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
-from v2meow_jax.files import write
+from v2meow_jax.files.films import remux
 
 DEFAULT = av.stream.Disposition.default
 
@@ -58,7 +58,7 @@ def test_the_film_is_the_track_that_players_choose(tmp_path, films):
   mastered(source, films)
   assert read.read_video(source).frames.mean() == pytest.approx(200, abs=4)
   silence = media.Audio(samples=np.zeros(16_000, np.float32), rate_hz=16_000)
-  write.mux(source, silence, out)
+  remux.replace_sound(source, silence, out)
   assert read.read_video(out).frames.mean() == pytest.approx(200, abs=4)
 
 

@@ -9,7 +9,7 @@ import pytest
 from v2meow_jax import media
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
-from v2meow_jax.files import write
+from v2meow_jax.files.films import remux
 
 RATE_HZ, NUM_FRAMES = 25, 100
 TICKS = 1000  # Of a movie that FFmpeg writes.
@@ -75,7 +75,7 @@ def test_what_was_cut_away_stays_away(tmp_path, b_frames, edits, copied):
   video = read.read_video(source)
   samples = np.zeros(round(video.seconds * 16_000), np.float32)
   audio = media.Audio(samples=samples, rate_hz=16_000)
-  was_copied = write.mux(source, audio, out)
+  was_copied = remux.replace_sound(source, audio, out).is_copied
   assert copied in (None, was_copied)
   written = read.read_video(out)
   assert written.seconds == pytest.approx(video.seconds, abs=0.5 / RATE_HZ)
@@ -95,8 +95,8 @@ def test_a_check_encodes_no_picture_and_leaves_no_file(tmp_path, monkeypatch):
   def encode(*_):
     raise AssertionError
 
-  monkeypatch.setattr(write, '_encode_pictures', encode)
-  write.check_muxable(source, out)
+  monkeypatch.setattr(remux, '_encode', encode)
+  remux.check(source, out)
   assert list(tmp_path.iterdir()) == [source]
 
 
@@ -118,7 +118,9 @@ def test_hevc_has_the_tag_that_every_player_takes(tmp_path, suffix, tag):
     container.mux(stream.encode(None))
   seconds = probe.probe_video(source).seconds
   samples = np.zeros(round(seconds * 16_000), np.float32)
-  assert write.mux(source, media.Audio(samples=samples, rate_hz=16_000), out)
+  assert remux.replace_sound(
+    source, media.Audio(samples=samples, rate_hz=16_000), out
+  )
   with av.open(str(out)) as container:
     assert container.streams.video[0].codec_context.codec_tag == 'hvc1'
   assert len(read.read_video(out).times) == 10

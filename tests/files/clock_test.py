@@ -1,0 +1,101 @@
+"""Films whose clock starts again in their middle are read and copied whole."""
+
+import numpy as np
+import pytest
+
+from tests.fakes import media_clips
+from v2meow_jax import media
+from v2meow_jax.files import probe
+from v2meow_jax.files import read
+from v2meow_jax.files.films import remux
+
+RATE_HZ = 25
+HOUR = 3600 * RATE_HZ
+
+
+def part(path, first: int, container: str, codec: str) -> bytes:
+  """One second whose clock begins at a tick."""
+  ticks = np.arange(RATE_HZ) + first
+  options = {'bf': '2'} if codec in ('libx264', 'mpeg2video') else {}
+  media_clips.encode(
+    path,
+    media_clips.planted(range(RATE_HZ)),
+    ticks=ticks.tolist(),
+    container=container,
+    codec=codec,
+    options=options,
+  )
+  return path.read_bytes()
+
+
+def joined(path, firsts, container: str = 'mpegts', codec: str = 'libx264'):
+  """Recordings laid end to end, as `cat` does."""
+  data = [part(path, first, container, codec) for first in firsts]
+  path.write_bytes(b''.join(data))
+  return path
+
+
+@pytest.mark.parametrize(
+  ('firsts', 'container', 'codec'),
+  [
+    ((0, 0, 0), 'mpegts', 'libx264'),
+    ((HOUR, 0, HOUR), 'mpegts', 'libx264'),
+    ((0, HOUR), 'mpegts', 'mpeg2video'),
+    ((0, HOUR, 0), 'mpeg', 'mpeg2video'),
+    ((0, 0), 'vob', 'mpeg2video'),
+    ((HOUR, 0), 'matroska', 'libx264'),
+    ((0, 0), 'webm', 'libvpx'),
+    # Three half seconds before 33 bits are full.
+    ((int(2**33 / 90_000 * RATE_HZ) - RATE_HZ // 2,), 'mpegts', 'libx264'),
+  ],
+  ids=lambda x: str(x).replace(' ', ''),
+)
+def test_joined_recordings_are_one_film(tmp_path, firsts, container, codec):
+  source = joined(tmp_path / 'in', firsts, container, codec)
+  video = read.read_video(source)
+  ticks = np.tile(np.arange(RATE_HZ), len(firsts))
+  np.testing.assert_array_equal(media_clips.ticks_of(video.frames), ticks)
+  np.testing.assert_allclose(
+    video.times, np.arange(len(ticks)) / RATE_HZ, atol=1e-3
+  )
+  assert video.seconds == pytest.approx(len(firsts), abs=1e-3)
+  out = tmp_path / 'out.mkv'
+  silence = np.zeros(round(video.seconds * 16_000), np.float32)
+  remux.replace_sound(source, media.Audio(samples=silence, rate_hz=16_000), out)
+  written = read.read_video(out)
+  np.testing.assert_array_equal(media_clips.ticks_of(written.frames), ticks)
+  np.testing.assert_allclose(written.times, video.times, atol=2e-3)
+
+
+@pytest.mark.parametrize('suffix', ['.mp4', '.mov', '.mkv'])
+def test_every_output_has_the_whole_film(tmp_path, suffix):
+  source = joined(tmp_path / 'in', (HOUR, 0))
+  out = tmp_path / f'out{suffix}'
+  silence = media.Audio(samples=np.zeros(16_000, np.float32), rate_hz=16_000)
+  assert remux.replace_sound(source, silence, out).is_copied
+  assert probe.probe_video(out).num_frames == 2 * RATE_HZ
+  assert len(read.read_audio(out).samples) == 2 * 16_000
+
+
+def test_a_gap_of_a_few_seconds_is_one(tmp_path):
+  source = joined(tmp_path / 'in', (0, 4 * RATE_HZ))
+  assert probe.probe_video(source).seconds == pytest.approx(5, abs=0.1)
+
+
+@pytest.mark.parametrize('bf', ['0', '2'])
+def test_pictures_in_no_container_come_at_their_rate(tmp_path, bf):
+  source = media_clips.encode(
+    tmp_path / 'in',
+    media_clips.planted(range(20)),
+    container='h264',
+    options={'bf': bf},
+  )
+  video = read.read_video(source)
+  np.testing.assert_array_equal(media_clips.ticks_of(video.frames), range(20))
+  np.testing.assert_allclose(video.times, np.arange(20) / 25, atol=1e-6)
+  silence = media.Audio(samples=np.zeros(16_000, np.float32), rate_hz=16_000)
+  result = remux.replace_sound(source, silence, tmp_path / 'out.mp4')
+  assert result.is_copied == (bf == '0')
+  written = read.read_video(tmp_path / 'out.mp4')
+  np.testing.assert_array_equal(media_clips.ticks_of(written.frames), range(20))
+  np.testing.assert_allclose(written.times, video.times, atol=1e-3)

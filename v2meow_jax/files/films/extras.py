@@ -1,0 +1,189 @@
+"""What a film has besides pictures and the sound that is replaced.
+
+Tracks in other languages, subtitles, covers, fonts, chapters and tags go along
+into the new file where it can hold them; the rest is listed.
+"""
+
+# PyAV's stubs make optional what a stream that is open always has.
+# pyright: reportOptionalMemberAccess=false, reportArgumentType=false
+
+from collections import Counter
+from collections.abc import Iterable
+import fractions
+import os
+
+import av
+
+from v2meow_jax.files import probe
+
+# Tags about the old file, not about the film.
+_FILE_TAGS = frozenset(
+  (
+    *(
+      'major_brand',
+      'minor_version',
+      'compatible_brands',
+      'encoder',
+      'duration',
+    ),
+    *('handler_name', 'vendor_id', 'encoded_by'),
+    *('hasvideo', 'hasaudio', 'hasmetadata', 'haskeyframes', 'totalduration'),
+    *('metadatacreator', 'canseektoend', 'isvbr'),
+  )
+)
+# Headers without a time count from here.
+_NO_TIMES = ('1970-01-01T00:00:00', '1904-01-01T00:00:00')
+_QUICKTIME = 'com.apple.quicktime.'
+# Names that writers know for QuickTime's own.
+_COMMON_NAMES = {'location.iso6709': 'location', 'creationdate': 'date'}
+_KINDS = {
+  'audio': 'sound track',
+  'video': 'other picture',
+  'subtitle': 'subtitle track',
+  'attachment': 'attachment',
+  'data': 'data track',
+}
+_UNKNOWN = (None, '', 'und')
+
+
+def tags(container: av.container.Container) -> dict[str, str]:
+  """Tags about the film: title, time, place and the like, in lower case."""
+  named = {}
+  for name, value in container.metadata.items():
+    name = name.lower()
+    if name.startswith(_QUICKTIME):
+      name = name.removeprefix(_QUICKTIME)
+      name = _COMMON_NAMES.get(name, name)
+    if name not in _FILE_TAGS and not value.startswith(_NO_TIMES):
+      named.setdefault(name, value)
+  # FFmpeg gives a tag with a language a second time, without.
+  return {n: v for n, v in named.items() if n.rpartition('-')[0] not in named}
+
+
+def tracks(container: av.container.InputContainer) -> list[av.stream.Stream]:
+  """All tracks but the film and its sound."""
+  film, sound = probe.video_stream(container), probe.audio_stream(container)
+  others = [s for s in container.streams if s not in (film, sound)]
+  if container.chapters():
+    # In QuickTime, chapters are a track as well.
+    others = [s for s in others if s.type != 'data' or s.name != 'bin_data']
+  return others
+
+
+def carried_tracks(
+  container: av.container.InputContainer,
+) -> list[av.stream.Stream]:
+  """Tracks that stay beside new sound.
+
+  Sound in the language of the film, or in none, is part of what is replaced.
+  """
+  sound = probe.audio_stream(container)
+  spoken = sound and sound.language
+  return [
+    track
+    for track in tracks(container)
+    if track.type in ('subtitle', 'attachment')
+    or track.disposition & av.stream.Disposition.attached_pic
+    or (track.type == 'audio' and track.language not in (*_UNKNOWN, spoken))
+  ]
+
+
+def add_tags(
+  source: av.container.InputContainer,
+  out: av.container.OutputContainer,
+  start: fractions.Fraction,
+) -> None:
+  """Copies tags and chapters.
+
+  Args:
+    source: Film.
+    out: New file.
+    start: Time of the film's first picture; it is 0 in the new file.
+  """
+  out.metadata.update(tags(source))
+  chapters = []
+  for chapter in source.chapters():
+    shift = round(start / chapter['time_base'])
+    times = {n: max(0, chapter[n] - shift) for n in ('start', 'end')}
+    chapters.append({**chapter, **times})
+  if chapters:
+    out.set_chapters(chapters)
+
+
+def add_track(
+  out: av.container.OutputContainer, track: av.stream.Stream
+) -> av.stream.Stream | None:
+  """Adds a copy of a track; None where the container does not hold its kind."""
+  try:
+    copied = out.add_stream_from_template(track, opaque=True)
+  except (ValueError, av.error.FFmpegError):
+    return None
+  describe(track, copied)
+  # The new sound is the one to play.
+  copied.disposition = track.disposition & ~av.stream.Disposition.default
+  return copied
+
+
+def describe(track: av.stream.Stream, copied: av.stream.Stream) -> None:
+  """Copies language, title and the like of a track."""
+  copied.metadata.update(
+    {
+      name: value
+      for name, value in track.metadata.items()
+      if name.lower() not in _FILE_TAGS
+    }
+  )
+
+
+def left_out(
+  source_path: str | os.PathLike,
+  out_path: str | os.PathLike,
+  carried: Iterable[int],
+  limits: probe.Limits,
+) -> tuple[str, ...]:
+  """Lists what the new file does not have, read from both.
+
+  Args:
+    source_path: Film.
+    out_path: New file.
+    carried: Indices of the tracks that were copied.
+    limits: Limits beyond which a file is refused.
+
+  Returns:
+    Phrases such as '2 subtitle tracks (subrip eng, subrip fra)'.
+  """
+  carried = set(carried)
+  with (
+    probe.open_input(source_path, limits) as source,
+    probe.open_input(out_path, limits) as out,
+  ):
+    left: dict[str, list[str]] = {}
+    for track in tracks(source):
+      if track.index not in carried:
+        left.setdefault(_KINDS.get(track.type, 'track'), []).append(
+          ' '.join(filter(None, (_codec(track), _language(track))))
+        )
+    phrases = [_phrase(kind, names) for kind, names in left.items()]
+    num_chapters = len(source.chapters()) - len(out.chapters())
+    if num_chapters > 0:
+      phrases.append(_phrase('chapter', [''] * num_chapters))
+    lost = [name for name in tags(source) if name not in tags(out)]
+    if lost:
+      phrases.append(f'tags ({", ".join(sorted(lost))})')
+  return tuple(phrases)
+
+
+def _codec(track: av.stream.Stream) -> str:
+  return getattr(track, 'name', None) or ''
+
+
+def _language(track: av.stream.Stream) -> str:
+  return '' if track.language in _UNKNOWN else track.language
+
+
+def _phrase(kind: str, names: list[str]) -> str:
+  """A count of things of a kind, and their names."""
+  counted = Counter(name for name in names if name)
+  listed = ', '.join(n if k == 1 else f'{k} {n}' for n, k in counted.items())
+  plural = '' if len(names) == 1 else 's'
+  return f'{len(names)} {kind}{plural}' + (f' ({listed})' if listed else '')
