@@ -11,6 +11,8 @@ import pytest
 
 from v2meow_jax import media
 from v2meow_jax.cli import main
+from v2meow_jax.evaluation.metrics import beat_scores
+from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.files import write
@@ -146,13 +148,37 @@ def test_takes_are_those_of_the_next_seeds(tmp_path):
 
 
 def test_a_long_video_begins_as_its_beginning(embedded):
-  # Streams look at neighbours in time, so the last second may differ.
+  # Streams look at neighbours in time, so the last second may differ; a plan
+  # is made of the whole.
   long = video_of(4, seconds=14.0)
   short = media.Video(
     frames=long.frames[long.times < 12.0],
     times=long.times[long.times < 12.0],
     seconds=12.0,
   )
-  a = embedded.run(long, seed=2).codes
-  b = embedded.run(short, seed=2).codes
+  a = embedded.run(long, seed=2, plan=None).codes
+  b = embedded.run(short, seed=2, plan=None).codes
   np.testing.assert_array_equal(a[: 8 * 25], b[: 8 * 25])
+
+
+def test_a_tempo_that_is_asked_for_is_played(embedded):
+  video = video_of(4, seconds=8.0)
+  for bpm in (92, 126):
+    audio = embedded.generate(video, seed=2, plan=planner.Wishes(bpm=bpm))
+    tempo_bpm = beat_scores.track(audio).tempo_bpm
+    assert beat_scores.tempo_agrees(tempo_bpm, bpm)
+
+
+def test_an_edited_plan_is_followed_and_recorded(tmp_path):
+  clip = write_clip(tmp_path / 'clip.mp4', 5, 6.0)
+  plan, out = tmp_path / 'plan.json', tmp_path / 'out.wav'
+  assert main.main(['plan', str(clip), '-o', str(plan), '--bpm', '110']) == 0
+  content = json.loads(plan.read_text())
+  content['sections'][0]['prompt'] = 'loud rock'
+  plan.write_text(json.dumps(content))
+  command = ['generate', str(clip), '-o', str(out), '--plan', str(plan)]
+  assert main.main(command) == 0
+  facts = json.loads((tmp_path / 'out.wav.json').read_text())
+  assert facts['plan'] == content
+  assert main.main(['generate', str(clip), '-o', str(out), '--no_plan']) == 0
+  assert json.loads((tmp_path / 'out.wav.json').read_text())['plan'] is None

@@ -69,6 +69,7 @@ def test_readme_shows_the_commands_of_a_newcomer():
   assert lines[install + 1].startswith('.venv/bin/v2meow generate my.mp4')
   assert {verb(c)[0] for c in v2meow_commands()} == {
     'generate',
+    'plan',
     'explain',
     'doctor',
     'data',

@@ -83,7 +83,8 @@ def test_a_style_that_says_nothing_is_as_none_and_said(embedded, monkeypatch):
   silence = media.Audio(samples=np.zeros(16_000, np.float32), rate_hz=RATE_HZ)
   monkeypatch.setattr(sound, 'decode', lambda *_: (silence, None))
   prompts = [None, 'zxqv', 'calm piano']
-  made = embedded.run_batch([request(prompt=prompt) for prompt in prompts])
+  requests = [request(prompt=prompt, plan=None) for prompt in prompts]
+  made = embedded.run_batch(requests)
   assert [bool(vector.any()) for vector in styles] == [False, False, True]
   assert [m.settings['prompt'] for m in made] == prompts
   assert [list(m.settings['not_used']) for m in made] == [[], ['prompt'], []]

@@ -23,6 +23,18 @@ def video(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('video', help='video file: mp4, mov, mkv, webm or avi')
 
 
+def bpm(parser: argparse._ActionsContainer) -> None:
+  """Adds the flag for a tempo."""
+  parser.add_argument(
+    '--bpm',
+    type=float,
+    help=(
+      'tempo in beats a minute, 50 to 200; default: that of a pulse in the'
+      ' picture, else of the prompt, else one that fits its mood'
+    ),
+  )
+
+
 def system(parser: argparse.ArgumentParser) -> None:
   """Adds the flag that names a released system."""
   parser.add_argument(

@@ -22,12 +22,14 @@ from v2meow_jax.cli.verbs import explain
 from v2meow_jax.cli.verbs import export
 from v2meow_jax.cli.verbs import generate
 from v2meow_jax.cli.verbs import licenses
+from v2meow_jax.cli.verbs import plan
 from v2meow_jax.cli.verbs import study
 from v2meow_jax.cli.verbs import train
 from v2meow_jax.cli.verbs import weights
 
 _VERBS = {
   'generate': (generate, 'make a soundtrack for a video'),
+  'plan': (plan, 'write the beats and sections that a video asks for'),
   'explain': (explain, 'show what in a video acts on its music'),
   'data': (data, 'make and prepare training data'),
   'experiments': (experiments, 'list the experiments of the recipes by size'),

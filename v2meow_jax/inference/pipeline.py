@@ -36,12 +36,15 @@ class ClipStreams:
       so a longer clip begins as a shorter one does.
     negative: Styles that guidance goes away from, by name, [1, dim]; zeros
       where there is none.
+    style_starts: Times from which each vector of a static stream holds, in
+      seconds; the first is 0. A window has that of its middle.
   """
 
   streams: dict[str, np.ndarray]
   seconds: float
   seed: int
   negative: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  style_starts: tuple[float, ...] = (0.0,)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,14 +75,21 @@ def window_starts(
 
 
 def cut(
-  array: np.ndarray, stream: specs.Stream, start: float, seconds: float
+  array: np.ndarray,
+  stream: specs.Stream,
+  start: float,
+  seconds: float,
+  style_starts: Sequence[float] = (0.0,),
 ) -> np.ndarray:
   """One window of a clip's stream, [frames of the window, dim | levels].
 
   `start` and `seconds` say where it lies; beyond the end the clip is mirrored.
+  Of a static stream it is the vector that holds in its middle.
   """
   if isinstance(stream, specs.FeatureSpec) and stream.is_static:
-    return array[:1]
+    middle = start + seconds / 2
+    row = int(np.searchsorted(style_starts, middle, 'right')) - 1
+    return array[row : row + 1]
   first = round(start * stream.rate_hz)
   length = specs.whole_frames(stream.name, seconds, stream.rate_hz)
   # Index -1 is the last frame again, and so on back and forth.
@@ -123,7 +133,13 @@ def sample_stage(
     inputs = {
       s.name: np.stack(
         [
-          cut(clips[row.clip].streams[s.name], s, row.start, spec.crop_seconds)
+          cut(
+            clips[row.clip].streams[s.name],
+            s,
+            row.start,
+            spec.crop_seconds,
+            clips[row.clip].style_starts,
+          )
           for row in padded
         ]
       )

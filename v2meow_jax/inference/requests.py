@@ -12,10 +12,13 @@ import unicodedata
 import numpy as np
 
 from v2meow_jax import media
+from v2meow_jax.extractors.planning import plan as plan_lib
+from v2meow_jax.extractors.planning import planner
 
 MAX_PROMPT_CHARACTERS = 2000
 
 VideoLike = str | os.PathLike[str] | media.Video
+PlanLike = plan_lib.MusicPlan | planner.Wishes | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,9 @@ class Request:
     style_audio: Style as music, in place of a prompt.
     negative: Style in words that the music is to avoid; it acts by the weight
       `style_guidance` of the sampler.
+    plan: Plan to follow, or wishes for one that is made of the picture; None:
+      the stages read the motion of the picture itself. A system that cannot
+      follow plans does so, too, unless there is a wish.
   """
 
   video: VideoLike
@@ -36,6 +42,7 @@ class Request:
   seed: int = 0
   style_audio: media.Audio | None = None
   negative: str | None = None
+  plan: PlanLike = planner.FROM_PICTURE
 
   def __post_init__(self):
     object.__setattr__(self, 'prompt', clean_prompt(self.prompt))
@@ -72,8 +79,9 @@ class Soundtrack:
     streams: Inputs and outputs of the stages, by name, [frames, dim | levels];
       outputs may reach beyond the end of the clip.
     seconds_per_part: Wall time of each part, for the whole batch.
-    settings: Seed, prompt, sampling, rows and the system's digest; 'not_used'
-      has the reasons why parts of the request say nothing.
+    settings: Seed, prompt, plan, sampling, rows and the system's digest;
+      'not_used' has the reasons why parts of the request say nothing.
+    plan: Plan that it follows, if any.
   """
 
   audio: media.Audio
@@ -81,6 +89,7 @@ class Soundtrack:
   streams: dict[str, np.ndarray]
   seconds_per_part: dict[str, float]
   settings: dict[str, Any]
+  plan: plan_lib.MusicPlan | None = None
 
 
 class PartClock:

@@ -8,6 +8,7 @@ from typing import Any
 import v2meow_jax
 from v2meow_jax import media
 from v2meow_jax import progress as progress_lib
+from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import atomic
 from v2meow_jax.files import full_disk
 from v2meow_jax.files import outputs
@@ -34,6 +35,7 @@ def write(
   style_audio: str | None = None,
   negative: str | None = None,
   seed: int = 0,
+  plan: requests_lib.PlanLike = planner.FROM_PICTURE,
   sampling: pipeline.Samplings | None = None,
   rows: int | None = None,
   takes: int = 1,
@@ -51,6 +53,8 @@ def write(
     style_audio: Path of a piece of music as the style.
     negative: Style in words that the music is to avoid.
     seed: Seed of the first take; the next take's is one higher.
+    plan: Plan to follow, or wishes for one that is made of the picture; None:
+      the stages read the motion of the picture itself.
     sampling: Options of the sampler, for all stages or one per stage; None: the
       system's own.
     rows: Number of windows in a call of each stage, and of takes that are made
@@ -93,6 +97,7 @@ def write(
       seed=seed + take,
       style_audio=style,
       negative=negative,
+      plan=plan,
     )
     for take in range(takes)
   ]

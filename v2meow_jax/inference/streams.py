@@ -1,11 +1,19 @@
 """From requests to streams of whole clips, piece by piece of the video."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 
 import numpy as np
 
 from v2meow_jax import media
+from v2meow_jax.extractors.embedded import color_motion
+from v2meow_jax.extractors.planning import analysis
+from v2meow_jax.extractors.planning import plan as plan_lib
+from v2meow_jax.extractors.planning import planner
+from v2meow_jax.extractors.planning import pulsing_picture
 from v2meow_jax.files import probe
 from v2meow_jax.files import read as media_read
 from v2meow_jax.inference import loading
@@ -13,47 +21,123 @@ from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import style as style_lib
 
+# A plan may be this far from the length of the clip it is followed for.
+_SAME_SECONDS = 0.1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Seen:
+  """What was read of a video.
+
+  Attributes:
+    streams: Visual streams by name; those that a plan replaces only where a
+      request wants them.
+    seconds: Length of the video, in seconds.
+    analysis: Analysis for plans; None where no request wants one.
+  """
+
+  streams: Mapping[str, np.ndarray]
+  seconds: float
+  analysis: analysis.Analysis | None
+
 
 def read(
   requests: Sequence[requests_lib.Request],
   loaded: loading.Loaded,
   on_request: Callable[[], None] = lambda: None,
-) -> list[pipeline.ClipStreams]:
+) -> tuple[list[pipeline.ClipStreams], list[plan_lib.MusicPlan | None]]:
   """Extracts what the stages of a system read; takes of a video share its work.
 
   `on_request` is called before each request, for progress.
 
+  Returns:
+    The streams and the plan that they follow, if any, of each request.
+
   Raises:
-    ValueError: The system has no extractor for a style.
+    ValueError: The system has no extractor for a style, or cannot follow the
+      plan that a request gives.
     probe.UnsupportedMedia: A file is not a video that can be read.
   """
-  visual, clips = {}, []
-  for request in requests:
+  follows = [_follows(request, loaded) for request in requests]
+  seen: dict[int, _Seen] = {}
+  pictures: dict[plan_lib.MusicPlan, Mapping[str, np.ndarray]] = {}
+  clips, plans = [], []
+  for request, is_planned in zip(requests, follows, strict=True):
     on_request()
-    video, style = request.video, request.prompt or request.style_audio
-    if id(video) not in visual:
-      visual[id(video)] = _visual(video, loaded)
-    streams, seconds = visual[id(video)]
-    clip = pipeline.ClipStreams(
-      streams={**streams}, seconds=seconds, seed=request.seed
+    video = request.video
+    if id(video) not in seen:
+      same = [
+        (other.plan, f)
+        for other, f in zip(requests, follows, strict=True)
+        if other.video is video
+      ]
+      seen[id(video)] = _visual(
+        video,
+        loaded,
+        with_motion=not all(f for _, f in same),
+        with_analysis=any(
+          f and isinstance(plan, planner.Wishes) for plan, f in same
+        ),
+      )
+    found = seen[id(video)]
+    plan = _plan(request, found) if is_planned else None
+    streams = {**found.streams}
+    if plan is not None:
+      if plan not in pictures:
+        pictures[plan] = _of_plan(plan, loaded, found.seconds)
+      streams |= pictures[plan]
+    styles, starts = _styles(request, plan, loaded)
+    clips.append(
+      pipeline.ClipStreams(
+        streams={**streams, **styles},
+        seconds=found.seconds,
+        seed=request.seed,
+        style_starts=starts,
+      )
     )
-    if style is not None:
-      clip.streams['style'] = style_lib.vector(style, loaded.styles)
-    elif 'style' in loaded.streams:
-      # Zeros, as dropped in training.
-      dim = loaded.streams['style'].dim
-      clip.streams['style'] = np.zeros((1, dim), np.float32)
     if request.negative is not None:
-      clip.negative['style'] = style_lib.vector(request.negative, loaded.styles)
-    clips.append(clip)
-  return clips
+      clips[-1].negative['style'] = style_lib.vector(
+        request.negative, loaded.styles
+      )
+    plans.append(plan)
+  return clips, plans
+
+
+def _leaders(loaded: loading.Loaded) -> dict[str, color_motion.Motion]:
+  """Extractors by stream whose stages follow a plan that is shown to them."""
+  return {
+    name: e
+    for name, e in loaded.extractors.items()
+    if isinstance(e, color_motion.Motion) and name in loaded.config['visual']
+  }
+
+
+def _follows(request: requests_lib.Request, loaded: loading.Loaded) -> bool:
+  """Whether a request is to follow a plan.
+
+  Raises:
+    ValueError: It wants to, and the system cannot.
+  """
+  can = bool(_leaders(loaded))
+  if not can and request.plan not in (None, planner.FROM_PICTURE):
+    raise ValueError(
+      f'the system {loaded.config["name"]!r} reads no stream of kind'
+      " 'motion', by which it could follow a plan or a tempo; leave them out,"
+      ' or choose the embedded system.'
+    )
+  return can and request.plan is not None
 
 
 def _visual(
-  video: requests_lib.VideoLike, loaded: loading.Loaded
-) -> tuple[dict[str, np.ndarray], float]:
-  """Visual streams of a video by name, and its length in seconds."""
+  video: requests_lib.VideoLike,
+  loaded: loading.Loaded,
+  *,
+  with_motion: bool,
+  with_analysis: bool,
+) -> _Seen:
+  """Reads a video once: its visual streams, and its analysis."""
   config = loaded.config
+  pieces: Iterable[media.Video]
   if isinstance(video, media.Video):
     pieces = video.pieces(config['piece_seconds'])
     seconds = video.seconds
@@ -64,9 +148,82 @@ def _visual(
       piece_seconds=config['piece_seconds'],
       max_side=config['max_side'],
     )
-  names = [name for name in config['visual'] if name in loaded.extractors]
+  left_out = set() if with_motion else set(_leaders(loaded))
+  names = [
+    name
+    for name in config['visual']
+    if name in loaded.extractors and name not in left_out
+  ]
   parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+  analyser = analysis.PictureAnalyser()
   for piece in pieces:
     for name in names:
       parts[name].append(loaded.extractors[name](piece))
-  return {n: np.concatenate(p) for n, p in parts.items()}, seconds
+    if with_analysis:
+      analyser.add(piece)
+  return _Seen(
+    streams={n: np.concatenate(p) for n, p in parts.items()},
+    seconds=seconds,
+    analysis=analyser.analysis() if with_analysis else None,
+  )
+
+
+def _plan(request: requests_lib.Request, seen: _Seen) -> plan_lib.MusicPlan:
+  """The plan of a request: its own, or one that is made of the picture."""
+  if isinstance(request.plan, plan_lib.MusicPlan):
+    if abs(request.plan.seconds - seen.seconds) > _SAME_SECONDS:
+      raise ValueError(
+        f'the plan is for a clip of {request.plan.seconds:g} s, and the video'
+        f' has {seen.seconds:g} s; plan this video with `v2meow plan`.'
+      )
+    return request.plan
+  assert seen.analysis is not None
+  assert request.plan is not None
+  return planner.plan(seen.analysis, prompt=request.prompt, wishes=request.plan)
+
+
+def _of_plan(
+  plan: plan_lib.MusicPlan, loaded: loading.Loaded, seconds: float
+) -> dict[str, np.ndarray]:
+  """The streams that show a plan, to the end of the last window."""
+  last = max(
+    pipeline.window_starts(
+      seconds,
+      stage.spec.crop_seconds,
+      stage.model.sampler.windows.prefix_seconds,
+    )[-1]
+    + stage.spec.crop_seconds
+    for stage in loaded.stages
+  )
+  leaders = _leaders(loaded)
+  parts: dict[str, list[np.ndarray]] = {name: [] for name in leaders}
+  pieces = pulsing_picture.video(plan, last, loaded.config['piece_seconds'])
+  for piece in pieces:
+    for name, leader in leaders.items():
+      parts[name].append(leader(piece))
+  return {name: np.concatenate(p) for name, p in parts.items()}
+
+
+def _styles(
+  request: requests_lib.Request,
+  plan: plan_lib.MusicPlan | None,
+  loaded: loading.Loaded,
+) -> tuple[dict[str, np.ndarray], tuple[float, ...]]:
+  """The style of a request, or those of the sections of its plan."""
+  style = request.prompt or request.style_audio
+  if style is not None:
+    return {'style': style_lib.vector(style, loaded.styles)}, (0.0,)
+  if 'style' not in loaded.streams:
+    return {}, (0.0,)
+  # Zeros, as dropped in training.
+  none = np.zeros((1, loaded.streams['style'].dim), np.float32)
+  if plan is None or not any(section.prompt for section in plan.sections):
+    return {'style': none}, (0.0,)
+  vectors = [
+    style_lib.vector(section.prompt, loaded.styles)
+    if section.prompt and style_lib.is_known(section.prompt, loaded.styles)
+    else none
+    for section in plan.sections
+  ]
+  starts = tuple(section.start_seconds for section in plan.sections)
+  return {'style': np.concatenate(vectors)}, starts

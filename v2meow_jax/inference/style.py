@@ -32,6 +32,12 @@ def vector(
   return extractors[name](given)
 
 
+def is_known(text: str, extractors: Mapping[str, extractor.Extractor]) -> bool:
+  """Whether the network of prompts, if there is one, knows words of a text."""
+  knows = getattr(extractors.get('style_text'), 'knows', None)
+  return knows is None or knows(text)
+
+
 def unusable(
   request: requests_lib.Request, extractors: Mapping[str, extractor.Extractor]
 ) -> dict[str, str]:
@@ -41,10 +47,9 @@ def unusable(
   other, and music would follow that as it follows noise.
   """
   reasons = {}
-  knows = getattr(extractors.get('style_text'), 'knows', None)
   for name in ('prompt', 'negative'):
     text = getattr(request, name)
-    if text and knows and not knows(text):
+    if text and not is_known(text, extractors):
       reasons[name] = 'the system knows none of its words'
   music = request.style_audio
   if music is not None and music.seconds < _LEAST_SECONDS:

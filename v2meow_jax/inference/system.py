@@ -18,7 +18,9 @@ from typing import Any
 
 from v2meow_jax import media
 from v2meow_jax.extractors.embedded import style_features
+from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import paths
+from v2meow_jax.inference import dynamics
 from v2meow_jax.inference import loading
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import requests as requests_lib
@@ -72,6 +74,7 @@ class System:
     *,
     style_audio: media.Audio | None = None,
     negative: str | None = None,
+    plan: requests_lib.PlanLike = planner.FROM_PICTURE,
     sampling: pipeline.Samplings | None = None,
     rows: int | None = None,
   ) -> media.Audio:
@@ -84,6 +87,8 @@ class System:
       style_audio: Style as music, in place of a prompt.
       negative: Style in words that the music is to avoid; wants a
         `style_guidance` above 1.
+      plan: Plan to follow, or wishes for one that is made of the picture; None:
+        the stages read the motion of the picture itself.
       sampling: Options of the sampler, for all stages or one per stage; what
         they leave open is as the system was exported. None: all of it.
       rows: Number of windows in a call of each stage; None: the system's own.
@@ -93,8 +98,8 @@ class System:
       The soundtrack.
 
     Raises:
-      ValueError: An argument is out of range, or a prompt and a music style
-        are both given.
+      ValueError: An argument is out of range, a prompt and a music style are
+        both given, or the system cannot follow the plan.
       probe.UnsupportedMedia: The file is not a video that can be read.
     """
     return self.run(
@@ -103,6 +108,7 @@ class System:
       seed,
       style_audio=style_audio,
       negative=negative,
+      plan=plan,
       sampling=sampling,
       rows=rows,
     ).audio
@@ -137,6 +143,7 @@ class System:
     *,
     style_audio: media.Audio | None = None,
     negative: str | None = None,
+    plan: requests_lib.PlanLike = planner.FROM_PICTURE,
     sampling: pipeline.Samplings | None = None,
     rows: int | None = None,
     on_progress: OnProgress = lambda part: None,
@@ -148,6 +155,7 @@ class System:
       seed=seed,
       style_audio=style_audio,
       negative=negative,
+      plan=plan,
     )
     return self.run_batch(
       [request], sampling=sampling, rows=rows, on_progress=on_progress
@@ -187,7 +195,7 @@ class System:
     clock = requests_lib.PartClock()
     with clock('streams'):
       unusable = [self._unusable(request) for request in requests]
-      clips = streams_lib.read(
+      clips, plans = streams_lib.read(
         list(map(style.without, requests, unusable)),
         self._loaded,
         functools.partial(on_progress, 'streams'),
@@ -212,7 +220,7 @@ class System:
         sound.decode(self.codec, clip.streams, self._sound, clip.seconds)
         for clip in clips
       ]
-    facts = {
+    facts: dict[str, Any] = {
       'system': self.config['name'],
       'system_sha256': self.digest,
       'sampling': self._by_stage(map(dataclasses.asdict, samplings)),
@@ -221,14 +229,20 @@ class System:
     }
     return [
       requests_lib.Soundtrack(
-        audio=audio,
+        audio=audio if plan is None else dynamics.follow(audio, plan),
         codes=codes,
         streams=clip.streams,
         seconds_per_part=clock.seconds,
-        settings={**request.describe(), 'not_used': reasons, **facts},
+        settings={
+          **request.describe(),
+          'plan': plan and dataclasses.asdict(plan),
+          'not_used': reasons,
+          **facts,
+        },
+        plan=plan,
       )
-      for request, reasons, clip, (audio, codes) in zip(
-        requests, unusable, clips, sounds, strict=True
+      for request, reasons, clip, plan, (audio, codes) in zip(
+        requests, unusable, clips, plans, sounds, strict=True
       )
     ]
 

@@ -13,6 +13,7 @@ import numpy as np
 
 import v2meow_jax
 from v2meow_jax import media
+from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import atomic
 from v2meow_jax.files import write
 from v2meow_jax.inference import restore
@@ -64,6 +65,7 @@ class Takes:
       'prompt': prompt,
       'seed': seed,
       'version': v2meow_jax.__version__,
+      'planner_version': planner.PLANNER_VERSION,
     }
     if _is_take(path, sidecar, key):
       return path

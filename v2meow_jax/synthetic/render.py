@@ -46,7 +46,7 @@ def _pulses(scene: scene_lib.Scene, beats: np.ndarray) -> np.ndarray:
   whole = np.floor(beats)
   since = (beats - whole) * scene.beat_seconds
   fall = np.exp(-np.maximum(since - _HOLD_SECONDS, 0) / _DECAY_SECONDS)
-  return fall * np.where(whole % scene.beats_per_bar == 0, 1.0, _WEAK_BEAT)
+  return fall * np.where(scene.is_downbeat(whole), 1.0, _WEAK_BEAT)
 
 
 class _Section:

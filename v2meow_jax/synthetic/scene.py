@@ -101,6 +101,10 @@ class Scene:
     since = np.asarray(times, np.float64) - self.first_beat_seconds
     return since / self.beat_seconds + self.first_beat_in_bar
 
+  def is_downbeat(self, beats: npt.ArrayLike) -> np.ndarray:
+    """Whether whole positions of `beats_at` are the first of a bar."""
+    return np.asarray(beats) % self.beats_per_bar == 0
+
   def section_at(self, times: npt.ArrayLike) -> np.ndarray:
     """Index of the section at `times`: int64, as `times`."""
     # A cut belongs to the next section, despite rounding of its time.

@@ -10,7 +10,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.description = (
     'Makes a soundtrack for a video. OUT.mp4 keeps the pictures as they are and'
     ' gets the new sound; OUT.wav and OUT.flac hold the sound alone.'
-    ' OUT.mp4.json beside it says how it was made.'
+    ' OUT.mp4.json beside it says how it was made. The music has beats and'
+    ' sections that are planned from the whole picture first: `v2meow plan`'
+    ' shows them, and --plan follows what you made of them.'
   )
   parser.epilog = (
     'examples:\n'
@@ -18,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     '  v2meow generate cat.mp4 -o out.wav --prompt "calm piano" --seed 3\n'
     '  v2meow generate cat.mp4 -o out.wav --prompt jazz --negative drums'
     ' --style-guidance 3\n'
-    '  v2meow generate cat.mp4 -o out.mp4 --takes 4   # out_1.mp4 ...'
+    '  v2meow generate cat.mp4 -o out.mp4 --takes 4   # out_1.mp4 ...\n'
+    '  v2meow generate cat.mp4 -o out.mp4 --bpm 96\n'
+    '  v2meow generate cat.mp4 -o out.mp4 --plan plan.json   # of `v2meow plan`'
   )
   flags.video(parser)
   parser.add_argument(
@@ -37,6 +41,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     '--negative',
     metavar='WORDS',
     help='style in words that the music is to avoid; wants --style-guidance',
+  )
+  plan = parser.add_mutually_exclusive_group()
+  plan.add_argument(
+    '--plan', metavar='JSON', help='plan to follow, as `v2meow plan` writes it'
+  )
+  flags.bpm(plan)
+  plan.add_argument(
+    '--no_plan',
+    '--no-plan',
+    action='store_true',
+    help=(
+      'plan nothing: the first stage reads the motion of the picture itself,'
+      ' which it knows from drawn pictures alone'
+    ),
   )
   flags.value(
     parser, '--seed', 0, 'seed of every random draw; another seed, another take'
@@ -100,9 +118,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
   """Generates and writes the takes."""
+  from v2meow_jax.extractors.planning import plan as plan_lib  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.extractors.planning import planner  # pylint: disable=g-import-not-at-top
   from v2meow_jax.inference import soundtrack  # pylint: disable=g-import-not-at-top
   from v2meow_jax.models.sampling import options  # pylint: disable=g-import-not-at-top
 
+  plan = None
+  if args.plan:
+    plan = plan_lib.read(args.plan)
+  elif not args.no_plan:
+    plan = planner.Wishes(bpm=args.bpm)
   soundtrack.write(
     args.video,
     args.output,
@@ -110,6 +135,7 @@ def run(args: argparse.Namespace) -> None:
     style_audio=args.style_audio,
     negative=args.negative,
     seed=args.seed,
+    plan=plan,
     sampling=[
       options.Sampling(
         temperature=temperature,

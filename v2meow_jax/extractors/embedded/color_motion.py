@@ -28,9 +28,9 @@ _FRAMES_AT_ONCE = 64
 
 # Amounts of change in 40 ms at which compression turns from linear to
 # logarithmic: about what a still, slightly noisy camera gives. By column of
-# `_changes`: energy, brighter, darker, colour, cut, speed, u, v, expansion,
+# `changes`: energy, brighter, darker, colour, cut, speed, u, v, expansion,
 # contraction, peak.
-_SCALES = np.array(
+SCALES = np.array(
   [4e-3, 2e-3, 2e-3, 4e-3, 2e-2, 0.02, 0.02, 0.02, 5e-3, 5e-3, 1e-2],
   np.float32,
 )
@@ -131,16 +131,16 @@ def motion_features(video: media.Video, num_frames: int) -> np.ndarray:
     float32[num_frames, 16].
   """
   edges = np.linspace(0, video.seconds, num_frames + 1) + video.start_seconds
-  amounts = _spread(_changes(video.frames), np.asarray(video.times), edges)
-  # Amounts in 40 ms: `_SCALES` hold whatever the grid is.
+  amounts = spread(changes(video.frames), np.asarray(video.times), edges)
+  # Amounts in 40 ms: `SCALES` hold whatever the grid is.
   amounts *= 0.04 * num_frames / video.seconds
-  compressed = np.sign(amounts) * np.log1p(np.abs(amounts) / _SCALES)
+  compressed = np.sign(amounts) * np.log1p(np.abs(amounts) / SCALES)
   width = round(_MEDIAN_SECONDS * num_frames / video.seconds)
   relative = _relative(compressed[:, _RELATIVE], width)
   return np.concatenate([compressed, relative], 1).astype(np.float32)
 
 
-def _changes(frames: np.ndarray) -> np.ndarray:
+def changes(frames: np.ndarray) -> np.ndarray:
   """Changes from each frame to the next: float32[len(frames) - 1, 11]."""
   gray, histograms, colors = [], [], []
   for i in range(0, len(frames), _FRAMES_AT_ONCE):
@@ -177,7 +177,7 @@ def _changes(frames: np.ndarray) -> np.ndarray:
   return np.stack(columns, 1).astype(np.float32)
 
 
-def _spread(
+def spread(
   changes: np.ndarray, times: np.ndarray, edges: np.ndarray
 ) -> np.ndarray:
   """Sums changes between `edges`, each spread over its frames' interval.

@@ -1,0 +1,280 @@
+"""The plan of a soundtrack: beats, sections and energy, as a file one edits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import json
+import math
+import os
+from typing import Any
+from typing import get_args
+from typing import Literal
+
+import numpy as np
+
+from v2meow_jax.files import atomic
+from v2meow_jax.files import paths
+
+VERSION = 1
+# Tempi that music is planned in, beats a minute; a plan may bend beyond.
+MIN_BPM, MAX_BPM = 50.0, 200.0
+METRES = (2, 3, 4, 5, 6, 7)
+MAX_PROMPT_CHARACTERS = 2000
+
+Source = Literal['picture', 'prior', 'given']
+
+_MOST_BYTES = 64 * 2**20
+_MOST_DIGITS = 15
+_MAX_MOOD_CHARACTERS = 200
+_SHORTEST_BEAT_SECONDS = 0.1
+_EPS_SECONDS = 1e-6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Beat:
+  """One beat of the music.
+
+  Attributes:
+    seconds: Time of the beat in the clip, in seconds.
+    downbeat: Whether it is the first of its bar.
+    energy: Loudness and density of the music here, from 0 to 1.
+  """
+
+  seconds: float
+  downbeat: bool
+  energy: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Section:
+  """A stretch of the music with one character, up to the next section.
+
+  Attributes:
+    start_seconds: Start of the section in the clip, in seconds.
+    mood: Words for its character.
+    energy: Mean energy of its beats, from 0 to 1.
+    prompt: Style in words; a prompt of the request wins. None: the picture
+      alone decides.
+  """
+
+  start_seconds: float
+  mood: str
+  energy: float
+  prompt: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MusicPlan:
+  """Beats and sections of the music for one clip.
+
+  Attributes:
+    seconds: Length of the clip, in seconds.
+    tempo_bpm: Tempo where no beat was bent, in beats a minute.
+    beats_per_bar: Number of beats in a full bar.
+    source: Origin of the tempo: a pulse of the 'picture', a 'prior' by mood and
+      prompt, or 'given' by the user.
+    beats: Beats in the order of time.
+    sections: Sections in the order of time; the first starts at 0.
+    end_seconds: Time of the last downbeat, after which the music rings out;
+      None: the music goes on to the end of the clip.
+    version: Version of this format.
+  """
+
+  seconds: float
+  tempo_bpm: float
+  beats_per_bar: int
+  source: Source
+  beats: tuple[Beat, ...]
+  sections: tuple[Section, ...]
+  end_seconds: float | None = None
+  version: int = VERSION
+
+  def __post_init__(self):
+    if self.version != VERSION:
+      raise ValueError(
+        f'the version is {self.version}; wanted {VERSION}: plan the video again'
+        ' with this library.'
+      )
+    _check_number('seconds', self.seconds, _EPS_SECONDS, math.inf)
+    _check_number('tempo_bpm', self.tempo_bpm, MIN_BPM, MAX_BPM)
+    if self.beats_per_bar not in METRES:
+      raise ValueError(
+        f'beats_per_bar is {self.beats_per_bar}; wanted one of {METRES}.'
+      )
+    if self.source not in get_args(Source):
+      raise ValueError(
+        f'source is {self.source!r}; wanted one of {get_args(Source)}.'
+      )
+    times = [beat.seconds for beat in self.beats]
+    self._check_times('beats', times, _SHORTEST_BEAT_SECONDS)
+    starts = [section.start_seconds for section in self.sections]
+    self._check_times('sections', starts, _EPS_SECONDS)
+    if not starts or starts[0] != 0:
+      raise ValueError(
+        f'the first section starts at {starts[0] if starts else None}; wanted'
+        ' one that starts at 0.'
+      )
+    if self.end_seconds is not None:
+      _check_number('end_seconds', self.end_seconds, 0.0, self.seconds)
+    for kind, items in (('beat', self.beats), ('section', self.sections)):
+      for number, item in enumerate(items):
+        _check_number(f'energy of {kind} {number}', item.energy, 0.0, 1.0)
+    for number, section in enumerate(self.sections):
+      _check_text(
+        f'mood of section {number}', section.mood, _MAX_MOOD_CHARACTERS
+      )
+      _check_text(
+        f'prompt of section {number}',
+        section.prompt or '',
+        MAX_PROMPT_CHARACTERS,
+      )
+
+  def _check_times(
+    self, name: str, times: Sequence[float], shortest: float
+  ) -> None:
+    for number, time in enumerate(times):
+      _check_number(f'time of {name} {number}', time, 0.0, self.seconds)
+      if number and time < times[number - 1] + shortest - _EPS_SECONDS:
+        raise ValueError(
+          f'{name} {number} is at {time} s, after one at {times[number - 1]} s;'
+          f' wanted rising times, {shortest:g} s apart at least.'
+        )
+
+  @property
+  def beat_times(self) -> np.ndarray:
+    """Times of the beats in seconds, float64[num_beats]."""
+    return np.array([beat.seconds for beat in self.beats], np.float64)
+
+  def energy_at(self, times: np.ndarray) -> np.ndarray:
+    """Energy at times of the clip, between the beats in proportion."""
+    if not self.beats:
+      starts = [section.start_seconds for section in self.sections]
+      at = np.searchsorted(starts, times, 'right') - 1
+      return np.array([s.energy for s in self.sections])[np.maximum(at, 0)]
+    energies = [beat.energy for beat in self.beats]
+    return np.interp(times, self.beat_times, energies)
+
+  def section_at(self, seconds: float) -> Section:
+    """The section that holds a time of the clip."""
+    started = [s for s in self.sections if s.start_seconds <= seconds + 1e-9]
+    return (started or list(self.sections[:1]))[-1]
+
+
+def _check_number(name: str, value: float, low: float, high: float) -> None:
+  if not (math.isfinite(value) and low <= value <= high):
+    raise ValueError(f'{name} is {value}; wanted {low:g} to {high:g}.')
+
+
+def _check_text(name: str, text: str, most: int) -> None:
+  if len(text) > most or not text.isprintable():
+    raise ValueError(
+      f'{name} has {len(text)} characters or some that do not print; wanted'
+      f' one line of at most {most}.'
+    )
+
+
+def to_json(plan: MusicPlan) -> str:
+  """Writes a plan as json with one line for each beat and section."""
+  fields = dataclasses.asdict(plan)
+  lines = []
+  for name, value in fields.items():
+    if isinstance(value, tuple):
+      items = ',\n'.join(f'  {_json(item)}' for item in value)
+      lines.append(f' "{name}": [\n{items}\n ]' if items else f' "{name}": []')
+    else:
+      lines.append(f' "{name}": {_json(value)}')
+  return '{\n' + ',\n'.join(lines) + '\n}\n'
+
+
+def _json(value: Any) -> str:
+  return json.dumps(value, allow_nan=False, ensure_ascii=False)
+
+
+def write(path: str | os.PathLike, plan: MusicPlan) -> None:
+  """Writes a plan as json, whole or not at all."""
+  atomic.write_text(path, to_json(plan))
+
+
+def read(path: str | os.PathLike) -> MusicPlan:
+  """Reads a plan; nothing in the file is trusted.
+
+  Raises:
+    ValueError: The file is no plan: a field is missing, unknown, of the wrong
+      type or out of range.
+    OSError: There is no such file.
+  """
+  path = paths.path(path)
+  size = path.stat().st_size
+  if size > _MOST_BYTES:
+    raise ValueError(
+      f'{path} has {size} bytes; wanted a plan of at most {_MOST_BYTES}.'
+    )
+  try:
+    return from_json(path.read_bytes())
+  except ValueError as e:
+    raise ValueError(
+      f'{path} is no plan: {e} Write one with `v2meow plan`, and correct that.'
+    ) from e
+
+
+def from_json(text: str | bytes) -> MusicPlan:
+  """Parses json of `to_json`, perhaps edited; see `read`."""
+  try:
+    content = json.loads(text, parse_constant=_refuse, parse_int=_whole)
+  except RecursionError as e:
+    raise ValueError('it is nested too deeply.') from e
+  except ValueError as e:
+    raise ValueError(f'it is not json ({e}).') from e
+  fields = _fields(MusicPlan, content, 'the plan')
+  for name, kind in (('beats', Beat), ('sections', Section)):
+    fields[name] = tuple(
+      kind(**_fields(kind, item, f'{name} {number}'))
+      for number, item in enumerate(fields[name])
+    )
+  return MusicPlan(**fields)
+
+
+def _refuse(constant: str) -> None:
+  raise ValueError(f'the number {constant} is not finite')
+
+
+def _whole(digits: str) -> int:
+  if len(digits) > _MOST_DIGITS:
+    raise ValueError(f'a number of {len(digits)} digits is not wanted')
+  return int(digits)
+
+
+# Types in json for each annotation above.
+_TYPES: Mapping[str, tuple[type, ...]] = {
+  'float': (int, float),
+  'float | None': (int, float, type(None)),
+  'int': (int,),
+  'bool': (bool,),
+  'str': (str,),
+  'Source': (str,),
+  'str | None': (str, type(None)),
+  'tuple[Beat, ...]': (list,),
+  'tuple[Section, ...]': (list,),
+}
+
+
+def _fields(kind: type, content: Any, where: str) -> dict[str, Any]:
+  """The fields of a dataclass, each known and of its type."""
+  known = {field.name: field for field in dataclasses.fields(kind)}
+  if not isinstance(content, dict):
+    raise ValueError(f'{where} is {type(content).__name__}; wanted an object.')
+  needed = {n for n, f in known.items() if f.default is dataclasses.MISSING}
+  if set(content) - set(known) or needed - set(content):
+    raise ValueError(
+      f'{where} has the fields {sorted(content)}; wanted {sorted(known)}.'
+    )
+  for name, value in content.items():
+    wanted = str(known[name].type)
+    types = _TYPES[wanted]
+    if not isinstance(value, types) or (
+      isinstance(value, bool) and bool not in types
+    ):
+      raise ValueError(f'{name} of {where} is {value!r:.80}; wanted {wanted}.')
+  return dict(content)

@@ -1,0 +1,61 @@
+"""`v2meow plan`: from a video to its plan, and a plot of it."""
+
+import importlib.util
+import pathlib
+
+from v2meow_jax.extractors.planning import analysis
+from v2meow_jax.extractors.planning import plan as plan_lib
+from v2meow_jax.extractors.planning import plan_plot
+from v2meow_jax.extractors.planning import planner
+from v2meow_jax.files import outputs
+from v2meow_jax.files import read
+
+# As the embedded system reads videos.
+_PIECE_SECONDS = 10.0
+_MAX_SIDE = 128
+
+
+def write(
+  video: str,
+  output: str,
+  *,
+  plot: str | None = None,
+  prompt: str | None = None,
+  wishes: planner.Wishes = planner.FROM_PICTURE,
+) -> list[pathlib.Path]:
+  """Writes the plan of a video, and draws it.
+
+  Args:
+    video: Path of the video.
+    output: Path of the plan, .json.
+    plot: Path of the plot, .png; None: no plot.
+    prompt: Style in words, clean.
+    wishes: Wishes for the plan.
+
+  Returns:
+    The paths written.
+
+  Raises:
+    ImportError: A plot is wanted and Matplotlib is not installed.
+    ValueError: An argument or the video is not usable.
+    OSError: A file is missing or cannot be written.
+  """
+  paths = [outputs.checked(output, ('.json',))]
+  if plot is not None:
+    if importlib.util.find_spec('matplotlib') is None:
+      raise ImportError(
+        'a plot needs matplotlib: pip install v2meow_jax[eval]; or leave out'
+        ' --plot.'
+      )
+    paths.append(outputs.checked(plot, ('.png',)))
+  outputs.check_inputs_survive(paths, video)
+  seen = analysis.analyse(
+    read.iter_video(video, piece_seconds=_PIECE_SECONDS, max_side=_MAX_SIDE)
+  )
+  plan = planner.plan(seen, prompt=prompt, wishes=wishes)
+  plan_lib.write(paths[0], plan)
+  if plot is not None:
+    plan_plot.write(paths[1], plan, seen)
+  for path in paths:
+    print(path)
+  return paths
