@@ -121,3 +121,16 @@ def test_the_digest_of_a_folder_is_of_names_and_bytes(tmp_path):
   assert first == hashlib.sha256('\n'.join(lines).encode()).hexdigest()
   (tmp_path / 'a').rename(tmp_path / 'c')
   assert atomic.sha256(tmp_path) != first
+
+
+def test_a_link_stays_and_what_it_names_is_replaced(tmp_path):
+  (tmp_path / 'store').mkdir()
+  whole, link = tmp_path / 'store' / 'blob', tmp_path / 'out.txt'
+  link.symlink_to('store/blob')
+  for text in ('new', 'newer'):  # At first the link names nothing.
+    with atomic.replacing(link) as temp:
+      assert temp.endswith('.txt')
+      pathlib.Path(temp).write_text(text)
+    assert link.is_symlink() and not whole.is_symlink()
+    assert whole.read_text() == text
+  assert [p.name for p in whole.parent.iterdir()] == ['blob']

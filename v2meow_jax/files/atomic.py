@@ -25,7 +25,8 @@ def replacing(path: epath.PathLike) -> Iterator[str]:
   """Gives a path to write to; moves it to `path` when the block succeeds.
 
   Args:
-    path: Target file. Its folder must exist; in a bucket there are none.
+    path: Target file, or a link to it, which stays. Its folder must exist; in a
+      bucket there are none.
 
   Yields:
     Path of an empty file of this machine with the same suffix, for a target
@@ -43,7 +44,9 @@ def replacing(path: epath.PathLike) -> Iterator[str]:
       paths.upload(whole, path)
     return
   target = pathlib.Path(os.path.abspath(path))
-  temp = _beside(target)
+  # A link stays, and the file that it names is replaced.
+  whole = pathlib.Path(os.path.realpath(target))
+  temp = _beside(whole, target.suffix)
   try:
     if target.is_dir():
       raise IsADirectoryError(21, 'is a folder')
@@ -57,7 +60,7 @@ def replacing(path: epath.PathLike) -> Iterator[str]:
       yield str(temp)
       with open(temp, 'rb') as written:
         os.fsync(written.fileno())
-    os.replace(temp, target)
+    os.replace(temp, whole)
   except BaseException as error:
     temp.unlink(missing_ok=True)
     if isinstance(error, OSError) and error.filename == str(temp):
@@ -148,7 +151,8 @@ def sha256(path: epath.PathLike) -> str:
   return digest.hexdigest()
 
 
-def _beside(target):
-  """Another path in the target's folder, of its suffix, that no one else has."""
+def _beside(target, suffix: str | None = None):
+  """A path in the target's folder, of its or another suffix, for us alone."""
   host = socket.gethostname()[:32]
-  return target.with_name(f'.{host}-{secrets.token_hex(8)}{target.suffix}')
+  suffix = target.suffix if suffix is None else suffix
+  return target.with_name(f'.{host}-{secrets.token_hex(8)}{suffix}')

@@ -33,6 +33,8 @@ def checked(output: str, suffixes: Sequence[str]) -> pathlib.Path:
   if path.is_dir():
     raise ValueError(f'{output!r} is a directory; wanted a file name.')
   paths.require_writable(path.parent)
+  if not paths.is_remote(path) and path.is_symlink():
+    paths.require_writable(path.resolve().parent)
   return path
 
 

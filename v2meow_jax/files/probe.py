@@ -30,7 +30,7 @@ class Limits:
   """Limits beyond which a file is refused before it costs time or memory.
 
   Attributes:
-    max_pixels: Width times height of a picture; 8.9 million holds 4K.
+    max_pixels: Width times height of a picture; 36 million holds 8K.
     max_streams: Tracks in one file.
     max_seconds: Length of the clip.
     max_rate_hz: Mean frames a second.
@@ -38,11 +38,20 @@ class Limits:
       be missing or damaged.
   """
 
-  max_pixels: int = 8_900_000
+  max_pixels: int = 36_000_000
   max_streams: int = 100
   max_seconds: float = 4 * 3600.0
-  max_rate_hz: float = 240.0
+  max_rate_hz: float = 1000.0
   max_lost_fraction: float = 0.05
+
+  @property
+  def decoder_pixels(self) -> int:
+    """Pixels that a decoder may allocate for a picture of `max_pixels`.
+
+    It rounds sides up, by 64 pixels or less, and the longer one is at most
+    65,536: a picture that is turned takes another number.
+    """
+    return self.max_pixels + 64 * 65_536
 
 
 DEFAULT_LIMITS = Limits()
@@ -179,7 +188,7 @@ def open_input(
   options = {
     'protocol_whitelist': 'file',
     'format_whitelist': sniff.FORMATS,
-    'max_pixels': str(limits.max_pixels),
+    'max_pixels': str(limits.decoder_pixels),
     'fflags': '+genpts',
   }
   try:
@@ -317,19 +326,25 @@ def _check_headers(
   if len(container.streams) > limits.max_streams:
     raise UnsupportedMedia(
       f'{name}: {len(container.streams)} tracks; at most'
-      f' {limits.max_streams} are read.'
+      f' {limits.max_streams} are read; keep the film alone: ffmpeg -i IN -map'
+      ' 0:v:0 -c copy OUT.mkv.'
     )
   film = video_stream(container)
   if film is None:
     if any(stream.codec_context is None for stream in container.streams.video):
       raise UnsupportedMedia(f'{name}: the codec of its pictures is not known.')
     return
-  if film.width * film.height > limits.max_pixels:
+  require_size(name, film.width, film.height, limits)
+  film.codec_context.options = {'max_pixels': str(limits.decoder_pixels)}
+
+
+def require_size(name: str, width: int, height: int, limits: Limits) -> None:
+  """Raises UnsupportedMedia when a picture has too many pixels."""
+  if width * height > limits.max_pixels:
     raise UnsupportedMedia(
-      f'{name}: pictures of {film.width}x{film.height};'
-      f' at most {limits.max_pixels} pixels are read.'
+      f'{name}: pictures of {width}x{height}; at most {limits.max_pixels} pixels'
+      ' are read; shrink them first: ffmpeg -i IN -vf scale=3840:-2 OUT.mp4.'
     )
-  film.codec_context.options = {'max_pixels': str(limits.max_pixels)}
 
 
 def _scan(
@@ -361,7 +376,8 @@ def _scan(
     if seconds > limits.max_seconds:
       raise UnsupportedMedia(
         f'{name}: lasts {float(seconds):.0f} s or more; at most'
-        f' {limits.max_seconds:.0f} s are read.'
+        f' {limits.max_seconds:.0f} s are read; cut it first: ffmpeg -i IN -t'
+        f' {limits.max_seconds:.0f} -c copy OUT.mkv.'
       )
   if video is not None and size is None:
     size = _upright_size(video, None)
@@ -417,13 +433,17 @@ def _check_video(
   seconds = float(span.seconds)
   if size is None:
     raise UnsupportedMedia(
-      f'{name}: no picture could be decoded; it is damaged, encrypted, or'
-      f' larger than {limits.max_pixels} pixels.'
+      f'{name}: no picture could be decoded; it is {_why_unseen(video, limits)};'
+      ' if a player shows it: ffmpeg -i IN -vf scale=1280:-2 OUT.mp4.'
     )
+  require_size(name, *size, limits)
+  if container.format.name == 'gif' and span.num_packets == 1:
+    raise UnsupportedMedia(f'{name}: an image; {WANTED}.')
   if span.num_packets > limits.max_rate_hz * max(seconds, 1.0):
     raise UnsupportedMedia(
       f'{name}: {span.num_packets / seconds:.0f} frames a second; at most'
-      f' {limits.max_rate_hz:g} are read.'
+      f' {limits.max_rate_hz:g} are read; leave some out first: ffmpeg -i IN -r'
+      ' 60 OUT.mp4.'
     )
   if clock.leaps(container):
     return
@@ -434,6 +454,15 @@ def _check_video(
   longest = max(max(s.end, s.seconds) for s in spans.values())
   announced = (container.duration or 0) / av.time_base
   require_whole(name, float(longest), announced, limits)
+
+
+def _why_unseen(video: av.VideoStream, limits: Limits) -> str:
+  """Reason why no picture of a track can be decoded."""
+  if video.codec_context.codec_tag in ('encv', 'drmi'):
+    return 'encrypted'
+  if not video.width:
+    return f'damaged, or larger than {limits.max_pixels} pixels'
+  return 'damaged or encrypted'
 
 
 def require_whole(

@@ -23,6 +23,10 @@ from v2meow_jax.files import probe
 # A frame this close before a border belongs after it; as in `media.Video.at`.
 _TIME_EPS = 1e-9
 _MAX_THREADS = 4
+_LARGE_PIXELS = 8_900_000  # More than 4K.
+# Of films with more frames a second, which are held in pieces of seconds, some
+# are left out.
+_MAX_HELD_HZ = 240.0
 _LOW_FREQUENCY = ('LFE', 'LFE2')
 
 
@@ -52,7 +56,7 @@ def iter_video(
   upright, RGB, with square pixels, and all of one size. Each piece is led by
   the last frame of the piece before; a piece in which no frame begins repeats
   that frame at its start. Frames lost before the first that can be decoded
-  are shown as that one.
+  are shown as that one. Of more than 240 frames a second, 240 are read.
 
   Args:
     path: Video that `probe.probe` accepts.
@@ -190,10 +194,14 @@ def iter_frames(
   with probe.open_input(info.path, limits) as container:
     stream = probe.require_video_stream(container)
     stream.thread_type = 'AUTO'
-    stream.codec_context.thread_count = min(_MAX_THREADS, os.cpu_count() or 1)
+    # Each thread holds pictures of its own.
+    is_large = stream.width * stream.height > _LARGE_PIXELS
+    threads = 1 if is_large else min(_MAX_THREADS, os.cpu_count() or 1)
+    stream.codec_context.thread_count = threads
     frames = _decoded(container, stream, info, limits)
     stated = probe.states_presentation(container, stream)
     for ticks, frame in _presented(frames, stated):
+      probe.require_size(info.path, frame.width, frame.height, limits)
       time = float(ticks * stream.time_base - info.start_seconds)
       time = 0.0 if last is None else time
       if last is None or time > last:
@@ -211,7 +219,11 @@ def _timed_frames(
   """(seconds, uint8[height, width, 3]) of each frame, rising, from 0."""
   reformatter = av.video.reformatter.VideoReformatter()
   size = None
+  is_dense, slot = info.rate_hz > _MAX_HELD_HZ, -1
   for time, frame in iter_frames(info, limits):
+    before, slot = slot, int((time + _TIME_EPS) * _MAX_HELD_HZ)
+    if is_dense and slot == before:
+      continue
     if size is None:
       size = _shown_size(frame, max_side, info.aspect)
     # One thread: FFmpeg's scaler, given several, now and then writes a wrong

@@ -58,6 +58,8 @@ def _kind(head: bytes) -> str:
     is_image = head[4:8] == b'ftyp' and head[8:12] in _IMAGE_BRANDS
     return 'an image' if is_image else 'media'
   if head[:4] == b'RIFF':
+    if head[8:16] == b'WEBPVP8X' and head[20:21] and head[20] & 2:
+      return 'an animated WebP; make it a GIF first: magick IN.webp OUT.gif'
     return 'media' if head[8:12] in (b'AVI ', b'WAVE') else 'an image'
   if head.startswith(_IMAGES):
     return 'an image'

@@ -17,6 +17,7 @@ class Container:
     encoder: Encoder for pictures that cannot be copied.
     sound_codec: Codec of the new sound.
     has_edit_lists: Whether pictures in the file can be left unshown.
+    holds_attachments: Whether fonts and the like can be in the file.
   """
 
   suffix: str
@@ -25,6 +26,7 @@ class Container:
   encoder: str
   sound_codec: str
   has_edit_lists: bool
+  holds_attachments: bool = False
 
 
 MP4 = Container(
@@ -79,6 +81,7 @@ MKV = Container(
   encoder='libx264',
   sound_codec='flac',
   has_edit_lists=False,
+  holds_attachments=True,
 )
 WEBM = Container(
   suffix='.webm',

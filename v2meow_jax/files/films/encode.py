@@ -109,7 +109,15 @@ def pictures(
   if first.color_trc in _HDR_TRANSFERS:
     pix_fmt = 'yuv420p10le'
     codec = 'libx265' if codec == 'libx264' else codec
-  size = tuple(max(2, n - n % 2) for n in (first.width, first.height))
+  width, height, aspect = first.width, first.height, info.aspect
+  if codec == 'libvpx-vp9':
+    # It has no pixel aspect: make pixels square.
+    width, height = (
+      round(width * min(1, aspect)),
+      round(height / max(1, aspect)),
+    )
+    aspect = fractions.Fraction(1)
+  size = (max(2, width - width % 2), max(2, height - height % 2))
   rate = fractions.Fraction(info.rate_hz).limit_denominator(1001)
   stream = _add_encoder(out, codec, rate, size, pix_fmt)
   # Without B frames, each picture lasts as long for every reader.
@@ -118,7 +126,7 @@ def pictures(
   context.time_base = fractions.Fraction(1, _TICKS_HZ)
   if codec == 'libx265':
     context.codec_tag = 'hvc1'
-  context.sample_aspect_ratio = info.aspect
+  context.sample_aspect_ratio = aspect
   context.color_primaries = first.color_primaries
   context.color_trc = first.color_trc
   context.colorspace = _BT601 if _is_rgb(first) else first.colorspace
@@ -210,6 +218,7 @@ def add_sound(
   if codec not in ('alac', 'flac'):
     encoder.bit_rate = min(128_000, 6 * audio.rate_hz)
   encoder.options = {'flags': '+bitexact'}
+  encoder.disposition = av.stream.Disposition.default
   return encoder
 
 

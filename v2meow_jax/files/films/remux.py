@@ -23,6 +23,7 @@ from v2meow_jax.files import paths
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.files.films import containers
+from v2meow_jax.files.films import display_size
 from v2meow_jax.files.films import edit_list
 from v2meow_jax.files.films import encode
 from v2meow_jax.files.films import extras
@@ -156,6 +157,11 @@ class _Job:
   container: containers.Container
   limits: probe.Limits
 
+  @property
+  def needs_display_size(self) -> bool:
+    """Whether the pixel aspect is written after all else."""
+    return self.info.aspect != 1 and not self.container.has_edit_lists
+
   def open_out(self) -> av.container.OutputContainer:
     """The new file."""
     # Dolby Vision and 360-degree pictures are marked by boxes that FFmpeg calls
@@ -165,9 +171,21 @@ class _Job:
       # Edit lists count in ticks of the movie: make one tick one sample.
       options['movie_timescale'] = str(self.audio.rate_hz)
       options['movflags'] = '+faststart'
+    if self.needs_display_size:
+      options['write_crc32'] = '0'
     return av.open(
       self.path, 'w', format=self.container.format_name, options=options
     )
+
+
+# What goes along with pictures and sound: nothing, tags and chapters, or tracks
+# as well.
+_BARE, _TAGS, _ALL = range(3)
+
+
+def _levels(is_bare: bool) -> tuple[int, ...]:
+  """What to try, one after the other, until the writer takes it."""
+  return (_BARE,) if is_bare else (_ALL, _TAGS, _BARE)
 
 
 class _UneditedTimes(ValueError):
@@ -202,13 +220,13 @@ def _why_not_copied(
 
 def _copy(job: _Job, is_bare: bool) -> tuple[str | None, list[int]]:
   """Copies the film; why what was written is no copy, and tracks that went."""
-  for bare in (True,) if is_bare else (False, True):
+  for level in _levels(is_bare):
     try:
-      is_edited, carried = _write_copy(job, bare)
+      is_edited, carried = _write_copy(job, level)
     except _UneditedTimes:
       return 'its edit list cannot be copied', []
     except _REFUSALS:
-      if bare:
+      if level == _BARE:
         return 'the time stamps of its pictures are damaged', []
       continue  # A track beside the film may be to blame.
     if _presents(job):
@@ -220,16 +238,17 @@ def _copy(job: _Job, is_bare: bool) -> tuple[str | None, list[int]]:
 
 
 def _presents(job: _Job) -> bool:
-  """Whether what was written shows as many frames, for as long, as the film."""
+  """Whether what was written shows what the film does: frames, time, shape."""
   copy, info = probe.probe_video(job.path), job.info
   half = 0.5 * info.seconds / info.num_frames
   is_as_long = abs(copy.last_seconds - info.last_seconds) < half
   if job.container.has_edit_lists:
     is_as_long &= abs(copy.seconds - info.seconds) < half
-  return is_as_long and copy.num_frames == info.num_frames
+  is_as_wide = abs(copy.aspect / info.aspect - 1) < 0.02
+  return is_as_long and is_as_wide and copy.num_frames == info.num_frames
 
 
-def _write_copy(job: _Job, is_bare: bool) -> tuple[bool, list[int]]:
+def _write_copy(job: _Job, level: int) -> tuple[bool, list[int]]:
   """Copies pictures under new sound; whether some are hidden, and extras."""
   with (
     probe.open_input(job.info.path, job.limits) as source,
@@ -239,9 +258,12 @@ def _write_copy(job: _Job, is_bare: bool) -> tuple[bool, list[int]]:
     copied = out.add_stream_from_template(film, opaque=True)
     _set_looks(film, copied, job.container)
     encoder = encode.add_sound(out, job.container, job.audio)
-    tracks = {film.index: copied, **_add_extras(source, out, job, is_bare)}
-    if not is_bare:
+    tracks = {film.index: copied, **_add_extras(source, out, job, level)}
+    if level != _BARE:
       extras.describe(film, copied)
+    if job.needs_display_size:
+      title = copied.metadata.get('title', '')
+      copied.metadata['title'] = display_size.MARK + title
     out.start_encoding()
     packets = _moved_packets(source, tracks, job)
     shown = _shown_packets(packets, copied, job.container.has_edit_lists)
@@ -256,8 +278,11 @@ def _write_copy(job: _Job, is_bare: bool) -> tuple[bool, list[int]]:
       if hidden:
         raise _UneditedTimes from error
       raise
+    width, height = film.width, film.height
   if hidden:
     edit_list.end_after(job.path, job.info.seconds)
+  if job.needs_display_size:
+    display_size.write(job.path, round(width * job.info.aspect), height)
   return hidden, [index for index in tracks if index != film.index]
 
 
@@ -283,31 +308,34 @@ def _add_extras(
   source: av.container.InputContainer,
   out: av.container.OutputContainer,
   job: _Job,
-  is_bare: bool,
+  level: int,
 ) -> dict[int, av.stream.Stream]:
   """Adds tags, chapters and tracks beside the film; the tracks by index."""
-  if is_bare:
+  if level == _BARE:
     return {}
   extras.add_tags(source, out, job.info.start_seconds)
+  if level == _TAGS:
+    return {}
   copies = {
     track.index: extras.add_track(out, track)
     for track in extras.carried_tracks(source)
+    if track.type != 'attachment' or job.container.holds_attachments
   }
   return {index: copied for index, copied in copies.items() if copied}
 
 
 def _encode(job: _Job, is_bare: bool) -> tuple[str, list[int]]:
   """Encodes the frames that the film presents; the codec, and extras."""
-  for bare in (True,) if is_bare else (False, True):
+  for level in _levels(is_bare):
     try:
-      return _write_encoded(job, bare)
+      return _write_encoded(job, level)
     except _REFUSALS:
-      if bare:
+      if level == _BARE:
         raise
   raise AssertionError
 
 
-def _write_encoded(job: _Job, is_bare: bool) -> tuple[str, list[int]]:
+def _write_encoded(job: _Job, level: int) -> tuple[str, list[int]]:
   """Encodes pictures over new sound; the codec, and extras."""
   info = job.info
   with (
@@ -317,7 +345,7 @@ def _write_encoded(job: _Job, is_bare: bool) -> tuple[str, list[int]]:
     frames = read.iter_frames(info, job.limits)
     codec, pictures = encode.pictures(out, job.container, frames, info)
     encoder = encode.add_sound(out, job.container, job.audio)
-    tracks = _add_extras(source, out, job, is_bare)
+    tracks = _add_extras(source, out, job, level)
     out.start_encoding()
     sources = [pictures, encode.sound(encoder, job.audio)]
     if tracks:
