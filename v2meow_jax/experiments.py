@@ -9,6 +9,7 @@ import shlex
 import jax
 
 from v2meow_jax import gin_config
+from v2meow_jax.models import batch_layouts
 from v2meow_jax.models import stage_model
 from v2meow_jax.training import train_state
 from v2meow_jax.training.monitoring import flops
@@ -125,7 +126,7 @@ def build(
     crop_seconds=model.spec.crop_seconds,
     num_parameters=train_state.num_parameters(shapes['params']),
     encoder_tokens=model.encoder_length,
-    decoder_tokens=model.decoder_length,
+    decoder_tokens=batch_layouts.decoder_positions(model.layout, model.spec),
     target_tokens=model.target_length,
     train_flops=flops.train_flops(model, model.example_batch(1)),
   )

@@ -9,6 +9,7 @@ import dataclasses
 from typing import Any
 
 PAD_ID = 0
+MASK_ID = 1  # A code of the target that is not known yet.
 NUM_RESERVED_IDS = 2
 
 

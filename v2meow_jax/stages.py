@@ -187,6 +187,19 @@ def coarse(
   return _stage('coarse', inputs, 'coarse', crop_seconds, streams)
 
 
+def acoustic_parallel(
+  inputs: Sequence[str] = ('semantic',),
+  crop_seconds: float = 10.0,
+  streams: Mapping[str, specs.Stream] = PAPER,
+) -> specs.StageSpec:
+  """Semantic tokens -> all levels of the codec, in place of stages 2 and 3.
+
+  Not in the paper: after SoundStorm (https://arxiv.org/abs/2305.09636).
+  """
+  streams = {**streams, 'acoustic': acoustic(streams)}
+  return _stage('acoustic', inputs, 'acoustic', crop_seconds, streams)
+
+
 def fine(
   inputs: Sequence[str] = ('coarse',),
   crop_seconds: float = 3.0,

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from v2meow_jax.models import layer_stacking
+from v2meow_jax.models.blocks import layer_stacking
 
 
 def params_of(num_layers):

@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes import tiny_transformer
 from tests.fakes import token_stage
-from v2meow_jax.models import layer_stacking
+from v2meow_jax.models.blocks import layer_stacking
 
 pytestmark = pytest.mark.slow
 

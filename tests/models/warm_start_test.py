@@ -10,8 +10,8 @@ from tests.fakes import tiny_transformer
 from tests.fakes import token_stage
 from v2meow_jax import specs
 from v2meow_jax import tokens
-from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import warm_start
+from v2meow_jax.models.blocks import layer_stacking
 
 MELODY, SOUND = tiny_transformer.MELODY, tiny_transformer.SOUND
 PICTURE = tiny_transformer.PICTURE

@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes import mesh_losses
 from tests.fakes import token_stage
-from v2meow_jax.models import layer_stacking
+from v2meow_jax.models.blocks import layer_stacking
 from v2meow_jax.training import schedules
 from v2meow_jax.training import step as step_lib
 from v2meow_jax.training import train_state

@@ -157,6 +157,17 @@ class PrefixFeatureConverter(StageFeatureConverter):
     return self._stage.token_inputs
 
 
+class ParallelFeatureConverter(StageFeatureConverter):
+  """For a network that fills in masked ids: it reads its target unshifted."""
+
+  def _decoder_features(self) -> dict[str, _Feature]:
+    return _DECODER
+
+  def _decoder(self, features) -> dict[str, tf.Tensor]:
+    arrays = super()._decoder(features)
+    return {**arrays, 'decoder_input_tokens': arrays['decoder_target_tokens']}
+
+
 class FramesFeatureConverter(StageFeatureConverter):
   """For a continuous target: inputs apart, and `decoder_target_frames`."""
 
@@ -180,5 +191,6 @@ class FramesFeatureConverter(StageFeatureConverter):
 BY_LAYOUT = {
   'encoder-decoder': StageFeatureConverter,
   'prefix': PrefixFeatureConverter,
+  'parallel': ParallelFeatureConverter,
   'frames': FramesFeatureConverter,
 }

@@ -16,8 +16,8 @@ from v2meow_jax import specs
 from v2meow_jax import tokens
 from v2meow_jax.models import descriptions
 from v2meow_jax.models import input_attention
-from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import stage_model
+from v2meow_jax.models.blocks import layer_stacking
 from v2meow_jax.models.sampling import guidance
 from v2meow_jax.models.sampling import options
 from v2meow_jax.training.checkpoints import checkpoints

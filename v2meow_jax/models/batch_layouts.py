@@ -2,8 +2,9 @@
 
 'encoder-decoder': every input stands apart as `encoder_inputs_<stream>`, and
 the decoder reads and writes the ids of the target. 'prefix': token inputs stand
-before the target's ids instead. 'frames': as the first, but the target is
-continuous, `decoder_target_frames`.
+before the target's ids instead. 'parallel': as the first, but what is read of
+the target is not shifted: a network that fills in masked ids. 'frames': as the
+first, but the target is continuous, `decoder_target_frames`.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,8 @@ import numpy as np
 
 from v2meow_jax import specs
 
-ENCODER_DECODER, PREFIX, FRAMES = 'encoder-decoder', 'prefix', 'frames'
+ENCODER_DECODER, PREFIX = 'encoder-decoder', 'prefix'
+PARALLEL, FRAMES = 'parallel', 'frames'
 
 
 def _prefix(layout: str, spec: specs.StageSpec) -> tuple[specs.TokenSpec, ...]:
@@ -32,6 +34,13 @@ def decoder_length(layout: str, spec: specs.StageSpec) -> int:
   """Ids or frames that the decoder reads in one crop."""
   lengths = spec.feature_lengths()
   return sum(lengths[s.name] for s in (*_prefix(layout, spec), spec.target))
+
+
+def decoder_positions(layout: str, spec: specs.StageSpec) -> int:
+  """Positions of the decoder in one crop: ids, or whole frames at once."""
+  if layout == PARALLEL:
+    return spec.target.num_frames(spec.crop_seconds)
+  return decoder_length(layout, spec)
 
 
 def example_streams(

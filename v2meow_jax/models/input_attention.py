@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import stage_model
 from v2meow_jax.models.adaptors import positions
+from v2meow_jax.models.blocks import layer_stacking
 
 
 def input_attention(

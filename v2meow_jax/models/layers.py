@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from v2meow_jax import specs
+from v2meow_jax import tokens
 from v2meow_jax.models import logical_axes as axes
 
 if TYPE_CHECKING:
@@ -279,3 +281,46 @@ class GatedMlp(nn.Module):
     hidden = nn.gelu(widen(x, gate), approximate=True) * widen(x, linear)
     hidden = Dropout(self.dropout_rate)(hidden, deterministic)
     return hidden @ out
+
+
+def level_logits(
+  table: jax.Array, spec: specs.StageSpec, hidden: jax.Array, level: jax.Array
+) -> jax.Array:
+  """Logits of the ids of one level of a stage's target.
+
+  Args:
+    table: float32[vocab_size, emb_dim], a row for each id.
+    spec: Streams of the stage.
+    hidden: dtype[b, emb_dim].
+    level: int32[].
+
+  Returns:
+    float32[b, codebook_size].
+  """
+  target = spec.target
+  first = tokens.IdSpace(spec).offset(target) + level * target.codebook_size
+  rows = jax.lax.dynamic_slice_in_dim(table, first, target.codebook_size)
+  return einsum32('bm,nm->bn', hidden, rows.astype(hidden.dtype))
+
+
+def code_logits(
+  table: jax.Array, spec: specs.StageSpec, hidden: jax.Array
+) -> jax.Array:
+  """Logits of the ids that may stand at each place of a stage's target.
+
+  Args:
+    table: float32[vocab_size, emb_dim], a row for each id.
+    spec: Streams of the stage.
+    hidden: dtype[b, frames, levels, emb_dim], or of whole frames dtype[b,
+      frames, emb_dim].
+
+  Returns:
+    float32[b, frames * levels, codebook_size].
+  """
+  target = spec.target
+  first = int(tokens.IdSpace(spec).level_offsets(target)[0])
+  kernel = table[first : first + target.num_ids].astype(hidden.dtype)
+  kernel = kernel.reshape(target.num_codebooks, target.codebook_size, -1)
+  places = 'bflm' if hidden.ndim == 4 else 'bfm'
+  logits = einsum32(f'{places},lcm->bflc', hidden, kernel)
+  return logits.reshape(len(hidden), -1, target.codebook_size)

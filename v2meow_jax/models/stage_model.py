@@ -113,7 +113,7 @@ class StageModel:
   @property
   def encoder_length(self) -> int:
     """Positions the encoder reads in one crop; 0 without an encoder."""
-    if self.layout == batch_layouts.PREFIX:
+    if self.layout in (batch_layouts.PREFIX, batch_layouts.PARALLEL):
       return 0
     return len(positions.encoder_layout(self.spec).order)
 
@@ -187,7 +187,15 @@ class StageModel:
 
     Returns:
       Batch like `example_batch`, and the inputs.
+
+    Raises:
+      ValueError: The network writes ids in parallel, in an order of its own.
     """
+    if self.layout == batch_layouts.PARALLEL:
+      raise ValueError(
+        f'stage {self.spec.name!r} writes its ids in parallel: there is no one'
+        ' batch from which they were drawn. Ask another stage.'
+      )
     prompt = batch_layouts.prompt(self.layout, self.spec, inputs)
     known = ids if prompt is None else jnp.concatenate([prompt, ids], 1)
     read = jnp.pad(known, ((0, 0), (1, 0)), constant_values=specs.PAD_ID)
@@ -201,8 +209,7 @@ class StageModel:
   def _losses(
     self, params: Params, batch: Batch, rng: jax.Array | None
   ) -> objective_lib.Losses:
-    if rng is not None:
-      batch = self.objective.corrupt(self.spec, batch, rng)
+    batch = self.objective.corrupt(self.spec, batch, rng)
     outputs = self.outputs(params, batch, self.objective.reads, rng)
     return self.objective(self.spec, outputs, batch)
 
@@ -292,6 +299,15 @@ class StageModel:
         f' to {crop_frames} frames of {target.name!r}.'
       )
     sampling = self.sampler.sampling if sampling is None else sampling
+    if isinstance(target, specs.TokenSpec):
+      if prefix is not None:
+        length = num_frames * target.num_codebooks
+        _check_prefix(self.spec, prefix, rngs.shape[0], length)
+      if (sampling.top_k or 0) > target.codebook_size:
+        raise ValueError(
+          f'top_k is {sampling.top_k}; {target.name!r} has'
+          f' {target.codebook_size} codes, so it is from 1 to that, or None.'
+        )
     return self.sampler.sample(
       self.network,
       self.spec,
@@ -308,6 +324,21 @@ class StageModel:
 def layout(model: StageModel) -> str:
   """Name of the batches that a model reads, for data to be told in gin."""
   return model.layout
+
+
+def _check_prefix(
+  spec: specs.StageSpec, prefix: jax.Array, batch_size: int, length: int
+):
+  """Raises ValueError unless a prefix is whole frames and leaves some."""
+  levels = spec.target.num_codebooks
+  shape = jnp.shape(prefix)
+  rows_fit = len(shape) == 2 and shape[0] == batch_size
+  if not rows_fit or shape[1] % levels or shape[1] >= length:
+    raise ValueError(
+      f'the prefix of stage {spec.name!r} has shape {shape}; wanted'
+      f' [{batch_size}, n], n a multiple of {levels} below {length}: whole'
+      f' frames of {spec.target.name!r}, with something left to draw.'
+    )
 
 
 def _check_shapes(

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from v2meow_jax.models import layers
 from v2meow_jax.models import logical_axes as axes
-from v2meow_jax.models import transformer_layers
+from v2meow_jax.models.blocks import transformer_layers
 from v2meow_jax.models.objectives import contrastive as contrastive_loss
 
 # Id 0 pads; bytes and a start need 258, and axes are split in multiples of 128.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
-import inspect
 
 from flax import linen as nn
 import jax
@@ -17,9 +16,9 @@ from v2meow_jax.models import batch_layouts
 from v2meow_jax.models import layers
 from v2meow_jax.models import logical_axes as axes
 from v2meow_jax.models import position_bias
-from v2meow_jax.models import transformer_layers
 from v2meow_jax.models.adaptors import linear
 from v2meow_jax.models.adaptors import positions
+from v2meow_jax.models.blocks import transformer_layers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -150,7 +149,7 @@ class Transformer(nn.Module):
         s.name: linear.LinearAdaptor(width, c.dtype, s.num_positions)
         for s in spec.feature_inputs
       }
-      self.encoder = _stack(
+      self.encoder = transformer_layers.stack(
         transformer_layers.EncoderLayer, c, c.num_encoder_layers
       )
       self.encoder_bias = _relative_bias(c, bidirectional=True)
@@ -162,7 +161,7 @@ class Transformer(nn.Module):
         c.relative_max_distance,
         c.time_bias_rate_hz,
       )
-    self.decoder = _stack(
+    self.decoder = transformer_layers.stack(
       transformer_layers.DecoderLayer, c, c.num_decoder_layers
     )
     self.decoder_bias = _relative_bias(c, bidirectional=False)
@@ -211,11 +210,7 @@ class Transformer(nn.Module):
     return self.dropout(self.encoder_norm(x), deterministic)
 
   def _through(self, stack, x: jax.Array, *args) -> jax.Array:
-    if self.config.scan_layers:
-      return stack.scanned(x, *args)[0]
-    for layer in stack:
-      x = layer(x, *args)
-    return x
+    return transformer_layers.through(stack, x, *args)
 
   def cross_keys_values(self, encoded: jax.Array) -> transformer_layers.Parts:
     """Keys and values of the encoder's output, one pair for each layer."""
@@ -285,14 +280,7 @@ class Transformer(nn.Module):
 
     `hidden` is dtype[b, emb_dim], from `decode`; `level` is int32[].
     """
-    target = self.spec.target
-    first = (
-      tokens.IdSpace(self.spec).offset(target) + level * target.codebook_size
-    )
-    rows = jax.lax.dynamic_slice_in_dim(
-      self.logits_kernel, first, target.codebook_size
-    ).astype(self.config.dtype)
-    return layers.einsum32('bm,nm->bn', hidden, rows)
+    return layers.level_logits(self.logits_kernel, self.spec, hidden, level)
 
   def __call__(
     self,
@@ -345,36 +333,10 @@ class Transformer(nn.Module):
     return layers.einsum32('blm,vm->blv', x, kernel)
 
   def _code_logits(self, x: jax.Array) -> jax.Array:
-    target = self.spec.target
-    first = int(tokens.IdSpace(self.spec).level_offsets(target)[0])
-    kernel = self.logits_kernel[first : first + target.num_ids]
-    kernel = kernel.reshape(target.num_codebooks, target.codebook_size, -1)
+    levels = self.spec.target.num_codebooks
     # [b, frames * levels, emb_dim] -> [b, frames, levels, emb_dim]
-    frames = x.reshape(x.shape[0], -1, target.num_codebooks, x.shape[-1])
-    logits = layers.einsum32(
-      'bflm,lcm->bflc', frames, kernel.astype(self.config.dtype)
-    )
-    return logits.reshape(*x.shape[:2], -1)
-
-
-def _stack(kind: type[nn.Module], c: TransformerConfig, num_layers: int):
-  """Layers one after the other: a list, or one that stands for all."""
-  if c.remat:
-    # The last argument, `deterministic`, decides what is traced.
-    last = len(inspect.signature(kind.__call__).parameters) - 1
-    kind = nn.remat(kind, prevent_cse=not c.scan_layers, static_argnums=last)
-  if not c.scan_layers:
-    return [kind(c) for _ in range(num_layers)]
-  kind = nn.scan(
-    kind,
-    methods=['scanned'],
-    variable_axes={'params': 0},
-    split_rngs={'params': True, 'dropout': True},
-    in_axes=nn.broadcast,
-    length=num_layers,
-    metadata_params={nn.PARTITION_NAME: axes.LAYERS},
-  )
-  return kind(c)
+    frames = x.reshape(x.shape[0], -1, levels, x.shape[-1])
+    return layers.code_logits(self.logits_kernel, self.spec, frames)
 
 
 def _relative_bias(

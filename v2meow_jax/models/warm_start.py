@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from v2meow_jax import specs
 from v2meow_jax import tokens
-from v2meow_jax.models import layer_stacking
+from v2meow_jax.models.blocks import layer_stacking
 
 Params = Mapping[str, Any]  # A nested dict of arrays, not boxed.
 

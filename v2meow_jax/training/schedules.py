@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from v2meow_jax.models import layer_stacking
+from v2meow_jax.models.blocks import layer_stacking
 
 Schedule = Callable[[jax.Array | int], jax.Array]
 

@@ -12,9 +12,8 @@ import pytest
 from tests.fakes import tiny_transformer
 from tests.fakes import token_stage
 from v2meow_jax import tokens
-from v2meow_jax.models import layer_stacking
+from v2meow_jax.models.blocks import layer_stacking
 from v2meow_jax.models.sampling import autoregressive
-from v2meow_jax.models.sampling import drawing
 from v2meow_jax.models.sampling import options
 
 pytestmark = pytest.mark.slow
@@ -82,9 +81,9 @@ def sample_and_logits(model, params, inputs, monkeypatch, **kwargs):
     )
     return original(logits, rngs, position, sampling)
 
-  original = drawing.draw
+  original = autoregressive.draw
   with monkeypatch.context() as patch:
-    patch.setattr(drawing, 'draw', draw)
+    patch.setattr(autoregressive, 'draw', draw)
     autoregressive.sample.clear_cache()
     ids = sample(model, params, inputs, **kwargs)
     jax.effects_barrier()
@@ -194,7 +193,7 @@ def test_every_id_stands_at_its_own_level(temperature):
 def test_draws_follow_the_softmax_at_the_temperature():
   logits = jnp.tile(jnp.array([0.0, 1.0, 2.0]), (20_000, 1))
   rngs = jax.random.split(jax.random.key(0), 20_000)
-  codes = drawing.draw(
+  codes = autoregressive.draw(
     logits, rngs, jnp.int32(3), options.Sampling(temperature=0.5)
   )
   seen = np.bincount(codes, minlength=3) / 20_000
@@ -205,7 +204,7 @@ def test_draws_follow_the_softmax_at_the_temperature():
 def test_top_k_draws_only_among_the_k_most_likely():
   logits = jnp.tile(jnp.array([0.0, 1.0, 2.0, 0.5]), (500, 1))
   rngs = jax.random.split(jax.random.key(0), 500)
-  codes = drawing.draw(
+  codes = autoregressive.draw(
     logits, rngs, jnp.int32(0), options.Sampling(temperature=10.0, top_k=2)
   )
   assert set(np.asarray(codes).tolist()) == {1, 2}

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from v2meow_jax.models.sampling import autoregressive
 from v2meow_jax.models.sampling import drawing
 from v2meow_jax.models.sampling import options
 
@@ -14,7 +15,7 @@ PROBABILITIES = np.array([0.05, 0.4, 0.25, 0.3])
 def draw_many(sampling, probabilities=PROBABILITIES, num=20_000):
   logits = jnp.tile(jnp.log(probabilities), (num, 1))
   rngs = jax.random.split(jax.random.key(0), num)
-  codes = drawing.draw(logits, rngs, jnp.int32(3), sampling)
+  codes = autoregressive.draw(logits, rngs, jnp.int32(3), sampling)
   return np.bincount(codes, minlength=len(probabilities)) / num
 
 

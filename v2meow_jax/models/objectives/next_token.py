@@ -34,7 +34,7 @@ class NextToken:
     return ('code_logits',) if self.legal else ('logits',)
 
   def corrupt(
-    self, spec: specs.StageSpec, batch: objective.Batch, rng: jax.Array
+    self, spec: specs.StageSpec, batch: objective.Batch, rng: jax.Array | None
   ) -> objective.Batch:
     """Word dropout (Bowman et al. 2016, https://arxiv.org/abs/1511.06349).
 
@@ -42,7 +42,7 @@ class NextToken:
     a model that always sees them learns its inputs from the first ids alone. In
     some examples each id is hidden with a probability drawn from [0, 1].
     """
-    if not self.history_drop_rate:
+    if rng is None or not self.history_drop_rate:
       return batch
     ids = batch['decoder_input_tokens']
     rows, length = ids.shape
@@ -82,17 +82,10 @@ class NextToken:
     loss, z = losses.cross_entropy(logits, targets)
     correct = (logits.argmax(-1) == targets).astype(jnp.float32)
     levels = spec.target.num_codebooks
-    places = {'': slice(None)}
-    if levels > 1:
-      places |= {f'_level_{k}': slice(k, None, levels) for k in range(levels)}
     return objective.Losses(
       loss + self.z_loss * z,
       weights,
-      {
-        name + suffix: (values[:, ids], weights[:, ids])
-        for suffix, ids in places.items()
-        for name, values in (('loss', loss), ('accuracy', correct))
-      },
+      losses.by_level(levels, weights, loss=loss, accuracy=correct),
     )
 
 

@@ -37,13 +37,16 @@ class Objective(Protocol):
     ...
 
   def corrupt(
-    self, spec: specs.StageSpec, batch: Batch, rng: jax.Array
+    self, spec: specs.StageSpec, batch: Batch, rng: jax.Array | None
   ) -> Batch:
-    """The batch as the network sees it in training; often the same."""
+    """The batch as the network sees it; often the same.
+
+    Without a key `rng` it is for evaluation, and a function of the batch.
+    """
     ...
 
   def __call__(
     self, spec: specs.StageSpec, outputs: Outputs, batch: Batch
   ) -> Losses:
-    """Losses of some outputs; `batch` is the corrupted one when training."""
+    """Losses of some outputs; `batch` is the corrupted one."""
     ...

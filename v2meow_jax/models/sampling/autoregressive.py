@@ -17,11 +17,11 @@ import jax.numpy as jnp
 from v2meow_jax import specs
 from v2meow_jax import tokens
 from v2meow_jax.models import batch_layouts
-from v2meow_jax.models import layer_stacking
 from v2meow_jax.models import layers
 from v2meow_jax.models import position_bias
 from v2meow_jax.models import transformer
 from v2meow_jax.models.adaptors import positions
+from v2meow_jax.models.blocks import layer_stacking
 from v2meow_jax.models.sampling import drawing
 from v2meow_jax.models.sampling import guidance
 from v2meow_jax.models.sampling import options
@@ -69,13 +69,6 @@ class Autoregressive:
     length = num_frames * target.num_codebooks
     if prefix is None:
       prefix = jnp.zeros((rngs.shape[0], 0), jnp.int32)
-    _check_prefix(spec, prefix, rngs.shape[0], length)
-    top_k = sampling.top_k
-    if top_k is not None and top_k > target.codebook_size:
-      raise ValueError(
-        f'top_k is {top_k}; {target.name!r} has {target.codebook_size} codes,'
-        ' so it is from 1 to that, or None.'
-      )
     inputs, weights = guidance.branches(spec, inputs, sampling, negative)
     return sample(
       dataclasses.replace(network, scan_layers=False).module(spec),
@@ -90,19 +83,32 @@ class Autoregressive:
     )
 
 
-def _check_prefix(
-  spec: specs.StageSpec, prefix: jax.Array, batch_size: int, length: int
-):
-  """Raises ValueError unless a prefix is whole frames and leaves some."""
-  levels = spec.target.num_codebooks
-  shape = jnp.shape(prefix)
-  rows_fit = len(shape) == 2 and shape[0] == batch_size
-  if not rows_fit or shape[1] % levels or shape[1] >= length:
-    raise ValueError(
-      f'the prefix of stage {spec.name!r} has shape {shape}; wanted'
-      f' [{batch_size}, n], n a multiple of {levels} below {length}: whole'
-      f' frames of {spec.target.name!r}, with something left to draw.'
+def draw(
+  logits: jax.Array,
+  rngs: jax.Array,
+  position: jax.Array,
+  sampling: options.Sampling,
+) -> jax.Array:
+  """One code per row, by the Gumbel trick; temperature 0 is the argmax.
+
+  Args:
+    logits: float32[b, codebook_size].
+    rngs: key[b]; a row uses fold_in(its key, position).
+    position: int32[], of the target.
+    sampling: Options of the sampler.
+
+  Returns:
+    int32[b], in [0, codebook_size).
+  """
+  logits = drawing.among_likeliest(logits, sampling)
+
+  def noise(rng):
+    return jax.random.gumbel(
+      jax.random.fold_in(rng, position), logits.shape[-1:]
     )
+
+  noisy = logits + drawing.temperature(sampling) * jax.vmap(noise)(rngs)
+  return jnp.argmax(noisy, -1).astype(jnp.int32)
 
 
 class _Decoder:
@@ -304,7 +310,7 @@ def _run_steps(
     level = place % spec.target.num_codebooks
     logits = guidance.combine(decoder.level_logits(hidden, place), weights)
     logits = drawing.without_long_runs(logits, runs, level, sampling.max_run)
-    code = drawing.draw(logits, rngs, place, sampling)
+    code = draw(logits, rngs, place, sampling)
     runs = runs and runs.add(level, code)
     ids = offset + level * spec.target.codebook_size + code
     here = (jnp.arange(steps) == r)[:, None]

@@ -1,4 +1,4 @@
-"""Draws one code per row out of its logits."""
+"""Which codes a draw may take, by the options of a sampler."""
 
 from typing import NamedTuple
 
@@ -45,37 +45,19 @@ def runs(codes: jax.Array) -> Runs:
   return jax.lax.scan(add_frame, start, jnp.moveaxis(codes, 1, 0))[0]
 
 
-def draw(
-  logits: jax.Array,
-  rngs: jax.Array,
-  position: jax.Array,
-  sampling: options.Sampling,
-) -> jax.Array:
-  """One code per row, by the Gumbel trick; temperature 0 is the argmax.
+def temperature(sampling: options.Sampling) -> float | jax.Array:
+  """Divisor of the logits, as trained where it is left open."""
+  return 1.0 if sampling.temperature is None else sampling.temperature
 
-  Args:
-    logits: float32[b, codebook_size].
-    rngs: key[b]; a row uses fold_in(its key, position).
-    position: int32[], of the target.
-    sampling: Temperature, top-k and top-p.
 
-  Returns:
-    int32[b], in [0, codebook_size).
-  """
-  temperature = 1.0 if sampling.temperature is None else sampling.temperature
+def among_likeliest(logits: jax.Array, sampling: options.Sampling) -> jax.Array:
+  """Logits [..., codes] of the codes that top-k and top-p leave."""
   if sampling.top_k is not None:
-    least = jax.lax.top_k(logits, sampling.top_k)[0][:, -1:]
+    least = jax.lax.top_k(logits, sampling.top_k)[0][..., -1:]
     logits = jnp.where(logits < least, layers.NEG_INF, logits)
   if sampling.top_p is not None:
-    logits = _nucleus(logits, sampling.top_p, temperature)
-
-  def noise(rng):
-    return jax.random.gumbel(
-      jax.random.fold_in(rng, position), logits.shape[-1:]
-    )
-
-  noisy = logits + temperature * jax.vmap(noise)(rngs)
-  return jnp.argmax(noisy, -1).astype(jnp.int32)
+    logits = _nucleus(logits, sampling.top_p, temperature(sampling))
+  return logits
 
 
 def _nucleus(logits, top_p, temperature):
@@ -86,9 +68,9 @@ def _nucleus(logits, top_p, temperature):
   """
   ordered = -jnp.sort(-logits, -1)
   tempered = ordered / jnp.maximum(temperature, jnp.finfo(jnp.float32).tiny)
-  weights = jax.nn.softmax(tempered - tempered[:, :1], -1)
+  weights = jax.nn.softmax(tempered - tempered[..., :1], -1)
   before = jnp.cumsum(weights, -1) - weights
-  kept = (before < top_p).at[:, 0].set(True)
+  kept = (before < top_p).at[..., 0].set(True)
   least = jnp.min(jnp.where(kept, ordered, jnp.inf), -1, keepdims=True)
   return jnp.where(logits < least, layers.NEG_INF, logits)
 

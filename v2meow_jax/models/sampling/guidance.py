@@ -103,10 +103,10 @@ def branches(
 
 
 def combine(logits: jax.Array, weights: jax.Array | None) -> jax.Array:
-  """Logits of each row, [b, codes], out of those of [branches * b, codes]."""
+  """Logits of each row, [b, ...], out of those of [branches * b, ...]."""
   if weights is None:
     return logits
-  stacked = logits.reshape(len(weights), -1, logits.shape[-1])
+  stacked = logits.reshape(len(weights), -1, *logits.shape[1:])
   return jnp.tensordot(weights, stacked, 1)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import inspect
+from typing import Any
 from typing import TYPE_CHECKING
 
 from flax import linen as nn
@@ -140,3 +142,45 @@ def _attention(c: transformer.TransformerConfig) -> layers.Attention:
     c.dtype,
     fused_attention.attend if c.fused_attention else None,
   )
+
+
+def stack(kind: type[nn.Module], config: Any, num_layers: int) -> Any:
+  """Layers one after the other: a list, or one that stands for all.
+
+  Args:
+    kind: Class of a layer, whose one attribute is the config. The last argument
+      of its `__call__` is `deterministic`, and `scanned` is `__call__` as
+      `flax.linen.scan` wants it.
+    config: Sizes with `remat` and `scan_layers`.
+    num_layers: Number of layers.
+
+  Returns:
+    What `through` takes.
+  """
+  if config.remat:
+    # `deterministic` decides what is traced.
+    last = len(inspect.signature(kind.__call__).parameters) - 1
+    kind = nn.remat(
+      kind, prevent_cse=not config.scan_layers, static_argnums=last
+    )
+  if not config.scan_layers:
+    return [kind(config) for _ in range(num_layers)]
+  kind = nn.scan(
+    kind,
+    methods=['scanned'],
+    variable_axes={'params': 0},
+    split_rngs={'params': True, 'dropout': True},
+    in_axes=nn.broadcast,
+    length=num_layers,
+    metadata_params={nn.PARTITION_NAME: axes.LAYERS},
+  )
+  return kind(config)
+
+
+def through(stacked: Any, x: jax.Array, *args: Any) -> jax.Array:
+  """Takes an array through a `stack`, with the same arguments for each."""
+  if isinstance(stacked, nn.Module):
+    return stacked.scanned(x, *args)[0]  # pyright: ignore
+  for layer in stacked:
+    x = layer(x, *args)
+  return x
