@@ -28,6 +28,8 @@ DATASETS = (
     about='110k music videos of YouTube-8M (Suris et al. 2022), 4 in 5 train',
     page='https://research.google.com/youtube8m',
     licence=f'{_OF_THE_OWNERS}; labels: CC BY 4.0',
+    terms='https://research.google.com/youtube8m/download.html; which 110k'
+    ' videos they are was found nowhere',
     stages=_PAPER,
   ),
   datasets.Dataset(
@@ -35,6 +37,7 @@ DATASETS = (
     about='music without video, such as stages 2 without sight and 3 read',
     page='the manifest that it was prepared from',
     licence='that of the recordings',
+    terms='the manifest that it was prepared from',
     stages=(stages.coarse(), stages.fine()),
   ),
   datasets.Dataset(
@@ -42,6 +45,7 @@ DATASETS = (
     about='5.5k clips of 10 s with captions (Agostinelli et al. 2023)',
     page='https://arxiv.org/abs/2301.11325',
     licence=f'{_OF_THE_OWNERS}; captions: CC BY-SA 4.0',
+    terms='https://huggingface.co/datasets/google/MusicCaps',
     splits=('validation',),
     stages=_PAPER,
     evaluation_only='the paper evaluates video with text on all of it',
@@ -51,6 +55,8 @@ DATASETS = (
     about='dances to music (Li et al. 2021), the 20 videos held out by others',
     page='https://google.github.io/aistplusplus_dataset',
     licence='videos: academic research only; annotations: CC BY 4.0',
+    terms='https://google.github.io/aistplusplus_dataset/factsfigures.html;'
+    ' https://aistdancedb.ongaaccel.jp/terms_of_use/ was read in citations only',
     splits=('validation',),
     stages=_PAPER,
     evaluation_only='its rhythm is judged without training on dances',
@@ -60,6 +66,7 @@ DATASETS = (
     about='the synthetic world: music that goes with its picture',
     page='v2meow data synth',
     licence='made here, free of rights',
+    terms='v2meow_jax/synthetic, LICENSE',
     stages=_WORLD,
   ),
   datasets.Dataset(
@@ -67,6 +74,7 @@ DATASETS = (
     about='the synthetic world with --surprise: pictures of another genre',
     page='v2meow data synth --surprise',
     licence='made here, free of rights',
+    terms='v2meow_jax/synthetic, LICENSE',
     stages=_WORLD,
   ),
 )

@@ -73,6 +73,7 @@ def test_rows_are_complete_and_named_once():
     for row in rows
     if not (row.about and row.page and row.stages and row.splits)
     or 'not known' in row.licence
+    or not row.terms
     or ('train' in row.splits) == bool(row.evaluation_only)
   ]
   assert not incomplete

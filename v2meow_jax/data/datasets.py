@@ -14,6 +14,7 @@ class Dataset:
     about: Content and size, in one line.
     page: Address that lists its clips.
     licence: Terms of its clips and annotations.
+    terms: Addresses at which these were read, and what could not be read.
     splits: Names of its splits.
     stages: Stages that it trains or evaluates.
     evaluation_only: Reason why nothing trains on it; None when training may.
@@ -23,6 +24,7 @@ class Dataset:
   about: str = ''
   page: str = ''
   licence: str = 'not known; tasks/datasets.py has no row of it'
+  terms: str = ''
   splits: tuple[str, ...] = ('train', 'validation')
   stages: tuple[specs.StageSpec, ...] = ()
   evaluation_only: str | None = None

@@ -29,7 +29,7 @@ from v2meow_jax.pretrained import store
 
 _CODEC_PIECE_SECONDS = 10.0  # ours: a clip of the paper's length is one piece.
 # The longest crop of a stage: shorter clips could not train it.
-MIN_SECONDS = max(
+_MIN_SECONDS = max(
   stage.crop_seconds
   for stage in (stages.semantic(), stages.coarse(), stages.fine())
 )
@@ -47,6 +47,7 @@ class Preparation:
       bounds the memory; None: as `parts.video_reading` says.
     clustering: Way to cluster frames of music, for `v2meow data fit`.
     sampling: Frames that are clustered.
+    min_seconds: Shortest length of a clip to train on; see `prepare`.
   """
 
   table: Mapping[str, specs.Stream]
@@ -55,6 +56,7 @@ class Preparation:
   piece_seconds: float | None = None
   clustering: clustering.MiniBatch | clustering.Lloyd = clustering.MiniBatch()
   sampling: token_fitting.FrameSampling = token_fitting.FrameSampling()
+  min_seconds: float = _MIN_SECONDS
 
   @property
   def streams(self) -> list[specs.Stream]:
@@ -200,7 +202,7 @@ def _reading(preparation: Preparation) -> Any:
     video_seconds=_video_seconds,
     read_video=functools.partial(read.iter_video, **reading),
     read_audio=_read_audio,
-    min_seconds=MIN_SECONDS,
+    min_seconds=preparation.min_seconds,
     clips_at_once=preparation.clips_at_once,
   )
 
