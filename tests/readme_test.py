@@ -25,7 +25,8 @@ TRAINING = (ROOT / 'docs/training.md').read_text()
 WEIGHTS = (ROOT / 'docs/weights.md').read_text()
 STUDY = (ROOT / 'docs/study.md').read_text()
 EVALUATION = (ROOT / 'docs/evaluation.md').read_text()
-PAGES = (README, TRAINING, WEIGHTS, STUDY, EVALUATION)
+MEDIA = (ROOT / 'docs/media.md').read_text()
+PAGES = (README, TRAINING, WEIGHTS, STUDY, EVALUATION, MEDIA)
 GROUPS = ('data', 'weights', 'study')  # Verbs of verbs.
 VARIABLE = re.compile('[A-Z][A-Z0-9_]*=')
 

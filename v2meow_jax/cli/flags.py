@@ -20,7 +20,10 @@ def value(
 
 def video(parser: argparse.ArgumentParser) -> None:
   """Adds the argument that names a video."""
-  parser.add_argument('video', help='video file: mp4, mov, mkv, webm or avi')
+  parser.add_argument(
+    'video',
+    help='video file: mp4, mov, mkv, webm, avi, ts, mpg, flv, wmv or gif',
+  )
 
 
 def bpm(parser: argparse._ActionsContainer) -> None:

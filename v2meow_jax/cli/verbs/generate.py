@@ -8,15 +8,18 @@ from v2meow_jax.cli import flags
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the arguments of the verb."""
   parser.description = (
-    'Makes a soundtrack for a video. OUT.mp4 keeps the pictures as they are and'
-    ' gets the new sound; OUT.wav and OUT.flac hold the sound alone.'
-    ' OUT.mp4.json beside it says how it was made. The music has beats and'
+    'Makes a soundtrack for a video. OUT.mp4, .mov, .mkv and .webm keep the'
+    ' pictures as they are and get the new sound (an error names the suffix that'
+    ' holds them; docs/media.md says what else goes along); OUT.wav and OUT.flac'
+    ' hold the sound alone. OUT.mp4.json beside it says how it was made and what'
+    ' was left out. The music has beats and'
     ' sections that are planned from the whole picture first: `v2meow plan`'
     ' shows them, and --plan follows what you made of them.'
   )
   parser.epilog = (
     'examples:\n'
     '  v2meow generate cat.mp4 -o out.mp4\n'
+    '  v2meow generate cat.webm -o out.webm\n'
     '  v2meow generate cat.mp4 -o out.wav --prompt "calm piano" --seed 3\n'
     '  v2meow generate cat.mp4 -o out.wav --prompt jazz --negative drums'
     ' --style-guidance 3\n'
@@ -26,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   flags.video(parser)
   parser.add_argument(
-    '-o', '--output', required=True, help='file in .mp4, .wav or .flac'
+    '-o',
+    '--output',
+    required=True,
+    help='file in .mp4, .mov, .mkv, .webm, .wav or .flac',
   )
   style = parser.add_mutually_exclusive_group()
   style.add_argument(
