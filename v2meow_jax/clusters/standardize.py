@@ -41,15 +41,23 @@ class Moments:
     if not len(rows):
       return self
     rows = np.asarray(rows, np.float64)
-    count = self.count + len(rows)
     mean = rows.mean(0)
-    shift = mean - self.mean
+    return self.merged(
+      Moments(count=len(rows), mean=mean, spread=((rows - mean) ** 2).sum(0))
+    )
+
+  def merged(self, other: Moments) -> Moments:
+    """Adds the rows of other moments."""
+    count = self.count + other.count
+    if not other.count:
+      return self
+    shift = other.mean - self.mean
     return Moments(
       count=count,
-      mean=self.mean + shift * (len(rows) / count),
+      mean=self.mean + shift * (other.count / count),
       spread=self.spread
-      + ((rows - mean) ** 2).sum(0)
-      + shift**2 * (self.count * len(rows) / count),
+      + other.spread
+      + shift**2 * (self.count * other.count / count),
     )
 
   def params(self) -> dict[str, np.ndarray]:

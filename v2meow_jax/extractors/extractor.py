@@ -12,6 +12,9 @@ from v2meow_jax import specs
 class Extractor(Protocol):
   """Turns media into one stream; frozen, and the same in training and use.
 
+  One whose features are standardised already has `is_standardised = True`; the
+  moments of others are stored with the records.
+
   Attributes:
     stream: Stream that it emits.
   """

@@ -160,7 +160,7 @@ def build_model(description: Mapping[str, Any]) -> stage_model.StageModel:
 
   Args:
     description: {'model': 'StageModel', 'spec', 'network', 'objective',
-      'sampler'}, or as earlier versions wrote it.
+      'sampler'} and, of standardised inputs, 'moments', or as earlier versions wrote it.
 
   Returns:
     The model.
@@ -174,6 +174,7 @@ def build_model(description: Mapping[str, Any]) -> stage_model.StageModel:
     network=descriptions.from_dict(parts['network'], 'models'),
     objective=descriptions.from_dict(parts['objective'], 'models.objectives'),
     sampler=descriptions.from_dict(parts['sampler'], 'models.sampling'),
+    moments=parts.get('moments'),
   )
 
 

@@ -36,7 +36,9 @@ def input_attention(
   )
   module = network.module(model.spec)
   _, sown = module.apply(
-    {'params': layer_stacking.unstack(params)}, batch, mutable=['intermediates']
+    {'params': layer_stacking.unstack(params)},
+    model.standardised(batch),
+    mutable=['intermediates'],
   )
   layers = [
     _on_inputs(model, sown['intermediates'][f'decoder_{i}']).mean(1)

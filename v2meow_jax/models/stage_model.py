@@ -16,6 +16,7 @@ from v2meow_jax import specs
 from v2meow_jax.models import batch_layouts
 from v2meow_jax.models import descriptions
 from v2meow_jax.models.adaptors import positions
+from v2meow_jax.models.adaptors import standardised
 from v2meow_jax.models.objectives import losses
 from v2meow_jax.models.objectives import objective as objective_lib
 from v2meow_jax.models.sampling import guidance
@@ -83,6 +84,8 @@ class StageModel:
     network: Sizes of the network.
     objective: Loss to train by.
     sampler: Way to generate, and its defaults.
+    moments: Mean and deviation of continuous inputs, by which they are
+      standardised; others enter as they are.
     module: Network that `network` builds.
   """
 
@@ -92,12 +95,15 @@ class StageModel:
     network: StageNetwork,
     objective: objective_lib.Objective,
     sampler: Sampler,
+    moments: standardised.Moments | None = None,
   ):
-    """Raises ValueError when the network cannot serve the stage."""
+    """Raises ValueError when network or moments cannot serve the stage."""
     self.spec = spec
     self.network: Any = network
     self.objective: Any = objective
     self.sampler = sampler
+    self.moments = dict(moments or {})
+    standardised.check(self.moments, spec)
     self.module: Any = network.module(spec)
 
   @property
@@ -148,6 +154,17 @@ class StageModel:
       'network': descriptions.to_dict(self.network),
       'objective': descriptions.to_dict(self.objective),
       'sampler': descriptions.to_dict(self.sampler),
+      **({'moments': self.moments} if self.moments else {}),
+    }
+
+  def standardised(self, batch: Batch) -> dict[str, jax.Array]:
+    """Returns a batch, or inputs, as the network reads them."""
+    scaled = {
+      f'encoder_inputs_{name}': values for name, values in self.moments.items()
+    }
+    return {
+      key: standardised.standardised(x, **scaled[key]) if key in scaled else x
+      for key, x in batch.items()
     }
 
   def outputs(
@@ -164,7 +181,7 @@ class StageModel:
     _check_shapes(self.spec, batch, self.example_batch(1))
     return self.module.apply(
       {'params': params},
-      batch,
+      self.standardised(batch),
       wanted=wanted,
       deterministic=rng is None,
       rngs=None if rng is None else {'dropout': rng},
@@ -312,12 +329,12 @@ class StageModel:
       self.network,
       self.spec,
       params,
-      inputs,
+      self.standardised(inputs),
       rngs,
       guidance.active(sampling, self.spec),
       prefix=prefix,
       num_frames=num_frames,
-      negative=negative,
+      negative=None if negative is None else self.standardised(negative),
     )
 
 

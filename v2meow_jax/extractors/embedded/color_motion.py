@@ -242,6 +242,7 @@ class Appearance:
 
   reads = 'video'
   sample_rate_hz = None
+  is_standardised = True
 
   stream: specs.FeatureSpec
   params: Mapping[str, np.ndarray]
@@ -272,6 +273,7 @@ class Motion:
 
   reads = 'video'
   sample_rate_hz = None
+  is_standardised = True
 
   stream: specs.FeatureSpec
   params: Mapping[str, np.ndarray]

@@ -91,7 +91,7 @@ def _run(
       if isinstance(result, beam.pvalue.TaggedOutput):
         rejected.append(result.value)
       else:
-        done.append(result[1][1])
+        done.append(result[1].recording)
   return done, rejected
 
 

@@ -21,6 +21,7 @@ from apache_beam.utils import shared
 import numpy as np
 
 from v2meow_jax import specs
+from v2meow_jax.clusters import standardize
 from v2meow_jax.data import records
 from v2meow_jax.data import shards
 from v2meow_jax.extractors import extractor as extractor_lib
@@ -71,6 +72,22 @@ class ClipReading:
   clips_at_once: int = 1
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Done:
+  """A clip that was prepared.
+
+  Attributes:
+    id: Name of the clip.
+    recording: Records of the clip.
+    moments: Moments of the recorded frames, by continuous stream; not of
+      streams with one vector a clip, nor of those that are standardised.
+  """
+
+  id: str
+  recording: shards.Recording
+  moments: Mapping[str, standardize.Moments]
+
+
 class _Rejected(Exception):
   """A clip that cannot be used: at which stage; __cause__ says why."""
 
@@ -89,7 +106,7 @@ class _Started:
 
 
 class Extract(beam.DoFn):
-  """[((split, shard), Clip), ...] -> ((split, shard), (id, Recording)) of each.
+  """[((split, shard), Clip), ...] -> ((split, shard), Done) of each.
 
   A clip that fails goes to the output 'rejected' as a row of the ledger: `id`,
   `stage`, `error` (a class) and `message`.
@@ -152,7 +169,7 @@ class Extract(beam.DoFn):
         frames.flush()
     for place, clip, found in started:
       try:
-        yield place, (clip.id, self._record(clip, found, batches))
+        yield place, self._record(clip, found, batches)
         self._count()
       except _Rejected as e:
         yield self._rejected(clip, e)
@@ -218,7 +235,7 @@ class Extract(beam.DoFn):
     clip: manifests.ManifestClip,
     found: _Started,
     batches: Mapping[str, frame_batches.Batches],
-  ) -> shards.Recording:
+  ) -> Done:
     values = {}
     for stream in self._streams:
       with self._stage(f'extract {stream.name}'):
@@ -233,7 +250,22 @@ class Extract(beam.DoFn):
       pieces = records.serialise(
         clip.id, found.seconds, values, self._streams, self._piece_seconds
       )
-    return shards.Recording(seconds=found.seconds, pieces=pieces)
+    return Done(
+      id=clip.id,
+      recording=shards.Recording(seconds=found.seconds, pieces=pieces),
+      moments={
+        stream.name: _moments(values[stream.name])
+        for stream in self._streams
+        if self._is_to_standardise(stream)
+      },
+    )
+
+  def _is_to_standardise(self, stream: specs.Stream) -> bool:
+    # A vector a clip enters a network by its direction alone.
+    is_continuous = isinstance(stream, specs.FeatureSpec)
+    extractor = self._extractors[stream.name]
+    is_done = getattr(extractor, 'is_standardised', False)
+    return is_continuous and not stream.is_static and not is_done
 
   def _hear(self, path: str, rate_hz: int) -> Any:
     with self._stage('read audio'):
@@ -300,6 +332,12 @@ def _common_seconds(
       f' {max(least, float(period)):g} s'
     )
   return seconds
+
+
+def _moments(frames: np.ndarray) -> standardize.Moments:
+  """Moments of frames as they are recorded, float[frames, ..., dim]."""
+  rows = frames.astype(np.float16).reshape(-1, frames.shape[-1])
+  return standardize.Moments.empty(frames.shape[-1]).with_rows(rows)
 
 
 def _fit_audio(audio: Any, seconds: float) -> Any:

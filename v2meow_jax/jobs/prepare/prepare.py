@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import threading
+from typing import Any
 
 from absl import logging
 import apache_beam as beam
@@ -25,6 +26,7 @@ import tensorflow_datasets as tfds
 
 from v2meow_jax import progress as progress_lib
 from v2meow_jax import specs
+from v2meow_jax.data import moments
 from v2meow_jax.data import records
 from v2meow_jax.data import shards
 from v2meow_jax.files import atomic
@@ -62,7 +64,8 @@ def prepare(
 ) -> Summary:
   """Writes a TFDS dataset of every clip in a manifest, or none of it.
 
-  Beside the shards lie `shards.json` (counts, sizes, digests) and
+  Beside the shards lie `shards.json` (counts, sizes, digests), `moments.json`
+  (mean and deviation of each continuous stream over the split 'train') and
   `rejected.jsonl`: every clip that could not be used, at which stage and why.
   The dataset is made in a folder beside `out` and takes its place at the end.
 
@@ -155,14 +158,19 @@ def _run(groups, extract, building: str, options: Sequence[str]) -> None:
 
 
 def _write_shard(
-  group: tuple[tuple[str, int], Iterable[tuple[str, shards.Recording]]],
-  folder: str,
+  group: tuple[tuple[str, int], Iterable[extraction.Done]], folder: str
 ) -> None:
-  (split, number), examples = group
-  ordered = sorted(examples, key=lambda pair: _hashed(pair[0]))
+  (split, number), clips = group
+  ordered = sorted(clips, key=lambda clip: _hashed(clip.id))
   path = os.path.join(folder, f'part-{split}-{number:05d}')
-  shard = shards.write(path, [recording for _, recording in ordered])
-  _write_text(f'{path}.json', json.dumps(dataclasses.asdict(shard)))
+  shard = shards.write(path, [clip.recording for clip in ordered])
+  # In one order, so that a rerun gives the same bytes.
+  merged = moments.merged(clip.moments for clip in ordered)
+  sidecar = {
+    'shard': dataclasses.asdict(shard),
+    'moments': moments.to_json(merged),
+  }
+  _write_text(f'{path}.json', json.dumps(sidecar))
 
 
 def _write_ledger(
@@ -194,7 +202,11 @@ def _finish(
   index: dict[str, shards.Shard] = {}
   splits, num_examples = [], {}
   for split in manifests.SPLITS:
-    written = _name_parts(folder, split)
+    sidecars = _name_parts(folder, split)
+    if split == 'train':
+      rows = [moments.from_json(s['moments']) for s in sidecars.values()]
+      moments.write(folder, moments.merged(rows))
+    written = {k: shards.Shard(**s['shard']) for k, s in sidecars.items()}
     index.update(written)
     if written:
       num_examples[split] = sum(s.num_recordings for s in written.values())
@@ -221,19 +233,22 @@ def _finish(
   )
 
 
-def _name_parts(folder: str, split: str) -> dict[str, shards.Shard]:
-  """Renames the parts of a split; a part whose clips all failed is absent."""
-  sidecars = sorted(tf.io.gfile.glob(f'{folder}/part-{split}-*.json'))
-  named = {}
-  for i, sidecar in enumerate(sidecars):
-    name = f'v2meow-{split}.tfrecord-{i:05d}-of-{len(sidecars):05d}'
-    part = sidecar.removesuffix('.json')
+def _name_parts(folder: str, split: str) -> dict[str, dict[str, Any]]:
+  """Renames the parts of a split and returns their sidecars by new name.
+
+  A part whose clips all failed is absent.
+  """
+  paths = sorted(tf.io.gfile.glob(f'{folder}/part-{split}-*.json'))
+  sidecars = {}
+  for i, path in enumerate(paths):
+    name = f'v2meow-{split}.tfrecord-{i:05d}-of-{len(paths):05d}'
+    part = path.removesuffix('.json')
     tables = shards.table_name(part), shards.table_name(name)
     for old, new in ((part, name), tables):
       tf.io.gfile.rename(old, os.path.join(folder, new))
-    named[name] = shards.Shard(**json.loads(_read_text(sidecar)))
-    tf.io.gfile.remove(sidecar)
-  return named
+    sidecars[name] = json.loads(_read_text(path))
+    tf.io.gfile.remove(path)
+  return sidecars
 
 
 def _split_info(

@@ -1,0 +1,39 @@
+"""Standardises continuous inputs by the moments of the records."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from v2meow_jax import specs
+
+# By the name of a stream, 'mean' and 'std' of each of its dimensions.
+Moments = Mapping[str, Mapping[str, Sequence[float]]]
+# As in `clusters.standardize`: an odd input must not leave the range of those
+# that were trained on.
+LIMIT = 6.0
+
+
+def check(moments: Moments, spec: specs.StageSpec) -> None:
+  """Raises ValueError unless moments are those of a stage's streams."""
+  dims = {s.name: s.dim for s in spec.feature_inputs}
+  for name, values in moments.items():
+    lengths = {k: len(x) for k, x in values.items()}
+    wanted = dict.fromkeys(('mean', 'std'), dims.get(name))
+    if lengths != wanted:
+      raise ValueError(
+        f'stage {spec.name!r} has moments of {name!r} with {lengths} numbers;'
+        f' wanted {wanted}, as its continuous inputs {dims} say.'
+      )
+
+
+def standardised(x: jax.Array, mean, std) -> jax.Array:
+  """float[b, ..., dim] -> float32, of mean 0 and deviation 1 in each dimension.
+
+  A stream of zeros alone is one that was left out, and stays zeros.
+  """
+  x = jnp.asarray(x, jnp.float32)
+  scaled = (x - jnp.asarray(mean)) / jnp.asarray(std)
+  there = jnp.any(x != 0, tuple(range(1, x.ndim)), keepdims=True)
+  return jnp.where(there, jnp.clip(scaled, -LIMIT, LIMIT), 0.0)
