@@ -22,6 +22,7 @@ correspondence = importlib.import_module('benchmarks.correspondence')
 extractors = importlib.import_module('benchmarks.extractors')
 generate_benchmark = importlib.import_module('benchmarks.generate')
 networks = importlib.import_module('benchmarks.networks')
+records = importlib.import_module('benchmarks.records')
 report = importlib.import_module('benchmarks.report')
 sides = importlib.import_module('benchmarks.sides')
 training = importlib.import_module('benchmarks.training')
@@ -330,3 +331,15 @@ def test_a_network_that_fails_is_named():
   options = argparse.Namespace(rounds=1, cores=1, tiny=True)
   with pytest.raises(ValueError, match="nowhere: exit code 2: .*'nowhere'"):
     extractors.measure_apart('nowhere', options)
+
+
+def test_records_in_pieces_hold_what_whole_ones_hold():
+  options = argparse.Namespace(
+    videos=4, seconds=25.0, piece_seconds=10.0, batches=1, rounds=1
+  )
+  whole, pieces = records.measure(options)
+  assert (whole['kind'], pieces['kind']) == ('whole', 'pieces')
+  # A style vector, a name and a frame of 16 bytes more for each piece.
+  assert 1 < pieces['bytes'] / whole['bytes'] < 1.1
+  assert pieces['examples_per_second'] > 0 and whole['over_whole'] == 1
+  assert 'over whole' in records.show([whole, pieces])

@@ -54,7 +54,7 @@ def read_video(path):
 def read_audio(path, rate_hz):
   """Silence as long as 'audio_seconds' or 'seconds'; None when 'mute'.
 
-  'poison' breaks what is read.
+  'poison' breaks what is read; 'loud' seconds at the end sound, at 'level'.
   """
   with open(path) as f:
     row = json.load(f)
@@ -62,6 +62,8 @@ def read_audio(path, rate_hz):
     return None
   seconds = row.get('audio_seconds', row['seconds'])
   samples = np.zeros(round(seconds * rate_hz), np.float32)
+  first = round((seconds - row.get('loud', 0)) * rate_hz)
+  samples[first:] = row.get('level', 0.5)
   samples[:1] = row.get('poison', 0)
   return media.Audio(samples=samples, rate_hz=rate_hz)
 

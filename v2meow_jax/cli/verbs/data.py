@@ -92,7 +92,9 @@ def _add_prepare(kinds) -> None:
     description=(
       'Runs the parts over every clip of MANIFEST and writes a TFDS'
       ' dataset. OUT/rejected.jsonl lists clips that could not be used, with the'
-      ' reason. Options after -- go to Beam, e.g. -- --runner=FlinkRunner.'
+      ' reason, and OUT/sound.jsonl those that are silent (half of the time or'
+      ' more below -80 dB) or clipped (a sample in 1,000 at full scale).'
+      ' Options after -- go to Beam, e.g. -- --runner=FlinkRunner.'
     ),
     epilog=(
       'examples:\n'
@@ -115,6 +117,14 @@ def _add_prepare(kinds) -> None:
     '--num-shards',
     type=int,
     help='number of files in a split; default: by size',
+  )
+  prepare.add_argument(
+    '--leave-out',
+    nargs='+',
+    choices=('silent', 'clipped'),
+    default=(),
+    metavar='KIND',
+    help='leave out clips whose sound is silent, clipped, or either of both',
   )
   flags.recipes(prepare, 'parts to use, such as prepare/paper.gin')
   prepare.add_argument(
@@ -223,6 +233,7 @@ def _prepare(args: argparse.Namespace) -> None:
       args.out,
       prepared,
       num_shards=args.num_shards,
+      leave_out=args.leave_out,
       beam_options=args.beam_options,
     )
   )

@@ -28,6 +28,7 @@ from v2meow_jax.extractors import extractor as extractor_lib
 from v2meow_jax.files import manifests
 from v2meow_jax.files import paths
 from v2meow_jax.jobs.prepare import frame_batches
+from v2meow_jax.jobs.prepare import sound_checks
 
 # Seconds of a video's path, and its consecutive stretches.
 SecondsOf = Callable[[str], float]
@@ -61,6 +62,7 @@ class ClipReading:
       stages. To evaluate, one of a frame of every stream is enough.
     clips_at_once: Number of clips whose frames fill a batch together; the
       record of a clip does not depend on it.
+    leave_out: Names of `sound_checks.troubles` for which a clip is rejected.
   """
 
   streams: Sequence[specs.Stream]
@@ -70,6 +72,7 @@ class ClipReading:
   read_audio: ReadAudio
   min_seconds: float = 1.0
   clips_at_once: int = 1
+  leave_out: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,11 +84,13 @@ class Done:
     recording: Records of the clip.
     moments: Moments of the recorded frames, by continuous stream; not of
       streams with one vector a clip, nor of those that are standardised.
+    sound: Shares that `sound_checks.troubles` found.
   """
 
   id: str
   recording: shards.Recording
   moments: Mapping[str, standardize.Moments]
+  sound: Mapping[str, float]
 
 
 class _Rejected(Exception):
@@ -99,10 +104,12 @@ class _Started:
   Attributes:
     seconds: Time that every stream covers.
     parts: Pieces of each stream so far, in order.
+    sound: Shares that `sound_checks.troubles` found.
   """
 
   seconds: float
   parts: dict[str, list[np.ndarray]]
+  sound: Mapping[str, float]
 
 
 class Extract(beam.DoFn):
@@ -216,6 +223,7 @@ class Extract(beam.DoFn):
     least = self._reading.min_seconds if clip.split == 'train' else 0.0
     with self._stage('align'):
       seconds = _common_seconds(lengths, self._streams, least)
+    sound = self._listen(audios, seconds)
     parts: dict[str, list[np.ndarray]] = {s.name: [] for s in self._streams}
     for name, extractor in self._of('audio').items():
       audio = _fit_audio(audios[extractor.sample_rate_hz], seconds)
@@ -228,7 +236,7 @@ class Extract(beam.DoFn):
             batches[name].put(clip.id, extractor.inputs(piece))
           else:
             parts[name].append(np.asarray(extractor(piece)))
-    return _Started(seconds, parts)
+    return _Started(seconds, parts, sound)
 
   def _record(
     self,
@@ -258,6 +266,7 @@ class Extract(beam.DoFn):
         for stream in self._streams
         if self._is_to_standardise(stream)
       },
+      sound=found.sound,
     )
 
   def _is_to_standardise(self, stream: specs.Stream) -> bool:
@@ -274,6 +283,20 @@ class Extract(beam.DoFn):
       if audio is None:
         raise ValueError(f'{path} has no audio')
       return audio
+
+  def _listen(
+    self, audios: Mapping[int, Any], seconds: float
+  ) -> dict[str, float]:
+    """Looks for what is wrong with the sound, at its highest rate."""
+    if not audios:
+      return {}
+    with self._stage('listen'):
+      audio = _fit_audio(audios[max(audios)], seconds)
+      sound = sound_checks.troubles(audio)
+      wrong = {k: x for k, x in sound.items() if k in self._reading.leave_out}
+      if wrong:
+        raise ValueError(sound_checks.sentence(wrong))
+    return sound
 
   def _watch(self, path: str, seconds: float) -> Iterator[Any]:
     """The stretches of a video, cut to `seconds`."""

@@ -157,9 +157,19 @@ def prepare(
   preparation: Preparation,
   *,
   num_shards: int | None = None,
+  leave_out: Sequence[str] = (),
   beam_options: Sequence[str] = (),
 ) -> str:
-  """Writes records of all clips of a manifest; returns a line to print."""
+  """Writes records of all clips of a manifest; returns what to print.
+
+  Args:
+    manifest: Path of the list of clips.
+    out: Folder of the dataset.
+    preparation: Parts that extract the streams.
+    num_shards: Files of each split; None: by size.
+    leave_out: Names of `sound_checks.troubles` of clips to leave out.
+    beam_options: Options of Beam, as on a command line.
+  """
   from v2meow_jax.jobs.prepare import prepare as prepare_lib  # pylint: disable=g-import-not-at-top
 
   preparation.check()
@@ -167,14 +177,16 @@ def prepare(
   summary = prepare_lib.prepare(
     manifest,
     out,
-    _reading(preparation),
+    _reading(preparation, leave_out),
     num_shards=num_shards,
     pipeline_options=beam_options,
   )
   counts = ', '.join(f'{n} {s}' for s, n in summary.num_examples.items())
+  sound = ', '.join(f'{n} {name}' for name, n in summary.num_sound.items())
   return (
     f'{out}: {counts} examples, {summary.num_bytes / 1e6:.1f} MB;'
-    f' {summary.num_rejected} clips rejected, see {out}/rejected.jsonl'
+    f' {summary.num_rejected} clips rejected, see {out}/{prepare_lib.LEDGER};'
+    f' {sound} among the examples, see {out}/{prepare_lib.SOUND}'
   )
 
 
@@ -189,7 +201,7 @@ def estimate(
   return estimate_lib.estimate(manifest, _reading(preparation), hours)
 
 
-def _reading(preparation: Preparation) -> Any:
+def _reading(preparation: Preparation, leave_out: Sequence[str] = ()) -> Any:
   """The `extraction.ClipReading` of a preparation."""
   from v2meow_jax.jobs.prepare import extraction  # pylint: disable=g-import-not-at-top
 
@@ -204,6 +216,7 @@ def _reading(preparation: Preparation) -> Any:
     read_audio=_read_audio,
     min_seconds=preparation.min_seconds,
     clips_at_once=preparation.clips_at_once,
+    leave_out=leave_out,
   )
 
 

@@ -32,8 +32,10 @@ from v2meow_jax.data import shards
 from v2meow_jax.files import atomic
 from v2meow_jax.files import manifests
 from v2meow_jax.jobs.prepare import extraction
+from v2meow_jax.jobs.prepare import sound_checks
 
 LEDGER = 'rejected.jsonl'
+SOUND = 'sound.jsonl'
 _CLIPS_PER_SHARD = 256
 
 
@@ -45,11 +47,13 @@ class Summary:
     num_examples: Number of clips written, by split.
     num_rejected: Clips in the ledger.
     num_bytes: Size of all shards.
+    num_sound: Number of clips in `sound.jsonl`, by what is wrong.
   """
 
   num_examples: Mapping[str, int]
   num_rejected: int
   num_bytes: int
+  num_sound: Mapping[str, int]
 
 
 def prepare(
@@ -65,8 +69,10 @@ def prepare(
   """Writes a TFDS dataset of every clip in a manifest, or none of it.
 
   Beside the shards lie `shards.json` (counts, sizes, digests), `moments.json`
-  (mean and deviation of each continuous stream over the split 'train') and
-  `rejected.jsonl`: every clip that could not be used, at which stage and why.
+  (mean and deviation of each continuous stream over the split 'train'),
+  `sound.jsonl` (every recorded clip that is silent or clipped, and how much of
+  it) and `rejected.jsonl`: every clip that is not recorded, at which stage and
+  why.
   The dataset is made in a folder beside `out` and takes its place at the end.
 
   Args:
@@ -169,6 +175,11 @@ def _write_shard(
   sidecar = {
     'shard': dataclasses.asdict(shard),
     'moments': moments.to_json(merged),
+    'sound': [
+      {'id': clip.id, 'split': split, **clip.sound}
+      for clip in ordered
+      if clip.sound
+    ],
   }
   _write_text(f'{path}.json', json.dumps(sidecar))
 
@@ -200,9 +211,10 @@ def _finish(
     _write_text(ledger, '')
   rejected = _read_text(ledger).splitlines()
   index: dict[str, shards.Shard] = {}
-  splits, num_examples = [], {}
+  splits, num_examples, sound = [], {}, []
   for split in manifests.SPLITS:
     sidecars = _name_parts(folder, split)
+    sound += [row for s in sidecars.values() for row in s['sound']]
     if split == 'train':
       rows = [moments.from_json(s['moments']) for s in sidecars.values()]
       moments.write(folder, moments.merged(rows))
@@ -215,6 +227,9 @@ def _finish(
     raise ValueError(
       f'all {len(rejected)} clips were rejected; the first: {rejected[0]}'
     )
+  sound.sort(key=lambda row: row['id'])
+  lines = [json.dumps(row) + '\n' for row in sound]
+  _write_text(os.path.join(folder, SOUND), ''.join(lines))
   shards.write_index(folder, index)
   tfds.folder_dataset.write_metadata(
     data_dir=folder,
@@ -230,6 +245,9 @@ def _finish(
     num_examples=num_examples,
     num_rejected=len(rejected),
     num_bytes=sum(shard.bytes for shard in index.values()),
+    num_sound={
+      name: sum(name in row for row in sound) for name in sound_checks.SENTENCES
+    },
   )
 
 
