@@ -22,8 +22,9 @@ def _extract(tmp_path, content):
 
 def _features(result):
   """Of the first record of a clip."""
-  _, (_, recording) = result
-  return tf.train.Example.FromString(recording.pieces[0]).features.feature
+  _, done = result
+  (record, *_) = done.recording.pieces
+  return tf.train.Example.FromString(record).features.feature
 
 
 @pytest.mark.parametrize(
