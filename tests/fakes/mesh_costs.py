@@ -34,13 +34,18 @@ SIZES = dataclasses.replace(
   mesh_losses.SIZES, emb_dim=64, head_dim=8, mlp_dim=128, time_bias=True
 )
 DECODER = dataclasses.replace(SIZES, num_encoder_layers=0, time_bias=False)
-SCANNED = dataclasses.replace(SIZES, scan_layers=True, remat=True)
+# As at full size; of twice the length, so that there are several blocks.
+BLOCKWISE = dataclasses.replace(
+  SIZES, scan_layers=True, remat=True, fused_attention=True
+)
 MODELS = {
   'encoder': token_stage.make(STAGE, SIZES),
   'decoder': token_stage.make(
     dataclasses.replace(STAGE, inputs=(NOTES,)), DECODER
   ),
-  'scanned': token_stage.make(STAGE, SCANNED),
+  'blockwise': token_stage.make(
+    dataclasses.replace(STAGE, crop_seconds=8.0), BLOCKWISE
+  ),
   'towers': towers.ContrastiveModel(
     dataclasses.replace(
       contrastive_losses.CONFIG, emb_dim=64, num_heads=8, mlp_dim=128

@@ -20,7 +20,7 @@ LIMITS = {
   # XLA counts the FLOPs of one of the two.
   ('encoder', '1,8,1/2'): (0.6, 0.6),
   ('decoder', '1,8,1'): (1.1, 1.05),
-  ('scanned', '1,8,1'): (1.1, 1.05),
+  ('blockwise', '1,8,1'): (1.1, 1.05),
   ('towers', '1,8,1'): (1.1, 1.05),
 }
 
