@@ -177,7 +177,11 @@ def test_a_run_of_stacked_layers_exports_layers_apart(runs, tmp_path):
 
   stage = stages.coarse(crop_seconds=2.0, streams=stages.TINY)
   config = sizes(
-    num_encoder_layers=0, scan_layers=True, remat=True, dtype='bfloat16'
+    num_encoder_layers=0,
+    scan_layers=True,
+    remat=True,
+    fused_attention=True,
+    dtype='bfloat16',
   )
   model = token_stage.make(stage, config)
   trained = run(tmp_path / 'run', model, random_batch(model))
@@ -189,6 +193,7 @@ def test_a_run_of_stacked_layers_exports_layers_apart(runs, tmp_path):
     released['decoder_0']['mlp']['wo'], stacked['decoder']['mlp']['wo'][0]
   )
   exported = system.load(out).stages[1]
+  # The encoder of a long picture needs blocks when it samples, too.
   plain = dataclasses.replace(config, scan_layers=False, dtype='float32')
   assert exported.model.network == dataclasses.replace(plain, remat=False)
   inputs = {'semantic': np.zeros((1, 50, 1), np.int32)}

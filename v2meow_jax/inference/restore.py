@@ -34,7 +34,7 @@ _OLD_SAMPLERS = {
 
 # Sizes that say how a network was trained. A released stage samples in float32,
 # since a CPU is many times slower in bfloat16, with layers that stand apart.
-_TRAINING_ONLY = ('dtype', 'remat', 'scan_layers', 'fused_attention')
+_TRAINING_ONLY = ('dtype', 'remat', 'scan_layers')
 
 
 class Stage(Protocol):

@@ -48,8 +48,8 @@ class TransformerConfig:
     scan_layers: The layers of a stack are one loop, compiled once; their
       parameters are stacked, see `layer_stacking`. For training: sampling
       takes them apart.
-    fused_attention: Training keeps no matrix of attention weights or biases of
-      whole rows; see `fused_attention.attend`.
+    fused_attention: Training, and the encoder always, keep no matrix of
+      attention weights or biases of whole rows; see `fused_attention.attend`.
   """
 
   emb_dim: int
