@@ -8,7 +8,10 @@ import dataclasses
 import numpy as np
 
 # Suffixes of the files that are looked for, and of those that are written.
-VIDEO_SUFFIXES = ('.mp4', '.mov', '.mkv', '.webm', '.avi')
+VIDEO_SUFFIXES = (
+  *('.mp4', '.mov', '.mkv', '.webm', '.avi', '.m4v', '.3gp', '.ts', '.m2ts'),
+  *('.mpg', '.vob', '.flv', '.wmv'),
+)
 AUDIO_SUFFIXES = (
   *('.wav', '.flac', '.mp3', '.ogg', '.opus', '.m4a', '.aac', '.aiff'),
 )

@@ -82,12 +82,14 @@ def test_a_gap_of_a_few_seconds_is_one(tmp_path):
   assert probe.probe_video(source).seconds == pytest.approx(5, abs=0.1)
 
 
-@pytest.mark.parametrize('bf', ['0', '2'])
-def test_pictures_in_no_container_come_at_their_rate(tmp_path, bf):
+@pytest.mark.parametrize(
+  ('container', 'bf'), [('h264', '0'), ('h264', '2'), ('avi', '2')]
+)
+def test_pictures_without_times_come_at_their_rate(tmp_path, container, bf):
   source = media_clips.encode(
     tmp_path / 'in',
     media_clips.planted(range(20)),
-    container='h264',
+    container=container,
     options={'bf': bf},
   )
   video = read.read_video(source)

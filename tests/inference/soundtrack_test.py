@@ -122,3 +122,36 @@ def test_the_embedded_system_hears_at_16_khz_and_others_at_their_own():
   network = types.SimpleNamespace(sample_rate_hz=48_000)
   system.__dict__['styles'] = {'style': network}
   assert system.style_rate_hz == 48_000
+
+
+def test_what_became_of_the_film_is_said_and_in_the_sidecar(
+  tmp_path, monkeypatch, capsys
+):
+  source, plain = tmp_path / 'in.gif', tmp_path / 'plain.mp4'
+  media_clips.encode(
+    source,
+    media_clips.planted(range(10)),
+    container='gif',
+    codec='gif',
+    pix_fmt='rgb8',
+  )
+  media_clips.encode(plain, media_clips.planted(range(10)))
+  monkeypatch.setattr(system_lib, 'load', lambda _: Listening(16_000))
+  for video, picture in ((source, 'H.264'), (plain, 'copied')):
+    out = tmp_path / 'out.mp4'
+    soundtrack.write(str(video), str(out))
+    facts = json.loads((tmp_path / 'out.mp4.json').read_text())
+    assert (facts['picture'], facts['left_out']) == (picture, [])
+    assert ('encoded again, as H.264' in capsys.readouterr().err) == (
+      picture == 'H.264'
+    )
+
+
+def test_a_film_for_another_container_is_refused_before_a_system_is_loaded(
+  tmp_path, monkeypatch
+):
+  video = tmp_path / 'video.mp4'
+  media_clips.encode(video, media_clips.planted(range(10)))
+  monkeypatch.setattr(system_lib, 'load', None)
+  with pytest.raises(probe.UnsupportedMedia, match='ask for .mp4'):
+    soundtrack.write(str(video), str(tmp_path / 'out.webm'))

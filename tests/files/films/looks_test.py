@@ -1,6 +1,7 @@
 """Turn, pixel aspect, colours, other tracks, chapters and tags of a film."""
 
 import fractions
+import struct
 
 import av
 import numpy as np
@@ -127,6 +128,36 @@ def test_every_container_keeps_the_picture_upright(tmp_path, suffix):
     np.testing.assert_array_equal(
       read.read_video(out).frames, read.read_video(turned).frames, name
     )
+
+
+def test_dolby_vision_stays_or_is_listed(tmp_path):
+  source = tmp_path / 'in.mp4'
+  colored(
+    source,
+    'mp4',
+    'libx265',
+    BT2020_PQ,
+    pix_fmt='yuv420p10le',
+    **{'x265-params': 'log-level=none'},
+  )
+  data = bytearray(source.read_bytes())
+  # Version 1.0, profile 8, level 4, base layer compatible with HLG.
+  box = struct.pack('>I4s', 32, b'dvvC')
+  box += bytes([1, 0, 0x10, 0x25, 0x40]) + bytes(19)
+  at = data.index(b'hvcC') - 4
+  after = at + struct.unpack_from('>I', data, at)[0]
+  data[after:after] = box
+  for parent in ('moov', 'trak', 'mdia', 'minf', 'stbl', 'stsd', 'hev1'):
+    place = data.rindex(parent.encode(), 0, at) - 4
+    size = struct.unpack_from('>I', data, place)[0]
+    struct.pack_into('>I', data, place, size + len(box))
+  source.write_bytes(data)
+  for suffix, lost in (('.mp4', 0), ('.mkv', 0), ('.mov', 1)):
+    out = tmp_path / f'out{suffix}'
+    result = remux.replace_sound(source, SILENCE, out)
+    assert result.is_copied
+    assert (b'dvvC' in out.read_bytes()) == (not lost)
+    assert [phrase[:5] for phrase in result.left_out] == ['Dolby'] * lost
 
 
 def rich(path, container: str, subtitles: str) -> None:

@@ -14,6 +14,7 @@ import os
 
 import av
 
+from v2meow_jax.files import copies
 from v2meow_jax.files import probe
 
 # Tags about the old file, not about the film.
@@ -43,6 +44,12 @@ _KINDS = {
   'attachment': 'attachment',
   'data': 'data track',
 }
+# In an mp4, boxes of 32 bytes and version 1; in Matroska, types of additions.
+_DOLBY_VISION = (
+  *(b'\0\0\0\x20dvcC\x01', b'\0\0\0\x20dvvC\x01'),
+  *(b'\x41\xe7\x84dvcC', b'\x41\xe7\x84dvvC'),
+)
+_HEADER_BYTES = 1 << 22
 _UNKNOWN = (None, '', 'und')
 
 
@@ -170,7 +177,18 @@ def left_out(
     lost = [name for name in tags(source) if name not in tags(out)]
     if lost:
       phrases.append(f'tags ({", ".join(sorted(lost))})')
+  if _has_dolby_vision(source_path) and not _has_dolby_vision(out_path):
+    phrases.append('Dolby Vision (the HDR beneath it stays)')
   return tuple(phrases)
+
+
+def _has_dolby_vision(path: str | os.PathLike) -> bool:
+  """Whether a file, at its start or end, describes Dolby Vision."""
+  with copies.held(path) as file, open(file, 'rb') as opened:
+    head = opened.read(_HEADER_BYTES)
+    opened.seek(max(0, os.path.getsize(file) - _HEADER_BYTES))
+    tail = opened.read()
+  return any(mark in part for part in (head, tail) for mark in _DOLBY_VISION)
 
 
 def _codec(track: av.stream.Stream) -> str:
