@@ -93,3 +93,13 @@ def test_a_binding_that_nothing_reads_is_refused_with_what_was_meant(tmp_path):
     gin_config.check_used(['mine.gin'], ['FDSP = 4'], paths)
   with pytest.raises(gin_config.ConfigError, match="they read .'FSDP', 'SEED'"):
     gin_config.check_used(['mine.gin'], ['NOPE=1'], paths)
+
+
+def test_a_recipe_that_includes_itself_or_is_no_text_is_named(tmp_path):
+  (tmp_path / 'a.gin').write_text("include 'b.gin'\n")
+  (tmp_path / 'b.gin').write_text("include 'a.gin'\n")
+  (tmp_path / 'c.gin').write_bytes(b'# \xff\n')
+  for name, wrong in (('a.gin', 'a.gin includes itself'), ('c.gin', 'UTF-8')):
+    for read in (gin_config.check_used, gin_config.parse):
+      with pytest.raises(gin_config.ConfigError, match=wrong):
+        read([name], ['X = 1'], [str(tmp_path)])

@@ -55,17 +55,26 @@ def included(
   path: pathlib.Path, search_paths: Sequence[str]
 ) -> list[pathlib.Path]:
   """Lists the recipes that a recipe includes directly, in order."""
-  matches = map(_INCLUDE.match, path.read_text('utf-8').splitlines())
+  matches = map(_INCLUDE.match, _text(path).splitlines())
   return [find(m.group(1), search_paths) for m in matches if m]
 
 
 def _with_included(
-  path: pathlib.Path, search_paths: Sequence[str]
+  path: pathlib.Path, search_paths: Sequence[str], *above: pathlib.Path
 ) -> Iterator[pathlib.Path]:
   """Yields a recipe and all that it includes, directly or indirectly."""
+  if path in above:
+    raise ConfigError(f'{path} includes itself, by way of {above[-1]}.')
   yield path
   for part in included(path, search_paths):
-    yield from _with_included(part, search_paths)
+    yield from _with_included(part, search_paths, *above, path)
+
+
+def _text(path: pathlib.Path) -> str:
+  try:
+    return path.read_text('utf-8')
+  except UnicodeDecodeError as e:
+    raise ConfigError(f'{path} is not UTF-8 at byte {e.start}.') from e
 
 
 def check_imports(path: pathlib.Path, search_paths: Sequence[str]) -> None:
@@ -79,7 +88,7 @@ def check_imports(path: pathlib.Path, search_paths: Sequence[str]) -> None:
   """
   for recipe in _with_included(path, search_paths):
     modules = {}
-    for number, line in enumerate(recipe.read_text('utf-8').splitlines(), 1):
+    for number, line in enumerate(_text(recipe).splitlines(), 1):
       place = f'{recipe}, line {number}'
       if match := _IMPORT.match(line):
         _check_package(place, match)
@@ -157,7 +166,7 @@ def check_used(
   texts = [*bindings]
   for name in files:
     for recipe in _with_included(find(name, search_paths), search_paths):
-      texts.append(re.sub(r'#.*', '', recipe.read_text('utf-8')))
+      texts.append(re.sub(r'#.*', '', _text(recipe)))
   used = set(_USED.findall('\n'.join(texts)))
   for binding in bindings:
     match = _MACRO.match(binding)

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import time
 
 import pytest
 
-# Most that may pass between the last line and the end, on a busy machine.
-SECONDS = 20.0
+# The threads of a command that hangs sleep for 1000 s.
+_HANGS_SECONDS = 200.0
+# The end of a command takes less than this many times its way to its last line.
+_MOST_OF_START = 2.0
 
 _STUCK = """
 import atexit, signal, sys, threading, time
@@ -53,8 +56,8 @@ def test_threads_that_never_end_do_not_keep_a_command(
     text=True,
   ) as process:
     assert process.stdout.readline() == 'last line\n'
-    try:  # The threads sleep for 1000 s.
-      out, errors = process.communicate(timeout=SECONDS)
+    try:
+      out, errors = process.communicate(timeout=_HANGS_SECONDS)
     finally:
       process.kill()
   assert process.returncode == code
@@ -90,26 +93,30 @@ def test_a_run_that_is_stopped_before_its_first_step_asks_to_start_again(root):
   assert 'start again' in errors
 
 
-def _seconds_to_end(command, root, environment):
-  """Code, last line and time from it to the end of a command."""
+def _share_of_start(command, root, environment):
+  """Code and last line of a command; its end as a share of the time before."""
+  start = time.monotonic()
   with subprocess.Popen(
     [sys.executable, '-m', 'v2meow_jax.cli.main', *command],
     cwd=root,
     env={**os.environ, **environment},
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
-    text=True,
     # Shells have it ignored in what runs beside them.
     preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
   ) as process:
-    last, at = '', time.monotonic()
-    for line in process.stdout:
-      last, at = line, time.monotonic()
+    output, at = b'', start
+    pipe = process.stdout.fileno()
+    while select.select([pipe], [], [], _HANGS_SECONDS)[0]:
+      if not (more := os.read(pipe, 1 << 16)):
+        break
+      output, at = output + more, time.monotonic()
     try:
-      process.wait(timeout=120)
+      process.wait(timeout=_MOST_OF_START * (at - start))
     except subprocess.TimeoutExpired:
       process.kill()
-    return process.wait(), last, time.monotonic() - at
+    share = (time.monotonic() - at) / (at - start)
+    return process.wait(), output.decode().splitlines()[-1], share
 
 
 _TRAIN = (
@@ -140,9 +147,21 @@ def test_every_verb_ends_soon_after_its_last_line(
   with concurrent.futures.ThreadPoolExecutor(4) as pool:
     ends = list(
       pool.map(
-        lambda _: _seconds_to_end(command, root, environment),
+        lambda _: _share_of_start(command, root, environment),
         range(times),
       )
     )
   assert {c for c, *_ in ends} == {code}, ends
-  assert all(seconds < SECONDS for *_, seconds in ends), ends
+  assert all(share < _MOST_OF_START for *_, share in ends), ends
+
+
+@pytest.mark.parametrize('streams', ['', '>&- 2>&-'])
+def test_a_command_that_hangs_is_noticed(streams, root, monkeypatch, tmp_path):
+  stand_in = tmp_path / 'python'
+  stand_in.write_text(f'#!/bin/sh\necho last line\nexec sleep 1000 {streams}\n')
+  stand_in.chmod(0o755)
+  monkeypatch.setattr(sys, 'executable', str(stand_in))
+  monkeypatch.setitem(globals(), '_HANGS_SECONDS', 0.5)
+  code, last, share = _share_of_start([], root, {})
+  assert (code, last) == (-signal.SIGKILL, 'last line')
+  assert share >= _MOST_OF_START

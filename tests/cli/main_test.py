@@ -124,7 +124,7 @@ def test_a_video_of_zero_seconds_is_refused(tmp_path, capsys):
 def test_an_unknown_extension_lists_the_known_ones(clip, tmp_path, capsys):
   error = fails(capsys, tmp_path, clip, '-o', tmp_path / 'out.xyz')
   assert '.xyz' in error
-  assert '.mp4, .wav, .flac' in error
+  assert '.mp4, .mov, .mkv, .webm, .wav, .flac' in error
 
 
 @pytest.mark.parametrize('folder', ['no/such/folder', 'file/inside'])
@@ -304,6 +304,25 @@ def test_a_wrong_gin_binding_is_named_with_file_and_line(tmp_path, capsys):
   assert 'line 3' in error
 
 
+def test_a_value_of_another_type_names_who_takes_it(monkeypatch, capsys):
+  def fails(message):
+    def run(args):
+      raise TypeError(message)
+
+    monkeypatch.setattr(main.experiments, 'run', run)
+
+  fails(
+    "'<' not supported\n  In call to configurable 'TaskBatches' (<class 'b'>)"
+  )
+  assert main.main(['experiments']) == 2
+  error = capsys.readouterr().err
+  assert "give TaskBatches has the wrong type: '<' not supported" in error
+  assert len(error.splitlines()) == 1
+  fails('a bug')
+  with pytest.raises(TypeError, match='a bug'):
+    main.main(['experiments'])
+
+
 def test_a_missing_macro_is_named(capsys):
   assert main.main(['train', '--gin_file=runs/train.gin']) == 2
   assert 'MODEL' in capsys.readouterr().err
@@ -367,6 +386,47 @@ def test_a_platform_that_is_not_here_is_one_line(root, tmp_path):
   assert done.returncode == 2
   assert "JAX_PLATFORMS is 'cuda'" in done.stderr
   assert 'Traceback' not in done.stderr
+
+
+_CHEAP = """
+import sys
+from v2meow_jax.cli import main
+
+for command in sys.argv[1:]:
+  assert main.main(command.split()) == 2, command
+  assert not {'jax', 'tensorflow', 'gin'} & {*sys.modules}, command
+"""
+
+
+def test_what_a_glance_can_refuse_is_refused_before_jax_is_imported(root):
+  commands = (
+    'generate no.mp4 -o out.wav',
+    'generate no.mp4 -o out.wav --takes 0',
+    'generate no.mp4 -o out.xyz',
+    'explain no.mp4 -o out.png',
+    'explain no.mp4 -o out.xyz',
+    'train --gin_file=no.gin',
+    'train --gin_file=runs/train.gin --num_examples 3',
+    'export out',
+    'export out --towers',
+    'export out --stages runs/a',
+    'evaluate -o report',
+    'evaluate table no',
+    'data fit no.jsonl -o out.txt',
+    'data fit no.jsonl -o out.safetensors',
+    'data prepare no.jsonl out',
+    'data prepare no.jsonl out --system a --codec b',
+    'data prepare no.jsonl out --hours 3',
+    'study serve no',
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', _CHEAP, *commands],
+    cwd=root,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  assert len(done.stderr.splitlines()) == len(commands), done.stderr
 
 
 def test_a_command_that_a_program_calls_leaves_its_signals_alone(capsys):

@@ -70,6 +70,41 @@ def test_alarms_of_compilers_are_hidden_unless_they_are_asked_for(
       assert process.communicate()[0] == wanted
 
 
+_TENSORFLOW = """
+import os
+os.write(2, b'WARNING: All log messages before absl::InitializeLog()\\n')
+os.write(2, b'I0000 00:00:1.2   3 port.cc:153] oneDNN is on.\\n')
+os.write(2, b'F0000 00:00:1.2   3 guard.cc:9] no AVX here\\n')
+{end}
+"""
+
+
+@pytest.mark.parametrize(
+  ('end', 'code'), [('', 0), ('os.abort()', -signal.SIGABRT)]
+)
+def test_of_the_start_of_tensorflow_what_fails_is_shown(
+  end, code, root, tmp_path
+):
+  (tmp_path / 'tensorflow.py').write_text(_TENSORFLOW.format(end=end))
+  body = f"""sys.path.insert(0, {str(tmp_path)!r})
+  import tensorflow
+  print('after', file=sys.stderr)"""
+  with _process(body, root) as process:
+    _, errors = process.communicate()
+  first, *others = errors.decode().splitlines()
+  assert first.endswith('no AVX here')
+  assert others == ([] if code else ['after'])
+  assert process.returncode == code
+
+
+@pytest.mark.data
+def test_tensorflow_starts_without_a_line(root, monkeypatch):
+  monkeypatch.delenv('TF_CPP_MIN_LOG_LEVEL', raising=False)
+  with _process('import tensorflow', root) as process:
+    assert process.communicate() == (b'', b'')
+  assert process.returncode == 0
+
+
 def test_a_command_without_output_streams_works(root):
   command = _COMMAND.format(body='print(1); print(2, file=sys.stderr)')
   done = subprocess.run(

@@ -36,7 +36,7 @@ def measure(stage, streams, seconds=SECONDS, windows=WINDOWS, **settings):
     streams,
     seconds=seconds,
     windows=windows,
-    settings=effects.Settings(**settings),
+    settings=influence.Settings(**settings),
   )
 
 
@@ -219,7 +219,7 @@ def test_a_layer_that_is_not_there_is_refused(layer):
 
 def test_another_kind_of_blank_is_refused():
   with pytest.raises(ValueError, match="'zero' or 'mean'"):
-    effects.Settings(blank='noise')
+    influence.Settings(blank='noise')
 
 
 @pytest.mark.slow

@@ -62,10 +62,22 @@ def test_a_number_that_was_edited_in_the_config_is_noticed(tmp_path):
   assert released.read_config(tmp_path)['sampling'] == {'temperature': 0.96}
 
 
-@pytest.mark.parametrize('text', ['', '[]', '{"format": 99}', 'not json'])
+@pytest.mark.parametrize(
+  'text', ['', '[]', '{"format": 99}', 'not json', '[' * 100_000]
+)
 def test_a_config_that_is_none_is_refused(folder, text):
   (folder / released.CONFIG_NAME).write_text(text)
   with pytest.raises(released.DamagedSystem, match='config.json'):
+    released.read_config(folder)
+
+
+@pytest.mark.parametrize(
+  'files', [None, 3, {'../outside': 'ab'}, {'/etc/passwd': 'ab'}]
+)
+def test_a_config_names_files_of_its_own_folder_alone(files, folder):
+  text = json.dumps({'format': released.FORMAT, 'files': files})
+  (folder / released.CONFIG_NAME).write_text(text)
+  with pytest.raises(released.DamagedSystem, match='files of its folder'):
     released.read_config(folder)
 
 

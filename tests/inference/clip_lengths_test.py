@@ -9,6 +9,7 @@ import pytest
 from v2meow_jax import media
 from v2meow_jax.cli import main
 from v2meow_jax.explain import effects
+from v2meow_jax.explain import influence
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.files import write
@@ -66,7 +67,7 @@ def test_music_of_any_length_is_made_and_explained(embedded, seconds):
       soundtrack.streams,
       seconds=length,
       windows=embedded.windows[0],
-      settings=effects.Settings(bin_seconds=3.0),
+      settings=influence.Settings(bin_seconds=3.0),
     )
     attention = sum(table.sum(1) for table in effect.attention.values())
     np.testing.assert_allclose(attention, 1, atol=1e-4)

@@ -75,12 +75,94 @@ def parse_recipes(args: argparse.Namespace) -> None:
   """Reads the recipes of a command line into gin's configuration."""
   from v2meow_jax import gin_config  # pylint: disable=g-import-not-at-top
 
-  recipe = args.gin_file, args.gin_bindings, args.gin_search_paths
-  gin_config.check_used(*recipe)
-  gin_config.parse(*recipe)
+  check_recipes(args)
+  gin_config.parse(args.gin_file, args.gin_bindings, args.gin_search_paths)
 
 
 def check_bindings(args: argparse.Namespace) -> None:
   """Raises ValueError when there are bindings without a recipe."""
   if args.gin_bindings and not args.gin_file:
     raise ValueError('--gin.NAME=VALUE goes with --gin_file.')
+
+
+def check_recipes(args: argparse.Namespace) -> None:
+  """Finds the recipes of a command line, before libraries are imported."""
+  from v2meow_jax import gin_config  # pylint: disable=g-import-not-at-top
+
+  gin_config.check_used(args.gin_file, args.gin_bindings, args.gin_search_paths)
+
+
+def parts(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags that name the parts of a system in the making."""
+  for flag, text in (
+    ('--features', 'file that `data fit` wrote'),
+    ('--style', 'MODEL_DIR of the style embedding'),
+    ('--codec', 'MODEL_DIR of the codec'),
+  ):
+    parser.add_argument(flag, help=text)
+
+
+def _part_flags(args: argparse.Namespace) -> dict[str, str | None]:
+  """Values of the flags of `parts`."""
+  names = ('features', 'style', 'codec')
+  return {f'--{name}': getattr(args, name, None) for name in names}
+
+
+def check_parts(args: argparse.Namespace) -> None:
+  """Raises ValueError unless a recipe, or flags, or a system name the parts."""
+  part_flags = _part_flags(args)
+  given = [name for name, value in part_flags.items() if value]
+  system_dir = getattr(args, 'system', None)
+  if system_dir and given:
+    raise ValueError(
+      f'the parts are one --system, or all of {" ".join(part_flags)}; got'
+      f' {system_dir!r} and {part_flags}.'
+    )
+  if system_dir and args.gin_file:
+    raise ValueError('--system and --gin_file both name parts; give one.')
+  if args.gin_file and given:
+    raise ValueError(
+      f'{" ".join(given)} and --gin_file both name parts; give one.'
+    )
+  check_bindings(args)
+  is_given = args.gin_file or (not given and hasattr(args, 'system'))
+  if not is_given and len(given) < len(part_flags):
+    raise ValueError(
+      f'a system takes all of {" ".join(part_flags)}, or in their place the'
+      f' --gin_file that names its parts, such as prepare/paper.gin; got'
+      f' {" ".join(given) or "none"}.'
+    )
+
+
+def preparation(args: argparse.Namespace):
+  """The `Preparation` that a recipe, flags, or a system name.
+
+  Raises:
+    ValueError: Two of them do, or flags are missing.
+  """
+  check_parts(args)
+  if args.gin_file:
+    return _recipe(args)
+  from v2meow_jax.jobs.prepare import preparation as preparation_lib  # pylint: disable=g-import-not-at-top
+
+  if not any(_part_flags(args).values()):
+    from v2meow_jax.inference import system as system_lib  # pylint: disable=g-import-not-at-top
+
+    return preparation_lib.of_system(system_lib.folder(args.system))
+  return preparation_lib.trained_here(
+    features=args.features, style=args.style, codec=args.codec
+  )
+
+
+def _recipe(args: argparse.Namespace):
+  parse_recipes(args)
+  import gin  # pylint: disable=g-import-not-at-top
+
+  try:
+    gin.query_parameter('%PARTS')
+  except ValueError as e:
+    raise ValueError(
+      f'{" ".join(args.gin_file)} names no PARTS; give a recipe of'
+      ' gin/prepare, such as prepare/paper.gin.'
+    ) from e
+  return gin.get_configurable('PARTS/macro')()

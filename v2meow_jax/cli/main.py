@@ -44,6 +44,10 @@ _VERBS = {
 _BEAM_VERB = ['data', 'prepare']  # What follows -- is its runner's.
 _LOOKING = ('doctor', 'experiments', 'licenses')  # They write nothing.
 _EXIT_USER_ERROR = 2
+_USER_ERRORS = (
+  *(ValueError, OSError, ImportError),
+  *(AssertionError, RuntimeError, TypeError),  # Some of them: see below.
+)
 _INSIST_SECONDS = 0.05
 _EXIT_INTERRUPTED = 130  # 128 + SIGINT, as in shells.
 _EXIT_PIPE = 141  # 128 + SIGPIPE.
@@ -120,6 +124,17 @@ def _without_device(error: Exception) -> ValueError:
   )
 
 
+def _of_recipe(error: TypeError) -> ValueError:
+  """Names the function whose value in a recipe is of another type."""
+  function = re.search(r"In call to configurable '(\w+)'", str(error))
+  if function is None:
+    raise error
+  message = str(error).partition('\n')[0]
+  return ValueError(
+    f'a value that the recipes give {function[1]} has the wrong type: {message}'
+  )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs a command; returns 0, 2 for a user's error, 130 for Ctrl-C.
 
@@ -152,9 +167,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # `| head` is done; at exit Python would try to write the rest.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return _EXIT_PIPE
-  except (ValueError, OSError, ImportError, AssertionError, RuntimeError) as e:
+  except _USER_ERRORS as e:
     if isinstance(e, AssertionError | RuntimeError):
       e = _without_device(e)
+    elif isinstance(e, TypeError):
+      e = _of_recipe(e)
     message = ' '.join(str(e).split()).partition(' In call to config')[0]
     # Also when gin reports it: recipes import what only training needs.
     if 'No module named' in message:

@@ -1,10 +1,16 @@
 """Decides what reaches the terminal: printing in any locale, no alarms."""
 
 import codecs
+from collections.abc import Iterator
+import contextlib
+from importlib import abc
+from importlib import util
 import logging
 import os
 import re
+import subprocess
 import sys
+import types
 from typing import Any
 import warnings
 
@@ -25,6 +31,7 @@ def prepare() -> None:
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   logging.getLogger().addFilter(_is_wanted)
   warnings.showwarning = _PlainWarnings(warnings.showwarning)
+  sys.meta_path.insert(0, _QuietStart())
 
 
 def _open_streams() -> None:
@@ -73,3 +80,53 @@ class _PlainWarnings:
         ' next time.',
         file=sys.stderr,
       )
+
+
+class _QuietStart(abc.MetaPathFinder):
+  """Drops the lines in which TensorFlow says what it found when it starts.
+
+  It writes them before it reads a level. Another process filters them, so that
+  what it says when it ends this one is seen.
+  """
+
+  _FILTER = r"""
+import re, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+for line in sys.stdin.buffer:
+  if not re.match(rb'I\d{4} |WARNING: All log messages before absl', line):
+    sys.stderr.buffer.write(line)
+    sys.stderr.buffer.flush()
+"""
+
+  def find_spec(self, name, path, target=None):
+    """Finds TensorFlow as others do, and has it imported under the filter."""
+    del path, target
+    if name != 'tensorflow':
+      return None
+    sys.meta_path.remove(self)
+    spec = util.find_spec(name)
+    if spec and spec.loader:
+      start = spec.loader.exec_module
+
+      def filtered(module: types.ModuleType) -> None:
+        with self._filtered():
+          start(module)
+
+      spec.loader.exec_module = filtered
+    return spec
+
+  @contextlib.contextmanager
+  def _filtered(self) -> Iterator[None]:
+    command = [sys.executable, '-S', '-c', self._FILTER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+      assert process.stdin is not None
+      sys.stderr.flush()
+      kept = os.dup(2)
+      os.dup2(process.stdin.fileno(), 2)
+      try:
+        yield
+      finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        process.stdin.close()

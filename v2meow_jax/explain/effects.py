@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Mapping
-import dataclasses
 import math
-from typing import Literal
 
 import numpy as np
 
@@ -15,34 +13,10 @@ from v2meow_jax.inference import restore
 from v2meow_jax.models.adaptors import positions
 from v2meow_jax.models.sampling import options
 
-Blank = Literal['zero', 'mean']
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-  """Settings of the measurement.
-
-  Attributes:
-    bin_seconds: Length of the bins of music and of picture, in seconds. Each
-      bin that a window sees of each stream costs one pass of the network.
-    layer: Decoder layer whose attention is read, from 0; None: the mean of all.
-    blank: Replacement of a continuous stream that is taken away: 'zero', the
-      mean of the training data for standardised streams, or 'mean', the mean
-      of the clip, so that only the course in time is taken away. A stream of
-      one vector per clip always becomes zeros, as dropped in training, and one
-      of tokens the commonest code of the clip at each place.
-  """
-
-  bin_seconds: float = 1.0
-  layer: int | None = None
-  blank: Blank = 'zero'
-
-  def __post_init__(self):
-    if self.blank not in ('zero', 'mean'):
-      raise ValueError(f"blank is {self.blank!r}; wanted 'zero' or 'mean'.")
-
-
-def check_layer(stage: restore.ModelStage, settings: Settings) -> None:
+def check_layer(
+  stage: restore.ModelStage, settings: influence.Settings
+) -> None:
   """Raises ValueError unless the stage has the layer of the settings."""
   num_layers = stage.model.network.num_decoder_layers
   if settings.layer is not None and not 0 <= settings.layer < num_layers:
@@ -58,7 +32,7 @@ def measure(
   *,
   seconds: float,
   windows: options.Windows,
-  settings: Settings,
+  settings: influence.Settings,
   on_pass: Callable[[], None] = lambda: None,
 ) -> influence.Influence:
   """Measures attention and influence over a clip, window by window.
@@ -104,7 +78,7 @@ class _Sums:
     spec: specs.StageSpec,
     streams: Mapping[str, np.ndarray],
     seconds: float,
-    settings: Settings,
+    settings: influence.Settings,
   ):
     self.spec = spec
     self.streams = streams
@@ -243,8 +217,10 @@ def _is_static(stream: specs.Stream) -> bool:
   return isinstance(stream, specs.FeatureSpec) and stream.is_static
 
 
-def _blank(array: np.ndarray, stream: specs.Stream, kind: Blank) -> np.ndarray:
-  """Makes the frame, [dim | levels], that replaces others; see `Settings`."""
+def _blank(
+  array: np.ndarray, stream: specs.Stream, kind: influence.Blank
+) -> np.ndarray:
+  """Makes the frame, [dim | levels], that replaces others; see `influence.Settings`."""
   if isinstance(stream, specs.TokenSpec):
     return np.array([np.bincount(column).argmax() for column in array.T])
   if kind == 'zero' or stream.is_static:

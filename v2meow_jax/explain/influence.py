@@ -9,6 +9,7 @@ already implies counts for the past and not for the picture.
 
 import dataclasses
 import math
+from typing import Literal
 
 from jaxtyping import Float
 from jaxtyping import Int
@@ -16,6 +17,31 @@ import numpy as np
 
 # Bins are pairs of seconds in a table, so this bounds memory and the sidecar.
 MAX_BINS = 600
+Blank = Literal['zero', 'mean']
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+  """Settings of the measurement.
+
+  Attributes:
+    bin_seconds: Length of the bins of music and of picture, in seconds. Each
+      bin that a window sees of each stream costs one pass of the network.
+    layer: Decoder layer whose attention is read, from 0; None: the mean of all.
+    blank: Replacement of a continuous stream that is taken away: 'zero', the
+      mean of the training data for standardised streams, or 'mean', the mean
+      of the clip, so that only the course in time is taken away. A stream of
+      one vector per clip always becomes zeros, as dropped in training, and one
+      of tokens the commonest code of the clip at each place.
+  """
+
+  bin_seconds: float = 1.0
+  layer: int | None = None
+  blank: Blank = 'zero'
+
+  def __post_init__(self):
+    if self.blank not in ('zero', 'mean'):
+      raise ValueError(f"blank is {self.blank!r}; wanted 'zero' or 'mean'.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

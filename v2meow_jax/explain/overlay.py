@@ -12,7 +12,6 @@ import v2meow_jax
 from v2meow_jax import media
 from v2meow_jax import progress as progress_lib
 from v2meow_jax import specs
-from v2meow_jax.explain import effects
 from v2meow_jax.explain import influence
 from v2meow_jax.explain import influence_plot
 from v2meow_jax.files import atomic
@@ -20,10 +19,8 @@ from v2meow_jax.files import outputs
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.files import write as media_write
-from v2meow_jax.inference import compile_cache
 from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import soundtrack
-from v2meow_jax.inference import system as system_lib
 
 SUFFIXES = (media.WRITTEN_VIDEO_SUFFIX, '.png')
 _PNG_WIDTH = 1600
@@ -39,7 +36,7 @@ def write(
   *,
   prompt: str | None = None,
   seed: int = 0,
-  settings: effects.Settings,
+  settings: influence.Settings,
   system_dir: str | None = None,
 ) -> list[pathlib.Path]:
   """Writes OUT.png, for OUT.mp4 also the video, and a json beside OUT.
@@ -74,6 +71,11 @@ def write(
   outputs.check_inputs_survive(paths, video)
   info = probe.probe_video(video)
   influence.count_bins(info.seconds, settings.bin_seconds)
+  # JAX comes with these, after all that can be refused without it.
+  from v2meow_jax.explain import effects
+  from v2meow_jax.inference import compile_cache
+  from v2meow_jax.inference import system as system_lib
+
   compile_cache.enable()
   system = system_lib.load(system_dir)
   stage, windows = system.stages[0], system.windows[0]
@@ -96,6 +98,7 @@ def write(
     show('drawing')
     plot = influence_plot.draw(result.audio, effect, width=_PNG_WIDTH)
     _write_png(picture, plot.pixels)
+  soundtrack.say_unused(result.settings.get('not_used', {}))
   if is_video:
     frames = _frames(info, result.audio, effect, stage.spec)
     media_write.write_video(
@@ -171,7 +174,7 @@ def _facts(
   video: str,
   result: requests_lib.Soundtrack,
   spec: specs.StageSpec,
-  settings: effects.Settings,
+  settings: influence.Settings,
   effect: influence.Influence,
 ) -> dict[str, Any]:
   def rounded(table: np.ndarray) -> list:

@@ -77,7 +77,7 @@ def read(
       if clip.id in clips:
         raise ValueError(f'the id {clip.id!r} is there twice')
       clips[clip.id] = clip
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
       errors.append(f'line {number}: {e}')
   if errors:
     shown = '; '.join(errors[:_MOST_ERRORS])
@@ -90,13 +90,18 @@ def read(
   return chosen
 
 
+def check_there(path: epath.PathLike) -> None:
+  """Raises ValueError where there is no manifest."""
+  if not paths.path(path).exists():
+    raise ValueError(
+      f'there is no manifest {os.fspath(path)!r}; wanted json lines of id, path'
+      ' and split, as `v2meow data synth` writes them.'
+    )
+
+
 def _text(path: pathlib.Path) -> str:
   """Content of a manifest in UTF-8, whose byte-order mark does not count."""
-  if not path.exists():
-    raise ValueError(
-      f'there is no manifest {str(path)!r}; wanted json lines of id, path and'
-      ' split, as `v2meow data synth` writes them.'
-    )
+  check_there(path)
   data = path.read_bytes()
   try:
     return data.decode('utf-8-sig')

@@ -27,7 +27,13 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
       is and what was wanted.
   """
   config = read_config_alone(folder)
-  for name, wanted in config['files'].items():
+  files = config.get('files')
+  if not isinstance(files, dict) or any(map(_leads_elsewhere, files)):
+    raise DamagedSystem(
+      f'{folder / CONFIG_NAME} does not name files of its folder, but {files!r};'
+      ' export it again.'
+    )
+  for name, wanted in files.items():
     file = folder / name
     if not file.is_file():
       raise DamagedSystem(f'{file} is missing; reinstall or export again.')
@@ -45,7 +51,7 @@ def read_config_alone(folder: pathlib.Path) -> dict[str, Any]:
     )
   try:
     config = json.loads(path.read_bytes())
-  except ValueError as e:
+  except (ValueError, RecursionError) as e:
     raise DamagedSystem(f'{path} is not JSON: {e}; export it again.') from e
   if not isinstance(config, dict) or config.get('format') not in _FORMATS:
     raise DamagedSystem(
@@ -61,6 +67,10 @@ def read_config_alone(folder: pathlib.Path) -> dict[str, Any]:
       f' or remove its line {_DIGEST!r} to use it as it is.'
     )
   return config
+
+
+def _leads_elsewhere(name: str) -> bool:
+  return name != pathlib.PurePath(name).name
 
 
 def _digest(config: Mapping[str, Any]) -> str:

@@ -69,13 +69,12 @@ def load(folder: pathlib.Path) -> Loaded:
   try:
     config = upgraded(config)
     models = [restore.build_model(row['model']) for row in config['stages']]
+    parts, streams = read_parts(folder, config), read_streams(config)
   except (KeyError, TypeError, ValueError) as e:
     raise released.DamagedSystem(
       f'{folder / released.CONFIG_NAME} does not describe a system'
       f' ({type(e).__name__}: {e}); reinstall or export again.'
     ) from e
-  parts = read_parts(folder, config)
-  streams = read_streams(config)
   built = {}
   for part, row in parts:
     if part.role == 'style':

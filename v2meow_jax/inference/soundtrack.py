@@ -1,6 +1,7 @@
 """`v2meow generate`: from a file to a file and its sidecar."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import pathlib
 import sys
 from typing import Any
@@ -17,10 +18,7 @@ from v2meow_jax.files import read
 from v2meow_jax.files import write as media_write
 from v2meow_jax.files.films import containers
 from v2meow_jax.files.films import remux
-from v2meow_jax.inference import compile_cache
-from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import requests as requests_lib
-from v2meow_jax.inference import system as system_lib
 
 SUFFIXES = (*containers.SUFFIXES, *media.WRITTEN_AUDIO_SUFFIXES)
 MAX_SEED = 2**32
@@ -36,7 +34,7 @@ def write(
   negative: str | None = None,
   seed: int = 0,
   plan: requests_lib.PlanLike = planner.FROM_PICTURE,
-  sampling: pipeline.Samplings | None = None,
+  sampling: Sequence[Mapping[str, Any]] = (),
   rows: int | None = None,
   takes: int = 1,
   system_dir: str | None = None,
@@ -55,8 +53,8 @@ def write(
     seed: Seed of the first take; the next take's is one higher.
     plan: Plan to follow, or wishes for one that is made of the picture; None:
       the stages read the motion of the picture itself.
-    sampling: Options of the sampler, for all stages or one per stage; None: the
-      system's own.
+    sampling: Fields of `options.Sampling`, for all stages or one per stage;
+      none: the system's own.
     rows: Number of windows in a call of each stage, and of takes that are made
       together; None: the system's own, and take by take.
     takes: Number of takes to make.
@@ -84,9 +82,15 @@ def write(
   _check_video(video, out, takes)
   if style_audio and not probe.probe(style_audio).has_audio:
     raise probe.UnsupportedMedia(f'{style_audio}: no audio track; wanted one.')
+  # JAX comes with these, after all that can be refused without it.
+  from v2meow_jax.inference import compile_cache
+  from v2meow_jax.inference import system as system_lib
+  from v2meow_jax.models.sampling import options
+
+  samplings = [options.Sampling(**fields) for fields in sampling] or None
   compile_cache.enable()
   system = system_lib.load(system_dir)
-  system.resolve(sampling, rows)
+  system.resolve(samplings, rows)
   style = None
   if style_audio:
     style = read.read_audio(style_audio, rate_hz=system.style_rate_hz)
@@ -111,10 +115,10 @@ def write(
         bar.update()
 
       soundtracks = system.run_batch(
-        requests[some], sampling=sampling, rows=rows, on_progress=show
+        requests[some], sampling=samplings, rows=rows, on_progress=show
       )
     if not first:
-      _say_unused(soundtracks[0].settings.get('not_used', {}))
+      say_unused(soundtracks[0].settings.get('not_used', {}))
     for path, soundtrack in zip(paths[some], soundtracks, strict=True):
       film = _write_one(video, path, soundtrack.audio)
       _write_sidecar(path, video, soundtrack, film)
@@ -122,7 +126,7 @@ def write(
   return paths
 
 
-def _say_unused(reasons: Mapping[str, str]) -> None:
+def say_unused(reasons: Mapping[str, str]) -> None:
   """Says what of a request was left out, as it says nothing."""
   for name, reason in reasons.items():
     flag = '--' + name.replace('_', '-')

@@ -176,7 +176,7 @@ def _read_genres(path: str | os.PathLike | None) -> dict[str, str]:
     return {}
   try:
     genres = json.loads(pathlib.Path(path).read_text('utf-8'))
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise protocol.StudyError(f'{path}: not json ({error}).') from error
   if not isinstance(genres, dict) or not all(
     isinstance(genre, str) and genre for genre in genres.values()

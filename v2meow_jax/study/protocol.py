@@ -20,6 +20,10 @@ import pathlib
 from typing import Any
 
 FORMAT = 1
+_DAMAGE = (
+  *(KeyError, TypeError, AttributeError),
+  *(ValueError, RecursionError),
+)
 QUESTIONS = ('relevance', 'preference')  # paper: visual relevance, music pref.
 STRONGEST = 2  # paper: 5 points, -2 (strongly the left) to 2 (the right).
 COMPARISON, SILENCE, INSTRUCTED = KINDS = (
@@ -178,7 +182,7 @@ def load(site: str | os.PathLike) -> Study:
     for name in ('systems', 'left_out', 'notes'):
       fields[name] = tuple(fields[name])
     return Study(**fields)
-  except (KeyError, TypeError, AttributeError, ValueError) as error:
+  except _DAMAGE as error:
     if isinstance(error, StudyError):
       raise
     reason = str(error)

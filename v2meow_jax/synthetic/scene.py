@@ -23,6 +23,10 @@ _SECTION_SECONDS = (3.0, 6.0)
 _MARGIN_SECONDS = 0.5
 
 
+# All of its sound is in memory at once.
+_MOST_SECONDS = 3600
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scene:
   """Content of a picture and its music.
@@ -134,8 +138,8 @@ def sample(
     raise ValueError(
       f'scene has seed {seed} and index {index}; wanted both >= 0.'
     )
-  if not 1.0 <= seconds < float('inf'):
-    raise ValueError(f'scene lasts {seconds} s; wanted at least 1 s.')
+  if not 1.0 <= seconds <= _MOST_SECONDS:
+    raise ValueError(f'scene lasts {seconds} s; wanted 1 to {_MOST_SECONDS} s.')
   if not 0.0 <= surprise <= 1.0:
     raise ValueError(f'surprise is {surprise}; wanted a probability in [0, 1].')
   rng = np.random.default_rng([seed, index])

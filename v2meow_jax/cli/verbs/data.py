@@ -22,16 +22,6 @@ def run(args: argparse.Namespace) -> None:
   kinds[args.kind](args)
 
 
-def add_parts(parser: argparse.ArgumentParser) -> None:
-  """Adds the flags that name the parts of a system in the making."""
-  for flag, text in (
-    ('--features', 'file that `data fit` wrote'),
-    ('--style', 'MODEL_DIR of the style embedding'),
-    ('--codec', 'MODEL_DIR of the codec'),
-  ):
-    parser.add_argument(flag, help=text)
-
-
 def _add_synth(kinds) -> None:
   synth = kinds.add_parser(
     'synth',
@@ -109,7 +99,7 @@ def _add_prepare(kinds) -> None:
     'manifest', help='manifest.jsonl: id, path and split of each clip'
   )
   prepare.add_argument('out', help='folder; a dataset there is replaced')
-  add_parts(prepare)
+  flags.parts(prepare)
   prepare.add_argument(
     '--system', help='folder of a system to take all parts from'
   )
@@ -200,10 +190,13 @@ def _fit(args: argparse.Namespace) -> None:
 
     print(
       cluster_fitting.fit(
-        preparation(args), args.manifest, args.output, args.seed, args.num
+        flags.preparation(args), args.manifest, args.output, args.seed, args.num
       )
     )
     return
+  from v2meow_jax.files import manifests  # pylint: disable=g-import-not-at-top
+
+  manifests.check_there(args.manifest)
   from v2meow_jax.jobs.prepare import stream_fitting  # pylint: disable=g-import-not-at-top
 
   num = _NUM_FIT if args.num is None else args.num
@@ -211,19 +204,17 @@ def _fit(args: argparse.Namespace) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-  from v2meow_jax.jobs.prepare import preparation as preparation_lib  # pylint: disable=g-import-not-at-top
-
-  part_flags = _part_flags(args)
-  if args.system and any(part_flags.values()):
-    raise ValueError(
-      f'the parts are one --system, or all of {" ".join(part_flags)}; got'
-      f' {args.system!r} and {part_flags}.'
-    )
-  if args.system and args.gin_file:
-    raise ValueError('--system and --gin_file both name parts; give one.')
-  prepared = preparation(args)
+  flags.check_parts(args)
   if args.hours is not None and not args.estimate:
     raise ValueError('--hours goes with --estimate.')
+  if args.num_shards is not None and args.num_shards < 1:
+    raise ValueError(f'--num-shards is {args.num_shards}; wanted 1 or more.')
+  from v2meow_jax.files import manifests  # pylint: disable=g-import-not-at-top
+
+  manifests.check_there(args.manifest)
+  from v2meow_jax.jobs.prepare import preparation as preparation_lib  # pylint: disable=g-import-not-at-top
+
+  prepared = flags.preparation(args)
   if args.estimate:
     print(preparation_lib.estimate(args.manifest, prepared, args.hours))
     return
@@ -245,55 +236,3 @@ def _aist(args: argparse.Namespace) -> None:
 
   segments = aist.segments(args.list, args.videos, seconds=args.seconds)
   print(aist_clips.write(segments, args.out))
-
-
-def _part_flags(args: argparse.Namespace) -> dict[str, str | None]:
-  """Values of the flags of `add_parts`."""
-  names = ('features', 'style', 'codec')
-  return {f'--{name}': getattr(args, name, None) for name in names}
-
-
-def preparation(args: argparse.Namespace):
-  """The `Preparation` that a recipe, flags, or a system name.
-
-  Raises:
-    ValueError: Two of them do, or flags are missing.
-  """
-  from v2meow_jax.jobs.prepare import preparation as preparation_lib  # pylint: disable=g-import-not-at-top
-
-  part_flags = _part_flags(args)
-  given = [name for name, value in part_flags.items() if value]
-  if args.gin_file:
-    if given:
-      raise ValueError(
-        f'{" ".join(given)} and --gin_file both name parts; give one.'
-      )
-    return _recipe(args)
-  flags.check_bindings(args)
-  if not given and hasattr(args, 'system'):
-    from v2meow_jax.inference import system  # pylint: disable=g-import-not-at-top
-
-    return preparation_lib.of_system(system.folder(args.system))
-  if len(given) < len(part_flags):
-    raise ValueError(
-      f'a system takes all of {" ".join(part_flags)}, or in their place the'
-      f' --gin_file that names its parts, such as prepare/paper.gin; got'
-      f' {" ".join(given) or "none"}.'
-    )
-  return preparation_lib.trained_here(
-    features=args.features, style=args.style, codec=args.codec
-  )
-
-
-def _recipe(args: argparse.Namespace):
-  flags.parse_recipes(args)
-  import gin  # pylint: disable=g-import-not-at-top
-
-  try:
-    gin.query_parameter('%PARTS')
-  except ValueError as e:
-    raise ValueError(
-      f'{" ".join(args.gin_file)} names no PARTS; give a recipe of'
-      ' gin/prepare, such as prepare/paper.gin.'
-    ) from e
-  return gin.get_configurable('PARTS/macro')()

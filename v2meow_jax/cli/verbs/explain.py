@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
   """Writes the overlay or the plot."""
-  from v2meow_jax.explain import effects  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.explain import influence  # pylint: disable=g-import-not-at-top
   from v2meow_jax.explain import overlay  # pylint: disable=g-import-not-at-top
 
   overlay.write(
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     args.output,
     prompt=args.prompt,
     seed=args.seed,
-    settings=effects.Settings(
+    settings=influence.Settings(
       bin_seconds=args.bin_seconds, layer=args.layer, blank=args.blank
     ),
     system_dir=args.system,

@@ -4,7 +4,6 @@ import argparse
 import itertools
 
 from v2meow_jax.cli import flags
-from v2meow_jax.cli.verbs import data
 
 _TOWER_BATCHES = 8  # Enough for the centres of text and music.
 
@@ -36,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metavar='MODEL_DIR',
     help='MODEL_DIRs of the stages, in the order in which they run',
   )
-  data.add_parts(parser)
+  flags.parts(parser)
   flags.recipes(parser, 'parts that the records were prepared with')
   flags.value(parser, '--name', 'v2meow', 'name of the system')
   parser.add_argument(
@@ -59,19 +58,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
   """Writes the system, or the towers, and prints the folder."""
-  from v2meow_jax.inference import export  # pylint: disable=g-import-not-at-top
-
   flags.check_bindings(args)
   if args.towers:
     print(_export_towers(args))
     return
   if not args.stages:
     raise ValueError('a system is made of --stages; name their MODEL_DIRs.')
+  flags.check_parts(args)
+  from v2meow_jax.inference import export  # pylint: disable=g-import-not-at-top
+
   print(
     export.export(
       args.out,
       stages=args.stages,
-      parts=data.preparation(args).parts,
+      parts=flags.preparation(args).parts,
       name=args.name,
       dtype=args.dtype,
       temperatures=args.temperature,
@@ -81,13 +81,13 @@ def run(args: argparse.Namespace) -> None:
 
 def _export_towers(args: argparse.Namespace):
   """Exports trained towers with the centres of their training data."""
-  from v2meow_jax.inference import towers  # pylint: disable=g-import-not-at-top
-
   if not args.gin_file:
     raise ValueError(
       '--towers takes the command line of the run: --gin_file=runs/train.gin'
       ' --gin_file=contrastive.gin and --gin.MANIFEST.'
     )
+  from v2meow_jax.inference import towers  # pylint: disable=g-import-not-at-top
+
   flags.parse_recipes(args)
   import gin  # pylint: disable=g-import-not-at-top
 

@@ -127,7 +127,6 @@ def run(args: argparse.Namespace) -> None:
   from v2meow_jax.extractors.planning import plan as plan_lib  # pylint: disable=g-import-not-at-top
   from v2meow_jax.extractors.planning import planner  # pylint: disable=g-import-not-at-top
   from v2meow_jax.inference import soundtrack  # pylint: disable=g-import-not-at-top
-  from v2meow_jax.models.sampling import options  # pylint: disable=g-import-not-at-top
 
   plan = None
   if args.plan:
@@ -143,14 +142,14 @@ def run(args: argparse.Namespace) -> None:
     seed=args.seed,
     plan=plan,
     sampling=[
-      options.Sampling(
-        temperature=temperature,
-        top_k=args.top_k,
-        top_p=args.top_p,
-        max_run=args.max_run,
-        style_guidance=args.style_guidance,
-        video_guidance=args.video_guidance,
-      )
+      {
+        'temperature': temperature,
+        'top_k': args.top_k,
+        'top_p': args.top_p,
+        'max_run': args.max_run,
+        'style_guidance': args.style_guidance,
+        'video_guidance': args.video_guidance,
+      }
       for temperature in args.temperature or [None]
     ],
     rows=args.rows,

@@ -23,9 +23,16 @@ def run(args: argparse.Namespace) -> None:
   from v2meow_jax.inference import system  # pylint: disable=g-import-not-at-top
   from v2meow_jax.pretrained import ledger  # pylint: disable=g-import-not-at-top
 
-  config = released.read_config_alone(system.folder(args.system))
-  print(f'system {config["name"]}:')
-  for part, licence in config['licences'].items():
+  folder = system.folder(args.system)
+  config = released.read_config_alone(folder)
+  print(f'system {config.get("name", folder)}:')
+  # Folders of towers state none.
+  licences = config.get('licences') or {'weights': 'not stated'}
+  if not isinstance(licences, dict):
+    raise released.DamagedSystem(
+      f'{folder} states licences that are no table, {licences!r}; export again.'
+    )
+  for part, licence in licences.items():
     if isinstance(licence, dict):  # A published network's.
       licence = '; '.join(f'{name}: {value}' for name, value in licence.items())
     print(f'  {part}: {licence}')

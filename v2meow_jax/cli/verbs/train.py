@@ -50,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Trains, or prints what training would take; returns the exit code."""
+  of_dry_run = args.num_examples, args.utilisation, args.topology
+  if not args.dry_run and any(value is not None for value in of_dry_run):
+    raise ValueError(
+      '--num_examples, --utilisation and --topology go with --dry_run.'
+    )
+  flags.check_recipes(args)
   from v2meow_jax.training import distributed  # pylint: disable=g-import-not-at-top
 
   distributed.initialize()
@@ -64,12 +70,6 @@ def run(args: argparse.Namespace) -> int:
   if args.dry_run:
     _dry_run(args)
     return 0
-  if any(
-    x is not None for x in (args.num_examples, args.utilisation, args.topology)
-  ):
-    raise ValueError(
-      '--num_examples, --utilisation and --topology go with --dry_run.'
-    )
   code = 0
   try:
     train(config_text=gin.config_str())

@@ -304,7 +304,7 @@ def read_prompts(path: str | os.PathLike) -> dict[str, str]:
       continue
     try:
       row = json.loads(line)
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
       raise ValueError(f'{path}, line {number}: no json ({e}).') from e
     texts = [
       row.get(key) if isinstance(row, dict) else None
