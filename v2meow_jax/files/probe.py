@@ -332,7 +332,10 @@ def _check_headers(
   film = video_stream(container)
   if film is None:
     if any(stream.codec_context is None for stream in container.streams.video):
-      raise UnsupportedMedia(f'{name}: the codec of its pictures is not known.')
+      raise UnsupportedMedia(
+        f'{name}: the codec of its pictures is not known; export it as'
+        ' H.264 with what made it.'
+      )
     return
   require_size(name, film.width, film.height, limits)
   film.codec_context.options = {'max_pixels': str(limits.decoder_pixels)}
@@ -472,5 +475,6 @@ def require_whole(
   if announced - seconds > 0.1 + limits.max_lost_fraction * announced:
     raise UnsupportedMedia(
       f'{name}: announces {announced:.2f} s but only {seconds:.2f} s can be'
-      ' read; the file is cut short or damaged.'
+      ' read; the file is cut short or damaged; for what is there: ffmpeg -i IN'
+      ' OUT.mp4.'
     )

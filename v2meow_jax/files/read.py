@@ -255,7 +255,8 @@ def _decoded(
   if lost > 2 + limits.max_lost_fraction * total:
     raise probe.UnsupportedMedia(
       f'{info.path}: {lost} of {total} {stream.type} packets are damaged; at'
-      f' most {limits.max_lost_fraction:.0%} are tolerated.'
+      f' most {limits.max_lost_fraction:.0%} are tolerated; for what is there:'
+      ' ffmpeg -i IN OUT.mp4.'
     )
 
 
