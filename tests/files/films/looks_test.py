@@ -11,6 +11,7 @@ from tests.fakes import media_clips
 from v2meow_jax import media
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
+from v2meow_jax.files.films import display_size
 from v2meow_jax.files.films import remux
 
 SILENCE = media.Audio(samples=np.zeros(16_000, np.float32), rate_hz=16_000)
@@ -298,3 +299,40 @@ def test_an_encoded_film_keeps_turn_and_aspect_as_well(tmp_path):
     means = [v.frames.mean((1, 2, 3)) for v in (before, after)]
     np.testing.assert_allclose(*means, atol=4)
     assert probe.probe_video(out).num_frames == 10
+
+
+def test_a_display_size_without_room_leaves_a_whole_file(tmp_path, monkeypatch):
+  source = colored(
+    tmp_path / 'in', 'mp4', 'libx264', BT709, fractions.Fraction(4, 3)
+  )
+  monkeypatch.setattr(display_size, '_has_room', lambda *_: False)
+  result = remux.replace_sound(source, SILENCE, tmp_path / 'out.mkv')
+  assert result.is_copied  # H.264 states the aspect itself.
+  assert looks(tmp_path / 'out.mkv') == looks(source)
+  assert display_size.MARK.encode() not in (tmp_path / 'out.mkv').read_bytes()
+
+
+def test_what_a_phone_writes_goes_by_the_names_that_others_know(tmp_path):
+  source, own = tmp_path / 'in.mov', 'com.apple.quicktime.'
+  with av.open(
+    str(source), 'w', options={'movflags': 'use_metadata_tags'}
+  ) as out:
+    out.metadata.update(
+      {
+        f'{own}location.ISO6709': '+48.8577+002.2950/',
+        f'{own}creationdate': '2024-05-01T10:11:12+0200',
+        f'{own}model': 'Phone 7',
+      }
+    )
+    stream = out.add_stream('libx264', rate=25)
+    stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
+    frame = media_clips.planted([1])[0]
+    out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format='rgb24')))
+    out.mux(stream.encode(None))
+  for suffix, lost in (('.mp4', ('tags (model)',)), ('.mov', ()), ('.mkv', ())):
+    result = remux.replace_sound(source, SILENCE, tmp_path / f'out{suffix}')
+    assert result.left_out == lost
+    tags = contents(tmp_path / f'out{suffix}')[2]
+    assert tags['location'] == '+48.8577+002.2950/'
+    assert tags['date'] == '2024-05-01T10:11:12+0200'
+    assert lost or tags['model'] == 'Phone 7'

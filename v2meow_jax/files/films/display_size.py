@@ -10,6 +10,7 @@ import struct
 
 MARK = '*' * 10
 _TRACKS, _ENTRY, _NAME = b'\x16\x54\xae\x6b', b'\xae', b'\x53\x6e'
+_VOID = b'\xec\x88' + bytes(8)  # As long as the mark.
 _VIDEO, _WIDTH, _HEIGHT = b'\xe0', b'\x54\xb0', b'\x54\xba'
 
 # The unit of that size.
@@ -25,6 +26,7 @@ def write(path: str, width: int, height: int) -> None:
     width: Width at which the pictures are shown, in pixels.
     height: Height at which the pictures are shown, in pixels.
   """
+  width, height = (min(max(n, 1), 0xFFFF) for n in (width, height))
   size = _WIDTH + struct.pack('>BH', 0x82, width)
   size += _HEIGHT + struct.pack('>BH', 0x82, height)
   with open(path, 'r+b') as file, mmap.mmap(file.fileno(), 0) as data:
@@ -46,23 +48,25 @@ def write(path: str, width: int, height: int) -> None:
     for name, child in children:
       if name == _NAME:
         child = _resized(child, b'', len(MARK))
-      if name == _VIDEO:
+      if name == _VIDEO and _has_room(child, len(size)):
         child = _resized(child.replace(_UNKNOWN, _PIXELS), size, 0)
       body += name + child
-    assert len(body) == end - start
-    data[start:end] = body
+    # Where HDR takes all the room, the aspect is that of the codec.
+    data[start:end] = body + _VOID[: end - start - len(body)]
 
 
 def _resized(child: bytes, added: bytes, num_cut: int) -> bytes:
   """Size and content of an element, cut at its start and longer at its end."""
   start, end = _content(child, 0)
   length = end - start + len(added) - num_cut
-  # The size keeps its number of bytes.
-  mark = 1 << (7 * start)
-  assert length < mark - 1
-  return (
-    (mark | length).to_bytes(start, 'big') + child[start + num_cut :] + added
-  )
+  size = (1 << (7 * start) | length).to_bytes(start, 'big')
+  return size + child[start + num_cut :] + added
+
+
+def _has_room(child: bytes, num_bytes: int) -> bool:
+  """Whether a longer element says its size in as many bytes."""
+  start, end = _content(child, 0)
+  return end - start + num_bytes < (1 << 7 * start) - 1
 
 
 def _content(data: bytes | mmap.mmap, place: int) -> tuple[int, int]:
