@@ -1,5 +1,6 @@
 """The command line: bad input is one clear line, exit code 2, and no file."""
 
+import errno
 import os
 import pathlib
 import shutil
@@ -134,6 +135,24 @@ def test_an_output_that_cannot_be_written_is_named(
   (tmp_path / 'file').write_text('')
   error = fails(capsys, tmp_path, clip, '-o', tmp_path / folder / 'out.mp4')
   assert folder in error
+
+
+def test_a_name_that_the_disk_cannot_hold_is_refused(
+  clip, tmp_path, capsys, monkeypatch
+):
+  # Its sidecar's has 258 characters.
+  long = tmp_path / ('a' * 249 + '.wav')
+  assert 'cannot hold' in fails(capsys, tmp_path, clip, '-o', long)
+  touch = pathlib.Path.touch
+
+  def refuses(path, *options):
+    if '\udcff' in path.name:
+      raise OSError(errno.EILSEQ, os.strerror(errno.EILSEQ))
+    touch(path, *options)
+
+  monkeypatch.setattr(pathlib.Path, 'touch', refuses)
+  error = fails(capsys, tmp_path, clip, '-o', tmp_path / '\udcff.wav')
+  assert 'cannot hold' in error and os.strerror(errno.EILSEQ) in error
 
 
 @pytest.mark.parametrize('bad', ['-1', 'nan', 'inf'])

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import json
 import pathlib
+import tempfile
 from typing import Any
 
 from v2meow_jax.files import atomic
@@ -22,7 +23,7 @@ def checked(output: str, suffixes: Sequence[str]) -> pathlib.Path:
 
   Raises:
     ValueError: Another suffix, or a directory.
-    OSError: Its folder cannot be written to.
+    OSError: Its folder cannot be written to, or cannot hold its name.
   """
   path = paths.path(output)
   if path.suffix.lower() not in suffixes:
@@ -30,12 +31,26 @@ def checked(output: str, suffixes: Sequence[str]) -> pathlib.Path:
       f'{output!r} has the extension {path.suffix or None}; wanted one of'
       f' {", ".join(suffixes)}.'
     )
+  paths.require_writable(path.parent)
+  if not paths.is_remote(path):
+    _require_name(sidecar(path))
+    if path.is_symlink():
+      paths.require_writable(path.resolve().parent)
   if path.is_dir():
     raise ValueError(f'{output!r} is a directory; wanted a file name.')
-  paths.require_writable(path.parent)
-  if not paths.is_remote(path) and path.is_symlink():
-    paths.require_writable(path.resolve().parent)
   return path
+
+
+def _require_name(path: pathlib.Path) -> None:
+  """Raises OSError when the disk of a file cannot hold its name."""
+  with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    try:
+      pathlib.Path(folder, path.name).touch()
+    except OSError as e:
+      raise OSError(
+        f'{str(path)!r} has a name that its disk cannot hold ({e.strerror});'
+        ' give -o another name.'
+      ) from e
 
 
 def sidecar(path: pathlib.Path) -> pathlib.Path:
