@@ -18,6 +18,8 @@ from v2meow_jax.synthetic import held_out
 pytestmark = pytest.mark.slow
 
 codec_benchmark = importlib.import_module('benchmarks.codec')
+codec_judge = importlib.import_module('benchmarks.codec_judge')
+codec_runs = importlib.import_module('benchmarks.codec_runs')
 correspondence = importlib.import_module('benchmarks.correspondence')
 extractors = importlib.import_module('benchmarks.extractors')
 generate_benchmark = importlib.import_module('benchmarks.generate')
@@ -186,6 +188,50 @@ def test_log_mel_of_a_full_scale_sine_peaks_near_zero_db():
   error = codec_benchmark._log_mel(np.sin(2 * np.pi * 2_000 * t), 16_000, 1024)
   assert error.max() == pytest.approx(0.0, abs=3.0)
   assert codec_benchmark._log_mel(silence, 16_000, 1024).max() == -80
+
+
+@pytest.fixture(scope='module')
+def chords():
+  """Four clips of a second, each of two sines."""
+  t = np.arange(16_000) / 16_000
+  hz = np.random.default_rng(0).uniform(200, 4_000, size=(2, 4, 1))
+  return (0.2 * np.sin(2 * np.pi * hz * t)).sum(0).astype(np.float32)
+
+
+def test_a_judge_hears_a_lost_treble_and_nothing_where_nothing_is():
+  rng = np.random.default_rng(1)
+  loudness = rng.uniform(0.1, 0.3, size=(8, 1))
+  true = (loudness * rng.normal(size=(8, 16_000))).astype(np.float32)
+  spectra = np.fft.rfft(true)
+  spectra[:, 6_000:] = 0  # 6 kHz and above.
+  dull = np.fft.irfft(spectra).astype(np.float32)
+  assert codec_judge.accuracy(true, dull).min() > 0.95
+  # Equal clips get equal answers, of which one is right.
+  np.testing.assert_array_equal(codec_judge.accuracy(true, true), 0.5)
+
+
+def test_codecs_are_compared_by_pairs_of_clips(chords):
+  class Half(BitCodec):
+    def decode(self, codes):
+      return super().decode(codes) / 2
+
+  def loudness(audio):
+    half = len(audio.samples) // 2
+    parts = audio.samples[: 2 * half].reshape(2, half)
+    return np.log10(parts.std(axis=1, keepdims=True))
+
+  true = codec_runs.embed(chords, loudness, 16_000)
+  full, half = (
+    codec_runs.measure(codec, chords, loudness, seed=0, what='test')
+    for codec in (BitCodec(), Half())
+  )
+  same = codec_runs.differences(full, full, true)
+  assert {str(i) for i in same.values()} == {'0.000 [0.000, 0.000]'}
+  above = codec_runs.differences(half, full, true)
+  assert all(i.low > 0 for i in above.values()), above
+  # Embeddings that all move by log10(2), their spread as it was.
+  far = codec_runs.intervals(half, true)['frechet'].mean
+  assert far == pytest.approx(np.log10(2) ** 2, rel=0.05)
 
 
 def test_sequential_steps_of_windows_with_and_without_prefix():

@@ -297,6 +297,7 @@ def test_unsourced_number_is_found():
   [
     ('encodec', 'coarse', {'semantic': 250, 'coarse': 1000}, 1024 + 2 * 2048),
     ('encodec', 'fine', {'coarse': 300, 'fine': 300}, 4 * 2048),
+    ('soundstream_small', 'fine', {'coarse': 600, 'fine': 600}, 8 * 256),
     ('dac_24khz', 'coarse', {'semantic': 250, 'coarse': 3000}, 5 * 1024),
     ('dac_24khz', 'fine', {'coarse': 300, 'fine': 2100}, 32 * 1024),
   ],

@@ -160,6 +160,21 @@ def test_discriminators_sleep_until_their_step(duel):
     assert optax.global_norm(grads) > 0, name
 
 
+@pytest.mark.parametrize(('start_step', 'branches'), [(0, 0), (1, 1)])
+def test_only_discriminators_that_wait_are_in_a_branch(start_step, branches):
+  config = dataclasses.replace(_ADVERSARIAL, start_step=start_step)
+  x = _tones()['waveform']
+  net = adversarial.Discriminators(config)
+  weights = jax.eval_shape(net.init, jax.random.key(0), x)['params']
+
+  def terms(weights, step):
+    return trainable._adversarial_terms(config, weights, x, x, step)
+
+  # Convolutions in a branch are slow on the CPU.
+  steps = jax.make_jaxpr(terms)(weights, 0).eqns
+  assert sum(e.primitive.name == 'cond' for e in steps) == branches
+
+
 def test_each_side_of_the_duel_moves_its_own_weights_only(duel):
   gradients = duel[0](_ADVERSARIAL.start_step)
   for term in ('adversarial', 'feature'):

@@ -1,5 +1,8 @@
 """Starts a run from the weights of another."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from absl import logging
 from etils import epath
 import jax
@@ -12,6 +15,9 @@ from v2meow_jax.models import warm_start
 from v2meow_jax.training import train_state
 from v2meow_jax.training.checkpoints import checkpoints
 
+# Collections that a model learns without a gradient.
+_FITTED = ('codebooks',)
+
 
 def begin(
   state: train_state.TrainState,
@@ -21,7 +27,8 @@ def begin(
 ) -> train_state.TrainState:
   """Copies the newest weights of another run into a state, where they fit.
 
-  Ids of a stage are matched by stream. The optimiser stays as it is.
+  Ids of a stage are matched by stream. Codebooks of a codec come along where
+  all of them fit; the optimiser, and the count of steps, begin anew.
 
   Args:
     state: State before the first step.
@@ -50,7 +57,26 @@ def begin(
       len(copied), model_dir, step, len(new), ', '.join(new),
   )  # fmt: skip
   params = jax.device_put(params, shardings.params)
-  extras = dict(state.extras)
+  extras = {**state.extras, **_fitted(state, variables, shardings)}
   if train_state.EMA in extras:
     extras[train_state.EMA] = jax.tree.map(jnp.copy, params)
   return state.replace(params=params, extras=extras)
+
+
+def _fitted(
+  state: train_state.TrainState,
+  source: Mapping[str, Any],
+  shardings: train_state.TrainState,
+) -> dict[str, Any]:
+  """Copies the `_FITTED` collections of another run that fit as a whole.
+
+  In part would be worse than not at all: the age of codebooks says whether
+  they were fitted.
+  """
+  copies = {}
+  for name in _FITTED:
+    if name in state.extras and name in source:
+      values, _, new = warm_start.warm_start(state.extras[name], source[name])
+      if not new:
+        copies[name] = jax.device_put(values, shardings.extras[name])
+  return copies
