@@ -1,5 +1,6 @@
 """Films whose clock starts again in their middle are read and copied whole."""
 
+import av
 import numpy as np
 import pytest
 
@@ -7,10 +8,12 @@ from tests.fakes import media_clips
 from v2meow_jax import media
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
+from v2meow_jax.files import write
 from v2meow_jax.files.films import remux
 
 RATE_HZ = 25
 HOUR = 3600 * RATE_HZ
+SILENCE = media.Audio(samples=np.zeros(16_000, np.float32), rate_hz=16_000)
 
 
 def part(path, first: int, container: str, codec: str) -> bytes:
@@ -101,3 +104,30 @@ def test_pictures_without_times_come_at_their_rate(tmp_path, container, bf):
   written = read.read_video(tmp_path / 'out.mp4')
   np.testing.assert_array_equal(media_clips.ticks_of(written.frames), range(20))
   np.testing.assert_allclose(written.times, video.times, atol=1e-3)
+
+
+def test_a_track_that_comes_up_late_does_not_end_the_film(tmp_path):
+  first, second = tmp_path / 'first', tmp_path / 'second.mp4'
+  # Long enough for its tracks to be all that FFmpeg looks for at the start.
+  media_clips.encode(
+    first,
+    np.random.default_rng(0).integers(0, 255, (150, 128, 128, 3), np.uint8),
+    container='mpegts',
+    options={'crf': '1'},
+  )
+  write.write_video(
+    second, media_clips.planted(range(25), 128, 128), rate_hz=25, audio=SILENCE
+  )
+  both = tmp_path / 'both.ts'
+  with (
+    av.open(str(second)) as source,
+    av.open(str(tmp_path / 'second.ts'), 'w', format='mpegts') as out,
+  ):
+    copies = [out.add_stream_from_template(s) for s in source.streams]
+    for packet in source.demux():
+      if packet.size:
+        packet.stream = copies[packet.stream.index]
+        out.mux(packet)
+  late = (tmp_path / 'second.ts').read_bytes()
+  both.write_bytes(first.read_bytes() + late)
+  assert len(read.read_video(both).times) == 175

@@ -282,7 +282,8 @@ def _demuxed(
   while True:
     try:
       packet = next(demuxed)
-    except (StopIteration, av.error.FFmpegError):
+    # At the end, PyAV looks for tracks that came up only while it read.
+    except (StopIteration, IndexError, av.error.FFmpegError):
       return
     if packet.size:
       yield packet

@@ -16,6 +16,7 @@ class Container:
       that open such files.
     encoder: Encoder for pictures that cannot be copied.
     sound_codec: Codec of the new sound.
+    text_codec: Codec of the text of subtitles.
     has_edit_lists: Whether pictures in the file can be left unshown.
     holds_attachments: Whether fonts and the like can be in the file.
   """
@@ -25,6 +26,7 @@ class Container:
   codecs: frozenset[str]
   encoder: str
   sound_codec: str
+  text_codec: str
   has_edit_lists: bool
   holds_attachments: bool = False
 
@@ -35,6 +37,7 @@ MP4 = Container(
   codecs=frozenset(('h264', 'hevc', 'av1', 'vp9', 'mpeg4')),
   encoder='libx264',
   sound_codec='aac',
+  text_codec='mov_text',
   has_edit_lists=True,
 )
 MOV = Container(
@@ -58,6 +61,7 @@ MOV = Container(
   ),
   encoder='libx264',
   sound_codec='aac',
+  text_codec='mov_text',
   has_edit_lists=True,
 )
 MKV = Container(
@@ -80,6 +84,7 @@ MKV = Container(
   ),
   encoder='libx264',
   sound_codec='flac',
+  text_codec='subrip',
   has_edit_lists=False,
   holds_attachments=True,
 )
@@ -89,6 +94,7 @@ WEBM = Container(
   codecs=frozenset(('vp8', 'vp9', 'av1')),
   encoder='libvpx-vp9',
   sound_codec='libopus',
+  text_codec='webvtt',
   has_edit_lists=False,
 )
 ALL = (MP4, MOV, MKV, WEBM)

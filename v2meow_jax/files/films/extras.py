@@ -9,6 +9,7 @@ into the new file where it can hold them; the rest is listed.
 
 from collections import Counter
 from collections.abc import Iterable
+import dataclasses
 import fractions
 import os
 
@@ -16,6 +17,8 @@ import av
 
 from v2meow_jax.files import copies
 from v2meow_jax.files import probe
+from v2meow_jax.files.films import containers
+from v2meow_jax.files.films import subtitles
 
 # Tags about the old file, not about the film.
 _FILE_TAGS = frozenset(
@@ -117,18 +120,48 @@ def add_tags(
     out.set_chapters(chapters)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Carried:
+  """The copy of a track.
+
+  Attributes:
+    stream: Track of the new file.
+    text_codec: Codec that its subtitles are converted to; None: they are
+      copied.
+  """
+
+  stream: av.stream.Stream
+  text_codec: str | None = None
+
+  def packet(
+    self, packet: av.Packet, original: av.stream.Stream
+  ) -> av.Packet | None:
+    """The packet to write for one of the original; None: there is none."""
+    if self.text_codec is None:
+      return packet
+    return subtitles.converted(packet, original, self.text_codec)
+
+
 def add_track(
-  out: av.container.OutputContainer, track: av.stream.Stream
-) -> av.stream.Stream | None:
+  out: av.container.OutputContainer,
+  track: av.stream.Stream,
+  container: containers.Container,
+) -> Carried | None:
   """Adds a copy of a track; None where the container does not hold its kind."""
+  text_codec = None
   try:
     copied = out.add_stream_from_template(track, opaque=True)
   except (ValueError, av.error.FFmpegError):
-    return None
+    if track.type != 'subtitle':
+      return None
+    text_codec = container.text_codec
+    copied = subtitles.add_track(out, track, text_codec)
+    if copied is None:
+      return None
   describe(track, copied)
   # The new sound is the one to play.
   copied.disposition = track.disposition & ~av.stream.Disposition.default
-  return copied
+  return Carried(stream=copied, text_codec=text_codec)
 
 
 def describe(track: av.stream.Stream, copied: av.stream.Stream) -> None:

@@ -258,7 +258,8 @@ def _write_copy(job: _Job, level: int) -> tuple[bool, list[int]]:
     copied = out.add_stream_from_template(film, opaque=True)
     _set_looks(film, copied, job.container)
     encoder = encode.add_sound(out, job.container, job.audio)
-    tracks = {film.index: copied, **_add_extras(source, out, job, level)}
+    tracks = _add_extras(source, out, job, level)
+    tracks[film.index] = extras.Carried(stream=copied)
     if level != _BARE:
       extras.describe(film, copied)
     if job.needs_display_size:
@@ -309,7 +310,7 @@ def _add_extras(
   out: av.container.OutputContainer,
   job: _Job,
   level: int,
-) -> dict[int, av.stream.Stream]:
+) -> dict[int, extras.Carried]:
   """Adds tags, chapters and tracks beside the film; the tracks by index."""
   if level == _BARE:
     return {}
@@ -317,7 +318,7 @@ def _add_extras(
   if level == _TAGS:
     return {}
   copies = {
-    track.index: extras.add_track(out, track)
+    track.index: extras.add_track(out, track, job.container)
     for track in extras.carried_tracks(source)
     if track.type != 'attachment' or job.container.holds_attachments
   }
@@ -357,7 +358,7 @@ def _write_encoded(job: _Job, level: int) -> tuple[str, list[int]]:
 
 def _moved_packets(
   source: av.container.InputContainer,
-  tracks: dict[int, av.stream.Stream],
+  tracks: dict[int, extras.Carried],
   job: _Job,
 ) -> Iterator[av.Packet]:
   """Packets of tracks, moved so that the file's pictures start at 0.
@@ -375,7 +376,11 @@ def _moved_packets(
   start, seconds = job.info.start_seconds, job.info.seconds
   for packet in probe.packets(source, *originals):
     original = packet.stream
-    move(packet, tracks[original.index], start)
+    carried = tracks[original.index]
+    packet = carried.packet(packet, original)
+    if packet is None:
+      continue
+    move(packet, carried.stream, start)
     if original is film:
       packet.duration = packet.duration or _frame_ticks(film)
     elif not _is_within(packet, seconds, job.container.has_edit_lists):
