@@ -10,7 +10,11 @@ import hypothesis
 import pytest
 
 # Fixtures that tests of several rooms share.
-pytest_plugins = ['tests.fakes.planted_dataset', 'tests.fakes.memory_bucket']
+pytest_plugins = [
+  'tests.fakes.planted_dataset',
+  'tests.fakes.memory_bucket',
+  'tests.fakes.bucket_server',
+]
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _CACHE = _ROOT / '.pytest_cache'

@@ -70,6 +70,7 @@ EXTRAS = (
   Extra('train', 'v2meow train', ('clu.metric_writers', 'tensorboard')),
   Extra('eval', 'benchmarks, metrics', ('librosa', 'mir_eval', 'sklearn')),
   Extra('weights', 'v2meow weights fetch', ('pooch',)),
+  Extra('buckets', 'names that begin with gs://', ('gcsfs',)),
   Extra('flow', 'optical flow for I3D', ('cv2',)),
   Extra(
     'hub',

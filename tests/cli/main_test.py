@@ -452,3 +452,19 @@ def test_a_command_that_a_program_calls_leaves_its_signals_alone(capsys):
   before = signal.getsignal(signal.SIGTERM)
   assert main.main(['train', '--gin_file=no_such.gin']) == 2
   assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_a_bucket_refuses_is_one_line(bucket, capsys, tmp_path):
+  refused = type('HttpError', (Exception,), {'__module__': 'gcsfs.retry'})
+
+  def before(operation, key):
+    raise refused(f'Anonymous caller may not {operation}\n{key}, 401')
+
+  bucket.before = before
+  out = str(tmp_path / 'out.wav')
+  assert main.main(['generate', 'gs://bucket/a.mp4', '-o', out]) == 2
+  error = capsys.readouterr().err
+  assert error.splitlines() == [
+    'v2meow: error: the bucket refused: Anonymous caller may not read'
+    ' bucket/a.mp4, 401'
+  ]

@@ -7,6 +7,7 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax import specs
+from v2meow_jax.files import paths
 
 STREAMS = (
   specs.FeatureSpec(name='appearance', dim=3, rate_hz=1.0),
@@ -39,8 +40,7 @@ TINY = {
 
 def video_seconds(path):
   """Of a file holding json {'seconds': s}."""
-  with open(path) as f:
-    return json.load(f)['seconds']
+  return json.loads(paths.path(path).read_bytes())['seconds']
 
 
 def read_video(path):
@@ -56,8 +56,7 @@ def read_audio(path, rate_hz):
 
   'poison' breaks what is read; 'loud' seconds at the end sound, at 'level'.
   """
-  with open(path) as f:
-    row = json.load(f)
+  row = json.loads(paths.path(path).read_bytes())
   if row.get('mute'):
     return None
   seconds = row.get('audio_seconds', row['seconds'])

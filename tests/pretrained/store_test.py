@@ -421,3 +421,47 @@ def test_licenses_of_what_is_no_system_say_so(tmp_path, capsys):
     assert main.main(['licenses', str(path)]) == 2
     said = capsys.readouterr().err
     assert f'{path} is not a system' in said and 'v2meow export' in said
+
+
+def test_a_store_in_a_bucket_is_read_through_copies(
+  server, here, bucket, monkeypatch
+):
+  _, address = server
+  monkeypatch.setenv(store.VARIABLE, 'gs://bucket/weights')
+  published = artefact(f'{address}/model.safetensors')
+  with pytest.raises(store.WeightsError, match='not at gs://bucket/weights/'):
+    store.Store().locate(published)
+  store.Store().fetch(published)
+  folder = 'bucket/weights/planted'
+  assert sorted(bucket.objects) == [
+    f'{folder}/SOURCE.json',
+    f'{folder}/model.safetensors',
+  ]
+  file = store.Store().locate(published)
+  assert file.name == 'model.safetensors' and file.is_file()
+  np.testing.assert_array_equal(tensors.load(file)['kernel'], KERNEL)
+  assert 'as fetched' in store.Store().verify(published)
+  # What a person has is taken in as well.
+  bucket.objects.clear()
+  store.Store().take(published, file)
+  assert f'{folder}/model.safetensors' in bucket.objects
+  bucket.objects[f'{folder}/model.safetensors'] = b'other'
+  with pytest.raises(store.WeightsError, match='when it was fetched it had'):
+    store.Store().verify(published)
+
+
+def test_weights_of_a_part_may_be_a_folder_in_a_bucket(bucket, monkeypatch):
+  bucket.objects['bucket/published/model.safetensors'] = b'1'
+  bucket.objects['bucket/published/config.json'] = b'2'
+  for weights, names in (
+    ('gs://bucket/published', ['config.json', 'model.safetensors']),
+    ('gs://bucket/published/model.safetensors', []),
+  ):
+    part = parts.Part(kind='dac', stream='acoustic', weights=weights)
+    file = part.file()
+    assert sorted(p.name for p in file.glob('*')) == names
+    assert file.exists() and (names or file.name == 'model.safetensors')
+    atomic.sha256(file)
+  missing = dataclasses.replace(part, weights='gs://bucket/no')
+  with pytest.raises(store.WeightsError, match="'gs://bucket/no': neither"):
+    missing.file()

@@ -87,3 +87,14 @@ def test_no_clips_are_refused(tmp_path):
   with pytest.raises(ValueError, match='num is 0'):
     _write(tmp_path / 'none', num=0)
   assert not (tmp_path / 'none').exists()
+
+
+def test_a_world_in_a_bucket_has_the_same_bytes(bucket, tmp_path):
+  arguments = {'num': 1, 'seed': 0, 'seconds': 1.0, 'progress': False}
+  world.write(tmp_path / 'world', **arguments)
+  manifest = world.write('gs://bucket/world', **arguments)
+  assert str(manifest) == 'gs://bucket/world/manifest.jsonl'
+  assert bucket.objects == {
+    f'bucket/{path.relative_to(tmp_path)}': path.read_bytes()
+    for path in (tmp_path / 'world').rglob('*.*')
+  }

@@ -22,7 +22,10 @@ def video(parser: argparse.ArgumentParser) -> None:
   """Adds the argument that names a video."""
   parser.add_argument(
     'video',
-    help='video file: mp4, mov, mkv, webm, avi, ts, mpg, flv, wmv or gif',
+    help=(
+      'video file: mp4, mov, mkv, webm, avi, ts, mpg, flv, wmv or gif; gs://'
+      ' works too'
+    ),
   )
 
 
@@ -41,7 +44,11 @@ def bpm(parser: argparse._ActionsContainer) -> None:
 def system(parser: argparse.ArgumentParser) -> None:
   """Adds the flag that names a released system."""
   parser.add_argument(
-    '--system', help='folder of a released system; default: the embedded one'
+    '--system',
+    help=(
+      'folder of a released system, here or in a bucket (gs://bucket/NAME);'
+      ' default: the embedded one'
+    ),
   )
 
 

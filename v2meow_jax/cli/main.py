@@ -181,6 +181,14 @@ def main(argv: Sequence[str] | None = None) -> int:
   except KeyboardInterrupt:
     print('v2meow: interrupted', file=sys.stderr)
     return _EXIT_INTERRUPTED
+  except Exception as e:
+    from v2meow_jax.files import paths  # pylint: disable=g-import-not-at-top
+
+    if not paths.is_of_storage(e):
+      raise
+    message = ' '.join(str(e).split())
+    print(f'v2meow: error: the bucket refused: {message}', file=sys.stderr)
+    return _EXIT_USER_ERROR
 
 
 def run() -> NoReturn:

@@ -7,12 +7,13 @@ import os
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from v2meow_jax import specs
 from v2meow_jax.clusters import standardize
 from v2meow_jax.data import datasets
 from v2meow_jax.data import record_source
+from v2meow_jax.files import atomic
+from v2meow_jax.files import paths
 
 FILE = 'moments.json'
 
@@ -58,8 +59,8 @@ def write(directory: str, moments: Mapping[str, standardize.Moments]) -> None:
   for name, stream in sorted(moments.items()):
     params = {k: x.tolist() for k, x in stream.params().items()}
     rows[name] = {'count': stream.count, **params}
-  with tf.io.gfile.GFile(os.path.join(directory, FILE), 'w') as f:
-    f.write(json.dumps(rows, indent=1) + '\n')
+  text = json.dumps(rows, indent=1) + '\n'
+  atomic.write_text(os.path.join(directory, FILE), text)
 
 
 def read(directory: str) -> dict[str, dict[str, list[float]]]:
@@ -68,11 +69,10 @@ def read(directory: str) -> dict[str, dict[str, list[float]]]:
   Raises:
     ValueError: The file is damaged.
   """
-  path = os.path.join(directory, FILE)
-  if not tf.io.gfile.exists(path):
+  path = paths.path(directory) / FILE
+  if not path.exists():
     return {}
-  with tf.io.gfile.GFile(path) as f:
-    text = f.read()
+  text = path.read_bytes()
   try:
     return {
       name: {k: [float(x) for x in row[k]] for k in ('mean', 'std')}

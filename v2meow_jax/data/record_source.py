@@ -14,6 +14,7 @@ from v2meow_jax import specs
 from v2meow_jax.data import records
 from v2meow_jax.data import seekable
 from v2meow_jax.data import shards
+from v2meow_jax.files import paths
 
 DATA_DIR_VARIABLE = 'V2MEOW_DATA_DIR'
 
@@ -48,7 +49,7 @@ class RecordSource(seqio.DataSource):
     """The dataset, opened and checked; raises FileNotFoundError if missing."""
     directory = self.directory
     if self._opened is None or self._opened[0] != directory:
-      if not tf.io.gfile.exists(os.path.join(directory, shards.INDEX)):
+      if not (paths.path(directory) / shards.INDEX).exists():
         raise FileNotFoundError(
           f'no dataset {self._dataset!r} at {directory}; make it with'
           f' `v2meow data prepare MANIFEST {directory}`, or set'

@@ -13,13 +13,18 @@ from collections.abc import Sequence
 from concurrent import futures
 import struct
 
+import crcmod.predefined
 from etils import epath
 import numpy as np
 import tensorflow as tf
 
 from v2meow_jax.data import shards
+from v2meow_jax.files import paths
 
 _LENGTH = struct.Struct('<Q')
+_HEAD = struct.Struct('<QI')
+_CRC = struct.Struct('<I')
+_CRC_32C = crcmod.predefined.mkPredefinedCrcFun('crc-32c')
 _OPENERS = 8
 
 
@@ -34,26 +39,29 @@ class SeekableRecords:
   """
 
   def __init__(
-    self, paths: Sequence[epath.PathLike], entries: Sequence[shards.Shard]
+    self, files: Sequence[epath.PathLike], entries: Sequence[shards.Shard]
   ):
     """Finds the first byte of every record.
 
     Args:
-      paths: Paths of the files.
+      files: Paths of the files.
       entries: Their entries in the index.
 
     Raises:
       ValueError: The expected records of a file do not end where it ends, or
         its table is not that of the index; the message names the file.
     """
-    self._paths = np.array([str(path) for path in paths], object)
+    self._paths = np.array([str(path) for path in files], object)
+    # TensorFlow knows not every kind of bucket.
+    in_bucket = any(map(paths.is_remote, self._paths))
+    self._read = read_from_bucket if in_bucket else read
     self.are_timed = all(entry.table_sha256 for entry in entries)
-    read = shards.read_table if self.are_timed else _scan
+    table_of = shards.read_table if self.are_timed else _scan
     with futures.ThreadPoolExecutor(_OPENERS) as pool:
-      tables = list(pool.map(read, self._paths, entries))
+      tables = list(pool.map(table_of, self._paths, entries))
     table = np.concatenate(tables)
     sizes = table['bytes'].astype(np.int64)
-    files = np.repeat(np.arange(len(tables)), [len(t) for t in tables])
+    numbers = np.repeat(np.arange(len(tables)), [len(t) for t in tables])
     self._ends = np.concatenate([np.cumsum(t['bytes']) for t in tables]).astype(
       np.int64
     )
@@ -61,7 +69,7 @@ class SeekableRecords:
     self._first = np.flatnonzero(table['piece'] == 0)
     self._counts = np.diff(self._first, append=len(table))
     self._seconds = table['seconds'][self._first]
-    self._files = files[self._first]
+    self._files = numbers[self._first]
 
   def __len__(self) -> int:
     """Counts the recordings of all files."""
@@ -86,11 +94,11 @@ class SeekableRecords:
   ) -> tf.Tensor:
     """Reads consecutive records of a file, string[count], in a graph.
 
-    TensorFlow verifies the checksums and fails with an OpError.
+    Verifies the checksums and fails with an OpError.
     """
     start = tf.gather(self._starts, first)
     size = tf.gather(self._ends, first + count - 1) - start
-    return read(path, start, size, count)
+    return self._read(path, start, size, count)
 
   def check(self, number: int) -> None:
     """Raises ValueError with file and byte if a recording cannot be read."""
@@ -98,7 +106,7 @@ class SeekableRecords:
     for record in range(first, first + count):
       start, end = self._starts[record], self._ends[record]
       try:
-        read(path, start, end - start, 1)
+        self._read(path, start, end - start, 1)
       except tf.errors.OpError as e:
         raise ValueError(
           f'{path}: the record at byte {start} is damaged: {e.message}. Copy'
@@ -130,11 +138,46 @@ def read(
   return data
 
 
+def read_from_bucket(
+  path: tf.Tensor, start: tf.Tensor, size: tf.Tensor, count: tf.Tensor
+) -> tf.Tensor:
+  """Reads as `read` does, in one request of a range of bytes."""
+  data = tf.numpy_function(_split, [path, start, size, count], tf.string)
+  data.set_shape([None])
+  return data
+
+
+def _split(path: bytes, start: int, size: int, count: int) -> np.ndarray:
+  """The data of `count` records in some bytes of a file, object[count]."""
+  remote, name = paths.file_system(tf.compat.as_str(np.asarray(path).item()))
+  content = remote.cat_file(name, start=int(start), end=int(start + size))
+  if len(content) < size:
+    raise tf.errors.DataLossError(None, None, 'the file ends before it does')
+  records = []
+  while len(records) < count:
+    head, content = content[: _HEAD.size], content[_HEAD.size :]
+    length, crc = _HEAD.unpack(head)
+    _check(head[: _LENGTH.size], crc)
+    data, content = content[:length], content[length:]
+    (crc,) = _CRC.unpack(content[: _CRC.size])
+    _check(data, crc)
+    records.append(data)
+    content = content[_CRC.size :]
+  return np.array(records, object)
+
+
+def _check(data: bytes, stored: int) -> None:
+  """Raises DataLossError unless CRC-32C is that which a TFRecord file stores."""
+  crc = _CRC_32C(data)
+  if stored != ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF:
+    raise tf.errors.DataLossError(None, None, 'its checksum differs')
+
+
 def _scan(path: str, shard: shards.Shard) -> np.ndarray:
   """Returns a `shards.TABLE` of recordings of one record and unknown length."""
   count = shard.records
   edges = [0]
-  with epath.Path(path).open('rb') as f:
+  with paths.path(path).open('rb') as f:
     f.seek(0, 2)
     size = f.tell()
     while len(edges) <= count and edges[-1] + shards.FRAME_BYTES <= size:

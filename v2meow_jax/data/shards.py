@@ -12,11 +12,13 @@ import hashlib
 import io
 import json
 import os
+import pathlib
 
 import numpy as np
 import tensorflow as tf
 
 from v2meow_jax.files import atomic
+from v2meow_jax.files import paths
 
 INDEX = 'shards.json'
 FRAME_BYTES = 16  # TFRecord's length and checksums of each record.
@@ -81,14 +83,13 @@ def write(path: str, recordings: Iterable[Recording]) -> Shard:
         for number, piece in enumerate(recording.pieces):
           writer.write(piece)
           rows.append((len(piece) + FRAME_BYTES, number, recording.seconds))
-    size = tf.io.gfile.stat(unfinished).length
+    size = os.path.getsize(unfinished)
     sha256 = atomic.sha256(unfinished)
   table = np.array(rows, TABLE)
   content = io.BytesIO()
   np.save(content, table, allow_pickle=False)
   with atomic.replacing(table_name(path)) as unfinished:
-    with tf.io.gfile.GFile(unfinished, 'wb') as f:
-      f.write(content.getvalue())
+    pathlib.Path(unfinished).write_bytes(content.getvalue())
   return Shard(
     records=len(table),
     bytes=size,
@@ -106,9 +107,8 @@ def read_table(path: str, shard: Shard) -> np.ndarray:
   """
   name = table_name(path)
   try:
-    with tf.io.gfile.GFile(name, 'rb') as f:
-      content = f.read()
-  except tf.errors.NotFoundError:
+    content = paths.path(name).read_bytes()
+  except FileNotFoundError:
     content = b''
   trouble = 'is missing' if not content else 'is damaged, or of other records'
   if hashlib.sha256(content).hexdigest() == shard.table_sha256:
@@ -125,15 +125,14 @@ def read_table(path: str, shard: Shard) -> np.ndarray:
 def write_index(directory: str, index: dict[str, Shard]) -> None:
   """Writes `shards.json` for the files of a dataset, by name."""
   rows = {name: dataclasses.asdict(index[name]) for name in sorted(index)}
-  with tf.io.gfile.GFile(os.path.join(directory, INDEX), 'w') as f:
-    f.write(json.dumps(rows, indent=1) + '\n')
+  text = json.dumps(rows, indent=1) + '\n'
+  atomic.write_text(os.path.join(directory, INDEX), text)
 
 
 def read_index(directory: str) -> dict[str, Shard]:
   """Reads `shards.json`; raises ValueError if it is damaged."""
   path = os.path.join(directory, INDEX)
-  with tf.io.gfile.GFile(path) as f:
-    text = f.read()
+  text = paths.path(path).read_bytes()
   try:
     return {name: Shard(**row) for name, row in json.loads(text).items()}
   except (ValueError, TypeError, AttributeError) as e:
@@ -157,7 +156,7 @@ def verify(directory: str, *, full: bool = False) -> dict[str, Shard]:
     ValueError: A shard differs; the message names all of them, and how.
   """
   index = read_index(directory)
-  everything = set(tf.io.gfile.listdir(directory))
+  everything = paths.sizes(paths.path(directory))
   present = {n for n in everything if '.tfrecord-' in n}
   troubles = [f'{n}: not in {INDEX}' for n in sorted(present - set(index))]
   for name, shard in sorted(index.items()):
@@ -165,7 +164,7 @@ def verify(directory: str, *, full: bool = False) -> dict[str, Shard]:
     if name not in present:
       troubles.append(f'{name}: missing')
       continue
-    size = tf.io.gfile.stat(path).length
+    size = everything[name]
     if size != shard.bytes:
       troubles.append(
         f'{name}: {size} bytes, wanted {shard.bytes} ({shard.records} records)'

@@ -99,7 +99,6 @@ def local(path: epath.PathLike) -> pathlib.Path:
 def _describe(path: epath.PathLike) -> tuple[str, int]:
   """What tells the content of an object from another, and its size in bytes."""
   remote, name = paths.file_system(path)
-  remote.invalidate_cache(remote._parent(name))
   info: dict[str, Any] = remote.info(name)
   if info['type'] != 'file':
     raise FileNotFoundError(2, 'not a file', os.fspath(path))

@@ -6,6 +6,9 @@ import errno
 import os
 import pathlib
 import shutil
+import tempfile
+
+from v2meow_jax.files import paths
 
 _ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
@@ -35,7 +38,7 @@ def check(path: str | os.PathLike, num_bytes: int) -> None:
   """Raises OSError when a file to be written is larger than what is free.
 
   Args:
-    path: File of this machine; its folder must exist.
+    path: File to write; its folder must exist.
     num_bytes: Estimate of its size.
   """
   if _free(path) < num_bytes:
@@ -54,6 +57,8 @@ def _error(
 
 
 def _free(path: str | os.PathLike) -> int:
+  if paths.is_remote(path):  # It is written here first.
+    return shutil.disk_usage(tempfile.gettempdir()).free
   return shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free
 
 

@@ -15,11 +15,12 @@ import tempfile
 from typing import Any
 
 from etils import epath
-import fsspec
+import fsspec.config
 import fsspec.core
 
 # The package that fsspec and `epath` reach a scheme with.
 SCHEMES = {'gs': 'gcsfs', 's3': 's3fs'}
+_PACKAGES = {'aiohttp', 'botocore', 'google', *SCHEMES.values()}
 
 
 def is_remote(path: epath.PathLike) -> bool:
@@ -126,12 +127,21 @@ def inside(folder: pathlib.Path) -> list[str]:
   """
   if is_remote(folder):
     remote, root = file_system(folder)
-    remote.invalidate_cache(root)
     names = [name.removeprefix(f'{root}/') for name in remote.find(root)]
   else:
     files = (path for path in folder.rglob('*') if path.is_file())
     names = [path.relative_to(folder).as_posix() for path in files]
   return sorted(names, key=pathlib.PurePosixPath)
+
+
+def sizes(folder: pathlib.Path) -> dict[str, int]:
+  """Names and sizes in bytes of the files that lie in a folder directly."""
+  if is_remote(folder):
+    remote, root = file_system(folder)
+    entries = [e for e in remote.ls(root, detail=True) if e['type'] == 'file']
+    return {e['name'].removeprefix(f'{root}/'): e['size'] for e in entries}
+  files = (entry for entry in os.scandir(folder) if entry.is_file())
+  return {entry.name: entry.stat().st_size for entry in files}
 
 
 def file_system(name: epath.PathLike) -> tuple[Any, str]:
@@ -140,6 +150,7 @@ def file_system(name: epath.PathLike) -> tuple[Any, str]:
   Raises:
     ImportError: The package that reaches this scheme is not installed.
   """
+  _use_fsspec()
   try:
     return fsspec.core.url_to_fs(os.fspath(name))
   except ImportError as e:
@@ -148,6 +159,14 @@ def file_system(name: epath.PathLike) -> tuple[Any, str]:
       f'{scheme}:// needs {SCHEMES[scheme]}: python -m pip install'
       f' {SCHEMES[scheme]}'
     ) from e
+
+
+def is_of_storage(error: BaseException) -> bool:
+  """Whether an error is one of a package that reaches buckets.
+
+  These have classes of their own for who may not, and for no answer.
+  """
+  return type(error).__module__.partition('.')[0] in _PACKAGES
 
 
 def upload(source: epath.PathLike, target: epath.PathLike) -> None:
@@ -164,5 +183,8 @@ def _use_fsspec() -> None:
   TensorFlow knows no s3://, and one backend behaves like one.
   """
   os.environ['EPATH_USE_TF'] = 'false'
+  # Other processes write to the same folders, so what was listed once is old.
+  for scheme in SCHEMES:
+    fsspec.config.conf.setdefault(scheme, {})['use_listings_cache'] = False
   # Asked, and kept, as soon as any path was looked at.
   epath.gpath._is_tf_installed.cache_clear()

@@ -1,5 +1,7 @@
 """Tells what kind of file an untrusted file is, by its first bytes alone."""
 
+import errno
+import os
 import stat
 
 from v2meow_jax.files import paths
@@ -44,6 +46,8 @@ def require_media(name: str) -> None:
     if isinstance(error, UnsupportedMedia):
       raise
     reason = getattr(error, 'strerror', None) or error
+    if isinstance(error, FileNotFoundError):
+      reason = os.strerror(errno.ENOENT)  # Not all packages of buckets say it.
     raise UnsupportedMedia(f'{name!r}: {reason}; {WANTED}.') from error
   kind = _kind(head)
   if kind != 'media':

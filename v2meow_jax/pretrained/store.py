@@ -80,10 +80,17 @@ class Store:
     return None
 
   def locate(self, artefact: ledger.Artefact) -> pathlib.Path:
-    """Finds the file; WeightsError says how to get what is missing."""
+    """Finds the file; WeightsError says how to get what is missing.
+
+    What lies in a bucket is copied to this machine, with what is beside it.
+    """
+    file = self._found(artefact)
+    return copies.local(file.parent) / file.name
+
+  def _found(self, artefact: ledger.Artefact) -> pathlib.Path:
     file = self.find(artefact)
     if file:
-      return copies.local(file.parent) / file.name
+      return file
     raise WeightsError(
       f'the weights {artefact.name!r} are not at {self.file(artefact)}: v2meow'
       f' weights fetch {artefact.name}, or {_by_hand(artefact)}.'
@@ -168,13 +175,13 @@ class Store:
     Raises:
       WeightsError: It is missing, or changed since.
     """
-    file = self.locate(artefact)
+    file = self._found(artefact)
     record = self.folder(artefact) / _RECORD
     if file.parent == record.parent and record.is_file():
       _check_noted(record, file, artefact.companions)
       result = 'as fetched'
     else:
-      _check_content(artefact, file)
+      _check_content(artefact, self.locate(artefact))
       if not artefact.is_pickle:
         _check_published(artefact, file, 'delete it and ')
       result = 'complete'

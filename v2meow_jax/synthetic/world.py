@@ -10,6 +10,7 @@ from absl import logging
 
 from v2meow_jax import progress as progress_lib
 from v2meow_jax.files import atomic
+from v2meow_jax.files import paths
 from v2meow_jax.synthetic import captions
 from v2meow_jax.synthetic import compose
 from v2meow_jax.synthetic import render
@@ -37,7 +38,7 @@ def write(
   the same arguments continues an interrupted one.
 
   Args:
-    out: Folder; absent, empty, or begun by a run with the same arguments.
+    out: Folder, here or in a bucket; absent, empty, or begun by a run with the same arguments.
     num: Number of clips, at least 1.
     seed: Seed of the world.
     seconds: Duration of each clip.
@@ -57,7 +58,7 @@ def write(
       f'num is {num} and workers is {workers}; wanted at least 1 each.'
     )
   scene_lib.sample(seed, 0, seconds, surprise)
-  out = pathlib.Path(out)
+  out = paths.path(out)
   _claim(
     out,
     {

@@ -369,3 +369,41 @@ def test_folders_without_a_name_in_common_leave_an_older_report(
   with pytest.raises(ValueError, match='no clip of .* paired by their names'):
     compare((generated, reference), out)
   assert (out / 'scores.json').read_bytes() == before
+
+
+def test_clips_and_report_in_a_bucket_give_the_same_scores(
+  folders, bucket, tmp_path
+):
+  here = compare(folders, tmp_path / 'report', metrics=('fad',))
+  for folder in folders:
+    for file in folder.iterdir():
+      bucket.objects[f'bucket/{folder.name}/{file.name}'] = file.read_bytes()
+  url = 'gs://bucket'
+  there = compare(
+    (f'{url}/made', f'{url}/true'),
+    f'{url}/report',
+    metrics=('fad',),
+  )
+  assert not there.faults
+  assert there.scores.metrics == here.scores.metrics
+  names = {
+    str(path.relative_to(tmp_path / 'report'))
+    for path in (tmp_path / 'report').rglob('*')
+    if path.is_file() and 'cache' not in path.parts
+  }
+  written = {
+    name.removeprefix('bucket/report/')
+    for name in bucket.objects
+    if name.startswith('bucket/report/') and '/cache/' not in name
+  }
+  assert written == names
+  assert scores.read(f'{url}/report').metrics == here.scores.metrics
+  # Features were kept, in the bucket too.
+  ear = Ear()
+  compare(
+    (f'{url}/made', f'{url}/true'),
+    f'{url}/report',
+    ear,
+    metrics=('fad',),
+  )
+  assert ear.calls == 0

@@ -122,3 +122,15 @@ def test_no_read_that_fails_condemns_a_step(model_dir, root, tmp_path, every):
   )  # fmt: skip
   assert done.returncode == 0, done.stderr
   assert int(done.stdout) > 20, 'reads that were made to fail'
+
+
+def test_a_bucket_that_does_not_answer_condemns_no_step(model_dir, monkeypatch):
+  unavailable = type('HttpError', (Exception,), {'__module__': 'gcsfs.retry'})
+
+  def read(path):
+    raise unavailable('Service Unavailable, 503')
+
+  monkeypatch.setattr(stored_step, '_read_facts', read)
+  path = stored_step.absolute(model_dir) / 'checkpoints' / '2'
+  with pytest.raises(stored_step.UnreadableError, match='503'):
+    stored_step.facts(path)

@@ -65,3 +65,26 @@ def test_the_line_shows_what_there_is():
   }
   line = metrics_out.line(scalars)
   assert line == 'loss 1.235, rate 0.0001, 1.235e+04 examples/s, skipped 25%'
+
+
+def test_lines_in_a_bucket_are_there_after_a_while_and_at_the_end(
+  bucket, monkeypatch
+):
+  def steps():
+    text = bucket.objects[f'bucket/run/{metrics_out.NAME}'].decode()
+    return [json.loads(line)['step'] for line in text.splitlines()]
+
+  def run(start, *logged):
+    folder = epath.Path('gs://bucket/run')
+    out = metrics_out.MetricsOut(folder, start, tensorboard=False)
+    for step in logged:
+      out.write(step, 'train', {'loss': step})
+    return out
+
+  run(0, 1, 2, 3).close()
+  assert steps() == [1, 2, 3]
+  resumed = run(2, 3)
+  assert steps() == [1, 2]
+  monkeypatch.setattr(metrics_out, '_REPLACE_SECONDS', 0)
+  resumed.write(4, 'train', {'loss': 4})
+  assert steps() == [1, 2, 3, 4]

@@ -96,9 +96,15 @@ def _add_prepare(kinds) -> None:
     ),
   )
   prepare.add_argument(
-    'manifest', help='manifest.jsonl: id, path and split of each clip'
+    'manifest',
+    help=(
+      'manifest.jsonl: id, path and split of each clip; it and paths may be in'
+      ' buckets (gs://)'
+    ),
   )
-  prepare.add_argument('out', help='folder; a dataset there is replaced')
+  prepare.add_argument(
+    'out', help='folder, here or in a bucket; a dataset there is replaced'
+  )
   flags.parts(prepare)
   prepare.add_argument(
     '--system', help='folder of a system to take all parts from'

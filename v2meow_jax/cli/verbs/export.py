@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     '  v2meow export my_towers --towers --gin_file=runs/train.gin'
     ' --gin_file=contrastive.gin --gin.MANIFEST="\'music.jsonl\'"'
   )
-  parser.add_argument('out', help='new folder, for `generate --system`')
+  parser.add_argument(
+    'out', help='new folder, here or in a bucket, for `generate --system`'
+  )
   parser.add_argument(
     '--towers',
     action='store_true',

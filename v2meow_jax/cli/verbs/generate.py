@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     '-o',
     '--output',
     required=True,
-    help='file in .mp4, .mov, .mkv, .webm, .wav or .flac',
+    help=(
+      'file in .mp4, .mov, .mkv, .webm, .wav or .flac, here or in a bucket'
+    ),
   )
   style = parser.add_mutually_exclusive_group()
   style.add_argument(

@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import threading
 from typing import Any
 
@@ -21,7 +22,6 @@ from absl import logging
 import apache_beam as beam
 from apache_beam.options import pipeline_options as beam_options
 from apache_beam.runners.portability import fn_api_runner
-import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from v2meow_jax import progress as progress_lib
@@ -31,6 +31,7 @@ from v2meow_jax.data import records
 from v2meow_jax.data import shards
 from v2meow_jax.files import atomic
 from v2meow_jax.files import manifests
+from v2meow_jax.files import paths
 from v2meow_jax.jobs.prepare import extraction
 from v2meow_jax.jobs.prepare import sound_checks
 
@@ -73,11 +74,12 @@ def prepare(
   `sound.jsonl` (every recorded clip that is silent or clipped, and how much of
   it) and `rejected.jsonl`: every clip that is not recorded, at which stage and
   why.
-  The dataset is made in a folder beside `out` and takes its place at the end.
+  The dataset is made in a folder beside `out`, in a bucket inside it, and takes
+  its place at the end.
 
   Args:
     manifest: Path of the list of clips, as `manifests.read` takes it.
-    out: Folder of the dataset; one of an earlier run is replaced.
+    out: Folder of the dataset, here or in a bucket; one of an earlier run is replaced.
     reading: Streams to record, and the functions that read clips.
     num_shards: Files of each split; None: one for 256 clips.
     piece_seconds: Duration of a record; longer clips are several records, so
@@ -100,8 +102,9 @@ def prepare(
   with atomic.replacing_folder(out, marker=shards.INDEX) as building:
     # The bar counts what workers append here; they share only a local disk.
     progress_dir = os.path.join(building, 'progress')
-    is_local = '://' not in building
-    tf.io.gfile.makedirs(progress_dir)
+    is_local = not paths.is_remote(building)
+    if is_local:
+      os.makedirs(progress_dir)
     extract = extraction.Extract(
       reading, piece_seconds, progress_dir if is_local else None
     )
@@ -110,7 +113,8 @@ def prepare(
       some = reading.clips_at_once
       groups = [placed[i : i + some] for i in range(0, len(placed), some)]
       _run(groups, extract, building, pipeline_options)
-    tf.io.gfile.rmtree(progress_dir)
+    if is_local:
+      shutil.rmtree(progress_dir)
     summary = _finish(building, reading.streams, piece_seconds)
   logging.info('Prepared %s: %s', out, summary)
   return summary
@@ -181,7 +185,7 @@ def _write_shard(
       if clip.sound
     ],
   }
-  _write_text(f'{path}.json', json.dumps(sidecar))
+  atomic.write_text(f'{path}.json', json.dumps(sidecar))
 
 
 def _write_ledger(
@@ -189,27 +193,17 @@ def _write_ledger(
 ) -> None:
   ordered = sorted(group[1], key=lambda row: row['id'])
   lines = [json.dumps(row, sort_keys=True) + '\n' for row in ordered]
-  _write_text(os.path.join(folder, LEDGER), ''.join(lines))
-
-
-def _write_text(path: str, text: str) -> None:
-  with tf.io.gfile.GFile(path, 'w') as f:
-    f.write(text)
-
-
-def _read_text(path: str) -> str:
-  with tf.io.gfile.GFile(path) as f:
-    return f.read()
+  atomic.write_text(os.path.join(folder, LEDGER), ''.join(lines))
 
 
 def _finish(
   folder: str, streams: Sequence[specs.Stream], piece_seconds: float
 ) -> Summary:
   """Parts -> numbered shards, their index and what TFDS reads."""
-  ledger = os.path.join(folder, LEDGER)
-  if not tf.io.gfile.exists(ledger):
-    _write_text(ledger, '')
-  rejected = _read_text(ledger).splitlines()
+  ledger = paths.path(folder) / LEDGER
+  if not ledger.exists():
+    atomic.write_text(ledger, '')
+  rejected = ledger.read_bytes().decode().splitlines()
   index: dict[str, shards.Shard] = {}
   splits, num_examples, sound = [], {}, []
   for split in manifests.SPLITS:
@@ -229,7 +223,7 @@ def _finish(
     )
   sound.sort(key=lambda row: row['id'])
   lines = [json.dumps(row) + '\n' for row in sound]
-  _write_text(os.path.join(folder, SOUND), ''.join(lines))
+  atomic.write_text(os.path.join(folder, SOUND), ''.join(lines))
   shards.write_index(folder, index)
   tfds.folder_dataset.write_metadata(
     data_dir=folder,
@@ -256,16 +250,16 @@ def _name_parts(folder: str, split: str) -> dict[str, dict[str, Any]]:
 
   A part whose clips all failed is absent.
   """
-  paths = sorted(tf.io.gfile.glob(f'{folder}/part-{split}-*.json'))
+  files = sorted(paths.path(folder).glob(f'part-{split}-*.json'))
   sidecars = {}
-  for i, path in enumerate(paths):
-    name = f'v2meow-{split}.tfrecord-{i:05d}-of-{len(paths):05d}'
-    part = path.removesuffix('.json')
+  for i, file in enumerate(files):
+    name = f'v2meow-{split}.tfrecord-{i:05d}-of-{len(files):05d}'
+    part = file.name.removesuffix('.json')
     tables = shards.table_name(part), shards.table_name(name)
     for old, new in ((part, name), tables):
-      tf.io.gfile.rename(old, os.path.join(folder, new))
-    sidecars[name] = json.loads(_read_text(path))
-    tf.io.gfile.remove(path)
+      file.with_name(old).rename(file.with_name(new))
+    sidecars[name] = json.loads(file.read_bytes())
+    file.unlink()
   return sidecars
 
 
@@ -280,14 +274,17 @@ def _split_info(
 
 
 def _check_out(out: str) -> None:
-  if not tf.io.gfile.exists(out):
+  folder = paths.path(out)
+  if not folder.exists():
     return
-  is_folder = tf.io.gfile.isdir(out)
-  inside = set(tf.io.gfile.listdir(out)) if is_folder else set()
+  is_folder = folder.is_dir()
+  # In a bucket, one that was interrupted may lie inside.
+  names = {path.name for path in folder.iterdir()} if is_folder else set()
+  inside = {name for name in names if not name.startswith('.')}
   if not is_folder or (inside and shards.INDEX not in inside):
     raise ValueError(
-      f'{out} exists and is not a prepared dataset; name another folder, or'
-      ' remove it.'
+      f'{out} exists and is not a prepared dataset, or half of one; name another'
+      ' folder, or remove it.'
     )
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from v2meow_jax.files import atomic
+from v2meow_jax.files import paths
 from v2meow_jax.training import distributed
 from v2meow_jax.training import train_state
 from v2meow_jax.training.checkpoints import digests
@@ -120,6 +121,9 @@ class Checkpoints:
     probe.unlink()
     if jax.process_index() == 0:
       self._lock = run_lock.RunLock(self.path)
+      # Orbax removes those of a disk itself.
+      if paths.is_remote(self.path):
+        self._remove_leftovers()
 
   def __enter__(self):
     return self
@@ -357,12 +361,21 @@ class Checkpoints:
         threading.Thread.join(thread, max(0.0, end - time.monotonic()))
         if thread.is_alive():
           return
-    if jax.process_index() or '://' in str(self._steps_path):
-      return
+    if jax.process_index() == 0:
+      self._remove_leftovers()
+
+  def _remove_leftovers(self) -> None:
     try:
-      for path in self._steps_path.iterdir():
-        if ocp.path.step.is_tmp_checkpoint(path):
-          path.rmtree()
+      if paths.is_remote(self._steps_path):
+        left = stored_step.steps_in_bucket(
+          self._steps_path, are_committed=False
+        )
+      else:
+        is_left = ocp.path.step.is_tmp_checkpoint
+        left = [p for p in self._steps_path.iterdir() if is_left(p)]
+      for path in left:
+        logging.info('Removing %s, which a save left half-written.', path)
+        path.rmtree()
     except OSError as e:
       logging.warning('A half-written step is left: %s', e)
 
@@ -389,7 +402,7 @@ class Checkpoints:
 
 def read_description(model_dir: epath.PathLike) -> dict[str, Any]:
   """Reads `model.describe()` of a run; raises CheckpointError without one."""
-  path = epath.Path(model_dir) / DESCRIPTION_NAME
+  path = stored_step.absolute(model_dir) / DESCRIPTION_NAME
   if not path.exists():
     raise CheckpointError(
       f'{path} is missing: {model_dir} is not the MODEL_DIR of a run.'

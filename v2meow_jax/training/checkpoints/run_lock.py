@@ -10,6 +10,8 @@ import socket
 from absl import logging
 from etils import epath
 
+from v2meow_jax.files import paths
+
 NAME = 'trainer.lock'
 
 # Errors of file systems without locks.
@@ -40,9 +42,10 @@ class RunLock:
     """
     self._path = directory / NAME
     self._file: int | None = None
-    if '://' in str(directory):
-      _warn_of(self._path.read_text('utf-8') if self._path.exists() else '')
-      self._path.write_text(_myself(), 'utf-8')
+    if paths.is_remote(directory):
+      exists = self._path.exists()
+      _warn_of(self._path.read_bytes().decode('utf-8') if exists else '')
+      self._path.write_bytes(_myself().encode('utf-8'))
       return
     self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
     held_by = os.read(self._file, 1000).decode(errors='replace')
@@ -68,7 +71,7 @@ class RunLock:
       os.ftruncate(self._file, 0)
       os.close(self._file)
       self._file = None
-    elif '://' in str(self._path):
+    elif paths.is_remote(self._path):
       self._path.unlink(missing_ok=True)
 
 

@@ -16,12 +16,15 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from v2meow_jax.files import paths
 from v2meow_jax.training import distributed
 from v2meow_jax.training.checkpoints import digests
 
 INFO = 'info'
 
 _MAX_LISTED = 10
+# File that orbax writes last into a step in a bucket.
+_COMMITTED = 'commit_success.txt'
 # Status codes of unreachable storage, no reason to set a step aside.
 _UNREACHABLE = (
   'DEADLINE_EXCEEDED',
@@ -54,8 +57,7 @@ class UnreadableError(CheckpointError):
 
 def absolute(path: epath.PathLike) -> epath.Path:
   """Makes a path absolute for orbax; keeps one with a scheme, such as gs://."""
-  path = epath.Path(path)
-  return path if '://' in str(path) else path.resolve()
+  return epath.Path(paths.absolute(path))
 
 
 def committed(path: epath.Path) -> list[int]:
@@ -71,13 +73,26 @@ def committed(path: epath.Path) -> list[int]:
 
 
 def _committed(path):
-  if '://' in str(path):
-    return ocp.utils.checkpoint_steps(path) if path.exists() else []
   # A rename commits a step. Orbax would leave out one that it cannot look at.
-  try:
-    return [int(name) for name in os.listdir(path) if name.isdigit()]
-  except FileNotFoundError:
-    return []
+  if not paths.is_remote(path):
+    try:
+      return [int(name) for name in os.listdir(path) if name.isdigit()]
+    except FileNotFoundError:
+      return []
+  return [int(step.name) for step in steps_in_bucket(path, are_committed=True)]
+
+
+def steps_in_bucket(
+  path: epath.Path, *, are_committed: bool
+) -> list[epath.Path]:
+  """Returns the folders of steps in a bucket, with their marker or without.
+
+  A bucket renames no folder: orbax commits a step by a file written last.
+  """
+  steps = (
+    [p for p in path.iterdir() if p.name.isdigit()] if path.exists() else []
+  )
+  return [p for p in steps if (p / _COMMITTED).exists() == are_committed]
 
 
 def restore(step_path: epath.Path, like: Mapping[str, Any]) -> dict[str, Any]:
@@ -299,6 +314,7 @@ def _judged(e: BaseException, path: epath.Path | None) -> BaseException:
   is_passing = any(
     isinstance(x, (TimeoutError, ConnectionError))
     or (isinstance(x, OSError) and x.errno not in (None, *_GONE))
+    or paths.is_of_storage(x)
     for x in chain
   )
   text = ' '.join(map(str, chain))
@@ -321,7 +337,7 @@ def _read_all(path: epath.Path) -> None:
   def fail(error: OSError):
     raise error
 
-  if '://' not in str(path):
+  if not paths.is_remote(path):
     for folder, _, files in os.walk(path, onerror=fail):
       for name in files:
         with open(os.path.join(folder, name), 'rb') as f:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from collections.abc import Sequence
 import json
+import time
 from typing import Any
 
 from absl import logging
@@ -12,12 +13,15 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax.files import atomic
+from v2meow_jax.files import paths
 
 NAME = 'metrics.jsonl'
 # Weight of a batch in a mean over batches; not a metric itself.
 WEIGHT = 'loss_weight'
 # Summarised by their last value, all others by their mean.
 _LAST = ('learning_rate',)
+# Buckets append nothing, and take about one version of an object a second.
+_REPLACE_SECONDS = 60.0
 
 
 class MetricsOut:
@@ -34,7 +38,8 @@ class MetricsOut:
     if jax.process_index():
       return
     keep_until(model_dir / NAME, start)
-    self._file = (model_dir / NAME).open('a', encoding='utf-8')
+    kind = _BucketLines if paths.is_remote(model_dir) else _DiskLines
+    self._file = kind(model_dir / NAME)
     if tensorboard:
       try:
         from clu import metric_writers
@@ -49,7 +54,6 @@ class MetricsOut:
       return
     named = {f'{prefix}/{k}': float(f'{v:.8g}') for k, v in scalars.items()}
     self._file.write(json.dumps({'step': step, **named}) + '\n')
-    self._file.flush()
     if self._writer is not None:
       self._writer.write_scalars(step, named)
 
@@ -74,11 +78,46 @@ class MetricsOut:
       self._writer.close()
 
 
+class _DiskLines:
+  """Lines of a file, each on the disk once it is written."""
+
+  def __init__(self, path: epath.Path):
+    self._file = path.open('a', encoding='utf-8')
+
+  def write(self, line: str) -> None:
+    self._file.write(line)
+    self._file.flush()
+
+  def close(self) -> None:
+    self._file.close()
+
+
+class _BucketLines:
+  """Lines of an object, which is replaced as a whole from time to time."""
+
+  def __init__(self, path: epath.Path):
+    self._path = path
+    self._text = path.read_bytes().decode('utf-8') if path.exists() else ''
+    self._replaced = time.monotonic()
+
+  def write(self, line: str) -> None:
+    self._text += line
+    if time.monotonic() - self._replaced > _REPLACE_SECONDS:
+      self._replace()
+
+  def close(self) -> None:
+    self._replace()
+
+  def _replace(self) -> None:
+    atomic.write_text(self._path, self._text)
+    self._replaced = time.monotonic()
+
+
 def keep_until(path: epath.Path, step: int) -> None:
   """Drops lines of later steps, and a truncated line, atomically."""
   if not path.exists():
     return
-  lines = path.read_text('utf-8').splitlines(keepends=True)
+  lines = path.read_bytes().decode('utf-8').splitlines(keepends=True)
   earlier = [line for line in lines if _step_of(line) <= step]
   if earlier != lines:
     atomic.write_text(path, ''.join(earlier))
