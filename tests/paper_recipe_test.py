@@ -113,6 +113,8 @@ def test_all_five_streams_become_batches_of_every_stage(
   metadata = json.loads((out / 'metadata.json').read_text())
   recorded = {row['name'] for row in metadata['streams']}
   assert recorded == {'clip', 'flow', 'semantic', 'style', 'acoustic'}
+  moments = json.loads((out / 'moments.json').read_text())
+  assert set(moments) == {'clip', 'flow'}
   first = stages.semantic(streams=TABLE)
   batch = _batch(first, 'paper')
   shapes = {name: x.shape for name, x in batch.items()}
