@@ -43,8 +43,8 @@ def measure(system: Any, options: argparse.Namespace) -> dict[str, Any]:
   Args:
     system: An `inference.system.System`, or anything with its `generate` and
       `codec`.
-    options: Options `num`, `seed`, `seconds`, `num_blank`, `num_prompted` and
-      `probe_per_genre` of the command line.
+    options: Options `num`, `seed`, `seconds`, `num_blank`, `num_prompted`,
+      `probe_per_genre` and `no_plan` of the command line.
 
   Returns:
     The figures, as in the json.
@@ -129,6 +129,7 @@ def generate(
     'blank': [],
     'prompted': [],
   }
+  planned = {'plan': None} if options.no_plan else {}
   with tempfile.TemporaryDirectory(prefix='v2meow_benchmark_') as folder:
     for number, (kind, i) in enumerate(report.progress(jobs, 'generating')):
       scene = scenes[i]
@@ -139,7 +140,9 @@ def generate(
       if kind == 'prompted':
         prompt = held_out.PROMPTS[held_out.other_genre(i, scene.genre)]
       seed = 100_000 * options.seed + number
-      made[kind].append(system.generate(video, prompt=prompt, seed=seed))
+      made[kind].append(
+        system.generate(video, prompt=prompt, seed=seed, **planned)
+      )
   return made
 
 
@@ -247,6 +250,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     type=report.positive,
     default=judges.PROBE_PER_GENRE,
     help='clips per genre that the classifier is fitted on (default 40)',
+  )
+  parser.add_argument(
+    '--no_plan', action='store_true', help='make music without a plan'
   )
   options = parser.parse_args(argv)
   options.num_blank = options.num_blank or max(1, options.num // 4)

@@ -30,7 +30,13 @@ sides = importlib.import_module('benchmarks.sides')
 training = importlib.import_module('benchmarks.training')
 
 OPTIONS = argparse.Namespace(
-  num=6, seed=7, seconds=5.0, num_blank=2, num_prompted=3, probe_per_genre=4
+  num=6,
+  seed=7,
+  seconds=5.0,
+  num_blank=2,
+  num_prompted=3,
+  probe_per_genre=4,
+  no_plan=False,
 )
 
 

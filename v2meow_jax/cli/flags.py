@@ -41,6 +41,19 @@ def bpm(parser: argparse._ActionsContainer) -> None:
   )
 
 
+def no_plan(parser: argparse._ActionsContainer) -> None:
+  """Adds the flag for music without a plan."""
+  parser.add_argument(
+    '--no_plan',
+    '--no-plan',
+    action='store_true',
+    help=(
+      'plan nothing: the first stage reads the motion of the picture itself,'
+      ' which it knows from drawn pictures alone'
+    ),
+  )
+
+
 def system(parser: argparse.ArgumentParser) -> None:
   """Adds the flag that names a released system."""
   parser.add_argument(

@@ -36,6 +36,7 @@ def write(
   *,
   prompt: str | None = None,
   seed: int = 0,
+  plan: requests_lib.PlanLike = requests_lib.FROM_PICTURE,
   settings: influence.Settings,
   system_dir: str | None = None,
 ) -> list[pathlib.Path]:
@@ -49,6 +50,7 @@ def write(
     output: Path with a suffix of `SUFFIXES`.
     prompt: Style in words.
     seed: Seed of every draw.
+    plan: Plan of the music, or wishes for one, as in `generate`; None: none.
     settings: Settings of the measurement.
     system_dir: Folder of a released system; None: the embedded one.
 
@@ -86,7 +88,7 @@ def write(
       bar.set_postfix_str(part, refresh=False)
       bar.update()
 
-    result = system.run(video, prompt, seed, on_progress=show)
+    result = system.run(video, prompt, seed, plan=plan, on_progress=show)
     effect = effects.measure(
       stage,
       result.streams,

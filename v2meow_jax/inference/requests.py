@@ -19,6 +19,7 @@ MAX_PROMPT_CHARACTERS = 2000
 
 VideoLike = str | os.PathLike[str] | media.Video
 PlanLike = plan_lib.MusicPlan | planner.Wishes | None
+FROM_PICTURE = planner.FROM_PICTURE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class Request:
   seed: int = 0
   style_audio: media.Audio | None = None
   negative: str | None = None
-  plan: PlanLike = planner.FROM_PICTURE
+  plan: PlanLike = FROM_PICTURE
 
   def __post_init__(self):
     object.__setattr__(self, 'prompt', clean_prompt(self.prompt))

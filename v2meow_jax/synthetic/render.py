@@ -32,13 +32,13 @@ def frames(scene: scene_lib.Scene) -> Iterator[np.ndarray]:
   sections = scene.section_at(times)
   beats = scene.beats_at(times) + 1e-9
   pulses = _pulses(scene, beats)
-  painters: dict[int, _Section] = {}
+  shown, painter = None, None
   for time, section, beat, pulse in zip(
     times, sections, beats, pulses, strict=True
   ):
-    if section not in painters:
-      painters[section] = _Section(scene, int(section))
-    yield painters[section].draw(time, int(np.floor(beat)), float(pulse))
+    if painter is None or section != shown:
+      shown, painter = section, _Section(scene, int(section))
+    yield painter.draw(time, int(np.floor(beat)), float(pulse))
 
 
 def _pulses(scene: scene_lib.Scene, beats: np.ndarray) -> np.ndarray:

@@ -12,6 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ' the first stage attends to, and how much its choices would change without'
     ' them. OUT.png is a plot; OUT.mp4 is the video with its new sound above'
     ' the plot, with OUT.png beside it. A json file beside OUT has the numbers.'
+    " Where music is planned, the stream 'motion' is that of the plan (`v2meow"
+    ' plan`), which is made of the whole picture; --no_plan shows how the motion'
+    ' of the picture itself acts.'
   )
   parser.epilog = (
     'examples:\n'
@@ -45,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       ' clip; default: zero'
     ),
   )
+  flags.no_plan(parser)
   flags.system(parser)
 
 
@@ -52,12 +56,14 @@ def run(args: argparse.Namespace) -> None:
   """Writes the overlay or the plot."""
   from v2meow_jax.explain import influence  # pylint: disable=g-import-not-at-top
   from v2meow_jax.explain import overlay  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.inference import requests  # pylint: disable=g-import-not-at-top
 
   overlay.write(
     args.video,
     args.output,
     prompt=args.prompt,
     seed=args.seed,
+    plan=None if args.no_plan else requests.FROM_PICTURE,
     settings=influence.Settings(
       bin_seconds=args.bin_seconds, layer=args.layer, blank=args.blank
     ),

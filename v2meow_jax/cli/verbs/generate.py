@@ -55,15 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     '--plan', metavar='JSON', help='plan to follow, as `v2meow plan` writes it'
   )
   flags.bpm(plan)
-  plan.add_argument(
-    '--no_plan',
-    '--no-plan',
-    action='store_true',
-    help=(
-      'plan nothing: the first stage reads the motion of the picture itself,'
-      ' which it knows from drawn pictures alone'
-    ),
-  )
+  flags.no_plan(plan)
   flags.value(
     parser, '--seed', 0, 'seed of every random draw; another seed, another take'
   )

@@ -30,6 +30,7 @@ _CUT_OVER_OTHERS = 2.5
 _CUT_NEIGHBOURS_SECONDS = 0.5
 _CUT_APART_SECONDS = 0.25
 _LASTS_FRAMES = 5
+_FRAMES_AT_ONCE = 4096
 _LAYOUT = (3, 4)
 _BINS = 8
 # Logarithms of motion at which `Analysis.motion` is 0 and 1: calm animation has
@@ -106,7 +107,7 @@ class PictureAnalyser:
     late = float(np.median(np.diff(times))) / 2 if len(times) > 1 else 0.0
     amounts = color_motion.spread(changes, times + late, edges)
     amounts = np.maximum(amounts * (0.04 * RATE_HZ), 0)
-    cuts, cut_changes = _cuts(times, looks[:, 3:].astype(np.float32))
+    cuts, cut_changes = _cuts(times, looks[:, 3:])
     compressed = np.log1p(amounts / color_motion.SCALES)
     shown = np.searchsorted(times, (edges[:-1] + edges[1:]) / 2, 'right') - 1
     brightness, saturation, warmth = looks[np.maximum(shown, 0), :3].T
@@ -164,7 +165,7 @@ def _cuts(
 
   Args:
     times: Times of the frames, in seconds.
-    features: Layout and histograms of the frames, float32[n, dim].
+    features: Layout and histograms of the frames, float16[n, dim].
 
   Returns:
     Times in seconds, and changes.
@@ -174,11 +175,22 @@ def _cuts(
   if not len(index):
     return np.zeros(0), np.zeros(0)
 
-  def change(back: int, on: int) -> np.ndarray:
-    return np.abs(features[index + on] - features[index - back]).sum(1)
+  def changes(block: np.ndarray) -> np.ndarray:
+    some = features[block[0] - _LASTS_FRAMES : block[-1] + _LASTS_FRAMES]
+    some = some.astype(np.float32)
+    n = len(block)
+    return np.stack(
+      [
+        np.abs(
+          some[_LASTS_FRAMES + k :][:n] - some[_LASTS_FRAMES - 1 - k :][:n]
+        ).sum(1)
+        for k in range(_LASTS_FRAMES)
+      ]
+    )
 
-  changes = [change(k + 1, k) for k in range(_LASTS_FRAMES)]
-  sudden, lasting = changes[0], np.minimum.reduce(changes)
+  blocks = np.array_split(index, -(-len(index) // _FRAMES_AT_ONCE))
+  of_blocks = np.concatenate([changes(block) for block in blocks], 1)
+  sudden, lasting = of_blocks[0], of_blocks.min(0)
   rate_hz = 1 / max(float(np.median(np.diff(times))), 1e-3)
   width = max(2, round(_CUT_NEIGHBOURS_SECONDS * rate_hz))
   padded = np.pad(sudden, width)

@@ -107,23 +107,17 @@ def _spectra(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Fourier transforms of windows, [tempi, windows]; their sums; middles."""
   rate_hz = analysis_lib.RATE_HZ
-  seconds = len(accents) / rate_hz
-  width = min(_WINDOW_SECONDS, seconds)
-  count = max(1, int(np.ceil((seconds - width) / _HOP_SECONDS)) + 1)
-  starts = np.linspace(0, seconds - width, count)
-  times = (np.arange(len(accents)) + 0.5) / rate_hz
-  spectra = np.zeros((len(tempi), count), complex)
-  sums = np.zeros(count)
-  for i, start in enumerate(starts):
-    inside = slice(round(start * rate_hz), round((start + width) * rate_hz))
-    some, values = times[inside], accents[inside]
-    # A window with soft ends that still sees the first and the last beat.
-    share = (some - start) / width
-    values = values * (0.2 + 0.8 * np.sin(np.pi * np.clip(share, 0, 1)))
-    turns = np.exp(-2j * np.pi * tempi[:, None] / 60 * some)
-    spectra[:, i] = turns @ values
-    sums[i] = values.sum()
-  return spectra, sums, starts + width / 2
+  width = min(round(_WINDOW_SECONDS * rate_hz), len(accents))
+  hop = _HOP_SECONDS * rate_hz
+  count = 1 + int(np.ceil((len(accents) - width) / hop))
+  starts = np.linspace(0, len(accents) - width, count).round().astype(int)
+  # Soft ends, yet the first and the last beat of a clip are seen.
+  shape = 0.2 + 0.8 * np.sin(np.pi * (np.arange(width) + 0.5) / width)
+  windows = accents[starts + np.arange(width)[:, None]] * shape[:, None]
+  turns_hz = -2j * np.pi * tempi[:, None] / 60
+  spectra = np.exp(turns_hz * (np.arange(width) + 0.5) / rate_hz) @ windows
+  spectra *= np.exp(turns_hz * starts / rate_hz)
+  return spectra, windows.sum(0), (starts + width / 2) / rate_hz
 
 
 def find(
