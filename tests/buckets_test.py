@@ -4,10 +4,12 @@ import json
 
 from etils import epath
 import fsspec
+import jax
 import numpy as np
 import pytest
 
 from tests.fakes import media_clips
+from tests.fakes import planted_model
 from tests.fakes import planted_states
 from v2meow_jax.cli import main
 from v2meow_jax.files import atomic
@@ -16,6 +18,8 @@ from v2meow_jax.files import paths
 from v2meow_jax.files import probe
 from v2meow_jax.files import released
 from v2meow_jax.inference import system
+from v2meow_jax.training import loop
+from v2meow_jax.training import schedules
 from v2meow_jax.training.checkpoints import checkpoints
 from v2meow_jax.training.checkpoints import stored_step
 
@@ -70,6 +74,28 @@ def test_soundtracks_are_made_from_bucket_to_bucket(bucket_url, tmp_path):
   assert facts['system_sha256'] == atomic.sha256(
     system.EMBEDDED / released.CONFIG_NAME
   )
+
+
+def test_a_run_resumed_in_a_bucket_equals_one_on_a_disk(bucket_url, tmp_path):
+  def train(model_dir, train_steps):
+    return loop.train(
+      model_dir=model_dir,
+      model=planted_model.LinearModel(),
+      train_batches=planted_model.batches,
+      schedule=schedules.warmup_rsqrt(0.05, 20),
+      train_steps=train_steps,
+      log_every=2,
+      tensorboard=False,
+    )
+
+  train(bucket_url, 2)
+  there, here = train(bucket_url, 4), train(tmp_path, 4)
+  for one, other in zip(
+    jax.tree.leaves(there), jax.tree.leaves(here), strict=True
+  ):
+    np.testing.assert_array_equal(one, other)
+  lines = paths.path(f'{bucket_url}/metrics.jsonl').read_bytes().splitlines()
+  assert [json.loads(line)['step'] for line in lines] == [2, 4]
 
 
 def _step(run: str, step: int) -> epath.Path:
