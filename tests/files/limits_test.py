@@ -1,5 +1,7 @@
 """What size and rate a film may have, and which formats it may come in."""
 
+import gc
+
 import av
 import numpy as np
 import pytest
@@ -98,3 +100,15 @@ def test_gif_and_webp_that_do_not_move_are_images(tmp_path):
   webp.write_bytes(b'RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x02' + bytes(99))
   with pytest.raises(probe.UnsupportedMedia, match='animated WebP.*magick'):
     probe.probe(webp)
+
+
+def test_frames_are_given_back_as_soon_as_they_are_shrunk(tmp_path):
+  source = media_clips.encode(tmp_path / 'in', media_clips.planted(range(60)))
+  gc.collect()
+  gc.disable()
+  try:
+    assert len(read.read_video(source).frames) == 60
+    alive = sum(isinstance(o, av.VideoFrame) for o in gc.get_objects())
+  finally:
+    gc.enable()
+  assert alive < 10

@@ -218,7 +218,8 @@ def _timed_frames(
 ) -> Iterator[tuple[float, np.ndarray]]:
   """(seconds, uint8[height, width, 3]) of each frame, rising, from 0."""
   reformatter = av.video.reformatter.VideoReformatter()
-  size = None
+  size = rotation = None
+  turn = (False, False, False)
   is_dense, slot = info.rate_hz > _MAX_HELD_HZ, -1
   for time, frame in iter_frames(info, limits):
     before, slot = slot, int((time + _TIME_EPS) * _MAX_HELD_HZ)
@@ -231,7 +232,11 @@ def _timed_frames(
     picture = reformatter.reformat(
       frame, *size, 'rgb24', interpolation='BILINEAR', threads=1
     )
-    yield time, _upright(picture.to_ndarray(), frame)
+    if frame.rotation != rotation:
+      # PyAV ties a frame whose matrix is read into a circle, which holds its
+      # memory until Python looks for circles: read one for all.
+      rotation, turn = frame.rotation, probe.orientation(frame)
+    yield time, _upright(picture.to_ndarray(), turn)
 
 
 def _decoded(
@@ -296,9 +301,9 @@ def _shown_size(
   return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-  """Turns and mirrors the pixels of a frame by its display matrix."""
-  transpose, flip_rows, flip_columns = probe.orientation(frame)
+def _upright(pixels: np.ndarray, turn: tuple[bool, bool, bool]) -> np.ndarray:
+  """Turns and mirrors pixels as `probe.orientation` says."""
+  transpose, flip_rows, flip_columns = turn
   if transpose:
     pixels = pixels.swapaxes(0, 1)
   if flip_rows:
