@@ -18,6 +18,11 @@ def montage():
   )
 
 
+@pytest.fixture(scope='module')
+def still():
+  return pulsing_clips.analysed(9.0)
+
+
 def nearest(times, events):
   return np.abs(np.asarray(events)[:, None] - times).min(1)
 
@@ -32,7 +37,7 @@ def test_a_planted_pulse_is_kept():
 
 
 def test_tempo_beats_metre_and_downbeats_of_drawn_scenes_are_found():
-  scenes = held_out.scenes(11, 6, 7.0)
+  scenes = held_out.scenes(11, 4, 7.0)
   metres = []
   for scene in scenes:
     frames = np.stack(list(render.frames(scene)))
@@ -82,9 +87,8 @@ def test_a_wish_for_a_tempo_is_obeyed(montage):
       planner.Wishes(bpm=bpm)
 
 
-def test_a_still_picture_gets_a_plain_grid_of_the_prior():
-  seen = pulsing_clips.analysed(12.0)
-  plan = planner.plan(seen)
+def test_a_still_picture_gets_a_plain_grid_of_the_prior(still):
+  plan = planner.plan(still)
   assert plan.source == 'prior'
   assert plan.beats[0].seconds == 0 and plan.beats[0].downbeat
   np.testing.assert_allclose(
@@ -94,13 +98,12 @@ def test_a_still_picture_gets_a_plain_grid_of_the_prior():
   assert len(plan.sections) == 1
 
 
-def test_a_prompt_names_tempo_and_metre():
-  seen = pulsing_clips.analysed(12.0)
-  waltz = planner.plan(seen, prompt='an elegant waltz for solo piano')
+def test_a_prompt_names_tempo_and_metre(still):
+  waltz = planner.plan(still, prompt='an elegant waltz for solo piano')
   assert waltz.beats_per_bar == 3 and 97 <= waltz.tempo_bpm <= 109
-  fast = planner.plan(seen, prompt='fast drum and bass')
+  fast = planner.plan(still, prompt='fast drum and bass')
   assert fast.beats_per_bar == 4 and 164 <= fast.tempo_bpm <= 180
-  exact = planner.plan(seen, prompt='dark techno at 133 bpm')
+  exact = planner.plan(still, prompt='dark techno at 133 bpm')
   assert exact.tempo_bpm == 133
   assert exact.sections[0].prompt == 'dark techno at 133 bpm'
 

@@ -1,6 +1,7 @@
 """A plan as a picture: its own analysis finds the plan again."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -11,17 +12,20 @@ from v2meow_jax.extractors.planning import planner
 from v2meow_jax.extractors.planning import pulsing_picture
 
 
-def plan_of(bpm, seconds=8.0, **planted):
-  return planner.plan(
-    pulsing_clips.analysed(seconds, **planted), wishes=planner.Wishes(bpm=bpm)
-  )
+@functools.cache
+def seen(seconds, cuts=()):
+  return pulsing_clips.analysed(seconds, cuts=cuts)
+
+
+def plan_of(bpm, cuts=()):
+  return planner.plan(seen(8.0, cuts), wishes=planner.Wishes(bpm=bpm))
 
 
 def test_the_picture_pulses_at_the_planned_beats_and_nowhere_else():
-  for bpm in (66.0, 101.0, 172.0):
+  for bpm in (66.0, 172.0):
     plan = plan_of(bpm)
-    seen = analysis.analyse(pulsing_picture.video(plan, 8.0, 10.0))
-    again = planner.plan(seen)
+    shown = pulsing_picture.video(plan, 8.0, 10.0)
+    again = planner.plan(analysis.analyse(shown))
     assert again.source == 'picture'
     assert again.tempo_bpm == pytest.approx(bpm, rel=0.01)
     off = np.abs(plan.beat_times[:, None] - again.beat_times).min(1)
