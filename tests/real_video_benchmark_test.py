@@ -48,7 +48,9 @@ class Drone:
   def generate(self, video, prompt=None, seed=0, plan=None):
     times = np.arange(round(video.seconds * RATE_HZ)) / RATE_HZ
     chord = sum(np.sin(2 * np.pi * f * times) for f in (220, 277.2, 329.6))
-    return media.Audio(samples=np.float32(0.1 * chord), rate_hz=RATE_HZ)
+    return media.Audio(
+      samples=np.asarray(0.1 * chord, np.float32), rate_hz=RATE_HZ
+    )
 
 
 @pytest.fixture(scope='module')
