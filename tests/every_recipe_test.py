@@ -87,6 +87,8 @@ def test_all_streams_become_batches_of_every_stage(folder):
   names = {row['name'] for row in metadata['streams']}
   audio = {'semantic', 'acoustic'}
   assert names == {*SEEN, 'style', *audio}
+  moments = json.loads((folder / 'mv100k' / 'moments.json').read_text())
+  assert set(moments) == {'clip', 'flow'}
   metadata = json.loads((folder / 'music_only' / 'metadata.json').read_text())
   assert {row['name'] for row in metadata['streams']} == audio
   for name in ('mv100k', 'music_only'):

@@ -18,6 +18,7 @@ from tests.fakes import tiny_networks
 from tests.fakes import torch_musicfm
 from v2meow_jax import media
 from v2meow_jax import parts
+from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax.cli import main
 from v2meow_jax.files import probe
@@ -27,9 +28,15 @@ from v2meow_jax.jobs.prepare import preparation
 from v2meow_jax.pretrained.audio import musicfm_weights
 from v2meow_jax.synthetic import world
 
-pytestmark = [pytest.mark.slow, pytest.mark.torch]
+pytestmark = [pytest.mark.slow, pytest.mark.torch, pytest.mark.data]
 
-SECONDS = 10.0
+SECONDS = 4.0
+# DAC's geometry at 24 kHz: 75 Hz, 32 levels.
+TINY_DAC_24KHZ = random_system.TINY_DAC | {
+  'source': 'descript/dac_24khz',
+  'sample_rate_hz': 24_000,
+  'num_levels': 32,
+}
 
 
 @pytest.fixture(scope='module')
@@ -53,7 +60,9 @@ def published(folder):
   named = [
     parts.Part(**{k: row[k] for k in keys}) for row in config['networks']
   ]
-  return preparation.Preparation(table=stages.PAPER, parts=named)
+  return preparation.Preparation(
+    table=stages.PAPER, parts=named, min_seconds=SECONDS
+  )
 
 
 @pytest.fixture(scope='module')
@@ -64,14 +73,21 @@ def dataset(manifest, published, tmp_path_factory):
 
 
 def _records(dataset):
+  """{id: streams of the whole clip, as bytes}."""
   import tensorflow_datasets as tfds
 
   builder = tfds.builder_from_directory(str(dataset))
-  return {
-    row['id'].decode(): row
+  pieces = [
+    row
     for split in builder.info.splits
     for row in tfds.as_numpy(builder.as_dataset(split=split))
-  }
+  ]
+  clips = {}
+  for row in sorted(pieces, key=lambda row: row['piece']):
+    streams = clips.setdefault(row['id'].decode(), {})
+    for name in set(row) - {'id', 'seconds', 'piece'}:
+      streams[name] = streams.get(name, b'') + row[name]
+  return clips
 
 
 def test_records_hold_what_the_networks_say_of_whole_clips(
@@ -216,27 +232,45 @@ def test_clusters_that_data_fit_makes_are_the_tokens_of_the_records(
     assert (codes == distance.argmin(1)).mean() > 0.99  # Ties may round.
 
 
-def test_a_recipe_prepares_from_the_command_line(
-  folder, manifest, tmp_path, capsys, root, monkeypatch
+def test_a_codec_of_another_geometry_is_recorded_and_read(
+  manifest, tmp_path, capsys, root, monkeypatch
 ):
+  from v2meow_jax.data import batches
+
   monkeypatch.chdir(root)
+  monkeypatch.setenv('V2MEOW_DATA_DIR', str(tmp_path))
+  random_system.dac_model(TINY_DAC_24KHZ).save_pretrained(tmp_path / 'dac')
   recipe = tmp_path / 'small.gin'
   recipe.write_text(
     'from __gin__ import dynamic_registration\n'
     'from v2meow_jax import parts\n'
     'from v2meow_jax.jobs.prepare import preparation\n'
     "include 'prepare/paper.gin'\n"
+    "include 'networks/dac_24khz.gin'\n"
     'preparation.Preparation.parts = [@acoustic/parts.Part()]\n'
-    "acoustic/parts.Part.settings = {'config': "
-    f'{random_system.TINY_DAC}}}\n'
+    f'preparation.Preparation.min_seconds = {SECONDS}\n'
+    f"acoustic/parts.Part.settings = {{'config': {TINY_DAC_24KHZ}}}\n"
   )
-  weights = f"--gin.CODEC_WEIGHTS='{folder / 'dac'}'"
-  common = [str(manifest), str(tmp_path / 'out'), f'--gin_file={recipe}']
-  common += [weights]
-  assert main.main(['data', 'prepare', *common, '--estimate', '--hours=5']) == 0
+  weights = f"--gin.CODEC_WEIGHTS='{tmp_path / 'dac'}'"
+  out = tmp_path / 'other'
+  common = ['data', 'prepare', str(manifest), str(out), f'--gin_file={recipe}']
+  assert main.main([*common, weights, '--estimate', '--hours=5']) == 0
   said = capsys.readouterr().out
   assert '5 hours of video' in said
   assert 'extract acoustic' in said
-  assert not (tmp_path / 'out').exists()
-  assert main.main(['data', 'prepare', *common]) == 0
-  assert len(_records(tmp_path / 'out')) == 2
+  assert not out.exists()
+  assert main.main([*common, weights]) == 0
+  assert len(_records(out)) == 2
+  table = stages.paper_streams(acoustic_rate_hz=75.0, num_fine_levels=28)
+  fine = stages.fine(streams=table, crop_seconds=1.0)
+  batch = next(batches.TaskBatches(fine, dataset='other', batch_size=2)())
+  assert batch['encoder_inputs_coarse'].shape == (2, 300)
+  assert batch['decoder_target_tokens'].shape == (2, 2100)
+  assert fine.target == specs.TokenSpec(
+    name='fine',
+    codebook_size=1024,
+    num_codebooks=28,
+    first_codebook=4,
+    rate_hz=75.0,
+    stored_as='acoustic',
+  )
