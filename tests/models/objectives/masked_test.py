@@ -90,6 +90,29 @@ def test_a_row_has_one_score_whatever_its_neighbours():
   assert len(set(scores.tolist())) == 4
 
 
+def test_the_mean_of_a_batch_is_that_of_its_parts():
+  objective = masked.MaskedPrediction()
+  batch = parallel_stage.batch(6)
+  batch['decoder_loss_weights'][1, 30:] = 0.0  # A clip of half the length.
+  seen = objective.corrupt(STAGE, batch, None)
+  np.testing.assert_allclose(
+    seen['decoder_loss_weights'].sum(1),
+    batch['decoder_loss_weights'].sum(1),
+    rtol=1e-5,
+  )
+  model, params = parallel_stage.make(), parallel_stage.params()
+
+  def loss(rows):
+    part = {k: x[rows] for k, x in batch.items()}
+    return float(model.train_loss(params, {}, part, None)[0])
+
+  counts = np.array([30.0 + 60.0, 120.0, 120.0])
+  parts = [loss(slice(i, i + 2)) for i in (0, 2, 4)]
+  assert loss(slice(None)) == pytest.approx(
+    (counts * parts).sum() / counts.sum(), rel=1e-5
+  )
+
+
 def test_a_planted_mapping_is_learnt_and_sampled():
   """Each level of a sound is a function of the melody and the level above."""
   model = parallel_stage.make(passes=(4, 1))

@@ -34,28 +34,3 @@ def weighted_mean(
   """sum(values * weights) / sum(weights); 0 when every weight is 0."""
   total = weights.sum()
   return (values * weights).sum() / jnp.where(total > 0, total, 1.0)
-
-
-def by_level(
-  num_levels: int, weights: Float[Array, 'b n'], **values: Float[Array, 'b n']
-) -> dict[str, tuple[jax.Array, jax.Array]]:
-  """Values of ids with their weights, all and level by level.
-
-  Args:
-    num_levels: Number of levels of a frame, whose ids follow each other.
-    weights: Weight of each id.
-    **values: Values of each id, such as 'loss'.
-
-  Returns:
-    Values and weights by name; of several levels also '<name>_level_<k>'.
-  """
-  places = {'': slice(None)}
-  if num_levels > 1:
-    places |= {
-      f'_level_{k}': slice(k, None, num_levels) for k in range(num_levels)
-    }
-  return {
-    name + suffix: (array[:, ids], weights[:, ids])
-    for suffix, ids in places.items()
-    for name, array in values.items()
-  }

@@ -38,6 +38,9 @@ class MaskedPrediction:
   ) -> objective.Batch:
     """Hides codes; only those of the drawn level count in the loss.
 
+    A row counts by its length, however much of it is hidden, so that the mean
+    over a batch is that over its parts.
+
     In evaluation a row's key is made of its ids, so that its loss depends on
     the row alone.
     """
@@ -54,11 +57,14 @@ class MaskedPrediction:
       rngs, frames.shape[1], num_levels
     )
     read = jnp.where(known, frames, specs.MASK_ID).reshape(ids.shape)
-    weights = batch['decoder_loss_weights'] * asked.reshape(ids.shape)
+    given = batch['decoder_loss_weights']
+    weights = given * asked.reshape(ids.shape)
+    counts = weights.sum(1, keepdims=True)
+    share = given.sum(1, keepdims=True) / jnp.where(counts > 0, counts, 1.0)
     return {
       **batch,
       'decoder_input_tokens': read,
-      'decoder_loss_weights': weights,
+      'decoder_loss_weights': weights * share,
     }
 
   def _draw(self, rng, num_frames: int, num_levels: int):
@@ -91,20 +97,18 @@ class MaskedPrediction:
       batch: Corrupted batch.
 
     Returns:
-      Cross-entropy plus z-loss per code; 'loss' (cross-entropy only),
-      'accuracy', and of several levels 'loss_level_<k>' and
-      'accuracy_level_<k>'.
+      Cross-entropy plus z-loss per code; 'loss' (cross-entropy only) and
+      'accuracy', of all levels as they are drawn.
     """
     ids = batch['decoder_target_tokens']
     weights = batch['decoder_loss_weights'].astype(jnp.float32)
     offsets = tokens.IdSpace(spec).level_offsets(spec.target)
-    levels = len(offsets)
-    targets = ids - jnp.tile(offsets, ids.shape[1] // levels)
+    targets = ids - jnp.tile(offsets, ids.shape[1] // len(offsets))
     logits = outputs['code_logits']
     loss, z = losses.cross_entropy(logits, targets)
     correct = (logits.argmax(-1) == targets).astype(jnp.float32)
     return objective.Losses(
       loss + self.z_loss * z,
       weights,
-      losses.by_level(levels, weights, loss=loss, accuracy=correct),
+      {'loss': (loss, weights), 'accuracy': (correct, weights)},
     )

@@ -82,10 +82,17 @@ class NextToken:
     loss, z = losses.cross_entropy(logits, targets)
     correct = (logits.argmax(-1) == targets).astype(jnp.float32)
     levels = spec.target.num_codebooks
+    places = {'': slice(None)}
+    if levels > 1:
+      places |= {f'_level_{k}': slice(k, None, levels) for k in range(levels)}
     return objective.Losses(
       loss + self.z_loss * z,
       weights,
-      losses.by_level(levels, weights, loss=loss, accuracy=correct),
+      {
+        name + suffix: (values[:, ids], weights[:, ids])
+        for suffix, ids in places.items()
+        for name, values in (('loss', loss), ('accuracy', correct))
+      },
     )
 
 
