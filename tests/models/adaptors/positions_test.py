@@ -60,16 +60,15 @@ def test_tokens_come_first_and_each_level_has_the_time_of_its_frame():
 def test_a_picture_in_tokens_stands_before_the_flow_of_its_second():
   stage = stages.coarse(inputs=('semantic', 'vit_vqgan', 'flow'))
   layout = positions.encoder_layout(stage)
-  # semantic 0-249, ten pictures of 1,024 cells from 250, flow from 10,490.
+  # semantic 0-249, ten pictures of 256 cells from 250, flow from 2,810.
   seconds = [
-    [*range(250 + 1024 * s, 250 + 1024 * (s + 1)), 10_490 + s]
-    for s in range(10)
+    [*range(250 + 256 * s, 250 + 256 * (s + 1)), 2_810 + s] for s in range(10)
   ]
   assert layout.order.tolist() == [*range(250), *sum(seconds, [])]
-  times = np.repeat(np.arange(10) + 0.5, 1025)
+  times = np.repeat(np.arange(10) + 0.5, 257)
   np.testing.assert_allclose(layout.times[250:], times)
   levels = positions.token_levels(stage, stage.token_inputs)
-  assert levels.tolist() == [0] * 250 + [1] * 10_240
+  assert levels.tolist() == [0] * 250 + [1] * 2_560
 
 
 def test_the_length_of_a_style_vector_does_not_matter():

@@ -76,8 +76,8 @@ class Sampling:
   def over(self, base: Sampling) -> Sampling:
     """These options, and those of `base` where these are None.
 
-    >>> Sampling(top_k=5).over(Sampling(temperature=0.4))
-    Sampling(temperature=0.4, top_k=5)
+    >>> Sampling(top_k=5).over(Sampling(temperature=0.4)).temperature
+    0.4
     """
     given = {k: v for k, v in vars(self).items() if v is not None}
     return dataclasses.replace(base, **given)
