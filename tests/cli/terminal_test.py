@@ -156,6 +156,7 @@ def test_a_broken_compile_cache_is_a_line_at_most(fault, root, tmp_path):
   assert 'delete that folder' in line
 
 
+@pytest.mark.slow
 def test_names_that_are_not_utf_8_are_read_and_written(root, tmp_path):
   frames = np.zeros((10, 48, 64, 3), np.uint8)
   write.write_video(tmp_path / 'clip.mp4', frames, rate_hz=10)

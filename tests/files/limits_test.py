@@ -26,6 +26,7 @@ def test_a_picture_is_as_large_whichever_way_it_is_turned(tmp_path, shape):
     read.read_video(source, limits=probe.Limits(max_pixels=29_999))
 
 
+@pytest.mark.slow
 def test_8k_is_read_shrunk(tmp_path):
   source = media_clips.encode(
     tmp_path / 'in', media_clips.gray([90], 7680, 4320)

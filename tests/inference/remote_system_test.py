@@ -12,6 +12,8 @@ from v2meow_jax.inference import export
 from v2meow_jax.inference import loading
 from v2meow_jax.inference import system
 
+pytestmark = pytest.mark.slow
+
 URL = 'gs://bucket/systems/mine'
 CONFIG = 'bucket/systems/mine/config.json'
 

@@ -15,6 +15,8 @@ from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import streams
 
+pytestmark = pytest.mark.slow
+
 MOTION = color_motion.Motion(
   specs.FeatureSpec(name='motion', dim=32, rate_hz=12.5),
   {'mean': np.zeros(16, np.float32), 'std': np.ones(16, np.float32)},

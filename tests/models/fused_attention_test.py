@@ -11,6 +11,8 @@ from v2meow_jax.models import fused_attention
 from v2meow_jax.models import layers
 from v2meow_jax.models import position_bias
 
+pytestmark = pytest.mark.slow
+
 HEADS, HEAD_DIM = 2, 4
 # Of the largest number of an array, float32.
 TOLERANCE = 1e-5

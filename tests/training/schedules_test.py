@@ -36,6 +36,7 @@ SIZES = dataclasses.replace(
 
 
 @pytest.mark.parametrize('make', [schedules.adamw, schedules.adafactor])
+@pytest.mark.slow
 def test_norms_do_not_decay_whether_layers_are_apart_or_stacked(make):
   norm = {'attention_norm': {'scale': jnp.ones(4)}}
   apart = {
@@ -97,6 +98,7 @@ def test_fifty_steps_are_the_same_with_layers_apart_and_stacked():
     assert np.linalg.norm(a - b) < 0.02 * np.linalg.norm(a), name
 
 
+@pytest.mark.slow
 def test_adafactor_factors_and_clips_each_of_stacked_layers_by_itself():
   rng = np.random.default_rng(0)
   # Layers of very different sizes, and as many as a kernel has columns.

@@ -8,6 +8,8 @@ from v2meow_jax.extractors.planning import analysis
 from v2meow_jax.synthetic import held_out
 from v2meow_jax.synthetic import render
 
+pytestmark = pytest.mark.slow
+
 CUTS = (1.2, 3.04, 5.48, 7.6)
 
 

@@ -10,6 +10,8 @@ from v2meow_jax.extractors.planning import planner
 from v2meow_jax.synthetic import held_out
 from v2meow_jax.synthetic import render
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def montage():

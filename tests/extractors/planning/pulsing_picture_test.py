@@ -11,6 +11,8 @@ from v2meow_jax.extractors.planning import analysis
 from v2meow_jax.extractors.planning import planner
 from v2meow_jax.extractors.planning import pulsing_picture
 
+pytestmark = pytest.mark.slow
+
 
 @functools.cache
 def seen(seconds, cuts=()):

@@ -14,6 +14,8 @@ from v2meow_jax.models import input_attention
 from v2meow_jax.models import stage_model
 from v2meow_jax.models.sampling import options
 
+pytestmark = pytest.mark.slow
+
 MIXED, PICTURE = tiny_transformer.MIXED, tiny_transformer.PICTURE
 KEY = f'encoder_inputs_{PICTURE.name}'
 

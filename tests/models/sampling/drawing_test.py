@@ -9,6 +9,8 @@ from v2meow_jax.models.sampling import autoregressive
 from v2meow_jax.models.sampling import drawing
 from v2meow_jax.models.sampling import options
 
+pytestmark = pytest.mark.slow
+
 PROBABILITIES = np.array([0.05, 0.4, 0.25, 0.3])
 
 

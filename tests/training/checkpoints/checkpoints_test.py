@@ -406,6 +406,7 @@ for count in (1, 4):
 """
 
 
+@pytest.mark.slow
 def test_eight_devices_then_one_then_four_hold_the_same_state(tmp_path, root):
   subprocess.run(
     [sys.executable, '-c', _RESHARD, tmp_path],
