@@ -111,5 +111,6 @@ def test_every_layout_of_a_model_has_a_converter():
   assert set(feature_converters.BY_LAYOUT) == {
     batch_layouts.ENCODER_DECODER,
     batch_layouts.PREFIX,
+    batch_layouts.PARALLEL,
     batch_layouts.FRAMES,
   }

@@ -67,7 +67,7 @@ class PlantedSystem:
     self.stages = [restore.ModelStage(*planted_stage.encoder_decoder(*inputs))]
     self.windows = [options.Windows()]
 
-  def run(self, video, prompt, seed, *, on_progress):
+  def run(self, video, prompt, seed, *, plan, on_progress):
     on_progress('streams')
     cells = np.zeros((3, 16), np.int32)
     cells[1, 6] = planted_stage.MARKED_CODE
