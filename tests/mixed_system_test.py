@@ -11,9 +11,9 @@ import pytest
 import soundfile
 
 from tests.fakes import random_system
+from tests.fakes import tiny_paper
 from v2meow_jax.cli import main
 from v2meow_jax.files import probe
-from v2meow_jax.pretrained.vision import i3d
 from v2meow_jax.synthetic import world
 
 pytestmark = [
@@ -23,7 +23,7 @@ pytestmark = [
   pytest.mark.timeout(1500),
 ]
 
-SECONDS = 10
+SECONDS = 2
 # A codec of 50 Hz, as the paper's, of few channels, levels and codes.
 CODEC = (
   'BATCH_SIZE = 2',
@@ -59,35 +59,21 @@ def train(model_dir, *files, bindings):
   return model_dir
 
 
-def write_recipe(folder, runs):
-  """`mixed.gin` with tiny sizes, and nothing else changed."""
-  random_system.write_networks(folder, tiny=True)
-  flow = {'config': random_system.TINY_I3D, 'estimator': 'dis'}
-  settings = {
-    'clip': {'config': random_system.TINY_CLIP},
-    'flow': {**flow, 'num_flows': i3d.MIN_FRAMES},
-    'semantic': random_system.write_musicfm(folder / 'musicfm'),
-  }
-  macros = {
-    'CLIP_WEIGHTS': folder / 'clip',
-    'FLOW_WEIGHTS': folder / 'flow' / 'flow_imagenet.safetensors',
-    'SEMANTIC_WEIGHTS': folder / 'musicfm' / 'pretrained_fma.safetensors',
+def prepared_by(folder, runs):
+  """Files and bindings: `mixed.gin` with tiny sizes, and nothing else changed."""
+  recipe = tiny_paper.write(
+    folder, style={'features': str(runs['features'])}, acoustic={}
+  )
+  own = {
     'STYLE_WEIGHTS': runs['style'],
     'CODEC_WEIGHTS': runs['codec'],
     'FEATURES': runs['features'],
   }
-  lines = [
-    'from __gin__ import dynamic_registration',
-    'from v2meow_jax import parts',
-    'from v2meow_jax import stages',
-    "include 'prepare/mixed.gin'",
-    *(f'{name}/parts.Part.settings = {s}' for name, s in settings.items()),
-    *(f"{name} = '{path}'" for name, path in macros.items()),
-    *STREAMS,
-  ]
-  recipe = folder / 'tiny_mixed.gin'
-  recipe.write_text('\n'.join(lines) + '\n')
-  return recipe
+  bindings = [f"{name} = '{path}'" for name, path in own.items()]
+  return {
+    'files': ['prepare/mixed.gin', recipe],
+    'bindings': [*STREAMS, *bindings],
+  }
 
 
 @pytest.fixture(scope='module')
@@ -112,9 +98,13 @@ def system(tmp_path_factory):
         folder / 'codec', 'codecs/soundstream.gin', bindings=[*data, *CODEC]
       ),
     }
-    recipe = write_recipe(folder, runs)
-    command('data', 'prepare', manifest, folder / 'mixed', files=[recipe])
-    sizes = [*random_system.TINY_STAGES, 'BATCH_SIZE = 2', "DATASET = 'mixed'"]
+    (folder / 'networks').mkdir()
+    parts = prepared_by(folder / 'networks', runs)
+    least = [f'preparation.Preparation.min_seconds = {SECONDS}.0']
+    prepare = {**parts, 'bindings': [*parts['bindings'], *least]}
+    command('data', 'prepare', manifest, folder / 'mixed', **prepare)
+    sizes = [*tiny_paper.STAGES, *tiny_paper.COMPILED_AT_ONCE]
+    sizes += ['BATCH_SIZE = 2', "DATASET = 'mixed'"]
     stages = [
       train(
         folder / name,
@@ -125,7 +115,7 @@ def system(tmp_path_factory):
       for name in random_system.STAGES
     ]
     out = folder / 'system'
-    command('export', out, '--stages', *stages, files=[recipe])
+    command('export', out, '--stages', *stages, **parts)
   return out
 
 
