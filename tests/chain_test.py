@@ -1,4 +1,8 @@
-"""The whole chain as commands, at tiny sizes: from nothing to a soundtrack."""
+"""The whole chain as commands, at tiny sizes: from nothing to a soundtrack.
+
+Records and networks are made in this process, which compiles once; the system is
+exported, played and scored by processes of their own, which have only its files.
+"""
 
 import json
 import shutil
@@ -7,12 +11,13 @@ import pytest
 import soundfile
 
 from tests.fakes import command
+from v2meow_jax.cli import main
 from v2meow_jax.files import probe
 
 pytestmark = [
   pytest.mark.slow,
   pytest.mark.data,
-  pytest.mark.timeout(600),  # A dozen processes, each of which compiles.
+  pytest.mark.timeout(600),
 ]
 
 SHORT = ('--gin.TRAIN_STEPS=2', '--gin.WARMUP_STEPS=1', '--gin.BATCH_SIZE=2')
@@ -41,10 +46,24 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def run(folder):
+  """Runs a command in the folder, in this process."""
+
+  def checked(*arguments):
+    assert main.main([*map(str, arguments)]) == 0, arguments
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.chdir(folder)
+    patch.setenv('V2MEOW_DATA_DIR', 'data')
+    yield checked
+
+
+@pytest.fixture(scope='module')
+def run_apart(folder):
+  """Runs a command in the folder, in a process of its own."""
+
   def checked(*arguments):
     done = command.v2meow(*arguments, cwd=folder, V2MEOW_DATA_DIR='data')
     assert done.returncode == 0, f'{arguments}: {done.stderr}'
-    return done.stdout
 
   return checked
 
@@ -78,7 +97,7 @@ def dataset(folder, run, networks):
 
 
 @pytest.fixture(scope='module')
-def system(folder, run, networks, dataset):
+def system(folder, run, run_apart, networks, dataset):
   for name, recipe in STAGES.items():
     run(
       *('train', '--gin_file=runs/train.gin'),
@@ -88,7 +107,7 @@ def system(folder, run, networks, dataset):
       '--gin.train/batches.TaskBatches.batch_size=2',
     )
   stages = [f'runs/{name}' for name in STAGES]
-  run('export', 'system', '--stages', *stages, *networks)
+  run_apart('export', 'system', '--stages', *stages, *networks)
   return folder / 'system'
 
 
@@ -106,21 +125,21 @@ def test_the_system_holds_what_was_trained(system):
 
 
 def test_a_soundtrack_is_as_long_as_its_video_and_is_scored(
-  folder, run, system
+  folder, run_apart, system
 ):
   for name in ('music', 'takes'):
     (folder / name).mkdir()
   for clip in sorted(folder.glob('world/clips/*.mp4'))[:2]:
     shutil.copy(clip, folder / 'music')
     out = folder / 'takes' / f'{clip.stem}.wav'
-    run('generate', clip, '-o', out, '--system', system.name)
+    run_apart('generate', clip, '-o', out, '--system', system.name)
     sound = soundfile.info(out)
     seconds = probe.probe_video(clip).seconds
     assert sound.samplerate == 16_000
     assert sound.frames == round(seconds * 16_000)
     sidecar = json.loads(out.with_suffix('.wav.json').read_text())
     assert list(sidecar['sampling']) == list(STAGES)
-  run(
+  run_apart(
     *('evaluate', '--generated', 'takes', '--reference', 'music'),
     *('--metrics', 'mcc', '-o', 'report', '--plots', 0),
   )
