@@ -62,8 +62,6 @@ from tests.fakes import planted_states
 from v2meow_jax.training.checkpoints import checkpoints
 from v2meow_jax.training.checkpoints import stored_step
 
-pytestmark = pytest.mark.slow
-
 stored_step.RETRY_SECONDS = (0.0,) * 3
 faults = ctypes.CDLL(sys.argv[1])
 faults.faults_count.restype = ctypes.c_long
