@@ -14,6 +14,10 @@ python -m benchmarks.real_video CLIP... --seeds 1 2 --json out.json
   silence            share of half-seconds below -40 dB
   tempo_following    share of music in a tempo that was asked for by --bpm, and
                      by a prompt, within 4 %, octaves apart
+  key_following      share of music in a key that was asked for by --key, or in
+                     its relative key, which has the same notes
+  prompt_following   share of music of the genre that a prompt names, for a
+                     classifier fitted on held-out drawn scenes
 
 Means over clips, of the mean over seeds, with 95 % bootstrap intervals.
 `--no_plan` measures the same without a plan.
@@ -34,21 +38,28 @@ import numpy as np
 
 from benchmarks import report
 from v2meow_jax import media
+from v2meow_jax.evaluation.controls import judges
+from v2meow_jax.evaluation.listening import genre_probe
 from v2meow_jax.evaluation.metrics import beat_coverage
 from v2meow_jax.evaluation.metrics import beat_scores
 from v2meow_jax.evaluation.metrics import bootstrap
 from v2meow_jax.evaluation.metrics import soundtrack_figures
 from v2meow_jax.extractors.planning import analysis
+from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import read
+from v2meow_jax.synthetic import held_out
 
 _ASKED_BPM = (96.0, 132.0)
+_ASKED_KEYS = ('C major', 'Eb minor', 'A minor', 'F major')
+_KEYS_A_CLIP = 2
+_PROMPTS_A_CLIP = 2
 _MAX_SIDE = 128
 _MONTAGE = 'montage'
 _SHOTS = 10
 _SHOT_SECONDS = (0.8, 2.2)
 _RATE_HZ, _HEIGHT, _WIDTH = 25, 72, 128
-_BEAT_RATE_HZ = 16_000
+_PROBE_SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,7 +118,8 @@ def measure(system: Any, options: argparse.Namespace) -> dict[str, Any]:
 
   Args:
     system: An `inference.system.System`, or anything with its `generate`.
-    options: Options `clips`, `seeds` and `no_plan` of the command line.
+    options: Options `clips`, `seeds`, `no_plan` and `probe_per_genre` of the
+      command line.
 
   Returns:
     The figures, as in the json.
@@ -161,6 +173,10 @@ def measure(system: Any, options: argparse.Namespace) -> dict[str, Any]:
       )
     }
   figures |= _tempo_following(system, real, options)
+  if not options.no_plan:
+    figures['key_following'] = _key_following(system, real, options)
+  if options.probe_per_genre:
+    figures['prompt_following'] = _prompt_following(system, real, options)
   return {'figures': figures, 'clips': means}
 
 
@@ -242,6 +258,63 @@ def _tempo_following(
   }
 
 
+def _key_following(
+  system: Any, clips: Sequence[Clip], options: argparse.Namespace
+) -> dict[str, float] | None:
+  """Share of music in the key of a wish; different keys for each clip."""
+  followed = []
+  for number, clip in enumerate(report.progress(clips, 'asking for keys')):
+    asked = _turns(_ASKED_KEYS, number, _KEYS_A_CLIP)
+    followed.append(
+      [
+        soundtrack_figures.plays_key(
+          system.generate(
+            clip.video, seed=options.seeds[0], plan=planner.Wishes(key=key)
+          ),
+          plan_lib.TONICS.index(key.split()[0]),
+          key.split()[1],
+        )
+        for key in asked
+      ]
+    )
+  return _interval([np.mean(f) for f in followed])
+
+
+def _prompt_following(
+  system: Any, clips: Sequence[Clip], options: argparse.Namespace
+) -> dict[str, float] | None:
+  """Share of music of a prompt's genre; different prompts for each clip."""
+  probe = judges.fit_probe(
+    system.codec,
+    per_genre=options.probe_per_genre,
+    seconds=_PROBE_SECONDS,
+    seed=options.seeds[0],
+  )
+  plan = None if options.no_plan else planner.FROM_PICTURE
+  followed = []
+  for number, clip in enumerate(report.progress(clips, 'asking by prompts')):
+    genres = _turns(tuple(held_out.PROMPTS), number, _PROMPTS_A_CLIP)
+    made = [
+      system.generate(
+        clip.video,
+        prompt=held_out.PROMPTS[genre],
+        seed=options.seeds[0],
+        plan=plan,
+      )
+      for genre in genres
+    ]
+    judged = probe.predict(np.stack([genre_probe.features(m) for m in made]))
+    followed.append(
+      np.mean([a == b for a, b in zip(judged, genres, strict=True)])
+    )
+  return _interval(followed)
+
+
+def _turns(values: Sequence[str], number: int, count: int) -> list[str]:
+  """`count` of some values, those of clip `number` in turn."""
+  return [values[(count * number + i) % len(values)] for i in range(count)]
+
+
 def _interval(values: Sequence[Any]) -> dict[str, float] | None:
   if not len(values):
     return None
@@ -283,6 +356,15 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument('clips', nargs='+', metavar='CLIP', help='video files')
   parser.add_argument(
     '--seeds', nargs='+', type=int, default=[1, 2], help='default: 1 2'
+  )
+  parser.add_argument(
+    '--probe_per_genre',
+    type=int,
+    default=20,
+    help=(
+      'clips per genre that the classifier of prompt_following is fitted on;'
+      ' 0: do not measure it (default 20)'
+    ),
   )
   parser.add_argument(
     '--no_plan', action='store_true', help='make music without a plan'

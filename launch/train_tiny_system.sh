@@ -11,6 +11,7 @@ out=${2:-v2meow_jax/assets/tiny_system}
 v2meow=.venv/bin/v2meow
 manifest=$work/world/manifest.jsonl
 contrary=$work/contrary/manifest.jsonl
+free=$work/free/manifest.jsonl
 export V2MEOW_DATA_DIR=$work/data
 
 train() { # NAME FLAG...
@@ -24,6 +25,9 @@ train() { # NAME FLAG...
 "$v2meow" data synth "$work/world" --num 800 --seed 1 --seconds 12 --workers 2
 "$v2meow" data synth "$work/contrary" --num 800 --seed 2 --seconds 12 \
   --surprise 1 --workers 2
+# Music of any tempo, with plans of it: what a plan means, whatever the picture.
+"$v2meow" data synth "$work/free" --num 900 --seed 5 --seconds 12 --workers 2 \
+  --freedom 1 --sound_only
 [ -f "$work/features.safetensors" ] ||
   "$v2meow" data fit "$manifest" -o "$work/features.safetensors" --num 160
 # With both worlds, the style embedding cannot rely on tempo alone.
@@ -32,17 +36,24 @@ train style --gin_file=style.gin --gin.MANIFEST="['$manifest', '$contrary']" \
 train codec --gin_file=codecs/tiny.gin --gin.MANIFEST="'$manifest'"
 networks=(--features "$work/features.safetensors" --style "$work/style"
   --codec "$work/codec")
-prepare() { # MANIFEST NAME
-  [ -d "$work/data/$2" ] ||
-    "$v2meow" data prepare "$1" "$work/data/$2" "${networks[@]}" \
-      -- --direct_num_workers=2 --direct_running_mode=multi_processing
+prepare() { # MANIFEST NAME FLAG...
+  local from=$1 to=$work/data/$2
+  shift 2
+  [ -d "$to" ] || "$v2meow" data prepare "$from" "$to" "$@" \
+    -- --direct_num_workers=2 --direct_running_mode=multi_processing
 }
-prepare "$manifest" synthetic
-prepare "$contrary" contrary
+prepare "$manifest" synthetic "${networks[@]}"
+prepare "$contrary" contrary "${networks[@]}"
+prepare "$free" free --gin_file=prepare/planned.gin \
+  --gin.FEATURES="'$work/features.safetensors'" \
+  --gin.STYLE_WEIGHTS="'$work/style'"
 train semantic --gin_file=stages/semantic.gin --gin_file=tiny.gin \
   --gin.TRAIN_STEPS=2500
+# Goes on with a plan beside the picture.
+train planned --gin_file=stages/semantic.gin --gin_file=tiny.gin \
+  --gin_file=planned.gin --gin.WARM_START="'$work/semantic'"
 train coarse --gin_file=stages/coarse_encoder.gin --gin_file=tiny.gin
 train fine --gin_file=stages/fine_encoder.gin --gin_file=tiny.gin \
   --gin.TRAIN_STEPS=1500
 "$v2meow" export "$out" --name tiny "${networks[@]}" \
-  --stages "$work/semantic" "$work/coarse" "$work/fine"
+  --stages "$work/planned" "$work/coarse" "$work/fine"

@@ -77,6 +77,14 @@ DATASETS = (
     terms='v2meow_jax/synthetic, LICENSE',
     stages=_WORLD,
   ),
+  datasets.Dataset(
+    name='free',
+    about='music of the synthetic world, of any tempo, with its plan',
+    page='v2meow data synth --freedom --sound_only',
+    licence='made here, free of rights',
+    terms='v2meow_jax/synthetic, LICENSE',
+    stages=(stages.semantic(inputs=('style', 'plan'), streams=stages.TINY),),
+  ),
 )
 
 

@@ -134,3 +134,12 @@ def test_a_system_refuses_other_companions_than_it_was_exported_with(
   (folder / 'vocab.json').write_bytes(b'other words')
   with pytest.raises(released.DamagedSystem, match='vocab.json is damaged'):
     loading.check_weights(part, row)
+
+
+def test_a_part_without_weights_is_built_of_its_stream_alone():
+  part = _part(kind='plan', stream='plan', weights='')
+  assert part.is_own and part.read() == ({}, {})
+  assert part.build(stages.TINY['plan']).stream == stages.TINY['plan']
+  prepared = preparation.Preparation(table=stages.TINY, parts=[part])
+  prepared.check()
+  assert [*prepared()] == ['plan']

@@ -67,7 +67,9 @@ def clips(tmp_path_factory):
 
 
 def measured(system, clips, no_plan=False):
-  options = argparse.Namespace(clips=clips, seeds=[1], no_plan=no_plan)
+  options = argparse.Namespace(
+    clips=clips, seeds=[1], no_plan=no_plan, probe_per_genre=0
+  )
   figures = real_video.measure(system, options)
   assert json.loads(json.dumps(figures)) == figures
   assert 'pulse' in real_video.show(figures)
@@ -85,6 +87,7 @@ def test_a_metronome_keeps_tempo_and_meets_cuts(clips):
   assert figures['cut_hit'] > 0.7  # Half-beats have no click.
   assert figures['cut_hit_above_chance'] > 0.3
   assert figures['same_opening'] == 0
+  assert 'key_following' in figures
 
 
 def test_a_drone_keeps_nothing(clips):

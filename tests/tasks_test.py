@@ -22,6 +22,7 @@ STAGES = {
   'music_only': {'coarse', 'fine'},
   'synthetic': WORLD,
   'contrary': WORLD,
+  'free': {'semantic'},
 }
 ONLY_JUDGED = ('musiccaps', 'aistpp')
 RECIPE = ('runs/train.gin', 'stages/semantic.gin')

@@ -50,15 +50,18 @@ class Kind:
     read: 'module.function' for parts that are trained here: (stream name, path,
       **settings) -> arrays and settings for `load` or `network`. The path is
       a run, or a file of a released system.
+    has_weights: Whether it is built from weights; without, `load` takes the
+      stream alone.
   """
 
   name: str
   role: Literal['extractor', 'style', 'codec']
-  reads: Literal['video', 'audio']
+  reads: Literal['video', 'audio', 'plan']
   artefacts: tuple[str, ...] = ()
   load: str | None = None
   network: str | None = None
   read: str | None = None
+  has_weights: bool = True
 
 
 def _row(role, reads, builder, name, function, *artefacts, read=None) -> Kind:
@@ -93,6 +96,13 @@ KINDS = {
       'appearance', f'{_EMBEDDED}.color_motion.Appearance', read=_FITTED
     ),
     _picture('motion', f'{_EMBEDDED}.color_motion.Motion', read=_FITTED),
+    Kind(
+      name='plan',
+      role='extractor',
+      reads='plan',
+      load='extractors.planning.plan_stream.PlanStream',
+      has_weights=False,
+    ),
     Kind(
       name='semantic_tokens',
       role='extractor',
@@ -157,13 +167,13 @@ class Part:
     stream: Name of the stream that it gives; 'acoustic' for a codec.
     weights: Name in `v2meow weights list`, or path of a file or folder of the
       published layout; for a part that is trained here, its MODEL_DIR or file.
-      All may lie in a bucket.
+      All may lie in a bucket. '' for a kind that has none.
     settings: Arguments of the function that builds it, as JSON data.
   """
 
   kind: str
   stream: str
-  weights: str
+  weights: str = ''
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
@@ -176,7 +186,7 @@ class Part:
 
   @property
   def reads(self) -> str:
-    """'video' or 'audio'."""
+    """'video', 'audio' or 'plan'."""
     return KINDS[self.kind].reads
 
   @property
@@ -185,9 +195,14 @@ class Part:
     return KINDS[self.kind].role
 
   @property
+  def has_weights(self) -> bool:
+    """Whether it is built from weights."""
+    return KINDS[self.kind].has_weights
+
+  @property
   def is_own(self) -> bool:
-    """Whether it is trained here, so that a system carries its weights."""
-    return KINDS[self.kind].read is not None
+    """Whether a system carries all of it: trained here, or without weights."""
+    return KINDS[self.kind].read is not None or not self.has_weights
 
   def file(self) -> pathlib.Path:
     """Path of its weights; WeightsError says how to get what is missing."""
@@ -283,6 +298,8 @@ class Part:
     Raises:
       ValueError: The run trained something else, or nothing yet.
     """
+    if not self.has_weights:
+      return {}, dict(self.settings)
     function = _function(KINDS[self.kind].read or '')
     return self._checked(function, self.stream, self.file(), **self.settings)
 
@@ -330,6 +347,8 @@ class Part:
     return {k: v for k, v in self.settings.items() if k != 'clusters'}
 
   def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    if not self.has_weights:
+      return self._checked(function, *arguments, **self.settings)
     if self.is_own:
       weights, settings = self.read()
     else:
@@ -405,6 +424,7 @@ def trained_here(
   rows = (
     ('appearance', 'appearance', features, {}),
     ('motion', 'motion', features, {}),
+    ('plan', 'plan', '', {}),
     ('hashed_style', 'style', style, {'features': features}),
     ('semantic_tokens', 'semantic', features, {}),
     (trained.kind(codec), 'acoustic', str(codec), {}),

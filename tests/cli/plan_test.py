@@ -48,6 +48,11 @@ def test_a_tempo_and_a_prompt_are_obeyed(clip, tmp_path):
     (['plan', '{out}/none.mp4', '-o', '{out}/plan.json'], 'none.mp4'),
     (['generate', '{clip}', '-o', '{out}/a.wav', '--bpm', 'nan'], 'wanted 50'),
     (['generate', '{clip}', '-o', '{out}/a.wav', '--plan', '{bad}'], 'no plan'),
+    (['plan', '{clip}', '-o', '{out}/a.json', '--key', 'X'], "key is 'X'"),
+    (
+      ['generate', '{clip}', '-o', '{out}/a.wav', '--key', 'C', '--no_plan'],
+      '--key is a wish',
+    ),
   ],
 )
 def test_what_cannot_be_planned_is_said_in_a_line(

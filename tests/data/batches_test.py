@@ -411,3 +411,20 @@ def test_batches_describe_all_that_their_order_follows_from(
   monkeypatch.setenv('V2MEOW_DATA_DIR', str(tmp_path / 'moved'))
   assert _make().describe() == described[0]
   assert json.loads(json.dumps(described)) == described
+
+
+def test_a_stream_that_is_always_dropped_need_not_be_recorded(planted_data):
+  absent = specs.FeatureSpec(name='plan', dim=5, rate_hz=25.0)
+  streams = {**planted_records.TINY, 'plan': absent}
+  stage = stages.semantic(('appearance', 'plan'), streams=streams)
+  batch = next(_make(stage, drop_rates={'plan': 1})(0))
+  assert batch['encoder_inputs_plan'].shape == (8, 250, 5)
+  assert not batch['encoder_inputs_plan'].any()
+  without = stages.semantic(('appearance',), streams=streams)
+  same = next(_make(without)(0))
+  np.testing.assert_array_equal(
+    batch['encoder_inputs_appearance'], same['encoder_inputs_appearance']
+  )
+  for rates in ({'plan': 0.9}, {}):
+    with pytest.raises(ValueError, match="needs the recorded stream 'plan'"):
+      next(_make(stage, drop_rates=rates)(0))

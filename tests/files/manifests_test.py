@@ -17,11 +17,12 @@ def test_a_bad_manifest_names_every_bad_line(tmp_path):
     '{"id": "e", "path": "e.mp4", "split": "test"}',
     '{"id": "f", "path": "f.mp4", "caption": 3}',
     '[]',
+    '{"id": "g", "path": "g.wav", "plan": "g.json"}',
   ]
   manifest.write_text('\n'.join(lines))
   with pytest.raises(ValueError) as error:
     manifests.read(str(manifest))
-  for number in range(2, 9):
+  for number in range(2, 10):
     assert f'line {number}: ' in str(error.value)
   assert 'line 1:' not in str(error.value)
 

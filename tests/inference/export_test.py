@@ -50,7 +50,7 @@ def sizes(**kwargs):
 def models():
   tiny = stages.TINY
   yield token_stage.make(
-    stages.semantic(('appearance', 'motion', 'style'), 2.0, tiny),
+    stages.semantic(('appearance', 'motion', 'style', 'plan'), 2.0, tiny),
     sizes(num_encoder_layers=1),
   )
   yield token_stage.make(
@@ -239,7 +239,7 @@ def test_the_config_is_data_that_tells_all(runs, tmp_path):
   out = pack(tmp_path / 'system', runs)
   config = json.loads((out / released_lib.CONFIG_NAME).read_text())
   assert [s['name'] for s in config['stages']] == ['semantic', 'coarse', 'fine']
-  assert config['visual'] == ['appearance', 'motion']
+  assert config['visual'] == ['appearance', 'motion', 'plan']
   assert len(config['files']) == 5
 
 

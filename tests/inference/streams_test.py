@@ -9,7 +9,10 @@ import pytest
 
 from tests.fakes import pulsing_clips
 from v2meow_jax import specs
+from v2meow_jax import stages
 from v2meow_jax.extractors.embedded import color_motion
+from v2meow_jax.extractors.planning import plan as plan_lib
+from v2meow_jax.extractors.planning import plan_stream
 from v2meow_jax.extractors.planning import planner
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import requests as requests_lib
@@ -21,6 +24,11 @@ MOTION = color_motion.Motion(
   specs.FeatureSpec(name='motion', dim=32, rate_hz=12.5),
   {'mean': np.zeros(16, np.float32), 'std': np.ones(16, np.float32)},
 )
+APPEARANCE = color_motion.Appearance(
+  stages.TINY['appearance'],
+  {'mean': np.zeros(96, np.float32), 'std': np.ones(96, np.float32)},
+)
+PLAN = plan_stream.PlanStream(stages.TINY['plan'])
 STYLE = specs.FeatureSpec(name='style', dim=3, rate_hz=0.0)
 
 
@@ -135,3 +143,44 @@ def test_sections_have_styles_of_their_own_unless_there_is_a_prompt(video):
     [requests_lib.Request(video=video, plan=edited, prompt='jazz')], system
   )
   assert clip.streams['style'].tolist() == [[3, 3, 3]]
+
+
+def test_a_stage_that_reads_plans_is_told_them_and_sees_no_motion(video):
+  system = system_of(MOTION, PLAN, APPEARANCE)
+  requests = [
+    requests_lib.Request(video=video),
+    requests_lib.Request(video=video, plan=None),
+    requests_lib.Request(video=video, prompt='jazz', plan=None),
+  ]
+  (planned, seen, named), plans = streams.read(requests, system)
+  assert plans[0] is not None and plans[1:] == [None, None]
+  longer = plan_lib.continued(plans[0], 18.0)
+  np.testing.assert_array_equal(planned.streams['plan'], PLAN(longer))
+  assert not planned.streams['motion'].any()
+  assert seen.streams['motion'].any() and not seen.streams['plan'].any()
+  # Appearance tells of style where nothing else does.
+  assert plans[0].sections[0].prompt and not planned.streams['appearance'].any()
+  for clip in (seen, named):
+    assert clip.streams['appearance'].any()
+  mute = dataclasses.replace(
+    plans[0],
+    sections=tuple(
+      dataclasses.replace(section, prompt=prompt)
+      for section, prompt in zip(plans[0].sections, ('jazz', None), strict=True)
+    ),
+  )
+  (clip,), _ = streams.read(
+    [requests_lib.Request(video=video, plan=mute)], system
+  )
+  border = round(mute.sections[1].start_seconds * 2.5)
+  appearance = clip.streams['appearance']
+  assert not appearance[: border - 1].any() and appearance[border + 1 :].any()
+
+
+def test_no_plan_of_one_video_is_not_that_of_another(video):
+  short = pulsing_clips.video(3.0)
+  clips, _ = streams.read(
+    [requests_lib.Request(video=v, plan=None) for v in (video, short)],
+    system_of(PLAN),
+  )
+  assert [len(c.streams['plan']) for c in clips] == [275, 75]

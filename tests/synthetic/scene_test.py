@@ -94,6 +94,7 @@ def test_patterns_are_one_bar_long_and_strike_every_beat():
     ({'seed': 0, 'index': 0, 'seconds': 0.5}, '0.5 s'),
     ({'seed': 0, 'index': 0, 'seconds': float('nan')}, 'nan s'),
     ({'seed': 0, 'index': 0, 'surprise': 1.5}, 'surprise is 1.5'),
+    ({'seed': 0, 'index': 0, 'freedom': -1}, 'freedom is -1'),
   ],
 )
 def test_arguments_out_of_range_are_refused(arguments, message):

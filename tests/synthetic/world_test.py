@@ -3,8 +3,11 @@
 import hashlib
 import json
 
+import numpy as np
 import pytest
 
+from v2meow_jax.files import read
+from v2meow_jax.synthetic import compose
 from v2meow_jax.synthetic import scene as scene_lib
 from v2meow_jax.synthetic import world
 
@@ -98,3 +101,18 @@ def test_a_world_in_a_bucket_has_the_same_bytes(bucket, tmp_path):
     f'bucket/{path.relative_to(tmp_path)}': path.read_bytes()
     for path in (tmp_path / 'world').rglob('*.*')
   }
+
+
+def test_a_world_of_sound_alone_has_the_same_music_and_plans(written, tmp_path):
+  _, lines = written
+  heard = _write(tmp_path, sound_only=True)
+  for line, same in zip(heard, lines, strict=True):
+    assert line['path'].endswith('.wav')
+    assert line['plan'] == same['plan']
+    audio = read.read_audio(tmp_path / line['path'])
+    scene = scene_lib.sample(4, int(line['id']), 2.0)
+    np.testing.assert_allclose(
+      audio.samples, compose.music(scene).samples, atol=1e-4
+    )
+  with pytest.raises(ValueError, match='sound_only'):
+    _write(tmp_path)

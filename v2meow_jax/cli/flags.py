@@ -41,6 +41,19 @@ def bpm(parser: argparse._ActionsContainer) -> None:
   )
 
 
+def key(parser: argparse._ActionsContainer) -> None:
+  """Adds the flag for a key."""
+  parser.add_argument(
+    '--key',
+    metavar='KEY',
+    help=(
+      "key of the music, such as 'C major' or 'Eb minor'; default: that of the"
+      ' prompt, else one that fits the mood. The embedded system has learnt C,'
+      ' Eb, F and A'
+    ),
+  )
+
+
 def no_plan(parser: argparse._ActionsContainer) -> None:
   """Adds the flag for music without a plan."""
   parser.add_argument(

@@ -126,6 +126,11 @@ def _cut(example, start, stage: specs.StageSpec) -> dict[str, tf.Tensor]:
   cut = _id_and_seed(example)
   for stream in (*stage.inputs, stage.target):
     length = stream.num_frames(stage.crop_seconds)
+    if stream.record_name not in example:
+      # Checked before: a stream that is always dropped.
+      shape = [length, *stream.frame_shape]
+      cut[stream.record_name] = tf.zeros(shape, tf.float32)
+      continue
     first = start * round(grid_seconds(stage) * stream.rate_hz)
     recorded = example[stream.record_name]
     # Index -1 is the last frame again, and so on back and forth.

@@ -7,6 +7,7 @@ k + 1 times `piece_seconds`. The metadata of a dataset hold this length and the
 streams with their rates.
 """
 
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -262,12 +263,19 @@ def streams_from_json(
 
 
 def check_stage(
-  recorded: Sequence[specs.Stream], stage: specs.StageSpec
+  recorded: Sequence[specs.Stream],
+  stage: specs.StageSpec,
+  left_out: Collection[str] = (),
 ) -> None:
-  """Raises ValueError unless a dataset holds all streams of a stage."""
+  """Raises ValueError unless a dataset holds all streams of a stage.
+
+  Those whose names are `left_out` need not be there.
+  """
   by_name = {s.name: s for s in recorded}
   for stream in (*stage.inputs, stage.target):
     name = stream.record_name
+    if name in left_out:
+      continue
     if name not in by_name:
       raise ValueError(
         f'stage {stage.name!r} needs the recorded stream {name!r}; the dataset'

@@ -1,5 +1,6 @@
 """Builds SeqIO tasks from datasets and stages."""
 
+from collections.abc import Collection
 from collections.abc import Mapping
 import functools
 
@@ -33,7 +34,8 @@ def build_task(
     source: Source of records; None: `$V2MEOW_DATA_DIR/<dataset>`.
     training: Whether to draw crops and drop streams; otherwise takes the first
       crop of each recording, and the name ends in `_eval`.
-    drop_rates: Rates of `preprocessors.drop_streams`, in training only.
+    drop_rates: Rates of `preprocessors.drop_streams`, in training only; what is
+      always dropped, at a rate of 1, need not be recorded.
 
   Returns:
     The task, which opens the data when it is first read.
@@ -48,8 +50,11 @@ def build_task(
   drop_rates = drop_rates or {}
   _check_drops(stage, drop_rates)
   crop = preprocessors.random_crop if training else preprocessors.first_crop
+  always = {n for n, rate in drop_rates.items() if training and rate == 1}
   steps = [
-    functools.partial(_check_stage, source=source, stage=stage),
+    functools.partial(
+      _check_stage, source=source, stage=stage, left_out=always
+    ),
     *([preprocessors.give_seeds] if training else []),
     functools.partial(crop, stage=stage),
     functools.partial(preprocessors.codes_to_ids, stage=stage),
@@ -85,8 +90,9 @@ def _check_stage(
   *,
   source: record_source.RecordSource,
   stage: specs.StageSpec,
+  left_out: Collection[str],
 ) -> tf.data.Dataset:
-  records.check_stage(source.streams, stage)
+  records.check_stage(source.streams, stage, left_out)
   return ds
 
 

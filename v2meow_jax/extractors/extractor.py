@@ -22,8 +22,8 @@ class Extractor(Protocol):
   stream: specs.Stream
 
   @property
-  def reads(self) -> Literal['video', 'audio', 'text']:
-    """Medium of an item: `media.Video`, `media.Audio` or a string."""
+  def reads(self) -> Literal['video', 'audio', 'text', 'plan']:
+    """Medium of an item: `media.Video`, `media.Audio`, a string, a `MusicPlan`."""
     ...
 
   @property

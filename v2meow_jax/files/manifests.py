@@ -3,6 +3,7 @@
 import codecs
 import collections
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import hashlib
@@ -31,12 +32,15 @@ class ManifestClip:
       to its folder unless it is absolute or has a scheme such as gs://.
     split: 'train' or 'validation'.
     caption: Description of the music, if the manifest has one.
+    plan: Plan that the music follows, as `v2meow plan` writes it, if the
+      manifest has one.
   """
 
   id: str
   path: str
   split: str = 'train'
   caption: str | None = None
+  plan: Mapping[str, Any] | None = None
 
 
 def digest(clips: Iterable[ManifestClip]) -> str:
@@ -48,10 +52,10 @@ def digest(clips: Iterable[ManifestClip]) -> str:
 def read(
   path: epath.PathLike | Sequence[epath.PathLike], split: str | None = None
 ) -> list[ManifestClip]:
-  """Reads a manifest: json lines of `id`, `path`, `split`, `caption`.
+  """Reads a manifest: json lines of `id`, `path`, `split`, `caption`, `plan`.
 
-  `split` defaults to 'train', `caption` is optional, and other keys (ground
-  truth) are ignored.
+  `split` defaults to 'train', `caption` and `plan` are optional, and other keys
+  (ground truth) are ignored.
 
   Args:
     path: Path of the manifest, here or in a bucket, or of several, which are read one after the
@@ -132,9 +136,13 @@ def _clip(row: Any, folder: str) -> ManifestClip:
   caption = row.get('caption')
   if not isinstance(caption, str | None):
     raise ValueError(f'wanted a string as caption, got {caption!r}')
+  plan = row.get('plan')
+  if not isinstance(plan, dict | None):
+    raise ValueError('wanted an object as plan, as `v2meow plan` writes it')
   return ManifestClip(
     id=row['id'],
     path=paths.join(folder, row['path']),
     split=split,
     caption=caption,
+    plan=plan,
   )

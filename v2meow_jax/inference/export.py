@@ -153,6 +153,9 @@ def _write_own(
   """Packs the parts that are trained here, and returns their rows."""
   rows, extractors = [], {}
   for part in parts:
+    if not part.has_weights:
+      rows.append(dataclasses.asdict(part))
+      continue
     weights, settings = part.read()
     if part.role == 'codec':
       name = loading.CODEC_FILE
@@ -218,7 +221,7 @@ def _streams(descriptions: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _visual(descriptions: Sequence[dict[str, Any]]) -> list[str]:
-  """Names of the streams that a video must give, those of pictures among them."""
+  """Names of the streams that a video, or its plan, must give."""
   names = []
   for description in descriptions:
     spec = specs.stage_from_dict(description['model']['spec'])

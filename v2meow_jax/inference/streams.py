@@ -9,9 +9,11 @@ import dataclasses
 import numpy as np
 
 from v2meow_jax import media
+from v2meow_jax import specs
 from v2meow_jax.extractors.embedded import color_motion
 from v2meow_jax.extractors.planning import analysis
 from v2meow_jax.extractors.planning import plan as plan_lib
+from v2meow_jax.extractors.planning import plan_stream
 from v2meow_jax.extractors.planning import planner
 from v2meow_jax.extractors.planning import pulsing_picture
 from v2meow_jax.files import probe
@@ -60,7 +62,9 @@ def read(
   """
   follows = [_follows(request, loaded) for request in requests]
   seen: dict[int, _Seen] = {}
-  pictures: dict[plan_lib.MusicPlan, Mapping[str, np.ndarray]] = {}
+  of_plans: dict[
+    tuple[plan_lib.MusicPlan | None, float], dict[str, np.ndarray]
+  ] = {}
   clips, plans = [], []
   for request, is_planned in zip(requests, follows, strict=True):
     on_request()
@@ -81,12 +85,13 @@ def read(
       )
     found = seen[id(video)]
     plan = _plan(request, found) if is_planned else None
-    streams = {**found.streams}
-    if plan is not None:
-      if plan not in pictures:
-        pictures[plan] = _of_plan(plan, loaded, found.seconds)
-      streams |= pictures[plan]
+    key = plan, found.seconds
+    if key not in of_plans:
+      of_plans[key] = _of_plan(plan, loaded, found.seconds)
+    streams = {**found.streams, **of_plans[key]}
     styles, starts = _styles(request, plan, loaded)
+    if plan is not None and _planned(loaded):
+      streams |= _unseen(streams, styles, starts, loaded)
     clips.append(
       pipeline.ClipStreams(
         streams={**streams, **styles},
@@ -103,12 +108,21 @@ def read(
   return clips, plans
 
 
-def _leaders(loaded: loading.Loaded) -> dict[str, color_motion.Motion]:
-  """Extractors by stream whose stages follow a plan that is shown to them."""
+def _moving(loaded: loading.Loaded) -> dict[str, color_motion.Motion]:
+  """Extractors of motion, which a plan stands in for."""
   return {
     name: e
     for name, e in loaded.extractors.items()
     if isinstance(e, color_motion.Motion) and name in loaded.config['visual']
+  }
+
+
+def _planned(loaded: loading.Loaded) -> dict[str, plan_stream.PlanStream]:
+  """Extractors of plans, of systems whose stages were trained on them."""
+  return {
+    name: e
+    for name, e in loaded.extractors.items()
+    if isinstance(e, plan_stream.PlanStream) and name in loaded.config['visual']
   }
 
 
@@ -118,12 +132,12 @@ def _follows(request: requests_lib.Request, loaded: loading.Loaded) -> bool:
   Raises:
     ValueError: It wants to, and the system cannot.
   """
-  can = bool(_leaders(loaded))
+  can = bool(_planned(loaded) or _moving(loaded))
   if not can and request.plan not in (None, planner.FROM_PICTURE):
     raise ValueError(
       f'the system {loaded.config["name"]!r} reads no stream of kind'
-      " 'motion', by which it could follow a plan or a tempo; leave them out,"
-      ' or choose the embedded system.'
+      " 'plan' or 'motion', by which it could follow a plan or a tempo; leave"
+      ' them out, or choose the embedded system.'
     )
   return can and request.plan is not None
 
@@ -148,11 +162,11 @@ def _visual(
       piece_seconds=config['piece_seconds'],
       max_side=config['max_side'],
     )
-  left_out = set() if with_motion else set(_leaders(loaded))
+  left_out = set() if with_motion else set(_moving(loaded))
   names = [
     name
     for name in config['visual']
-    if name in loaded.extractors and name not in left_out
+    if name in loaded.extractors and name not in {*left_out, *_planned(loaded)}
   ]
   parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
   analyser = analysis.PictureAnalyser()
@@ -183,9 +197,16 @@ def _plan(request: requests_lib.Request, seen: _Seen) -> plan_lib.MusicPlan:
 
 
 def _of_plan(
-  plan: plan_lib.MusicPlan, loaded: loading.Loaded, seconds: float
+  plan: plan_lib.MusicPlan | None, loaded: loading.Loaded, seconds: float
 ) -> dict[str, np.ndarray]:
-  """The streams that show a plan, to the end of the last window."""
+  """The streams that tell a plan, to the end of the last window.
+
+  What a stage was trained without while it read a plan, or the plan while it
+  read that, is zeros. Stages that read no plan are shown a picture of it.
+  """
+  extractors, moving = _planned(loaded), _moving(loaded)
+  if plan is None:
+    return {name: _zeros(e.stream, seconds) for name, e in extractors.items()}
   last = max(
     pipeline.window_starts(
       seconds,
@@ -195,13 +216,47 @@ def _of_plan(
     + stage.spec.crop_seconds
     for stage in loaded.stages
   )
-  leaders = _leaders(loaded)
-  parts: dict[str, list[np.ndarray]] = {name: [] for name in leaders}
+  if extractors:
+    longer = plan_lib.continued(plan, last)
+    return {
+      **{name: _zeros(e.stream, seconds) for name, e in moving.items()},
+      **{name: extract(longer) for name, extract in extractors.items()},
+    }
+  parts: dict[str, list[np.ndarray]] = {name: [] for name in moving}
   pieces = pulsing_picture.video(plan, last, loaded.config['piece_seconds'])
   for piece in pieces:
-    for name, leader in leaders.items():
-      parts[name].append(leader(piece))
+    for name, extract in moving.items():
+      parts[name].append(extract(piece))
   return {name: np.concatenate(p) for name, p in parts.items()}
+
+
+def _unseen(
+  streams: Mapping[str, np.ndarray],
+  styles: Mapping[str, np.ndarray],
+  starts: Sequence[float],
+  loaded: loading.Loaded,
+) -> dict[str, np.ndarray]:
+  """Appearance, with zeros in sections whose style is known.
+
+  A stage has learnt appearance from drawn pictures alone. Where a style and a
+  plan say all that music needs, films need not look like these.
+  """
+  hidden: dict[str, np.ndarray] = {}
+  if not styles:
+    return hidden
+  for name, extract in loaded.extractors.items():
+    if isinstance(extract, color_motion.Appearance) and name in streams:
+      frames = streams[name].copy()
+      times = (np.arange(len(frames)) + 0.5) / extract.stream.rate_hz
+      section = np.searchsorted(starts, times, 'right') - 1
+      frames[styles['style'].any(1)[section]] = 0
+      hidden[name] = frames
+  return hidden
+
+
+def _zeros(stream: specs.FeatureSpec, seconds: float) -> np.ndarray:
+  num_frames = max(1, round(seconds * stream.rate_hz))
+  return np.zeros((num_frames, stream.dim), np.float32)
 
 
 def _styles(

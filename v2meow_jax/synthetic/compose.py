@@ -96,7 +96,10 @@ def _steps(scene: scene_lib.Scene, bar: int, part: genres.Riff):
   for step, end in zip(steps, ends, strict=True):
     start = scene.bar_seconds(bar) + step * step_seconds
     activity = scene.activity[scene.section_at(max(start, 0.0))]
-    if activity >= part.min_activity:
+    has_ended = scene.end_seconds is not None and (
+      start > scene.end_seconds + 1e-3
+    )
+    if activity >= part.min_activity and not has_ended:
       loudness = 0.55 + 0.45 * activity
       velocity = int(part.pattern[step]) / 9 * loudness
       yield step, start, velocity * part.gain, (end - step) * step_seconds

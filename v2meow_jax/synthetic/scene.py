@@ -6,6 +6,7 @@ describes it, and `world` writes the three to disk.
 
 import dataclasses
 import fractions
+import itertools
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,10 @@ _RATES_HZ = (
 _SIZES = ((128, 72), (96, 96))
 _SECTION_SECONDS = (3.0, 6.0)
 _MARGIN_SECONDS = 0.5
+# Tempi of free scenes, and what part of these end how long before the picture.
+_FREE_BPM = (52.0, 190.0)
+_ENDS = 0.3
+_END_SECONDS = (0.3, 4.0)
 
 
 # All of its sound is in memory at once.
@@ -42,7 +47,7 @@ class Scene:
     first_beat_seconds: Time of the first beat, in [0, a beat).
     first_beat_in_bar: Position of the first beat in its bar; 0 is a downbeat.
     first_chord: Position of the first bar in the four-bar chord loop.
-    beat_times: Times of all beats, rising, in [0, seconds).
+    beat_times: Times of all beats of the music, rising, in [0, seconds).
     cut_times: Times of the cuts between sections, on bar lines.
     key: Name of the tonic, a key of `genres.TONICS`.
     mode: Mode of the scale, 'major' or 'minor'.
@@ -53,6 +58,8 @@ class Scene:
     activity: Amount of movement and music by section, in (0, 1].
     rate_hz: Frame rate.
     size: Width and height in pixels, both even.
+    end_seconds: Time of the last beat, which is a downbeat and after which the
+      music rings out; None: it goes on to the end.
   """
 
   seed: int
@@ -74,6 +81,7 @@ class Scene:
   activity: tuple[float, ...]
   rate_hz: fractions.Fraction
   size: tuple[int, int]
+  end_seconds: float | None = None
 
   @property
   def beat_seconds(self) -> float:
@@ -120,7 +128,11 @@ class Scene:
 
 
 def sample(
-  seed: int, index: int, seconds: float = 10.0, surprise: float = 0.0
+  seed: int,
+  index: int,
+  seconds: float = 10.0,
+  surprise: float = 0.0,
+  freedom: float = 0.0,
 ) -> Scene:
   """Draws a scene; a function of its arguments alone.
 
@@ -130,6 +142,8 @@ def sample(
     seconds: Duration, at least 1.
     surprise: Probability that the picture looks and moves like another genre
       than the music, so that a prompt adds to the picture.
+    freedom: Probability that the tempo is any of 52 to 190 bpm, whatever the
+      genre, and the music may end before the picture.
 
   Raises:
     ValueError: An argument is out of its range.
@@ -140,8 +154,9 @@ def sample(
     )
   if not 1.0 <= seconds <= _MOST_SECONDS:
     raise ValueError(f'scene lasts {seconds} s; wanted 1 to {_MOST_SECONDS} s.')
-  if not 0.0 <= surprise <= 1.0:
-    raise ValueError(f'surprise is {surprise}; wanted a probability in [0, 1].')
+  for name, value in (('surprise', surprise), ('freedom', freedom)):
+    if not 0.0 <= value <= 1.0:
+      raise ValueError(f'{name} is {value}; wanted a probability in [0, 1].')
   rng = np.random.default_rng([seed, index])
   names = list(genres.GENRES)
   genre = names[rng.integers(len(names))]
@@ -150,6 +165,11 @@ def sample(
   style, look = genres.GENRES[genre], genres.GENRES[look_genre]
   # The picture shows the tempo, so the tempo fits the genre of the picture.
   tempo_bpm = round(float(rng.uniform(*look.tempo_bpm)), 2)
+  # Its own draws, so that other worlds stay as they were.
+  free = np.random.default_rng([seed, index, 5])
+  is_free = free.random() < freedom
+  if is_free:
+    tempo_bpm = round(float(np.exp(free.uniform(*np.log(_FREE_BPM)))), 2)
   key = list(genres.TONICS)[rng.integers(len(genres.TONICS))]
   mode = ('major', 'minor')[rng.integers(2)]
   first_beat = round(float(rng.uniform(0, 60.0 / tempo_bpm)) * 0.999, 4)
@@ -176,7 +196,25 @@ def sample(
   )
   cut_times = _cut_times(timed, rng)
   activity = _activity(len(cut_times) + 1, rng)
-  return dataclasses.replace(timed, cut_times=cut_times, activity=activity)
+  scene = dataclasses.replace(timed, cut_times=cut_times, activity=activity)
+  return _ended(scene, free) if is_free and free.random() < _ENDS else scene
+
+
+def _ended(scene: Scene, rng: np.random.Generator) -> Scene:
+  """The scene with music that ends on one of its last bar lines, if any."""
+  low, high = (scene.seconds - s for s in reversed(_END_SECONDS))
+  bars = (scene.bar_seconds(n) for n in range(1000))
+  bars = itertools.takewhile(lambda start: start <= high, bars)
+  ends = [start for start in bars if start >= low]
+  if not ends:
+    return scene
+  end = round(float(ends[rng.integers(len(ends))]), 6)
+  return dataclasses.replace(
+    scene,
+    end_seconds=end,
+    beat_times=tuple(t for t in scene.beat_times if t <= end + 1e-5),
+    cut_times=tuple(t for t in scene.cut_times if t < end - 1e-5),
+  )
 
 
 def _beat_times(

@@ -1,5 +1,6 @@
 """Writes a synthetic world: clips of video with music, and a manifest."""
 
+from collections.abc import Callable
 import concurrent.futures
 import functools
 import json
@@ -8,6 +9,7 @@ import pathlib
 
 from absl import logging
 
+from v2meow_jax import media
 from v2meow_jax import progress as progress_lib
 from v2meow_jax.files import atomic
 from v2meow_jax.files import paths
@@ -15,6 +17,7 @@ from v2meow_jax.synthetic import captions
 from v2meow_jax.synthetic import compose
 from v2meow_jax.synthetic import render
 from v2meow_jax.synthetic import scene as scene_lib
+from v2meow_jax.synthetic import score
 
 # Increases whenever the same seed gives another world.
 WORLD_VERSION = 2
@@ -28,6 +31,8 @@ def write(
   seed: int,
   seconds: float = 10.0,
   surprise: float = 0.0,
+  freedom: float = 0.0,
+  sound_only: bool = False,
   workers: int = 1,
   progress: bool = True,
 ) -> pathlib.Path:
@@ -43,6 +48,8 @@ def write(
     seed: Seed of the world.
     seconds: Duration of each clip.
     surprise: Probability that a picture looks like another genre than its music.
+    freedom: Probability of a tempo that is not that of a genre; see `scene`.
+    sound_only: Whether clips are .wav files without a picture.
     workers: Number of processes; it does not affect the clips.
     progress: Whether to show progress on standard error.
 
@@ -57,25 +64,31 @@ def write(
     raise ValueError(
       f'num is {num} and workers is {workers}; wanted at least 1 each.'
     )
-  scene_lib.sample(seed, 0, seconds, surprise)
-  out = paths.path(out)
-  _claim(
-    out,
-    {
-      'version': WORLD_VERSION,
-      'num': num,
-      'seed': seed,
-      'seconds': float(seconds),
-      'surprise': float(surprise),
-    },
+  sample = functools.partial(
+    scene_lib.sample,
+    seed,
+    seconds=seconds,
+    surprise=surprise,
+    freedom=freedom,
   )
+  sample(0)
+  out = paths.path(out)
+  run = {
+    'version': WORLD_VERSION,
+    'num': num,
+    'seed': seed,
+    'seconds': float(seconds),
+    'surprise': float(surprise),
+  }
+  # Worlds of earlier versions had neither.
+  options = {'freedom': float(freedom), 'sound_only': sound_only}
+  _claim(out, {**run, **{k: v for k, v in options.items() if v}})
   clips = out / 'clips'
   clips.mkdir(exist_ok=True)
-  num_done = sum((clips / _clip_name(n)).exists() for n in range(num))
+  suffix = '.wav' if sound_only else media.WRITTEN_VIDEO_SUFFIX
+  num_done = sum((clips / f'{n:06d}{suffix}').exists() for n in range(num))
   logging.info('World %s: %d of %d clips exist already.', out, num_done, num)
-  one = functools.partial(
-    _write_clip, out, seed=seed, seconds=seconds, surprise=surprise
-  )
+  one = functools.partial(_write_clip, out, suffix=suffix, sample=sample)
   made = progress_lib.bar(
     _each(one, num, workers), total=num, unit='clip', disable=not progress
   )
@@ -118,35 +131,33 @@ def _claim(out: pathlib.Path, run: dict) -> None:
   marker.write_text(json.dumps(run) + '\n', encoding='utf-8')
 
 
-def _clip_name(index: int) -> str:
-  return f'{index:06d}.mp4'
-
-
 def _write_clip(
   out: pathlib.Path,
   index: int,
   *,
-  seed: int,
-  seconds: float,
-  surprise: float,
+  suffix: str,
+  sample: Callable[[int], scene_lib.Scene],
 ) -> dict:
   """Writes a clip unless it is there; returns its line of the manifest."""
   from v2meow_jax.files import write as media_write
 
-  scene = scene_lib.sample(seed, index, seconds, surprise)
-  path = out / 'clips' / _clip_name(index)
-  if not path.exists():
-    # Whole or absent, so that a clip which is there need not be made again.
+  scene = sample(index)
+  path = out / 'clips' / f'{index:06d}{suffix}'
+  # Whole or absent, so that a clip which is there need not be made again.
+  if not path.exists() and suffix == media.WRITTEN_VIDEO_SUFFIX:
     media_write.write_video(
       path,
       render.frames(scene),
       rate_hz=scene.rate_hz,
       audio=compose.music(scene),
     )
+  elif not path.exists():
+    media_write.write_audio(path, compose.music(scene))
   return {
     'id': path.stem,
     'path': path.relative_to(out).as_posix(),
     'caption': captions.caption(scene),
+    'plan': score.plan(scene),
     'seconds': scene.seconds,
     'split': split(index),
     'genre': scene.genre,

@@ -50,6 +50,16 @@ def test_a_scale_is_clearer_than_all_twelve_notes():
   assert figures.key_clarity(sound(np.zeros(RATE_HZ))) == 0
 
 
+def test_a_scale_is_in_its_key_and_in_the_relative_one():
+  major = [261.6 * 2 ** (s / 12) for s in (3, 3, 5, 7, 7, 8, 10, 10, 12, 14)]
+  assert figures.estimated_key(tones(major)) == (3, 'major')
+  assert figures.plays_key(tones(major), 3, 'major')
+  assert figures.plays_key(tones(major), 0, 'minor')
+  assert not figures.plays_key(tones(major), 3, 'minor')
+  assert not figures.plays_key(tones(major), 10, 'major')
+  assert figures.estimated_key(sound(np.zeros(RATE_HZ))) is None
+
+
 def test_pairs_with_one_opening_are_counted():
   a, b, c = noise(3.0, 1), noise(3.0, 2), noise(3.0, 3)
   louder = sound(1.5 * a.samples + 0.01 * b.samples)

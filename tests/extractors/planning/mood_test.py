@@ -57,7 +57,7 @@ def test_prompts_name_their_genres():
 
 def test_the_prompt_of_a_mood_names_its_genre():
   for genre in genres.GENRES:
-    named = mood.genres_of_prompt(mood.prompt(of(), genre))
+    named = mood.genres_of_prompt(mood.prompt('minor', genre))
     assert max(named, key=named.__getitem__) == genre
 
 
@@ -66,3 +66,17 @@ def test_only_a_tempo_is_a_tempo():
   assert mood.bpm_of_prompt('at 90.5bpm') == 90.5
   for text in ('an 808 beat', 'opus 120', '1240 bpm', ''):
     assert mood.bpm_of_prompt(text) is None
+
+
+def test_a_prompt_may_name_a_key_and_moods_have_some():
+  assert mood.key_of_prompt('a waltz in F# minor') == 'Gb minor'
+  assert mood.key_of_prompt('house at 120 bpm in Eb major, loud') == 'Eb major'
+  assert mood.key_of_prompt('jazz in c flat major') == 'B major'
+  for text in ('in a minor key', 'a major piece', 'E minor', ''):
+    assert mood.key_of_prompt(text) is None
+  keys = {
+    mood.key_of_mood(of(brightness=b), warmth)
+    for b in (0.1, 0.9)
+    for warmth in (-0.2, -0.03, 0.03, 0.2)
+  }
+  assert len(keys) == 8

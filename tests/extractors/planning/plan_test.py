@@ -73,6 +73,8 @@ REFUSED = {
   'bars of no beats': lambda c: c.update(beats_per_bar=0),
   'an end after the clip': lambda c: c.update(end_seconds=9.0),
   'another version': lambda c: c.update(version=2),
+  'a key without a mode': lambda c: c.update(key='C'),
+  'a key that is none': lambda c: c.update(key='H major'),
   'a strange source': lambda c: c.update(source='stars'),
   'beats that are no list': lambda c: c.update(beats={}),
   'a beat that is no object': lambda c: c['beats'].__setitem__(0, 1.0),

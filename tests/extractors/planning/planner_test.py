@@ -36,6 +36,8 @@ def test_a_planted_pulse_is_kept():
   assert plan.tempo_bpm == pytest.approx(104, rel=0.01)
   assert nearest(plan.beat_times, beats).max() < 0.04
   assert plan.end_seconds is None
+  # The picture alone decides.
+  assert plan.key is None and plan.sections[0].prompt is None
 
 
 def test_tempo_beats_metre_and_downbeats_of_drawn_scenes_are_found():
@@ -87,6 +89,19 @@ def test_a_wish_for_a_tempo_is_obeyed(montage):
   for bpm in (10, 1000, float('nan')):
     with pytest.raises(ValueError, match='wanted 50 to 200'):
       planner.Wishes(bpm=bpm)
+
+
+def test_a_key_is_wished_for_named_or_that_of_the_mood(still):
+  assert planner.plan(still, wishes=planner.Wishes(key='D minor')).key == (
+    'D minor'
+  )
+  assert planner.plan(still, prompt='jazz in E flat minor').key == 'Eb minor'
+  own = planner.plan(still)
+  assert own.key is not None
+  word = {'major': 'bright', 'minor': 'dark'}[own.key.split()[1]]
+  assert all((s.prompt or '').startswith(word) for s in own.sections)
+  with pytest.raises(ValueError, match="key is 'minor'"):
+    planner.Wishes(key='minor')
 
 
 def test_a_still_picture_gets_a_plain_grid_of_the_prior(still):

@@ -1,12 +1,17 @@
 import json
 import weakref
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.fakes import planted_records
+from v2meow_jax import parts
+from v2meow_jax import stages
 from v2meow_jax.files import manifests
 from v2meow_jax.jobs.prepare import extraction
+from v2meow_jax.synthetic import scene as scene_lib
+from v2meow_jax.synthetic import score
 
 pytestmark = pytest.mark.data
 
@@ -142,3 +147,46 @@ def test_what_is_in_memory_does_not_grow_with_the_length_of_a_video(
   assert pieces.total == seconds / 4 and pieces.most <= 3
   # A batch is of two stretches of four frames.
   assert waiting.total == seconds / 4 and waiting.most <= 3
+
+
+def test_a_plan_becomes_a_stream_and_none_becomes_zeros(tmp_path):
+  stream = stages.TINY['plan']
+  (tmp_path / 'a.json').write_text(json.dumps({'seconds': 12.0}))
+  scene = scene_lib.sample(0, 0, 11.8)
+  clocks = planted_records.make_extractors()
+  extract = extraction.Extract(
+    planted_records.reading(
+      streams=(*planted_records.STREAMS, stream),
+      make_extractors=lambda: {
+        **clocks,
+        'plan': parts.Part(kind='plan', stream='plan').build(stream),
+      },
+    )
+  )
+  extract.setup()
+  recorded = {}
+  for plan in (None, score.plan(scene), {'beats': 'many'}):
+    clip = manifests.ManifestClip(
+      id='a', path=str(tmp_path / 'a.json'), plan=plan
+    )
+    (result,) = extract.process([(('train', 0), clip)])
+    if plan and 'seconds' not in plan:
+      assert result.tag == 'rejected'
+      assert 'the plan has the fields' in result.value['message']
+      continue
+    _, done = result
+    data = [
+      tf.train.Example.FromString(piece)
+      .features.feature['plan']
+      .bytes_list.value[0]
+      for piece in done.recording.pieces
+    ]
+    frames = np.frombuffer(b''.join(data), '<f2').reshape(300, stream.dim)
+    recorded[plan is None] = frames
+    assert 'plan' not in done.moments
+  assert not recorded[True].any()
+  beats = np.flatnonzero(recorded[False][:, 9])
+  assert len(beats) in (len(scene.beat_times), len(scene.beat_times) + 1)
+  np.testing.assert_allclose(
+    beats[: len(scene.beat_times)] / 25, scene.beat_times, atol=0.061
+  )

@@ -38,9 +38,13 @@ def _add_synth(kinds) -> None:
     ('--seed', 0, 'seed of the world; another seed, other clips'),
     ('--seconds', 10.0, 'length of each clip'),
     ('--surprise', 0.0, 'share of clips that look like another genre'),
+    ('--freedom', 0.0, 'share of clips whose tempo is not that of a genre'),
     ('--workers', 1, 'number of processes'),
   ):
     flags.value(synth, flag, default, text)
+  synth.add_argument(
+    '--sound_only', action='store_true', help='write music alone, as .wav'
+  )
 
 
 def _add_fit(kinds) -> None:
@@ -182,6 +186,8 @@ def _synth(args: argparse.Namespace) -> None:
     seed=args.seed,
     seconds=args.seconds,
     surprise=args.surprise,
+    freedom=args.freedom,
+    sound_only=args.sound_only,
     workers=args.workers,
   )
   print(manifest)

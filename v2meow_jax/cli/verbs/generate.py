@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   flags.bpm(plan)
   flags.no_plan(plan)
+  flags.key(parser)
   flags.value(
     parser, '--seed', 0, 'seed of every random draw; another seed, another take'
   )
@@ -122,11 +123,16 @@ def run(args: argparse.Namespace) -> None:
   from v2meow_jax.extractors.planning import planner  # pylint: disable=g-import-not-at-top
   from v2meow_jax.inference import soundtrack  # pylint: disable=g-import-not-at-top
 
+  if args.key and (args.plan or args.no_plan):
+    raise ValueError(
+      '--key is a wish for a plan that is made; write it into the file of'
+      ' --plan, or leave out --no_plan.'
+    )
   plan = None
   if args.plan:
     plan = plan_lib.read(args.plan)
   elif not args.no_plan:
-    plan = planner.Wishes(bpm=args.bpm)
+    plan = planner.Wishes(bpm=args.bpm, key=args.key)
   soundtrack.write(
     args.video,
     args.output,

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     '  sections    start, and a prompt of their own in words\n'
     '  end_seconds the last downbeat, after which the music rings out; null:\n'
     '              none, the music plays to the end of the clip\n'
+    '  key         such as "Eb minor"; null: any\n'
     '  tempo_bpm   tempo after the last beat; others stay where they are\n'
   )
   parser.epilog = (
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     '--plot', metavar='PNG', help='also draw what was seen and planned'
   )
   flags.bpm(parser)
+  flags.key(parser)
   parser.add_argument(
     '--prompt',
     help=(
@@ -54,5 +56,5 @@ def run(args: argparse.Namespace) -> None:
     args.output,
     plot=args.plot,
     prompt=requests.clean_prompt(args.prompt),
-    wishes=planner.Wishes(bpm=args.bpm),
+    wishes=planner.Wishes(bpm=args.bpm, key=args.key),
   )

@@ -70,17 +70,31 @@ def pulse_clarity(audio: media.Audio) -> float:
 
 def key_clarity(audio: media.Audio) -> float:
   """Best correlation of the mean chroma with the profiles of 24 keys."""
+  return _key(audio)[0]
+
+
+def estimated_key(audio: media.Audio) -> tuple[int, str] | None:
+  """Tonic, in semitones above C, and mode of that key; None without any."""
+  clarity, number, mode = _key(audio)
+  return (number, mode) if clarity > 0 else None
+
+
+def _key(audio: media.Audio) -> tuple[float, int, str]:
+  """Correlation, tonic and mode of the best of 24 keys."""
   import librosa
 
   if not audio.samples.any():
-    return 0.0
+    return 0.0, 0, ''
   chroma = librosa.feature.chroma_stft(
     y=audio.samples.astype(np.float32), sr=audio.rate_hz, n_fft=4096
   ).mean(1)
   if chroma.std() < 1e-9:
-    return 0.0
-  keys = [np.roll(p, k) for p in (_MAJOR, _MINOR) for k in range(12)]
-  return float(max(np.corrcoef(chroma, key)[0, 1] for key in keys))
+    return 0.0, 0, ''
+  return max(
+    (float(np.corrcoef(chroma, np.roll(profile, k))[0, 1]), k, mode)
+    for mode, profile in (('major', _MAJOR), ('minor', _MINOR))
+    for k in range(12)
+  )
 
 
 def same_openings(sounds: Sequence[media.Audio]) -> float:
@@ -181,3 +195,17 @@ def plays_tempo(estimated_bpm: float | None, wanted_bpm: float) -> bool:
     beat_scores.tempo_agrees(estimated_bpm, wanted_bpm * octave)
     for octave in (0.5, 1.0, 2.0)
   )
+
+
+def plays_key(audio: media.Audio, tonic: int, mode: str) -> bool:
+  """Whether music is in a key, or in the relative one of the same notes.
+
+  Args:
+    audio: Music to judge.
+    tonic: Pitch class of the wanted tonic, in semitones above C.
+    mode: Wanted mode, 'major' or 'minor'.
+  """
+  relative = ((tonic + 9) % 12, 'minor')
+  if mode == 'minor':
+    relative = ((tonic + 3) % 12, 'major')
+  return estimated_key(audio) in ((tonic, mode), relative)

@@ -18,6 +18,7 @@ The mapping is small and set by hand, after what is known of people:
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
@@ -26,6 +27,7 @@ import re
 import numpy as np
 
 from v2meow_jax.extractors.planning import analysis as analysis_lib
+from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.synthetic import genres
 
 # Energy and valence of each genre.
@@ -46,6 +48,13 @@ _CUTS_A_SECOND = 0.5  # Rate of cuts of a fast montage.
 _ENERGY_WORDS = ((0.25, 'calm'), (0.5, 'steady'), (0.75, 'lively'))
 _MAJOR_VALENCE = 0.4  # From here on music is in major.
 _VALENCE_WORDS = ((0.35, 'dark'), (0.6, 'neutral'))
+# The tonics of the drawn world, from the coldest colours to the warmest: as there,
+# F is blue and C orange. Films lie around 0.
+_WARMTH_TONICS = ('F', 'Eb', 'A', 'C')
+_WARMTHS = (-0.06, 0.0, 0.06)
+_KEY = re.compile(
+  r'\bin ([a-g])(?:[ -]?(b|flat|#|sharp))? (major|minor)\b(?! (?:key|mode))'
+)
 _BPM = re.compile(
   r'(?<![\d.])(\d{2,3}(?:\.\d+)?)[ -]?(?:bpm|beats (?:a|per) min)'
 )
@@ -143,13 +152,18 @@ def _by_phrase(
   return named
 
 
-def prompt(mood: Mood, genre: str) -> str:
-  """A prompt for a mood in a genre, in words that the drawn world has.
+def mode_of(mood: Mood) -> str:
+  """The mode of a mood, 'major' or 'minor'."""
+  return 'major' if mood.valence > _MAJOR_VALENCE else 'minor'
 
-  >>> prompt(Mood(energy=0.2, valence=0.8), 'ambient')
+
+def prompt(mode: str, genre: str) -> str:
+  """A prompt for a mode and a genre, in words that the drawn world has.
+
+  >>> prompt('major', 'ambient')
   'bright ambient'
   """
-  word = 'bright' if mood.valence > _MAJOR_VALENCE else 'dark'
+  word = {'major': 'bright', 'minor': 'dark'}[mode]
   return f'{word} {genres.GENRES[genre].names[0].removeprefix("a ")}'
 
 
@@ -161,6 +175,30 @@ def bpm_of_prompt(prompt: str) -> float | None:
   """
   named = _BPM.search(prompt.lower())
   return float(named[1]) if named else None
+
+
+def key_of_prompt(prompt: str) -> str | None:
+  """The key that a prompt names, if any.
+
+  >>> key_of_prompt('slow jazz in E flat minor')
+  'Eb minor'
+  """
+  named = _KEY.search(prompt.lower())
+  if named is None:
+    return None
+  steps = {'b': -1, 'flat': -1, '#': 1, 'sharp': 1, None: 0}
+  number = plan_lib.TONICS.index(named[1].upper()) + steps[named[2]]
+  return f'{plan_lib.TONICS[number % 12]} {named[3]}'
+
+
+def key_of_mood(mood: Mood, warmth: float) -> str:
+  """A key: its mode by the valence, its tonic by the warmth of the picture.
+
+  >>> key_of_mood(Mood(energy=0.2, valence=0.8), 0.0)
+  'A major'
+  """
+  tonic = _WARMTH_TONICS[bisect.bisect(_WARMTHS, warmth)]
+  return f'{tonic} {mode_of(mood)}'
 
 
 def log_tempo_prior(

@@ -21,6 +21,8 @@ VERSION = 1
 # Tempi that music is planned in, beats a minute; a plan may bend beyond.
 MIN_BPM, MAX_BPM = 50.0, 200.0
 METRES = (2, 3, 4, 5, 6, 7)
+TONICS = ('C', 'Db', 'D', 'Eb', 'E', 'F', 'Gb', 'G', 'Ab', 'A', 'Bb', 'B')
+MODES = ('major', 'minor')
 MAX_PROMPT_CHARACTERS = 2000
 
 Source = Literal['picture', 'prior', 'given']
@@ -79,6 +81,7 @@ class MusicPlan:
     sections: Sections in the order of time; the first starts at 0.
     end_seconds: Time of the last downbeat, after which the music rings out;
       None: the music goes on to the end of the clip.
+    key: Tonic and mode, such as 'Eb minor'; None: any.
     version: Version of this format.
   """
 
@@ -89,6 +92,7 @@ class MusicPlan:
   beats: tuple[Beat, ...]
   sections: tuple[Section, ...]
   end_seconds: float | None = None
+  key: str | None = None
   version: int = VERSION
 
   def __post_init__(self):
@@ -107,6 +111,8 @@ class MusicPlan:
       raise ValueError(
         f'source is {self.source!r}; wanted one of {get_args(Source)}.'
       )
+    if self.key is not None:
+      check_key(self.key)
     times = [beat.seconds for beat in self.beats]
     self._check_times('beats', times, _SHORTEST_BEAT_SECONDS)
     starts = [section.start_seconds for section in self.sections]
@@ -160,6 +166,39 @@ class MusicPlan:
     """The section that holds a time of the clip."""
     started = [s for s in self.sections if s.start_seconds <= seconds + 1e-9]
     return (started or list(self.sections[:1]))[-1]
+
+
+def check_key(key: str) -> None:
+  """Raises ValueError unless a key is one, such as 'C major' or 'Eb minor'."""
+  tonic, _, mode = key.partition(' ')
+  if tonic not in TONICS or mode not in MODES:
+    raise ValueError(
+      f'the key is {key!r:.80}; wanted one of {" ".join(TONICS)}, a blank, and'
+      f' {" or ".join(MODES)}.'
+    )
+
+
+def continued(plan: MusicPlan, seconds: float) -> MusicPlan:
+  """A plan for at least `seconds`: beats go on unless the music rings out.
+
+  Windows of a clip reach beyond its end, where their music is cut off.
+  """
+  beats = list(plan.beats)
+  if beats and plan.end_seconds is None:
+    downbeats = [beat.downbeat for beat in beats]
+    since = downbeats[::-1].index(True) if any(downbeats) else 0
+    step = 60 / plan.tempo_bpm
+    while beats[-1].seconds + step < seconds:
+      since = (since + 1) % plan.beats_per_bar
+      last = beats[-1]
+      beats.append(
+        Beat(
+          seconds=last.seconds + step, downbeat=since == 0, energy=last.energy
+        )
+      )
+  return dataclasses.replace(
+    plan, seconds=max(seconds, plan.seconds), beats=tuple(beats)
+  )
 
 
 def _check_number(name: str, value: float, low: float, high: float) -> None:
@@ -227,6 +266,11 @@ def from_json(text: str | bytes) -> MusicPlan:
     raise ValueError('it is nested too deeply.') from e
   except ValueError as e:
     raise ValueError(f'it is not json ({e}).') from e
+  return from_content(content)
+
+
+def from_content(content: Any) -> MusicPlan:
+  """A plan of parsed json; ValueError says what is wrong with it."""
   fields = _fields(MusicPlan, content, 'the plan')
   for name, kind in (('beats', Beat), ('sections', Section)):
     fields[name] = tuple(

@@ -19,7 +19,7 @@ from v2meow_jax.extractors.planning import mood as mood_lib
 from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.synthetic import genres
 
-PLANNER_VERSION = 1  # Raised when a video and a prompt get another plan.
+PLANNER_VERSION = 2  # Raised when a video and a prompt get another plan.
 
 _CUT_COST = 2.0  # Weight of missed cuts against the logarithm of the prior.
 _SECTION_SECONDS = 4.0  # Least length of a section.
@@ -42,11 +42,16 @@ class Wishes:
 
   Attributes:
     bpm: Tempo in beats a minute; None: one that fits the picture.
+    key: Tonic and mode, such as 'Eb minor'; None: that of the prompt, else one
+      that fits the mood, unless the picture has a pulse of its own.
   """
 
   bpm: float | None = None
+  key: str | None = None
 
   def __post_init__(self):
+    if self.key is not None:
+      plan_lib.check_key(self.key)
     low, high = plan_lib.MIN_BPM, plan_lib.MAX_BPM
     if self.bpm is not None and not low <= self.bpm <= high:
       raise ValueError(
@@ -102,6 +107,9 @@ def plan(
       times[kept], downbeats[kept], energies[kept], strict=True
     )
   ]
+  key = wishes.key or mood_lib.key_of_prompt(prompt or '')
+  if key is None and not pulse.is_own:
+    key = mood_lib.key_of_mood(mood, float(seen.warmth.mean()))
   if bpm is not None:
     source = 'given'
   else:
@@ -113,10 +121,21 @@ def plan(
     source=source,
     beats=tuple(beats),
     sections=_sections(
-      seen, sections, beats, prompt, None if pulse.is_own else genre
+      seen,
+      sections,
+      beats,
+      prompt or _prompt(key, genre, pulse),
     ),
     end_seconds=None if end is None else round(end, 4),
+    key=key,
   )
+
+
+def _prompt(key: str | None, genre: str, pulse: grid_lib.Pulse) -> str | None:
+  """Words for mode and genre; a picture with its own pulse decides alone."""
+  if pulse.is_own or key is None:
+    return None
+  return mood_lib.prompt(key.split()[1], genre)
 
 
 def _tempo_in_range(bpm: float | None) -> float | None:
@@ -247,13 +266,8 @@ def _sections(
   starts: np.ndarray,
   beats: Sequence[plan_lib.Beat],
   prompt: str | None,
-  genre: str | None,
 ) -> tuple[plan_lib.Section, ...]:
-  """Sections with their mood and the mean energy of their beats.
-
-  Without a prompt, that of a genre and the mood; a picture with a pulse of its
-  own, without a genre, decides alone.
-  """
+  """Sections with their mood and the mean energy of their beats."""
   sections = []
   ends = [*starts[1:], seen.seconds]
   for start, end in zip(starts, ends, strict=True):
@@ -265,7 +279,7 @@ def _sections(
         start_seconds=round(float(start), 4),
         mood=mood.words,
         energy=round(energy, 3),
-        prompt=prompt or (genre and mood_lib.prompt(mood, genre)),
+        prompt=prompt,
       )
     )
   return tuple(sections)

@@ -62,7 +62,8 @@ def scene(plan: plan_lib.MusicPlan, seconds: float) -> PlannedScene:
 
   Beats go on after the clip at the plan's tempo, unless the music rings out.
   """
-  times, downbeats = _continued(plan, seconds)
+  beats = plan_lib.continued(plan, seconds).beats
+  times = tuple(beat.seconds for beat in beats)
   look = genres.GENRES[_look(plan)]
   palette = [(hue, look.saturation, look.brightness) for hue in look.hues]
   return PlannedScene(
@@ -76,7 +77,7 @@ def scene(plan: plan_lib.MusicPlan, seconds: float) -> PlannedScene:
     first_beat_in_bar=0,
     first_chord=0,
     beat_times=times,
-    downbeats=downbeats,
+    downbeats=tuple(beat.downbeat for beat in beats),
     cut_times=tuple(s.start_seconds for s in plan.sections[1:]),
     key='C',
     mode='major',
@@ -87,21 +88,6 @@ def scene(plan: plan_lib.MusicPlan, seconds: float) -> PlannedScene:
     rate_hz=RATE_HZ,
     size=_SIZE,
   )
-
-
-def _continued(
-  plan: plan_lib.MusicPlan, seconds: float
-) -> tuple[tuple[float, ...], tuple[bool, ...]]:
-  """Beats of a plan and those after its end: times, and whether they begin bars."""
-  times = [beat.seconds for beat in plan.beats]
-  downbeats = [beat.downbeat for beat in plan.beats]
-  if times and plan.end_seconds is None:
-    since = downbeats[::-1].index(True) if any(downbeats) else 0
-    while times[-1] + 60 / plan.tempo_bpm < seconds:
-      since = (since + 1) % plan.beats_per_bar
-      times.append(times[-1] + 60 / plan.tempo_bpm)
-      downbeats.append(since == 0)
-  return tuple(times), tuple(downbeats)
 
 
 def _look(plan: plan_lib.MusicPlan) -> str:

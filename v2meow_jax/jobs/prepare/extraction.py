@@ -25,6 +25,7 @@ from v2meow_jax.clusters import standardize
 from v2meow_jax.data import records
 from v2meow_jax.data import shards
 from v2meow_jax.extractors import extractor as extractor_lib
+from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.files import manifests
 from v2meow_jax.files import paths
 from v2meow_jax.jobs.prepare import frame_batches
@@ -149,10 +150,10 @@ class Extract(beam.DoFn):
           f' {sorted(extractors)}.'
         )
       reads = extractors[stream.name].reads
-      if reads not in ('video', 'audio'):
+      if reads not in ('video', 'audio', 'plan'):
         raise ValueError(
           f'the extractor of {stream.name!r} reads {reads!r}; wanted one of'
-          " 'video' or 'audio'."
+          " 'video', 'audio' or 'plan'."
         )
     return _Loaded(extractors)
 
@@ -201,7 +202,7 @@ class Extract(beam.DoFn):
         f.write(b'.')
 
   def _of(self, medium: str) -> dict[str, Any]:
-    """Extractors of the recorded streams that read video, or audio."""
+    """Extractors of the recorded streams that read one medium."""
     extractors = {s.name: self._extractors[s.name] for s in self._streams}
     return {name: e for name, e in extractors.items() if e.reads == medium}
 
@@ -229,6 +230,9 @@ class Extract(beam.DoFn):
       audio = _fit_audio(audios[extractor.sample_rate_hz], seconds)
       with self._stage(f'extract {name}'):
         parts[name].append(np.asarray(extractor(audio)))
+    for name, extractor in self._of('plan').items():
+      with self._stage(f'extract {name}'):
+        parts[name].append(_planned(clip, extractor, seconds))
     for piece in self._watch(clip.path, seconds):
       for name, extractor in self._of('video').items():
         with self._stage(f'extract {name}'):
@@ -361,6 +365,20 @@ def _moments(frames: np.ndarray) -> standardize.Moments:
   """Moments of frames as they are recorded, float[frames, ..., dim]."""
   rows = frames.astype(np.float16).reshape(-1, frames.shape[-1])
   return standardize.Moments.empty(frames.shape[-1]).with_rows(rows)
+
+
+def _planned(
+  clip: manifests.ManifestClip,
+  extractor: extractor_lib.Extractor,
+  seconds: float,
+) -> np.ndarray:
+  """The stream of a clip's plan; without one zeros, as dropped in training."""
+  if clip.plan is None:
+    stream = extractor.stream
+    shape = (records.num_frames(stream, seconds), *stream.frame_shape)
+    return np.zeros(shape, np.float32)
+  plan = plan_lib.from_content(clip.plan)
+  return extractor(plan_lib.continued(plan, seconds))
 
 
 def _fit_audio(audio: Any, seconds: float) -> Any:

@@ -67,7 +67,7 @@ class Preparation:
   def check(self) -> None:
     """Raises one WeightsError for all weights that are missing."""
     missing = []
-    for part in self.parts:
+    for part in (part for part in self.parts if part.has_weights):
       try:
         part.file()
       except store.WeightsError as e:
