@@ -9,7 +9,6 @@ import pytest
 
 from tests.fakes import pulsing_clips
 from v2meow_jax import specs
-from v2meow_jax import stages
 from v2meow_jax.extractors.embedded import color_motion
 from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.extractors.planning import plan_stream
@@ -25,10 +24,12 @@ MOTION = color_motion.Motion(
   {'mean': np.zeros(16, np.float32), 'std': np.ones(16, np.float32)},
 )
 APPEARANCE = color_motion.Appearance(
-  stages.TINY['appearance'],
+  specs.FeatureSpec(name='appearance', dim=96, rate_hz=2.5),
   {'mean': np.zeros(96, np.float32), 'std': np.ones(96, np.float32)},
 )
-PLAN = plan_stream.PlanStream(stages.TINY['plan'])
+PLAN = plan_stream.PlanStream(
+  specs.FeatureSpec(name='plan', dim=28, rate_hz=25.0)
+)
 STYLE = specs.FeatureSpec(name='style', dim=3, rate_hz=0.0)
 
 

@@ -50,7 +50,7 @@ def test_music_that_ends_rings_out_after_its_last_beat():
   for scene in ended[:4]:
     samples = compose.music(scene).samples
     end = scene.end_seconds
-    assert scene.beat_times[-1] == end
+    assert end is not None and scene.beat_times[-1] == end
     around = samples[round((end - 0.5) * 16_000) : round((end + 0.2) * 16_000)]
     last = samples[-1600:]
     assert np.square(last).mean() < np.square(around).mean()

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from v2meow_jax import specs
-from v2meow_jax import stages
 from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.extractors.planning import plan_stream
 
-EXTRACT = plan_stream.PlanStream(stages.TINY['plan'])
+EXTRACT = plan_stream.PlanStream(
+  specs.FeatureSpec(name='plan', dim=28, rate_hz=25.0)
+)
 TIMES = (np.arange(250) + 0.5) / 25
 FIRST, BPM = 0.371, 96.0
 

@@ -369,7 +369,7 @@ def _moments(frames: np.ndarray) -> standardize.Moments:
 
 def _planned(
   clip: manifests.ManifestClip,
-  extractor: extractor_lib.Extractor,
+  extractor: Any,
   seconds: float,
 ) -> np.ndarray:
   """The stream of a clip's plan; without one zeros, as dropped in training."""
