@@ -13,13 +13,14 @@ import time
 import pytest
 
 from v2meow_jax.cli import main
+from v2meow_jax.jobs.generate import job as job_lib
 from v2meow_jax.training.monitoring import health
 from v2meow_jax.training.monitoring import preemption
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LAUNCH = ROOT / 'launch'
 SCRIPTS = sorted(LAUNCH.rglob('*.sh'))
-JOBSETS = sorted((LAUNCH / 'gke').glob('*.yaml'))
+JOBSETS = sorted((LAUNCH / 'gke').glob('*_jobset.yaml'))
 AGAIN = preemption.Preempted.exit_code
 
 
@@ -42,6 +43,11 @@ def test_shellcheck_finds_nothing(script):
   assert done.returncode == 0, done.stdout
 
 
+def edited(path):
+  lines = [s for s in path.read_text().splitlines() if '# EDIT' in s]
+  return [re.split('[=:]', line.strip())[0] for line in lines]
+
+
 @pytest.mark.parametrize(
   'path',
   [
@@ -52,11 +58,7 @@ def test_shellcheck_finds_nothing(script):
   ids=name,
 )
 def test_a_user_edits_two_lines(path):
-  edited = [s for s in path.read_text().splitlines() if '# EDIT' in s]
-  assert [re.split('[=:]', line.strip())[0] for line in edited] == [
-    'MODEL_DIR',
-    'STAGE',
-  ]
+  assert edited(path) == ['MODEL_DIR', 'STAGE']
 
 
 # What scripts start. A program that stands in for another writes a line of its
@@ -143,9 +145,60 @@ def test_slurm_requeues_on_75_alone(tmp_path, code, requeued):
   assert rest == (['scontrol requeue 7'] if requeued else [])
 
 
-def test_slurm_tells_the_tasks_and_not_the_shell():
-  text = (LAUNCH / 'slurm/train.sh').read_text()
-  directives, _, code = text.partition('MODEL_DIR=')
+@pytest.mark.parametrize('code', [AGAIN, 0, 3, 2])
+def test_an_array_of_batches_requeues_a_task_on_75_alone(tmp_path, code):
+  srun = tmp_path / 'srun'
+  srun.write_text('#!/bin/sh\nshift\nexec "$@"\n')
+  srun.chmod(0o755)
+  stand_in(tmp_path, 'v2meow', (code,))
+  stand_in(tmp_path, 'scontrol')
+  job = launch(
+    'slurm/batch.sh', tmp_path, '--seed', '3', SLURM_JOB_ID='7',
+    MANIFEST='a b.csv', OUT='out',
+  )  # fmt: skip
+  job.communicate(timeout=60)
+  assert job.returncode == code
+  step, *rest = calls(tmp_path)
+  assert step == 'v2meow batch a b.csv -o out --seed 3'
+  assert rest == (['scontrol requeue 7'] if code == AGAIN else [])
+  assert edited(LAUNCH / 'slurm/batch.sh') == ['MANIFEST', 'OUT']
+
+
+def test_an_indexed_job_is_made_again_unless_a_person_must_look(tmp_path):
+  yaml = pytest.importorskip('yaml')
+  path = LAUNCH / 'gke/batch_job.yaml'
+  assert edited(path) == ['MANIFEST', 'OUT']
+  config, job = yaml.safe_load_all(path.read_text())
+  check(job, INDEXED_JOB)
+  spec = job['spec']
+  assert spec['completionMode'] == 'Indexed'
+  ignored, wrong, failures = spec['podFailurePolicy']['rules']
+  assert ignored['onPodConditions'] == [{'type': 'DisruptionTarget'}]
+  assert wrong['onExitCodes']['values'] == [main._EXIT_USER_ERROR]
+  # Kubernetes wants a limit for each index where one may fail alone.
+  assert failures['action'] == 'FailIndex' and spec['backoffLimitPerIndex']
+  assert failures['onExitCodes']['values'] == [job_lib.EXIT_FAILURES]
+  (container,) = spec['template']['spec']['containers']
+  variables = {e['name']: e['value'] for e in container['env']}
+  assert variables == {'V2MEOW_NUM_SHARDS': str(spec['completions'])}
+  stand_in(tmp_path, 'v2meow', (AGAIN,))
+  done = subprocess.run(
+    [*container['command'], *container['args']],
+    env={'PATH': f'{tmp_path}:{os.environ["PATH"]}', **config['data']},
+  )
+  assert done.returncode == AGAIN
+  # The shell has made room for the batch, which gets the signals of the pod.
+  assert container['args'][0].startswith('exec ')
+  (call,) = calls(tmp_path)
+  assert call == (
+    'v2meow batch gs://my-bucket/clips.jsonl -o gs://my-bucket/music'
+  )
+
+
+@pytest.mark.parametrize('script', ['train', 'batch'])
+def test_slurm_tells_the_tasks_and_not_the_shell(script):
+  text = (LAUNCH / f'slurm/{script}.sh').read_text()
+  directives, _, code = re.split('((?:MODEL_DIR|MANIFEST)=)', text, maxsplit=1)
   # sbatch stops to read them at the first command.
   assert '#SBATCH' not in code
   options = re.findall(r'(--[\w-]+)(?:=(\S+))?', directives)
@@ -220,6 +273,23 @@ JOB = {
   'podFailurePolicy': {'rules': [{'action': str, 'onExitCodes': EXIT_CODES}]},
   'template': {'spec': POD},
 }
+INDEXED_JOB = {
+  'apiVersion': str,
+  'kind': str,
+  'metadata': {'name': str},
+  'spec': {
+    'completionMode': str,
+    'completions': int,
+    'parallelism': int,
+    'backoffLimitPerIndex': int,
+    'podFailurePolicy': {'rules': [{
+      'action': str,
+      'onExitCodes?': EXIT_CODES,
+      'onPodConditions?': [{'type': str}],
+    }]},
+    'template': {'spec': POD},
+  },
+}  # fmt: skip
 RULE = {'name': str, 'action': str, 'onJobFailureReasons': [str]}
 JOBSET = {
   'apiVersion': str,

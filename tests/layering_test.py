@@ -79,6 +79,7 @@ NEVER = {
   | rooms('data', 'jobs', 'training', 'pretrained', 'extractors', 'codecs')
   | rooms(*(f'evaluation.{r}' for r in ('listening', 'reports', 'controls'))),
   'jobs': {'t5x', 'gin'} | rooms('evaluation'),
+  'jobs.generate': DATA_LIBRARIES | TORCH | rooms('data', 'jobs.prepare'),
   # Only the controls generate; sub-rooms import those before them.
   'evaluation': DATA_LIBRARIES
   | TORCH

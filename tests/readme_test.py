@@ -26,8 +26,9 @@ WEIGHTS = (ROOT / 'docs/weights.md').read_text()
 STUDY = (ROOT / 'docs/study.md').read_text()
 EVALUATION = (ROOT / 'docs/evaluation.md').read_text()
 MEDIA = (ROOT / 'docs/media.md').read_text()
-PAGES = (README, TRAINING, WEIGHTS, STUDY, EVALUATION, MEDIA)
-GROUPS = ('data', 'weights', 'study')  # Verbs of verbs.
+BATCH = (ROOT / 'docs/batch.md').read_text()
+PAGES = (README, TRAINING, WEIGHTS, STUDY, EVALUATION, MEDIA, BATCH)
+GROUPS = ('data', 'weights', 'study', 'batch')  # Verbs of verbs.
 VARIABLE = re.compile('[A-Z][A-Z0-9_]*=')
 
 

@@ -17,6 +17,10 @@ AUDIO_SUFFIXES = (
 )
 # Peak of what counts as silence: -60 dB of full scale, 33 steps of 16 bits.
 SILENCE = 1e-3
+# ours: what was cut off at 1 stays within this of it when it is resampled.
+FULL_SCALE = 0.999
+# ours: a loud master has a few such peaks, not one every thousand samples.
+CLIPPED_SHARE = 1e-3
 WRITTEN_VIDEO_SUFFIX = '.mp4'
 WRITTEN_AUDIO_SUFFIXES = ('.wav', '.flac')
 
@@ -113,6 +117,11 @@ class Audio:
   def is_silent(self) -> bool:
     """Whether nothing in it can be heard."""
     return not np.abs(self.samples).max(initial=0.0) > SILENCE
+
+  @property
+  def clipped_share(self) -> float:
+    """Share of the samples at full scale."""
+    return float(np.mean(np.abs(self.samples) >= FULL_SCALE))
 
   def fitted(self, num_samples: int) -> Audio:
     """The first `num_samples` of it, with silence after its end."""

@@ -81,6 +81,7 @@ class PlantedSystem:
       },
       seconds_per_part={},
       settings={'seed': seed},
+      seconds=3.0,
     )
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.inference import sound
 
@@ -84,3 +85,37 @@ def test_a_clip_a_hair_above_what_windows_cover_is_as_long():
   streams = {'coarse': np.ones((8, 2), np.int32)}
   audio, codes = sound.decode(Codec(), streams, [COARSE], 2.0 + 1e-8)
   assert (len(audio.samples), len(codes)) == (8, 8)
+
+
+RATE_HZ = 1000
+TONE = 0.5 * np.sin(np.arange(10 * RATE_HZ) / 3)
+
+
+def changed(start, stop, value):
+  samples = TONE.copy()
+  samples[round(start * RATE_HZ) : round(stop * RATE_HZ)] = value
+  return samples
+
+
+@pytest.mark.parametrize(
+  ('samples', 'end_seconds', 'reason'),
+  [
+    (TONE, None, None),
+    (changed(1, 5.5, 0), None, None),  # A rest.
+    (changed(4, 10, 0), 8.0, None),  # It rings out from 8 s on.
+    (changed(4, 10, 0), None, 'silent_tail'),
+    (changed(0, 10, 1e-4), None, 'silent'),
+    (changed(3, 3.001, np.nan), None, 'not_finite'),
+    (TONE[:-1], None, 'wrong_length'),
+    (np.clip(10 * TONE, -1, 1), None, 'clipped'),
+  ],
+)
+def test_a_sound_of_no_use_is_refused_with_the_reason(
+  samples, end_seconds, reason
+):
+  audio = media.Audio(samples=samples, rate_hz=RATE_HZ)
+  try:
+    sound.require_usable(audio, 10.0, end_seconds)
+    assert reason is None
+  except sound.UnusableSound as e:
+    assert e.reason == reason and str(e)

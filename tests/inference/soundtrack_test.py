@@ -24,6 +24,7 @@ class Listening:
     self.heard = None
     self.batches = []
     self.settings = {}
+    self.silent_seeds = ()
 
   def resolve(self, sampling, rows):
     pass
@@ -31,11 +32,20 @@ class Listening:
   def run_batch(self, requests, **options):
     self.heard = requests[0].style_audio
     self.batches.append([request.seed for request in requests])
-    silence = media.Audio(samples=np.zeros(8000, np.float32), rate_hz=8000)
-    made = types.SimpleNamespace(
-      audio=silence, settings=self.settings, seconds_per_part={}
-    )
-    return [made] * len(requests)
+    return [
+      types.SimpleNamespace(
+        audio=media.Audio(
+          # As long as ten frames at 25 Hz.
+          samples=np.full(3200, request.seed not in self.silent_seeds) * 0.5,
+          rate_hz=8000,
+        ),
+        settings=self.settings,
+        seconds_per_part={},
+        seconds=0.4,
+        plan=None,
+      )
+      for request in requests
+    ]
 
 
 @pytest.fixture
@@ -155,3 +165,17 @@ def test_a_film_for_another_container_is_refused_before_a_system_is_loaded(
   monkeypatch.setattr(system_lib, 'load', None)
   with pytest.raises(probe.UnsupportedMedia, match='ask for .mp4'):
     soundtrack.write(str(video), str(tmp_path / 'out.webm'))
+
+
+def test_a_take_that_is_silent_is_no_success_and_leaves_no_file(
+  tmp_path, monkeypatch
+):
+  video = tmp_path / 'video.mp4'
+  media_clips.encode(video, media_clips.planted(range(10)))
+  system = Listening(16_000)
+  system.silent_seeds = (6,)
+  monkeypatch.setattr(system_lib, 'load', lambda _: system)
+  with pytest.raises(ValueError, match='out_2.wav: the sound is silent'):
+    soundtrack.write(str(video), str(tmp_path / 'out.wav'), seed=5, takes=3)
+  made = sorted(path.name for path in tmp_path.glob('out*'))
+  assert made == ['out_1.wav', 'out_1.wav.json', 'out_3.wav', 'out_3.wav.json']

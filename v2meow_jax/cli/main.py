@@ -14,6 +14,7 @@ from typing import NoReturn
 import v2meow_jax
 from v2meow_jax.cli import ending
 from v2meow_jax.cli import terminal
+from v2meow_jax.cli.verbs import batch
 from v2meow_jax.cli.verbs import data
 from v2meow_jax.cli.verbs import doctor
 from v2meow_jax.cli.verbs import evaluate
@@ -29,6 +30,7 @@ from v2meow_jax.cli.verbs import weights
 
 _VERBS = {
   'generate': (generate, 'make a soundtrack for a video'),
+  'batch': (batch, 'make soundtracks for a list of videos, each exactly once'),
   'plan': (plan, 'write the beats and sections that a video asks for'),
   'explain': (explain, 'show what in a video acts on its music'),
   'data': (data, 'make and prepare training data'),
@@ -42,6 +44,7 @@ _VERBS = {
   'doctor': (doctor, 'say what is installed and which parts work'),
 }
 _BEAM_VERB = ['data', 'prepare']  # What follows -- is its runner's.
+_SAVING = ('train', 'batch')  # Stopped, they go on where they were.
 _LOOKING = ('doctor', 'experiments', 'licenses')  # They write nothing.
 _EXIT_USER_ERROR = 2
 _USER_ERRORS = (
@@ -138,11 +141,12 @@ def _of_recipe(error: TypeError) -> ValueError:
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs a command; returns 0, 2 for a user's error, 130 for Ctrl-C.
 
-  When a reader of its output leaves, such as `head`, it returns 141. `train`
-  also returns 75 when it was asked to stop and has saved (start it again), and
-  66 when too many steps in a row were skipped (look at the data).
+  When a reader of its output leaves, such as `head`, it returns 141. `train` and
+  `batch` also return 75 when they were asked to stop and have saved (start them
+  again), `train` 66 when too many steps in a row were skipped (look at the
+  data), and `batch` 3 when some items failed.
   """
-  given = list(sys.argv[1:] if argv is None else argv)
+  given = batch.completed(list(sys.argv[1:] if argv is None else argv))
   top = parser()
   end = len(given)
   if given[: len(_BEAM_VERB)] == _BEAM_VERB and '--' in given:
@@ -194,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run() -> NoReturn:
   """Runs a command as the console script: its process ends here."""
   verb = ''.join(sys.argv[1:2])
-  if verb == 'train':
+  if verb in _SAVING:
     ending.ask_to_start_again()
   terminal.prepare()
   if verb in _LOOKING:

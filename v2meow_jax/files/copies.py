@@ -96,6 +96,18 @@ def local(path: epath.PathLike) -> pathlib.Path:
   return folder if is_folder else folder / remote.name
 
 
+def version(path: epath.PathLike) -> str:
+  """What tells the content of a file from what it was, without reading it.
+
+  Raises:
+    FileNotFoundError: There is no such file.
+  """
+  if paths.is_remote(path):
+    return _describe(path)[0]
+  state = pathlib.Path(path).stat()
+  return f'size={state.st_size} mtime={state.st_mtime_ns}'
+
+
 def _describe(path: epath.PathLike) -> tuple[str, int]:
   """What tells the content of an object from another, and its size in bytes."""
   remote, name = paths.file_system(path)

@@ -29,7 +29,7 @@ def naming(
   try:
     yield
   except Exception as e:
-    if not _is_of_full_disk(e):
+    if not is_of_full_disk(e):
       raise
     raise _error(target, partial, f'over {_size(pathlib.Path(partial))}') from e
 
@@ -71,7 +71,7 @@ def _megabytes(num_bytes: int) -> str:
   return f'{num_bytes / 1e6:,.1f} MB'
 
 
-def _is_of_full_disk(error: BaseException | None) -> bool:
+def is_of_full_disk(error: BaseException | None) -> bool:
   """Whether an error, or one that it came from, says that a disk is full."""
   while error is not None:
     if getattr(error, 'errno', None) in _ERRORS:

@@ -1,12 +1,15 @@
-"""Reads manifests: one clip a line, as json."""
+"""Reads manifests: one clip a line, as json, or rows of other lists as they are."""
 
 import codecs
 import collections
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+import csv
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -73,25 +76,81 @@ def read(
   path = paths.path(path)  # pyright: ignore[reportArgumentType]
   clips: dict[str, ManifestClip] = {}
   errors = []
-  for number, line in enumerate(_text(path).split('\n'), 1):
-    if not line.strip():
-      continue
+  for number, row in rows(path):
     try:
-      clip = _clip(json.loads(line), os.fspath(path.parent))
+      clip = _clip(row, os.fspath(path.parent))
       if clip.id in clips:
         raise ValueError(f'the id {clip.id!r} is there twice')
       clips[clip.id] = clip
-    except (ValueError, RecursionError) as e:
+    except ValueError as e:
       errors.append(f'line {number}: {e}')
-  if errors:
-    shown = '; '.join(errors[:_MOST_ERRORS])
-    raise ValueError(f'manifest {path}: {len(errors)} bad line(s): {shown}.')
+  require_none(path, errors)
   chosen = [c for c in clips.values() if split in (None, c.split)]
   if not chosen:
     counts = dict(collections.Counter(c.split for c in clips.values()))
     wanted = 'clips' if split is None else f'clips of split {split!r}'
     raise ValueError(f'manifest {path} holds no {wanted}; it has {counts}.')
   return chosen
+
+
+def rows(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
+  """Reads the rows of a list of clips, as they are; blank ones do not count.
+
+  Args:
+    path: File in json lines, or in .csv with the names of columns first.
+
+  Yields:
+    Number of the line, and the row: what a line of json says, or what the
+    columns say, as text. A row that cannot be read is a `ValueError`.
+  """
+  text = _text(path)
+  if path.suffix.lower() == '.csv':
+    yield from _csv_rows(text)
+    return
+  for number, line in enumerate(text.split('\n'), 1):
+    if line.strip():
+      try:
+        yield number, json.loads(line)
+      except (ValueError, RecursionError) as e:
+        yield number, ValueError(str(e))
+
+
+def _csv_rows(text: str) -> Iterator[tuple[int, Any]]:
+  table = csv.reader(io.StringIO(text, newline=''), strict=True)
+  names: list[str] = []
+  while True:
+    number = table.line_num + 1
+    try:
+      cells = next(table)
+    except StopIteration:
+      return
+    except csv.Error as e:
+      yield number, ValueError(str(e))
+      continue
+    if not any(map(str.strip, cells)):
+      continue
+    if not names:
+      names = [cell.strip() for cell in cells]
+    elif len(cells) != len(names):
+      yield number, ValueError(f'{len(cells)} cells; wanted {len(names)}')
+    else:
+      yield number, dict(zip(names, cells, strict=True))
+
+
+def require_none(path: pathlib.Path, errors: Sequence[str]) -> None:
+  """Raises ValueError with the errors in the lines of a manifest, if any."""
+  if errors:
+    shown = '; '.join(errors[:_MOST_ERRORS])
+    raise ValueError(f'manifest {path}: {len(errors)} bad line(s): {shown}.')
+
+
+def check_id(name: str) -> None:
+  """Raises ValueError unless an id is a plain name of a file."""
+  if not _ID.fullmatch(name):
+    raise ValueError(
+      f'the id {name!r} is not 1-128 letters, digits, dots, underscores or'
+      ' dashes'
+    )
 
 
 def check_there(path: epath.PathLike) -> None:
@@ -120,16 +179,14 @@ def _text(path: pathlib.Path) -> str:
 
 
 def _clip(row: Any, folder: str) -> ManifestClip:
+  if isinstance(row, ValueError):
+    raise row
   if not isinstance(row, dict):
     raise ValueError('wanted a json object')
   for key in ('id', 'path'):
     if not isinstance(row.get(key), str) or not row[key]:
       raise ValueError(f'wanted a string {key!r}, got {row.get(key)!r}')
-  if not _ID.fullmatch(row['id']):
-    raise ValueError(
-      f'the id {row["id"]!r} is not 1-128 letters, digits, dots, underscores'
-      ' or dashes'
-    )
+  check_id(row['id'])
   split = row.get('split', SPLITS[0])
   if split not in SPLITS:
     raise ValueError(f'the split is {split!r}; wanted one of {list(SPLITS)}')

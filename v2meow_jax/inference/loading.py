@@ -63,8 +63,13 @@ class Loaded:
     return {}
 
 
-def load(folder: pathlib.Path) -> Loaded:
-  """Loads a folder; raises released.DamagedSystem when it is not whole."""
+def load(folder: pathlib.Path, *, for_reading: bool = False) -> Loaded:
+  """Loads a folder; raises released.DamagedSystem when it is not whole.
+
+  Args:
+    folder: Folder of a released system.
+    for_reading: Whether it is to read media alone: stages have no weights then.
+  """
   config = released.read_config(folder)
   try:
     config = upgraded(config)
@@ -94,7 +99,10 @@ def load(folder: pathlib.Path) -> Loaded:
     parts=parts,
     stages=[
       restore.ModelStage(
-        model, tensors.read(folder / f'{row["name"]}.safetensors')
+        model,
+        {}
+        if for_reading
+        else tensors.read(folder / f'{row["name"]}.safetensors'),
       )
       for model, row in zip(models, config['stages'], strict=True)
     ],

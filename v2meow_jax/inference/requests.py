@@ -82,6 +82,7 @@ class Soundtrack:
     seconds_per_part: Wall time of each part, for the whole batch.
     settings: Seed, prompt, plan, sampling, rows and the system's digest;
       'not_used' has the reasons why parts of the request say nothing.
+    seconds: Length of the video, in seconds.
     plan: Plan that it follows, if any.
   """
 
@@ -90,6 +91,7 @@ class Soundtrack:
   streams: dict[str, np.ndarray]
   seconds_per_part: dict[str, float]
   settings: dict[str, Any]
+  seconds: float
   plan: plan_lib.MusicPlan | None = None
 
 

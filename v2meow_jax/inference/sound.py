@@ -10,8 +10,71 @@ from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.codecs import codec as codec_lib
 
+# ours: a bar of four at the slowest tempo of a plan has 4.8 s.
+_TAIL_SECONDS = 5.0
+_BLOCK_SECONDS = 0.1
 # Code frames that are decoded at once: 8 s at 25 Hz, a few megabytes.
 _PIECE_FRAMES = 200
+
+
+class UnusableSound(ValueError):
+  """A sound that was made and is of no use.
+
+  Attributes:
+    reason: Word for what is wrong with it.
+  """
+
+  def __init__(self, reason: str, message: str):
+    """Keeps the reason in a word and in a sentence."""
+    super().__init__(message)
+    self.reason = reason
+
+
+def require_usable(
+  audio: media.Audio, seconds: float, end_seconds: float | None = None
+) -> None:
+  """Refuses the sound of a clip that nobody could use.
+
+  Args:
+    audio: Sound of the whole clip.
+    seconds: Length of the clip.
+    end_seconds: Time at which its plan has the music end; None: that of the
+      clip.
+
+  Raises:
+    UnusableSound: It is not finite, of another length, silent, silent long
+      before its end, or clipped.
+  """
+  wanted = round(seconds * audio.rate_hz)
+  if len(audio.samples) != wanted:
+    raise UnusableSound(
+      'wrong_length',
+      f'the sound has {len(audio.samples)} samples; wanted {wanted}, as many as'
+      f' its clip of {seconds:g} s.',
+    )
+  if not np.isfinite(audio.samples).all():
+    raise UnusableSound(
+      'not_finite', 'the sound holds samples that are no numbers.'
+    )
+  if audio.is_silent:
+    raise UnusableSound('silent', 'the sound is silent.')
+  block = max(1, round(_BLOCK_SECONDS * audio.rate_hz))
+  level = np.abs(audio.samples)
+  peaks = np.maximum.reduceat(level, np.arange(0, len(level), block))
+  last = (np.flatnonzero(peaks > media.SILENCE)[-1] + 1) * _BLOCK_SECONDS
+  end = seconds if end_seconds is None else end_seconds
+  if end - last > _TAIL_SECONDS:
+    raise UnusableSound(
+      'silent_tail',
+      f'the sound is silent from {last:.1f} s on; wanted music up to'
+      f' {end:.1f} s.',
+    )
+  if audio.clipped_share >= media.CLIPPED_SHARE:
+    raise UnusableSound(
+      'clipped',
+      f'{audio.clipped_share:.2%} of the samples are at full scale; wanted less'
+      f' than {media.CLIPPED_SHARE:.1%}.',
+    )
 
 
 def levels(

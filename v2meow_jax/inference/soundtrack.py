@@ -21,6 +21,8 @@ from v2meow_jax.files.films import remux
 from v2meow_jax.inference import requests as requests_lib
 
 SUFFIXES = (*containers.SUFFIXES, *media.WRITTEN_AUDIO_SUFFIXES)
+# Options of the sampler, besides the temperatures.
+SAMPLING = ('top_k', 'top_p', 'max_run', 'style_guidance', 'video_guidance')
 MAX_SEED = 2**32
 MAX_TAKES = 1000
 
@@ -64,7 +66,8 @@ def write(
     The paths written.
 
   Raises:
-    ValueError: An argument, the media or the system is not usable.
+    ValueError: An argument, the media or the system is not usable; or the sound
+      of a take is not, and then there is no file of it.
     OSError: A file is missing or cannot be written.
   """
   if not 1 <= takes <= MAX_TAKES:
@@ -79,11 +82,12 @@ def write(
   paths = _take_paths(out, takes)
   written = [p for take in paths for p in (take, outputs.sidecar(take))]
   outputs.check_inputs_survive(written, video, style_audio)
-  _check_video(video, out, takes)
+  check_video(video, out, takes)
   if style_audio and not probe.probe(style_audio).has_audio:
     raise probe.UnsupportedMedia(f'{style_audio}: no audio track; wanted one.')
   # JAX comes with these, after all that can be refused without it.
   from v2meow_jax.inference import compile_cache
+  from v2meow_jax.inference import sound
   from v2meow_jax.inference import system as system_lib
   from v2meow_jax.models.sampling import options
 
@@ -105,7 +109,7 @@ def write(
     )
     for take in range(takes)
   ]
-  together = rows or 1
+  together, made, unusable = rows or 1, [], []
   for first in range(0, takes, together):
     some = slice(first, first + together)
     with progress_lib.bar(unit='part', desc=paths[first].name) as bar:
@@ -120,10 +124,44 @@ def write(
     if not first:
       say_unused(soundtracks[0].settings.get('not_used', {}))
     for path, soundtrack in zip(paths[some], soundtracks, strict=True):
-      film = _write_one(video, path, soundtrack.audio)
-      _write_sidecar(path, video, soundtrack, film)
+      try:
+        check(soundtrack)
+      except sound.UnusableSound as e:
+        unusable.append(f'{path}: {e}')
+        continue
+      film = write_sound(video, path, soundtrack.audio)
+      say_film(video, path, film)
+      facts = describe(path, video, soundtrack, film)
+      facts['seconds_per_part'] = soundtrack.seconds_per_part
+      outputs.write_json(outputs.sidecar(path), facts)
       print(path)
-  return paths
+      made.append(path)
+  if unusable:
+    raise ValueError(f'{" ".join(unusable)} Try another --seed.')
+  return made
+
+
+def check(soundtrack: requests_lib.Soundtrack) -> None:
+  """Raises sound.UnusableSound when the sound of a clip is of no use."""
+  from v2meow_jax.inference import sound
+
+  plan = soundtrack.plan
+  sound.require_usable(
+    soundtrack.audio, soundtrack.seconds, plan and plan.end_seconds
+  )
+
+
+def samplings(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+  """Fields of `options.Sampling`, once or for each temperature.
+
+  Args:
+    fields: Values of `SAMPLING` and others; 'temperature' has a list or None.
+  """
+  common = {name: fields.get(name) for name in SAMPLING}
+  return [
+    {**common, 'temperature': temperature}
+    for temperature in fields.get('temperature') or [None]
+  ]
 
 
 def say_unused(reasons: Mapping[str, str]) -> None:
@@ -140,7 +178,7 @@ def _take_paths(out: pathlib.Path, takes: int) -> list[pathlib.Path]:
   return [out.with_stem(f'{out.stem}_{n}') for n in range(1, takes + 1)]
 
 
-def _check_video(video: str, out: pathlib.Path, takes: int) -> None:
+def check_video(video: str, out: pathlib.Path, takes: int) -> None:
   """Refuses what cannot be read, or what OUT cannot hold, before the work."""
   if out.suffix.lower() in containers.SUFFIXES:
     full_disk.check(out, takes * remux.check(video, out))
@@ -148,43 +186,59 @@ def _check_video(video: str, out: pathlib.Path, takes: int) -> None:
     probe.probe_video(video)
 
 
-def _write_one(
+def write_sound(
   video: str, path: pathlib.Path, audio: media.Audio
-) -> dict[str, Any]:
-  """Writes one take; what became of the film, for its sidecar."""
+) -> remux.Remuxed | None:
+  """Writes a sound, or a film with it; says what became of the film, if any."""
   if path.suffix.lower() not in containers.SUFFIXES:
     media_write.write_audio(path, audio)
-    return {}
-  film = remux.replace_sound(video, audio, path)
-  if film.reason:
+    return None
+  return remux.replace_sound(video, audio, path)
+
+
+def say_film(
+  video: str, path: pathlib.Path, film: remux.Remuxed | None
+) -> None:
+  """Says what of a film could not be kept."""
+  if film and film.reason:
     _say(
       f'the picture of {video} was encoded again, as {film.picture}:'
       f' {film.reason}.'
     )
-  if film.left_out:
+  if film and film.left_out:
     _say(f'{path} leaves out of {video}: {"; ".join(film.left_out)}.')
-  return {'picture': film.picture, 'left_out': list(film.left_out)}
 
 
 def _say(line: str) -> None:
   print(f'v2meow: {line}', file=sys.stderr)
 
 
-def _write_sidecar(
+def describe(
   path: pathlib.Path,
   video: str,
   soundtrack: requests_lib.Soundtrack,
-  film: Mapping[str, Any],
-) -> None:
-  facts = {
+  film: remux.Remuxed | None,
+  video_sha256: str | None = None,
+) -> dict[str, Any]:
+  """What the sidecar of a take says of how it was made.
+
+  Args:
+    path: Path of the take.
+    video: Path of the video.
+    soundtrack: Sound and settings.
+    film: Report on the film; None for sound alone.
+    video_sha256: Digest of the video; None: it is computed.
+  """
+  kept = {}
+  if film:
+    kept = {'picture': film.picture, 'left_out': list(film.left_out)}
+  return {
     'video': str(video),
-    'video_sha256': atomic.sha256(video),
+    'video_sha256': video_sha256 or atomic.sha256(video),
     'output': path.name,
-    **film,
+    **kept,
     'seconds': soundtrack.audio.seconds,
     'sample_rate_hz': soundtrack.audio.rate_hz,
     'version': v2meow_jax.__version__,
     **soundtrack.settings,
-    'seconds_per_part': soundtrack.seconds_per_part,
   }
-  outputs.write_json(outputs.sidecar(path), facts)

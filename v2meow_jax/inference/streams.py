@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,46 @@ class _Seen:
   streams: Mapping[str, np.ndarray]
   seconds: float
   analysis: analysis.Analysis | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReadRequest:
+  """A request whose media are read: all that stages and codec need of it.
+
+  Attributes:
+    clip: Streams of the clip; the stages add theirs.
+    plan: Plan that the music follows, if any.
+    settings: Seed, prompt and the like, for a sidecar.
+    not_used: Reasons why parts of the request say nothing, by their name.
+  """
+
+  clip: pipeline.ClipStreams
+  plan: plan_lib.MusicPlan | None
+  settings: Mapping[str, Any]
+  not_used: Mapping[str, str]
+
+
+def read_requests(
+  requests: Sequence[requests_lib.Request],
+  loaded: loading.Loaded,
+  on_request: Callable[[], None] = lambda: None,
+) -> list[ReadRequest]:
+  """`read` without the parts of requests that say nothing."""
+  # Loads no network of style without need.
+  unusable = [
+    style_lib.unusable(request, loaded.styles) if request.has_style else {}
+    for request in requests
+  ]
+  usable = list(map(style_lib.without, requests, unusable))
+  clips, plans = read(usable, loaded, on_request)
+  return [
+    ReadRequest(
+      clip=clip, plan=plan, settings=request.describe(), not_used=reasons
+    )
+    for request, reasons, clip, plan in zip(
+      requests, unusable, clips, plans, strict=True
+    )
+  ]
 
 
 def read(

@@ -7,6 +7,7 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax.extractors import extractor
+from v2meow_jax.extractors.embedded import style_features
 from v2meow_jax.inference import requests as requests_lib
 
 # Ours: less than a beat at 60 a minute has no rhythm to take over.
@@ -30,6 +31,12 @@ def vector(
       ' export the system with one.'
     )
   return extractors[name](given)
+
+
+def rate_hz(extractors: Mapping[str, extractor.Extractor]) -> int:
+  """Samples a second at which music is best given as a style."""
+  default = style_features.SAMPLE_RATE_HZ
+  return getattr(extractors.get('style'), 'sample_rate_hz', default)
 
 
 def is_known(text: str, extractors: Mapping[str, extractor.Extractor]) -> bool:

@@ -17,7 +17,6 @@ import pathlib
 from typing import Any
 
 from v2meow_jax import media
-from v2meow_jax.extractors.embedded import style_features
 from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import paths
 from v2meow_jax.inference import dynamics
@@ -62,9 +61,7 @@ class System:
   @property
   def style_rate_hz(self) -> int:
     """Samples a second at which music is best given as a style."""
-    return getattr(
-      self.styles.get('style'), 'sample_rate_hz', style_features.SAMPLE_RATE_HZ
-    )
+    return style.rate_hz(self.styles)
 
   def generate(
     self,
@@ -186,20 +183,35 @@ class System:
       probe.UnsupportedMedia: As in `generate`.
     """
     samplings, windows = self.resolve(sampling, rows)
-    guided = any(s.style_guidance not in (None, 1) for s in samplings)
-    if not guided and any(request.negative for request in requests):
-      raise ValueError(
-        'a negative prompt acts through the guidance of style, which is off;'
-        ' give a style_guidance above 1, such as 3.'
-      )
+    if any(request.negative for request in requests):
+      require_guidance(samplings)
     clock = requests_lib.PartClock()
     with clock('streams'):
-      unusable = [self._unusable(request) for request in requests]
-      clips, plans = streams_lib.read(
-        list(map(style.without, requests, unusable)),
-        self._loaded,
-        functools.partial(on_progress, 'streams'),
-      )
+      on_request = functools.partial(on_progress, 'streams')
+      read = streams_lib.read_requests(requests, self._loaded, on_request)
+    self.sample([r.clip for r in read], samplings, windows, on_progress, clock)
+    with clock('codec'):
+      on_progress('codec')
+      facts = self.describe(samplings, windows)
+      return [self.decode(r, facts, clock) for r in read]
+
+  def sample(
+    self,
+    clips: Sequence[pipeline.ClipStreams],
+    samplings: Sequence[options.Sampling],
+    windows: Sequence[options.Windows],
+    on_progress: OnProgress,
+    clock: requests_lib.PartClock,
+  ) -> None:
+    """Runs every stage, and adds what it writes to the streams of the clips.
+
+    Args:
+      clips: Clips with their visual streams and styles.
+      samplings: Options of each stage, as `resolve` gives them.
+      windows: Windows of each stage.
+      on_progress: Function to call, as in `run_batch`.
+      clock: Clock that measures the stages.
+    """
     for stage, chosen, window in zip(
       self.stages, samplings, windows, strict=True
     ):
@@ -214,43 +226,52 @@ class System:
         )
       for clip, clip_codes in zip(clips, codes, strict=True):
         clip.streams[spec.target.name] = clip_codes
-    with clock('codec'):
-      on_progress('codec')
-      sounds = [
-        sound.decode(self.codec, clip.streams, self._sound, clip.seconds)
-        for clip in clips
-      ]
-    facts: dict[str, Any] = {
+
+  def decode(
+    self,
+    read: streams_lib.ReadRequest,
+    facts: Mapping[str, Any],
+    clock: requests_lib.PartClock,
+  ) -> requests_lib.Soundtrack:
+    """The soundtrack of a clip that all stages have written to.
+
+    Args:
+      read: Request with the streams of all stages.
+      facts: Settings of the call, as `describe` gives them.
+      clock: Clock that measured the parts.
+    """
+    clip, plan = read.clip, read.plan
+    audio, codes = sound.decode(
+      self.codec, clip.streams, self._sound, clip.seconds
+    )
+    return requests_lib.Soundtrack(
+      audio=audio if plan is None else dynamics.follow(audio, plan),
+      codes=codes,
+      streams=clip.streams,
+      seconds_per_part=clock.seconds,
+      settings={
+        **read.settings,
+        'plan': plan and dataclasses.asdict(plan),
+        'not_used': read.not_used,
+        **facts,
+      },
+      seconds=clip.seconds,
+      plan=plan,
+    )
+
+  def describe(
+    self,
+    samplings: Sequence[options.Sampling],
+    windows: Sequence[options.Windows],
+  ) -> dict[str, Any]:
+    """Settings that all soundtracks of a call share, for sidecars."""
+    return {
       'system': self.config['name'],
       'system_sha256': self.digest,
       'sampling': self._by_stage(map(dataclasses.asdict, samplings)),
       'rows': self._by_stage(w.rows for w in windows),
       'licences': self.config['licences'],
     }
-    return [
-      requests_lib.Soundtrack(
-        audio=audio if plan is None else dynamics.follow(audio, plan),
-        codes=codes,
-        streams=clip.streams,
-        seconds_per_part=clock.seconds,
-        settings={
-          **request.describe(),
-          'plan': plan and dataclasses.asdict(plan),
-          'not_used': reasons,
-          **facts,
-        },
-        plan=plan,
-      )
-      for request, reasons, clip, plan, (audio, codes) in zip(
-        requests, unusable, clips, plans, sounds, strict=True
-      )
-    ]
-
-  def _unusable(self, request: requests_lib.Request) -> dict[str, str]:
-    """Parts of a request that say nothing; loads no network without need."""
-    if not request.has_style:
-      return {}
-    return style.unusable(request, self.styles)
 
   def _by_stage(self, values: Iterable[Any]) -> dict[str, Any]:
     names = (stage.spec.name for stage in self.stages)
@@ -272,6 +293,15 @@ class System:
         w if rows is None else dataclasses.replace(w, rows=rows)
         for w in self.windows
       ],
+    )
+
+
+def require_guidance(samplings: Iterable[options.Sampling]) -> None:
+  """Raises ValueError where a negative prompt would act on no stage."""
+  if not any(s.style_guidance not in (None, 1) for s in samplings):
+    raise ValueError(
+      'a negative prompt acts through the guidance of style, which is off;'
+      ' give a style_guidance above 1, such as 3.'
     )
 
 

@@ -36,6 +36,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       'file in .mp4, .mov, .mkv, .webm, .wav or .flac, here or in a bucket'
     ),
   )
+  add_options(parser)
+  parser.add_argument(
+    '--rows',
+    type=int,
+    help=(
+      'number of windows in each call of a stage, and of takes made together:'
+      ' faster for several takes and long clips, at most 256, and rounds'
+      " differently; default: the system's own, and"
+      ' take by take'
+    ),
+  )
+  flags.value(
+    parser, '--takes', 1, 'number of takes, with seeds from --seed on'
+  )
+  flags.system(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options that act on the music of one clip."""
   style = parser.add_mutually_exclusive_group()
   style.add_argument(
     '--prompt',
@@ -101,20 +120,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metavar='N',
     help='let a code stand at most N times in succession, against stuck sounds',
   )
-  parser.add_argument(
-    '--rows',
-    type=int,
-    help=(
-      'number of windows in each call of a stage, and of takes made together:'
-      ' faster for several takes and long clips, at most 256, and rounds'
-      " differently; default: the system's own, and"
-      ' take by take'
-    ),
-  )
-  flags.value(
-    parser, '--takes', 1, 'number of takes, with seeds from --seed on'
-  )
-  flags.system(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -141,17 +146,7 @@ def run(args: argparse.Namespace) -> None:
     negative=args.negative,
     seed=args.seed,
     plan=plan,
-    sampling=[
-      {
-        'temperature': temperature,
-        'top_k': args.top_k,
-        'top_p': args.top_p,
-        'max_run': args.max_run,
-        'style_guidance': args.style_guidance,
-        'video_guidance': args.video_guidance,
-      }
-      for temperature in args.temperature or [None]
-    ],
+    sampling=soundtrack.samplings(vars(args)),
     rows=args.rows,
     takes=args.takes,
     system_dir=args.system,

@@ -11,10 +11,6 @@ SILENT_PEAK = 1e-4
 BLOCK_SECONDS = 0.1  # ours: shorter than a rest in music.
 # ours: a crop of such a clip is more likely without music than with it.
 SILENT_SHARE = 0.5
-# ours: what was cut off at 1 stays within this of it when it is resampled.
-FULL_SCALE = 0.999
-# ours: a loud master has a few such peaks, not one every thousand samples.
-CLIPPED_SHARE = 1e-3
 
 SENTENCES = {
   'silent': '{:.0%} of its sound is digital silence',
@@ -37,7 +33,7 @@ def troubles(audio: media.Audio) -> dict[str, float]:
   peaks = np.maximum.reduceat(level, np.arange(0, len(level), block))
   shares = {
     'silent': (float(np.mean(peaks < SILENT_PEAK)), SILENT_SHARE),
-    'clipped': (float(np.mean(level >= FULL_SCALE)), CLIPPED_SHARE),
+    'clipped': (audio.clipped_share, media.CLIPPED_SHARE),
   }
   return {
     name: share for name, (share, most) in shares.items() if share >= most

@@ -49,6 +49,11 @@ class Notice:
     for number in self._before:
       signal.signal(number, signal.SIG_DFL)
 
+  @property
+  def is_signalled(self) -> bool:
+    """Whether this process got a signal to stop."""
+    return self._is_signalled
+
   def reached(self, step: int) -> bool:
     """Whether to save and stop after `step`, the same in every process.
 

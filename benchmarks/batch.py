@@ -1,0 +1,216 @@
+"""Measures `v2meow batch`: items a minute, what the stages wait for, memory.
+
+python -m benchmarks.batch --num 64 --json out.json
+
+The loop that it is compared with has the system loaded and compiled, and makes
+the first of the same clips one after another, as `v2meow generate` does. Memory
+is that of the largest process; with --num_memory, of that many items as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import json
+import pathlib
+import re
+import sys
+import tempfile
+import time
+from typing import Any
+
+from benchmarks import generate
+from benchmarks import report
+from tests.fakes import scene_clips
+
+AIMS = {'over_loop': 2.5, 'wait_share': 0.05, 'memory_ratio': 1.15}
+_LAST_LINES = re.compile(
+  r'(\d+) items in ([\d.]+) minutes, .*waited for ([\d.]+)%'
+)
+
+
+def write_manifest(folder: pathlib.Path, num: int, options: Any) -> str:
+  """Writes a list of items: some clips, each with several seeds."""
+  clips = min(num, options.num_clips)
+  for index in range(clips):
+    clip = folder / f'{index}.mp4'
+    if not clip.exists():
+      scene_clips.write(clip, options.seconds, options.seed + index)
+  rows = (
+    {'id': f'item_{n}', 'path': f'{n % clips}.mp4', 'seed': n}
+    for n in range(num)
+  )
+  manifest = folder / f'{num}.jsonl'
+  manifest.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  return str(manifest)
+
+
+def measure_batch(folder: pathlib.Path, num: int, options: Any):
+  """Runs a batch in a process of its own.
+
+  Returns:
+    A dict of 'items', 'items_per_minute' once it has started, 'wait_share',
+    'peak_bytes' and 'start_seconds'.
+  """
+  manifest = write_manifest(folder, num, options)
+  said = folder / 'said.txt'
+  command = [
+    *('sh', '-c', 'exec "$@" >"$0"', str(said)),
+    *(sys.executable, '-m', 'v2meow_jax.cli.main', 'batch', manifest),
+    *('-o', str(folder / f'music_{num}'), '--format', options.format),
+    *('--rows', str(options.rows), '--workers', str(options.workers)),
+    *(['--system', options.system] if options.system else []),
+  ]
+  seconds, peak = generate.measure_command(command, folder / 'cache')
+  found = _LAST_LINES.search(said.read_text())
+  if not found:
+    raise ValueError(f'the batch of {num} items did not say how it went.')
+  minutes = float(found[2])
+  return {
+    'items': int(found[1]),
+    'items_per_minute': int(found[1]) / minutes,
+    'wait_share': float(found[3]) / 100,
+    'peak_bytes': peak,
+    'start_seconds': seconds - 60 * minutes,
+  }
+
+
+def measure_loop(folder: pathlib.Path, options: Any) -> dict[str, float]:
+  """Makes clips one after another in a process that has made one already."""
+  from v2meow_jax.inference import compile_cache
+  from v2meow_jax.inference import soundtrack
+  from v2meow_jax.inference import system as system_lib
+
+  compile_cache.enable()
+  loaded = system_lib.load(options.system)
+  load, system_lib.load = system_lib.load, lambda _: loaded
+  try:
+    for index in range(options.num_loop + 1):
+      if index == 1:
+        start = time.perf_counter()
+      soundtrack.write(
+        str(folder / f'{index % options.num_clips}.mp4'),
+        str(folder / f'loop.{options.format}'),
+        seed=index,
+      )
+  finally:
+    system_lib.load = load
+  minutes = (time.perf_counter() - start) / 60
+  return {
+    'items': options.num_loop,
+    'items_per_minute': options.num_loop / minutes,
+  }
+
+
+def measure(folder: pathlib.Path, options: Any) -> dict[str, Any]:
+  """Measures all figures of the json."""
+  # Programs that are compiled are kept for the next ones.
+  measure_batch(folder, options.rows, options)
+  figures: dict[str, Any] = {
+    'batch': measure_batch(folder, options.num, options)
+  }
+  if options.num_memory:
+    figures['longer'] = measure_batch(folder, options.num_memory, options)
+    figures['memory_ratio'] = (
+      figures['longer']['peak_bytes'] / figures['batch']['peak_bytes']
+    )
+  figures['loop'] = measure_loop(folder, options)
+  figures['over_loop'] = (
+    figures['batch']['items_per_minute'] / figures['loop']['items_per_minute']
+  )
+  return {**figures, 'aims': aims(figures)}
+
+
+def aims(figures: dict[str, Any]) -> dict[str, bool]:
+  """Checks which aims are met."""
+  met = {
+    'over_loop': figures['over_loop'] >= AIMS['over_loop'],
+    'wait_share': figures['batch']['wait_share'] < AIMS['wait_share'],
+  }
+  if 'memory_ratio' in figures:
+    met['memory_ratio'] = figures['memory_ratio'] < AIMS['memory_ratio']
+  return met
+
+
+def show(figures: dict[str, Any]) -> str:
+  """Prints the figures as a table."""
+  met = {n: 'met' if yes else 'MISSED' for n, yes in figures['aims'].items()}
+  batch = figures['batch']
+  rows = [
+    ['items a minute', f'{batch["items_per_minute"]:.1f}', '', ''],
+    ['  in a loop', f'{figures["loop"]["items_per_minute"]:.1f}', '', ''],
+    [
+      'batch over loop',
+      f'{figures["over_loop"]:.2f}',
+      f'>= {AIMS["over_loop"]}',
+      met['over_loop'],
+    ],
+    [
+      'stages wait',
+      f'{batch["wait_share"]:.1%}',
+      f'< {AIMS["wait_share"]:.0%}',
+      met['wait_share'],
+    ],
+    [f'peak memory, {batch["items"]} items', _gigabytes(batch), '', ''],
+  ]
+  if 'longer' in figures:
+    longer = figures['longer']
+    rows += [
+      [f'peak memory, {longer["items"]} items', _gigabytes(longer), '', ''],
+      [
+        'memory, more over fewer',
+        f'{figures["memory_ratio"]:.3f}',
+        f'< {AIMS["memory_ratio"]}',
+        met['memory_ratio'],
+      ],
+    ]
+  return report.table(['figure', 'measured', 'aim', ''], rows)
+
+
+def _gigabytes(figures: dict[str, Any]) -> str:
+  return f'{figures["peak_bytes"] / 1e9:.2f} GB'
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+  parser = report.parser(
+    'benchmarks.batch',
+    'Measures a batch: items a minute beside a loop of single clips, share of'
+    ' the time in which the stages wait, peak memory.',
+    'python -m benchmarks.batch --num 64 --json out.json',
+  )
+  report.add_system(parser)
+  add = parser.add_argument
+  add('--num', type=report.positive, default=64, help='items (default 64)')
+  add('--num_memory', type=int, default=0, help='items of a longer batch')
+  add('--num_loop', type=report.positive, default=4, help='default 4')
+  add('--num_clips', type=report.positive, default=8, help='default 8')
+  add('--seconds', type=float, default=10.0, help='of a clip (default 10)')
+  add('--seed', type=int, default=7, help='of the pictures (default 7)')
+  add('--rows', type=report.positive, default=8, help='default 8')
+  add('--workers', type=report.positive, default=1, help='default 1')
+  add('--cores', type=report.positive, default=2, help='used (default 2)')
+  add('--format', default='mp4', help='of the results (default mp4)')
+  return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the benchmark."""
+  options = _options(argv)
+  report.check_json_path(options.json)
+  cores = generate.use_cores(options.cores)
+  with tempfile.TemporaryDirectory(prefix='v2meow_benchmark_') as folder:
+    figures = measure(pathlib.Path(folder), options)
+  print(show(figures))
+  report.write_json(
+    options.json,
+    {
+      'benchmark': 'batch',
+      **figures,
+      'cores': cores,
+      'settings': vars(options),
+    },
+  )
+
+
+if __name__ == '__main__':
+  sys.exit(report.run(main))

@@ -1,0 +1,68 @@
+"""`v2meow batch` makes what `v2meow generate --rows` makes, and says how it went."""
+
+import json
+
+import pytest
+
+from tests.fakes import scene_clips
+from v2meow_jax.cli import main
+from v2meow_jax.inference import system
+
+pytestmark = pytest.mark.slow
+
+
+def test_an_item_is_the_same_as_alone_and_other_options_are_refused(
+  tmp_path, monkeypatch, capsys
+):
+  for number, seconds in enumerate((1.0, 4.5)):
+    scene_clips.write(tmp_path / f'{number}.mp4', seconds, number)
+  rows = [
+    {'id': 'a', 'path': '0.mp4', 'prompt': 'calm piano', 'seed': 5},
+    {'id': 'b', 'path': '1.mp4'},
+  ]
+  manifest = tmp_path / 'clips.jsonl'
+  manifest.write_text('\n'.join(map(json.dumps, rows)))
+  loaded = system.load()
+  monkeypatch.setattr(system, 'load', lambda folder: loaded)
+  out = tmp_path / 'music'
+  command = ['batch', str(manifest), '-o', str(out), '--rows', '2']
+  assert main.main([*command, '--bpm', '100']) == 0
+  assert 'the stages waited for' in capsys.readouterr().out
+  for row in rows:
+    alone = tmp_path / f'{row["id"]}.mp4'
+    words = ['generate', str(tmp_path / row['path']), '-o', str(alone)]
+    words += ['--rows', '2', '--bpm', '100', '--seed', str(row.get('seed', 0))]
+    words += ['--prompt', row['prompt']] if 'prompt' in row else []
+    assert main.main(words) == 0
+    assert (out / alone.name).read_bytes() == alone.read_bytes()
+    facts = [
+      json.loads((folder / f'{alone.name}.json').read_text())
+      for folder in (tmp_path, out)
+    ]
+    assert facts[0].pop('seconds_per_part') and facts[1].pop('record')
+    assert facts[0] == facts[1]
+  rows[1]['negative'] = 'drums'
+  manifest.write_text('\n'.join(map(json.dumps, rows)))
+  assert main.main([*command, '--bpm', '100']) == 2
+  assert 'line 2: a negative prompt acts through' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ('words', 'said'),
+  [
+    (['--shard', '3'], 'wanted I/N'),
+    (['--workers', '0'], '--workers is 0'),
+    (['--time_limit', 'nan'], '--time_limit is nan'),
+    (['--seed', '-1'], 'seed is -1'),
+    (['--system', 'nowhere'], 'nowhere is not a system'),
+  ],
+)
+def test_a_wrong_call_is_refused_before_any_work(tmp_path, capsys, words, said):
+  (tmp_path / 'a.jsonl').write_text('{"id": "a", "path": "a.mp4"}')
+  out = tmp_path / 'out'
+  command = ['batch', str(tmp_path / 'a.jsonl'), '-o', str(out), *words]
+  assert main.main(command) == 2
+  assert said in capsys.readouterr().err
+  assert not out.exists() or not list(out.iterdir())
+  assert main.main(['batch', 'status', str(out)]) == 2
+  assert 'no folder of a batch' in capsys.readouterr().err

@@ -1,0 +1,233 @@
+"""A batch whose system hums what its videos say, and whose decoder may die.
+
+python -m tests.fakes.small_batch --num 50 --kills 20
+
+kills one at random instants and compares what it makes with one left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import dataclasses
+import json
+import multiprocessing
+import os
+import pathlib
+import random
+import signal
+import sys
+import tempfile
+import time
+import types
+from typing import Any
+
+import numpy as np
+
+from v2meow_jax import media
+
+RATE_HZ = 8000
+SECONDS = 0.5
+POISON = {'crash': 'crash', 'hang': 'time', 'cut short': 'refused'}
+LIMIT_SECONDS = 1.0
+
+
+def write_manifest(
+  folder: pathlib.Path, num: int, poison: bool = True
+) -> pathlib.Path:
+  """A manifest of clips `item_N`; the first three crash, hang and are damaged."""
+  folder.mkdir(parents=True, exist_ok=True)
+  texts = [f'clip {n}' for n in range(num)]
+  if poison:
+    texts[: len(POISON)] = POISON
+  rows = []
+  for number, text in enumerate(texts):
+    (folder / f'{number}.mp4').write_text(text)
+    rows.append({'id': f'item_{number}', 'path': f'{number}.mp4'})
+  manifest = folder / 'manifest.jsonl'
+  manifest.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  return manifest
+
+
+@dataclasses.dataclass(frozen=True)
+class Humming:
+  """Makes a reader of clips that are texts, some of which end it.
+
+  Attributes:
+    log: File that each try to read an item is written to.
+  """
+
+  log: str | None = None
+
+  def __call__(self) -> Any:
+    return self._read
+
+  def _read(self, item: Any, output: str) -> Any:
+    del output
+    path = pathlib.Path(item.files['video'])
+    text = path.read_text()
+    if text == 'crash':
+      os.kill(os.getpid(), signal.SIGSEGV)
+    if text == 'hang':
+      time.sleep(1000)
+    if text == 'cut short':
+      raise ValueError('the video is cut short')
+    state = path.stat()
+    file = {
+      'version': f'size={state.st_size} mtime={state.st_mtime_ns}',
+      'sha256': text,
+    }
+    number = sum(text.encode()) + item.options['seed']
+    clip = {'number': number, 'text': text, 'log': self.log, 'id': item.id}
+    return types.SimpleNamespace(clip=clip), {'video': file}
+
+
+class HummingSystem:
+  """A system that hums a tone for each clip, after it slept for each call."""
+
+  def resolve(self, samplings: Any, rows: int | None) -> tuple[Any, Any]:
+    del samplings
+    return (), rows
+
+  def describe(self, samplings: Any, rows: Any) -> dict[str, Any]:
+    del samplings
+    return {'rows': rows}
+
+  def sample(self, clips, samplings, rows, on_progress, clock) -> None:
+    del samplings, clock
+    assert rows is None or len(clips) <= rows
+    for _ in range(2):
+      on_progress('stage')
+      time.sleep(0.01)
+    for clip in clips:
+      clip['hz'] = 100 + clip['number'] % 400
+
+  def decode(self, read, facts, clock) -> Any:
+    del clock
+    clip = read.clip
+    if clip['log']:
+      with open(clip['log'], 'a', encoding='utf-8') as file:
+        file.write(clip['id'] + '\n')
+    times = np.arange(round(RATE_HZ * SECONDS)) / RATE_HZ
+    loudness = 0.0 if clip['text'] == 'silent' else 0.5
+    samples = loudness * np.sin(2 * np.pi * clip['hz'] * times)
+    return types.SimpleNamespace(
+      audio=media.Audio(samples=samples.astype(np.float32), rate_hz=RATE_HZ),
+      seconds=SECONDS,
+      plan=None,
+      settings=facts,
+    )
+
+
+def run(manifest: Any, out: Any, *, log: Any = None, **fields: Any) -> int:
+  """Runs `v2meow batch` with them; the exit code."""
+  from v2meow_jax.jobs.generate import job
+  from v2meow_jax.jobs.generate import workers
+
+  is_stopped = fields.pop('is_stopped', lambda: False)
+  batch = job.Batch(
+    **{
+      'manifest': str(manifest),
+      'out': str(out),
+      'defaults': {'seed': 0},
+      'rows': 2,
+      'output_format': 'wav',
+      'num_workers': 1,
+      'limits': workers.CallLimits(seconds=LIMIT_SECONDS),
+      **fields,
+    }
+  )
+  return job.run(
+    batch,
+    is_stopped=is_stopped,
+    make_reader=Humming(log and str(log)),
+    load_system=lambda folder: HummingSystem(),
+  )
+
+
+def run_and_exit(*args: Any, **fields: Any) -> None:
+  """`run`, as the whole of a process."""
+  sys.exit(run(*args, **fields))
+
+
+def digests(out: pathlib.Path) -> dict[str, bytes]:
+  """Content of the results in a folder, by name."""
+  return {p.name: p.read_bytes() for p in sorted(out.glob('*.wav'))}
+
+
+def committed(out: pathlib.Path) -> set[str]:
+  """Names of the items whose results count."""
+  from v2meow_jax.jobs import records
+  from v2meow_jax.jobs.generate import report
+
+  try:
+    options = report.read_job(out)['items']
+  except ValueError:
+    return set()
+  return {r.id for r in report.standing(options, records.Results(out)).done}
+
+
+def run_killed(
+  manifest: Any,
+  out: pathlib.Path,
+  log: pathlib.Path,
+  instants: Sequence[float],
+) -> int:
+  """Runs a batch that is killed at instants, in seconds, and in the end is not.
+
+  Returns:
+    The exit code of the last process.
+
+  Raises:
+    AssertionError: An item was made again after it was committed.
+  """
+  context = multiprocessing.get_context('forkserver')
+  log.touch()
+  before: set[str] = set()
+  process: Any = None
+  for instant in (*instants, None):
+    num_lines = len(log.read_text().split())
+    process = context.Process(
+      target=run_and_exit, args=(manifest, out), kwargs={'log': log}
+    )
+    process.start()
+    process.join(instant)
+    process.kill()
+    process.join()
+    again = before.intersection(log.read_text().split()[num_lines:])
+    assert not again, f'made again after they were committed: {again}'
+    before = committed(out)
+  return process.exitcode
+
+
+def main() -> None:
+  """Compares a batch that is killed with one that is not."""
+  parser = argparse.ArgumentParser()
+  parser.add_argument('--num', type=int, default=50)
+  parser.add_argument('--kills', type=int, default=20)
+  parser.add_argument('--seed', type=int, default=0)
+  options = parser.parse_args()
+  with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
+    manifest = write_manifest(folder / 'clips', options.num)
+    start = time.monotonic()
+    run(manifest, folder / 'whole')
+    seconds = time.monotonic() - start
+    rng = random.Random(options.seed)
+    instants = [rng.uniform(0, seconds) for _ in range(options.kills)]
+    out, log = folder / 'out', folder / 'log'
+    code = run_killed(manifest, out, log, instants)
+    names = [{p.name for p in f.iterdir()} for f in (folder / 'whole', out)]
+    failed = (out / 'failed.jsonl').read_text().splitlines()
+    made = log.read_text().split()
+    assert code == 3 and len(failed) == len(POISON)
+    assert digests(out) == digests(folder / 'whole') and names[0] == names[1]
+    print(
+      f'{options.kills} kills: {len(digests(out))} results equal an undisturbed'
+      f' run, {len(failed)} named failures, {len(made)} items computed, none'
+      ' after its commit, no foreign file'
+    )
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,259 @@
+"""A batch makes each item once, whatever ends it, and one bad item ends nothing."""
+
+import collections
+import json
+import random
+import time
+
+import pytest
+
+from tests.fakes import small_batch
+from v2meow_jax.files import paths
+from v2meow_jax.jobs import shards
+from v2meow_jax.jobs.generate import job
+from v2meow_jax.jobs.generate import report
+
+pytestmark = pytest.mark.slow
+
+NUM = 8
+NUM_GOOD = NUM - len(small_batch.POISON)
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory):
+  """A batch of which three items end their worker, and its folder."""
+  folder = tmp_path_factory.mktemp('undisturbed')
+  manifest = small_batch.write_manifest(folder / 'clips', NUM)
+  start = time.monotonic()
+  assert small_batch.run(manifest, folder / 'out') == job.EXIT_FAILURES
+  return manifest, folder / 'out', time.monotonic() - start
+
+
+def failures(out):
+  lines = (out / report.FAILED).read_text().splitlines()
+  return {row['id']: row for row in map(json.loads, lines)}
+
+
+def test_bad_items_are_named_and_their_neighbours_do_not_change(
+  undisturbed, tmp_path
+):
+  _, out, _ = undisturbed
+  failed = failures(out)
+  reasons = {n: row['reason'] for n, row in failed.items()}
+  expected = zip(range(3), small_batch.POISON.values(), strict=True)
+  assert reasons == {f'item_{n}': reason for n, reason in expected}
+  for row in failed.values():
+    assert row['part'] == 'read' and row['message'] and row['fix']
+  manifest = small_batch.write_manifest(tmp_path / 'clips', NUM, poison=False)
+  assert small_batch.run(manifest, tmp_path / 'out') == job.EXIT_DONE
+  alone = small_batch.digests(tmp_path / 'out')
+  assert len(alone) == NUM
+  for name, content in small_batch.digests(out).items():
+    assert alone[name] == content
+  names = {path.name for path in out.iterdir()}
+  results = {f'item_{n}.wav' for n in range(3, NUM)}
+  sidecars = {f'{name}.json' for name in results}
+  assert names == {
+    *results, *sidecars, 'records', report.JOB, report.FAILED
+  }  # fmt: skip
+
+
+def test_kills_change_nothing(undisturbed, tmp_path):
+  manifest, whole, seconds = undisturbed
+  out, log = tmp_path / 'out', tmp_path / 'log'
+  rng = random.Random(0)
+  instants = [rng.uniform(0, seconds) for _ in range(3)]
+  code = small_batch.run_killed(manifest, out, log, instants)
+  assert code == job.EXIT_FAILURES
+  assert small_batch.digests(out) == small_batch.digests(whole)
+  assert failures(out).keys() == failures(whole).keys()
+  names = [{p.name for p in folder.iterdir()} for folder in (out, whole)]
+  assert names[0] == names[1]
+  counts = collections.Counter(log.read_text().split())
+  assert len(counts) == NUM_GOOD
+
+
+def test_shards_and_order_change_nothing_and_empty_shards_are_done(
+  undisturbed, tmp_path
+):
+  manifest, whole, _ = undisturbed
+  lines = manifest.read_text().splitlines()[3:]
+  shuffled = manifest.with_name('shuffled.jsonl')
+  shuffled.write_text('\n'.join(lines[::-1]))
+  out = tmp_path / 'out'
+  codes = [
+    small_batch.run(shuffled, out, shard=shards.JobShard(index=i, count=7))
+    for i in range(7)
+  ]
+  assert codes == [job.EXIT_DONE] * 7
+  made = small_batch.digests(out)
+  assert made == small_batch.digests(whole)
+  # Other shards of the same items find them done.
+  shard = shards.JobShard(index=1, count=3)
+  assert small_batch.run(shuffled, out, shard=shard, rows=2) == job.EXIT_DONE
+  rows = map(json.loads, open(report.collect(str(out)), encoding='utf-8'))
+  assert {row['path'] for row in rows} == made.keys()
+
+
+def test_what_did_not_change_is_not_made_again_and_what_did_is(
+  undisturbed, tmp_path, capsys
+):
+  manifest = small_batch.write_manifest(tmp_path / 'clips', 4, poison=False)
+  out, log = tmp_path / 'out', tmp_path / 'log'
+
+  def made(**fields):
+    log.write_text('')
+    assert small_batch.run(manifest, out, log=log, **fields) == job.EXIT_DONE
+    return log.read_text().split(), capsys.readouterr().out
+
+  names, _ = made()
+  assert sorted(names) == [f'item_{n}' for n in range(4)]
+  first = small_batch.digests(out)
+  assert made()[0] == []
+  clip = manifest.with_name('1.mp4')
+  clip.touch()  # Read again, and found to be the same.
+  assert made()[0] == []
+  clip.write_text('another')
+  assert made()[0] == ['item_1']
+  names, said = made(defaults={'seed': 5})
+  assert len(names) == 4 and '4 items are made again' in said
+  names, said = made(rows=3)
+  assert len(names) == 4
+  assert 'rows was 2 and is 3' in said
+  clip.write_text('clip 1')
+  # What was made before the last change is no longer there.
+  names, _ = made()
+  assert len(names) == 4 and small_batch.digests(out) == first
+  made(output_format='flac')
+  assert not small_batch.digests(out) and len(list(out.glob('*.flac'))) == 4
+
+
+def test_a_batch_of_which_nothing_is_left_loads_no_system(
+  undisturbed, monkeypatch
+):
+  manifest, out, _ = undisturbed
+  before = {p: p.stat().st_mtime_ns for p in out.rglob('*')}
+  monkeypatch.setattr(job, '_make', None)
+  monkeypatch.setattr(small_batch, 'HummingSystem', None)
+  assert small_batch.run(manifest, out) == job.EXIT_FAILURES
+  after = {p: p.stat().st_mtime_ns for p in out.rglob('*.wav*')}
+  assert after.items() <= before.items()
+
+
+def test_a_sound_of_no_use_fails_and_is_tried_again_when_asked(tmp_path):
+  manifest = small_batch.write_manifest(tmp_path / 'clips', 2, poison=False)
+  manifest.with_name('1.mp4').write_text('silent')
+  out, log = tmp_path / 'out', tmp_path / 'log'
+  assert small_batch.run(manifest, out, log=log) == job.EXIT_FAILURES
+  (row,) = failures(out).values()
+  assert (row['id'], row['part'], row['reason']) == (
+    *('item_1', 'sound', 'silent'),
+  )
+  assert '1 failed: silent (sound)' in report.status(str(out))
+  assert small_batch.run(manifest, out, log=log) == job.EXIT_FAILURES
+  with pytest.raises(ValueError, match='there are silent'):
+    report.retry(str(out), 'time')
+  assert report.retry(str(out), 'silent').startswith('1 item')
+  assert not failures(out)
+  assert small_batch.run(manifest, out, log=log) == job.EXIT_FAILURES
+  assert log.read_text().split().count('item_1') == 2
+  assert log.read_text().split().count('item_0') == 1
+
+
+def test_a_batch_that_is_stopped_keeps_what_is_finished(tmp_path):
+  manifest = small_batch.write_manifest(tmp_path / 'clips', 24, poison=False)
+  out = tmp_path / 'out'
+  code = small_batch.run(
+    manifest, out, is_stopped=lambda: any(out.glob('*.wav'))
+  )
+  assert code == job.EXIT_TRY_AGAIN
+  num = len(small_batch.committed(out))
+  assert 0 < num < 24 and not (out / '.building').exists()
+  assert small_batch.run(manifest, out) == job.EXIT_DONE
+  assert len(small_batch.digests(out)) == 24
+
+
+def test_a_bucket_gets_the_same_and_is_gone_on_with(
+  undisturbed, tmp_path, bucket
+):
+  manifest, whole, _ = undisturbed
+  out = 'gs://bucket/out'
+  for expected_stop in (True, False):
+    code = small_batch.run(
+      manifest,
+      out,
+      is_stopped=lambda stop=expected_stop: (
+        stop and 'bucket/out/item_3.wav.json' in bucket.objects
+      ),
+    )
+    assert code == (job.EXIT_TRY_AGAIN if expected_stop else job.EXIT_FAILURES)
+  made = {
+    name: content
+    for name, content in small_batch.digests(whole).items()
+    if bucket.objects[f'bucket/out/{name}'] == content
+  }
+  assert len(made) == NUM_GOOD
+  folders = {name.split('/')[2] for name in bucket.objects}
+  assert {n for n in folders if not n.startswith('item_')} == {
+    *('records', report.JOB, report.FAILED)
+  }
+  objects = dict(bucket.objects)
+  assert small_batch.run(manifest, out) == job.EXIT_FAILURES
+  assert objects == bucket.objects
+  # A sidecar speaks for a record that a kill has kept from being written.
+  for name in paths.inside(paths.path(f'{out}/records')):
+    del bucket.objects[f'bucket/out/records/{name}']
+  log = tmp_path / 'log'
+  log.touch()
+  assert small_batch.run(manifest, out, log=log) == job.EXIT_FAILURES
+  assert not log.read_text()
+
+
+def test_two_processes_do_not_work_at_one_shard(tmp_path):
+  manifest = small_batch.write_manifest(tmp_path / 'clips', 3, poison=False)
+  out = tmp_path / 'out'
+  seen = []
+
+  def also():
+    if not seen:
+      seen.append(None)
+      with pytest.raises(ValueError, match='another process works at shard'):
+        small_batch.run(manifest, out, is_stopped=lambda: True)
+    return False
+
+  assert small_batch.run(manifest, out, is_stopped=also) == job.EXIT_DONE
+  assert seen
+
+
+class Killed(BaseException):
+  """Nothing more reaches the bucket."""
+
+
+def test_a_bucket_that_is_cut_off_at_any_object_is_gone_on_with(
+  undisturbed, tmp_path, bucket
+):
+  manifest, whole, _ = undisturbed
+  out, log = 'gs://bucket/out', tmp_path / 'log'
+  log.touch()
+  rng = random.Random(0)
+  for _ in range(4):
+    left = rng.randint(3, 25)
+
+    def cut_off(operation, key):
+      nonlocal left
+      left -= operation != 'read'
+      if left < 0 and operation != 'read':
+        raise Killed(key)
+
+    bucket.before = staticmethod(cut_off)
+    before = small_batch.committed(paths.path(out))
+    log.write_text('')
+    try:
+      small_batch.run(manifest, out, log=log)
+    except Killed:
+      pass
+    assert not before.intersection(log.read_text().split())
+  bucket.before = staticmethod(lambda operation, key: None)
+  assert small_batch.run(manifest, out) == job.EXIT_FAILURES
+  wanted = small_batch.digests(whole)
+  assert {n: bucket.objects[f'bucket/out/{n}'] for n in wanted} == wanted

@@ -1,0 +1,199 @@
+"""`v2meow batch`: soundtracks for a list of videos, each exactly once."""
+
+import argparse
+from collections.abc import Sequence
+import os
+
+from v2meow_jax.cli import flags
+from v2meow_jax.cli.verbs import generate
+
+_KINDS = ('run', 'status', 'retry', 'collect')
+_FORMATS = ('mp4', 'mov', 'mkv', 'webm', 'wav', 'flac')
+_ROWS = 8
+_MOST_WORKERS = 8
+
+
+def completed(words: Sequence[str]) -> list[str]:
+  """A command line in which `batch MANIFEST` is `batch run MANIFEST`.
+
+  >>> completed(['batch', 'clips.jsonl', '-o', 'music'])
+  ['batch', 'run', 'clips.jsonl', '-o', 'music']
+  >>> completed(['batch', 'status', 'music'])
+  ['batch', 'status', 'music']
+  """
+  if words[:1] != ['batch'] or words[1:2] in ([], ['-h'], ['--help']):
+    return list(words)
+  if words[1] in _KINDS:
+    return list(words)
+  return ['batch', 'run', *words[1:]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds `run`, which may be left out, `status`, `retry` and `collect`."""
+  parser.description = (
+    'Makes soundtracks for every video of a list, on one machine or many, each'
+    ' exactly once: `v2meow batch MANIFEST -o OUT` is short for `v2meow batch'
+    ' run MANIFEST -o OUT`. docs/batch.md says more.'
+  )
+  kinds = parser.add_subparsers(dest='kind', required=True)
+  _add_run(kinds)
+  for name, text, example in (
+    (
+      'status',
+      'say what is done, failed (and why) and left, and how long it takes',
+      'v2meow batch status music',
+    ),
+    (
+      'retry',
+      'have failed items tried again by the next run',
+      'v2meow batch retry music --reason time',
+    ),
+    (
+      'collect',
+      'write one list of all results, OUT/results.jsonl',
+      'v2meow batch collect music',
+    ),
+  ):
+    kind = kinds.add_parser(
+      name, help=text, description=text, epilog=f'example: {example}'
+    )
+    kind.add_argument('out', metavar='OUT', help='folder of a batch')
+    if name == 'retry':
+      kind.add_argument(
+        '--reason', help='only those that failed for it; default: all'
+      )
+
+
+def _add_run(kinds) -> None:
+  run_parser = kinds.add_parser(
+    'run',
+    help='make what is not made yet; the word may be left out',
+    description=(
+      'Makes soundtracks for every video of MANIFEST: json lines or a .csv with'
+      ' id, path and, where a video wants its own, prompt, negative, style_audio,'
+      ' seed, plan, bpm or another option below; or a folder of videos. OUT gets'
+      ' ID.mp4 and ID.mp4.json of each, the same as `v2meow generate --rows`'
+      ' makes. The same command again makes what is not made yet; one bad video'
+      ' does not end it: OUT/failed.jsonl says what to mend. Exits with 0 when'
+      ' all is done, 3 when items failed, 75 when it was asked to stop (start it'
+      ' again), 2 when the call is wrong.'
+    ),
+    epilog=(
+      'examples:\n'
+      '  v2meow batch clips.jsonl -o music\n'
+      '  v2meow batch videos/ -o music --format wav --prompt "calm piano"\n'
+      '  v2meow batch gs://bucket/clips.csv -o gs://bucket/music --shard 0/4\n'
+      '  v2meow batch status music\n'
+      '  v2meow batch retry music --reason time\n'
+      '  v2meow batch collect music'
+    ),
+  )
+  option = run_parser.add_argument
+  option(
+    'manifest', help='.jsonl, .csv or folder of videos, here or in a bucket'
+  )
+  option(
+    '-o', '--output', required=True, metavar='OUT', help='folder of the results'
+  )
+  option(
+    '--format',
+    choices=_FORMATS,
+    default='mp4',
+    help='kind of the results; default: mp4',
+  )
+  option(
+    '--shard',
+    metavar='I/N',
+    help=(
+      'make the part I of N, such as 0/4; default: as SLURM_ARRAY_TASK_ID or'
+      ' JOB_COMPLETION_INDEX (with V2MEOW_NUM_SHARDS) say, else all'
+    ),
+  )
+  flags.value(
+    run_parser,
+    '--rows',
+    _ROWS,
+    'number of windows in each call of a stage, and of clips made together, at'
+    ' most 256; other numbers may round differently',
+  )
+  option(
+    '--workers',
+    type=int,
+    help=(
+      'number of processes that read videos, on the CPU; default: half of the'
+      f' cores, at most {_MOST_WORKERS}'
+    ),
+  )
+  option(
+    '--time_limit',
+    type=float,
+    default=1800.0,
+    metavar='SECONDS',
+    help='time to read or to write one video; default: 1800',
+  )
+  option(
+    '--memory_limit',
+    type=float,
+    default=4.0,
+    metavar='GB',
+    help='memory to read or to write one video; default: 4',
+  )
+  option(
+    '--skip_bad_rows',
+    '--skip-bad-rows',
+    action='store_true',
+    help='go on without rows that cannot be used, which are printed',
+  )
+  generate.add_options(run_parser)
+  flags.system(run_parser)
+
+
+def run(args: argparse.Namespace) -> int:
+  """Runs a batch, or says what has become of one; returns the exit code."""
+  if args.kind == 'run':
+    return _run(args)
+  from v2meow_jax.jobs.generate import report  # pylint: disable=g-import-not-at-top
+
+  if args.kind == 'status':
+    print(report.status(args.out))
+  elif args.kind == 'retry':
+    print(report.retry(args.out, args.reason))
+  else:
+    print(report.collect(args.out))
+  return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+  cores = os.cpu_count() or 1
+  num_workers = args.workers
+  if num_workers is None:
+    num_workers = min(max(1, cores // 2), _MOST_WORKERS)
+  for flag, value in (
+    ('--workers', num_workers),
+    ('--time_limit', args.time_limit),
+    ('--memory_limit', args.memory_limit),
+  ):
+    if not value > 0:
+      raise ValueError(f'{flag} is {value:g}; wanted more than 0.')
+  from v2meow_jax.jobs import shards  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.jobs.generate import items  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.jobs.generate import job  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.jobs.generate import workers  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.training.monitoring import preemption  # pylint: disable=g-import-not-at-top
+
+  batch = job.Batch(
+    manifest=args.manifest,
+    out=args.output,
+    defaults={name: getattr(args, name) for name in items.OPTIONS},
+    system_dir=args.system,
+    rows=args.rows,
+    output_format=args.format,
+    shard=shards.chosen(args.shard),
+    num_workers=num_workers,
+    limits=workers.CallLimits(
+      seconds=args.time_limit, memory_bytes=round(args.memory_limit * 1e9)
+    ),
+    skip_bad_rows=args.skip_bad_rows,
+  )
+  with preemption.Notice() as notice:
+    return job.run(batch, is_stopped=lambda: notice.is_signalled)

@@ -1,0 +1,397 @@
+"""Makes the items of a batch: read, sampled, written, all at the same time.
+
+Workers read while the stages sample rows of many clips, and a thread decodes
+and writes behind. Queues between them are short, so memory does not grow with
+the number of items.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import contextlib
+import dataclasses
+import functools
+import json
+import queue
+import threading
+import time
+from typing import Any
+
+from absl import logging
+
+from v2meow_jax.files import paths
+from v2meow_jax.inference import requests as requests_lib
+from v2meow_jax.inference import sound
+from v2meow_jax.inference import soundtrack as soundtrack_lib
+from v2meow_jax.inference import streams
+from v2meow_jax.jobs import commit
+from v2meow_jax.jobs import records
+from v2meow_jax.jobs.generate import items as items_lib
+from v2meow_jax.jobs.generate import workers
+
+_POLL_SECONDS = 0.2
+# Clips that wait for others of equal options, in groups.
+_MOST_GROUPS = 4
+# Then it is not the clips.
+_MOST_UNSAMPLED = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Attempt:
+  """One try at an item.
+
+  Attributes:
+    item: Item to make.
+    options: Digest of its options and of the settings of the batch.
+    versions: Versions of its files when the batch began, by role.
+    number: Number of the try, from 1.
+    output: File name of the result.
+    replaced: File names of results of other formats.
+  """
+
+  item: items_lib.Item
+  options: str
+  versions: Mapping[str, str | None]
+  number: int
+  output: str
+  replaced: frozenset[str] = frozenset()
+
+
+@dataclasses.dataclass
+class Figures:
+  """What a batch came to.
+
+  Attributes:
+    num_done: Number of results that are in place.
+    num_failed: Number of items that failed.
+    seconds: Wall time from the start to the last item, in seconds.
+    waited_seconds: Share of it in which the stages waited for clips, in
+      seconds.
+  """
+
+  num_done: int = 0
+  num_failed: int = 0
+  seconds: float = 0.0
+  waited_seconds: float = 0.0
+
+  @property
+  def wait_share(self) -> float:
+    """Share of the time in which the stages waited for clips."""
+    return self.waited_seconds / self.seconds if self.seconds else 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Clip:
+  """An item that is read."""
+
+  attempt: Attempt
+  read: streams.ReadRequest
+  files: Mapping[str, Mapping[str, str]]
+
+
+class _Halted(Exception):
+  """Another thread failed, or the batch was asked to stop."""
+
+
+class Maker:
+  """The stages, queues, threads and workers of a batch.
+
+  Attributes:
+    figures: Counts and times so far.
+  """
+
+  def __init__(
+    self,
+    system: Any,
+    workshop: commit.Workshop,
+    journal: records.Journal,
+    results: records.Results,
+    *,
+    readers: Sequence[workers.Worker],
+    writer: workers.Worker,
+    rows: int | None,
+    is_stopped: Callable[[], bool],
+    on_item: Callable[[Figures], Any],
+  ):
+    """Starts nothing yet.
+
+    Args:
+      system: Released system, loaded.
+      workshop: Folder in which results become whole.
+      journal: File that records are written to.
+      results: Results that were there before.
+      readers: Workers that call `reading.read`.
+      writer: Worker that calls `writing.write`.
+      rows: Number of windows in a call, and of clips that are made together;
+        None: the system's own, clip by clip.
+      is_stopped: Function that says whether to stop.
+      on_item: Function to call with the figures after each item.
+    """
+    self.figures = Figures()
+    self._system = system
+    self._workshop = workshop
+    self._journal = journal
+    self._results = results
+    self._rows = rows
+    self._together = rows or 1
+    self._is_stopped = is_stopped
+    self._on_item = on_item
+    self._readers = readers
+    self._writer = writer
+    self._lock = threading.Lock()
+    self._halt = threading.Event()
+    self._error: BaseException | None = None
+    self._start_time = self._last_time = time.monotonic()
+    self._num_unsampled = 0
+    self._ready: queue.Queue[_Clip | None] = queue.Queue(self._together)
+    self._sampled: queue.Queue[list[_Clip] | None] = queue.Queue(2)
+
+  def make(self, attempts: Sequence[Attempt]) -> None:
+    """Makes items until all are done or failed, or the batch is stopped.
+
+    Raises:
+      OSError: The disk is full, or results cannot be written.
+      RuntimeError: The workers cannot start, or the stages fail on everything.
+    """
+    left = iter(attempts)
+    threads = [
+      threading.Thread(target=self._guarded, args=(self._read, worker, left))
+      for worker in self._readers
+    ]
+    finisher = threading.Thread(target=self._guarded, args=(self._finish,))
+    self._start_time = self._last_time = time.monotonic()
+    try:
+      for thread in (*threads, finisher):
+        thread.start()
+      with contextlib.suppress(_Halted):
+        for group in self._groups():
+          self._put(self._sampled, self._sample(group))
+      with contextlib.suppress(_Halted):
+        self._put(self._sampled, None)
+      finisher.join()
+    finally:
+      self._halt.set()
+      for worker in (*self._readers, self._writer):
+        worker.end()
+      for thread in (*threads, finisher):
+        thread.join()
+    if self._error is not None:
+      raise self._error
+
+  def _guarded(self, work: Callable[..., None], *args: Any) -> None:
+    try:
+      work(*args)
+    except _Halted:
+      pass
+    except BaseException as e:
+      self._error = self._error or e
+      self._halt.set()
+
+  def _read(self, worker: workers.Worker, left: Iterator[Attempt]) -> None:
+    """Reads one item after another, which other threads do, too."""
+    while not (self._is_stopped() or self._halt.is_set()):
+      with self._lock:
+        attempt = next(left, None)
+      if attempt is None:
+        break
+      try:
+        path = str(self._workshop.folder / attempt.output)
+        read, files = worker(attempt.item, path)
+      except workers.ItemFailure as e:
+        if self._halt.is_set():
+          raise _Halted from e
+        self._fail(attempt, e, 'read')
+        continue
+      digests = {name: file['sha256'] for name, file in files.items()}
+      name = attempt.item.id
+      same = self._results.done(name, attempt.options, sha256=digests)
+      if same is not None:  # Touched, or copied, and not changed.
+        record = dataclasses.replace(same, attempt=attempt.number, files=files)
+        self._journal.append(record)
+        self._count(done=1)
+        continue
+      self._put(self._ready, _Clip(attempt=attempt, read=read, files=files))
+    self._put(self._ready, None)
+
+  def _groups(self) -> Iterator[list[_Clip]]:
+    """Clips of equal options, as many as share calls, or the last ones."""
+    waiting: dict[str, list[_Clip]] = {}
+    num_reading = len(self._readers)
+    while num_reading:
+      start = time.monotonic()
+      clip = self._get(self._ready, self._is_stopped)
+      self.figures.waited_seconds += time.monotonic() - start
+      if clip is None:
+        num_reading -= 1
+        continue
+      key = sampling_key(clip.attempt.item)
+      group = waiting.setdefault(key, [])
+      group.append(clip)
+      if len(group) == self._together:
+        yield waiting.pop(key)
+      elif sum(map(len, waiting.values())) >= _MOST_GROUPS * self._together:
+        yield waiting.pop(max(waiting, key=lambda k: len(waiting[k])))
+    yield from waiting.values()
+
+  def _sample(self, group: list[_Clip]) -> list[_Clip]:
+    """Runs the stages; the clips that they could be run on."""
+    try:
+      self._run_stages(group)
+      self._num_unsampled = 0
+      return group
+    except _Halted:
+      raise
+    except Exception as e:
+      if len(group) > 1:
+        logging.warning('A call with %d clips failed: %s', len(group), e)
+        return [c for clip in group for c in self._sample([clip])]
+      message = f'{type(e).__name__}: {" ".join(str(e).split())}'
+      failure = workers.ItemFailure('error', message, 'make --rows smaller')
+      self._fail(group[0].attempt, failure, 'sample')
+      self._num_unsampled += 1
+      if self._num_unsampled >= _MOST_UNSAMPLED:
+        raise RuntimeError(
+          f'the stages failed on {self._num_unsampled} clips in succession:'
+          f' {message}'
+        ) from e
+      return []
+
+  def _run_stages(self, group: list[_Clip]) -> None:
+    def go_on(part: str) -> None:
+      del part
+      if self._is_stopped() or self._halt.is_set():
+        raise _Halted
+
+    go_on('')
+    item = group[0].attempt.item
+    self._system.sample(
+      [clip.read.clip for clip in group],
+      *resolved(self._system, item, self._rows),
+      go_on,
+      requests_lib.PartClock(),
+    )
+
+  def _finish(self) -> None:
+    """Decodes, checks, writes and commits what is sampled."""
+    while (group := self._get(self._sampled)) is not None:
+      for clip in group:
+        try:
+          self._finish_one(clip)
+        except workers.ItemFailure as e:
+          if self._halt.is_set():
+            raise _Halted from e
+          self._fail(clip.attempt, e, e.part)
+
+  def _finish_one(self, clip: _Clip) -> None:
+    attempt = clip.attempt
+    item = attempt.item
+    facts = self._system.describe(*resolved(self._system, item, self._rows))
+    made = self._system.decode(clip.read, facts, requests_lib.PartClock())
+    try:
+      soundtrack_lib.check(made)
+    except sound.UnusableSound as e:
+      fix = 'try another seed or prompt'
+      raise workers.ItemFailure(e.reason, str(e), fix, 'sound') from e
+    path = self._workshop.folder / attempt.output
+    try:
+      written = self._writer(item.files['video'], str(path), made.audio)
+    except workers.ItemFailure as e:
+      e.part = 'write'
+      # A folder that is gone is no fault of the item.
+      paths.require_writable(self._workshop.folder)
+      path.unlink(missing_ok=True)
+      raise
+    record = records.Record(
+      id=item.id,
+      state='done',
+      attempt=attempt.number,
+      options=attempt.options,
+      files=clip.files,
+      output=attempt.output,
+      num_bytes=written.num_bytes,
+      sha256=written.sha256,
+      seconds=self._seconds(),
+    )
+    described = soundtrack_lib.describe(
+      path,
+      item.files['video'],
+      made,
+      written.film,
+      clip.files['video']['sha256'],
+    )
+    self._workshop.commit(path, record, described, self._journal)
+    for name in attempt.replaced:
+      self._workshop.drop(name)
+    self._count(done=1)
+
+  def _fail(
+    self, attempt: Attempt, failure: workers.ItemFailure, part: str
+  ) -> None:
+    files = {
+      name: {'version': version, 'sha256': None}
+      for name, version in attempt.versions.items()
+    }
+    self._journal.append(
+      records.Record(
+        id=attempt.item.id,
+        state='failed',
+        attempt=attempt.number,
+        options=attempt.options,
+        files=files,
+        seconds=self._seconds(),
+        part=part,
+        reason=failure.reason,
+        message=failure.message,
+        fix=failure.fix,
+      )
+    )
+    logging.warning('%s: %s', attempt.item.id, failure)
+    self._count(failed=1)
+
+  def _count(self, done: int = 0, failed: int = 0) -> None:
+    with self._lock:
+      self.figures.num_done += done
+      self.figures.num_failed += failed
+      self.figures.seconds = time.monotonic() - self._start_time
+      self._on_item(self.figures)
+
+  def _seconds(self) -> float:
+    """Seconds since the item before was finished."""
+    with self._lock:
+      now = time.monotonic()
+      seconds, self._last_time = now - self._last_time, now
+      return round(seconds, 3)
+
+  def _put(self, line: queue.Queue, value: Any) -> None:
+    while not self._halt.is_set():
+      with contextlib.suppress(queue.Full):
+        line.put(value, timeout=_POLL_SECONDS)
+        return
+    raise _Halted
+
+  def _get(
+    self, line: queue.Queue, is_stopped: Callable[[], bool] = lambda: False
+  ) -> Any:
+    while not (self._halt.is_set() or is_stopped()):
+      with contextlib.suppress(queue.Empty):
+        return line.get(timeout=_POLL_SECONDS)
+    raise _Halted
+
+
+def sampling_key(item: items_lib.Item) -> str:
+  """Text that is equal for items whose stages sample alike."""
+  return json.dumps(soundtrack_lib.samplings(item.options), sort_keys=True)
+
+
+def resolved(system: Any, item: items_lib.Item, rows: int | None) -> Any:
+  """Settings of each stage for an item; raises ValueError where none fit."""
+  return _resolved(system, sampling_key(item), rows)
+
+
+@functools.lru_cache(maxsize=1024)
+def _resolved(system: Any, key: str, rows: int | None) -> Any:
+  from v2meow_jax.models.sampling import options
+
+  fields = json.loads(key)
+  return system.resolve([options.Sampling(**f) for f in fields], rows)
