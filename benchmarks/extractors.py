@@ -27,9 +27,9 @@ import tempfile
 from typing import Any
 
 from benchmarks import generate
-from benchmarks import networks
 from benchmarks import report
 from benchmarks import training
+from benchmarks.networks import table
 
 AIM = 1.0  # Of the ratio to the torch reference.
 
@@ -40,7 +40,7 @@ def measure(
   """Measures one network in this process.
 
   Args:
-    name: Name in `networks.NETWORKS`.
+    name: Name in `table.NETWORKS`.
     rounds: Turns that are timed, after one that is not.
     cores: Number of cores of the process, and of threads of torch.
     tiny: Sizes of a quick check, not the published ones.
@@ -52,7 +52,7 @@ def measure(
   """
   import jax
 
-  sides = networks.NETWORKS[name](tiny)
+  sides = table.NETWORKS[name](tiny)
   sides.ours()
   figures = {
     'parameters': sides.num_parameters,
@@ -168,7 +168,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
   add(
     '--network',
     action='append',
-    choices=list(networks.NETWORKS),
+    choices=list(table.NETWORKS),
     help='one to measure, may be repeated (default all)',
   )
   add('--rounds', type=report.positive, default=5, help='turns (default 5)')
@@ -182,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   """Runs the benchmark."""
   options = _options(argv)
   report.check_json_path(options.json)
-  names = options.network or list(networks.NETWORKS)
+  names = options.network or list(table.NETWORKS)
   if options.apart:
     cores = generate.use_cores(options.cores)
     figures = {

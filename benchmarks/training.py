@@ -26,11 +26,22 @@ from benchmarks import report
 
 SHAPES = ((21, 250, 1), (271, 1000, 4))
 SECONDS = 10.0
+SIZES = {
+  'emb_dim': 256,
+  'num_heads': 4,
+  'head_dim': 64,
+  'mlp_dim': 1024,
+  'num_encoder_layers': 4,
+  'num_decoder_layers': 4,
+  'dropout_rate': 0.1,
+}
 AIMS = {'over_t5x': 1.2, 'of_peak': 0.6}
 _MATMUL = 2048
 
 
-def stage_model(num_inputs: int, num_targets: int, levels: int) -> Any:
+def stage_model(
+  num_inputs: int, num_targets: int, levels: int, sizes: Any = SIZES
+) -> Any:
   """Makes an encoder-decoder of ours for numbers of input and target ids."""
   from v2meow_jax import specs
   from v2meow_jax.models import stage_model as stage_models
@@ -53,15 +64,7 @@ def stage_model(num_inputs: int, num_targets: int, levels: int) -> Any:
     ),
     crop_seconds=SECONDS,
   )
-  config = transformer.TransformerConfig(
-    emb_dim=256,
-    num_heads=4,
-    head_dim=64,
-    mlp_dim=1024,
-    num_encoder_layers=4,
-    num_decoder_layers=4,
-    dropout_rate=0.1,
-  )
+  config = transformer.TransformerConfig(**sizes)
   return stage_models.StageModel(
     spec, config, next_token.NextToken(), autoregressive.Autoregressive()
   )
@@ -113,24 +116,17 @@ def our_step(model: Any, batch: dict[str, Any]) -> Callable[[], float]:
   return run
 
 
-def t5x_step(model: Any, batch: dict[str, np.ndarray]) -> Callable[[], float]:
-  """The same of T5X; ImportError where it is not installed."""
-  import jax
+def t5x_network(model: Any) -> Any:
+  """Makes T5X's T5.1.1 network of the sizes of a stage of ours."""
   import jax.numpy as jnp
-  import seqio
-  from t5x import models
-  from t5x import optimizers
-  from t5x import train_state as t5x_train_state
-  from t5x import trainer
   from t5x.examples.t5 import network
 
   from v2meow_jax import tokens
-  from v2meow_jax.training import schedules
 
-  c, spec = model.network, model.spec
-  module = network.Transformer(
+  c = model.network
+  return network.Transformer(
     network.T5Config(
-      vocab_size=tokens.IdSpace(spec).vocab_size,
+      vocab_size=tokens.IdSpace(model.spec).vocab_size,
       dtype=jnp.float32,
       emb_dim=c.emb_dim,
       num_heads=c.num_heads,
@@ -143,10 +139,27 @@ def t5x_step(model: Any, batch: dict[str, np.ndarray]) -> Callable[[], float]:
       logits_via_embedding=False,
     )
   )
+
+
+def t5x_step(model: Any, batch: dict[str, np.ndarray]) -> Callable[[], float]:
+  """The same of T5X; ImportError where it is not installed."""
+  # First of all, since reading TensorFlow and SeqIO takes seconds.
+  network = t5x_network(model)
+  import jax
+  import seqio
+  from t5x import models
+  from t5x import optimizers
+  from t5x import train_state as t5x_train_state
+  from t5x import trainer
+
+  from v2meow_jax import tokens
+  from v2meow_jax.training import schedules
+
+  spec = model.spec
   schedule = schedules.warmup_cosine(1e-3, 10, 1000)
   vocabulary = seqio.PassThroughVocabulary(size=tokens.IdSpace(spec).vocab_size)
   theirs = models.EncoderDecoderModel(
-    module,
+    network,
     vocabulary,
     vocabulary,
     optimizers.OptaxWrapper(schedules.adamw(schedule)),

@@ -23,10 +23,10 @@ codec_runs = importlib.import_module('benchmarks.codec_runs')
 correspondence = importlib.import_module('benchmarks.correspondence')
 extractors = importlib.import_module('benchmarks.extractors')
 generate_benchmark = importlib.import_module('benchmarks.generate')
-networks = importlib.import_module('benchmarks.networks')
+networks = importlib.import_module('benchmarks.networks.table')
 records = importlib.import_module('benchmarks.records')
 report = importlib.import_module('benchmarks.report')
-sides = importlib.import_module('benchmarks.sides')
+sides = importlib.import_module('benchmarks.networks.sides')
 training = importlib.import_module('benchmarks.training')
 
 OPTIONS = argparse.Namespace(

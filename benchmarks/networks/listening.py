@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import sides
+from benchmarks.networks import sides
 from tests.fakes import torch_audio
 from tests.fakes import torch_musicfm
 from tests.fakes import torch_runner

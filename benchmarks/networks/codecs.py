@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from benchmarks import sides
+from benchmarks.networks import sides
 
 
 def dac_way(way: str, name: str, tiny: bool) -> sides.Sides:

@@ -17,9 +17,9 @@ import functools
 
 import numpy as np
 
-from benchmarks import codec_networks
-from benchmarks import listening_networks
-from benchmarks import sides
+from benchmarks.networks import codecs
+from benchmarks.networks import listening
+from benchmarks.networks import sides
 from tests.fakes import torch_runner
 from tests.fakes import torch_vision
 
@@ -220,18 +220,18 @@ NETWORKS: dict[str, Callable[[bool], sides.Sides]] = {
       make, way, f'{kind.upper()}_{rate}KHZ'
     )
     for kind, rate, make in (
-      ('dac', 16, codec_networks.dac_way),
-      ('dac', 24, codec_networks.dac_way),
-      ('dac', 44, codec_networks.dac_way),
-      ('encodec', 24, codec_networks.encodec_way),
-      ('encodec', 32, codec_networks.encodec_way),
+      ('dac', 16, codecs.dac_way),
+      ('dac', 24, codecs.dac_way),
+      ('dac', 44, codecs.dac_way),
+      ('encodec', 24, codecs.encodec_way),
+      ('encodec', 32, codecs.encodec_way),
     )
     for way in ('encode', 'decode')
   },
-  'musicfm': listening_networks.musicfm_states,
-  'w2v-bert-2': listening_networks.w2v_bert_states,
-  'mert-v1-95m': functools.partial(listening_networks.mert_states, False),
-  'mert-v1-330m': functools.partial(listening_networks.mert_states, True),
-  'vggish': listening_networks.vggish_embedding,
-  'panns-cnn14-16khz': listening_networks.panns_classes,
+  'musicfm': listening.musicfm_states,
+  'w2v-bert-2': listening.w2v_bert_states,
+  'mert-v1-95m': functools.partial(listening.mert_states, False),
+  'mert-v1-330m': functools.partial(listening.mert_states, True),
+  'vggish': listening.vggish_embedding,
+  'panns-cnn14-16khz': listening.panns_classes,
 }

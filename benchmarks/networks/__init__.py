@@ -1,0 +1,1 @@
+"""Measured proofs: each prints a table for people and writes json."""
