@@ -15,9 +15,10 @@ VIDEO_SUFFIXES = (
 AUDIO_SUFFIXES = (
   *('.wav', '.flac', '.mp3', '.ogg', '.opus', '.m4a', '.aac', '.aiff'),
 )
-# Peak of what counts as silence: -60 dB of full scale, 33 steps of 16 bits.
+# ours: what stays below it counts as silence: -60 dB of full scale, 33 steps of
+# 16 bits, above what dither and the noise of a sound card move by.
 SILENCE = 1e-3
-# ours: what was cut off at 1 stays within this of it when it is resampled.
+# ours: what was cut off at 1 stays within this of it when it is coded.
 FULL_SCALE = 0.999
 # ours: a loud master has a few such peaks, not one every thousand samples.
 CLIPPED_SHARE = 1e-3
@@ -94,10 +95,13 @@ class Audio:
   Attributes:
     samples: float32[num_samples], in [-1, 1].
     rate_hz: Sample rate, in Hz.
+    full_scale_share: Share of samples at full scale in the channel that has
+      most of them, before channels were mixed and resampled; None: not known.
   """
 
   samples: np.ndarray
   rate_hz: int
+  full_scale_share: float | None = None
 
   def __post_init__(self):
     if self.samples.ndim != 1:
@@ -120,11 +124,13 @@ class Audio:
 
   @property
   def clipped_share(self) -> float:
-    """Share of the samples at full scale."""
+    """Share of samples at full scale, of the channel that has most."""
+    if self.full_scale_share is not None:
+      return self.full_scale_share
     return float(np.mean(np.abs(self.samples) >= FULL_SCALE))
 
   def fitted(self, num_samples: int) -> Audio:
     """The first `num_samples` of it, with silence after its end."""
     samples = self.samples[:num_samples]
     samples = np.pad(samples, (0, num_samples - len(samples)))
-    return Audio(samples=samples, rate_hz=self.rate_hz)
+    return dataclasses.replace(self, samples=samples)

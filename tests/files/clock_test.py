@@ -1,5 +1,7 @@
 """Films whose clock starts again in their middle are read and copied whole."""
 
+import re
+
 import av
 import numpy as np
 import pytest
@@ -20,6 +22,8 @@ def part(path, first: int, container: str, codec: str) -> bytes:
   """One second whose clock begins at a tick."""
   ticks = np.arange(RATE_HZ) + first
   options = {'bf': '2'} if codec in ('libx264', 'mpeg2video') else {}
+  if codec == 'libx265':
+    options = {'x265-params': 'log-level=none:bframes=2'}
   media_clips.encode(
     path,
     media_clips.planted(range(RATE_HZ)),
@@ -48,6 +52,7 @@ def joined(path, firsts, container: str = 'mpegts', codec: str = 'libx264'):
     ((0, 0), 'vob', 'mpeg2video'),
     ((HOUR, 0), 'matroska', 'libx264'),
     ((0, 0), 'webm', 'libvpx'),
+    ((0, 0, 0), 'hevc', 'libx265'),
     # Three half seconds before 33 bits are full.
     ((int(2**33 / 90_000 * RATE_HZ) - RATE_HZ // 2,), 'mpegts', 'libx264'),
   ],
@@ -131,3 +136,113 @@ def test_a_track_that_comes_up_late_does_not_end_the_film(tmp_path):
   late = (tmp_path / 'second.ts').read_bytes()
   both.write_bytes(first.read_bytes() + late)
   assert len(read.read_video(both).times) == 175
+
+
+@pytest.mark.parametrize(
+  ('container', 'codec', 'num_seen'),
+  [
+    ('flv', 'flv1', 1),
+    ('mp4', 'libx264', 1),
+    ('mov', 'libx264', 1),
+    ('asf', 'msmpeg4v3', 1),
+    ('matroska', 'libx264', 2),
+    ('webm', 'libvpx', 2),
+  ],
+)
+def test_recordings_that_would_not_be_seen_are_refused_with_the_way_out(
+  tmp_path, container, codec, num_seen
+):
+  source = tmp_path / 'in'
+  one = part(source, 0, container, codec)
+  for num in (1, num_seen, num_seen + 1):
+    source.write_bytes(one * num)
+    if num <= num_seen:
+      assert len(read.read_video(source).times) == num * RATE_HZ
+  with pytest.raises(probe.UnsupportedMedia, match='ffmpeg -f concat') as error:
+    probe.probe(source)
+  begin = int(re.search(r'head -c (\d+) IN', str(error.value))[1])
+  assert f'tail -c +{begin + 1} IN' in str(error.value)
+  data = source.read_bytes()
+  for part_of_it, num in ((data[:begin], num_seen), (data[begin:], 1)):
+    source.write_bytes(part_of_it)
+    assert len(read.read_video(source).times) == num * RATE_HZ
+
+
+def test_a_wav_behind_a_wav_is_refused_and_what_is_no_recording_is_not(
+  tmp_path,
+):
+  path = tmp_path / 'a.wav'
+  write.write_audio(path, SILENCE)
+  whole = path.read_bytes()
+  for rest in (b'LIST\4\0\0\0abcd', b'\0' * 64, b'RIFF'):
+    path.write_bytes(whole + rest)
+    assert len(read.read_audio(path).samples) == 16_000
+  path.write_bytes(whole * 2)
+  with pytest.raises(probe.UnsupportedMedia, match=f'head -c {len(whole)} IN'):
+    read.read_audio(path)
+
+
+def recording(path, container: str, codec: str, sound_seconds: float) -> bytes:
+  """A second of pictures with a click at its middle, in two languages."""
+  form = 's16' if codec == 'mp2' else 'fltp'
+  with av.open(str(path), 'w', format=container) as out:
+    film = out.add_stream('mpeg2video', rate=RATE_HZ)
+    film.width, film.height, film.pix_fmt = 64, 48, 'yuv420p'
+    sounds = []
+    for language in ('eng', 'fra'):
+      sounds.append(out.add_stream(codec, rate=48_000, layout='mono'))
+      sounds[-1].metadata['language'] = language
+      sounds[-1].codec_context.format = form
+    packets = []
+    for pixels in media_clips.planted(range(RATE_HZ)):
+      frame = av.VideoFrame.from_ndarray(pixels, format='rgb24')
+      packets += film.encode(frame.reformat(format='yuv420p'))
+    packets += film.encode(None)
+    samples = np.zeros((1, round(48_000 * sound_seconds)), np.float32)
+    samples[:, 24_000:24_048] = 0.9
+    if form == 's16':
+      samples = (32_767 * samples).astype(np.int16)
+    for sound in sounds:
+      frame = av.AudioFrame.from_ndarray(samples, form, 'mono')
+      frame.sample_rate = 48_000
+      packets += [*sound.encode(frame), *sound.encode(None)]
+    out.mux(packets)
+  return path.read_bytes()
+
+
+def clicks(samples: np.ndarray, rate_hz: int) -> np.ndarray:
+  """Times at which the level rises."""
+  loud = np.flatnonzero(np.abs(samples) > 0.3)
+  first = np.diff(loud, prepend=-rate_hz) > 0.2 * rate_hz
+  return loud[first] / rate_hz
+
+
+@pytest.mark.parametrize('codec', ['aac', 'mp2', 'libmp3lame'])
+def test_sound_stays_with_the_pictures_of_its_part(tmp_path, codec):
+  num = 12
+  source, out = tmp_path / 'in.ts', tmp_path / 'out.mkv'
+  for sound_seconds in (0.8, 1.0, 1.2):
+    one = recording(tmp_path / 'one', 'mpegts', codec, sound_seconds)
+    source.write_bytes(one * num)
+    first = clicks(read.read_audio(tmp_path / 'one').samples, 16_000)
+    wanted = first + np.arange(num)
+    audio = read.read_audio(source)
+    np.testing.assert_allclose(
+      clicks(audio.samples, 16_000), wanted, atol=0.041
+    )
+    assert len(read.read_video(source).times) == num * RATE_HZ
+    silence = media.Audio(samples=np.zeros(16_000, 'f4'), rate_hz=16_000)
+    remux.replace_sound(source, silence, out)
+    with av.open(str(out)) as opened:
+      french = opened.streams.audio[1]
+      assert french.language == 'fra'
+      frames = [f for f in opened.decode(french) if f.pts is not None]
+    scale = 32_767 if frames[0].format.name.startswith('s16') else 1
+    heard = [
+      float(f.pts * f.time_base) + click
+      for f in frames
+      for click in clicks(f.to_ndarray()[0] / scale, 48_000)
+    ]
+    # The French sound is copied in whole packets, of at most 26 ms.
+    heard = np.array(heard)[np.diff(heard, prepend=-1) > 0.2]
+    np.testing.assert_allclose(heard, wanted, atol=0.06)

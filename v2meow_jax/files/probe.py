@@ -18,6 +18,7 @@ import av
 
 from v2meow_jax.files import clock
 from v2meow_jax.files import copies
+from v2meow_jax.files import joined
 from v2meow_jax.files import paths
 from v2meow_jax.files import sniff
 
@@ -139,6 +140,7 @@ def probe(
     span = spans[main.index]
     if span.start is None or span.seconds <= 0:
       raise UnsupportedMedia(f'{name}: lasts zero seconds; {WANTED}.')
+    joined.require_one(name)
     if video is not None:
       _end_as_stated(container, video, span)
       _check_video(container, video, spans, size, name, limits)
@@ -272,7 +274,14 @@ def packets(
   container: av.container.InputContainer, *streams: av.stream.Stream
 ) -> Iterator[av.Packet]:
   """Packets with data, on one clock, up to the end of what can be read."""
-  return clock.corrected(container, _demuxed(container, streams))
+  film = video_stream(container)
+  wanted = {stream.index for stream in streams}
+  # The clock is that of the film, also where only other tracks are wanted.
+  read = {s.index: s for s in (*streams, film) if s is not None}
+  demuxed = _demuxed(container, tuple(read.values()))
+  for packet in clock.corrected(container, demuxed, film):
+    if packet.stream.index in wanted:
+      yield packet
 
 
 def _demuxed(

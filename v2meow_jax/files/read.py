@@ -28,6 +28,9 @@ _LARGE_PIXELS = 8_900_000  # More than 4K.
 # are left out.
 _MAX_HELD_HZ = 240.0
 _LOW_FREQUENCY = ('LFE', 'LFE2')
+# ours: sound is moved to its time when it has drifted by a picture at 25 Hz;
+# times that are rounded by less are left alone.
+_MAX_DRIFT_SECONDS = 0.04
 
 
 def read_video(
@@ -94,7 +97,8 @@ def read_audio(
   Down-mix: the mean of all channels, without low-frequency effects (LFE) unless
   there is nothing else. NaN becomes 0, and samples are clipped to [-1, 1]. In a
   file with video, sample 0 is at the time of the first frame: earlier sound is
-  left out, a later start is filled with silence.
+  left out, a later start is filled with silence. So are gaps, and where sounds
+  overlap, as where recordings were joined, the second is cut.
 
   Args:
     path: File that `probe.probe` accepts; its first audio track is read.
@@ -103,8 +107,9 @@ def read_audio(
     limits: Limits beyond which the file is refused.
 
   Returns:
-    round(source samples * rate_hz / source rate) samples. (FFmpeg leaves out
-    the last short block of Vorbis: 128 source samples.)
+    round(source samples * rate_hz / source rate) samples, with their
+    `full_scale_share`. (FFmpeg leaves out the last short block of Vorbis: 128
+    source samples.)
 
   Raises:
     UnsupportedMedia: No audio track, or refused by `probe.probe`.
@@ -113,29 +118,24 @@ def read_audio(
   if not info.has_audio:
     raise probe.UnsupportedMedia(f'{info.path}: no audio track; wanted one.')
   blocks = []
-  num_samples = late = 0
+  num_samples, num_full = 0, np.zeros(1, int)
   resampler = source_hz = None
-  for frame in _audio_frames(info, limits):
+  for source_hz, channels in _placed(_audio_frames(info, limits), info):
     if resampler is None:
-      source_hz = frame.sample_rate
       resampler = soxr.ResampleStream(source_hz, rate_hz, 1, quality='HQ')
-      late = _late_samples(frame, info)
-      num_samples = max(0, late)
-      blocks.append(resampler.resample_chunk(np.zeros(num_samples, np.float32)))
-    elif frame.sample_rate != source_hz:
-      raise probe.UnsupportedMedia(
-        f'{info.path}: the sample rate changes from {source_hz} Hz to'
-        f' {frame.sample_rate} Hz; wanted one rate throughout.'
-      )
-    mono = _downmix(frame)[max(0, -late) :]
-    late += frame.samples
-    num_samples += len(mono)
+    mono = np.asarray(channels.mean(axis=0, dtype=np.float64), np.float32)
     blocks.append(resampler.resample_chunk(mono))
+    num_samples += len(mono)
+    is_full = np.abs(channels) >= media.FULL_SCALE
+    num_full = num_full + np.count_nonzero(is_full, axis=1)
   if resampler is None:
     raise probe.UnsupportedMedia(f'{info.path}: no sound could be decoded.')
   blocks.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-  samples = np.clip(np.concatenate(blocks), -1.0, 1.0)
-  audio = media.Audio(samples=samples, rate_hz=rate_hz)
+  audio = media.Audio(
+    samples=np.clip(np.concatenate(blocks), -1.0, 1.0),
+    rate_hz=rate_hz,
+    full_scale_share=float(num_full.max()) / max(1, num_samples),
+  )
   length = round(fractions.Fraction(num_samples * rate_hz, source_hz))
   return audio.fitted(length)
 
@@ -282,9 +282,11 @@ def _presented(
     if ahead is None:
       ahead = (frame.dts or 0) - (frame.pts or 0)
     before = ticks or 0
-    # The last ones come without a time.
-    ticks = before + step if frame.dts is None else frame.dts - ahead
-    step = ticks - before or step
+    due = None if frame.dts is None else frame.dts - ahead
+    if due is None or (ticks is not None and due <= ticks):
+      # The last ones come without a time, others two at once.
+      due = before + step
+    ticks, step = due, due - before or step
     yield ticks, frame
 
 
@@ -320,8 +322,43 @@ def _audio_frames(
     yield from _decoded(container, stream, info, limits)
 
 
-def _downmix(frame: av.AudioFrame) -> np.ndarray:
-  """float32[samples], the down-mix that `read_audio` defines."""
+def _placed(
+  frames: Iterator[av.AudioFrame], info: probe.MediaInfo
+) -> Iterator[tuple[int, np.ndarray]]:
+  """Puts decoded sound on the time line of the clip.
+
+  Args:
+    frames: Decoded sound, with its times.
+    info: Description of the clip.
+
+  Yields:
+    Sample rate in Hz, and float[channels, samples] that follow those before.
+  """
+  start = info.start_seconds if info.has_video else None
+  source_hz, num_samples = None, 0
+  for frame in frames:
+    source_hz = source_hz or frame.sample_rate
+    if frame.sample_rate != source_hz:
+      raise probe.UnsupportedMedia(
+        f'{info.path}: the sample rate changes from {source_hz} Hz to'
+        f' {frame.sample_rate} Hz; wanted one rate throughout.'
+      )
+    late = 0
+    if frame.pts is not None:
+      time = frame.pts * frame.time_base
+      start = time if start is None else start
+      late = round((time - start) * source_hz) - num_samples
+    if num_samples and abs(late) <= _MAX_DRIFT_SECONDS * source_hz:
+      late = 0
+    channels = _channels(frame)[:, max(0, -late) :]
+    if late > 0:
+      yield source_hz, np.zeros((1, late), np.float32)
+    yield source_hz, channels
+    num_samples += max(0, late) + channels.shape[1]
+
+
+def _channels(frame: av.AudioFrame) -> np.ndarray:
+  """float[channels, samples], without what `read_audio` leaves out."""
   channels = frame.to_ndarray()
   if frame.format.is_packed:
     channels = channels.reshape(-1, len(frame.layout.channels)).T
@@ -332,13 +369,4 @@ def _downmix(frame: av.AudioFrame) -> np.ndarray:
   mixed = [c.name not in _LOW_FREQUENCY for c in frame.layout.channels]
   if any(mixed):
     channels = channels[mixed]
-  clean = np.nan_to_num(channels, nan=0.0, posinf=1.0, neginf=-1.0)
-  return np.asarray(clean.mean(axis=0, dtype=np.float64), np.float32)
-
-
-def _late_samples(first: av.AudioFrame, info: probe.MediaInfo) -> int:
-  """Samples between the clip's zero and the first decoded sound."""
-  if not info.has_video or first.pts is None:
-    return 0
-  begin = first.pts * first.time_base
-  return round((begin - info.start_seconds) * first.sample_rate)
+  return np.nan_to_num(channels, nan=0.0, posinf=1.0, neginf=-1.0)

@@ -7,6 +7,7 @@ import pathlib
 
 import numpy as np
 
+from v2meow_jax import media
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.study import protocol
@@ -20,7 +21,6 @@ _MAX_LENGTH_GAP = 0.1  # ours: seconds; a frame or two of rounding.
 _MAX_PICTURE_GAP = 12.0
 _NUM_THUMBNAILS = 8
 _MAX_LEVEL_GAP_DB = 6.0  # ours: twice the amplitude.
-_QUIETEST_DBFS = -60.0  # ours: below it a soundtrack counts as silent.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Source:
   @property
   def is_silent(self) -> bool:
     """Whether the sound cannot be told from silence."""
-    return self.level_dbfs < _QUIETEST_DBFS
+    return self.level_dbfs < 20 * math.log10(media.SILENCE)
 
 
 def examine(path: pathlib.Path, first: Source | None) -> Source:

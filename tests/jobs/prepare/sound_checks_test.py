@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 import soxr
 
 from tests.fakes import planted_records
 from v2meow_jax import media
+from v2meow_jax.files import read
 from v2meow_jax.jobs.prepare import sound_checks
 
 RATE_HZ = 44_100
@@ -31,7 +33,7 @@ def _found(samples, rate_hz=RATE_HZ):
 
 
 def test_music_loud_or_soft_is_left_alone():
-  for gain in (0.001, 0.3, 0.95):
+  for gain in (0.003, 0.3, 0.95):
     for rate_hz in (RATE_HZ, 24_000, 16_000):
       assert _found(_music(gain=gain), rate_hz) == {}
   # A rest, and a peak that touches full scale.
@@ -51,6 +53,28 @@ def test_silence_is_found_with_its_share_even_under_dither():
       assert _found(samples, rate_hz) == {
         'silent': pytest.approx(share, abs=0.01)
       }
+
+
+def test_what_is_silent_is_so_for_every_verb():
+  for gain in (1e-5, 5e-4, 2e-3, 0.3):
+    audio = media.Audio(samples=_music(1.0, gain=gain), rate_hz=RATE_HZ)
+    assert ('silent' in sound_checks.troubles(audio)) == audio.is_silent, gain
+
+
+@pytest.mark.parametrize('suffix', ['.wav', '.flac'])
+def test_clipping_of_one_channel_alone_is_found(tmp_path, suffix):
+  loud, soft = np.clip(_music(4.0, gain=1.5), -1, 1), _music(4.0, gain=0.1)
+  share = float(np.mean(np.abs(loud) == 1))
+  for channels in ([loud, soft], [soft, loud], [soft, soft, loud]):
+    path = tmp_path / f'clip{suffix}'
+    soundfile.write(path, np.stack(channels, 1), RATE_HZ, 'PCM_16')
+    for rate_hz in (RATE_HZ, 16_000):
+      audio = read.read_audio(path, rate_hz=rate_hz).fitted(4 * rate_hz)
+      assert sound_checks.troubles(audio) == {
+        'clipped': pytest.approx(share, rel=0.1)
+      }
+  soundfile.write(path, np.stack([soft, -soft], 1), RATE_HZ, 'PCM_16')
+  assert sound_checks.troubles(read.read_audio(path)) == {'silent': 1.0}
 
 
 def test_clipping_is_found_after_resampling():

@@ -1,4 +1,4 @@
-"""Finds sound that teaches little: digital silence and clipping."""
+"""Finds sound that teaches little: silence and clipping."""
 
 from collections.abc import Mapping
 
@@ -6,14 +6,12 @@ import numpy as np
 
 from v2meow_jax import media
 
-# ours: -80 dB of full scale, below the last bit of 16 that dither moves by.
-SILENT_PEAK = 1e-4
 BLOCK_SECONDS = 0.1  # ours: shorter than a rest in music.
 # ours: a crop of such a clip is more likely without music than with it.
 SILENT_SHARE = 0.5
 
 SENTENCES = {
-  'silent': '{:.0%} of its sound is digital silence',
+  'silent': '{:.0%} of its sound is silence',
   'clipped': '{:.2%} of its samples are at full scale',
 }
 
@@ -26,13 +24,14 @@ def troubles(audio: media.Audio) -> dict[str, float]:
 
   Returns:
     For 'silent' the share of its time without sound and for 'clipped' the
-    share of its samples at full scale, where they are too large.
+    share of samples at full scale, of the channel that has most, where they
+    are too large.
   """
   level = np.abs(audio.samples)
   block = max(1, round(BLOCK_SECONDS * audio.rate_hz))
   peaks = np.maximum.reduceat(level, np.arange(0, len(level), block))
   shares = {
-    'silent': (float(np.mean(peaks < SILENT_PEAK)), SILENT_SHARE),
+    'silent': (float(np.mean(peaks <= media.SILENCE)), SILENT_SHARE),
     'clipped': (audio.clipped_share, media.CLIPPED_SHARE),
   }
   return {
