@@ -161,7 +161,7 @@ def test_dolby_vision_stays_or_is_listed(tmp_path):
     assert [phrase[:5] for phrase in result.left_out] == ['Dolby'] * lost
 
 
-def rich(path, container: str, subtitles: str) -> None:
+def rich(path, container: str, subtitles: str, spoken='fra', read='ita'):
   """Two seconds with three sounds, subtitles, chapters and tags."""
   milliseconds = fractions.Fraction(1, 1000)
   with av.open(str(path), 'w', format=container) as out:
@@ -176,12 +176,12 @@ def rich(path, container: str, subtitles: str) -> None:
     film = out.add_stream('libx264', rate=25)
     film.width, film.height, film.pix_fmt = 64, 48, 'yuv420p'
     sounds = []
-    for language in ('eng', 'fra', 'eng'):
+    for language in ('eng', spoken, 'eng'):
       sounds.append(out.add_stream('aac', rate=48_000, layout='mono'))
       sounds[-1].metadata['language'] = language
     text = out.add_mux_stream(subtitles)
     text.time_base = milliseconds
-    text.metadata['language'] = 'ita'
+    text.metadata['language'] = read
     out.set_chapters(
       [
         {
@@ -282,6 +282,24 @@ def test_what_a_film_has_besides_goes_along_or_is_listed(
   assert not read.read_audio(out).samples.any()
 
 
+def test_a_language_has_the_name_that_its_container_knows_or_is_listed(
+  tmp_path,
+):
+  for spoken, read_in, in_mov, lost in (
+    ('deu', 'nld', {'ger', 'dut'}, ()),
+    ('swe', 'fre', {'sve', 'fra'}, ()),
+    ('gla', 'ita', {None, 'ita'}, ('names of languages (gla)',)),
+  ):
+    rich(tmp_path / 'in', 'mp4', 'mov_text', spoken, read_in)
+    for suffix in ('.mov', '.mp4', '.mkv'):
+      out = tmp_path / f'out{suffix}'
+      _, *left = remux.replace_sound(tmp_path / 'in', SILENCE, out).left_out
+      tracks = {language for _, language in contents(out)[0][1:]}
+      is_mov = suffix == '.mov'
+      assert tracks == (in_mov if is_mov else {spoken, read_in}), suffix
+      assert tuple(left) == (lost if is_mov else ())
+
+
 def test_a_bare_film_says_nothing_of_its_maker(tmp_path):
   source, out = tmp_path / 'in', tmp_path / 'out.mp4'
   rich(source, 'mp4', 'mov_text')
@@ -312,6 +330,40 @@ def test_an_encoded_film_keeps_turn_and_aspect_as_well(tmp_path):
     means = [v.frames.mean((1, 2, 3)) for v in (before, after)]
     np.testing.assert_allclose(*means, atol=4)
     assert probe.probe_video(out).num_frames == 10
+
+
+def test_encoded_hdr_says_what_the_film_said_or_it_is_listed(tmp_path):
+  source = colored(
+    tmp_path / 'in',
+    'mp4',
+    'libx265',
+    BT2020_PQ,
+    pix_fmt='yuv420p10le',
+    **{'x265-params': HDR10},
+  )
+
+  def said(path):
+    with av.open(str(path)) as opened:
+      frame = next(opened.decode(video=0))
+      return {
+        data.type.name: bytes(data)
+        for data in frame.side_data
+        if data.type.name
+        in ('MASTERING_DISPLAY_METADATA', 'CONTENT_LIGHT_LEVEL')
+      }
+
+  assert len(said(source)) == 2
+  for suffix in ('.mp4', '.mov', '.mkv', '.webm'):
+    out = tmp_path / f'out{suffix}'
+    with pytest.MonkeyPatch.context() as patch:
+      patch.setattr(remux, '_why_not_copied', lambda *_: 'a test asks for it')
+      result = remux.replace_sound(source, SILENCE, out)
+    assert not result.is_copied
+    if suffix == '.webm':  # Its encoder writes no such thing.
+      (phrase,) = result.left_out
+      assert phrase.endswith('(content light level, mastering display)')
+    else:
+      assert said(out) == said(source) and result.left_out == ()
 
 
 def test_a_display_size_without_room_leaves_a_whole_file(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ import soxr
 from v2meow_jax import media
 from v2meow_jax.files import probe
 from v2meow_jax.files.films import containers
+from v2meow_jax.files.films import side_data
 
 # Sample rates of MPEG-4 AAC (ISO/IEC 14496-3, table 1.18).
 AAC_RATES_HZ = (
@@ -32,6 +33,7 @@ BITEXACT = {'fflags': '+bitexact'}
 _TICKS_HZ = 90_000
 # Transfer functions of HDR (ITU-T H.273): PQ and HLG.
 _HDR_TRANSFERS = (16, 18)
+_HDR_FORMAT = 'yuv420p10le'
 _BT601 = 6
 _NAMES = {'libx264': 'H.264', 'libx265': 'H.265', 'libvpx-vp9': 'VP9'}
 _OPTIONS = {
@@ -92,7 +94,7 @@ def pictures(
   """Encodes the pictures of a film again, as they are shown.
 
   Turn, pixel aspect and colours stay those of the film. HDR is encoded with ten
-  bits, as H.265.
+  bits as H.265, or with what VP9 has.
 
   Args:
     out: New file, before its header is written.
@@ -107,8 +109,11 @@ def pictures(
   first = head[1]
   codec, pix_fmt = container.encoder, 'yuv420p'
   if first.color_trc in _HDR_TRANSFERS:
-    pix_fmt = 'yuv420p10le'
     codec = 'libx265' if codec == 'libx264' else codec
+    offered = av.codec.Codec(codec, 'w').video_formats or ()
+    # VP9 is often built for eight bits alone.
+    if _HDR_FORMAT in [form.name for form in offered]:
+      pix_fmt = _HDR_FORMAT
   width, height, aspect = first.width, first.height, info.aspect
   if codec == 'libvpx-vp9':
     # It has no pixel aspect: make pixels square.
@@ -126,6 +131,9 @@ def pictures(
   context.time_base = fractions.Fraction(1, _TICKS_HZ)
   if codec == 'libx265':
     context.codec_tag = 'hvc1'
+    said = side_data.x265_parameters(first).items()
+    parameters = [stream.options['x265-params'], *map('='.join, said)]
+    stream.options = {**stream.options, 'x265-params': ':'.join(parameters)}
   context.sample_aspect_ratio = aspect
   context.color_primaries = first.color_primaries
   context.color_trc = first.color_trc

@@ -18,6 +18,8 @@ import av
 from v2meow_jax.files import copies
 from v2meow_jax.files import probe
 from v2meow_jax.files.films import containers
+from v2meow_jax.files.films import languages
+from v2meow_jax.files.films import side_data
 from v2meow_jax.files.films import subtitles
 
 # Tags about the old file, not about the film.
@@ -158,14 +160,18 @@ def add_track(
     copied = subtitles.add_track(out, track, text_codec)
     if copied is None:
       return None
-  describe(track, copied)
+  describe(track, copied, container)
   # The new sound is the one to play.
   copied.disposition = track.disposition & ~av.stream.Disposition.default
   return Carried(stream=copied, text_codec=text_codec)
 
 
-def describe(track: av.stream.Stream, copied: av.stream.Stream) -> None:
-  """Copies language, title and the like of a track."""
+def describe(
+  track: av.stream.Stream,
+  copied: av.stream.Stream,
+  container: containers.Container,
+) -> None:
+  """Copies language, title and the like of a track into a container."""
   copied.metadata.update(
     {
       name: value
@@ -173,6 +179,8 @@ def describe(track: av.stream.Stream, copied: av.stream.Stream) -> None:
       if name.lower() not in _FILE_TAGS
     }
   )
+  if track.language not in _UNKNOWN:
+    copied.metadata['language'] = languages.name_in(container, track.language)
 
 
 def left_out(
@@ -210,9 +218,26 @@ def left_out(
     lost = [name for name in tags(source) if name not in tags(out)]
     if lost:
       phrases.append(f'tags ({", ".join(sorted(lost))})')
+    kept = [track for track in tracks(source) if track.index in carried]
+    phrases += _lost_languages(kept, out.streams)
+  said = side_data.stated(source_path, limits).keys() - side_data.stated(
+    out_path, limits
+  )
+  if said:
+    phrases.append(f'what the pictures say ({", ".join(sorted(said))})')
   if _has_dolby_vision(source_path) and not _has_dolby_vision(out_path):
     phrases.append('Dolby Vision (the HDR beneath it stays)')
   return tuple(phrases)
+
+
+def _lost_languages(
+  originals: Iterable[av.stream.Stream], copied: Iterable[av.stream.Stream]
+) -> list[str]:
+  """A phrase for the languages of tracks that their copies do not state."""
+  kept = {languages.common_name(_language(track)) for track in copied}
+  named = {_language(track) for track in originals} - {''}
+  lost = [name for name in named if languages.common_name(name) not in kept]
+  return [f'names of languages ({", ".join(sorted(lost))})'] if lost else []
 
 
 def _has_dolby_vision(path: str | os.PathLike) -> bool:

@@ -261,7 +261,7 @@ def _write_copy(job: _Job, level: int) -> tuple[bool, list[int]]:
     tracks = _add_extras(source, out, job, level)
     tracks[film.index] = extras.Carried(stream=copied)
     if level != _BARE:
-      extras.describe(film, copied)
+      extras.describe(film, copied, job.container)
     if job.needs_display_size:
       title = copied.metadata.get('title', '')
       copied.metadata['title'] = display_size.MARK + title
