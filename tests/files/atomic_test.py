@@ -85,6 +85,39 @@ def test_a_folder_that_failed_half_way_has_no_marker(bucket, failing, kept):
   assert not any('/.' in name for name in bucket.objects)
 
 
+def test_what_a_killed_process_left_in_a_bucket_is_replaced(bucket):
+  _put_folder('1')
+  whole = dict(bucket.objects)
+
+  def before(operation, key):
+    if operation in ('copy', 'remove') and key.endswith('deeper/c'):
+      raise ConnectionError('killed')
+
+  undisturbed, bucket.before = bucket.before, before
+  with pytest.raises(ConnectionError):
+    _put_folder('2')
+  bucket.objects['bucket/a/.host-0123/b'] = b'of one that cleaned up nothing'
+  assert 'bucket/a/m.json' not in bucket.objects
+  assert b'same command' in bucket.objects['bucket/a/UNFINISHED.txt']
+  bucket.before = undisturbed
+  assert atomic.is_replaceable('gs://bucket/a', marker='m.json')
+  _put_folder('1')
+  assert bucket.objects == whole
+
+
+def test_only_what_was_put_there_is_replaceable(bucket, tmp_path):
+  bucket.objects['bucket/thesis/chapter.tex'] = b'years'
+  (tmp_path / 'file').write_text('years')
+  for path, can in (
+    ('gs://bucket/thesis', False),
+    ('gs://bucket/nothing', True),
+    (tmp_path / 'nothing', True),
+    (tmp_path, False),
+    (tmp_path / 'file', False),
+  ):
+    assert atomic.is_replaceable(path, marker='m.json') == can
+
+
 @pytest.mark.parametrize('older', [True, False])
 def test_a_folder_is_replaced_with_all_that_was_in_it(tmp_path, older):
   path = tmp_path / 'out' / 'folder'

@@ -18,6 +18,12 @@ from v2meow_jax.files import full_disk
 from v2meow_jax.files import paths
 
 _BLOCK_BYTES = 1 << 20
+# Lies in a folder of a bucket while its objects are being replaced.
+_UNFINISHED = 'UNFINISHED.txt'
+_UNFINISHED_TEXT = (
+  'The objects of this folder were being replaced. If that was interrupted, run'
+  ' the same command again, which replaces them all.\n'
+)
 
 
 @contextlib.contextmanager
@@ -74,10 +80,12 @@ def replacing_folder(path: epath.PathLike, *, marker: str) -> Iterator[str]:
 
   A folder of this machine is moved at once. Buckets move objects one by one:
   there the marker goes first and comes last, so that whoever asks for it takes
-  no half of a folder for a whole one.
+  no half of a folder for a whole one. What is there when a process is killed,
+  says so, and is replaced by the next.
 
   Args:
-    path: Target folder. One that is there is removed once the new one is ready.
+    path: Target folder. One that is there, and `is_replaceable`, is removed once
+      the new one is ready.
     marker: Name of the file without which the folder is not taken for whole.
 
   Yields:
@@ -109,16 +117,40 @@ def replacing_folder(path: epath.PathLike, *, marker: str) -> Iterator[str]:
     temp.rmtree(missing_ok=True)
 
 
+def is_replaceable(path: epath.PathLike, *, marker: str) -> bool:
+  """Whether `replacing_folder` would replace nothing but its own.
+
+  Args:
+    path: Target folder.
+    marker: Name of the file without which the folder is not taken for whole.
+
+  Returns:
+    Whether nothing is there, or an empty folder, or a whole one, or what was
+    left of one in a bucket.
+  """
+  folder = paths.path(path)
+  if not folder.exists():
+    return True
+  if not folder.is_dir():
+    return False
+  # In a bucket, one that is being filled lies inside.
+  names = {p.name for p in folder.iterdir() if not p.name.startswith('.')}
+  return not names or not names.isdisjoint((marker, _UNFINISHED))
+
+
 def _move_objects(source: Any, target: Any, marker: str) -> None:
   """Moves all objects of one folder to another, in place of those there."""
   bucket, root = paths.file_system(target)
   building = paths.file_system(source)[1]
+  (target / _UNFINISHED).write_bytes(_UNFINISHED_TEXT.encode())
   (target / marker).unlink(missing_ok=True)
   for name in paths.inside(target):
-    if not f'{root}/{name}'.startswith(f'{building}/'):
+    is_new = f'{root}/{name}'.startswith(f'{building}/')
+    if not is_new and name != _UNFINISHED:
       bucket.rm_file(f'{root}/{name}')
   for name in sorted(paths.inside(source), key=marker.__eq__):
     bucket.mv(f'{building}/{name}', f'{root}/{name}')
+  (target / _UNFINISHED).unlink()
 
 
 def write_text(path: epath.PathLike, text: str) -> None:

@@ -78,12 +78,7 @@ def pack(
 ) -> pathlib.Path:
   """`export` of stages in memory, one at a time: description, params, step."""
   target = paths.path(out)
-  in_the_way = target.exists() and (
-    not target.is_dir()
-    # In a bucket, one that was interrupted may lie inside.
-    or any(not path.name.startswith('.') for path in target.iterdir())
-  )
-  if in_the_way and not (target / released.CONFIG_NAME).is_file():
+  if not atomic.is_replaceable(target, marker=released.CONFIG_NAME):
     raise ValueError(
       f'{out} exists and is not a system, or half of one; give another folder, or'
       ' remove it.'

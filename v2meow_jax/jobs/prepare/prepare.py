@@ -98,7 +98,11 @@ def prepare(
       clip was rejected.
   """
   clips = manifests.read(manifest)
-  _check_out(out)
+  if not atomic.is_replaceable(out, marker=shards.INDEX):
+    raise ValueError(
+      f'{out} exists and is not a prepared dataset, or half of one; name another'
+      ' folder, or remove it.'
+    )
   with atomic.replacing_folder(out, marker=shards.INDEX) as building:
     # The bar counts what workers append here; they share only a local disk.
     progress_dir = os.path.join(building, 'progress')
@@ -271,21 +275,6 @@ def _split_info(
     shard_lengths=[s.records for s in written],
     num_bytes=sum(s.bytes for s in written),
   )
-
-
-def _check_out(out: str) -> None:
-  folder = paths.path(out)
-  if not folder.exists():
-    return
-  is_folder = folder.is_dir()
-  # In a bucket, one that was interrupted may lie inside.
-  names = {path.name for path in folder.iterdir()} if is_folder else set()
-  inside = {name for name in names if not name.startswith('.')}
-  if not is_folder or (inside and shards.INDEX not in inside):
-    raise ValueError(
-      f'{out} exists and is not a prepared dataset, or half of one; name another'
-      ' folder, or remove it.'
-    )
 
 
 @contextlib.contextmanager
