@@ -460,6 +460,20 @@ def test_a_command_that_a_program_calls_leaves_its_signals_alone(capsys):
   assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.data
+def test_a_run_that_no_bucket_can_keep_is_refused_before_data_are_opened(
+  capsys, tmp_path
+):
+  bindings = [
+    f'--gin.MANIFEST="{tmp_path}/no.jsonl"',
+    '--gin.MODEL_DIR="s3://bucket/run"',
+  ]
+  recipes = ['--gin_file=runs/train.gin', '--gin_file=codecs/tiny.gin']
+  assert main.main(['train', *recipes, *bindings]) == 2
+  error = capsys.readouterr().err
+  assert 'MODEL_DIR is s3://bucket/run' in error and 'gs://' in error
+
+
 def test_what_a_bucket_refuses_is_one_line(bucket, capsys, tmp_path):
   refused = type('HttpError', (Exception,), {'__module__': 'gcsfs.retry'})
 

@@ -100,6 +100,11 @@ def test_a_bucket_is_not_taken_for_a_folder(monkeypatch, tmp_path):
   assert stored_step.absolute('runs/x') == tmp_path / 'runs/x'
 
 
+def test_a_scheme_that_orbax_cannot_keep_is_refused_with_the_way_out():
+  with pytest.raises(stored_step.CheckpointError, match='aws s3 sync .*gs://'):
+    stored_step.absolute('s3://b/runs/x')
+
+
 def test_a_file_that_orbax_can_do_without_may_be_missing(step_path):
   delete(step_path / 'variables' / '_METADATA')
   found = jax.device_get(stored_step.restore(step_path, items()))

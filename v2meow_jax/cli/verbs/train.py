@@ -62,11 +62,14 @@ def run(args: argparse.Namespace) -> int:
   flags.parse_recipes(args)
   import gin  # pylint: disable=g-import-not-at-top
   from v2meow_jax.training import loop  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.training.checkpoints import stored_step  # pylint: disable=g-import-not-at-top
   from v2meow_jax.training.monitoring import health  # pylint: disable=g-import-not-at-top
   from v2meow_jax.training.monitoring import preemption  # pylint: disable=g-import-not-at-top
 
   train = gin.get_configurable('loop.train')
   del loop
+  # Before data are opened.
+  stored_step.absolute(gin.query_parameter('%MODEL_DIR'))
   if args.dry_run:
     _dry_run(args)
     return 0

@@ -25,6 +25,8 @@ INFO = 'info'
 _MAX_LISTED = 10
 # File that orbax writes last into a step in a bucket.
 _COMMITTED = 'commit_success.txt'
+# Schemes that other files are read from and written to.
+_NOT_BY_ORBAX = ('s3://',)
 # Status codes of unreachable storage, no reason to set a step aside.
 _UNREACHABLE = (
   'DEADLINE_EXCEEDED',
@@ -56,7 +58,18 @@ class UnreadableError(CheckpointError):
 
 
 def absolute(path: epath.PathLike) -> epath.Path:
-  """Makes a path absolute for orbax; keeps one with a scheme, such as gs://."""
+  """Makes a path absolute for orbax; keeps one with a scheme, such as gs://.
+
+  Raises:
+    CheckpointError: Orbax cannot keep checkpoints there.
+  """
+  given = os.fspath(path)
+  if given.startswith(_NOT_BY_ORBAX):
+    raise CheckpointError(
+      f'MODEL_DIR is {given}, and Orbax keeps no checkpoints in s3://; name a'
+      ' folder of this machine or of a shared disk, and copy it when the run is'
+      f' over (aws s3 sync FOLDER {given}), or one in gs://.'
+    )
   return epath.Path(paths.absolute(path))
 
 
