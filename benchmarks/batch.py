@@ -77,9 +77,9 @@ def measure_batch(folder: pathlib.Path, num: int, options: Any):
 
 def measure_loop(folder: pathlib.Path, options: Any) -> dict[str, float]:
   """Makes clips one after another in a process that has made one already."""
-  from v2meow_jax.inference import compile_cache
   from v2meow_jax.inference import soundtrack
   from v2meow_jax.inference import system as system_lib
+  from v2meow_jax.inference.programs import compile_cache
 
   compile_cache.enable()
   loaded = system_lib.load(options.system)

@@ -23,6 +23,8 @@ _CACHE = _ROOT / '.pytest_cache'
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(_CACHE / 'jax'))
 os.environ.setdefault('NUMBA_CACHE_DIR', str(_CACHE / 'numba'))
+# Tests change what programs are made of, by monkeypatches too: nothing is kept.
+os.environ['V2MEOW_PROGRAMS_DIR'] = ''
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
 # Programs of tests run once or twice: compiling them is most of their time.
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')

@@ -8,7 +8,6 @@ from etils import epath
 
 from v2meow_jax.codecs.soundstream import soundstream as soundstream_lib
 from v2meow_jax.files import tensors
-from v2meow_jax.training.checkpoints import checkpoints
 
 # Kind of part -> the ends of its `CodecConfig`.
 _ENDS = {'soundstream': 'seanet', 'embedded_codec': 'patch'}
@@ -39,6 +38,8 @@ def read(
   del stream
   if config is not None:
     return tensors.read(path), {'config': dict(config)}
+  from v2meow_jax.training.checkpoints import checkpoints  # pylint: disable=g-import-not-at-top
+
   config = _config(path)
   variables, _ = checkpoints.restore_variables(path)
   # Averages that only training needs stay behind.
@@ -68,6 +69,8 @@ embedded_codec = functools.partial(_build, 'embedded_codec')
 
 
 def _config(model_dir: epath.PathLike) -> dict[str, Any]:
+  from v2meow_jax.training.checkpoints import checkpoints  # pylint: disable=g-import-not-at-top
+
   description = checkpoints.read_description(model_dir)
   if description.get('model') != 'CodecModel':
     raise ValueError(

@@ -75,8 +75,8 @@ def write(
   influence.count_bins(info.seconds, settings.bin_seconds)
   # JAX comes with these, after all that can be refused without it.
   from v2meow_jax.explain import effects
-  from v2meow_jax.inference import compile_cache
   from v2meow_jax.inference import system as system_lib
+  from v2meow_jax.inference.programs import compile_cache
 
   compile_cache.enable()
   system = system_lib.load(system_dir)

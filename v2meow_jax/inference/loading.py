@@ -16,6 +16,7 @@ from v2meow_jax.files import atomic
 from v2meow_jax.files import released
 from v2meow_jax.files import tensors
 from v2meow_jax.inference import restore
+from v2meow_jax.inference.programs import kept
 
 # A row of a config: the fields of a part, and digests where its weights are
 # outside the system's folder.
@@ -103,6 +104,7 @@ def load(folder: pathlib.Path, *, for_reading: bool = False) -> Loaded:
         {}
         if for_reading
         else tensors.read(folder / f'{row["name"]}.safetensors'),
+        identity=row['model'],
       )
       for model, row in zip(models, config['stages'], strict=True)
     ],
@@ -119,6 +121,10 @@ def _build_codec(part: parts_lib.Part, stream: specs.Stream) -> codec_lib.Codec:
     depth = max(stream.num_codebooks, codec.stream.num_codebooks)
     stream = dataclasses.replace(stream, num_codebooks=depth)
   parts_lib.check_codec(codec, stream)
+  if hasattr(codec, 'program'):
+    codec.program = kept.Program(
+      codec.program, name=part.kind, identity=dict(part.settings)
+    )
   return codec
 
 

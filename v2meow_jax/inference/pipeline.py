@@ -14,11 +14,11 @@ import math
 import zlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from v2meow_jax import specs
 from v2meow_jax.inference import restore
+from v2meow_jax.inference.programs import kept
 from v2meow_jax.models.sampling import guidance
 from v2meow_jax.models.sampling import options
 
@@ -122,7 +122,6 @@ def sample_stage(
   """
   spec = stage.spec
   kept = round(windows.prefix_seconds * spec.target.rate_hz)
-  clip_keys = [stage_key(clip.seed, spec.name) for clip in clips]
   written: list[list[np.ndarray]] = [[] for _ in clips]
   for rows in _calls(spec, clips, windows):
     # Short calls are padded with their last row: all have one compiled shape.
@@ -145,9 +144,10 @@ def sample_stage(
       )
       for s in spec.inputs
     }
-    keys = jax.vmap(jax.random.fold_in)(
-      jnp.stack([clip_keys[row.clip] for row in padded]),
-      jnp.array([row.window for row in padded]),
+    keys = row_keys(
+      spec.name,
+      [clips[row.clip].seed for row in padded],
+      [row.window for row in padded],
     )
     negative = None
     if sampling.style_guidance not in (None, 1):
@@ -186,11 +186,24 @@ def _negative(clip: ClipStreams, name: str) -> np.ndarray:
   return clip.negative.get(name, np.zeros_like(clip.streams[name][:1]))
 
 
-def stage_key(seed: int, stage_name: str) -> jax.Array:
-  """The key of a stage; each stage draws from a sequence of its own."""
-  return jax.random.fold_in(
-    jax.random.key(seed), zlib.crc32(stage_name.encode()) & 0x7FFFFFFF
-  )
+def row_keys(
+  stage_name: str, seeds: Sequence[int], windows: Sequence[int]
+) -> jax.Array:
+  """A key for each row, of the seed of its clip, the stage and the window."""
+  number = zlib.crc32(stage_name.encode()) & 0x7FFFFFFF
+  data = _row_keys(np.array(seeds, np.int64), number, np.array(windows))
+  return jax.random.wrap_key_data(data)
+
+
+def _fold(seeds: jax.Array, number: jax.Array, windows: jax.Array) -> jax.Array:
+  def key(seed, window):
+    of_stage = jax.random.fold_in(jax.random.key(seed), number)
+    return jax.random.key_data(jax.random.fold_in(of_stage, window))
+
+  return jax.vmap(key)(seeds, windows)
+
+
+_row_keys = kept.Program(_fold, name='row keys', identity='')
 
 
 def resolve(

@@ -14,13 +14,13 @@ import numpy as np
 
 from v2meow_jax import specs
 from v2meow_jax import tokens
+from v2meow_jax.inference.programs import kept
 from v2meow_jax.models import descriptions
 from v2meow_jax.models import input_attention
 from v2meow_jax.models import stage_model
 from v2meow_jax.models.blocks import layer_stacking
 from v2meow_jax.models.sampling import guidance
 from v2meow_jax.models.sampling import options
-from v2meow_jax.training.checkpoints import checkpoints
 
 # Classes of models in the descriptions of earlier versions.
 _OLD_MODELS = ('EncoderDecoderModel', 'DecoderOnlyModel')
@@ -57,12 +57,23 @@ class Stage(Protocol):
 class ModelStage:
   """A `StageModel` with its parameters."""
 
-  def __init__(self, model: stage_model.StageModel, params: Any):
-    """Moves the parameters to the default device."""
+  def __init__(
+    self, model: stage_model.StageModel, params: Any, identity: Any = None
+  ):
+    """Moves the parameters to the default device.
+
+    Args:
+      model: Network, objective and sampler.
+      params: Parameters of the network.
+      identity: JSON data that determines the model; its compiled sampler is
+        kept for later processes. None: it is not.
+    """
     self.model = model
     self.spec = model.spec
     self._params = jax.device_put(params)
-    self._sample = jax.jit(model.sample_batch)
+    self._sample = kept.Program(
+      functools.partial(_sample, model), name=model.spec.name, identity=identity
+    )
     self._attention = jax.jit(
       functools.partial(input_attention.input_attention, model)
     )
@@ -101,13 +112,41 @@ class ModelStage:
       self._sample(
         self._params,
         self._encoder_inputs(inputs),
-        rngs,
+        jax.random.key_data(rngs),
         guidance.active(sampling, self.spec),
-        prefix=prefix,
-        negative=negative,
+        prefix,
+        negative,
       )
     )
     return space.ids_to_codes(drawn, target) if of_tokens else drawn
+
+  def prepare(
+    self, rows: int, sampling: options.Sampling, prefix_frames: int = 0
+  ) -> None:
+    """Loads or compiles what `sample` runs, without a negative style.
+
+    Args:
+      rows: Number of rows in a call.
+      sampling: Options of the sampler.
+      prefix_frames: Number of frames of the target that are known.
+    """
+    target = self.spec.target
+    prefix = None
+    if prefix_frames and isinstance(target, specs.TokenSpec):
+      ids = (rows, prefix_frames * target.num_codebooks)
+      prefix = jax.ShapeDtypeStruct(ids, jnp.int32)
+    elif prefix_frames:
+      frames = (rows, prefix_frames, target.dim)
+      prefix = jax.ShapeDtypeStruct(frames, jnp.float32)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows))
+    self._sample.prepare(
+      self._params,
+      self.model.example_inputs(rows),
+      jax.eval_shape(jax.random.key_data, keys),
+      guidance.active(sampling, self.spec),
+      prefix,
+      None,
+    )
 
   def attention(
     self, inputs: Mapping[str, np.ndarray], codes: np.ndarray
@@ -153,6 +192,22 @@ class ModelStage:
       )
       for s in self.spec.inputs
     }
+
+
+def _sample(
+  model: stage_model.StageModel,
+  params: Any,
+  inputs: Mapping[str, jax.Array],
+  key_data: jax.Array,
+  sampling: options.Sampling,
+  prefix: jax.Array | None,
+  negative: Mapping[str, jax.Array] | None,
+) -> jax.Array:
+  """Samples a batch; see `StageModel.sample_batch`."""
+  rngs = jax.random.wrap_key_data(key_data)
+  return model.sample_batch(
+    params, inputs, rngs, sampling, prefix=prefix, negative=negative
+  )
 
 
 def build_model(description: Mapping[str, Any]) -> stage_model.StageModel:
@@ -224,6 +279,8 @@ def read_stage(
   Raises:
     ValueError: The run trained something else, or nothing yet.
   """
+  from v2meow_jax.training.checkpoints import checkpoints  # pylint: disable=g-import-not-at-top
+
   description = released(checkpoints.read_description(model_dir))
   variables, step = checkpoints.restore_variables(model_dir)
   return description, layer_stacking.unstack(variables['params']), step

@@ -14,7 +14,7 @@ from v2meow_jax.codecs import codec as codec_lib
 _TAIL_SECONDS = 5.0
 _BLOCK_SECONDS = 0.1
 # Code frames that are decoded at once: 8 s at 25 Hz, a few megabytes.
-_PIECE_FRAMES = 200
+PIECE_FRAMES = 200
 
 
 class UnusableSound(ValueError):
@@ -147,7 +147,7 @@ def decode(
   )
   codes = np.concatenate([streams[s.name][:length] for s in parts], axis=-1)
   rate_hz = codec.sample_rate_hz
-  samples = codec.decode_in_pieces(codes[None], _PIECE_FRAMES)[0]
+  samples = codec.decode_in_pieces(codes[None], PIECE_FRAMES)[0]
   audio = media.Audio(samples=samples, rate_hz=rate_hz)
   audio = audio.fitted(round(seconds * rate_hz))
   peak = float(np.abs(audio.samples).max(initial=0.0))

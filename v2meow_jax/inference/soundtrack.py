@@ -86,9 +86,9 @@ def write(
   if style_audio and not probe.probe(style_audio).has_audio:
     raise probe.UnsupportedMedia(f'{style_audio}: no audio track; wanted one.')
   # JAX comes with these, after all that can be refused without it.
-  from v2meow_jax.inference import compile_cache
   from v2meow_jax.inference import sound
   from v2meow_jax.inference import system as system_lib
+  from v2meow_jax.inference.programs import compile_cache
   from v2meow_jax.models.sampling import options
 
   samplings = [options.Sampling(**fields) for fields in sampling] or None

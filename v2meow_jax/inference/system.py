@@ -19,13 +19,17 @@ from typing import Any
 from v2meow_jax import media
 from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import paths
+from v2meow_jax.files import probe
 from v2meow_jax.inference import dynamics
 from v2meow_jax.inference import loading
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import requests as requests_lib
+from v2meow_jax.inference import restore
 from v2meow_jax.inference import sound
 from v2meow_jax.inference import streams as streams_lib
 from v2meow_jax.inference import style
+from v2meow_jax.inference.programs import kept
+from v2meow_jax.inference.programs import warm_up
 from v2meow_jax.models.sampling import options
 
 EMBEDDED = pathlib.Path(__file__).parent.parent / 'assets' / 'tiny_system'
@@ -186,7 +190,10 @@ class System:
     if any(request.negative for request in requests):
       require_guidance(samplings)
     clock = requests_lib.PartClock()
-    with clock('streams'):
+    with (
+      clock('streams'),
+      warm_up.ahead(self._programs(requests, samplings, windows)),
+    ):
       on_request = functools.partial(on_progress, 'streams')
       read = streams_lib.read_requests(requests, self._loaded, on_request)
     self.sample([r.clip for r in read], samplings, windows, on_progress, clock)
@@ -273,6 +280,40 @@ class System:
       'licences': self.config['licences'],
     }
 
+  def _programs(
+    self,
+    requests: Sequence[requests_lib.Request],
+    samplings: Sequence[options.Sampling],
+    windows: Sequence[options.Windows],
+  ) -> list[Callable[[], None]]:
+    """Calls that make ready what stages and codec run, the first needed first.
+
+    The last ones are needed by longer clips only, which then wait for nothing.
+    """
+    seconds = max(map(_seconds, requests), default=0.0)
+    needed, others = [], []
+    for stage, chosen, window in zip(
+      self.stages, samplings, windows, strict=True
+    ):
+      if not isinstance(stage, restore.ModelStage):
+        continue
+      spec = stage.spec
+      starts = pipeline.window_starts(
+        seconds, spec.crop_seconds, window.prefix_seconds
+      )
+      prefix = round(window.prefix_seconds * spec.target.rate_hz)
+      call = functools.partial(stage.prepare, window.rows, chosen)
+      needed.append(call)
+      if prefix:
+        of_more = needed if len(starts) > 1 else others
+        of_more.append(functools.partial(call, prefix))
+    program = getattr(self.codec, 'program', None)
+    if isinstance(program, kept.Program):
+      num_levels = sum(s.num_codebooks for s in self._sound)
+      arguments = self.codec.piece_arguments(num_levels, sound.PIECE_FRAMES)
+      needed.append(functools.partial(program.prepare, *arguments))
+    return needed + others
+
   def _by_stage(self, values: Iterable[Any]) -> dict[str, Any]:
     names = (stage.spec.name for stage in self.stages)
     return dict(zip(names, values, strict=True))
@@ -303,6 +344,12 @@ def require_guidance(samplings: Iterable[options.Sampling]) -> None:
       'a negative prompt acts through the guidance of style, which is off;'
       ' give a style_guidance above 1, such as 3.'
     )
+
+
+def _seconds(request: requests_lib.Request) -> float:
+  if isinstance(request.video, media.Video):
+    return request.video.seconds
+  return probe.probe_video(request.video).seconds
 
 
 def folder(path: str | os.PathLike[str] | None = None) -> pathlib.Path:

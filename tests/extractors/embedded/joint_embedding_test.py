@@ -100,6 +100,20 @@ def test_captions_find_their_music(trained):
     assert kinds[(music @ text[0]).argmax()] == kind
 
 
+def test_embeddings_are_those_of_the_trained_towers(trained):
+  model, params, frozen = trained
+  data = batch(5)[1]
+  outputs = model.towers.apply(
+    {'params': params}, data['text_features'], data['music_features']
+  )
+  for kind, wanted in zip(('text', 'music'), outputs, strict=False):
+    rows = joint_embedding._embed(frozen, data[f'{kind}_features'], kind)
+    assert rows.dtype == np.float32
+    centred = wanted - frozen[f'{kind}_center']
+    centred /= np.linalg.norm(centred, axis=-1, keepdims=True)
+    np.testing.assert_allclose(rows, centred, atol=2e-6)
+
+
 def test_the_two_modalities_share_a_centre(trained):
   _, _, frozen = trained
   data = batch(1000, 128)[1]

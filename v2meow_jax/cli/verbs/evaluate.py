@@ -151,8 +151,8 @@ def _networks(args: argparse.Namespace) -> list:
 def _control(args: argparse.Namespace) -> int:
   from v2meow_jax.evaluation.controls import controls
   from v2meow_jax.evaluation.reports import metric_table
-  from v2meow_jax.inference import compile_cache
   from v2meow_jax.inference import system
+  from v2meow_jax.inference.programs import compile_cache
 
   metrics = args.metrics or metric_table.DEFAULT
   metric_table.chosen(metrics)

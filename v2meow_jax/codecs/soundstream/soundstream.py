@@ -7,6 +7,7 @@ with its weights.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
 import functools
@@ -124,6 +125,8 @@ class TrainedCodec:
     lookahead_frames: Number of frames after a piece that decoding it needs.
     clock_frames: Period of the decoder's clock; a piece that begins at a
       multiple of it decodes the same.
+    program: Function of the weights and codes to a waveform; another compiled
+      form of it may take its place.
   """
 
   def __init__(self, config: CodecConfig, variables: Mapping[str, Any]):
@@ -139,6 +142,7 @@ class TrainedCodec:
     self.lookahead_frames = config.ends.lookahead_frames
     self.clock_frames = config.ends.clock_frames
     self._variables = {k: variables[k] for k in ('params', 'codebooks')}
+    self.program: Callable[..., jax.Array] = functools.partial(_decode, config)
 
   def encode(self, waveform: arrays.Waveform) -> arrays.Codes:
     """Encodes to codes of all levels.
@@ -153,7 +157,7 @@ class TrainedCodec:
     """Decodes the first `levels` levels, as if the last frame repeated."""
     after = ((0, 0), (0, self.lookahead_frames), (0, 0))
     padded = jnp.pad(jnp.asarray(codes), after, mode='edge')
-    waveform = _decode(self.config, self._variables, padded)
+    waveform = self.program(self._variables, padded)
     return waveform[:, : codes.shape[1] * self.hop_samples]
 
   def decode_in_pieces(
@@ -170,12 +174,8 @@ class TrainedCodec:
     if piece_frames < 1:
       raise ValueError(f'piece_frames is {piece_frames}; wanted at least 1.')
     num_frames = codes.shape[1]
-    clock = self.clock_frames
-    # Windows begin at a multiple of the clock, so they are longer.
-    window = (
-      self.context_frames + piece_frames + self.lookahead_frames + clock - 1
-    )
-    hop = self.hop_samples
+    clock, hop = self.clock_frames, self.hop_samples
+    window = self._window_frames(piece_frames)
     out = np.empty((codes.shape[0], num_frames * hop), np.float32)
     for start in range(0, num_frames, piece_frames):
       stop = min(start + piece_frames, num_frames)
@@ -184,11 +184,22 @@ class TrainedCodec:
       piece_codes = np.pad(
         codes[:, first : first + window], ((0, 0), (0, missing), (0, 0)), 'edge'
       )
-      piece = np.asarray(self.decode(piece_codes))
+      piece = np.asarray(self.program(self._variables, piece_codes))
       out[:, start * hop : stop * hop] = piece[
         :, (start - first) * hop : (stop - first) * hop
       ]
     return out
+
+  def piece_arguments(self, num_levels: int, piece_frames: int) -> tuple:
+    """Arguments of `program`, or shapes, for pieces of one waveform."""
+    shape = (1, self._window_frames(piece_frames), num_levels)
+    return self._variables, jax.ShapeDtypeStruct(shape, jnp.int32)
+
+  def _window_frames(self, piece_frames: int) -> int:
+    # Windows begin at a multiple of the clock, so they are longer. Beyond the
+    # last frame that counts they are read as if it repeated.
+    around = self.context_frames + 2 * self.lookahead_frames
+    return around + piece_frames + self.clock_frames - 1
 
 
 @functools.partial(jax.jit, static_argnums=0)

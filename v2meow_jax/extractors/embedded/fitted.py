@@ -19,7 +19,6 @@ from v2meow_jax.extractors.embedded import style_features
 from v2meow_jax.files import paths
 from v2meow_jax.files import tensors
 from v2meow_jax.pretrained.text_music import segments
-from v2meow_jax.training.checkpoints import checkpoints
 
 # Arrays of the clips of `fit`, which centre the style embedding.
 EXAMPLES = ('text_features', 'music_features')
@@ -57,6 +56,8 @@ def read_style(
   """
   if features is None:
     return read(stream, path)
+  from v2meow_jax.training.checkpoints import checkpoints  # pylint: disable=g-import-not-at-top
+
   flat = tensors.flatten(tensors.read(paths.path(features)))
   variables, _ = checkpoints.restore_variables(path)
   example = {k: flat[f'example/{k}'] for k in EXAMPLES}

@@ -230,8 +230,8 @@ def _make(
   load_system: Callable[[str | None], Any] | None,
 ) -> making.Figures:
   """Loads the system and makes the items."""
-  from v2meow_jax.inference import compile_cache  # pylint: disable=g-import-not-at-top
   from v2meow_jax.inference import system as system_lib  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.inference.programs import compile_cache  # pylint: disable=g-import-not-at-top
   from v2meow_jax.jobs.generate import reading  # pylint: disable=g-import-not-at-top
   from v2meow_jax.jobs.generate import writing  # pylint: disable=g-import-not-at-top
 

@@ -13,13 +13,13 @@ from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import atomic
 from v2meow_jax.files import copies
 from v2meow_jax.files import read as media_read
-from v2meow_jax.inference import compile_cache
 from v2meow_jax.inference import loading
 from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import soundtrack
 from v2meow_jax.inference import streams
 from v2meow_jax.inference import style
 from v2meow_jax.inference import system as system_lib
+from v2meow_jax.inference.programs import compile_cache
 from v2meow_jax.jobs.generate import items
 
 
