@@ -26,7 +26,8 @@ from benchmarks import report
 from tests.fakes import scene_clips
 
 AIMS = {
-  'cold_seconds': 60.0,
+  'cold_seconds': 10.0,
+  'second_start_seconds': 3.0,
   'warm_over_real_time': 1.0,
   'peak_bytes': 2e9,
   'memory_long_over_short': 1.15,
@@ -51,7 +52,8 @@ def measure_command(
   start = time.perf_counter()
   with tempfile.TemporaryFile('w+') as said:
     env = {**os.environ, 'XDG_CACHE_HOME': str(cache)}
-    env.pop('JAX_COMPILATION_CACHE_DIR', None)
+    for name in ('JAX_COMPILATION_CACHE_DIR', 'V2MEOW_PROGRAMS_DIR'):
+      env.pop(name, None)
     process = subprocess.Popen(command, stdout=said, stderr=said, env=env)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -175,6 +177,7 @@ def aims(figures: dict[str, Any]) -> dict[str, bool]:
   """Checks which aims are met; that of memory only where it was measured."""
   got = {
     'cold_seconds': figures['cold']['seconds'],
+    'second_start_seconds': figures['second_start']['seconds'],
     'warm_over_real_time': figures['warm']['over_real_time'],
     'peak_bytes': figures['cold']['peak_bytes'],
   }
@@ -197,8 +200,8 @@ def show(figures: dict[str, Any]) -> str:
     [
       'second start to file',
       f'{figures["second_start"]["seconds"]:.1f} s',
-      'compiled programs are kept',
-      '',
+      f'< {AIMS["second_start_seconds"]:.0f} s',
+      met['second_start_seconds'],
     ],
     [
       'warm, per second of video',

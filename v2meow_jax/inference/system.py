@@ -285,7 +285,7 @@ class System:
     requests: Sequence[requests_lib.Request],
     samplings: Sequence[options.Sampling],
     windows: Sequence[options.Windows],
-  ) -> list[Callable[[], None]]:
+  ) -> list[Callable[[], Any]]:
     """Calls that make ready what stages and codec run, the first needed first.
 
     The last ones are needed by longer clips only, which then wait for nothing.
@@ -304,6 +304,10 @@ class System:
       prefix = round(window.prefix_seconds * spec.target.rate_hz)
       call = functools.partial(stage.prepare, window.rows, chosen)
       needed.append(call)
+      zeros = [0] * window.rows
+      needed.append(
+        functools.partial(pipeline.row_keys, spec.name, zeros, zeros)
+      )
       if prefix:
         of_more = needed if len(starts) > 1 else others
         of_more.append(functools.partial(call, prefix))

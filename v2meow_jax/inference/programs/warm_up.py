@@ -12,7 +12,7 @@ _MAX_THREADS = 4
 
 
 @contextlib.contextmanager
-def ahead(calls: Iterable[Callable[[], None]]) -> Iterator[None]:
+def ahead(calls: Iterable[Callable[[], object]]) -> Iterator[None]:
   """Runs calls in threads while the block runs, and after it.
 
   Args:
