@@ -104,7 +104,7 @@ def load(folder: pathlib.Path, *, for_reading: bool = False) -> Loaded:
         {}
         if for_reading
         else tensors.read(folder / f'{row["name"]}.safetensors'),
-        identity=row['model'],
+        keep=True,
       )
       for model, row in zip(models, config['stages'], strict=True)
     ],

@@ -58,21 +58,23 @@ class ModelStage:
   """A `StageModel` with its parameters."""
 
   def __init__(
-    self, model: stage_model.StageModel, params: Any, identity: Any = None
+    self, model: stage_model.StageModel, params: Any, *, keep: bool = False
   ):
     """Moves the parameters to the default device.
 
     Args:
       model: Network, objective and sampler.
       params: Parameters of the network.
-      identity: JSON data that determines the model; its compiled sampler is
-        kept for later processes. None: it is not.
+      keep: Whether its compiled sampler is kept for later processes: for models
+        whose description determines them, which `build_model` made.
     """
     self.model = model
     self.spec = model.spec
     self._params = jax.device_put(params)
     self._sample = kept.Program(
-      functools.partial(_sample, model), name=model.spec.name, identity=identity
+      functools.partial(_sample, model),
+      name=model.spec.name,
+      identity=model.describe() if keep else None,
     )
     self._attention = jax.jit(
       functools.partial(input_attention.input_attention, model)

@@ -1,6 +1,7 @@
 """Compiled programs are loaded by later processes, if nothing differs."""
 
 from concurrent import futures
+import dataclasses
 import os
 from typing import Any
 
@@ -11,8 +12,12 @@ import numpy as np
 import pytest
 
 import v2meow_jax
+from v2meow_jax.files import released
+from v2meow_jax.inference import restore
+from v2meow_jax.inference import system
 from v2meow_jax.inference.programs import compile_cache
 from v2meow_jax.inference.programs import kept
+from v2meow_jax.models.sampling import options
 
 X = np.linspace(0, 1, 7, dtype=np.float32)
 
@@ -232,3 +237,20 @@ def test_a_failure_is_met_by_each_who_asks():
 def test_a_program_may_be_part_of_another_one():
   program = kept.Program(lambda x: x * 2, name='f', identity=None)
   np.testing.assert_array_equal(jax.jit(program)(X), X * 2)
+
+
+def test_stages_that_compute_in_other_types_are_other_programs(monkeypatch):
+  row = released.read_config(system.EMBEDDED)['stages'][2]['model']
+  keys = []
+
+  def make(self, key, *_):
+    keys.append(key)
+
+  monkeypatch.setattr(kept.Program, '_make', make)
+  for change in ({}, {}, {'dtype': 'bfloat16'}, {'relative_num_buckets': 32}):
+    model = restore.build_model(row)
+    model.network = dataclasses.replace(model.network, **change)
+    stage = restore.ModelStage(model, {}, keep=True)
+    stage.prepare(1, options.AS_TRAINED)
+  assert keys[0] == keys[1]
+  assert len(set(keys)) == 3
