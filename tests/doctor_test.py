@@ -95,3 +95,16 @@ def test_a_system_that_does_not_load_stops_generation(monkeypatch):
   (system,) = [c for c in checks if c.name == 'embedded system']
   assert system.state == 'FAIL'
   assert doctor.exit_code(checks) == 1
+
+
+def test_a_folder_of_programs_that_others_may_write_to_is_named_with_the_fix(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setenv('V2MEOW_PROGRAMS_DIR', str(tmp_path))
+  check = doctor._programs()
+  (folder,) = tmp_path.iterdir()
+  assert (check.state, check.detail) == ('ok', f'kept in {folder}')
+  folder.chmod(0o777)
+  check = doctor._programs()
+  assert check.state == 'off'
+  assert 'V2MEOW_PROGRAMS_DIR' in check.fix

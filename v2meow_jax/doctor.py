@@ -92,7 +92,7 @@ def main() -> int:
 def report() -> list[Check]:
   """Runs every check."""
   checks = [_python(), *_base_packages(), _devices(), *_media_codecs()]
-  checks += [_system(), _disk()]
+  checks += [_system(), _programs(), _disk()]
   # Each waits for an interpreter of its own.
   with futures.ThreadPoolExecutor() as pool:
     return checks + list(pool.map(_extra, EXTRAS))
@@ -234,6 +234,23 @@ def _system() -> Check:
     return Check(name, 'FAIL', _first_line(error), fix)
   detail = f'loads; sha256 {loaded.digest[:12]}, files as it names them'
   return Check(name, 'ok', detail)
+
+
+def _programs() -> Check:
+  name = 'compiled programs'
+  try:
+    from v2meow_jax.inference.programs import compile_cache
+
+    folder = compile_cache.folder()
+  except ImportError as error:
+    return Check(name, 'off', _first_line(error), _REINSTALL)
+  if folder:
+    return Check(name, 'ok', f'kept in {folder}')
+  fix = (
+    f'set {compile_cache.VARIABLE} to a folder that is yours, and that others'
+    ' cannot write to'
+  )
+  return Check(name, 'off', 'not kept: each command compiles', fix)
 
 
 def _disk() -> Check:

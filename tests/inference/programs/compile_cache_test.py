@@ -45,8 +45,9 @@ def test_a_variable_names_the_folder_or_turns_it_off(tmp_path, monkeypatch):
   monkeypatch.setenv(compile_cache.VARIABLE, str(tmp_path / 'here'))
   assert enabled().parent == tmp_path / 'here'
   before = jax.config.jax_compilation_cache_dir
-  monkeypatch.setenv(compile_cache.VARIABLE, '')
-  assert compile_cache.enable() is None
+  for none in ('', 'gs://bucket/programs'):
+    monkeypatch.setenv(compile_cache.VARIABLE, none)
+    assert compile_cache.enable() is None
   assert jax.config.jax_compilation_cache_dir == before
 
 

@@ -50,11 +50,11 @@ def folder() -> pathlib.Path | None:
   was used longest ago leaves.
 
   Returns:
-    The folder; None when V2MEOW_PROGRAMS_DIR is empty, or when no folder can be
-    made, read and written to that others cannot write to.
+    The folder; None when V2MEOW_PROGRAMS_DIR is empty or in a bucket, or when no
+    folder can be made, read and written to that others cannot write to.
   """
   base = os.environ.get(VARIABLE)
-  if base == '':
+  if base == '' or '://' in (base or ''):  # Who may write to a bucket?
     return None
   try:
     if base is None:
