@@ -71,6 +71,9 @@ def run(main: Callable[[], int]) -> NoReturn:
   """
   try:
     code = main() or 0
+  except KeyboardInterrupt:
+    print('v2meow: interrupted', file=sys.stderr)
+    code = _EXIT_INTERRUPTED
   except SystemExit as e:
     code = e.code if isinstance(e.code, int) else int(e.code is not None)
     if isinstance(e.code, str):

@@ -146,24 +146,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   again), `train` 66 when too many steps in a row were skipped (look at the
   data), and `batch` 3 when some items failed.
   """
-  given = batch.completed(list(sys.argv[1:] if argv is None else argv))
-  top = parser()
-  end = len(given)
-  if given[: len(_BEAM_VERB)] == _BEAM_VERB and '--' in given:
-    # What follows -- is Beam's; argparse would mix it with our own.
-    end = given.index('--')
-  args, unknown = top.parse_known_args(given[:end])
-  args.beam_options = given[end + 1 :]
-  args.gin_bindings = [
-    u.removeprefix('--gin.') for u in unknown if u.startswith('--gin.')
-  ]
-  strange = [u for u in unknown if not u.startswith('--gin.')]
-  if args.gin_bindings and not getattr(args, 'takes_gin_bindings', False):
-    strange = unknown
-  if strange:
-    top.error(f'unrecognized arguments: {" ".join(strange)}')
   sys.unraisablehook = _insist
   try:
+    given = list(sys.argv[1:] if argv is None else argv)
+    args = _parsed(batch.completed(given))
     code = args.run(args) or 0
     sys.stdout.flush()
     return code
@@ -193,6 +179,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     message = ' '.join(str(e).split())
     print(f'v2meow: error: the bucket refused: {message}', file=sys.stderr)
     return _EXIT_USER_ERROR
+
+
+def _parsed(given: list[str]) -> argparse.Namespace:
+  """The arguments of a command line, with bindings of gin and Beam's options."""
+  top = parser()
+  end = len(given)
+  if given[: len(_BEAM_VERB)] == _BEAM_VERB and '--' in given:
+    # What follows -- is Beam's; argparse would mix it with our own.
+    end = given.index('--')
+  args, unknown = top.parse_known_args(given[:end])
+  args.beam_options = given[end + 1 :]
+  args.gin_bindings = [
+    u.removeprefix('--gin.') for u in unknown if u.startswith('--gin.')
+  ]
+  strange = [u for u in unknown if not u.startswith('--gin.')]
+  if args.gin_bindings and not getattr(args, 'takes_gin_bindings', False):
+    strange = unknown
+  if strange:
+    top.error(f'unrecognized arguments: {" ".join(strange)}')
+  return args
 
 
 def run() -> NoReturn:

@@ -277,7 +277,8 @@ def _make(
     maker.make(attempts)
   figures = maker.figures
   num_made = figures.num_done + figures.num_failed
-  minutes = figures.seconds / 60
+  # A job that is stopped at once has made nothing in no time.
+  minutes = max(figures.seconds / 60, 1e-9)
   print(
     f'{num_made} items in {minutes:.2f} minutes, {num_made / minutes:.1f} a'
     f' minute; the stages waited for {figures.wait_share:.1%} of the time'

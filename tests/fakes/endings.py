@@ -1,0 +1,294 @@
+"""Runs every verb many times, in forks of one process, and looks at their ends.
+
+What commands import is imported once; each fork then is a command, with all
+threads of its own, up to the end of its process. Four run at once.
+
+  python -m tests.fakes.endings FOLDER --times 20
+
+runs each with an error and interrupted, and those that take no time with
+success; `--in-full` also those that take long (an hour on two cores).
+"""
+
+import argparse
+import atexit
+import collections
+from collections.abc import Iterator
+from collections.abc import Sequence
+from concurrent import futures
+import dataclasses
+import gc
+import importlib
+import itertools
+import json
+import os
+import select
+import shlex
+import signal
+import sys
+import threading
+import time
+from typing import NoReturn
+import warnings
+
+# The libraries of all verbs, which take most of the time of a short command.
+_IMPORTED = (
+  'v2meow_jax.cli.main',
+  'v2meow_jax.data.batches',
+  'v2meow_jax.evaluation.reports.runner',
+  'v2meow_jax.explain.influence_plot',
+  'v2meow_jax.inference.export',
+  'v2meow_jax.inference.system',
+  'v2meow_jax.jobs.generate.job',
+  'v2meow_jax.jobs.prepare.prepare',
+  'v2meow_jax.study.app',
+  'v2meow_jax.training.loop',
+  'librosa',
+)
+REFUSED = (
+  'train --gin_file=runs/train.gin --gin_file=stages/semantic.gin'
+  ' --gin_file=tiny.gin',
+  'generate {folder}/missing.mp4 -o {out}.wav',
+  'plan {folder}/missing.mp4 -o {out}.json',
+  'explain {folder}/missing.mp4 -o {out}.png',
+  'batch {folder}/missing.jsonl -o {out}',
+  'data synth /proc/none --num 1',
+  'data fit {folder}/missing.jsonl -o {out}.safetensors',
+  'data prepare {folder}/missing.jsonl {out}',
+  'export {out} --stages missing --features a --style b --codec c',
+  'evaluate --generated {folder}/missing --reference {folder}/missing',
+  'licenses {folder}/missing',
+  'weights verify missing',
+  'study serve {folder}/missing',
+  'experiments --gin_file=missing.gin',
+  'doctor {folder}/missing',
+)
+DONE = (
+  'licenses',
+  'weights list',
+  'data synth {out} --num 1 --seconds 1',
+)
+LONG = (
+  'train --gin_file=runs/train.gin --gin_file=codecs/tiny.gin --gin.BATCH_SIZE=2'
+  ' --gin.WARMUP_STEPS=1 --gin.TRAIN_STEPS=2'
+  """ --gin.MANIFEST="'{manifest}'" --gin.MODEL_DIR="'{out}'" """,
+  'generate {clip} -o {out}.wav',
+  'plan {clip} -o {out}.json',
+  'explain {clip} -o {out}.png',
+  'batch {folder}/clips.jsonl -o {out}',
+  'data fit {manifest} -o {out}.safetensors --num 2',
+  'data prepare {manifest} {out}',
+  'evaluate --generated {world} --reference {world} -o {out}',
+  'experiments',
+  'doctor',
+)
+# Ends take less than this many times the way to the last line.
+MOST_OF_START = 2.0
+_USER_ERROR, _INTERRUPTED, _TRY_AGAIN = 2, 130, 75
+_AT_ONCE = 4
+_TICK_SECONDS = 0.01
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ending:
+  """How a command ended.
+
+  Attributes:
+    command: Words of the command.
+    code: Exit code; minus a signal's number when it was killed.
+    output: What it printed.
+    share: Time from its last line to the end of its process, as a share of the
+      time that its imports and its way to the last line took.
+  """
+
+  command: str
+  code: int
+  output: str
+  share: float
+
+
+@dataclasses.dataclass
+class _Child:
+  command: str
+  interrupted_at: float | None
+  pid: int
+  pipe: int
+  start: float
+  last: float
+  output: bytes = b''
+  is_open: bool = True
+
+
+class Zygote:
+  """A process in which everything is imported and no thread runs."""
+
+  def __init__(self):
+    """Imports the libraries."""
+    start = time.monotonic()
+    for name in _IMPORTED:
+      importlib.import_module(name)
+    self.import_seconds = time.monotonic() - start
+    gc.freeze()  # Children do not copy what they look at to collect it.
+    # JAX warns of forks from processes with threads, of which there are none.
+    warnings.filterwarnings(
+      'ignore', message='os.fork', category=RuntimeWarning
+    )
+
+  def run(
+    self,
+    commands: Sequence[tuple[str, float | None]],
+    *,
+    is_stuck: bool = False,
+  ) -> Iterator[Ending]:
+    """Runs commands, four at once; those that hang are killed.
+
+    Args:
+      commands: Words of each command, and the seconds after which it gets a
+        Ctrl-C; None: none.
+      is_stuck: Whether threads and exit functions that never end run in each.
+
+    Yields:
+      Endings, in the order in which they came.
+    """
+    waiting, running = collections.deque(commands), []
+    while waiting or running:
+      while waiting and len(running) < _AT_ONCE:
+        running.append(self._start(*waiting.popleft(), is_stuck))
+      select.select(
+        [c.pipe for c in running if c.is_open], [], [], _TICK_SECONDS
+      )
+      for child in list(running):
+        if (ending := self._look(child)) is not None:
+          os.close(child.pipe)
+          running.remove(child)
+          yield ending
+
+  def _start(self, command: str, after: float | None, is_stuck: bool) -> _Child:
+    received, sent = os.pipe()
+    sys.stdout.flush()
+    if not (pid := os.fork()):
+      os.close(received)
+      os.dup2(sent, 1)
+      os.dup2(sent, 2)
+      _become(command, is_stuck)
+    os.close(sent)
+    os.set_blocking(received, False)
+    now = time.monotonic()
+    at = None if after is None else now + after
+    return _Child(command, at, pid, received, now, now)
+
+  def _look(self, child: _Child) -> Ending | None:
+    """Reads, interrupts or ends a child; how it ended, if it did."""
+    ended, status = os.waitpid(child.pid, os.WNOHANG)
+    now = time.monotonic()
+    while child.is_open:
+      try:
+        more = os.read(child.pipe, 1 << 16)
+      except BlockingIOError:
+        break
+      child.is_open = bool(more)
+      if more:
+        child.output, child.last = child.output + more, now
+    if child.interrupted_at is not None and now >= child.interrupted_at:
+      child.interrupted_at = None
+      if not ended:
+        os.kill(child.pid, signal.SIGINT)
+    before = self.import_seconds + child.last - child.start
+    share = (now - child.last) / before
+    if not ended and child.output and share > MOST_OF_START:
+      os.kill(child.pid, signal.SIGKILL)
+      ended, status = os.waitpid(child.pid, 0)
+    if not ended:
+      return None
+    code = os.waitstatus_to_exitcode(status)
+    return Ending(
+      command=child.command,
+      code=code,
+      output=child.output.decode(errors='replace'),
+      share=share,
+    )
+
+
+def _become(command: str, is_stuck: bool) -> NoReturn:
+  """Turns this process into the command `v2meow`; never returns."""
+  from v2meow_jax.cli import ending
+  from v2meow_jax.cli import main
+
+  # Shells have it ignored in what runs beside them.
+  signal.signal(signal.SIGINT, signal.default_int_handler)
+  # Those of the parent know the places of a file.
+  sys.stdout, sys.stderr = (open(fd, 'w', closefd=False) for fd in (1, 2))
+  if is_stuck:
+    ending._SECONDS = 0.5
+    threading.Thread(target=time.sleep, args=(1000,)).start()
+    futures.ThreadPoolExecutor().submit(time.sleep, 1000)
+    atexit.register(time.sleep, 1000)
+  sys.argv = ['v2meow', *shlex.split(command)]
+  try:
+    main.run()
+  except KeyboardInterrupt:
+    os._exit(_INTERRUPTED)  # It came before the first line of the command.
+
+
+def _rounds(folder: str, times: int, in_full: bool):
+  """(way, command, codes that it may end with, seconds until a Ctrl-C)."""
+  names = {
+    'folder': folder,
+    'world': f'{folder}/world/clips',
+    'manifest': f'{folder}/world/manifest.jsonl',
+    'clip': f'{folder}/world/clips/000000.mp4',
+  }
+  rounds = [('error', c, {_USER_ERROR}) for c in REFUSED]
+  rounds += [('success', c, {0}) for c in DONE + LONG * in_full]
+  # A trainer that was asked to stop wants to be started again.
+  either = {0, _INTERRUPTED, _TRY_AGAIN}
+  rounds += [('Ctrl-C', c, either) for c in LONG]
+  count = itertools.count()
+  for way, command, codes in rounds:
+    runs = []
+    for i in range(times):
+      words = command.format(**names, out=f'{folder}/{next(count)}')
+      after = 0.05 + 0.02 * i if way == 'Ctrl-C' else None
+      runs.append((words, after))
+    yield way, runs, codes
+
+
+def main() -> int:
+  """Runs all commands, prints a line for each, and returns 1 if any hangs."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('folder', help='empty folder to work in')
+  parser.add_argument('--times', type=int, default=20)
+  parser.add_argument('--in-full', action='store_true')
+  parser.add_argument('--only', default='', help='how commands begin')
+  args = parser.parse_args()
+  os.environ['V2MEOW_DATA_DIR'] = args.folder
+  zygote, wrong = Zygote(), 0
+  world = f'data synth {args.folder}/world --num 10 --seconds 2'
+  list(zygote.run([(world, None)]))
+  with open(f'{args.folder}/clips.jsonl', 'w') as file:
+    json.dump({'id': 'a', 'path': 'world/clips/000000.mp4'}, file)
+  for way, runs, codes in _rounds(args.folder, args.times, args.in_full):
+    if not runs[0][0].startswith(args.only):
+      continue
+    endings = [
+      *zygote.run(runs),
+      *zygote.run(runs[:1] if way != 'Ctrl-C' else [], is_stuck=True),
+    ]
+    counts = collections.Counter(e.code for e in endings)
+    worst = max(endings, key=lambda e: e.share)
+    row = {
+      'way': way,
+      'verb': worst.command.split()[0],
+      'codes': counts,
+      'worst_share': round(worst.share, 3),
+      'command': worst.command,
+    }
+    print(json.dumps(row), flush=True)
+    is_wrong = bool(counts.keys() - codes)
+    if is_wrong:
+      print(next(e.output for e in endings if e.code not in codes))
+    wrong += is_wrong
+  return min(wrong, 1)
+
+
+if __name__ == '__main__':
+  sys.exit(main())
