@@ -1,5 +1,6 @@
 """The plan that the music of a scene follows, with faults a stage must forgive."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,7 @@ _NAMES_KEY = 0.6
 def plan(scene: scene_lib.Scene) -> dict[str, Any]:
   """The plan of a scene's music, in the form that `v2meow plan` writes.
 
-  Some plans are not quite right: beats lie up to 20 ms off, energy is noisy or
-  says nothing, sections are missing or begin where nothing does, and the key is
-  not named. So a stage that reads them need not take each at its word.
+  Some plans are not quite right; see `with_faults`.
 
   Args:
     scene: Scene whose music to plan.
@@ -28,34 +27,72 @@ def plan(scene: scene_lib.Scene) -> dict[str, Any]:
   Returns:
     The plan as JSON data.
   """
-  rng = np.random.default_rng([scene.seed, scene.index, 6])
   times = np.array(scene.beat_times)
-  positions = np.round(scene.beats_at(times))
-  energies = _energies(scene, times, rng)
+  is_down = scene.is_downbeat(np.round(scene.beats_at(times)))
+  return with_faults(
+    {
+      'seconds': scene.seconds,
+      'tempo_bpm': scene.tempo_bpm,
+      'beats_per_bar': scene.beats_per_bar,
+      'end_seconds': scene.end_seconds,
+      'key': f'{scene.key} {scene.mode}',
+    },
+    times=times,
+    is_down=is_down,
+    energies=_energies(scene, times),
+    starts=scene.cut_times,
+    rng=np.random.default_rng([scene.seed, scene.index, 6]),
+  )
+
+
+def with_faults(
+  facts: dict[str, Any],
+  *,
+  times: np.ndarray,
+  is_down: np.ndarray,
+  energies: np.ndarray,
+  starts: Sequence[float],
+  rng: np.random.Generator,
+) -> dict[str, Any]:
+  """A plan of known music, which a stage that reads it must forgive.
+
+  In some, beats lie up to 20 ms off, energy is noisy or says nothing, sections
+  are missing or begin where nothing does, and the key is not named. So a stage
+  that reads them need not take each at its word.
+
+  Args:
+    facts: Fields of the plan that have no faults, and its `key`.
+    times: Times of the beats in seconds, rising; the last is the end, if any.
+    is_down: Whether each beat begins a bar.
+    energies: Energy at each beat, from 0 to 1.
+    starts: Times in seconds at which sections begin, the first one left out.
+    rng: Source of the faults.
+
+  Returns:
+    The plan as JSON data.
+  """
+  seconds, end = facts['seconds'], facts['end_seconds']
+  energies = _faulty(energies, rng)
   if rng.random() < _JITTERED:
     jitter = rng.normal(0, _JITTER_SECONDS, len(times))
     times = times + np.clip(jitter, -_MOST_SECONDS, _MOST_SECONDS)
-    times = np.clip(times, 0, scene.end_seconds or scene.seconds)
-  if scene.end_seconds is not None and len(times):
-    times[-1] = scene.end_seconds
-  starts = [t for t in scene.cut_times if rng.random() >= _MISSING_SECTIONS]
+    times = np.clip(times, 0, end or seconds)
+  if end is not None and len(times):
+    times[-1] = end
+  starts = [t for t in starts if rng.random() >= _MISSING_SECTIONS]
   if rng.random() < _FALSE_SECTIONS:
-    starts.append(float(rng.uniform(1.0, scene.seconds)))
-  key = f'{scene.key} {scene.mode}' if rng.random() < _NAMES_KEY else None
+    starts.append(float(rng.uniform(1.0, seconds)))
   return {
-    'seconds': scene.seconds,
-    'tempo_bpm': scene.tempo_bpm,
-    'beats_per_bar': scene.beats_per_bar,
+    **facts,
+    'key': facts['key'] if rng.random() < _NAMES_KEY else None,
     'source': 'given',
     'beats': [
       {
         'seconds': round(float(time), 4),
-        'downbeat': bool(is_down),
+        'downbeat': bool(first),
         'energy': round(float(energy), 3),
       }
-      for time, is_down, energy in zip(
-        times, scene.is_downbeat(positions), energies, strict=True
-      )
+      for time, first, energy in zip(times, is_down, energies, strict=True)
     ],
     'sections': [
       {
@@ -66,22 +103,22 @@ def plan(scene: scene_lib.Scene) -> dict[str, Any]:
       }
       for start in (0.0, *sorted({round(s, 4) for s in starts}))
     ],
-    'end_seconds': scene.end_seconds,
-    'key': key,
     'version': 1,
   }
 
 
-def _energies(
-  scene: scene_lib.Scene, times: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+def _energies(scene: scene_lib.Scene, times: np.ndarray) -> np.ndarray:
   """Energy at each beat, from 0 (least activity of a scene) to 1 (most)."""
   low, high = min(genres.ACTIVITIES), max(genres.ACTIVITIES)
   activity = np.array(scene.activity)[scene.section_at(times)]
-  energies = (activity - low) / (high - low)
+  return (activity - low) / (high - low)
+
+
+def _faulty(energies: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  """Energies as they are, with noise, or all the same."""
   draw = rng.random()
   if draw < _NOISY:
-    energies = energies + rng.normal(0, _NOISE, len(times))
+    energies = energies + rng.normal(0, _NOISE, len(energies))
   elif draw < _NOISY + _FLAT:
-    energies = np.full(len(times), _FLAT_ENERGY)
+    energies = np.full(len(energies), _FLAT_ENERGY)
   return np.clip(energies, 0, 1)

@@ -82,7 +82,7 @@ def write(
   }
   # Worlds of earlier versions had neither.
   options = {'freedom': float(freedom), 'sound_only': sound_only}
-  _claim(out, {**run, **{k: v for k, v in options.items() if v}})
+  claim(out, {**run, **{k: v for k, v in options.items() if v}})
   clips = out / 'clips'
   clips.mkdir(exist_ok=True)
   suffix = '.wav' if sound_only else media.WRITTEN_VIDEO_SUFFIX
@@ -90,7 +90,7 @@ def write(
   logging.info('World %s: %d of %d clips exist already.', out, num_done, num)
   one = functools.partial(_write_clip, out, suffix=suffix, sample=sample)
   made = progress_lib.bar(
-    _each(one, num, workers), total=num, unit='clip', disable=not progress
+    each(one, num, workers), total=num, unit='clip', disable=not progress
   )
   lines = [json.dumps(line) + '\n' for line in made]
   manifest = out / 'manifest.jsonl'
@@ -98,7 +98,7 @@ def write(
   return manifest
 
 
-def _each(one, num: int, workers: int):
+def each(one, num: int, workers: int):
   """Yields one(0), one(1), ... in order, computed by `workers` processes."""
   if workers == 1:
     yield from map(one, range(num))
@@ -111,7 +111,7 @@ def _each(one, num: int, workers: int):
     )
 
 
-def _claim(out: pathlib.Path, run: dict) -> None:
+def claim(out: pathlib.Path, run: dict) -> None:
   """Claims `out` for this run; raises ValueError if it holds anything else."""
   marker = out / 'world.json'
   if marker.exists():

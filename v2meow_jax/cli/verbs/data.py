@@ -28,9 +28,16 @@ def _add_synth(kinds) -> None:
     help='render clips with matching music, free of any licence',
     description=(
       'Renders clips whose music is a function of the picture, into'
-      ' OUT/clips and OUT/manifest.jsonl. Equal arguments, equal bytes.'
+      ' OUT/clips and OUT/manifest.jsonl. Equal arguments, equal bytes. With'
+      ' --world songs, music alone: pieces of many styles with phrases, dynamics'
+      ' and endings, played by sampled instruments where a bank is found.'
     ),
-    epilog='example: v2meow data synth data/world --num 80 --workers 2',
+    epilog=(
+      'examples:\n'
+      '  v2meow data synth data/world --num 80 --workers 2\n'
+      '  v2meow data synth data/songs --world songs --num 1200 --seconds 60'
+      ' --workers 2'
+    ),
   )
   synth.add_argument('out', help='folder; clips that are there are kept')
   for flag, default, text in (
@@ -44,6 +51,25 @@ def _add_synth(kinds) -> None:
     flags.value(synth, flag, default, text)
   synth.add_argument(
     '--sound_only', action='store_true', help='write music alone, as .wav'
+  )
+  synth.add_argument(
+    '--world',
+    choices=('scenes', 'songs'),
+    default='scenes',
+    help='drawn pictures with music, or music alone; default: scenes',
+  )
+  synth.add_argument(
+    '--instruments',
+    help=(
+      'with --world songs: bank in .sf2 or .sf3, or numpy for oscillators;'
+      " default: $V2MEOW_SOUNDFONT, else Debian's musescore-general-soundfont or"
+      ' fluid-soundfont-gm, else numpy'
+    ),
+  )
+  synth.add_argument(
+    '--rate_hz',
+    type=int,
+    help='with --world songs: sample rate; default: 16000',
   )
 
 
@@ -178,6 +204,11 @@ def _add_aist(kinds) -> None:
 
 
 def _synth(args: argparse.Namespace) -> None:
+  if args.world == 'songs':
+    print(_songs(args))
+    return
+  if args.instruments is not None or args.rate_hz is not None:
+    raise ValueError('--instruments and --rate_hz go with --world songs.')
   from v2meow_jax.synthetic import world  # pylint: disable=g-import-not-at-top
 
   manifest = world.write(
@@ -191,6 +222,25 @@ def _synth(args: argparse.Namespace) -> None:
     workers=args.workers,
   )
   print(manifest)
+
+
+def _songs(args: argparse.Namespace):
+  if args.surprise or args.freedom or args.sound_only:
+    raise ValueError(
+      '--surprise, --freedom and --sound_only are about scenes; --world songs has'
+      ' music alone, of any tempo.'
+    )
+  from v2meow_jax.synthetic.songs import song_world  # pylint: disable=g-import-not-at-top
+
+  return song_world.write(
+    args.out,
+    num=args.num,
+    seed=args.seed,
+    seconds=args.seconds,
+    instruments=args.instruments,
+    rate_hz=song_world.RATE_HZ if args.rate_hz is None else args.rate_hz,
+    workers=args.workers,
+  )
 
 
 def _fit(args: argparse.Namespace) -> None:
