@@ -20,6 +20,8 @@ _WORLD = (
   stages.coarse(inputs=('semantic',), crop_seconds=4.0, streams=stages.TINY),
   stages.fine(inputs=('coarse',), crop_seconds=2.0, streams=stages.TINY),
 )
+# Music without a picture.
+_PLANNED = stages.semantic(inputs=('style', 'plan'), streams=stages.TINY)
 _OF_THE_OWNERS = 'clips: those of their owners on YouTube'
 
 DATASETS = (
@@ -83,7 +85,15 @@ DATASETS = (
     page='v2meow data synth --freedom --sound_only',
     licence='made here, free of rights',
     terms='v2meow_jax/synthetic, LICENSE',
-    stages=(stages.semantic(inputs=('style', 'plan'), streams=stages.TINY),),
+    stages=(_PLANNED,),
+  ),
+  datasets.Dataset(
+    name='songs',
+    about='pieces of nineteen styles with their plans, by sampled instruments',
+    page='v2meow data synth --world songs',
+    licence='made here, free of rights',
+    terms='v2meow_jax/synthetic, LICENSE; docs/songs.md on the instruments',
+    stages=(_PLANNED, *_WORLD[1:]),
   ),
 )
 

@@ -240,7 +240,7 @@ def test_stages_read_what_the_recipes_of_their_networks_record(at_root):
     records.check_stage(of_pictures, spec)
   of_paper = recorded('prepare/paper.gin')
   for row in datasets.DATASETS:
-    if row.name not in ('synthetic', 'contrary', 'free'):
+    if row.name not in ('synthetic', 'contrary', 'free', 'songs'):
       for spec in row.stages:
         records.check_stage(of_paper, spec)
   widths = {}

@@ -83,3 +83,23 @@ def test_without_captions_or_clips_it_says_what_is_missing(manifest, tmp_path):
     stream_fitting.fit(str(bare), out, 2, 0)
   with pytest.raises(ValueError, match='num is 0; wanted at least 1 clip'):
     stream_fitting.fit(str(manifest), out, 0, 0)
+
+
+def test_music_alone_is_heard_beside_that_of_the_videos(manifest, tmp_path):
+  rng = np.random.default_rng(9)
+  samples = 0.02 * rng.normal(0, 1, 352_000).cumsum() % 1 - 0.5
+  write.write_audio(
+    tmp_path / 'song.wav',
+    media.Audio(samples=samples.astype(np.float32), rate_hz=16_000),
+  )
+  line = {'id': 'song', 'path': 'song.wav', 'caption': 'a song'}
+  (songs := tmp_path / 'songs.jsonl').write_text(json.dumps(line))
+  alone, both = tmp_path / 'alone.safetensors', tmp_path / 'both.safetensors'
+  stream_fitting.fit(str(manifest), str(alone), 2, 0)
+  stream_fitting.fit(str(manifest), str(both), 2, 0, str(songs))
+  before, after = (tensors.flatten(tensors.read(f)) for f in (alone, both))
+  for name in before:
+    is_of_pictures = name.startswith(('appearance/', 'motion/'))
+    assert np.array_equal(before[name], after[name]) or not is_of_pictures
+  assert len(after['example/text_features']) == 3
+  assert not np.array_equal(before['style/mean'], after['style/mean'])

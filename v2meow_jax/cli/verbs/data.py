@@ -101,6 +101,10 @@ def _add_fit(kinds) -> None:
       f'number of clips to fit to; default: {_NUM_FIT}, or all with --gin_file'
     ),
   )
+  fit.add_argument(
+    '--sounds',
+    help='manifest of music alone, such as songs, to hear beside MANIFEST',
+  )
   flags.value(fit, '--seed', 0, 'seed of k-means')
   flags.recipes(fit, 'parts to use, such as prepare/paper.gin')
 
@@ -248,6 +252,10 @@ def _fit(args: argparse.Namespace) -> None:
     raise ValueError(f'-o {args.output}: wanted a name in .safetensors.')
   flags.check_bindings(args)
   if args.gin_file:
+    if args.sounds is not None:
+      raise ValueError(
+        '--sounds goes without --gin_file, which hears MANIFEST.'
+      )
     from v2meow_jax.jobs.prepare import cluster_fitting  # pylint: disable=g-import-not-at-top
 
     print(
@@ -262,7 +270,9 @@ def _fit(args: argparse.Namespace) -> None:
   from v2meow_jax.jobs.prepare import stream_fitting  # pylint: disable=g-import-not-at-top
 
   num = _NUM_FIT if args.num is None else args.num
-  print(stream_fitting.fit(args.manifest, args.output, num, args.seed))
+  print(
+    stream_fitting.fit(args.manifest, args.output, num, args.seed, args.sounds)
+  )
 
 
 def _prepare(args: argparse.Namespace) -> None:

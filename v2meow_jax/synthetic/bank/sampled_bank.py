@@ -21,6 +21,7 @@ _ATTENUATION = 0.4
 _DECAY_DB = 100.0
 _SHORTEST_RELEASE, _LONGEST_RELEASE = 0.05, 1.5
 _NO_FILTER_CENTS = 13_000
+_READ_HZ = 400.0, 1e6
 
 
 class SampledBank:
@@ -117,7 +118,8 @@ def _wave(
   semitones = (key - zone.pitch) * amount[soundfont.SCALE_TUNING] / 100
   semitones += amount.get(soundfont.COARSE_TUNE, 0)
   semitones += amount.get(soundfont.FINE_TUNE, 0) / 100
-  read_hz = zone.rate_hz * 2.0 ** (semitones / 12)
+  # No real note needs more, and a damaged bank may ask for anything.
+  read_hz = float(np.clip(zone.rate_hz * 2.0 ** (semitones / 12), *_READ_HZ))
   wave = zone.samples
   num = int(np.ceil(seconds * read_hz))
   if zone.loop is not None and num > zone.loop[1]:

@@ -2,7 +2,7 @@
 
 from v2meow_jax.synthetic.songs import grooves
 from v2meow_jax.synthetic.songs import lines
-from v2meow_jax.synthetic.songs.styles import Part
+from v2meow_jax.synthetic.songs.styles import BandPart
 from v2meow_jax.synthetic.songs.styles import Style
 
 STYLES: dict[str, Style] = {
@@ -12,7 +12,7 @@ STYLES: dict[str, Style] = {
     major=lines.CLASSIC_MAJOR + lines.POP_MAJOR,
     minor=lines.CLASSIC_MINOR + lines.POP_MINOR,
     parts=(
-      Part(
+      BandPart(
         figure='updown',
         instruments=('grand piano',),
         patterns=lines.EIGHTHS,
@@ -20,14 +20,16 @@ STYLES: dict[str, Style] = {
         centre=50,
         held=2.0,
       ),
-      Part(
+      BandPart(
         figure='root',
         instruments=('grand piano',),
         patterns=lines.HALVES,
         gain=0.9,
         centre=40,
       ),
-      Part(figure='melody', instruments=('grand piano',), gain=1.2, centre=74),
+      BandPart(
+        figure='melody', instruments=('grand piano',), gain=1.2, centre=74
+      ),
     ),
     energy=(0.0, 0.85),
     room_seconds=1.6,
@@ -41,20 +43,20 @@ STYLES: dict[str, Style] = {
     major=lines.CLASSIC_MAJOR,
     minor=lines.CLASSIC_MINOR,
     parts=(
-      Part(
+      BandPart(
         figure='block',
         instruments=('strings', 'slow strings'),
         patterns=lines.HALVES + lines.QUARTERS,
         centre=58,
       ),
-      Part(
+      BandPart(
         figure='root',
         instruments=('cello',),
         patterns=lines.QUARTERS + lines.HALVES,
         centre=42,
       ),
-      Part(figure='melody', instruments=('violin', 'viola'), centre=74),
-      Part(
+      BandPart(figure='melody', instruments=('violin', 'viola'), centre=74),
+      BandPart(
         figure='up',
         instruments=('pizzicato strings',),
         patterns=lines.EIGHTHS,
@@ -77,30 +79,30 @@ STYLES: dict[str, Style] = {
     major=lines.CLASSIC_MAJOR + ('I bVI bVII I',),
     minor=lines.POP_MINOR + ('i bVI bVII i',),
     parts=(
-      Part(
+      BandPart(
         figure='block',
         instruments=('strings',),
         patterns=lines.EIGHTHS + lines.QUARTERS,
         centre=58,
         held=0.6,
       ),
-      Part(
+      BandPart(
         figure='hold', instruments=('french horn', 'choir'), from_energy=0.4
       ),
-      Part(
+      BandPart(
         figure='block',
         instruments=('brass', 'trombone'),
         patterns=lines.HALVES + lines.SPLIT,
         from_energy=0.65,
         centre=55,
       ),
-      Part(
+      BandPart(
         figure='octave',
         instruments=('cello', 'double bass'),
         patterns=lines.QUARTERS + lines.EIGHTHS,
         centre=38,
       ),
-      Part(
+      BandPart(
         figure='melody',
         instruments=('french horn', 'flute', 'oboe', 'violin', 'trumpet'),
         gain=1.2,
@@ -122,21 +124,21 @@ STYLES: dict[str, Style] = {
     major=lines.CLASSIC_MAJOR,
     minor=lines.CLASSIC_MINOR,
     parts=(
-      Part(
+      BandPart(
         figure='fifth',
         instruments=('grand piano', 'double bass'),
         patterns=('9...........',),
         centre=42,
       ),
-      Part(
+      BandPart(
         figure='block',
-        instruments=('grand piano', 'accordion', 'pizzicato strings'),
+        instruments=('grand piano', 'accordion', 'harpsichord'),
         patterns=('....7...6...',),
         gain=0.8,
         centre=60,
         held=0.6,
       ),
-      Part(
+      BandPart(
         figure='melody',
         instruments=('violin', 'clarinet', 'accordion', 'grand piano'),
         gain=1.1,
@@ -158,23 +160,23 @@ STYLES: dict[str, Style] = {
     major=lines.POP_MAJOR + lines.ROCK_MAJOR,
     minor=lines.POP_MINOR,
     parts=(
-      Part(
+      BandPart(
         figure='updown',
         instruments=('acoustic guitar', 'nylon guitar', 'banjo'),
         patterns=lines.EIGHTHS,
         centre=56,
         held=2.0,
       ),
-      Part(
+      BandPart(
         figure='fifth',
         instruments=('double bass',),
         patterns=lines.HALVES,
         centre=40,
         from_energy=0.25,
       ),
-      Part(
+      BandPart(
         figure='melody',
-        instruments=('flute', 'harmonica', 'fiddle', 'clarinet'),
+        instruments=('flute', 'harmonica', 'fiddle', 'pan flute'),
         gain=0.9,
         centre=74,
       ),
@@ -193,14 +195,14 @@ STYLES: dict[str, Style] = {
     major=lines.JAZZ_MAJOR,
     minor=lines.JAZZ_MINOR,
     parts=(
-      Part(
+      BandPart(
         figure='walking',
         instruments=('double bass',),
         patterns=lines.QUARTERS,
         gain=1.1,
         centre=40,
       ),
-      Part(
+      BandPart(
         figure='block',
         instruments=('grand piano', 'jazz guitar', 'vibraphone'),
         patterns=('..7...6.........', '7.....7.........', '......7...7.....'),
@@ -208,7 +210,7 @@ STYLES: dict[str, Style] = {
         centre=60,
         held=0.5,
       ),
-      Part(
+      BandPart(
         figure='melody',
         instruments=('tenor sax', 'trumpet', 'clarinet', 'grand piano'),
         gain=1.0,
@@ -230,20 +232,20 @@ STYLES: dict[str, Style] = {
     major=lines.JAZZ_MAJOR,
     minor=lines.JAZZ_MINOR,
     parts=(
-      Part(
+      BandPart(
         figure='fifth',
         instruments=('double bass', 'bass guitar'),
         patterns=('9.....6.8.....6.',),
         centre=38,
       ),
-      Part(
+      BandPart(
         figure='block',
         instruments=('nylon guitar',),
         patterns=('8..7...7..7.7...', '7..7..7...7..7..'),
         centre=58,
         held=0.8,
       ),
-      Part(
+      BandPart(
         figure='melody',
         instruments=('flute', 'tenor sax', 'vibraphone', 'nylon guitar'),
         gain=0.9,
@@ -263,14 +265,14 @@ STYLES: dict[str, Style] = {
     major=('I IV I V', 'I V IV I', 'I ii I V', 'I vi ii V'),
     minor=('i iv i v', 'i bVII i i', 'i iv V i'),
     parts=(
-      Part(
+      BandPart(
         figure='fifth',
         instruments=('bass guitar', 'deep synth bass'),
         patterns=('9...7.7...7.7...', '9..7..7.8.......'),
         gain=1.3,
         centre=36,
       ),
-      Part(
+      BandPart(
         figure='block',
         instruments=('clean guitar', 'organ', 'bright piano'),
         patterns=('....8.......8...', '..7...7...7...7.'),
@@ -278,7 +280,7 @@ STYLES: dict[str, Style] = {
         centre=62,
         held=0.3,
       ),
-      Part(
+      BandPart(
         figure='melody',
         instruments=('organ', 'trombone', 'steel drums', 'harmonica'),
         gain=0.8,
@@ -299,7 +301,7 @@ STYLES: dict[str, Style] = {
     major=lines.LOOP_MAJOR,
     minor=lines.LOOP_MINOR,
     parts=(
-      Part(
+      BandPart(
         figure='up',
         instruments=('marimba', 'kalimba', 'steel drums'),
         patterns=lines.SPLIT + lines.EIGHTHS,
@@ -308,7 +310,7 @@ STYLES: dict[str, Style] = {
         from_energy=0.4,
         share=0.6,
       ),
-      Part(
+      BandPart(
         figure='root',
         instruments=('marimba', 'double bass'),
         patterns=lines.QUARTERS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import dataclasses
+import math
 
 import numpy as np
 
@@ -71,6 +72,18 @@ class _Writer:
     self._style = song_lib.STYLES[song.style]
     self._is_machine = song.kit in orchestra.MACHINES
     self._rng = rng
+    # Tables for what is asked for each note: beats, and sixteenths.
+    beats = np.arange(len(song.grid))
+    self._rests = song.is_rest(beats).tolist()
+    sixteenths = np.arange(4 * len(beats)) / 4
+    self._energies = song.energy_of(sixteenths).tolist()
+
+  def _time_of(self, beats: float) -> float:
+    """As `Song.time_of`, of one place within the grid."""
+    grid = self._song.grid
+    whole = min(int(beats), len(grid) - 2)
+    share = min(beats - whole, 1.0)
+    return grid[whole] + share * (grid[whole + 1] - grid[whole])
 
   def _chord(self, phrase: form.Phrase, bar: int) -> tuple[int, ...]:
     """Pitch classes of the chord of a bar of a phrase, the root first."""
@@ -112,15 +125,14 @@ class _Writer:
     gain: float,
   ) -> Note | None:
     """A note from one place in beats to another; None where all rest."""
-    song = self._song
-    if song.is_rest(beat)[0]:
+    start = self._time_of(self._swung(beat))
+    if self._rests[int(beat)] or start >= self._song.seconds:
       return None
-    start = float(song.time_of(self._swung(beat)))
-    stop = float(song.time_of(self._swung(end)))
-    rests = song.is_rest(np.arange(np.ceil(beat), end))
-    if rests.any():
-      stop = float(song.time_of(np.ceil(beat) + np.argmax(rests)))
-    energy = float(song.energy_of(beat)[0])
+    last = min(math.ceil(end), len(self._rests))
+    following = range(int(beat) + 1, last)
+    rest = next((b for b in following if self._rests[b]), None)
+    stop = self._time_of(self._swung(end) if rest is None else rest)
+    energy = self._energies[int(4 * beat)]
     late = self._rng.normal(0, _JITTER_SECONDS) * (not self._is_machine)
     strength = strength * (1 + self._rng.normal(0, 0.05))
     loudness = 10 ** (QUIETEST_DB * (1 - energy) / 20)
@@ -140,7 +152,7 @@ class _Player(_Writer):
   def __init__(
     self,
     song: song_lib.Song,
-    part: styles.Part,
+    part: styles.BandPart,
     player: str,
     number: int,
     rng: np.random.Generator,
@@ -255,7 +267,6 @@ class _Player(_Writer):
       'walking': (root, third, fifth),
       'up': ladder,
       'updown': (*ladder, *ladder[-2:0:-1]),
-      'alberti': (ladder[0], ladder[2], ladder[1], ladder[2]),
     }[figure]
     return (turns[k % len(turns)],)
 

@@ -2,7 +2,7 @@
 
 from v2meow_jax.synthetic.songs import grooves
 from v2meow_jax.synthetic.songs import lines
-from v2meow_jax.synthetic.songs.styles import Part
+from v2meow_jax.synthetic.songs.styles import BandPart
 from v2meow_jax.synthetic.songs.styles import Style
 
 STYLES: dict[str, Style] = {
@@ -11,27 +11,27 @@ STYLES: dict[str, Style] = {
     major=lines.POP_MAJOR,
     minor=lines.POP_MINOR,
     parts=(
-      Part(
+      BandPart(
         figure='root',
         instruments=('bass guitar', 'synth bass'),
         patterns=lines.EIGHTHS + lines.SPLIT,
         centre=38,
       ),
-      Part(
+      BandPart(
         figure='block',
         instruments=('bright piano', 'electric piano', 'clean guitar'),
         patterns=lines.QUARTERS + lines.SPLIT,
         gain=0.8,
         centre=60,
       ),
-      Part(
+      BandPart(
         figure='hold',
         instruments=('synth strings', 'warm pad', 'strings'),
         gain=0.6,
         centre=64,
         from_energy=0.5,
       ),
-      Part(
+      BandPart(
         figure='melody',
         instruments=('saw lead', 'bright piano', 'flute', 'clean guitar'),
         gain=0.9,
@@ -51,13 +51,13 @@ STYLES: dict[str, Style] = {
     major=lines.ROCK_MAJOR + lines.POP_MAJOR,
     minor=('i bVII bVI i', 'i bVI bVII i', 'i bIII iv i'),
     parts=(
-      Part(
+      BandPart(
         figure='root',
         instruments=('picked bass', 'bass guitar'),
         patterns=lines.EIGHTHS,
         centre=36,
       ),
-      Part(
+      BandPart(
         figure='fifth_chord',
         instruments=('distorted guitar', 'overdriven guitar'),
         patterns=lines.EIGHTHS + lines.SPLIT,
@@ -65,14 +65,14 @@ STYLES: dict[str, Style] = {
         centre=50,
         from_energy=0.35,
       ),
-      Part(
+      BandPart(
         figure='up',
         instruments=('clean guitar',),
         patterns=lines.EIGHTHS,
         centre=58,
         to_energy=0.35,
       ),
-      Part(
+      BandPart(
         figure='melody',
         instruments=('overdriven guitar', 'distorted guitar', 'rock organ'),
         gain=0.8,
@@ -95,20 +95,20 @@ STYLES: dict[str, Style] = {
     major=lines.JAZZ_MAJOR,
     minor=lines.JAZZ_MINOR + lines.LOOP_MINOR,
     parts=(
-      Part(
+      BandPart(
         figure='root',
         instruments=('bass guitar', 'deep synth bass'),
         patterns=lines.SPLIT,
         gain=1.2,
         centre=36,
       ),
-      Part(
+      BandPart(
         figure='block',
         instruments=('electric piano', 'jazz guitar', 'vibraphone'),
         patterns=('9.....6...7.....', '9...............'),
         centre=60,
       ),
-      Part(
+      BandPart(
         figure='melody',
         instruments=('electric piano', 'vibraphone', 'tenor sax', 'kalimba'),
         gain=0.7,
@@ -133,14 +133,14 @@ STYLES: dict[str, Style] = {
     major=lines.POP_MAJOR + lines.LOOP_MAJOR,
     minor=lines.POP_MINOR + lines.LOOP_MINOR,
     parts=(
-      Part(
+      BandPart(
         figure='octave',
         instruments=('synth bass', 'deep synth bass'),
         patterns=lines.OFFBEATS + lines.SPLIT,
         centre=36,
         from_energy=0.2,
       ),
-      Part(
+      BandPart(
         figure='block',
         instruments=('organ', 'bright piano', 'polysynth'),
         patterns=lines.SPLIT + lines.OFFBEATS,
@@ -148,13 +148,13 @@ STYLES: dict[str, Style] = {
         centre=62,
         held=0.6,
       ),
-      Part(
+      BandPart(
         figure='hold',
         instruments=('warm pad', 'synth strings'),
         gain=0.6,
         centre=64,
       ),
-      Part(
+      BandPart(
         figure='melody',
         instruments=('saw lead', 'square lead', 'crystal synth'),
         gain=0.7,
@@ -180,14 +180,14 @@ STYLES: dict[str, Style] = {
     major=lines.LOOP_MAJOR,
     minor=lines.LOOP_MINOR,
     parts=(
-      Part(
+      BandPart(
         figure='root',
         instruments=('deep synth bass', 'synth bass'),
         patterns=('..77..77..77..77', '.777.777.777.777'),
         centre=34,
         held=0.6,
       ),
-      Part(
+      BandPart(
         figure='up',
         instruments=('square lead', 'saw lead', 'polysynth'),
         patterns=lines.SIXTEENTHS,
@@ -196,7 +196,7 @@ STYLES: dict[str, Style] = {
         held=0.5,
         from_energy=0.3,
       ),
-      Part(
+      BandPart(
         figure='hold',
         instruments=('sweep pad', 'halo pad'),
         gain=0.6,
@@ -219,20 +219,20 @@ STYLES: dict[str, Style] = {
     major=lines.LOOP_MAJOR + lines.POP_MAJOR,
     minor=lines.LOOP_MINOR + lines.POP_MINOR,
     parts=(
-      Part(
+      BandPart(
         figure='root',
         instruments=('deep synth bass', 'synth bass'),
         patterns=('9.......7.......', '9.....7.......7.'),
         gain=1.2,
         centre=34,
       ),
-      Part(
+      BandPart(
         figure='hold',
         instruments=('synth strings', 'warm pad', 'halo pad'),
         gain=0.8,
         centre=62,
       ),
-      Part(
+      BandPart(
         figure='melody',
         instruments=('electric piano', 'saw lead', 'crystal synth'),
         gain=0.8,
@@ -255,21 +255,21 @@ STYLES: dict[str, Style] = {
     major=('I I IV IV', 'Imaj7 Imaj7 IVmaj7 IVmaj7', 'I vi IV I'),
     minor=('i i bVI bVI', 'i bVI i bVII', 'i i iv iv'),
     parts=(
-      Part(
+      BandPart(
         figure='hold',
         instruments=('warm pad', 'halo pad', 'sweep pad', 'slow strings'),
         centre=58,
       ),
-      Part(
+      BandPart(
         figure='up',
-        instruments=('crystal synth', 'celesta', 'vibraphone', 'harp'),
+        instruments=('crystal synth', 'celesta', 'music box', 'harp'),
         patterns=('9...6...7...6...', '9.......6.......'),
         gain=0.7,
         centre=72,
         held=3.0,
         from_energy=0.15,
       ),
-      Part(
+      BandPart(
         figure='root',
         instruments=('deep synth bass', 'cello'),
         patterns=('9...............',),
@@ -289,7 +289,7 @@ STYLES: dict[str, Style] = {
     major=('I7 I7 IV7 I7', 'I7 IV7 I7 V7'),
     minor=('i7 i7 iv7 i7', 'i7 IV7 i7 IV7', 'i7 bVII bVI V7'),
     parts=(
-      Part(
+      BandPart(
         figure='octave',
         instruments=('slap bass', 'bass guitar'),
         patterns=('9..7..7.8.7...7.', '9..9...7..7.8...'),
@@ -297,7 +297,7 @@ STYLES: dict[str, Style] = {
         centre=36,
         held=0.7,
       ),
-      Part(
+      BandPart(
         figure='block',
         instruments=('clavinet', 'muted guitar', 'clean guitar'),
         patterns=('..77..7...77..7.', '7..7..7.7..7..7.'),
@@ -305,7 +305,7 @@ STYLES: dict[str, Style] = {
         centre=62,
         held=0.5,
       ),
-      Part(
+      BandPart(
         figure='block',
         instruments=('brass',),
         patterns=('9.......7.7.....', '......8.8.......'),
@@ -313,7 +313,7 @@ STYLES: dict[str, Style] = {
         held=0.5,
         from_energy=0.65,
       ),
-      Part(
+      BandPart(
         figure='melody',
         instruments=('rock organ', 'tenor sax', 'trumpet'),
         gain=0.8,
@@ -338,14 +338,14 @@ STYLES: dict[str, Style] = {
     major=lines.POP_MAJOR,
     minor=lines.POP_MINOR,
     parts=(
-      Part(
+      BandPart(
         figure='root',
         instruments=('synth bass',),
         patterns=lines.EIGHTHS + lines.SIXTEENTHS,
         centre=36,
         held=0.7,
       ),
-      Part(
+      BandPart(
         figure='up',
         instruments=('polysynth', 'square lead', 'fm electric piano'),
         patterns=lines.SIXTEENTHS,
@@ -354,13 +354,13 @@ STYLES: dict[str, Style] = {
         held=0.8,
         from_energy=0.3,
       ),
-      Part(
+      BandPart(
         figure='hold',
         instruments=('synth strings', 'warm pad', 'halo pad'),
         gain=0.7,
         centre=60,
       ),
-      Part(
+      BandPart(
         figure='melody',
         instruments=('saw lead', 'square lead'),
         gain=0.8,
@@ -384,14 +384,14 @@ STYLES: dict[str, Style] = {
     major=lines.POP_MAJOR + lines.CLASSIC_MAJOR,
     minor=lines.POP_MINOR + lines.CLASSIC_MINOR,
     parts=(
-      Part(
+      BandPart(
         figure='octave',
         instruments=('square lead',),
         patterns=lines.EIGHTHS,
         centre=42,
         held=0.6,
       ),
-      Part(
+      BandPart(
         figure='up',
         instruments=('square lead',),
         patterns=lines.SIXTEENTHS,
@@ -399,7 +399,7 @@ STYLES: dict[str, Style] = {
         centre=62,
         held=0.5,
       ),
-      Part(figure='melody', instruments=('square lead',), centre=76),
+      BandPart(figure='melody', instruments=('square lead',), centre=76),
     ),
     kits=('drum machine',),
     grooves={4: grooves.SYNTHWAVE + grooves.ROCK},

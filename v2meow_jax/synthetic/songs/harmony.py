@@ -58,6 +58,7 @@ def progression(text: str) -> tuple[tuple[int, ...], ...]:
   return tuple(chord(numeral) for numeral in text.split())
 
 
+@functools.lru_cache(maxsize=8192)
 def voicing(
   pitch_classes: tuple[int, ...], previous: tuple[int, ...], centre: float
 ) -> tuple[int, ...]:

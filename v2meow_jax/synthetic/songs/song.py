@@ -27,7 +27,7 @@ _ENDS = 0.85
 _RING_SECONDS = (1.2, 3.5)
 _LONGEST_RING_SHARE = 0.3
 _FIRST_BEAT_SECONDS = 0.5
-# Longest stretch that is not a rest at all, in bars beyond the end.
+# Beats beyond the last bar, so that the last chord has a place in the grid.
 _MARGIN_BEATS = 8
 
 
@@ -91,10 +91,12 @@ class Song:
 
   def time_of(self, beats: npt.ArrayLike) -> np.ndarray:
     """Times in seconds of places in beats from the first, as `beats`."""
+    beats = np.asarray(beats, np.float64)
     return np.interp(beats, np.arange(len(self.grid)), self.grid)
 
   def beats_at(self, times: npt.ArrayLike) -> np.ndarray:
     """Places in beats from the first, of times within the grid."""
+    times = np.asarray(times, np.float64)
     return np.interp(times, self.grid, np.arange(len(self.grid)))
 
   def energy_of(self, beats: npt.ArrayLike) -> np.ndarray:

@@ -6,7 +6,7 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Part:
+class BandPart:
   """One player of a band.
 
   A pattern is one bar in sixteenth notes: a digit is a strength from 1 to 9, a
@@ -14,7 +14,7 @@ class Part:
 
   Attributes:
     figure: Notes of each chord that it plays: 'block', 'root', 'fifth',
-      'octave', 'walking', 'up', 'updown', 'alberti', 'hold' or 'melody'.
+      'fifth_chord', 'octave', 'walking', 'up', 'updown', 'hold' or 'melody'.
     instruments: Names in `orchestra.INSTRUMENTS`, of which a song has one.
     patterns: Bars in sixteenth notes; () for a melody, and for 'hold'.
     gain: Loudness beside other parts.
@@ -79,7 +79,7 @@ class Style:
   beats_per_bar: tuple[int, ...] = (4,)
   major: tuple[str, ...]
   minor: tuple[str, ...]
-  parts: tuple[Part, ...]
+  parts: tuple[BandPart, ...]
   kits: tuple[str, ...] = ()
   grooves: dict[int, tuple[Groove, ...]] = dataclasses.field(
     default_factory=dict
