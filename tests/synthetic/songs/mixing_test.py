@@ -58,7 +58,7 @@ def test_tempo_and_beats_are_heard_where_they_are(played):
 def test_the_key_is_heard(played):
   import librosa
 
-  right = []
+  right, clarity = [], []
   for song, audio in played:
     if song.style == 'percussion':
       continue
@@ -71,7 +71,7 @@ def test_the_key_is_heard(played):
       for tonic in range(12)
     }
     right.append(max(fits, key=lambda k: fits[k]) == (song.key, song.mode))
-  clarity = [soundtrack_figures.key_clarity(audio) for _, audio in played]
+    clarity.append(max(fits.values()))
   show(key_right=np.mean(right), key=np.mean(clarity))
   assert np.mean(right) >= 0.8
   assert np.mean(clarity) > 0.7  # Recorded music: 0.6 to 0.9.

@@ -84,6 +84,9 @@ def bars(
       comes_home = is_last and label != 'A' and k == len(steps) - 1
       if comes_home and song.key in chord:
         pitch = _nearest((song.key,), pitch)
+      elif n == k == 0 and song.key in chord:
+        # A phrase that begins on the tonic says which key it is in.
+        pitch = _nearest((song.key,), pitch)
       elif step % 4 == 0:
         pitch = _nearest(chord, pitch)
       place = int(np.argmin(np.abs(np.array(ladder) - pitch)))
