@@ -35,7 +35,7 @@ def _add_synth(kinds) -> None:
     epilog=(
       'examples:\n'
       '  v2meow data synth data/world --num 80 --workers 2\n'
-      '  v2meow data synth data/songs --world songs --num 1200 --seconds 60'
+      '  v2meow data synth data/songs_world --world songs --num 1200 --seconds 60'
       ' --workers 2'
     ),
   )
