@@ -1,20 +1,18 @@
 """Layers of a T5.1.1 Transformer: no biases, no scaling, RMSNorm, gated GELU.
 
-Attention takes its keys and values in *parts*, each with its own bias: training
-has one part, cached decoding has the old, the recent and the new. There is one
-code path for both.
+A decoder attends in two ways: in training from every position at once, and in
+sampling from the next positions to a cache of keys and values, with the same
+weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from v2meow_jax import specs
 from v2meow_jax import tokens
@@ -26,7 +24,8 @@ if TYPE_CHECKING:
 # Added to a score that must not count.
 NEG_INF = -1e30
 
-# float[batch, heads, length, head_dim], keys and values of some positions.
+# float[batch * heads, length, head_dim], keys and values of some positions. With
+# batch and heads apart, XLA copies the cache of a sampler twice in every step.
 KeyValue = tuple[jax.Array, jax.Array]
 
 
@@ -114,7 +113,7 @@ class Dropout(nn.Module):
     return dropout(x, deterministic=deterministic)
 
 
-def _rows(bias: jax.Array, count: int) -> jax.Array:
+def _repeated(bias: jax.Array, count: int) -> jax.Array:
   """A bias once for each row of a batch, [...] -> [count, ...].
 
   A product with ones: so is its gradient, where a broadcast's is a sum over the
@@ -125,10 +124,10 @@ def _rows(bias: jax.Array, count: int) -> jax.Array:
 
 
 class Attention(nn.Module):
-  """Multi-head attention over parts of keys and values.
+  """Multi-head attention: `attend` to train, `extend` and `read` to sample.
 
-  Where the collection 'intermediates' is mutable, `__call__` sows 'weights'
-  into it, float32[b, heads, queries, keys]; with `fused`, `attend` has none.
+  Where the collection 'intermediates' is mutable, `attend` sows 'weights'
+  into it, float32[b, heads, queries, keys]; with `fused` there are none.
 
   Attributes:
     emb_dim: Width of the residual stream.
@@ -177,45 +176,60 @@ class Attention(nn.Module):
     flat = self.out.astype(self.dtype).reshape(-1, self.emb_dim)
     return y.reshape(*y.shape[:2], -1) @ flat
 
-  def keys_values(self, x: jax.Array) -> KeyValue:
-    """dtype[b, length, emb_dim] -> two of dtype[b, heads, length, head_dim]."""
-    key, value = self._heads(x, self.key), self._heads(x, self.value)
-    return key.swapaxes(1, 2), value.swapaxes(1, 2)
+  def _rows(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """dtype[b, length, emb_dim] -> dtype[b * heads, length, head_dim]."""
+    heads = self._heads(x, kernel).swapaxes(1, 2)
+    return heads.reshape(-1, *heads.shape[2:])
 
-  def __call__(
+  def keys_values(self, x: jax.Array) -> KeyValue:
+    """Keys and values of each position of dtype[b, length, emb_dim]."""
+    return self._rows(x, self.key), self._rows(x, self.value)
+
+  def extend(
     self,
     x: jax.Array,
-    parts: Sequence[KeyValue],
-    biases: Sequence[jax.Array | None],
-    deterministic: bool = True,
+    cache: KeyValue,
+    first: jax.Array | int,
+    bias: jax.Array,
+  ) -> tuple[jax.Array, KeyValue]:
+    """Attends from some positions to themselves and those before them.
+
+    Args:
+      x: dtype[b, queries, emb_dim], of consecutive positions.
+      cache: Keys and values, those before `x` written.
+      first: Position of the first query.
+      bias: float32[heads, queries, keys], masks what is not written.
+
+    Returns:
+      dtype[b, queries, emb_dim], and the cache with the positions of `x`.
+    """
+    write = jax.lax.dynamic_update_slice_in_dim
+    key, value = (
+      write(old, new, first, axis=1)
+      for old, new in zip(cache, self.keys_values(x), strict=True)
+    )
+    return self.read(x, (key, value), bias), (key, value)
+
+  def read(
+    self, x: jax.Array, source: KeyValue, bias: jax.Array | None
   ) -> jax.Array:
-    """Attends from every position of `x` to every part.
+    """Attends from some positions to keys and values, without dropout.
 
     Args:
       x: dtype[b, queries, emb_dim].
-      parts: Keys and values, in as many pieces as is convenient.
-      biases: For each part float32[heads | 1, queries, keys], or None.
-      deterministic: No dropout.
+      source: Result of `keys_values`, of any positions.
+      bias: float32[heads | 1, queries, keys], or None.
 
     Returns:
       dtype[b, queries, emb_dim].
     """
-    query = self._heads(x, self.query).swapaxes(1, 2)
-    scores = []
-    for (key, _), bias in zip(parts, biases, strict=True):
-      score = einsum32('bhqd,bhkd->bhqk', query, key)
-      scores.append(score if bias is None else score + _rows(bias, len(x)))
-    weights = jax.nn.softmax(
-      jnp.concatenate(scores, -1) if len(scores) > 1 else scores[0]
-    )
-    self.sow('intermediates', 'weights', weights)
-    weights = self.dropout(weights.astype(self.dtype), deterministic)
-    ends = np.cumsum([key.shape[2] for key, _ in parts])
-    pieces = jnp.split(weights, ends[:-1], -1) if len(parts) > 1 else [weights]
-    y = sum(
-      jnp.einsum('bhqk,bhkd->bhqd', piece, value)
-      for piece, (_, value) in zip(pieces, parts, strict=True)
-    )
+    key, value = source
+    scores = einsum32('nqd,nkd->nqk', self._rows(x, self.query), key)
+    scores = scores.reshape(len(x), self.num_heads, *scores.shape[1:])
+    weights = jax.nn.softmax(scores if bias is None else scores + bias)
+    weights = weights.astype(self.dtype).reshape(-1, *weights.shape[2:])
+    y = jnp.einsum('nqk,nkd->nqd', weights, value)
+    y = y.reshape(len(x), self.num_heads, *y.shape[1:])
     return self._merge(y.swapaxes(1, 2))
 
   def attend(
@@ -239,17 +253,27 @@ class Attention(nn.Module):
     Returns:
       dtype[b, queries, emb_dim].
     """
-    if self.fused is None:
-      parts = (self.keys_values(source),)
-      return self(x, parts, (bias,), deterministic)
     query = self._heads(x, self.query)
     key, value = self._heads(source, self.key), self._heads(source, self.value)
+    if self.fused is None:
+      return self._merge(self._dense(query, key, value, bias, deterministic))
     if not deterministic:
       # `Dropout` drops a key for all queries, which is to drop its value.
       ones = jnp.ones((len(x), self.num_heads, 1, source.shape[1]), self.dtype)
       kept = self.dropout(ones, deterministic)
       value = value * kept.transpose(0, 3, 1, 2)
     return self._merge(self.fused(query, key, value, bias, causal))
+
+  def _dense(self, query, key, value, bias, deterministic: bool) -> jax.Array:
+    """Attention with a matrix of weights; all [b, length, heads, head_dim]."""
+    query, key, value = (x.swapaxes(1, 2) for x in (query, key, value))
+    scores = einsum32('bhqd,bhkd->bhqk', query, key)
+    if bias is not None:
+      scores = scores + _repeated(bias, len(scores))
+    weights = jax.nn.softmax(scores)
+    self.sow('intermediates', 'weights', weights)
+    weights = self.dropout(weights.astype(self.dtype), deterministic)
+    return jnp.einsum('bhqk,bhkd->bhqd', weights, value).swapaxes(1, 2)
 
 
 class GatedMlp(nn.Module):

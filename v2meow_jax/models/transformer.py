@@ -212,7 +212,7 @@ class Transformer(nn.Module):
   def _through(self, stack, x: jax.Array, *args) -> jax.Array:
     return transformer_layers.through(stack, x, *args)
 
-  def cross_keys_values(self, encoded: jax.Array) -> transformer_layers.Parts:
+  def cross_keys_values(self, encoded: jax.Array) -> transformer_layers.Caches:
     """Keys and values of the encoder's output, one pair for each layer."""
     return tuple(layer.cross_keys_values(encoded) for layer in self.decoder)
 
@@ -240,40 +240,37 @@ class Transformer(nn.Module):
     self,
     ids: jax.Array,
     levels: jax.Array,
-    biases: Sequence[jax.Array],
-    past: Sequence[transformer_layers.Parts] | None = None,
-    cross: transformer_layers.Parts | None = None,
+    caches: transformer_layers.Caches,
+    first: jax.Array | int,
+    bias: jax.Array,
+    cross: transformer_layers.Caches | None = None,
     cross_bias: jax.Array | None = None,
-  ) -> tuple[jax.Array, transformer_layers.Parts]:
-    """The decoder on some positions, after those whose keys are in `past`.
+  ) -> tuple[jax.Array, transformer_layers.Caches]:
+    """The decoder on some positions, after those that are in the caches.
 
     For sampling: without dropout, and of layers that stand apart.
 
     Args:
       ids: int32[b, queries], what stands before each predicted id.
       levels: int32[queries], of the predicted ids.
-      biases: float32[heads, queries, keys] for each part of `past`, then for
-        `ids` themselves.
-      past: For each layer, keys and values of earlier positions in parts.
+      caches: Keys and values of each layer, written before `first`.
+      first: Position of the first query.
+      bias: float32[heads, queries, keys] on the caches; masks all after a
+        query.
       cross: Result of `cross_keys_values`; None without an encoder.
       cross_bias: float32[heads, queries, keys] on `cross`, or None.
 
     Returns:
-      dtype[b, queries, emb_dim] to make logits of, and the keys and values of
-      these positions for each layer.
+      dtype[b, queries, emb_dim] to make logits of, and the caches with these
+      positions.
     """
     x = self.embed(ids, levels)
-    own = []
+    written = []
     for i, layer in enumerate(self.decoder):
-      x, key_value = layer.extend(
-        x,
-        past[i] if past else (),
-        biases,
-        cross[i] if cross else None,
-        cross_bias,
-      )
-      own.append(key_value)
-    return self.decoder_norm(x), tuple(own)
+      own = cross[i] if cross else None
+      x, cache = layer.extend(x, caches[i], first, bias, own, cross_bias)
+      written.append(cache)
+    return self.decoder_norm(x), tuple(written)
 
   def level_logits(self, hidden: jax.Array, level: jax.Array) -> jax.Array:
     """float32[b, codebook_size]: logits of the ids of one level of the target.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import inspect
 from typing import Any
 from typing import TYPE_CHECKING
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
   from v2meow_jax.models import position_bias
   from v2meow_jax.models import transformer
 
-# Keys and values of one layer, in parts.
-Parts = tuple[layers.KeyValue, ...]
+# Keys and values of each layer of a decoder.
+Caches = tuple[layers.KeyValue, ...]
 
 
 class _Layer(nn.Module):
@@ -107,30 +106,32 @@ class DecoderLayer(_Layer):
   def extend(
     self,
     x: jax.Array,
-    past: Parts,
-    biases: Sequence[jax.Array],
+    cache: layers.KeyValue,
+    first: jax.Array | int,
+    bias: jax.Array,
     cross: layers.KeyValue | None,
     cross_bias: jax.Array | None,
   ) -> tuple[jax.Array, layers.KeyValue]:
-    """One layer on some positions, without dropout.
+    """One layer on some positions after others, without dropout.
 
     Args:
       x: dtype[b, queries, emb_dim].
-      past: Keys and values of positions before `x`.
-      biases: For each part of `past`, then for `x` itself.
+      cache: Keys and values of self-attention, those before `x` written.
+      first: Position of the first query.
+      bias: float32[heads, queries, keys] on the cache.
       cross: Keys and values of the encoder's output; None without an encoder.
       cross_bias: float32[heads, queries, keys] on it, or None.
 
     Returns:
-      dtype[b, queries, emb_dim], and the keys and values of these positions.
+      dtype[b, queries, emb_dim], and the cache with these positions.
     """
     y = self.attention_norm(x)
-    own = self.attention.keys_values(y)
-    x = x + self.attention(y, (*past, own), biases)
+    y, cache = self.attention.extend(y, cache, first, bias)
+    x = x + y
     if cross is not None:
       y = self.cross_norm(x)
-      x = x + self.cross_attention(y, (cross,), (cross_bias,))
-    return x + self.mlp(self.mlp_norm(x), deterministic=True), own
+      x = x + self.cross_attention.read(y, cross, cross_bias)
+    return x + self.mlp(self.mlp_norm(x), deterministic=True), cache
 
 
 def _attention(c: transformer.TransformerConfig) -> layers.Attention:

@@ -1,9 +1,7 @@
-"""Autoregressive sampling: one id at a time, with a cache in two levels.
+"""Autoregressive sampling: one id at a time, with a cache of keys and values.
 
-The keys and values of the past live in a big cache, which does not change
-while a block of steps runs, and in a recent one, as long as the block. A step
-writes into the recent cache only, and a block ends by copying it into the big
-one. With one cache, XLA copies all of it at every step.
+A step writes its own keys and values in place and reads the cache whole, so the
+cache grows with what is written: each size is compiled once.
 """
 
 from collections.abc import Mapping
@@ -17,21 +15,17 @@ import jax.numpy as jnp
 from v2meow_jax import specs
 from v2meow_jax import tokens
 from v2meow_jax.models import batch_layouts
-from v2meow_jax.models import layers
 from v2meow_jax.models import position_bias
 from v2meow_jax.models import transformer
 from v2meow_jax.models.adaptors import positions
 from v2meow_jax.models.blocks import layer_stacking
+from v2meow_jax.models.blocks import transformer_layers
 from v2meow_jax.models.sampling import drawing
 from v2meow_jax.models.sampling import guidance
 from v2meow_jax.models.sampling import options
 
-# Steps between two flushes of the recent cache; performance, not results.
-BLOCK_STEPS = 50
-# The big cache grows by doubling from this many positions.
+# The cache grows by doubling from this many positions; performance, not results.
 _FIRST_CACHE_LENGTH = 512
-
-Caches = tuple[layers.KeyValue, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,11 +108,10 @@ def draw(
 class _Decoder:
   """What stays the same in every step of a sampling."""
 
-  def __init__(self, module, params, inputs, first_target, length):
+  def __init__(self, module, params, inputs, length):
     spec = module.spec
     self.module, self.params = module, params
-    self.first_target = first_target  # Position of the first target id.
-    self.length = first_target + length
+    self.length = length  # Ids of the prompt included.
     self.cross = self.time_biases = None
     streams = spec.token_streams
     if inputs is not None:
@@ -134,71 +127,55 @@ class _Decoder:
     variables = {'params': self.params}
     return self.module.apply(variables, *args, method=method, **kwargs)
 
-  def prefill(self, ids: jax.Array) -> Caches:
+  def prefill(self, ids: jax.Array) -> transformer_layers.Caches:
     """Keys and values of the first positions, in one pass."""
     n = ids.shape[1]
     middle = self.length - 1
     diagonals = self.relative[:, middle - (n - 1) : middle + n]
     bias = self.time_biases
-    _, own = self._apply(
+    return self._apply(
       'decode',
       ids,
       self.levels[:n],
-      (position_bias.toeplitz(diagonals, n),),
+      _empty(self.module.config, ids.shape[0], n),
+      0,
+      position_bias.toeplitz(diagonals, n),
       cross=self.cross,
       cross_bias=None if bias is None else bias[:, :n],
-    )
-    return own
+    )[1]
 
-  def _row(self, position, first_key, num_keys):
-    """Bias of one query on consecutive keys, float32[heads, 1, keys]."""
-    start = self.length - 1 - position + first_key
-    padded = jnp.pad(
-      self.relative,
-      ((0, 0), (0, self.length)),
-      constant_values=layers.NEG_INF,
-    )
-    row = jax.lax.dynamic_slice_in_dim(padded, start, num_keys, axis=1)
-    return row[:, None]
-
-  def step(self, ids, position, big, recent, block_start):
-    """One position after the caches.
+  def step(self, ids, position, caches):
+    """One position after those in the caches.
 
     Args:
       ids: int32[b], what stands before the position.
       position: int32[], of the decoder.
-      big: Caches, filled below `block_start`.
-      recent: Caches, filled from `block_start` to before `position`.
-      block_start: int32[].
+      caches: Keys and values of each layer, written before `position`.
 
     Returns:
-      dtype[b, emb_dim], and keys and values of this position.
+      dtype[b, emb_dim], and the caches with this position.
     """
-    num_big, num_recent = big[0][0].shape[2], recent[0][0].shape[2]
-    big_bias = jnp.where(
-      jnp.arange(num_big) < block_start,
-      self._row(position, 0, num_big),
-      layers.NEG_INF,
+    # What is not written yet lies in the future, which has no weight.
+    row = jax.lax.dynamic_slice_in_dim(
+      self.relative,
+      self.length - 1 - position,
+      caches[0][0].shape[1],
+      axis=1,
     )
-    recent_bias = jnp.where(
-      jnp.arange(num_recent) < position - block_start,
-      self._row(position, block_start, num_recent),
-      layers.NEG_INF,
-    )
-    own_bias = self._row(position, position, 1)
     bias = self.time_biases
     if bias is not None:
       bias = jax.lax.dynamic_slice_in_dim(bias, position, 1, axis=1)
-    x, own = self._apply(
+    x, caches = self._apply(
       'decode',
       ids[:, None],
       jax.lax.dynamic_slice_in_dim(self.levels, position, 1),
-      (big_bias, recent_bias, own_bias),
-      past=tuple(zip(big, recent, strict=True)),
+      caches,
+      position,
+      row[:, None],
       cross=self.cross,
       cross_bias=bias,
     )
-    return x[:, 0], own
+    return x[:, 0], caches
 
   def level_logits(self, hidden, target_position):
     """Logits of the ids that may stand at a position of the target."""
@@ -206,28 +183,20 @@ class _Decoder:
     return self._apply('level_logits', hidden, level)
 
 
-def _blocks(start: int, end: int) -> list[tuple[int, int, int]]:
-  """(first position, blocks, steps a block) that cover [start, end).
+def _stretches(start: int, end: int) -> list[tuple[int, int]]:
+  """Stretches of [start, end), each with a cache as long as its end.
 
-  Blocks of one group have one length and one size of the big cache, so each
-  group is compiled once. Lengths that divide the way are preferred.
+  >>> _stretches(500, 1500)
+  [(500, 512), (512, 1024), (1024, 1500)]
   """
-  lengths = range(BLOCK_STEPS, BLOCK_STEPS // 2, -1)
-  even = [n for n in lengths if (end - start) % n == 0]
-  steps = even[0] if even else min(BLOCK_STEPS, end - start)
-  groups = []
-  rest = (end - start) % steps
-  if rest:
-    groups.append((start, 1, rest))
-    start += rest
-  limit = _FIRST_CACHE_LENGTH
+  stretches, limit = [], _FIRST_CACHE_LENGTH
   while start < end:
-    while limit < start + steps:
-      limit *= 2
-    count = (min(limit, end) - start) // steps
-    groups.append((start, count, steps))
-    start += count * steps
-  return groups
+    if limit > start:
+      stop = min(limit, end)
+      stretches.append((start, stop))
+      start = stop
+    limit *= 2
+  return stretches
 
 
 @functools.partial(jax.jit, static_argnames=('module', 'length'))
@@ -265,83 +234,57 @@ def sample(
   if prompt is not None:
     known = jnp.concatenate([prompt, known], 1)
   first_target = 0 if prompt is None else prompt.shape[1]
-  decoder = _Decoder(module, params, inputs, first_target, length)
+  start, end = known.shape[1], first_target + length
+  decoder = _Decoder(module, params, inputs, end)
   # Position i reads id i - 1 of the sequence, position 0 the padding id.
   read = jnp.pad(known, ((0, 0), (1, 0)), constant_values=specs.PAD_ID)
-  start, end = known.shape[1], first_target + length
-  big = decoder.prefill(read[:, :-1]) if start else _empty(module, read, 0)
+  if start:
+    caches = decoder.prefill(read[:, :-1])
+  else:
+    caches = _empty(module.config, len(read), 0)
   last = read[:, -1]
+  target = module.spec.target
   runs = None
   if sampling.max_run is not None:
-    target = module.spec.target
     frames = prefix.reshape(len(rngs), -1, target.num_codebooks)
     offsets = tokens.IdSpace(module.spec).level_offsets(target)
     runs = drawing.runs(frames - jnp.asarray(offsets, jnp.int32))
-  drawn = []
-  for first, count, steps in _blocks(start, end):
-    big = _resize(big, first + count * steps)
+  offset = tokens.IdSpace(module.spec).offset(target)
 
-    def run_block(carry, block_start, steps=steps):
-      big, last, runs = carry
-      recent, last, runs, ids = _run_steps(
-        decoder, big, last, runs, block_start, steps, rngs, sampling, weights
-      )
-      return (_flush(big, recent, block_start), last, runs), ids
-
-    starts = first + steps * jnp.arange(count)
-    (big, last, runs), ids = jax.lax.scan(run_block, (big, last, runs), starts)
-    # [blocks, steps, b] -> [b, blocks * steps]
-    drawn.append(ids.reshape(-1, ids.shape[-1]).T)
-  return jnp.concatenate([prefix, *drawn], 1)
-
-
-def _run_steps(
-  decoder, big, last, runs, block_start, steps, rngs, sampling, weights
-):
-  """A block of steps: the recent cache, last id, runs, int32[steps, b] ids."""
-  spec = decoder.module.spec
-  offset = tokens.IdSpace(spec).offset(spec.target)
-
-  def run_step(carry, r):
-    recent, last, runs = carry
-    position = block_start + r
-    hidden, own = decoder.step(last, position, big, recent, block_start)
-    place = position - decoder.first_target
-    level = place % spec.target.num_codebooks
+  def run_step(carry, position):
+    caches, last, runs = carry
+    hidden, caches = decoder.step(last, position, caches)
+    place = position - first_target
+    level = place % target.num_codebooks
     logits = guidance.combine(decoder.level_logits(hidden, place), weights)
     logits = drawing.without_long_runs(logits, runs, level, sampling.max_run)
     code = draw(logits, rngs, place, sampling)
     runs = runs and runs.add(level, code)
-    ids = offset + level * spec.target.codebook_size + code
-    here = (jnp.arange(steps) == r)[:, None]
-    recent = jax.tree.map(lambda c, new: jnp.where(here, new, c), recent, own)
-    return (recent, guidance.repeat(ids, weights), runs), ids
+    ids = offset + level * target.codebook_size + code
+    return (caches, guidance.repeat(ids, weights), runs), ids
 
-  recent = _empty(decoder.module, last, steps)
-  (recent, last, runs), ids = jax.lax.scan(
-    run_step, (recent, last, runs), jnp.arange(steps)
-  )
-  return recent, last, runs, ids
+  drawn = []
+  for first, stop in _stretches(start, end):
+    carry = _grown(caches, stop), last, runs
+    carry, ids = jax.lax.scan(run_step, carry, jnp.arange(first, stop))
+    caches, last, runs = carry
+    drawn.append(ids.T)
+  return jnp.concatenate([prefix, *drawn], 1)
 
 
-def _empty(module, like: jax.Array, length: int) -> Caches:
-  c = module.config
-  shape = (like.shape[0], c.num_heads, length, c.head_dim)
+def _empty(
+  config: transformer.TransformerConfig, batch_size: int, length: int
+) -> transformer_layers.Caches:
+  c = config
+  shape = (batch_size * c.num_heads, length, c.head_dim)
   pair = (jnp.zeros(shape, c.dtype), jnp.zeros(shape, c.dtype))
   return (pair,) * c.num_decoder_layers
 
 
-def _resize(caches: Caches, length: int) -> Caches:
+def _grown(
+  caches: transformer_layers.Caches, length: int
+) -> transformer_layers.Caches:
   def pad(x):
-    grow = length - x.shape[2]
-    return jnp.pad(x, ((0, 0), (0, 0), (0, grow), (0, 0)))
+    return jnp.pad(x, ((0, 0), (0, length - x.shape[1]), (0, 0)))
 
   return jax.tree.map(pad, caches)
-
-
-def _flush(big: Caches, recent: Caches, start: jax.Array) -> Caches:
-  return jax.tree.map(
-    lambda b, r: jax.lax.dynamic_update_slice_in_dim(b, r, start, axis=2),
-    big,
-    recent,
-  )
