@@ -200,6 +200,6 @@ def write_system(folder: pathlib.Path, tiny: bool) -> pathlib.Path:
     stages=random_stages(tiny),
     parts=parts,
     name='random weights',
-    dtype='float16',
+    weights='float16',
     licence='random numbers',
   )

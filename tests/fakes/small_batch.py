@@ -85,6 +85,8 @@ class Humming:
 class HummingSystem:
   """A system that hums a tone for each clip, after it slept for each call."""
 
+  num_groups = 1
+
   def resolve(self, samplings: Any, rows: int | None) -> tuple[Any, Any]:
     del samplings
     return (), rows
@@ -141,7 +143,7 @@ def run(manifest: Any, out: Any, *, log: Any = None, **fields: Any) -> int:
     batch,
     is_stopped=is_stopped,
     make_reader=Humming(log and str(log)),
-    load_system=lambda folder: HummingSystem(),
+    load_system=lambda *_: HummingSystem(),
   )
 
 

@@ -161,7 +161,7 @@ def test_a_system_of_fresh_runs_plays(runs, tmp_path):
 def test_an_exported_stage_samples_as_its_run_does(runs, tmp_path):
   import jax
 
-  out = pack(tmp_path / 'system', runs, dtype='float32')
+  out = pack(tmp_path / 'system', runs, weights='float32')
   trained = restored(runs['stages'][2])
   exported = system.load(out).stages[2]
   inputs = {'coarse': np.zeros((1, 25, 2), np.int32)}
@@ -186,7 +186,7 @@ def test_a_run_of_stacked_layers_exports_layers_apart(runs, tmp_path):
   model = token_stage.make(stage, config)
   trained = run(tmp_path / 'run', model, random_batch(model))
   changed = [runs['stages'][0], trained, runs['stages'][2]]
-  out = pack(tmp_path / 'system', runs | {'stages': changed}, dtype='float32')
+  out = pack(tmp_path / 'system', runs | {'stages': changed}, weights='float32')
   released = tensors.read(out / 'coarse.safetensors')
   stacked = checkpoints.restore_variables(trained)[0]['params']
   np.testing.assert_array_equal(

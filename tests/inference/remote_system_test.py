@@ -33,7 +33,7 @@ def pack(out: str):
     ],
     parts=[part for part, _ in loading.read_parts(system.EMBEDDED, config)],
     name='mine',
-    dtype='float16',
+    weights='float16',
     licence='ours',
   )
 

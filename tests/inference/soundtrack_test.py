@@ -19,6 +19,8 @@ TONE_HZ = 15_000
 class Listening:
   """A system whose style network hears at one rate, and keeps what it got."""
 
+  num_groups = 1
+
   def __init__(self, style_rate_hz):
     self.style_rate_hz = style_rate_hz
     self.heard = None
@@ -65,7 +67,7 @@ def test_a_style_is_heard_at_the_rate_of_its_network(
   video = tmp_path / 'video.mp4'
   media_clips.encode(video, media_clips.planted(range(10)))
   system = Listening(rate_hz)
-  monkeypatch.setattr(system_lib, 'load', lambda _: system)
+  monkeypatch.setattr(system_lib, 'load', lambda *_: system)
   soundtrack.write(
     str(video), str(tmp_path / 'out.wav'), style_audio=str(style)
   )
@@ -79,7 +81,7 @@ def test_what_is_not_used_is_said_once(tmp_path, monkeypatch, capsys):
   media_clips.encode(video, media_clips.planted(range(10)))
   system = Listening(16_000)
   system.settings = {'not_used': {'style_audio': 'it is silent'}}
-  monkeypatch.setattr(system_lib, 'load', lambda _: system)
+  monkeypatch.setattr(system_lib, 'load', lambda *_: system)
   soundtrack.write(str(video), str(tmp_path / 'out.wav'), takes=3)
   errors = capsys.readouterr().err
   assert errors.count('--style-audio is not used: it is silent.') == 1
@@ -88,16 +90,22 @@ def test_what_is_not_used_is_said_once(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-  ('rows', 'batches'),
-  [(None, [[5], [6], [7]]), (2, [[5, 6], [7]]), (8, [[5, 6, 7]])],
+  ('rows', 'num_groups', 'batches'),
+  [
+    (None, 1, [[5], [6], [7]]),
+    (2, 1, [[5, 6], [7]]),
+    (8, 1, [[5, 6, 7]]),
+    (None, 2, [[5, 6], [7]]),
+  ],
 )
 def test_takes_share_the_rows_that_are_asked_for(
-  tmp_path, monkeypatch, rows, batches
+  tmp_path, monkeypatch, rows, num_groups, batches
 ):
   video = tmp_path / 'video.mp4'
   media_clips.encode(video, media_clips.planted(range(10)))
   system = Listening(16_000)
-  monkeypatch.setattr(system_lib, 'load', lambda _: system)
+  system.num_groups = num_groups
+  monkeypatch.setattr(system_lib, 'load', lambda *_: system)
   paths = soundtrack.write(
     str(video), str(tmp_path / 'out.wav'), seed=5, takes=3, rows=rows
   )
@@ -116,7 +124,7 @@ def test_a_style_without_sound_is_refused_before_a_system_is_loaded(
   video = tmp_path / 'video.mp4'
   media_clips.encode(video, media_clips.planted(range(10)))
 
-  def load(_):
+  def load(*_):
     raise AssertionError
 
   monkeypatch.setattr(system_lib, 'load', load)
@@ -146,7 +154,7 @@ def test_what_became_of_the_film_is_said_and_in_the_sidecar(
     pix_fmt='rgb8',
   )
   media_clips.encode(plain, media_clips.planted(range(10)))
-  monkeypatch.setattr(system_lib, 'load', lambda _: Listening(16_000))
+  monkeypatch.setattr(system_lib, 'load', lambda *_: Listening(16_000))
   for video, picture in ((source, 'H.264'), (plain, 'copied')):
     out = tmp_path / 'out.mp4'
     soundtrack.write(str(video), str(out))

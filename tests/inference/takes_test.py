@@ -15,6 +15,7 @@ class Singer:
   """Sings its seed."""
 
   digest = 'a'
+  dtype = 'float32'
 
   def __init__(self):
     self.calls = []
@@ -54,6 +55,8 @@ def test_a_take_is_made_again_for_anything_else_and_not_for_the_same(
   assert make(seed=2)[1] == 1
   assert make(prompt='calm', seed=2)[1] == 1
   singer.digest = 'b'
+  assert make(prompt='calm', seed=2)[1] == 1
+  singer.dtype = 'bfloat16'
   assert make(prompt='calm', seed=2)[1] == 1
   video.write_bytes(b'others')
   assert make(prompt='calm', seed=2)[1] == 1

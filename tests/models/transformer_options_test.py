@@ -5,11 +5,11 @@ import functools
 
 from flax import linen as nn
 import jax
-from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.fakes import jaxprs
 from tests.fakes import tiny_transformer
 from tests.fakes import token_stage
 from v2meow_jax.models.blocks import layer_stacking
@@ -152,31 +152,9 @@ def test_bfloat16_parameters_are_float32_and_so_is_every_softmax():
   jaxpr = jax.make_jaxpr(lambda p: model.train_loss(p, {}, batch, None))(
     random_params()
   )
-  types = operand_types(jaxpr.jaxpr)
+  types = jaxprs.operand_types(jaxpr.jaxpr)
   # Attention: once in the encoder, twice in each decoder layer. And the loss.
   assert len(types['exp']) >= 6
   assert set(types['exp']) == {jnp.dtype(jnp.float32)}
   assert jnp.bfloat16 in types['dot_general']
   assert jnp.float32 not in types['dot_general']
-
-
-def is_outer_product(equation):
-  """Whether it sums nothing: a broadcast."""
-  if equation.primitive.name != 'dot_general':
-    return False
-  (contracted, _), _ = equation.params['dimension_numbers']
-  return not contracted
-
-
-def operand_types(jaxpr):
-  """Types of the first operand of each equation, by its primitive."""
-  types = {}
-  for equation in jaxpr.eqns:
-    if equation.invars and not is_outer_product(equation):
-      kind = equation.invars[0].aval.dtype
-      types.setdefault(equation.primitive.name, []).append(kind)
-    for inner in jax.tree.leaves(list(equation.params.values())):
-      if isinstance(inner, core.ClosedJaxpr):
-        for name, kinds in operand_types(inner.jaxpr).items():
-          types.setdefault(name, []).extend(kinds)
-  return types

@@ -78,6 +78,26 @@ def system(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def computing(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags that say how the stages of a system are computed."""
+  parser.add_argument(
+    '--dtype',
+    choices=('float32', 'bfloat16'),
+    help=(
+      'type in which the stages compute; each rounds in its own way, so that a'
+      ' seed may give other music; default: float32 on a CPU, else bfloat16'
+    ),
+  )
+  value(
+    parser,
+    '--tensor',
+    1,
+    'number of devices that split the weights of the stages, for a system'
+    ' larger than one device; the windows are shared out among groups of so'
+    ' many',
+  )
+
+
 def recipes(
   parser: argparse.ArgumentParser, text: str, *, required: bool = False
 ) -> None:
@@ -164,6 +184,16 @@ def check_parts(args: argparse.Namespace) -> None:
       f'a system takes all of {" ".join(part_flags)}, or in their place the'
       f' --gin_file that names its parts, such as prepare/paper.gin; got'
       f' {" ".join(given) or "none"}.'
+    )
+
+
+def check_no_parts(args: argparse.Namespace) -> None:
+  """Raises ValueError when parts are named beside those of --system."""
+  given = [name for name, value in _part_flags(args).items() if value]
+  given += ['--gin_file'] * bool(args.gin_file)
+  if given:
+    raise ValueError(
+      f'--system names the parts, and so does {" ".join(given)}; give one.'
     )
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from v2meow_jax.files import atomic
 
 CONFIG_NAME = 'config.json'
-FORMAT = 2
+FORMAT = 3
 _DIGEST = 'config_sha256'
 # Written by earlier versions, and still read.
-_FORMATS = (1, FORMAT)
+_FORMATS = (1, 2, FORMAT)
 
 
 class DamagedSystem(ValueError):

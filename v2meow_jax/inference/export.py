@@ -18,10 +18,13 @@ from v2meow_jax.inference import loading
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import restore
 from v2meow_jax.inference import sound
+from v2meow_jax.models.blocks import kernels
 from v2meow_jax.models.sampling import options
 
 # Stream of all levels of the codec, which the system decodes.
 SOUND = 'acoustic'
+# Types in which weights are stored.
+WEIGHTS = ('float16', 'float32', 'int8')
 
 
 def export(
@@ -30,7 +33,7 @@ def export(
   stages: Sequence[str],
   parts: Sequence[parts_lib.Part],
   name: str = 'v2meow',
-  dtype: str = 'float16',
+  weights: str = 'float16',
   temperatures: Sequence[float] | None = None,
   licence: str = 'Apache-2.0, trained by this repository on synthetic data',
 ) -> pathlib.Path:
@@ -43,7 +46,8 @@ def export(
     parts: Parts that the records were made with. Weights of those that are
       trained here go into the folder, those of others stay where they are.
     name: Name of the system.
-    dtype: Type of the stored floats.
+    weights: Type in which weights are stored: 'float16', 'float32', or 'int8'
+      for the products of stages, the rest float16.
     temperatures: Temperatures that the system samples with by default, one for
       all stages or one per stage; None: those of the stages.
     licence: Licence of the weights.
@@ -60,9 +64,57 @@ def export(
     stages=map(restore.read_stage, stages),
     parts=parts,
     name=name,
-    dtype=dtype,
+    weights=weights,
     temperatures=temperatures,
     licence=licence,
+  )
+
+
+def export_again(
+  out: str,
+  system: pathlib.Path,
+  *,
+  name: str | None = None,
+  weights: str = 'float16',
+  temperatures: Sequence[float] | None = None,
+) -> pathlib.Path:
+  """Writes a released system anew, as to the type of its weights.
+
+  Args:
+    out: Folder to write, as of `export`; may be that of the system.
+    system: Folder of the system, whose notes go along.
+    name: Name of the system; None: the one that it has.
+    weights: Type of the stored weights, as of `export`. A type of less precision
+      is not undone by one of more.
+    temperatures: Temperatures of the stages, as of `export`.
+
+  Returns:
+    The folder.
+
+  Raises:
+    ValueError: As of `export`.
+    released.DamagedSystem: A file of the system is missing or changed.
+  """
+  config = loading.upgraded(released.read_config(system))
+  parts = loading.read_parts(system, config)
+  for part, row in parts:
+    loading.check_weights(part, row)
+  return pack(
+    out,
+    stages=(
+      (
+        row['model'],
+        loading.read_params(system, row['name']),
+        row['trained_steps'],
+      )
+      for row in config['stages']
+    ),
+    parts=[part for part, _ in parts],
+    name=name or config['name'],
+    weights=weights,
+    temperatures=temperatures,
+    licence=config['licences']['weights'],
+    notes=system,
   )
 
 
@@ -72,11 +124,17 @@ def pack(
   stages: Iterable[tuple[dict[str, Any], Any, int]],
   parts: Sequence[parts_lib.Part],
   name: str,
-  dtype: str,
+  weights: str,
   licence: str,
   temperatures: Sequence[float] | None = None,
+  notes: pathlib.Path | None = None,
 ) -> pathlib.Path:
-  """`export` of stages in memory, one at a time: description, params, step."""
+  """`export` of stages in memory, one at a time: description, params, step.
+
+  `notes` is a system whose notes go along; None: that which is replaced.
+  """
+  if weights not in WEIGHTS:
+    raise ValueError(f'weights are {weights!r}; wanted one of {WEIGHTS}.')
   target = paths.path(out)
   if not atomic.is_replaceable(target, marker=released.CONFIG_NAME):
     raise ValueError(
@@ -85,7 +143,7 @@ def pack(
     )
   with atomic.replacing_folder(target, marker=released.CONFIG_NAME) as folder:
     partial = paths.path(folder)
-    descriptions = [_write_stage(partial, *stage, dtype) for stage in stages]
+    descriptions = [_write_stage(partial, *stage, weights) for stage in stages]
     if temperatures:
       _set_temperatures(descriptions, temperatures)
     streams = _streams(descriptions)
@@ -103,7 +161,7 @@ def pack(
       'stages': descriptions,
       'networks': [
         *_rows_of_others(others),
-        *_write_own(partial, own, dtype),
+        *_write_own(partial, own, weights),
       ],
       'sound': SOUND,
       'streams': streams,
@@ -112,7 +170,7 @@ def pack(
       **parts_lib.video_reading(parts),
     }
     released.write_config(partial, config)
-    _keep_notes(target, partial)
+    _keep_notes(notes or target, partial)
   return target
 
 
@@ -121,11 +179,21 @@ def _write_stage(
   description: dict[str, Any],
   params: Any,
   step: int,
-  dtype: str,
+  weights: str,
 ) -> dict[str, Any]:
   name = description['spec']['name']
-  tensors.write(folder / f'{name}.safetensors', params, dtype)
-  return {'name': name, 'model': description, 'trained_steps': step}
+  is_int8 = weights == 'int8'
+  tensors.write(
+    folder / f'{name}.safetensors',
+    kernels.quantised(params) if is_int8 else params,
+    None if is_int8 else weights,
+  )
+  return {
+    'name': name,
+    'weights': weights,
+    'trained_steps': step,
+    'model': description,
+  }
 
 
 def _set_temperatures(
@@ -143,7 +211,7 @@ def _set_temperatures(
 
 
 def _write_own(
-  folder: pathlib.Path, parts: Sequence[parts_lib.Part], dtype: str
+  folder: pathlib.Path, parts: Sequence[parts_lib.Part], weights: str
 ) -> list[dict[str, Any]]:
   """Packs the parts that are trained here, and returns their rows."""
   rows, extractors = [], {}
@@ -151,13 +219,15 @@ def _write_own(
     if not part.has_weights:
       rows.append(dataclasses.asdict(part))
       continue
-    weights, settings = part.read()
+    arrays, settings = part.read()
     if part.role == 'codec':
       name = loading.CODEC_FILE
-      tensors.write(folder / name, weights, dtype)
+      # It is small, and what it gets wrong is heard.
+      dtype = 'float16' if weights == 'int8' else weights
+      tensors.write(folder / name, arrays, dtype)
     else:
       name = loading.EXTRACTORS_FILE
-      extractors[part.stream] = weights
+      extractors[part.stream] = arrays
     row = dataclasses.replace(part, weights=name, settings=settings)
     rows.append(dataclasses.asdict(row))
   if extractors:

@@ -7,6 +7,8 @@ import math
 import pathlib
 from typing import Any
 
+import jax
+
 from v2meow_jax import parts as parts_lib
 from v2meow_jax import specs
 from v2meow_jax import stages
@@ -17,6 +19,7 @@ from v2meow_jax.files import released
 from v2meow_jax.files import tensors
 from v2meow_jax.inference import restore
 from v2meow_jax.inference.programs import kept
+from v2meow_jax.models.blocks import kernels
 
 # A row of a config: the fields of a part, and digests where its weights are
 # outside the system's folder.
@@ -30,6 +33,7 @@ _EMBEDDED = {
 }
 EXTRACTORS_FILE = 'extractors.safetensors'
 CODEC_FILE = 'codec.safetensors'
+_DTYPES = ('float32', 'bfloat16')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,8 @@ class Loaded:
     config: Content of config.json, of the newest format.
     digest: SHA-256 of config.json.
     parts: Parts with the paths of their weights, and their rows of the config.
+    dtype: Type in which the stages compute, 'float32' or 'bfloat16'.
+    mesh: Devices of the stages; None: the default device alone.
     stages: Trained stages, in the order they run.
     streams: Streams of the stages by name, and the codec's.
     extractors: Extractors by the name of their stream.
@@ -49,6 +55,8 @@ class Loaded:
   config: Mapping[str, Any]
   digest: str
   parts: list[tuple[parts_lib.Part, Mapping[str, Any]]]
+  dtype: str
+  mesh: jax.sharding.Mesh | None
   stages: list[restore.ModelStage]
   streams: Mapping[str, specs.Stream]
   extractors: Mapping[str, extractor.Extractor]
@@ -64,17 +72,31 @@ class Loaded:
     return {}
 
 
-def load(folder: pathlib.Path, *, for_reading: bool = False) -> Loaded:
-  """Loads a folder; raises released.DamagedSystem when it is not whole.
+def load(
+  folder: pathlib.Path,
+  dtype: str | None = None,
+  tensor: int = 1,
+  *,
+  for_reading: bool = False,
+) -> Loaded:
+  """Loads a folder; see `system.load`.
 
   Args:
     folder: Folder of a released system.
+    dtype: Type in which the stages compute.
+    tensor: Number of devices that split the weights of the stages.
     for_reading: Whether it is to read media alone: stages have no weights then.
   """
+  dtype = dtype or restore.device_dtype()
+  if dtype not in _DTYPES:
+    raise ValueError(f'dtype is {dtype!r}; wanted one of {_DTYPES}.')
+  mesh = _mesh(tensor)
   config = released.read_config(folder)
   try:
     config = upgraded(config)
-    models = [restore.build_model(row['model']) for row in config['stages']]
+    models = [
+      restore.build_model(row['model'], dtype) for row in config['stages']
+    ]
     parts, streams = read_parts(folder, config), read_streams(config)
   except (KeyError, TypeError, ValueError) as e:
     raise released.DamagedSystem(
@@ -98,12 +120,13 @@ def load(folder: pathlib.Path, *, for_reading: bool = False) -> Loaded:
     config=config,
     digest=atomic.sha256(folder / released.CONFIG_NAME),
     parts=parts,
+    dtype=dtype,
+    mesh=mesh,
     stages=[
       restore.ModelStage(
         model,
-        {}
-        if for_reading
-        else tensors.read(folder / f'{row["name"]}.safetensors'),
+        {} if for_reading else read_params(folder, row['name']),
+        None if for_reading else mesh,
         keep=True,
       )
       for model, row in zip(models, config['stages'], strict=True)
@@ -112,6 +135,16 @@ def load(folder: pathlib.Path, *, for_reading: bool = False) -> Loaded:
     codec=built.pop(config['sound']),
     extractors=built,
   )
+
+
+def _mesh(tensor: int) -> jax.sharding.Mesh | None:
+  """The devices of this process, in groups of `tensor`; None: it has but one."""
+  if tensor == 1 and jax.local_device_count() == 1:
+    return None
+  # Optimisers come with it, which one device does not wait for.
+  from v2meow_jax.training import mesh  # pylint: disable=g-import-not-at-top
+
+  return mesh.make_mesh(tensor=tensor, devices=jax.local_devices)
 
 
 def _build_codec(part: parts_lib.Part, stream: specs.Stream) -> codec_lib.Codec:
@@ -149,6 +182,21 @@ def read_streams(config: Mapping[str, Any]) -> dict[str, specs.Stream]:
   }
 
 
+def read_params(folder: pathlib.Path, stage: str) -> dict[str, Any]:
+  """Parameters of a stage as floats, however they are stored.
+
+  Raises:
+    released.DamagedSystem: The file holds something else.
+  """
+  file = folder / f'{stage}.safetensors'
+  try:
+    return kernels.dequantised(tensors.read(file))
+  except ValueError as e:
+    raise released.DamagedSystem(
+      f'{file} holds no weights of a stage: {e} Export it again.'
+    ) from e
+
+
 def check_weights(part: parts_lib.Part, row: Mapping[str, Any]) -> None:
   """Raises DamagedSystem unless weights are those that a config names.
 
@@ -163,11 +211,12 @@ def check_weights(part: parts_lib.Part, row: Mapping[str, Any]) -> None:
 
 
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
-  """A config of any format as one of format 2, with a row for each part.
+  """A config of any format, with a row for each part as of format 2 on.
 
-  Temperatures and windows of the first systems stand beside the models. Format
-  1 knew two kinds of system: with rows for the networks of others, or,
-  without any, with extractors and a codec in two files of its folder.
+  Temperatures and windows of the first systems stand beside the models, and
+  before format 3 stages do not say the type of their weights. Format 1 knew two
+  kinds of system: with rows for the networks of others, or, without any, with
+  extractors and a codec in two files of its folder.
   """
   config = {**config, 'stages': [_upgraded(row) for row in config['stages']]}
   if config['format'] != 1:

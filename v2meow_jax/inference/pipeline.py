@@ -104,6 +104,7 @@ def sample_stage(
   *,
   sampling: options.Sampling,
   windows: options.Windows,
+  num_groups: int = 1,
   on_call: Callable[[], None] = lambda: None,
 ) -> list[np.ndarray]:
   """Samples a stage's target for whole clips, `windows.rows` windows at a time.
@@ -115,6 +116,8 @@ def sample_stage(
     clips: Clips of any lengths.
     sampling: Options of the sampler.
     windows: Seconds of the prefix, and number of rows in a call.
+    num_groups: Number of groups of devices, each of which takes so many rows of
+      a call.
     on_call: Called after each call of the network, for progress.
 
   Returns:
@@ -123,9 +126,10 @@ def sample_stage(
   spec = stage.spec
   kept = round(windows.prefix_seconds * spec.target.rate_hz)
   written: list[list[np.ndarray]] = [[] for _ in clips]
-  for rows in _calls(spec, clips, windows):
+  num_rows = windows.rows * num_groups
+  for rows in _calls(spec, clips, windows.prefix_seconds, num_rows):
     # Short calls are padded with their last row: all have one compiled shape.
-    padded = rows + rows[-1:] * (windows.rows - len(rows))
+    padded = rows + rows[-1:] * (num_rows - len(rows))
     prefix = None
     if kept and rows[0].window:
       prefix = np.stack([written[row.clip][-1][-kept:] for row in padded])
@@ -163,23 +167,26 @@ def sample_stage(
 
 
 def _calls(
-  spec: specs.StageSpec, clips: Sequence[ClipStreams], windows: options.Windows
+  spec: specs.StageSpec,
+  clips: Sequence[ClipStreams],
+  prefix_seconds: float,
+  num_rows: int,
 ) -> Iterator[list[_Row]]:
-  """Rows of each call, at most `windows.rows`, none before what it goes on from."""
+  """Rows of each call, at most `num_rows`, none before what it goes on from."""
   rows = [
     _Row(clip=clip, window=window, start=start)
     for clip, inputs in enumerate(clips)
     for window, start in enumerate(
-      window_starts(inputs.seconds, spec.crop_seconds, windows.prefix_seconds)
+      window_starts(inputs.seconds, spec.crop_seconds, prefix_seconds)
     )
   ]
   rounds = [rows]
-  if windows.prefix_seconds:
+  if prefix_seconds:
     last = max((row.window for row in rows), default=-1)
     rounds = [[r for r in rows if r.window == i] for i in range(last + 1)]
   for some in rounds:
-    for i in range(0, len(some), windows.rows):
-      yield some[i : i + windows.rows]
+    for i in range(0, len(some), num_rows):
+      yield some[i : i + num_rows]
 
 
 def _negative(clip: ClipStreams, name: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A trained stage: description and weights in, something that samples out."""
 
+from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
 import functools
@@ -18,6 +19,7 @@ from v2meow_jax.inference.programs import kept
 from v2meow_jax.models import descriptions
 from v2meow_jax.models import input_attention
 from v2meow_jax.models import stage_model
+from v2meow_jax.models.blocks import kernels
 from v2meow_jax.models.blocks import layer_stacking
 from v2meow_jax.models.sampling import guidance
 from v2meow_jax.models.sampling import options
@@ -32,8 +34,8 @@ _OLD_SAMPLERS = {
   'fine': (0.4, 0.0, 5),
 }
 
-# Sizes that say how a network was trained. A released stage samples in float32,
-# since a CPU is many times slower in bfloat16, with layers that stand apart.
+# Sizes that say how a network was trained. A released stage samples in the type of
+# the device, with layers that stand apart.
 _TRAINING_ONLY = ('dtype', 'remat', 'scan_layers')
 
 
@@ -58,21 +60,33 @@ class ModelStage:
   """A `StageModel` with its parameters."""
 
   def __init__(
-    self, model: stage_model.StageModel, params: Any, *, keep: bool = False
+    self,
+    model: stage_model.StageModel,
+    params: Any,
+    mesh: jax.sharding.Mesh | None = None,
+    *,
+    keep: bool = False,
   ):
-    """Moves the parameters to the default device.
+    """Moves the parameters to the devices, in the type in which they are used.
 
     Args:
       model: Network, objective and sampler.
-      params: Parameters of the network.
+      params: Parameters of the network, layers apart.
+      mesh: Devices from `mesh.make_mesh`, over which parameters and rows are
+        split by the rules of training; None: the default device alone.
       keep: Whether its compiled sampler is kept for later processes: for models
         whose description determines them, which `build_model` made.
     """
     self.model = model
     self.spec = model.spec
-    self._params = jax.device_put(params)
+    params = kernels.cast(params, getattr(model.network, 'dtype', 'float32'))
+    sample = functools.partial(_sample, model)
+    places = None
+    if mesh is not None:
+      places, sample = _spread(model, sample, mesh)
+    self._params = jax.device_put(params, places)
     self._sample = kept.Program(
-      functools.partial(_sample, model),
+      sample,
       name=model.spec.name,
       identity=model.describe() if keep else None,
     )
@@ -114,7 +128,7 @@ class ModelStage:
       self._sample(
         self._params,
         self._encoder_inputs(inputs),
-        jax.random.key_data(rngs),
+        np.asarray(jax.random.key_data(rngs)),
         guidance.active(sampling, self.spec),
         prefix,
         negative,
@@ -212,12 +226,58 @@ def _sample(
   )
 
 
-def build_model(description: Mapping[str, Any]) -> stage_model.StageModel:
+def _spread(
+  model: stage_model.StageModel,
+  sample: Callable[..., jax.Array],
+  mesh: jax.sharding.Mesh,
+) -> tuple[Any, Callable[..., jax.Array]]:
+  """Gives each group of devices rows of its own, as if it were alone.
+
+  Args:
+    model: Model of a stage.
+    sample: Function that samples rows, with arguments as `_sample`.
+    mesh: Devices from `mesh.make_mesh`.
+
+  Returns:
+    Places of the parameters, by which the devices of a group split the work on
+    its rows, and a function that samples the rows of all groups.
+  """
+  from v2meow_jax.training import mesh as mesh_lib  # pylint: disable=g-import-not-at-top
+
+  rules = mesh_lib.DEFAULT_RULES
+  places = mesh_lib.variable_shardings(
+    model, model.example_batch(1), mesh, rules
+  )
+  rows = mesh_lib.batch_sharding(mesh, rules).spec
+  whole = jax.sharding.PartitionSpec()
+  return places['params'], jax.shard_map(
+    sample,
+    mesh=mesh,
+    in_specs=(whole, rows, rows, whole, rows, rows),
+    out_specs=rows,
+    axis_names=set(rows[0]),
+    check_vma=False,
+  )
+
+
+def device_dtype() -> str:
+  """Type in which stages sample here: 'float32' on a CPU, else 'bfloat16'.
+
+  A CPU is many times slower in bfloat16; accelerators are twice as fast or more.
+  """
+  return 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
+
+
+def build_model(
+  description: Mapping[str, Any], dtype: str | None = None
+) -> stage_model.StageModel:
   """The model that `StageModel.describe` described, without weights.
 
   Args:
     description: {'model': 'StageModel', 'spec', 'network', 'objective',
       'sampler'} and, of standardised inputs, 'moments', or as earlier versions wrote it.
+    dtype: Type of the computation, 'float32' or 'bfloat16'; softmax and logits
+      stay float32. None: as described.
 
   Returns:
     The model.
@@ -226,9 +286,12 @@ def build_model(description: Mapping[str, Any]) -> stage_model.StageModel:
     ValueError: It is not the description of a stage.
   """
   parts = translated(description)
+  network = parts['network']
+  if dtype is not None:
+    network = {**network, 'dtype': dtype}
   return stage_model.StageModel(
     spec=specs.stage_from_dict(parts['spec']),
-    network=descriptions.from_dict(parts['network'], 'models'),
+    network=descriptions.from_dict(network, 'models'),
     objective=descriptions.from_dict(parts['objective'], 'models.objectives'),
     sampler=descriptions.from_dict(parts['sampler'], 'models.sampling'),
     moments=parts.get('moments'),

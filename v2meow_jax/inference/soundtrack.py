@@ -40,6 +40,8 @@ def write(
   rows: int | None = None,
   takes: int = 1,
   system_dir: str | None = None,
+  dtype: str | None = None,
+  tensor: int = 1,
 ) -> list[pathlib.Path]:
   """Writes OUT (and OUT_1, OUT_2 ... for several takes), each with a json.
 
@@ -58,9 +60,11 @@ def write(
     sampling: Fields of `options.Sampling`, for all stages or one per stage;
       none: the system's own.
     rows: Number of windows in a call of each stage, and of takes that are made
-      together; None: the system's own, and take by take.
+      together, for each group of devices; None: the system's own, and one take.
     takes: Number of takes to make.
     system_dir: Folder of a released system; None: the embedded one.
+    dtype: Type in which the stages compute; None: that of the device.
+    tensor: Number of devices that split the weights of the stages.
 
   Returns:
     The paths written.
@@ -93,7 +97,7 @@ def write(
 
   samplings = [options.Sampling(**fields) for fields in sampling] or None
   compile_cache.enable()
-  system = system_lib.load(system_dir)
+  system = system_lib.load(system_dir, dtype, tensor)
   system.resolve(samplings, rows)
   style = None
   if style_audio:
@@ -109,7 +113,8 @@ def write(
     )
     for take in range(takes)
   ]
-  together, made, unusable = rows or 1, [], []
+  together = (rows or 1) * system.num_groups
+  made, unusable = [], []
   for first in range(0, takes, together):
     some = slice(first, first + together)
     with progress_lib.bar(unit='part', desc=paths[first].name) as bar:

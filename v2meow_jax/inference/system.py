@@ -40,12 +40,15 @@ OnProgress = Callable[[str], None]
 class System:
   """Stages, codec and extractors that belong together."""
 
-  def __init__(self, folder: pathlib.Path):
-    """Loads a folder; raises released.DamagedSystem when it is not whole."""
-    self._loaded = loading.load(folder)
+  def __init__(
+    self, folder: pathlib.Path, dtype: str | None = None, tensor: int = 1
+  ):
+    """See `load`."""
+    self._loaded = loading.load(folder, dtype, tensor)
     self.folder = folder
     self.config = self._loaded.config
     self.digest = self._loaded.digest
+    self.dtype = self._loaded.dtype
     self.stages = self._loaded.stages
     samplers = [stage.model.sampler for stage in self.stages]
     self.windows = [sampler.windows for sampler in samplers]
@@ -56,6 +59,12 @@ class System:
     self.streams = self._loaded.streams
     self.extractors = self._loaded.extractors
     self.codec = self._loaded.codec
+
+  @property
+  def num_groups(self) -> int:
+    """Number of groups of devices, each of which takes windows of its own."""
+    mesh = self._loaded.mesh
+    return 1 if mesh is None else mesh.shape['data']
 
   @functools.cached_property
   def styles(self) -> Mapping[str, Any]:
@@ -92,8 +101,9 @@ class System:
         the stages read the motion of the picture itself.
       sampling: Options of the sampler, for all stages or one per stage; what
         they leave open is as the system was exported. None: all of it.
-      rows: Number of windows in a call of each stage; None: the system's own.
-        Other numbers are other programs, which may round otherwise.
+      rows: Number of windows in a call of each stage, for each group of devices;
+        None: the system's own. Other numbers are other programs, which may
+        round otherwise.
 
     Returns:
       The soundtrack.
@@ -229,6 +239,7 @@ class System:
           clips,
           sampling=chosen,
           windows=window,
+          num_groups=self.num_groups,
           on_call=functools.partial(on_progress, spec.name),
         )
       for clip, clip_codes in zip(clips, codes, strict=True):
@@ -272,9 +283,12 @@ class System:
     windows: Sequence[options.Windows],
   ) -> dict[str, Any]:
     """Settings that all soundtracks of a call share, for sidecars."""
+    mesh = self._loaded.mesh
     return {
       'system': self.config['name'],
       'system_sha256': self.digest,
+      'dtype': self.dtype,
+      'tensor': 1 if mesh is None else mesh.shape['tensor'],
       'sampling': self._by_stage(map(dataclasses.asdict, samplings)),
       'rows': self._by_stage(w.rows for w in windows),
       'licences': self.config['licences'],
@@ -302,9 +316,10 @@ class System:
         seconds, spec.crop_seconds, window.prefix_seconds
       )
       prefix = round(window.prefix_seconds * spec.target.rate_hz)
-      call = functools.partial(stage.prepare, window.rows, chosen)
+      rows = window.rows * self.num_groups
+      call = functools.partial(stage.prepare, rows, chosen)
       needed.append(call)
-      zeros = [0] * window.rows
+      zeros = [0] * rows
       needed.append(
         functools.partial(pipeline.row_keys, spec.name, zeros, zeros)
       )
@@ -361,6 +376,29 @@ def folder(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
   return paths.path(path) if path and path != 'embedded' else EMBEDDED
 
 
-def load(path: str | os.PathLike[str] | None = None) -> System:
-  """A system of a folder, here or in a bucket; None: the embedded default."""
-  return System(folder(path))
+def load(
+  path: str | os.PathLike[str] | None = None,
+  dtype: str | None = None,
+  tensor: int = 1,
+) -> System:
+  """Loads a system onto the devices of this machine.
+
+  Windows are shared out among groups of devices, each with all of the weights:
+  one device a group, unless a system is larger than that.
+
+  Args:
+    path: Folder, here or in a bucket; None: the embedded default.
+    dtype: Type in which stages compute, 'float32' or 'bfloat16'; softmax and
+      logits are float32 in both. None: float32 on a CPU, else bfloat16. Each
+      rounds in its own way, so that a seed may give other music.
+    tensor: Number of devices of a group, which split the weights of the stages
+      as the axis 'tensor' does in training.
+
+  Returns:
+    The system.
+
+  Raises:
+    released.DamagedSystem: The folder is not whole.
+    ValueError: There is no such type, or the devices cannot be grouped so.
+  """
+  return System(folder(path), dtype, tensor)

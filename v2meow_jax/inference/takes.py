@@ -24,6 +24,7 @@ class Generator(Protocol):
   """A maker of takes: an `inference.system.System`, or its like."""
 
   digest: str
+  dtype: str  # Type in which it computes.
 
   def generate(
     self, video: Any, prompt: str | None = None, seed: int = 0
@@ -51,8 +52,8 @@ class Takes:
   ) -> pathlib.Path:
     """Path of the take of this name, a wav.
 
-    One that is there is kept if it was made by the same system and version,
-    from the same bytes of video, prompt and seed, and is whole.
+    One that is there is kept if it was made by the same system, version and
+    type, from the same bytes of video, prompt and seed, and is whole.
 
     Raises:
       ValueError: The video or the prompt cannot be used.
@@ -61,6 +62,7 @@ class Takes:
     sidecar = path.with_name(f'{path.name}.json')
     key = {
       'system_sha256': self._system.digest,
+      'dtype': self._system.dtype,
       'video_sha256': atomic.sha256(video),
       'prompt': prompt,
       'seed': seed,

@@ -172,6 +172,25 @@ def check_rows(rows: int, split: sharding.NamedSharding) -> None:
     )
 
 
+def variable_shardings(
+  model: trainable.Trainable,
+  batch: trainable.Batch,
+  mesh: sharding.Mesh,
+  rules: Rules,
+) -> dict[str, Any]:
+  """Returns the sharding of every variable of a model, by its logical axes.
+
+  Arrays without names of axes are replicated, and so are axes that do not
+  divide. Arguments as of `state_shardings`.
+  """
+  boxed = jax.eval_shape(model.init, jax.random.key(0), batch)
+  names = nn.get_partition_spec(boxed)
+  wanted = nn.logical_to_mesh_sharding(names, mesh, tuple(rules))
+  return jax.tree_util.tree_map_with_path(
+    _fitting, nn.unbox(boxed), dict(wanted)
+  )
+
+
 def state_shardings(
   model: trainable.Trainable,
   optimizer: optax.GradientTransformation,
@@ -182,8 +201,8 @@ def state_shardings(
 ) -> train_state.TrainState:
   """Returns the sharding of every leaf of a state.
 
-  Parameters follow the rules by their logical axes; arrays without such names
-  are replicated. Moments and averages lie with their parameter.
+  Parameters follow the rules, as of `variable_shardings`; moments and averages
+  lie with their parameter.
 
   Args:
     model: Model of the parameters.
@@ -193,12 +212,7 @@ def state_shardings(
     mesh: Mesh from `make_mesh`.
     rules: Mesh axes of the logical axes.
   """
-  boxed = jax.eval_shape(model.init, jax.random.key(0), batch)
-  names = nn.get_partition_spec(boxed)
-  wanted = nn.logical_to_mesh_sharding(names, mesh, tuple(rules))
-  variables = jax.tree_util.tree_map_with_path(
-    _fitting, nn.unbox(boxed), dict(wanted)
-  )
+  variables = variable_shardings(model, batch, mesh, rules)
   params = variables.pop('params')
   copied = replicated(mesh)
   extras = {

@@ -43,6 +43,7 @@ class Oracle:
   config = {'name': 'oracle', 'visual': ['clip']}
   stages = ()
   digest = 'oracle'
+  dtype = 'float32'
 
   def __init__(self):
     self.calls, self.seeds = 0, []

@@ -146,6 +146,7 @@ def _add_run(kinds) -> None:
   )
   generate.add_options(run_parser)
   flags.system(run_parser)
+  flags.computing(run_parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -186,6 +187,8 @@ def _run(args: argparse.Namespace) -> int:
     out=args.output,
     defaults={name: getattr(args, name) for name in items.OPTIONS},
     system_dir=args.system,
+    dtype=args.dtype,
+    tensor=args.tensor,
     rows=args.rows,
     output_format=args.format,
     shard=shards.chosen(args.shard),

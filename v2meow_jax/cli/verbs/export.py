@@ -1,4 +1,4 @@
-"""`v2meow export`: packs trained runs into a released system."""
+"""`v2meow export`: packs trained runs, or a system anew, into a system."""
 
 import argparse
 import itertools
@@ -11,7 +11,8 @@ _TOWER_BATCHES = 8  # Enough for the centres of text and music.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the arguments of the verb."""
   parser.description = (
-    'Packs the newest weights of the runs into the folder OUT.'
+    'Packs the newest weights of the runs into the folder OUT, or a system anew'
+    ' with weights of another type.'
   )
   parser.epilog = (
     'examples:\n'
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ' data/features.safetensors\n'
     '  v2meow export my_system --stages runs/semantic runs/coarse runs/fine'
     ' --gin_file=prepare/paper.gin\n'
+    '  v2meow export small_system --system my_system --weights int8\n'
     '  v2meow export my_towers --towers --gin_file=runs/train.gin'
     ' --gin_file=contrastive.gin --gin.MANIFEST="\'music.jsonl\'"'
   )
@@ -37,14 +39,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metavar='MODEL_DIR',
     help='MODEL_DIRs of the stages, in the order in which they run',
   )
+  parser.add_argument(
+    '--system',
+    dest='packed',
+    metavar='FOLDER',
+    help=(
+      'system to pack anew, in the place of --stages and parts, such as with'
+      ' --weights int8; "embedded": the one that ships'
+    ),
+  )
   flags.parts(parser)
   flags.recipes(parser, 'parts that the records were prepared with')
-  flags.value(parser, '--name', 'v2meow', 'name of the system')
   parser.add_argument(
-    '--dtype',
-    choices=('float16', 'float32'),
+    '--name',
+    help="name of the system; default: v2meow, or that of --system's",
+  )
+  parser.add_argument(
+    '--weights',
+    choices=('float16', 'float32', 'int8'),
     default='float16',
-    help='type of the weights in the files; default: float16',
+    help=(
+      'type of the weights in the files. int8: those of the products of stages,'
+      ' with a scale for each output channel; half the size of float16, and'
+      ' hardly other music (docs/generating.md). default: float16'
+    ),
   )
   parser.add_argument(
     '--temperature',
@@ -64,21 +82,26 @@ def run(args: argparse.Namespace) -> None:
   if args.towers:
     print(_export_towers(args))
     return
-  if not args.stages:
-    raise ValueError('a system is made of --stages; name their MODEL_DIRs.')
-  flags.check_parts(args)
-  from v2meow_jax.inference import export  # pylint: disable=g-import-not-at-top
-
-  print(
-    export.export(
-      args.out,
-      stages=args.stages,
-      parts=flags.preparation(args).parts,
-      name=args.name,
-      dtype=args.dtype,
-      temperatures=args.temperature,
+  if bool(args.stages) == bool(args.packed):
+    raise ValueError(
+      'a system is made of --stages, whose MODEL_DIRs are named, or of another'
+      ' --system; give one of the two.'
     )
-  )
+  if args.packed:
+    flags.check_no_parts(args)
+  else:
+    flags.check_parts(args)
+  from v2meow_jax.inference import export  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.inference import system  # pylint: disable=g-import-not-at-top
+
+  options = {'weights': args.weights, 'temperatures': args.temperature}
+  if args.name:
+    options['name'] = args.name
+  if args.packed:
+    print(export.export_again(args.out, system.folder(args.packed), **options))
+    return
+  parts = flags.preparation(args).parts
+  print(export.export(args.out, stages=args.stages, parts=parts, **options))
 
 
 def _export_towers(args: argparse.Namespace):

@@ -41,16 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     '--rows',
     type=int,
     help=(
-      'number of windows in each call of a stage, and of takes made together:'
-      ' faster for several takes and long clips, at most 256, and rounds'
-      " differently; default: the system's own, and"
-      ' take by take'
+      'number of windows in each call of a stage, and of takes made together,'
+      ' on each device: faster for several takes and long clips, at most 256,'
+      " and rounds differently; default: the system's own, and take by take"
     ),
   )
   flags.value(
     parser, '--takes', 1, 'number of takes, with seeds from --seed on'
   )
   flags.system(parser)
+  flags.computing(parser)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -150,4 +150,6 @@ def run(args: argparse.Namespace) -> None:
     rows=args.rows,
     takes=args.takes,
     system_dir=args.system,
+    dtype=args.dtype,
+    tensor=args.tensor,
   )

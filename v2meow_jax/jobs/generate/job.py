@@ -43,8 +43,10 @@ class Batch:
     out: Folder of the results, here or in a bucket.
     defaults: Options for rows that say nothing.
     system_dir: Folder of a released system; None: the embedded one.
+    dtype: Type in which the stages compute; None: that of the device.
+    tensor: Number of devices that split the weights of the stages.
     rows: Number of windows in a call of a stage, and of clips that are made
-      together; None: the system's own, clip by clip.
+      together, for each group of devices; None: the system's own, and one clip.
     output_format: Suffix of the results, without its dot.
     shard: Part of the items that this process makes.
     num_workers: Number of processes that read media.
@@ -56,6 +58,8 @@ class Batch:
   out: str
   defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   system_dir: str | None = None
+  dtype: str | None = None
+  tensor: int = 1
   rows: int | None = None
   output_format: str = 'mp4'
   shard: shards.JobShard = shards.JobShard(index=0, count=1)
@@ -69,7 +73,7 @@ def run(
   *,
   is_stopped: Callable[[], bool] = lambda: False,
   make_reader: Callable[[], Callable[..., Any]] | None = None,
-  load_system: Callable[[str | None], Any] | None = None,
+  load_system: Callable[..., Any] | None = None,
 ) -> int:
   """Makes what is not made yet of a shard; prints what came of it.
 
@@ -132,6 +136,7 @@ def _name(batch: Batch) -> str:
 
 def _settings(batch: Batch) -> dict[str, Any]:
   """What acts on the sound of every item."""
+  from v2meow_jax.inference import restore  # pylint: disable=g-import-not-at-top
   from v2meow_jax.inference import system  # pylint: disable=g-import-not-at-top
 
   folder = system.folder(batch.system_dir)
@@ -140,6 +145,8 @@ def _settings(batch: Batch) -> dict[str, Any]:
     'system_sha256': atomic.sha256(folder / released.CONFIG_NAME),
     'version': v2meow_jax.__version__,
     'planner_version': planner.PLANNER_VERSION,
+    'dtype': batch.dtype or restore.device_dtype(),
+    'tensor': batch.tensor,
     'rows': batch.rows,
     'format': batch.output_format,
   }
@@ -227,7 +234,7 @@ def _make(
   standing: tuple[int, int],
   is_stopped: Callable[[], bool],
   make_reader: Callable[[], Callable[..., Any]] | None,
-  load_system: Callable[[str | None], Any] | None,
+  load_system: Callable[..., Any] | None,
 ) -> making.Figures:
   """Loads the system and makes the items."""
   from v2meow_jax.inference import system as system_lib  # pylint: disable=g-import-not-at-top
@@ -247,7 +254,8 @@ def _make(
     for worker in (*readers, writer):
       stack.callback(worker.end)
       worker.start()  # They load while this process does.
-    system = (load_system or system_lib.load)(batch.system_dir)
+    load = load_system or system_lib.load
+    system = load(batch.system_dir, batch.dtype, batch.tensor)
     _check_options(system, batch, [a.item for a in attempts])
     bar = progress_lib.bar(
       total=num_before + len(attempts),

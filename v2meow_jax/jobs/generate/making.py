@@ -123,8 +123,8 @@ class Maker:
       results: Results that were there before.
       readers: Workers that call `reading.read`.
       writer: Worker that calls `writing.write`.
-      rows: Number of windows in a call, and of clips that are made together;
-        None: the system's own, clip by clip.
+      rows: Number of windows in a call, and of clips that are made together, for
+        each group of devices; None: the system's own, and one clip.
       is_stopped: Function that says whether to stop.
       on_item: Function to call with the figures after each item.
     """
@@ -134,7 +134,7 @@ class Maker:
     self._journal = journal
     self._results = results
     self._rows = rows
-    self._together = rows or 1
+    self._together = (rows or 1) * system.num_groups
     self._is_stopped = is_stopped
     self._on_item = on_item
     self._readers = readers
