@@ -182,7 +182,7 @@ def test_a_take_that_is_silent_is_no_success_and_leaves_no_file(
   media_clips.encode(video, media_clips.planted(range(10)))
   system = Listening(16_000)
   system.silent_seeds = (6,)
-  monkeypatch.setattr(system_lib, 'load', lambda _: system)
+  monkeypatch.setattr(system_lib, 'load', lambda *_: system)
   with pytest.raises(ValueError, match='out_2.wav: the sound is silent'):
     soundtrack.write(str(video), str(tmp_path / 'out.wav'), seed=5, takes=3)
   made = sorted(path.name for path in tmp_path.glob('out*'))
