@@ -23,7 +23,7 @@ def test_an_item_is_the_same_as_alone_and_other_options_are_refused(
   manifest = tmp_path / 'clips.jsonl'
   manifest.write_text('\n'.join(map(json.dumps, rows)))
   loaded = system.load()
-  monkeypatch.setattr(system, 'load', lambda folder: loaded)
+  monkeypatch.setattr(system, 'load', lambda *_: loaded)
   out = tmp_path / 'music'
   command = ['batch', str(manifest), '-o', str(out), '--rows', '2']
   assert main.main([*command, '--bpm', '100']) == 0
