@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains the embedded default from scratch, on two cores in under three hours.
+# Trains the embedded default from scratch, on two cores in about three hours.
 # Every step resumes, or is skipped when done: after a stop, run it again.
 # usage: bash launch/train_tiny_system.sh [WORK_DIR [OUT]]
 set -euo pipefail
@@ -56,4 +56,4 @@ train coarse --gin_file=stages/coarse_encoder.gin --gin_file=tiny.gin
 train fine --gin_file=stages/fine_encoder.gin --gin_file=tiny.gin \
   --gin.TRAIN_STEPS=1500
 "$v2meow" export "$out" --name tiny "${networks[@]}" \
-  --stages "$work/planned" "$work/coarse" "$work/fine"
+  --stages "$work/planned" "$work/coarse" "$work/fine" --temperature 0.7 0.4 0.4
