@@ -74,7 +74,7 @@ class Broken:
 
 def test_a_worker_that_cannot_start_is_no_fault_of_an_item():
   worker = workers.Worker(Broken(), LIMITS)
-  with pytest.raises(RuntimeError, match='no weights'):
+  with pytest.raises(ChildProcessError, match='no weights'):
     worker('hello')
 
 

@@ -166,6 +166,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
   cores = os.cpu_count() or 1
+  if hasattr(os, 'sched_getaffinity'):  # Jobs of a cluster may use some alone.
+    cores = len(os.sched_getaffinity(0))
   num_workers = args.workers
   if num_workers is None:
     num_workers = min(max(1, cores // 2), _MOST_WORKERS)

@@ -97,17 +97,19 @@ def run(
   )
   for line in bad_rows:
     print(f'left out: {line}')
+  settings = _settings(batch)
   out = paths.path(batch.out)
   if not paths.is_remote(out):
     out.mkdir(parents=True, exist_ok=True)
   paths.require_writable(out)
-  settings = _settings(batch)
   options = {item.id: item.digest(settings) for item in items}
   job = {'manifest': batch.manifest, 'settings': settings, 'items': options}
   mine = [item for item in items if item.id in batch.shard]
-  with contextlib.closing(commit.Workshop(out, batch.shard)) as workshop:
+  with (
+    contextlib.closing(commit.Workshop(out, batch.shard)) as workshop,
+    contextlib.closing(records.Journal(out, batch.shard)) as journal,
+  ):
     results = records.Results(out)
-    journal = records.Journal(out, batch.shard)
     attempts, standing = _attempts(mine, options, results, journal, batch)
     before = report.write_job(out, job, workshop.write_text)
     _say_redone(attempts, results, report.changes(before, settings))
@@ -138,7 +140,10 @@ def _settings(batch: Batch) -> dict[str, Any]:
   """What acts on the sound of every item."""
   from v2meow_jax.inference import restore  # pylint: disable=g-import-not-at-top
   from v2meow_jax.inference import system  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.models.sampling import options  # pylint: disable=g-import-not-at-top
 
+  if batch.rows is not None:
+    options.Windows(rows=batch.rows)  # Refuses other numbers of rows.
   folder = system.folder(batch.system_dir)
   released.read_config_alone(folder)
   return {
@@ -285,12 +290,12 @@ def _make(
     maker.make(attempts)
   figures = maker.figures
   num_made = figures.num_done + figures.num_failed
-  # A job that is stopped at once has made nothing in no time.
-  minutes = max(figures.seconds / 60, 1e-9)
-  print(
-    f'{num_made} items in {minutes:.2f} minutes, {num_made / minutes:.1f} a'
-    f' minute; the stages waited for {figures.wait_share:.1%} of the time'
-  )
+  if num_made:
+    minutes = figures.seconds / 60
+    print(
+      f'{num_made} items in {minutes:.2f} minutes, {num_made / minutes:.1f} a'
+      f' minute; the stages waited for {figures.wait_share:.1%} of the time'
+    )
   figures.num_done += standing[0]
   figures.num_failed += standing[1]
   return figures

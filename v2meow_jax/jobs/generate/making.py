@@ -151,8 +151,9 @@ class Maker:
     """Makes items until all are done or failed, or the batch is stopped.
 
     Raises:
-      OSError: The disk is full, or results cannot be written.
-      RuntimeError: The workers cannot start, or the stages fail on everything.
+      OSError: The disk is full, results cannot be written, or the workers cannot
+        start.
+      RuntimeError: The stages fail on everything.
     """
     left = iter(attempts)
     threads = [

@@ -95,7 +95,7 @@ class Worker:
     Raises:
       ItemFailure: It raised an error, crashed, or went beyond a limit.
       OSError: The disk is full.
-      RuntimeError: The process cannot start.
+      ChildProcessError: The process cannot start.
     """
     self.start()
     if self._process is None:
@@ -120,14 +120,14 @@ class Worker:
     if self._is_ready:
       return
     if not self._connection.poll(_START_SECONDS):
-      raise RuntimeError('a worker process does not start.')
+      raise ChildProcessError('a worker process does not start.')
     try:
       message = self._connection.recv()
     except (EOFError, ConnectionError):
       self._process.join()
       message = '' if self._is_over else f'exit code {self._process.exitcode}'
     if message:
-      raise RuntimeError(f'a worker process does not start: {message}')
+      raise ChildProcessError(f'a worker process does not start: {message}')
     self._is_ready = True
 
   def _ended(self) -> ItemFailure:
