@@ -25,13 +25,13 @@ def test_an_item_is_the_same_as_alone_and_other_options_are_refused(
   loaded = system.load()
   monkeypatch.setattr(system, 'load', lambda *_: loaded)
   out = tmp_path / 'music'
-  command = ['batch', str(manifest), '-o', str(out), '--rows', '2']
+  command = ['batch', str(manifest), '-o', str(out), '--rows', '4']
   assert main.main([*command, '--bpm', '100']) == 0
   assert 'the stages waited for' in capsys.readouterr().out
   for row in rows:
     alone = tmp_path / f'{row["id"]}.mp4'
     words = ['generate', str(tmp_path / row['path']), '-o', str(alone)]
-    words += ['--rows', '2', '--bpm', '100', '--seed', str(row.get('seed', 0))]
+    words += ['--rows', '4', '--bpm', '100', '--seed', str(row.get('seed', 0))]
     words += ['--prompt', row['prompt']] if 'prompt' in row else []
     assert main.main(words) == 0
     assert (out / alone.name).read_bytes() == alone.read_bytes()
