@@ -1,6 +1,6 @@
 """What README.md says is so: commands, flags, paths, the map, the example.
 
-The commands of docs/training.md, docs/weights.md and docs/study.md as well.
+The commands of docs/training.md, docs/weights.md, docs/study.md and others too.
 """
 
 import ast
@@ -27,7 +27,8 @@ STUDY = (ROOT / 'docs/study.md').read_text()
 EVALUATION = (ROOT / 'docs/evaluation.md').read_text()
 MEDIA = (ROOT / 'docs/media.md').read_text()
 BATCH = (ROOT / 'docs/batch.md').read_text()
-PAGES = (README, TRAINING, WEIGHTS, STUDY, EVALUATION, MEDIA, BATCH)
+SONGS = (ROOT / 'docs/songs.md').read_text()
+PAGES = (README, TRAINING, WEIGHTS, STUDY, EVALUATION, MEDIA, BATCH, SONGS)
 GROUPS = ('data', 'weights', 'study', 'batch')  # Verbs of verbs.
 VARIABLE = re.compile('[A-Z][A-Z0-9_]*=')
 
