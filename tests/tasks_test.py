@@ -164,3 +164,18 @@ def test_recipes_find_the_table_from_any_folder(tmp_path):
     timeout=120,
   )
   assert 'youtube8m' in done.stdout, done.stderr
+
+
+def test_plans_are_taught_beside_pictures_and_left_out_by_one_line():
+  import gin
+
+  files = (*RECIPE, 'tiny.gin', 'planned.gin')
+  for lines in ((), ('PLAN_DROP_RATE = 1',)):
+    gin_config.parse(files, lines)
+    mixed = gin.get_configurable('TRAIN_BATCHES/macro')()
+    assert {*mixed.licences} == {'synthetic', 'contrary', 'free'}
+    spec = gin.get_configurable('MODEL/macro')().spec
+    assert [s.name for s in spec.inputs] == [
+      *('appearance', 'motion', 'style', 'plan')
+    ]
+    gin.clear_config()
