@@ -57,6 +57,10 @@ def streams_of(system: Any, scene: Any) -> dict[str, np.ndarray]:
       streams[name] = codes[:, first : first + stream.num_codebooks]
     elif name == 'style':
       streams[name] = system.styles['style'](music)
+    elif system.extractors[name].reads == 'plan':
+      # There is none: the motion of the picture is read.
+      frames = stream.num_frames(scene.seconds)
+      streams[name] = np.zeros((frames, stream.dim), np.float32)
     else:
       extractor = system.extractors[name]
       streams[name] = extractor(music if extractor.reads == 'audio' else video)
