@@ -83,7 +83,7 @@ def measure_loop(folder: pathlib.Path, options: Any) -> dict[str, float]:
 
   compile_cache.enable()
   loaded = system_lib.load(options.system)
-  load, system_lib.load = system_lib.load, lambda _: loaded
+  load, system_lib.load = system_lib.load, lambda *_: loaded
   try:
     for index in range(options.num_loop + 1):
       if index == 1:
