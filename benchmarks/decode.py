@@ -28,9 +28,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import decoders
 from benchmarks import report
 from benchmarks import training
+from benchmarks.networks import decoders
 
 AIMS = {'over_t5x': '>= 2.0, 2.5', 'roofline_share': '>= 0.75'}
 CPU_BATCHES, GPU_BATCHES = (1, 8), (1, 8, 64)

@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 decode = importlib.import_module('benchmarks.decode')
-decoders = importlib.import_module('benchmarks.decoders')
+decoders = importlib.import_module('benchmarks.networks.decoders')
 report = importlib.import_module('benchmarks.report')
 
 TINY = decode.Shape(
