@@ -102,6 +102,8 @@ def test_a_file_that_is_missing_or_another_is_named(packed, bucket):
 def test_weights_of_a_part_come_out_of_a_bucket(packed):
   config = released.read_config_alone(system.folder(URL))
   for part, row in loading.read_parts(system.folder(URL), config):
+    if not part.has_weights:
+      continue
     assert part.weights.startswith(URL)
     loading.check_weights(part, row)
     arrays, _ = part.read()
