@@ -25,4 +25,4 @@ fi
 step 'unit tests'
 pytest -n 2 --dist loadfile -m 'not data and not slow and not torch and not t5x'
 step 'the other tests'
-pytest -n 2 --dist loadfile -m 'data or slow or torch or t5x'
+pytest -n 2 --dist loadfile --durations 40 -m 'data or slow or torch or t5x'
