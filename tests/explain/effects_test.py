@@ -239,6 +239,8 @@ def test_the_embedded_system_looks_at_the_motion_of_the_moment():
     for name in ('appearance', 'motion')
   }
   streams['style'] = np.zeros((1, 64), np.float32)
+  # Without a plan motion alone tells the time.
+  streams['plan'] = np.zeros((250, 28), np.float32)
   clip = pipeline.ClipStreams(streams=streams, seconds=10.0, seed=0)
   (streams['semantic'],) = pipeline.sample_stage(
     stage,

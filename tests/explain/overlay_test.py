@@ -52,7 +52,7 @@ def test_the_command_writes_a_video_of_the_clips_length(clip, tmp_path, capsys):
   facts = json.loads((tmp_path / 'out.mp4.json').read_text())
   assert facts['seed'] == 3
   streams = facts['streams']
-  assert set(streams) == {'appearance', 'motion', 'style'}
+  assert set(streams) == {'appearance', 'motion', 'plan', 'style'}
   rows = sum(np.sum(s['attention'], 1) for s in streams.values())
   np.testing.assert_allclose(rows, np.ones(3), atol=1e-3)
   assert len(streams['motion']['influence_of_stream_nats']) == 3
