@@ -28,6 +28,7 @@ from v2meow_jax.inference import restore
 from v2meow_jax.inference import sound
 from v2meow_jax.inference import streams as streams_lib
 from v2meow_jax.inference import style
+from v2meow_jax.inference.programs import compile_cache
 from v2meow_jax.inference.programs import kept
 from v2meow_jax.inference.programs import warm_up
 from v2meow_jax.models.sampling import options
@@ -302,7 +303,8 @@ class System:
   ) -> list[Callable[[], Any]]:
     """Calls that make ready what stages and codec run, the first needed first.
 
-    The last ones are needed by longer clips only, which then wait for nothing.
+    The last ones are needed by longer clips only, which then wait for nothing;
+    they are left out where no program is kept.
     """
     seconds = max(map(_seconds, requests), default=0.0)
     needed, others = [], []
@@ -331,7 +333,7 @@ class System:
       num_levels = sum(s.num_codebooks for s in self._sound)
       arguments = self.codec.piece_arguments(num_levels, sound.PIECE_FRAMES)
       needed.append(functools.partial(program.prepare, *arguments))
-    return needed + others
+    return needed + others if compile_cache.folder() else needed
 
   def _by_stage(self, values: Iterable[Any]) -> dict[str, Any]:
     names = (stage.spec.name for stage in self.stages)

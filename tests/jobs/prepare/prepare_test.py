@@ -42,6 +42,14 @@ def test_a_rerun_replaces_the_dataset_by_the_same_bytes(
   assert os.listdir(tmp_path) == ['again']
 
 
+def test_an_interrupt_stays_one(planted_prepare, tmp_path):
+  def interrupted():
+    raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    planted_prepare(tmp_path / 'out', make_extractors=interrupted)
+
+
 @pytest.mark.slow  # Two more processes import TensorFlow.
 def test_two_processes_load_once_each_and_write_the_same_bytes(
   planted_data, planted_prepare, tmp_path, root, monkeypatch

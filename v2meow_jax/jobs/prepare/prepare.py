@@ -151,7 +151,7 @@ def _run(groups, extract, building: str, options: Sequence[str]) -> None:
   # Named, because the default runner first asks the network for a binary.
   chosen = parsed.view_as(beam_options.StandardOptions).runner
   runner = chosen or fn_api_runner.FnApiRunner()
-  with beam.Pipeline(runner=runner, options=parsed) as pipeline:
+  with _interrupts(), beam.Pipeline(runner=runner, options=parsed) as pipeline:
     extracted = (
       pipeline
       | 'Clips' >> beam.Create(groups)
@@ -169,6 +169,19 @@ def _run(groups, extract, building: str, options: Sequence[str]) -> None:
       | 'AllRows' >> beam.GroupByKey()
       | 'Ledger' >> beam.Map(_write_ledger, folder=building)
     )
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[None]:
+  """Raises a Ctrl-C as such, which Beam turns into an error of its own."""
+  try:
+    yield
+  except RuntimeError as e:
+    cause = e
+    while cause := cause.__cause__ or cause.__context__:
+      if isinstance(cause, KeyboardInterrupt):
+        raise KeyboardInterrupt from e
+    raise
 
 
 def _write_shard(
