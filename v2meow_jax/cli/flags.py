@@ -35,8 +35,8 @@ def bpm(parser: argparse._ActionsContainer) -> None:
     '--bpm',
     type=float,
     help=(
-      'tempo in beats a minute, 50 to 200; default: that of a pulse in the'
-      ' picture, else of the prompt, else one that fits its mood'
+      'tempo in beats a minute, 50 to 200; default: that of the prompt, else of a'
+      ' pulse in the picture, else one that fits its mood'
     ),
   )
 
@@ -49,7 +49,7 @@ def key(parser: argparse._ActionsContainer) -> None:
     help=(
       "key of the music, such as 'C major' or 'Eb minor'; default: that of the"
       ' prompt, else one that fits the mood. The embedded system has learnt C,'
-      ' Eb, F and A'
+      ' Eb, F and A, and seldom follows it (docs/plan.md has the share)'
     ),
   )
 

@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.description = (
     'Makes soundtracks for every video of a list, on one machine or many, each'
     ' exactly once: `v2meow batch MANIFEST -o OUT` is short for `v2meow batch'
-    ' run MANIFEST -o OUT`. docs/batch.md says more.'
+    ' run MANIFEST -o OUT`, whose options `v2meow batch run --help` lists.'
+    ' docs/batch.md says more.'
   )
   kinds = parser.add_subparsers(dest='kind', required=True)
   _add_run(kinds)

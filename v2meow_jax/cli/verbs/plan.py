@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     'What may be edited:\n'
     '  beats       times in seconds, which begin a bar, energy 0 (soft) to 1\n'
     '  sections    start, and a prompt of their own in words\n'
-    '  end_seconds the last downbeat, after which the music rings out; null:\n'
+    '  end_seconds the beat after which the music rings out; null:\n'
     '              none, the music plays to the end of the clip\n'
     '  key         such as "Eb minor"; null: any\n'
     '  tempo_bpm   tempo after the last beat; others stay where they are\n'

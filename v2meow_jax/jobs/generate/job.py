@@ -127,6 +127,7 @@ def run(
     f' {figures.num_failed} failed, {left} left'
   )
   if left:
+    print('asked to stop; the same command goes on with what is left')
     return EXIT_TRY_AGAIN
   return EXIT_FAILURES if figures.num_failed else EXIT_DONE
 
@@ -227,7 +228,10 @@ def _say_redone(
   ]
   if redone:
     why = '; '.join(changes) or 'their rows, options or files are others now'
-    print(f'{len(redone)} items are made again: {why}')
+    print(
+      f'{len(redone)} items are made again, each in the place of its older'
+      f' result: {why}'
+    )
 
 
 def _make(
