@@ -148,6 +148,17 @@ def wait_until_heard(page, letter):
   page.wait_for_function('v => v.played.length && v.currentTime > 0', arg=clip)
 
 
+def playing(page):
+  """Letters of the clips that play."""
+  return [
+    letter
+    for letter in 'AB'
+    if not page.get_by_label(f'Clip {letter}', exact=True).evaluate(
+      'v => v.paused'
+    )
+  ]
+
+
 def join(page):
   page.locator('#agree').check()
   page.get_by_role('button', name='Take part').click()
@@ -220,10 +231,12 @@ def test_only_one_clip_plays_at_a_time(server, browse):
   page.get_by_role('button', name='Play A').click()
   page.get_by_role('button', name='Pause A').wait_for()
   wait_until_heard(page, 'A')
+  assert playing(page) == ['A']
   page.get_by_role('button', name='Play B').click()
   page.get_by_role('button', name='Pause B').wait_for()
   wait_until_heard(page, 'B')
   page.get_by_role('button', name='Go on with A').wait_for()
+  assert playing(page) == ['B']
 
 
 def test_a_press_on_the_picture_plays_and_pauses(server, browse):
@@ -233,8 +246,10 @@ def test_a_press_on_the_picture_plays_and_pauses(server, browse):
   page.get_by_label('Clip B', exact=True).click()
   page.get_by_role('button', name='Pause B').wait_for()
   wait_until_heard(page, 'B')
+  assert playing(page) == ['B']
   page.get_by_label('Clip B', exact=True).click()
   page.get_by_role('button', name='Go on with B').wait_for()
+  assert playing(page) == []
 
 
 @pytest.mark.parametrize('options', [{}, PHONE], ids=['desktop', 'phone'])
@@ -356,7 +371,7 @@ def test_everything_that_can_be_pressed_has_a_name(server, browse):
   assert page.get_by_role('progressbar', name='Comparisons answered').count()
 
 
-def test_a_link_goes_on_in_another_browser(server, browse):
+def test_a_link_goes_on_in_another_browser(server, browse, site):
   page = browse(server.url)
   join(page)
   answer(page)
@@ -366,6 +381,9 @@ def test_a_link_goes_on_in_another_browser(server, browse):
   other = browse(server.url)
   other.goto(link)
   wait_for(other, 2)
+  answer(other, -1)
+  wait_for(other, 3)
+  assert given(site) == [[1, -1]]  # One participant, who is the same.
 
 
 @pytest.mark.parametrize('home', ['disk', 'web'])
@@ -377,6 +395,7 @@ def test_a_copy_keeps_answers_and_saves_them_as_a_file(
     url = f'{out.as_uri()}/index.html'
     if home == 'web':
       url = stack.enter_context(web_host(out))
+    start = time.monotonic()
     page = browse(f'{url}?p=3')
     join(page)
     answer(page, -1)
@@ -389,6 +408,7 @@ def test_a_copy_keeps_answers_and_saves_them_as_a_file(
       page.get_by_role('button', name='Save my answers').click()
     path = tmp_path / download.value.suggested_filename
     download.value.save_as(path)
+  took = time.monotonic() - start
   fields = json.loads(path.read_text())
   assert fields['booklet'] == 2
   assert path.name == f'answers_{fields["code"]}.json'
@@ -396,7 +416,9 @@ def test_a_copy_keeps_answers_and_saves_them_as_a_file(
     path, protocol.load(site), pages.read_booklets(site)
   )
   assert [a.relevance for a in rater.answers] == [-1, 1, 1, 1]
-  assert all(1.8 <= a.seconds < 300 for a in rater.answers)
+  # Two clips of a second each are heard whole, within what the test took.
+  assert min(a.seconds for a in rater.answers) >= 1.8
+  assert sum(a.seconds for a in rater.answers) <= took
 
 
 @contextlib.contextmanager
