@@ -260,7 +260,7 @@ def test_no_step_copies_the_cache_or_a_weight(batch_size):
       copied = re.findall(r'= f32\[([\d,]+)\]\S* copy(?:-start)?\(', loop)
       sizes = [np.prod([int(n) for n in dims.split(',')]) for dims in copied]
       # No more than a row of scores.
-    assert max(sizes, default=0) <= batch_size * 4 * length, copied
+      assert max(sizes, default=0) <= batch_size * 4 * length, copied
 
 
 def loops_that_carry(hlo, shape):
