@@ -1,16 +1,12 @@
 """Rows find their centroids, in chunks and on several devices."""
 
-import json
-import os
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.fakes import blobs
+from tests.fakes import virtual_devices
 from v2meow_jax.clusters import kmeans
 from v2meow_jax.clusters import kmeans_assign
 
@@ -56,18 +52,8 @@ print(json.dumps({
 
 
 @pytest.mark.slow
-def test_eight_devices_give_the_clusters_of_one(root):
-  flag = '--xla_force_host_platform_device_count=8'
-  done = subprocess.run(
-    [sys.executable, '-c', _ON_EIGHT],
-    cwd=root,
-    env={**os.environ, 'XLA_FLAGS': flag},
-    capture_output=True,
-    text=True,
-    timeout=300,
-  )
-  assert done.returncode == 0, done.stderr
-  eight = json.loads(done.stdout.splitlines()[-1])
+def test_eight_devices_give_the_clusters_of_one():
+  eight = virtual_devices.run('-c', _ON_EIGHT, timeout=300)
   assert eight['devices'] == 8
   one = kmeans.fit(blobs.blobs(), 12, rng=jax.random.key(0))
   np.testing.assert_allclose(eight['centroids'], one.centroids, rtol=1e-5)

@@ -1,12 +1,9 @@
 """Rows spread over devices are those of one device; weights can be split."""
 
-import json
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+
+from tests.fakes import virtual_devices
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -14,20 +11,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 @pytest.fixture(scope='module')
 def figures():
   """What one device, eight, and two groups of four draw and hold."""
-  root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
-  environment = {
-    **os.environ,
-    'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
-  }
-  out = subprocess.run(
-    [sys.executable, '-m', 'tests.fakes.spread_sampling'],
-    cwd=root,
-    env=environment,
-    stdout=subprocess.PIPE,
-    check=True,
-    text=True,
-  ).stdout
-  return json.loads(out.splitlines()[-1])
+  return virtual_devices.run('-m', 'tests.fakes.spread_sampling')
 
 
 def test_rows_on_eight_devices_draw_the_codes_of_one_to_the_bit(figures):

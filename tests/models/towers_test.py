@@ -2,11 +2,7 @@
 
 import dataclasses
 import functools
-import json
 import math
-import os
-import subprocess
-import sys
 
 from flax import linen as nn
 import jax
@@ -14,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import contrastive_losses
+from tests.fakes import virtual_devices
 from v2meow_jax.models import logical_axes
 from v2meow_jax.models import towers
 from v2meow_jax.models.objectives import contrastive as contrastive_loss
@@ -163,19 +160,11 @@ def test_full_size_has_the_parameters_that_the_recipe_tells():
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_negatives_are_those_of_all_devices(tmp_path, root):
-  flag = '--xla_force_host_platform_device_count=8'
+def test_negatives_are_those_of_all_devices(tmp_path):
   meshes = ('1,1,1', '8,1,1', '2,2,2')
-  done = subprocess.run(
-    [sys.executable, '-m', 'tests.fakes.contrastive_losses']
-    + [str(tmp_path), *meshes],
-    cwd=root,
-    env={**os.environ, 'XLA_FLAGS': flag},
-    stdout=subprocess.PIPE,
-    text=True,
-    check=True,
+  found = virtual_devices.run(
+    '-m', 'tests.fakes.contrastive_losses', tmp_path, *meshes
   )
-  found = json.loads(done.stdout.splitlines()[-1])
   assert len(found['1,1,1']) == 4
   # log(rows of a device) would be the loss at chance of what it sees alone.
   assert found['1,1,1'][0] > math.log(2) + 0.5

@@ -1,12 +1,10 @@
 """Every mesh splits the work: memory and FLOPs of a device, by XLA's plan."""
 
-import json
-import os
 import re
-import subprocess
-import sys
 
 import pytest
+
+from tests.fakes import virtual_devices
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -28,25 +26,16 @@ LIMITS = {
 @pytest.fixture(scope='module')
 def costs():
   """Bytes and FLOPs by kind and mesh."""
-  root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
   kinds = {kind for kind, _ in LIMITS}
   names = [f'{kind}:8,1,1' for kind in sorted(kinds)]
   names += [':'.join(key) for key in LIMITS]
-  environment = {
-    **os.environ,
-    'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
-  }
-  # Memory is what the real compiler plans.
-  environment.pop('JAX_DISABLE_MOST_OPTIMIZATIONS', None)
-  out = subprocess.run(
-    [sys.executable, '-m', 'tests.fakes.mesh_costs', *names],
-    cwd=root,
-    env=environment,
-    stdout=subprocess.PIPE,
-    check=True,
-    text=True,
-  ).stdout
-  return json.loads(out.splitlines()[-1])
+  return virtual_devices.run(
+    '-m',
+    'tests.fakes.mesh_costs',
+    *names,
+    # Memory is what the real compiler plans.
+    JAX_DISABLE_MOST_OPTIMIZATIONS='0',
+  )
 
 
 @pytest.mark.parametrize(('kind', 'mesh'), LIMITS)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import mesh_losses
+from tests.fakes import virtual_devices
 from v2meow_jax.training import distributed
 from v2meow_jax.training import mesh as mesh_lib
 from v2meow_jax.training import schedules
@@ -100,11 +101,10 @@ def test_a_coordinator_without_numbers_is_refused():
 
 def start(root, out, devices, meshes, **variables):
   """Starts mesh_losses on so many virtual devices."""
-  flag = f'--xla_force_host_platform_device_count={devices}'
   return subprocess.Popen(
     [sys.executable, '-m', 'tests.fakes.mesh_losses', str(out), *meshes],
     cwd=root,
-    env={**os.environ, 'XLA_FLAGS': flag, **variables},
+    env=virtual_devices.environment(devices, **variables),
     stdout=subprocess.PIPE,
     text=True,
   )

@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from tests.fakes import virtual_devices
+
 pytestmark = pytest.mark.slow
 
 # Restores, compares with what that step must hold, and saves until it is shot.
@@ -124,11 +126,7 @@ def run_job(path: pathlib.Path, root: pathlib.Path, processes: int) -> None:
     subprocess.Popen(
       [sys.executable, '-c', _JOB, path, address, str(processes), str(i)],
       cwd=root,
-      env={
-        **os.environ,
-        'PYTHONPATH': str(root),
-        'XLA_FLAGS': '--xla_force_host_platform_device_count=2',
-      },
+      env=virtual_devices.environment(2),
     )
     for i in range(processes)
   ]

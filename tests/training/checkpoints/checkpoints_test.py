@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from tests.fakes import planted_states
+from tests.fakes import virtual_devices
 from v2meow_jax.training.checkpoints import checkpoints
 from v2meow_jax.training.checkpoints import stored_step
 
@@ -412,11 +413,7 @@ def test_eight_devices_then_one_then_four_hold_the_same_state(tmp_path, root):
     [sys.executable, '-c', _RESHARD, tmp_path],
     cwd=root,
     check=True,
-    env={
-      **os.environ,
-      'PYTHONPATH': str(root),
-      'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
-    },
+    env=virtual_devices.environment(8),
   )
   info = tmp_path / 'checkpoints' / '3' / 'info' / 'metadata'
   assert json.loads(info.read_text())['mesh'] == {
