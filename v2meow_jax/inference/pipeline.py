@@ -124,15 +124,15 @@ def sample_stage(
     For each clip int32[frames, levels], at least as long as the clip.
   """
   spec = stage.spec
-  kept = round(windows.prefix_seconds * spec.target.rate_hz)
+  known = windows.prefix_frames(spec.target)
   written: list[list[np.ndarray]] = [[] for _ in clips]
   num_rows = windows.rows * num_groups
   for rows in _calls(spec, clips, windows.prefix_seconds, num_rows):
     # Short calls are padded with their last row: all have one compiled shape.
     padded = rows + rows[-1:] * (num_rows - len(rows))
     prefix = None
-    if kept and rows[0].window:
-      prefix = np.stack([written[row.clip][-1][-kept:] for row in padded])
+    if known and rows[0].window:
+      prefix = np.stack([written[row.clip][-1][-known:] for row in padded])
     inputs = {
       s.name: np.stack(
         [
@@ -163,7 +163,7 @@ def sample_stage(
     for row, window in zip(rows, codes, strict=False):
       written[row.clip].append(window)
     on_call()
-  return [np.concatenate([w[0], *(x[kept:] for x in w[1:])]) for w in written]
+  return [np.concatenate([w[0], *(x[known:] for x in w[1:])]) for w in written]
 
 
 def _calls(

@@ -317,7 +317,7 @@ class System:
       starts = pipeline.window_starts(
         seconds, spec.crop_seconds, window.prefix_seconds
       )
-      prefix = round(window.prefix_seconds * spec.target.rate_hz)
+      prefix = window.prefix_frames(spec.target)
       rows = window.rows * self.num_groups
       call = functools.partial(stage.prepare, rows, chosen)
       needed.append(call)

@@ -108,6 +108,10 @@ class Windows:
         ' so more rows than there are windows only cost time and memory.'
       )
 
+  def prefix_frames(self, target: specs.Stream) -> int:
+    """Number of frames of a stage's target that its prefix has."""
+    return round(self.prefix_seconds * target.rate_hz)
+
 
 def windows(
   stage: specs.StageSpec, prefix_share: float = 0.0, rows: int = 1
