@@ -1,5 +1,6 @@
 """What `v2meow generate` reads and hands to a system."""
 
+import collections
 import json
 import types
 
@@ -173,6 +174,27 @@ def test_a_film_for_another_container_is_refused_before_a_system_is_loaded(
   monkeypatch.setattr(system_lib, 'load', None)
   with pytest.raises(probe.UnsupportedMedia, match='ask for .mp4'):
     soundtrack.write(str(video), str(tmp_path / 'out.webm'))
+
+
+@pytest.mark.slow
+def test_a_file_is_scanned_once_for_all_that_is_made_of_it(
+  tmp_path, monkeypatch
+):
+  scanned, scan = collections.Counter(), probe._scan
+
+  def counted(container, *args):
+    scanned[container.name] += 1
+    return scan(container, *args)
+
+  monkeypatch.setattr(probe, '_scan', counted)
+  video, style = str(tmp_path / 'video.mp4'), str(tmp_path / 'style.wav')
+  media_clips.encode(tmp_path / 'video.mp4', media_clips.planted(range(10)))
+  noise = np.random.default_rng(0).normal(size=32_000).astype(np.float32) / 9
+  write.write_audio(style, media.Audio(samples=noise, rate_hz=16_000))
+  soundtrack.write(video, str(tmp_path / 'out.mp4'), style_audio=style, takes=2)
+  assert (scanned[video], scanned[style]) == (1, 1)
+  system_lib.load().generate_batch([video] * 2, seeds=[0, 1])
+  assert scanned[video] == 2
 
 
 def test_a_take_that_is_silent_is_no_success_and_leaves_no_file(

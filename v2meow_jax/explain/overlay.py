@@ -88,7 +88,7 @@ def write(
       bar.set_postfix_str(part, refresh=False)
       bar.update()
 
-    result = system.run(video, prompt, seed, plan=plan, on_progress=show)
+    result = system.run(info, prompt, seed, plan=plan, on_progress=show)
     effect = effects.measure(
       stage,
       result.streams,
@@ -150,7 +150,7 @@ def _frames(
   heat = {k: x / max(x.max(), 1e-12) for k, x in effect.cells.items()}
   plot = None
   for piece in read.iter_video(
-    info.path, piece_seconds=_PIECE_SECONDS, max_side=_MAX_SIDE
+    info, piece_seconds=_PIECE_SECONDS, max_side=_MAX_SIDE
   ):
     if plot is None:
       width = max(_MIN_WIDTH, piece.frames.shape[2] // 2 * 2)

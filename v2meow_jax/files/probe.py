@@ -60,7 +60,7 @@ DEFAULT_LIMITS = Limits()
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MediaInfo:
-  """Describes the tracks of a media file.
+  """Describes the tracks of a media file, in place of whose path it may stand.
 
   Attributes:
     path: Absolute path, or the name in a bucket.
@@ -99,6 +99,10 @@ class MediaInfo:
     """Mean frames a second; 0 without video."""
     return self.num_frames / self.seconds
 
+  def __fspath__(self) -> str:
+    """The path, or the name in a bucket."""
+    return self.path
+
 
 @dataclasses.dataclass
 class _Span:
@@ -120,7 +124,8 @@ def probe(
   """Describes a file after reading all packets and decoding one frame.
 
   Args:
-    path: Video or audio file, here or in a bucket.
+    path: Video or audio file, here or in a bucket, or its description, which
+      is given back without another look.
     limits: Limits beyond which the file is refused.
 
   Returns:
@@ -130,6 +135,8 @@ def probe(
     UnsupportedMedia: Missing, empty, a folder, text, an image, damaged, cut
       short, or beyond the limits.
   """
+  if isinstance(path, MediaInfo):
+    return path
   with open_input(path, limits) as container:
     name = paths.absolute(path)
     video, audio = video_stream(container), audio_stream(container)

@@ -27,7 +27,8 @@ class Request:
   """A video that wants music.
 
   Attributes:
-    video: Path of the video, or its decoded frames.
+    video: Path of the video, its description (`probe.MediaInfo`), or its
+      decoded frames.
     prompt: Style in words; None or '' follows the picture alone.
     seed: Seed of every draw; equal requests give equal samples.
     style_audio: Style as music, in place of a prompt.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import os
 import pathlib
 import sys
 from typing import Any
@@ -86,8 +87,9 @@ def write(
   paths = _take_paths(out, takes)
   written = [p for take in paths for p in (take, outputs.sidecar(take))]
   outputs.check_inputs_survive(written, video, style_audio)
-  check_video(video, out, takes)
-  if style_audio and not probe.probe(style_audio).has_audio:
+  info = check_video(video, out, takes)
+  music = probe.probe(style_audio) if style_audio else None
+  if music and not music.has_audio:
     raise probe.UnsupportedMedia(f'{style_audio}: no audio track; wanted one.')
   # JAX comes with these, after all that can be refused without it.
   from v2meow_jax.inference import sound
@@ -100,11 +102,11 @@ def write(
   system = system_lib.load(system_dir, dtype, tensor)
   system.resolve(samplings, rows)
   style = None
-  if style_audio:
-    style = read.read_audio(style_audio, rate_hz=system.style_rate_hz)
+  if music:
+    style = read.read_audio(music, rate_hz=system.style_rate_hz)
   requests = [
     requests_lib.Request(
-      video=video,
+      video=info,
       prompt=prompt,
       seed=seed + take,
       style_audio=style,
@@ -134,7 +136,7 @@ def write(
       except sound.UnusableSound as e:
         unusable.append(f'{path}: {e}')
         continue
-      film = write_sound(video, path, soundtrack.audio)
+      film = write_sound(info, path, soundtrack.audio)
       say_film(video, path, film)
       facts = describe(path, video, soundtrack, film)
       facts['seconds_per_part'] = soundtrack.seconds_per_part
@@ -183,16 +185,20 @@ def _take_paths(out: pathlib.Path, takes: int) -> list[pathlib.Path]:
   return [out.with_stem(f'{out.stem}_{n}') for n in range(1, takes + 1)]
 
 
-def check_video(video: str, out: pathlib.Path, takes: int) -> None:
-  """Refuses what cannot be read, or what OUT cannot hold, before the work."""
+def check_video(video: str, out: pathlib.Path, takes: int) -> probe.MediaInfo:
+  """Refuses what cannot be read, or what OUT cannot hold, before the work.
+
+  Returns:
+    The description of the video, which spares others a scan.
+  """
+  info = probe.probe_video(video)
   if out.suffix.lower() in containers.SUFFIXES:
-    full_disk.check(out, takes * remux.check(video, out))
-  else:
-    probe.probe_video(video)
+    full_disk.check(out, takes * remux.check(info, out))
+  return info
 
 
 def write_sound(
-  video: str, path: pathlib.Path, audio: media.Audio
+  video: str | os.PathLike[str], path: pathlib.Path, audio: media.Audio
 ) -> remux.Remuxed | None:
   """Writes a sound, or a film with it; says what became of the film, if any."""
   if path.suffix.lower() not in containers.SUFFIXES:

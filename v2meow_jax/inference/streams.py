@@ -197,9 +197,10 @@ def _visual(
     pieces = video.pieces(config['piece_seconds'])
     seconds = video.seconds
   else:
-    seconds = probe.probe_video(video).seconds
+    info = probe.probe_video(video)
+    seconds = info.seconds
     pieces = media_read.iter_video(
-      video,
+      info,
       piece_seconds=config['piece_seconds'],
       max_side=config['max_side'],
     )

@@ -201,12 +201,11 @@ class System:
     if any(request.negative for request in requests):
       require_guidance(samplings)
     clock = requests_lib.PartClock()
-    with (
-      clock('streams'),
-      warm_up.ahead(self._programs(requests, samplings, windows)),
-    ):
-      on_request = functools.partial(on_progress, 'streams')
-      read = streams_lib.read_requests(requests, self._loaded, on_request)
+    with clock('streams'):
+      requests = _probed(requests)
+      with warm_up.ahead(self._programs(requests, samplings, windows)):
+        on_request = functools.partial(on_progress, 'streams')
+        read = streams_lib.read_requests(requests, self._loaded, on_request)
     self.sample([r.clip for r in read], samplings, windows, on_progress, clock)
     with clock('codec'):
       on_progress('codec')
@@ -365,6 +364,19 @@ def require_guidance(samplings: Iterable[options.Sampling]) -> None:
       'a negative prompt acts through the guidance of style, which is off;'
       ' give a style_guidance above 1, such as 3.'
     )
+
+
+def _probed(
+  requests: Sequence[requests_lib.Request],
+) -> list[requests_lib.Request]:
+  """Requests whose files are described: each is scanned once."""
+  described = functools.cache(probe.probe_video)
+  return [
+    request
+    if isinstance(request.video, media.Video)
+    else dataclasses.replace(request, video=described(request.video))
+    for request in requests
+  ]
 
 
 def _seconds(request: requests_lib.Request) -> float:

@@ -75,9 +75,9 @@ def examine(path: pathlib.Path, first: Source | None) -> Source:
       f'browsers may not play {picture_codec} with {sound_codec}; encode it as'
       ' H.264 and AAC'
     )
-  video = read.read_video(path, max_side=32)
+  video = read.read_video(info, max_side=32)
   times = (np.arange(_NUM_THUMBNAILS) + 0.5) / _NUM_THUMBNAILS * info.seconds
-  samples = read.read_audio(path).samples.astype(np.float64)
+  samples = read.read_audio(info).samples.astype(np.float64)
   power = float(np.mean(samples**2)) if len(samples) else 0.0
   source = Source(
     path=path,

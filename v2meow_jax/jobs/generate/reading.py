@@ -58,8 +58,7 @@ def read(
     name: {'version': copies.version(path), 'sha256': atomic.sha256(path)}
     for name, path in item.files.items()
   }
-  video = item.files['video']
-  soundtrack.check_video(video, pathlib.Path(output), 1)
+  info = soundtrack.check_video(item.files['video'], pathlib.Path(output), 1)
   options = item.options
   music = None
   if 'style_audio' in item.files:
@@ -74,7 +73,7 @@ def read(
   elif options.get('no_plan'):
     plan = None
   request = requests_lib.Request(
-    video=video,
+    video=info,
     prompt=options.get('prompt'),
     negative=options.get('negative'),
     seed=options.get('seed', 0),
