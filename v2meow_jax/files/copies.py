@@ -122,8 +122,7 @@ def _folder() -> pathlib.Path:
   """The folder of copies: $V2MEOW_CACHE_DIR, or one in the user's cache."""
   chosen = os.environ.get(DIR_VARIABLE)
   if not chosen:
-    base = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-    chosen = pathlib.Path(base) / 'v2meow' / 'copies'
+    chosen = paths.user_cache() / 'v2meow' / 'copies'
   folder = pathlib.Path(chosen)
   folder.mkdir(parents=True, exist_ok=True)
   return folder

@@ -56,6 +56,16 @@ def _check_scheme(name: epath.PathLike) -> None:
     )
 
 
+def user_cache() -> pathlib.Path:
+  """The folder of the user's caches: $XDG_CACHE_HOME, or ~/.cache.
+
+  Raises:
+    RuntimeError: The user has no home.
+  """
+  folder = os.environ.get('XDG_CACHE_HOME')
+  return pathlib.Path(folder) if folder else pathlib.Path.home() / '.cache'
+
+
 def absolute(name: epath.PathLike) -> str:
   """The absolute name of a file or folder; that of a bucket is one already."""
   return os.fspath(path(name)) if is_remote(name) else os.path.abspath(name)

@@ -32,8 +32,7 @@ def default_dir() -> pathlib.Path:
   folder = os.environ.get(VARIABLE)
   if folder:
     return paths.path(folder)
-  cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-  return pathlib.Path(cache) / 'v2meow' / 'weights'
+  return paths.user_cache() / 'v2meow' / 'weights'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

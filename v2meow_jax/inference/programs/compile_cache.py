@@ -12,6 +12,7 @@ import platform
 
 import jax
 
+from v2meow_jax.files import paths
 from v2meow_jax.files import private_files
 
 VARIABLE = 'V2MEOW_PROGRAMS_DIR'
@@ -58,8 +59,7 @@ def folder() -> pathlib.Path | None:
     return None
   try:
     if base is None:
-      cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-      base = pathlib.Path(cache) / 'v2meow_jax'
+      base = paths.user_cache() / 'v2meow_jax'
     made = pathlib.Path(base) / f'xla-{processor()}'
     return made if private_files.make_folder(made) else None
   except (OSError, RuntimeError):  # There may be no home at all.
