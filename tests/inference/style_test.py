@@ -7,6 +7,8 @@ import pytest
 
 from v2meow_jax import media
 from v2meow_jax.extractors import text_music
+from v2meow_jax.extractors.planning import plan as plan_lib
+from v2meow_jax.extractors.planning import planner
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import requests
 from v2meow_jax.inference import sound
@@ -59,9 +61,56 @@ def test_what_says_something_is_used(embedded):
     {'style_audio': music(5, peak=0.01)},
     {'prompt': 'calm piano', 'negative': 'drums'},
     {'prompt': 'zxqv, but with guitars'},
+    {'prompt': 'house at 120 bpm'},
+    {'prompt': 'house at 20 bpm', 'plan': None},
+    {'prompt': 'zxqv jazz at 20 bpm', 'plan': planner.Wishes(bpm=99)},
+    {'plan': planned(None, 'calm piano')},
+    {'plan': planned(None), 'prompt': 'calm piano'},
     {},
   ):
     assert style.unusable(request(**fields), embedded.styles) == {}
+
+
+def planned(*prompts):
+  starts = np.linspace(0, 1, len(prompts), endpoint=False)
+  return plan_lib.MusicPlan(
+    seconds=1.0,
+    tempo_bpm=120.0,
+    beats_per_bar=4,
+    source='given',
+    beats=(plan_lib.Beat(seconds=0.0, downbeat=True, energy=0.5),),
+    sections=tuple(
+      plan_lib.Section(
+        start_seconds=float(start), mood='', energy=0.5, prompt=prompt
+      )
+      for start, prompt in zip(starts, prompts, strict=True)
+    ),
+  )
+
+
+@pytest.mark.parametrize(
+  ('fields', 'name', 'reason'),
+  [
+    ({'plan': planned('zxqv', 'jazz')}, 'section_prompts', "of 'zxqv'"),
+    ({'plan': planned('zx', 'qv')}, 'section_prompts', 'and 1 others'),
+    (
+      {'plan': planned('jazz'), 'prompt': 'calm piano'},
+      'section_prompts',
+      'the prompt wins',
+    ),
+    (
+      {'plan': planned('jazz'), 'style_audio': music(2)},
+      'section_prompts',
+      'the style audio wins',
+    ),
+    ({'prompt': 'house at 20 bpm'}, 'tempo_of_prompt', '20 bpm; wanted 50'),
+  ],
+)
+def test_what_a_plan_leaves_out_has_a_reason(fields, name, reason, embedded):
+  found = style.unusable(request(**fields), embedded.styles)
+  assert list(found) == [name] and reason in found[name]
+  whole = request(**fields)
+  assert style.without(whole, found) == whole
 
 
 def test_networks_of_others_know_every_word():

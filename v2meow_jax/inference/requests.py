@@ -56,8 +56,13 @@ class Request:
 
   @property
   def has_style(self) -> bool:
-    """Whether it says anything of style."""
-    return bool(self.prompt or self.negative) or self.style_audio is not None
+    """Whether it, or the plan that it gives, says anything of style."""
+    if self.prompt or self.negative or self.style_audio is not None:
+      return True
+    plan = self.plan
+    return isinstance(plan, plan_lib.MusicPlan) and any(
+      section.prompt for section in plan.sections
+    )
 
   def describe(self) -> dict[str, Any]:
     """Settings for a sidecar; a music style is named by its digest."""

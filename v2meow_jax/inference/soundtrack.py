@@ -24,6 +24,12 @@ from v2meow_jax.inference import requests as requests_lib
 SUFFIXES = (*containers.SUFFIXES, *media.WRITTEN_AUDIO_SUFFIXES)
 # Options of the sampler, besides the temperatures.
 SAMPLING = ('top_k', 'top_p', 'max_run', 'style_guidance', 'video_guidance')
+# How parts of a request that are not used are said, where no flag has their name.
+_SAID = {
+  'style_audio': '--style-audio',
+  'section_prompts': "the plan's style in words",
+  'tempo_of_prompt': 'the tempo in --prompt',
+}
 MAX_SEED = 2**32
 MAX_TAKES = 1000
 
@@ -174,8 +180,7 @@ def samplings(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
 def say_unused(reasons: Mapping[str, str]) -> None:
   """Says what of a request was left out, as it says nothing."""
   for name, reason in reasons.items():
-    flag = '--' + name.replace('_', '-')
-    _say(f'{flag} is not used: {reason}.')
+    _say(f'{_SAID.get(name, "--" + name)} is not used: {reason}.')
 
 
 def _take_paths(out: pathlib.Path, takes: int) -> list[pathlib.Path]:

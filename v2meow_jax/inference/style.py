@@ -1,17 +1,23 @@
 """The style vector of a prompt or of music, and when it would mean nothing."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
+import textwrap
 
 import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax.extractors import extractor
 from v2meow_jax.extractors.embedded import style_features
+from v2meow_jax.extractors.planning import mood
+from v2meow_jax.extractors.planning import plan as plan_lib
+from v2meow_jax.extractors.planning import planner
 from v2meow_jax.inference import requests as requests_lib
 
 # Ours: less than a beat at 60 a minute has no rhythm to take over.
 _LEAST_SECONDS = 1.0
+_PARTS = ('prompt', 'negative', 'style_audio')
 
 
 def vector(
@@ -65,11 +71,49 @@ def unusable(
     )
   elif music is not None and music.is_silent:
     reasons['style_audio'] = 'it is silent'
+  if isinstance(request.plan, plan_lib.MusicPlan):
+    reasons |= _unusable_sections(request, request.plan, reasons, extractors)
+  elif request.prompt and request.plan is not None and not request.plan.bpm:
+    reasons |= _unusable_tempo(request.prompt)
   return reasons
+
+
+def _unusable_sections(
+  request: requests_lib.Request,
+  plan: plan_lib.MusicPlan,
+  reasons: Mapping[str, str],
+  extractors: Mapping[str, extractor.Extractor],
+) -> dict[str, str]:
+  """The reason why prompts of a plan's sections say nothing, if so."""
+  prompts = [section.prompt for section in plan.sections if section.prompt]
+  for name in ('prompt', 'style_audio'):
+    if prompts and getattr(request, name) and name not in reasons:
+      return {'section_prompts': f'the {name.replace("_", " ")} wins'}
+  unknown = [text for text in prompts if not is_known(text, extractors)]
+  if not unknown:
+    return {}
+  return {'section_prompts': f'the system knows no word of {_quoted(unknown)}'}
+
+
+def _unusable_tempo(prompt: str) -> dict[str, str]:
+  """The reason why a tempo in a prompt says nothing, if so."""
+  bpm = mood.bpm_of_prompt(prompt)
+  if bpm is None or planner.tempo_in_range(bpm):
+    return {}
+  least, most = plan_lib.MIN_BPM, plan_lib.MAX_BPM
+  reason = f'it is {bpm:g} bpm; wanted {least:g} to {most:g}'
+  return {'tempo_of_prompt': reason}
+
+
+def _quoted(texts: Sequence[str]) -> str:
+  """The first of some texts, shortened, and how many others there are."""
+  shown = repr(textwrap.shorten(texts[0], 40))
+  return shown if len(texts) == 1 else f'{shown} and {len(texts) - 1} others'
 
 
 def without(
   request: requests_lib.Request, names: Mapping[str, str]
 ) -> requests_lib.Request:
-  """A request without some of its parts."""
-  return dataclasses.replace(request, **dict.fromkeys(names))
+  """A request without some of its parts; a plan is kept as it is."""
+  parts = [name for name in names if name in _PARTS]
+  return dataclasses.replace(request, **dict.fromkeys(parts))

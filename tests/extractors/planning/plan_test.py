@@ -37,6 +37,11 @@ def test_a_plan_survives_its_file(tmp_path):
     assert plan_lib.read(tmp_path / 'plan.json') == plan
 
 
+def test_a_key_with_a_sharp_is_the_same_as_with_a_flat():
+  assert example(key='F# minor') == example(key='Gb minor')
+  assert example(key='Cb major') == example(key='B major')
+
+
 def test_each_beat_has_a_line_of_its_own():
   lines = plan_lib.to_json(example()).splitlines()
   assert sum('"downbeat"' in line for line in lines) == 16

@@ -186,9 +186,8 @@ def key_of_prompt(prompt: str) -> str | None:
   named = _KEY.search(prompt.lower())
   if named is None:
     return None
-  steps = {'b': -1, 'flat': -1, '#': 1, 'sharp': 1, None: 0}
-  number = plan_lib.TONICS.index(named[1].upper()) + steps[named[2]]
-  return f'{plan_lib.TONICS[number % 12]} {named[3]}'
+  sign = {'flat': 'b', 'sharp': '#', None: ''}.get(named[2], named[2])
+  return plan_lib.named_key(f'{named[1].upper()}{sign} {named[3]}')
 
 
 def key_of_mood(mood: Mood, warmth: float) -> str:

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 from typing import Any
 from typing import get_args
 from typing import Literal
@@ -24,6 +25,7 @@ METRES = (2, 3, 4, 5, 6, 7)
 TONICS = ('C', 'Db', 'D', 'Eb', 'E', 'F', 'Gb', 'G', 'Ab', 'A', 'Bb', 'B')
 MODES = ('major', 'minor')
 MAX_PROMPT_CHARACTERS = 2000
+_KEY = re.compile(rf'([A-G])([b#])? ({"|".join(MODES)})')
 
 Source = Literal['picture', 'prior', 'given']
 
@@ -112,7 +114,7 @@ class MusicPlan:
         f'source is {self.source!r}; wanted one of {get_args(Source)}.'
       )
     if self.key is not None:
-      check_key(self.key)
+      object.__setattr__(self, 'key', named_key(self.key))
     times = [beat.seconds for beat in self.beats]
     self._check_times('beats', times, _SHORTEST_BEAT_SECONDS)
     starts = [section.start_seconds for section in self.sections]
@@ -168,14 +170,23 @@ class MusicPlan:
     return (started or list(self.sections[:1]))[-1]
 
 
-def check_key(key: str) -> None:
-  """Raises ValueError unless a key is one, such as 'C major' or 'Eb minor'."""
-  tonic, _, mode = key.partition(' ')
-  if tonic not in TONICS or mode not in MODES:
+def named_key(key: str) -> str:
+  """The name in plans of a key that a person wrote.
+
+  >>> named_key('F# minor')
+  'Gb minor'
+
+  Raises:
+    ValueError: It is no key.
+  """
+  named = _KEY.fullmatch(key)
+  if named is None:
     raise ValueError(
-      f'the key is {key!r:.80}; wanted one of {" ".join(TONICS)}, a blank, and'
+      f'the key is {key!r:.80}; wanted a tonic such as C, Eb or F#, a blank, and'
       f' {" or ".join(MODES)}.'
     )
+  number = TONICS.index(named[1]) + {'b': -1, '#': 1, None: 0}[named[2]]
+  return f'{TONICS[number % len(TONICS)]} {named[3]}'
 
 
 def continued(plan: MusicPlan, seconds: float) -> MusicPlan:

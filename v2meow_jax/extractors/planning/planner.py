@@ -51,7 +51,7 @@ class Wishes:
 
   def __post_init__(self):
     if self.key is not None:
-      plan_lib.check_key(self.key)
+      object.__setattr__(self, 'key', plan_lib.named_key(self.key))
     low, high = plan_lib.MIN_BPM, plan_lib.MAX_BPM
     if self.bpm is not None and not low <= self.bpm <= high:
       raise ValueError(
@@ -80,7 +80,7 @@ def plan(
   Returns:
     The plan.
   """
-  bpm = wishes.bpm or _tempo_in_range(mood_lib.bpm_of_prompt(prompt or ''))
+  bpm = wishes.bpm or tempo_in_range(mood_lib.bpm_of_prompt(prompt or ''))
   named = mood_lib.genres_of_prompt(prompt or '')
   mood = mood_lib.of_picture(seen, 0.0, seen.seconds)
   probabilities = named or mood_lib.genres_of_mood(mood)
@@ -138,7 +138,7 @@ def _prompt(key: str | None, genre: str, pulse: grid_lib.Pulse) -> str | None:
   return mood_lib.prompt(key.split()[1], genre)
 
 
-def _tempo_in_range(bpm: float | None) -> float | None:
+def tempo_in_range(bpm: float | None) -> float | None:
   """A tempo of a prompt; None where it is none of music."""
   if bpm is None or not plan_lib.MIN_BPM <= bpm <= plan_lib.MAX_BPM:
     return None
