@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import dataclasses
+from typing import Protocol
 
 import numpy as np
 
@@ -22,6 +23,8 @@ SILENCE = 1e-3
 FULL_SCALE = 0.999
 # ours: a loud master has a few such peaks, not one every thousand samples.
 CLIPPED_SHARE = 1e-3
+# Samples that are worked on at once: 1.4 s at 48 kHz.
+PIECE_SAMPLES = 1 << 16
 WRITTEN_VIDEO_SUFFIX = '.mp4'
 WRITTEN_AUDIO_SUFFIXES = ('.wav', '.flac')
 
@@ -88,6 +91,29 @@ class Video:
       start = stop
 
 
+class Sound(Protocol):
+  """Sound in pieces, which are the same each time that they are asked for."""
+
+  @property
+  def rate_hz(self) -> int:
+    """Sample rate, in Hz."""
+    ...
+
+  @property
+  def num_channels(self) -> int:
+    """Number of channels: 1, or 2 for left and right."""
+    ...
+
+  @property
+  def num_samples(self) -> int:
+    """Number of samples of each channel."""
+    ...
+
+  def pieces(self) -> Iterator[np.ndarray]:
+    """Its samples from the start: float32[num_channels, n] each."""
+    ...
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Audio:
   """A mono waveform.
@@ -116,6 +142,22 @@ class Audio:
   def seconds(self) -> float:
     """Duration."""
     return len(self.samples) / self.rate_hz
+
+  @property
+  def num_channels(self) -> int:
+    """One, as in every `Audio`."""
+    return 1
+
+  @property
+  def num_samples(self) -> int:
+    """Number of samples."""
+    return len(self.samples)
+
+  def pieces(self) -> Iterator[np.ndarray]:
+    """Its samples from the start: float32[1, n] each."""
+    for start in range(0, len(self.samples), PIECE_SAMPLES):
+      piece = self.samples[None, start : start + PIECE_SAMPLES]
+      yield np.asarray(piece, np.float32)
 
   @property
   def is_silent(self) -> bool:

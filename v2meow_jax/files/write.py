@@ -27,7 +27,7 @@ from v2meow_jax.files.films import remux
 _OPTIONS = {**encode.BITEXACT, 'movflags': '+faststart'}
 
 
-def write_audio(path: str | os.PathLike, audio: media.Audio) -> None:
+def write_audio(path: str | os.PathLike, audio: media.Sound) -> None:
   """Writes 16 bit .wav or .flac, by suffix.
 
   Args:
@@ -44,17 +44,20 @@ def write_audio(path: str | os.PathLike, audio: media.Audio) -> None:
       f'{os.fspath(path)!r} ends in {suffix!r}; audio can be written as'
       f' {" or ".join(media.WRITTEN_AUDIO_SUFFIXES)}.'
     )
-  samples = np.nan_to_num(audio.samples, nan=0.0, posinf=1.0, neginf=-1.0)
-  pcm = np.clip(np.round(samples * 32_768.0), -32_768, 32_767)
   # Its own writing says no more of a full disk than "System error".
   encoded = io.BytesIO()
-  soundfile.write(
+  with soundfile.SoundFile(
     encoded,
-    pcm.astype(np.int16),
-    audio.rate_hz,
+    'w',
+    samplerate=audio.rate_hz,
+    channels=audio.num_channels,
     subtype='PCM_16',
     format=suffix[1:].upper(),
-  )
+  ) as file:
+    for piece in audio.pieces():
+      samples = np.nan_to_num(piece.T, nan=0.0, posinf=1.0, neginf=-1.0)
+      pcm = np.clip(np.round(samples * 32_768.0), -32_768, 32_767)
+      file.write(pcm.astype(np.int16))
   with atomic.replacing(path) as temp:
     pathlib.Path(temp).write_bytes(encoded.getbuffer())
 

@@ -14,12 +14,12 @@ import itertools
 import av
 import av.video.reformatter
 import numpy as np
-import soxr
 
 from v2meow_jax import media
 from v2meow_jax.files import probe
 from v2meow_jax.files.films import containers
 from v2meow_jax.files.films import side_data
+from v2meow_jax.files.films import sounds
 
 # Sample rates of MPEG-4 AAC (ISO/IEC 14496-3, table 1.18).
 AAC_RATES_HZ = (
@@ -56,6 +56,7 @@ _OPTIONS = {
     'flags': '+bitexact',
   },
 }
+_LAYOUTS = {1: 'mono', 2: 'stereo'}
 _SAMPLE_FORMATS = {
   'aac': ('fltp', np.float32, 1.0),
   'libopus': ('flt', np.float32, 1.0),
@@ -205,7 +206,7 @@ def _add_encoder(
 def add_sound(
   out: av.container.OutputContainer,
   container: containers.Container,
-  audio: media.Audio,
+  audio: media.Sound,
 ) -> av.AudioStream:
   """Adds an encoder of sound.
 
@@ -218,21 +219,22 @@ def add_sound(
     The encoding track.
   """
   codec = container.sound_codec
-  if codec == 'aac' and len(audio.samples) < AAC_FRAME:
+  if codec == 'aac' and audio.num_samples < AAC_FRAME:
     codec = 'alac'
-  encoder = out.add_stream(codec, rate=audio.rate_hz, layout='mono')
+  layout = _LAYOUTS[audio.num_channels]
+  encoder = out.add_stream(codec, rate=audio.rate_hz, layout=layout)
   encoder.codec_context.format = _SAMPLE_FORMATS[codec][0]
   encoder.time_base = fractions.Fraction(1, audio.rate_hz)
   if codec not in ('alac', 'flac'):
-    encoder.bit_rate = min(128_000, 6 * audio.rate_hz)
+    encoder.bit_rate = audio.num_channels * min(128_000, 6 * audio.rate_hz)
   encoder.options = {'flags': '+bitexact'}
   encoder.disposition = av.stream.Disposition.default
   return encoder
 
 
 def at_rate_of(
-  container: containers.Container, audio: media.Audio
-) -> media.Audio:
+  container: containers.Container, audio: media.Sound
+) -> media.Sound:
   """Sound at a rate that the codec of a container has.
 
   Raises:
@@ -244,13 +246,12 @@ def at_rate_of(
       f'audio has {audio.rate_hz} Hz; AAC in {container.suffix[1:]} wants one'
       f' of {AAC_RATES_HZ}; resample it.'
     )
-  if codec != 'libopus' or audio.rate_hz == OPUS_RATE_HZ:
+  if codec != 'libopus':
     return audio
-  samples = soxr.resample(audio.samples, audio.rate_hz, OPUS_RATE_HZ)
-  return media.Audio(samples=samples, rate_hz=OPUS_RATE_HZ)
+  return sounds.Resampled(audio, OPUS_RATE_HZ)
 
 
-def sound(encoder: av.AudioStream, audio: media.Audio) -> Iterator[av.Packet]:
+def sound(encoder: av.AudioStream, audio: media.Sound) -> Iterator[av.Packet]:
   """Encodes sound so that readers give back exactly its samples.
 
   AAC comes in frames of 1024 and readers disagree on trimming the end, so the
@@ -265,17 +266,27 @@ def sound(encoder: av.AudioStream, audio: media.Audio) -> Iterator[av.Packet]:
     The packets.
   """
   codec = encoder.codec_context.name
-  lead = -len(audio.samples) % AAC_FRAME if codec == 'aac' else 0
+  lead = -audio.num_samples % AAC_FRAME if codec == 'aac' else 0
   format_, dtype, scale = _SAMPLE_FORMATS[codec]
-  samples = np.pad(np.clip(audio.samples, -1, 1), (lead, 0)) * scale
-  if dtype is np.int16:
-    samples = np.round(samples)
+  silence = np.zeros((audio.num_channels, lead), np.float32)
   size = encoder.codec_context.frame_size or AAC_FRAME
-  for start in range(0, len(samples), size):
-    block = samples[None, start : start + size].astype(dtype)
-    frame = av.AudioFrame.from_ndarray(block, format=format_, layout='mono')
+  start = -lead
+  for piece in sounds.rebuffered(
+    itertools.chain([silence], audio.pieces()), size
+  ):
+    piece = np.clip(piece, -1, 1) * scale
+    if dtype is np.int16:
+      piece = np.round(piece)
+    if not format_.endswith('p'):
+      piece = piece.T.reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(
+      np.ascontiguousarray(piece, dtype),
+      format=format_,
+      layout=_LAYOUTS[audio.num_channels],
+    )
     frame.sample_rate = audio.rate_hz
-    frame.pts = start - lead
+    frame.pts = start
+    start += frame.samples
     frame.time_base = fractions.Fraction(1, audio.rate_hz)
     yield from encoder.encode(frame)
   yield from encoder.encode(None)

@@ -27,6 +27,7 @@ from v2meow_jax.files.films import display_size
 from v2meow_jax.files.films import edit_list
 from v2meow_jax.files.films import encode
 from v2meow_jax.files.films import extras
+from v2meow_jax.files.films import sounds
 
 # Codecs that no container of films holds so that players show them.
 _ANIMATIONS = ('gif', 'webp')
@@ -61,7 +62,7 @@ class Remuxed:
 
 def replace_sound(
   video_path: str | os.PathLike,
-  audio: media.Audio,
+  audio: media.Sound,
   out_path: str | os.PathLike,
   *,
   is_bare: bool = False,
@@ -101,7 +102,8 @@ def replace_sound(
   audio = encode.at_rate_of(container, audio)
   info = probe.probe_video(video_path, limits)
   reason = _why_not_copied(info, container, limits)
-  audio = audio.fitted(max(1, round(info.seconds * audio.rate_hz)))
+  num_samples = max(1, round(info.seconds * audio.rate_hz))
+  audio = sounds.Fitted(audio, num_samples)
   with atomic.replacing(out_path) as temp:
     job = _Job(info, audio, temp, container, limits)
     picture, carried = 'copied', None
@@ -152,7 +154,7 @@ class _Job:
   """A film, its new sound, and the file to write."""
 
   info: probe.MediaInfo
-  audio: media.Audio
+  audio: media.Sound
   path: str
   container: containers.Container
   limits: probe.Limits
