@@ -56,6 +56,7 @@ def test_an_item_is_the_same_as_alone_and_other_options_are_refused(
     (['--time_limit', 'nan'], '--time_limit is nan'),
     (['--seed', '-1'], 'seed is -1'),
     (['--system', 'nowhere'], 'nowhere is not a system'),
+    (['--plan', 'nowhere.json'], "--plan: there is no file 'nowhere.json'"),
   ],
 )
 def test_a_wrong_call_is_refused_before_any_work(tmp_path, capsys, words, said):

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from v2meow_jax import media
+from v2meow_jax.jobs import shards
 
 RATE_HZ = 8000
 SECONDS = 0.5
@@ -124,10 +125,20 @@ class HummingSystem:
 def run(manifest: Any, out: Any, *, log: Any = None, **fields: Any) -> int:
   """Runs `v2meow batch` with them; the exit code."""
   from v2meow_jax.jobs.generate import job
-  from v2meow_jax.jobs.generate import workers
 
   is_stopped = fields.pop('is_stopped', lambda: False)
-  batch = job.Batch(
+  shard = fields.pop('shard', shards.ALL)
+  return job.run(
+    batch(manifest, out, log=log, **fields), shard, is_stopped=is_stopped
+  )
+
+
+def batch(manifest: Any, out: Any, *, log: Any = None, **fields: Any) -> Any:
+  """The `job.Batch` of a manifest, which hums."""
+  from v2meow_jax.jobs.generate import job
+  from v2meow_jax.jobs.generate import workers
+
+  return job.Batch(
     **{
       'manifest': str(manifest),
       'out': str(out),
@@ -136,15 +147,16 @@ def run(manifest: Any, out: Any, *, log: Any = None, **fields: Any) -> int:
       'output_format': 'wav',
       'num_workers': 1,
       'limits': workers.CallLimits(seconds=LIMIT_SECONDS),
+      'make_reader': Humming(log and str(log)),
+      'load_system': load_humming,
       **fields,
     }
   )
-  return job.run(
-    batch,
-    is_stopped=is_stopped,
-    make_reader=Humming(log and str(log)),
-    load_system=lambda *_: HummingSystem(),
-  )
+
+
+def load_humming(*_: Any) -> HummingSystem:
+  """Loads nothing."""
+  return HummingSystem()
 
 
 def run_and_exit(*args: Any, **fields: Any) -> None:

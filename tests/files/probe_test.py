@@ -142,6 +142,9 @@ def test_a_file_cut_short_is_refused(clip, tmp_path, share, fast_start):
   clip.write_bytes(data[: int(len(data) * share)])
   message = _refusal(clip)
   assert 'cut short' in message
+  with pytest.raises(probe.UnsupportedMedia, match='cut short') as error:
+    probe.probe_video(clip)
+  assert 'or audio' not in str(error.value)
   if fast_start and share > 0.1:
     assert 'announces 2.00 s but only' in message
 

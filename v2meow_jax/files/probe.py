@@ -171,7 +171,10 @@ def probe_video(
   path: str | os.PathLike, limits: Limits = DEFAULT_LIMITS
 ) -> MediaInfo:
   """Describes a video; a file without a video track is UnsupportedMedia."""
-  info = probe(path, limits)
+  try:
+    info = probe(path, limits)
+  except UnsupportedMedia as e:
+    raise UnsupportedMedia(str(e).replace(WANTED, sniff.WANTED_VIDEO)) from e
   if not info.has_video:
     raise _audio_only(info.path)
   return info

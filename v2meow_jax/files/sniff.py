@@ -11,10 +11,11 @@ FORMATS = (
   'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,gif,h264,hevc'
   ',mpegvideo,wav,flac,mp3,ogg,aac'
 )
-WANTED = (
+WANTED_VIDEO = (
   'wanted a video (mp4, mov, mkv, webm, avi, ts, mpg, vob, flv, wmv, gif, raw'
-  ' h264 or h265) or audio (wav, flac, mp3, ogg, aac, m4a)'
+  ' h264 or h265)'
 )
+WANTED = f'{WANTED_VIDEO} or audio (wav, flac, mp3, ogg, aac, m4a)'
 _MOV_BOXES = (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide', b'styp')
 _IMAGE_BRANDS = (b'avif', b'avis', b'heic', b'heix', b'mif1', b'msf1')
 _IMAGES = (b'\x89PNG', b'\xff\xd8\xff', b'BM', b'II*\0', b'MM\0*')

@@ -4,6 +4,8 @@ A result is a file and its sidecar, moved into place; then a record says so. A
 kill loses at most what is being made.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 import contextlib
 import dataclasses
@@ -23,6 +25,41 @@ from v2meow_jax.jobs import records
 from v2meow_jax.jobs import shards
 
 BUILDING = '.building'
+
+
+class ShardFolder:
+  """A folder of results, as the process that works at one shard of it sees it.
+
+  A context manager.
+
+  Attributes:
+    workshop: Folder in which results become whole.
+    journal: File that records are written to.
+    results: Results that were there before.
+  """
+
+  def __init__(self, out: pathlib.Path, shard: shards.JobShard):
+    """Takes the shard, and reads what is there of it.
+
+    Raises:
+      ValueError: Another process works at this shard.
+    """
+    self.workshop = Workshop(out, shard)
+    self.journal = records.Journal(out, shard)
+    try:
+      self.results = records.Results(out)
+    except BaseException:
+      self.workshop.close()
+      raise
+
+  def __enter__(self) -> ShardFolder:
+    return self
+
+  def __exit__(self, *_):
+    try:
+      self.journal.close()
+    finally:
+      self.workshop.close()
 
 
 class Workshop:

@@ -38,6 +38,9 @@ class JobShard:
     return f'{self.index}-of-{self.count}'
 
 
+ALL = JobShard(index=0, count=1)
+
+
 def parse(text: str) -> JobShard:
   """The shard of a text such as 0/4."""
   match = re.fullmatch(r'(\d{1,9})/(\d{1,9})', text)
@@ -87,4 +90,4 @@ def chosen(
         f' set {COUNT_VARIABLE} to the completions of the job, or give --shard.'
       )
     return parse(f'{index}/{count}')
-  return JobShard(index=0, count=1)
+  return ALL

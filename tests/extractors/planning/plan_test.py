@@ -42,6 +42,11 @@ def test_a_key_with_a_sharp_is_the_same_as_with_a_flat():
   assert example(key='Cb major') == example(key='B major')
 
 
+def test_a_plan_that_is_not_there_is_named(tmp_path):
+  with pytest.raises(ValueError, match='no plan .*none.json.*v2meow plan'):
+    plan_lib.read(tmp_path / 'none.json')
+
+
 def test_each_beat_has_a_line_of_its_own():
   lines = plan_lib.to_json(example()).splitlines()
   assert sum('"downbeat"' in line for line in lines) == 16

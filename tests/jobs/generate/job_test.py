@@ -128,12 +128,39 @@ def test_what_did_not_change_is_not_made_again_and_what_did_is(
   assert not small_batch.digests(out) and len(list(out.glob('*.flac'))) == 4
 
 
+def test_another_list_does_not_take_over_a_folder(tmp_path, capsys):
+  one = small_batch.write_manifest(tmp_path / 'one', 3, poison=False)
+  other = one.with_name('other.jsonl')
+  lines = one.read_text().splitlines(keepends=True)
+  out = tmp_path / 'out'
+  assert small_batch.run(one, out) == job.EXIT_DONE
+  before = {p: p.read_bytes() for p in out.rglob('*') if p.is_file()}
+  other.write_text(''.join(lines[:1]))
+  with pytest.raises(ValueError, match="lacks 2 items, such as 'item_1'.*OUT"):
+    small_batch.run(other, out)
+  assert before == {p: p.read_bytes() for p in out.rglob('*') if p.is_file()}
+  # A list of the same items, or of more, is the same one elsewhere.
+  other.write_text(''.join(reversed(lines)))
+  assert small_batch.run(other, out) == job.EXIT_DONE
+  # One that was cut is, too, and says what that means.
+  other.write_text(''.join(lines[:2]))
+  assert small_batch.run(other, out) == job.EXIT_DONE
+  assert '1 items are no longer in the list' in capsys.readouterr().out
+  assert report.status(str(out)).startswith('2 of 2 done')
+  assert (out / 'item_2.wav').exists()
+  # Told so, another list takes over.
+  (out / report.JOB).unlink()
+  one.write_text(lines[2])
+  assert small_batch.run(one, out) == job.EXIT_DONE
+  assert report.status(str(out)).startswith('1 of 1 done')
+
+
 def test_a_batch_of_which_nothing_is_left_loads_no_system(
   undisturbed, monkeypatch
 ):
   manifest, out, _ = undisturbed
   before = {p: p.stat().st_mtime_ns for p in out.rglob('*')}
-  monkeypatch.setattr(job, '_make', None)
+  monkeypatch.setattr(job.Job, '_make', None)
   monkeypatch.setattr(small_batch, 'HummingSystem', None)
   assert small_batch.run(manifest, out) == job.EXIT_FAILURES
   after = {p: p.stat().st_mtime_ns for p in out.rglob('*.wav*')}

@@ -194,12 +194,12 @@ def _run(args: argparse.Namespace) -> int:
     tensor=args.tensor,
     rows=args.rows,
     output_format=args.format,
-    shard=shards.chosen(args.shard),
     num_workers=num_workers,
     limits=workers.CallLimits(
       seconds=args.time_limit, memory_bytes=round(args.memory_limit * 1e9)
     ),
     skip_bad_rows=args.skip_bad_rows,
   )
+  shard = shards.chosen(args.shard)
   with preemption.Notice() as notice:
-    return job.run(batch, is_stopped=lambda: notice.is_signalled)
+    return job.run(batch, shard, is_stopped=lambda: notice.is_signalled)

@@ -251,12 +251,17 @@ def read(path: str | os.PathLike) -> MusicPlan:
   """Reads a plan; nothing in the file is trusted.
 
   Raises:
-    ValueError: The file is no plan: a field is missing, unknown, of the wrong
-      type or out of range.
-    OSError: There is no such file.
+    ValueError: There is no such file, or it is no plan: a field is missing,
+      unknown, of the wrong type or out of range.
+    OSError: The file cannot be read.
   """
   path = paths.path(path)
-  size = path.stat().st_size
+  try:
+    size = path.stat().st_size
+  except FileNotFoundError as e:
+    raise ValueError(
+      f'there is no plan {os.fspath(path)!r}; write one with `v2meow plan`.'
+    ) from e
   if size > _MOST_BYTES:
     raise ValueError(
       f'{path} has {size} bytes; wanted a plan of at most {_MOST_BYTES}.'

@@ -27,6 +27,9 @@ _EITHER = (
   ('no_plan', 'key'),
 )
 _FILES = ('style_audio', 'plan')
+_WANTED_LIST = (
+  'wanted json lines or a .csv with id and path, or a folder of videos'
+)
 _REFUSED = {
   'start': 'cut the stretch out first: ffmpeg -ss START -i IN -c copy OUT.mp4',
   'end': 'cut the stretch out first: ffmpeg -to END -i IN -c copy OUT.mp4',
@@ -79,10 +82,16 @@ def read(
     ValueError: Names every row that is wrong, and how; or there are no items.
   """
   path = paths.path(manifest)
+  if not path.exists():
+    raise ValueError(f'there is no manifest {manifest!r}; {_WANTED_LIST}.')
   of_folder = path.is_dir()
   folder = os.fspath(path if of_folder else path.parent)
   # A default is wrong by itself, not in each row.
-  checked_options(_said(defaults))
+  said = _said(defaults)
+  checked_options(said)
+  for name in _FILES:
+    if name in said and not paths.path(said[name]).exists():
+      raise ValueError(f'--{name}: there is no file {said[name]!r}.')
   items: dict[str, Item] = {}
   errors = []
   for where, row in _folder_rows(path) if of_folder else _rows(path):
@@ -96,10 +105,7 @@ def read(
   if not skip_bad_rows:
     manifests.require_none(path, errors)
   if not items:
-    raise ValueError(
-      f'{manifest} holds no item; wanted json lines or a .csv with id and path,'
-      ' or a folder of videos.'
-    )
+    raise ValueError(f'{manifest} holds no item; {_WANTED_LIST}.')
   return list(items.values()), errors
 
 

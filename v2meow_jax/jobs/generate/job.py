@@ -4,25 +4,25 @@ Nobody coordinates: the name of an item says which process makes it, and records
 beside the results say what is done. READ FIRST in this room.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from concurrent import futures
-import contextlib
 import dataclasses
+import threading
 from typing import Any
 
 import v2meow_jax
 from v2meow_jax import progress as progress_lib
 from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import atomic
-from v2meow_jax.files import copies
 from v2meow_jax.files import manifests
 from v2meow_jax.files import paths
 from v2meow_jax.files import released
 from v2meow_jax.jobs import commit
-from v2meow_jax.jobs import records
 from v2meow_jax.jobs import shards
+from v2meow_jax.jobs.generate import attempts as attempts_lib
 from v2meow_jax.jobs.generate import items as items_lib
 from v2meow_jax.jobs.generate import making
 from v2meow_jax.jobs.generate import report
@@ -31,7 +31,6 @@ from v2meow_jax.jobs.generate import workers
 EXIT_DONE = 0
 EXIT_FAILURES = 3
 EXIT_TRY_AGAIN = 75
-_NUM_LOOKERS = 16  # Threads that ask a bucket for versions.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,10 +47,12 @@ class Batch:
     rows: Number of windows in a call of a stage, and of clips that are made
       together, for each group of devices; None: the system's own, and one clip.
     output_format: Suffix of the results, without its dot.
-    shard: Part of the items that this process makes.
     num_workers: Number of processes that read media.
     limits: Limits of each call of these.
     skip_bad_rows: Whether to go on without rows that cannot be used.
+    make_reader: Function that makes the function by which workers read; None:
+      `reading.Reading`.
+    load_system: Function that loads a system; None: `inference.system.load`.
   """
 
   manifest: str
@@ -62,27 +63,25 @@ class Batch:
   tensor: int = 1
   rows: int | None = None
   output_format: str = 'mp4'
-  shard: shards.JobShard = shards.JobShard(index=0, count=1)
   num_workers: int = 1
   limits: workers.CallLimits = workers.CallLimits()
   skip_bad_rows: bool = False
+  make_reader: Callable[[], Callable[..., Any]] | None = None
+  load_system: Callable[..., Any] | None = None
 
 
 def run(
   batch: Batch,
+  shard: shards.JobShard = shards.ALL,
   *,
   is_stopped: Callable[[], bool] = lambda: False,
-  make_reader: Callable[[], Callable[..., Any]] | None = None,
-  load_system: Callable[..., Any] | None = None,
 ) -> int:
   """Makes what is not made yet of a shard; prints what came of it.
 
   Args:
     batch: List of videos, and how to make their music.
+    shard: Part of the items that this process makes.
     is_stopped: Function that says whether to stop.
-    make_reader: Function that makes the function by which workers read; None:
-      `reading.Reading`.
-    load_system: Function that loads a system; None: `inference.system.load`.
 
   Returns:
     0 when all items of the shard are done, 3 when some failed, and 75 when it
@@ -92,49 +91,179 @@ def run(
     ValueError: A row, an option or the system is not usable.
     OSError: Results cannot be written.
   """
-  items, bad_rows = items_lib.read(
-    batch.manifest, batch.defaults, skip_bad_rows=batch.skip_bad_rows
-  )
-  for line in bad_rows:
-    print(f'left out: {line}')
-  settings = _settings(batch)
-  out = paths.path(batch.out)
-  if not paths.is_remote(out):
-    out.mkdir(parents=True, exist_ok=True)
-  paths.require_writable(out)
-  options = {item.id: item.digest(settings) for item in items}
-  job = {'manifest': batch.manifest, 'settings': settings, 'items': options}
-  mine = [item for item in items if item.id in batch.shard]
-  with (
-    contextlib.closing(commit.Workshop(out, batch.shard)) as workshop,
-    contextlib.closing(records.Journal(out, batch.shard)) as journal,
-  ):
-    results = records.Results(out)
-    attempts, standing = _attempts(mine, options, results, journal, batch)
-    before = report.write_job(out, job, workshop.write_text)
-    _say_redone(attempts, results, report.changes(before, settings))
-    figures = making.Figures(*standing)
-    if attempts:
-      figures = _make(
-        batch, attempts, results, journal, workshop, standing,
-        is_stopped, make_reader, load_system,
-      )  # fmt: skip
-    journal.close()
-    report.write_failed(out, options, workshop.write_text)
-  left = len(mine) - figures.num_done - figures.num_failed
-  print(
-    f'{_name(batch)}: {figures.num_done} of {len(mine)} done,'
-    f' {figures.num_failed} failed, {left} left'
-  )
-  if left:
-    print('asked to stop; the same command goes on with what is left')
+  with Job(batch) as job:
+    for line in job.bad_rows:
+      print(f'left out: {line}')
+    return job.run(shard, is_stopped)
+
+
+class Job:
+  """A batch in one process, which makes one shard after another of it.
+
+  The system is loaded once, when there is something to make. A context manager,
+  which ends its worker processes.
+
+  Attributes:
+    batch: List of videos, and how to make their music.
+    bad_rows: What is wrong with the rows that are left out.
+    content: Content of `job.json`.
+  """
+
+  def __init__(self, batch: Batch):
+    """Reads the list.
+
+    Raises:
+      ValueError: A row, an option or the folder of the system is not usable.
+      OSError: Results cannot be written.
+    """
+    self.batch = batch
+    self._items, self.bad_rows = items_lib.read(
+      batch.manifest, batch.defaults, skip_bad_rows=batch.skip_bad_rows
+    )
+    self._settings = _settings(batch)
+    self._options = {i.id: i.digest(self._settings) for i in self._items}
+    self.content = {
+      'manifest': paths.absolute(batch.manifest),
+      'settings': self._settings,
+      'items': self._options,
+    }
+    self._out = paths.path(batch.out)
+    if not paths.is_remote(self._out):
+      self._out.mkdir(parents=True, exist_ok=True)
+    paths.require_writable(self._out)
+    self._system: Any = None
+    self._readers: list[workers.Worker] = []
+    self._writer: workers.Worker | None = None
+    self._lock = threading.Lock()
+
+  def __enter__(self) -> Job:
+    return self
+
+  def __exit__(self, *_):
+    for worker in self._workers():
+      worker.end()
+
+  def run(
+    self,
+    shard: shards.JobShard,
+    is_stopped: Callable[[], bool] = lambda: False,
+  ) -> int:
+    """Makes what is not made yet of a shard; see `run`."""
+    mine = [item for item in self._items if item.id in shard]
+    with self._lock, commit.ShardFolder(self._out, shard) as folder:
+      write = folder.workshop.write_text
+      before = report.write_job(self._out, self.content, write)
+      stock = attempts_lib.take_stock(
+        mine, self._options, self.batch.output_format, folder
+      )
+      _say_redone(stock.attempts, report.changes(before, self._settings))
+      figures = making.Figures(stock.num_done, stock.num_failed)
+      if stock.attempts:
+        self._make(stock.attempts, folder, figures, is_stopped)
+      folder.journal.close()
+      report.write_failed(self._out, self._options, write)
+    left = len(mine) - figures.num_done - figures.num_failed
+    several = shard.count > 1
+    print(
+      f'{self.batch.out}{f", shard {shard}" if several else ""}:'
+      f' {figures.num_done} of {len(mine)} done, {figures.num_failed} failed,'
+      f' {left} left'
+    )
+    if left:
+      print('asked to stop; the same command goes on with what is left')
+    return exit_code(left, figures.num_failed)
+
+  def _make(
+    self,
+    attempts: Sequence[attempts_lib.Attempt],
+    folder: commit.ShardFolder,
+    figures: making.Figures,
+    is_stopped: Callable[[], bool],
+  ) -> None:
+    """Makes items; counts them in `figures`."""
+    readers, writer = self._start_workers(len(attempts))
+    self._load(attempts)
+    before = figures.num_done + figures.num_failed
+    with progress_lib.bar(
+      total=before + len(attempts),
+      initial=before,
+      unit='clip',
+      desc=self.batch.out,
+    ) as bar:
+
+      def show(figures: making.Figures) -> None:
+        bar.set_postfix_str(
+          f'stages wait {figures.wait_share:.0%}', refresh=False
+        )
+        bar.update()
+
+      making.Maker(
+        self._system,
+        folder,
+        figures,
+        readers=readers,
+        writer=writer,
+        rows=self.batch.rows,
+        is_stopped=is_stopped,
+        on_item=show,
+      ).make(attempts)
+    if num_made := figures.num_done + figures.num_failed - before:
+      minutes = figures.seconds / 60
+      print(
+        f'{num_made} items in {minutes:.2f} minutes,'
+        f' {num_made / minutes:.1f} a minute; the first clip was read after'
+        f' {figures.start_seconds:.1f} s, and the stages waited for'
+        f' {figures.wait_share:.1%} of the time since'
+      )
+
+  def _workers(self) -> list[workers.Worker]:
+    return [*self._readers, *([self._writer] if self._writer else [])]
+
+  def _start_workers(
+    self, num_attempts: int
+  ) -> tuple[list[workers.Worker], workers.Worker]:
+    """Processes that read and one that writes, which load their networks."""
+    from v2meow_jax.jobs.generate import reading  # pylint: disable=g-import-not-at-top
+    from v2meow_jax.jobs.generate import writing  # pylint: disable=g-import-not-at-top
+
+    batch = self.batch
+    make_reader = batch.make_reader or reading.Reading(batch.system_dir)
+    num = min(batch.num_workers, num_attempts)
+    self._readers = [w for w in self._readers if not w.is_over]
+    while len(self._readers) < num:
+      self._readers.append(workers.Worker(make_reader, batch.limits))
+    if self._writer is None or self._writer.is_over:
+      self._writer = workers.Worker(writing.Writing(), batch.limits)
+    for worker in self._workers():
+      worker.start()
+    return self._readers[:num], self._writer
+
+  def _load(self, attempts: Sequence[attempts_lib.Attempt]) -> None:
+    """Loads the system, once; raises ValueError for what it cannot do."""
+    from v2meow_jax.inference import system as system_lib  # pylint: disable=g-import-not-at-top
+    from v2meow_jax.inference.programs import compile_cache  # pylint: disable=g-import-not-at-top
+
+    batch = self.batch
+    if self._system is None:
+      compile_cache.enable()
+      load = batch.load_system or system_lib.load
+      self._system = load(batch.system_dir, batch.dtype, batch.tensor)
+    errors = []
+    for item in (a.item for a in attempts):
+      try:
+        samplings, _ = making.resolved(self._system, item, batch.rows)
+        if item.options.get('negative'):
+          system_lib.require_guidance(samplings)
+      except ValueError as e:
+        errors.append(f'{item.where}: {e}')
+    manifests.require_none(paths.path(batch.manifest), errors)
+
+
+def exit_code(num_left: int, num_failed: int) -> int:
+  """Exit code of a batch that ended with so many items."""
+  if num_left:
     return EXIT_TRY_AGAIN
-  return EXIT_FAILURES if figures.num_failed else EXIT_DONE
-
-
-def _name(batch: Batch) -> str:
-  several = batch.shard.count > 1
-  return f'{batch.out}, shard {batch.shard}' if several else batch.out
+  return EXIT_FAILURES if num_failed else EXIT_DONE
 
 
 def _settings(batch: Batch) -> dict[str, Any]:
@@ -158,165 +287,13 @@ def _settings(batch: Batch) -> dict[str, Any]:
   }
 
 
-def _attempts(
-  items: Sequence[items_lib.Item],
-  options: Mapping[str, str],
-  results: records.Results,
-  journal: records.Journal,
-  batch: Batch,
-) -> tuple[list[making.Attempt], tuple[int, int]]:
-  """What is to be made, and how many items are done and failed already."""
-  attempts, num_done, num_failed = [], 0, 0
-  for item, versions in zip(items, _versions(items), strict=True):
-    digest = options[item.id]
-    output = f'{item.id}.{batch.output_format}'
-    if results.done(item.id, digest, versions):
-      num_done += 1
-      continue
-    if results.failed(item.id, digest, versions):
-      num_failed += 1
-      continue
-    if (record := results.unrecorded(item.id, output)) is not None:
-      journal.append(record)
-    if results.done(item.id, digest, versions):
-      num_done += 1
-    else:
-      written = {r.output for r in results.of(item.id) if r.state == 'done'}
-      attempts.append(
-        making.Attempt(
-          item=item,
-          options=digest,
-          versions=versions,
-          number=results.last_attempt(item.id) + 1,
-          output=output,
-          replaced=frozenset(written - {output}),
-        )
-      )
-  return attempts, (num_done, num_failed)
-
-
-def _versions(
-  items: Sequence[items_lib.Item],
-) -> list[dict[str, str | None]]:
-  """Versions of the files of each item, by role; no file is opened."""
-
-  def version(path: str) -> str | None:
-    try:
-      return copies.version(path)
-    except (OSError, ImportError):
-      return None  # The worker says why.
-
-  names = {path for item in items for path in item.files.values()}
-  with futures.ThreadPoolExecutor(_NUM_LOOKERS) as pool:
-    versions = dict(zip(names, pool.map(version, names), strict=True))
-  return [
-    {role: versions[path] for role, path in item.files.items()}
-    for item in items
-  ]
-
-
 def _say_redone(
-  attempts: Sequence[making.Attempt],
-  results: records.Results,
-  changes: Sequence[str],
+  attempts: Sequence[attempts_lib.Attempt], changes: Sequence[str]
 ) -> None:
   """Says how many results are made again, and why."""
-  redone = [
-    a
-    for a in attempts
-    if any(record.state == 'done' for record in results.of(a.item.id))
-  ]
-  if redone:
+  if num_redone := sum(a.is_again for a in attempts):
     why = '; '.join(changes) or 'their rows, options or files are others now'
     print(
-      f'{len(redone)} items are made again, each in the place of its older'
+      f'{num_redone} items are made again, each in the place of its older'
       f' result: {why}'
     )
-
-
-def _make(
-  batch: Batch,
-  attempts: Sequence[making.Attempt],
-  results: records.Results,
-  journal: records.Journal,
-  workshop: commit.Workshop,
-  standing: tuple[int, int],
-  is_stopped: Callable[[], bool],
-  make_reader: Callable[[], Callable[..., Any]] | None,
-  load_system: Callable[..., Any] | None,
-) -> making.Figures:
-  """Loads the system and makes the items."""
-  from v2meow_jax.inference import system as system_lib  # pylint: disable=g-import-not-at-top
-  from v2meow_jax.inference.programs import compile_cache  # pylint: disable=g-import-not-at-top
-  from v2meow_jax.jobs.generate import reading  # pylint: disable=g-import-not-at-top
-  from v2meow_jax.jobs.generate import writing  # pylint: disable=g-import-not-at-top
-
-  compile_cache.enable()
-  num_before = sum(standing)
-  reader = make_reader or reading.Reading(batch.system_dir)
-  readers = [
-    workers.Worker(reader, batch.limits)
-    for _ in range(min(batch.num_workers, len(attempts)))
-  ]
-  writer = workers.Worker(writing.Writing(), batch.limits)
-  with contextlib.ExitStack() as stack:
-    for worker in (*readers, writer):
-      stack.callback(worker.end)
-      worker.start()  # They load while this process does.
-    load = load_system or system_lib.load
-    system = load(batch.system_dir, batch.dtype, batch.tensor)
-    _check_options(system, batch, [a.item for a in attempts])
-    bar = progress_lib.bar(
-      total=num_before + len(attempts),
-      initial=num_before,
-      unit='clip',
-      desc=_name(batch),
-    )
-    stack.enter_context(bar)
-
-    def show(figures: making.Figures) -> None:
-      bar.set_postfix_str(
-        f'stages wait {figures.wait_share:.0%}', refresh=False
-      )
-      bar.update()
-
-    maker = making.Maker(
-      system,
-      workshop,
-      journal,
-      results,
-      readers=readers,
-      writer=writer,
-      rows=batch.rows,
-      is_stopped=is_stopped,
-      on_item=show,
-    )
-    maker.make(attempts)
-  figures = maker.figures
-  num_made = figures.num_done + figures.num_failed
-  if num_made:
-    minutes = figures.seconds / 60
-    print(
-      f'{num_made} items in {minutes:.2f} minutes, {num_made / minutes:.1f} a'
-      f' minute; the stages waited for {figures.wait_share:.1%} of the time'
-    )
-  figures.num_done += standing[0]
-  figures.num_failed += standing[1]
-  return figures
-
-
-def _check_options(
-  system: Any, batch: Batch, items: Sequence[items_lib.Item]
-) -> None:
-  """Raises ValueError when a system cannot do what a row asks of it."""
-  from v2meow_jax.inference import system as system_lib  # pylint: disable=g-import-not-at-top
-
-  errors = []
-  for item in items:
-    try:
-      samplings, _ = making.resolved(system, item, batch.rows)
-      if item.options.get('negative'):
-        system_lib.require_guidance(samplings)
-    except ValueError as e:
-      errors.append(f'{item.where}: {e}')
-  manifests.require_none(paths.path(batch.manifest), errors)

@@ -27,6 +27,7 @@ from v2meow_jax.inference import soundtrack as soundtrack_lib
 from v2meow_jax.inference import streams
 from v2meow_jax.jobs import commit
 from v2meow_jax.jobs import records
+from v2meow_jax.jobs.generate import attempts as attempts_lib
 from v2meow_jax.jobs.generate import items as items_lib
 from v2meow_jax.jobs.generate import workers
 
@@ -37,27 +38,6 @@ _MOST_GROUPS = 4
 _MOST_UNSAMPLED = 3
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Attempt:
-  """One try at an item.
-
-  Attributes:
-    item: Item to make.
-    options: Digest of its options and of the settings of the batch.
-    versions: Versions of its files when the batch began, by role.
-    number: Number of the try, from 1.
-    output: File name of the result.
-    replaced: File names of results of other formats.
-  """
-
-  item: items_lib.Item
-  options: str
-  versions: Mapping[str, str | None]
-  number: int
-  output: str
-  replaced: frozenset[str] = frozenset()
-
-
 @dataclasses.dataclass
 class Figures:
   """What a batch came to.
@@ -66,26 +46,30 @@ class Figures:
     num_done: Number of results that are in place.
     num_failed: Number of items that failed.
     seconds: Wall time from the start to the last item, in seconds.
-    waited_seconds: Share of it in which the stages waited for clips, in
-      seconds.
+    start_seconds: Part of it before the first clip was read, in seconds.
+    sampling_seconds: Part of it in which the stages were at work, in seconds.
   """
 
   num_done: int = 0
   num_failed: int = 0
   seconds: float = 0.0
-  waited_seconds: float = 0.0
+  start_seconds: float = 0.0
+  sampling_seconds: float = 0.0
 
   @property
   def wait_share(self) -> float:
-    """Share of the time in which the stages waited for clips."""
-    return self.waited_seconds / self.seconds if self.seconds else 0.0
+    """Share of the time since the first clip in which the stages waited."""
+    if not self.sampling_seconds:
+      return 0.0
+    seconds = self.seconds - self.start_seconds
+    return max(0.0, 1 - self.sampling_seconds / seconds)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Clip:
   """An item that is read."""
 
-  attempt: Attempt
+  attempt: attempts_lib.Attempt
   read: streams.ReadRequest
   files: Mapping[str, Mapping[str, str]]
 
@@ -104,9 +88,8 @@ class Maker:
   def __init__(
     self,
     system: Any,
-    workshop: commit.Workshop,
-    journal: records.Journal,
-    results: records.Results,
+    folder: commit.ShardFolder,
+    figures: Figures,
     *,
     readers: Sequence[workers.Worker],
     writer: workers.Worker,
@@ -118,9 +101,8 @@ class Maker:
 
     Args:
       system: Released system, loaded.
-      workshop: Folder in which results become whole.
-      journal: File that records are written to.
-      results: Results that were there before.
+      folder: Folder of the results.
+      figures: Counts of the items that were done and failed before.
       readers: Workers that call `reading.read`.
       writer: Worker that calls `writing.write`.
       rows: Number of windows in a call, and of clips that are made together, for
@@ -128,11 +110,11 @@ class Maker:
       is_stopped: Function that says whether to stop.
       on_item: Function to call with the figures after each item.
     """
-    self.figures = Figures()
+    self.figures = figures
     self._system = system
-    self._workshop = workshop
-    self._journal = journal
-    self._results = results
+    self._workshop = folder.workshop
+    self._journal = folder.journal
+    self._results = folder.results
     self._rows = rows
     self._together = (rows or 1) * system.num_groups
     self._is_stopped = is_stopped
@@ -147,8 +129,10 @@ class Maker:
     self._ready: queue.Queue[_Clip | None] = queue.Queue(self._together)
     self._sampled: queue.Queue[list[_Clip] | None] = queue.Queue(2)
 
-  def make(self, attempts: Sequence[Attempt]) -> None:
+  def make(self, attempts: Sequence[attempts_lib.Attempt]) -> None:
     """Makes items until all are done or failed, or the batch is stopped.
+
+    The workers are left for others, unless it ends early.
 
     Raises:
       OSError: The disk is full, results cannot be written, or the workers cannot
@@ -162,6 +146,7 @@ class Maker:
     ]
     finisher = threading.Thread(target=self._guarded, args=(self._finish,))
     self._start_time = self._last_time = time.monotonic()
+    is_whole = False
     try:
       for thread in (*threads, finisher):
         thread.start()
@@ -171,10 +156,12 @@ class Maker:
       with contextlib.suppress(_Halted):
         self._put(self._sampled, None)
       finisher.join()
+      is_whole = not (self._halt.is_set() or self._is_stopped())
     finally:
       self._halt.set()
-      for worker in (*self._readers, self._writer):
-        worker.end()
+      if not is_whole:  # They may be at calls that take long.
+        for worker in (*self._readers, self._writer):
+          worker.end()
       for thread in (*threads, finisher):
         thread.join()
     if self._error is not None:
@@ -189,7 +176,9 @@ class Maker:
       self._error = self._error or e
       self._halt.set()
 
-  def _read(self, worker: workers.Worker, left: Iterator[Attempt]) -> None:
+  def _read(
+    self, worker: workers.Worker, left: Iterator[attempts_lib.Attempt]
+  ) -> None:
     """Reads one item after another, which other threads do, too."""
     while not (self._is_stopped() or self._halt.is_set()):
       with self._lock:
@@ -220,12 +209,12 @@ class Maker:
     waiting: dict[str, list[_Clip]] = {}
     num_reading = len(self._readers)
     while num_reading:
-      start = time.monotonic()
       clip = self._get(self._ready, self._is_stopped)
-      self.figures.waited_seconds += time.monotonic() - start
       if clip is None:
         num_reading -= 1
         continue
+      if not self.figures.start_seconds:
+        self.figures.start_seconds = time.monotonic() - self._start_time
       key = sampling_key(clip.attempt.item)
       group = waiting.setdefault(key, [])
       group.append(clip)
@@ -266,12 +255,16 @@ class Maker:
 
     go_on('')
     item = group[0].attempt.item
-    self._system.sample(
-      [clip.read.clip for clip in group],
-      *resolved(self._system, item, self._rows),
-      go_on,
-      requests_lib.PartClock(),
-    )
+    start = time.monotonic()
+    try:
+      self._system.sample(
+        [clip.read.clip for clip in group],
+        *resolved(self._system, item, self._rows),
+        go_on,
+        requests_lib.PartClock(),
+      )
+    finally:
+      self.figures.sampling_seconds += time.monotonic() - start
 
   def _finish(self) -> None:
     """Decodes, checks, writes and commits what is sampled."""
@@ -327,7 +320,7 @@ class Maker:
     self._count(done=1)
 
   def _fail(
-    self, attempt: Attempt, failure: workers.ItemFailure, part: str
+    self, attempt: attempts_lib.Attempt, failure: workers.ItemFailure, part: str
   ) -> None:
     files = {
       name: {'version': version, 'sha256': None}

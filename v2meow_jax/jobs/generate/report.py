@@ -81,13 +81,49 @@ def read_job(out: pathlib.Path) -> dict[str, Any]:
 def write_job(
   out: pathlib.Path, job: Mapping[str, Any], write: Write = atomic.write_text
 ) -> Mapping[str, Any]:
-  """Writes what a batch is; returns what was there, if anything."""
+  """Writes what a batch is; returns what was there, if anything.
+
+  Raises:
+    ValueError: The folder has items of another list.
+  """
   before: Mapping[str, Any] = {}
   with contextlib.suppress(ValueError):
     before = read_job(out)
   if before != job:
+    check_list(out, before, job)
     write(out / JOB, json.dumps(job, indent=1) + '\n')
   return before
+
+
+def check_list(
+  out: pathlib.Path, before: Mapping[str, Any], job: Mapping[str, Any]
+) -> None:
+  """Keeps a list from taking over the folder of another one.
+
+  Longer and shorter versions of a list are the same list: what is no longer in
+  it is said.
+
+  Args:
+    out: Folder of the results.
+    before: Content of `job.json`; empty when the folder has no batch yet.
+    job: Batch to be made there.
+
+  Raises:
+    ValueError: The folder has items of another list.
+  """
+  gone = before.get('items', {}).keys() - job['items'].keys()
+  if not gone:
+    return
+  if before.get('manifest') != job['manifest']:
+    raise ValueError(
+      f'{out} is the folder of {before.get("manifest")}, of which'
+      f' {job["manifest"]} lacks {len(gone)} items, such as {min(gone)!r}; give'
+      f' this list another OUT, or remove {out / JOB} to have it take over.'
+    )
+  print(
+    f'{len(gone)} items are no longer in the list; their results stay in {out},'
+    ' and status and collect leave them out'
+  )
 
 
 def write_failed(
@@ -169,7 +205,7 @@ def retry(folder: str, reason: str | None = None) -> str:
       f'nothing in {out} failed for the reason {reason!r}; there are'
       f' {", ".join(reasons) or "none"}.'
     )
-  journal = records.Journal(out, shards.JobShard(index=0, count=1))
+  journal = records.Journal(out, shards.ALL)
   chosen = [r for r in failed if reason in (None, r.reason)]
   for record in chosen:
     journal.append(

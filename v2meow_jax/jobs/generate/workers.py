@@ -59,7 +59,11 @@ class ItemFailure(Exception):
 
 
 class Worker:
-  """One process that calls a function, and its successors."""
+  """One process that calls a function, and its successors.
+
+  Attributes:
+    is_over: Whether it was ended for good.
+  """
 
   def __init__(
     self, make: Callable[[], Callable[..., Any]], limits: CallLimits
@@ -73,13 +77,13 @@ class Worker:
     """
     self._make = make
     self._limits = limits
-    self._is_over = False
+    self.is_over = False
     self._process: Any = None
     self._connection: Any = None
 
   def start(self) -> None:
     """Starts the process, without waiting for it."""
-    if self._process is not None or self._is_over:
+    if self._process is not None or self.is_over:
       return
     self._connection, theirs = multiprocessing.Pipe()
     self._process = _context(self._make).Process(
@@ -125,7 +129,7 @@ class Worker:
       message = self._connection.recv()
     except (EOFError, ConnectionError):
       self._process.join()
-      message = '' if self._is_over else f'exit code {self._process.exitcode}'
+      message = '' if self.is_over else f'exit code {self._process.exitcode}'
     if message:
       raise ChildProcessError(f'a worker process does not start: {message}')
     self._is_ready = True
@@ -154,7 +158,7 @@ class Worker:
 
   def end(self) -> None:
     """Ends the process for good; a call in another thread fails."""
-    self._is_over = True
+    self.is_over = True
     if self._process is not None:
       self._process.kill()
 
