@@ -105,7 +105,7 @@ class Job:
 
   Attributes:
     batch: List of videos, and how to make their music.
-    bad_rows: What is wrong with the rows that are left out.
+    bad_rows: Errors in the rows that are left out.
     content: Content of `job.json`.
   """
 
