@@ -143,3 +143,5 @@ def test_a_part_without_weights_is_built_of_its_stream_alone():
   prepared = preparation.Preparation(table=stages.TINY, parts=[part])
   prepared.check()
   assert [*prepared()] == ['plan']
+  part = _part(kind='patches', stream='patches', weights='')
+  assert part.build(stages.TINY['patches']).reads == 'video'

@@ -104,6 +104,13 @@ KINDS = {
       has_weights=False,
     ),
     Kind(
+      name='patches',
+      role='extractor',
+      reads='video',
+      load=f'{_EMBEDDED}.patches.Patches',
+      has_weights=False,
+    ),
+    Kind(
       name='semantic_tokens',
       role='extractor',
       reads='audio',

@@ -56,6 +56,7 @@ TINY = _table(
   specs.FeatureSpec(name='appearance', dim=96, rate_hz=2.5),
   specs.FeatureSpec(name='motion', dim=32, rate_hz=12.5),
   specs.FeatureSpec(name='plan', dim=28, rate_hz=25.0),
+  specs.FeatureSpec(name='patches', dim=12, rate_hz=10.0, num_positions=24),
   specs.FeatureSpec(name='style', dim=64, rate_hz=0.0),
   specs.TokenSpec(name='semantic', codebook_size=512, rate_hz=25.0),
   specs.TokenSpec(

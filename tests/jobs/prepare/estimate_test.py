@@ -1,6 +1,7 @@
 """The steps that cost are those that take time; the bytes are those of records."""
 
 import json
+import math
 import os
 import re
 import time
@@ -65,6 +66,16 @@ def test_bytes_are_those_that_preparing_writes(
   written = sum(shard.bytes for shard in index.values())
   # The files frame each record with 16 bytes.
   assert size == pytest.approx(written - 16 * 9, rel=0.01)
+
+
+def test_an_hour_of_each_stream_has_the_bytes_of_its_numbers(manifest):
+  last = _estimate(manifest).splitlines()[-1]
+  told = dict(re.findall(r'(\w+) (\S+) MB', last.partition('of an hour ')[2]))
+  streams = {s.name: s for s in planted_records.reading().streams if s.rate_hz}
+  assert set(told) == set(streams)
+  for name, stream in streams.items():
+    numbers = 3600 * stream.rate_hz * math.prod(stream.frame_shape)
+    assert float(told[name]) * 1e6 == pytest.approx(2 * numbers, rel=0.01)
 
 
 def test_twice_the_hours_take_twice_the_bytes(manifest):

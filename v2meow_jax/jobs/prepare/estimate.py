@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import apache_beam as beam
 import numpy as np
 
+from v2meow_jax import specs
+from v2meow_jax.data import records
 from v2meow_jax.data import shards
 from v2meow_jax.files import manifests
 from v2meow_jax.jobs.prepare import extraction
@@ -63,9 +65,20 @@ def estimate(
     + (f' ({len(rejected)} more were rejected)' if rejected else ''),
     *_table(per_second, hours),
     *_caution(len(sample), reading.clips_at_once),
-    f'records: {size / 1e9:.3g} GB, {size / hours / 3600 / 1e3:.3g} kB a second',
+    f'records: {size / 1e9:.3g} GB, {size / hours / 3600 / 1e3:.3g} kB a second;'
+    f' of an hour {_bytes_by_stream(reading.streams)}',
   ]
   return '\n'.join(lines)
+
+
+def _bytes_by_stream(streams: Sequence[specs.Stream]) -> str:
+  """Bytes of an hour of each stream that has a rate, the largest first."""
+  # Codes are uint16 and features float16.
+  sizes = {s.name: 2 * records.width(s) * s.rate_hz * 3600 for s in streams}
+  ranked = sorted(sizes.items(), key=lambda item: -item[1])
+  return ', '.join(
+    f'{name} {size / 1e6:.3g} MB' for name, size in ranked if size
+  )
 
 
 def _caution(num_clips: int, clips_at_once: int) -> list[str]:
