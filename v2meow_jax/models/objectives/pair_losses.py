@@ -72,7 +72,8 @@ def info_nce_rows(
   Args:
     x: Embeddings of one kind, times the scale of the similarities.
     y: Embeddings of the other.
-    weights: 0 for pairs that are no part of the batch; None: all are.
+    weights: Weight of each pair, 0 for one that is no part of the batch; None:
+      all are part of it.
     split: Split of the rows over devices; None: one device has all.
 
   Returns:
@@ -103,7 +104,8 @@ def sigmoid_rows(
     x: Embeddings of one kind, times the scale of the similarities.
     y: Embeddings of the other.
     bias: Number that is added to every similarity.
-    weights: 0 for pairs that are no part of the batch; None: all are.
+    weights: Weight of each pair, 0 for one that is no part of the batch; None:
+      all are part of it.
     split: Split of the rows over devices; None: one device has all.
 
   Returns:
