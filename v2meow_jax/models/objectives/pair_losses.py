@@ -281,7 +281,7 @@ def _around(
   Args:
     visit: Function of what stays and of a block of what passes, which gives
       both as they are afterwards.
-    own: What stays on the device.
+    own: Arrays that stay on the device.
     passing: Arrays whose first axis is the rows of the device; rows of zeros
       complete the last block.
     split: Split of the rows; None: there is one device.
