@@ -161,7 +161,9 @@ def test_dolby_vision_stays_or_is_listed(tmp_path):
     assert [phrase[:5] for phrase in result.left_out] == ['Dolby'] * lost
 
 
-def rich(path, container: str, subtitles: str, spoken='fra', read='ita'):
+def rich(
+  path, container: str, subtitles: str, spoken='fra', read='ita', mark=0
+):
   """Two seconds with three sounds, subtitles, chapters and tags."""
   milliseconds = fractions.Fraction(1, 1000)
   with av.open(str(path), 'w', format=container) as out:
@@ -179,6 +181,7 @@ def rich(path, container: str, subtitles: str, spoken='fra', read='ita'):
     for language in ('eng', spoken, 'eng'):
       sounds.append(out.add_stream('aac', rate=48_000, layout='mono'))
       sounds[-1].metadata['language'] = language
+    sounds[-1].disposition = av.stream.Disposition(mark)
     text = out.add_mux_stream(subtitles)
     text.time_base = milliseconds
     text.metadata['language'] = read
@@ -280,6 +283,23 @@ def test_what_a_film_has_besides_goes_along_or_is_listed(
     frames = [f.to_ndarray() for f in opened.decode(audio=1)]
   assert np.median(np.concatenate(frames, 1)) == pytest.approx(0.2, abs=0.01)
   assert not read.read_audio(out).samples.any()
+
+
+def test_comments_in_the_language_of_the_film_are_no_sound_to_replace(tmp_path):
+  source, out = tmp_path / 'in', tmp_path / 'out.mkv'
+  for mark in (
+    av.stream.Disposition.comment,
+    av.stream.Disposition.visual_impaired,
+  ):
+    rich(source, 'matroska', 'subrip', mark=mark)
+    assert remux.replace_sound(source, SILENCE, out).left_out == ()
+    with av.open(str(out)) as opened:
+      new, other, comment = opened.streams.audio
+      assert (other.language, comment.language) == ('fra', 'eng')
+      assert comment.disposition == mark
+      frames = [f.to_ndarray() for f in opened.decode(comment)]
+    assert np.median(np.concatenate(frames, 1)) == pytest.approx(0.3, abs=0.01)
+    assert new.disposition == av.stream.Disposition.default
 
 
 def test_a_language_has_the_name_that_its_container_knows_or_is_listed(

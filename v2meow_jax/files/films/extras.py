@@ -56,6 +56,16 @@ _DOLBY_VISION = (
 )
 _HEADER_BYTES = 1 << 22
 _UNKNOWN = (None, '', 'und')
+# Comments, dubs and tracks for those who see or hear less.
+_BESIDE = (
+  av.stream.Disposition.comment
+  | av.stream.Disposition.dub
+  | av.stream.Disposition.lyrics
+  | av.stream.Disposition.karaoke
+  | av.stream.Disposition.hearing_impaired
+  | av.stream.Disposition.visual_impaired
+  | av.stream.Disposition.clean_effects
+)
 
 
 def tags(container: av.container.Container) -> dict[str, str]:
@@ -87,7 +97,8 @@ def carried_tracks(
 ) -> list[av.stream.Stream]:
   """Tracks that stay beside new sound.
 
-  Sound in the language of the film, or in none, is part of what is replaced.
+  Sound in the language of the film, or in none, is part of what is replaced,
+  unless it is marked as a comment, a dub, a description or the like.
   """
   sound = probe.audio_stream(container)
   spoken = sound and sound.language
@@ -96,8 +107,14 @@ def carried_tracks(
     for track in tracks(container)
     if track.type in ('subtitle', 'attachment')
     or track.disposition & av.stream.Disposition.attached_pic
-    or (track.type == 'audio' and track.language not in (*_UNKNOWN, spoken))
+    or (track.type == 'audio' and _is_beside(track, spoken))
   ]
+
+
+def _is_beside(track: av.stream.Stream, spoken: str | None) -> bool:
+  """Whether sound is heard beside the film's own, not in its place."""
+  is_other = track.language not in (*_UNKNOWN, spoken)
+  return is_other or bool(track.disposition & _BESIDE)
 
 
 def add_tags(
