@@ -18,7 +18,7 @@ def test_an_item_is_the_same_as_alone_and_other_options_are_refused(
     scene_clips.write(tmp_path / f'{number}.mp4', seconds, number)
   rows = [
     {'id': 'a', 'path': '0.mp4', 'prompt': 'calm piano', 'seed': 5},
-    {'id': 'b', 'path': '1.mp4'},
+    {'id': 'b', 'path': '1.mp4', 'start': 0.5, 'end': 1.75, 'best_of': 2},
   ]
   manifest = tmp_path / 'clips.jsonl'
   manifest.write_text('\n'.join(map(json.dumps, rows)))
@@ -26,13 +26,16 @@ def test_an_item_is_the_same_as_alone_and_other_options_are_refused(
   monkeypatch.setattr(system, 'load', lambda *_: loaded)
   out = tmp_path / 'music'
   command = ['batch', str(manifest), '-o', str(out), '--rows', '4']
+  command += ['--loudness', '-16', '--fade_in', '0.2']
   assert main.main([*command, '--bpm', '100']) == 0
   assert 'the stages waited for' in capsys.readouterr().out
   for row in rows:
     alone = tmp_path / f'{row["id"]}.mp4'
     words = ['generate', str(tmp_path / row['path']), '-o', str(alone)]
     words += ['--rows', '4', '--bpm', '100', '--seed', str(row.get('seed', 0))]
-    words += ['--prompt', row['prompt']] if 'prompt' in row else []
+    words += ['--loudness', '-16', '--fade_in', '0.2']
+    for name in ('prompt', 'start', 'end', 'best_of'):
+      words += [f'--{name}', str(row[name])] if name in row else []
     assert main.main(words) == 0
     assert (out / alone.name).read_bytes() == alone.read_bytes()
     facts = [
@@ -55,6 +58,9 @@ def test_an_item_is_the_same_as_alone_and_other_options_are_refused(
     (['--rows', '0'], 'rows is 0; wanted 1 to 256'),
     (['--time_limit', 'nan'], '--time_limit is nan'),
     (['--seed', '-1'], 'seed is -1'),
+    (['--duck', '6'], 'give --keep_audio'),
+    (['--start', '3', '--end', '2'], 'start is 3 and end 2'),
+    (['--format', 'webm', '--rate', '44100'], 'leave --rate out'),
     (['--system', 'nowhere'], 'nowhere is not a system'),
     (['--plan', 'nowhere.json'], "--plan: there is no file 'nowhere.json'"),
   ],

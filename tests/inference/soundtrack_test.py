@@ -10,9 +10,11 @@ import pytest
 from tests.fakes import media_clips
 from v2meow_jax import media
 from v2meow_jax.files import probe
+from v2meow_jax.files import read
 from v2meow_jax.files import write
 from v2meow_jax.inference import soundtrack
 from v2meow_jax.inference import system as system_lib
+from v2meow_jax.inference.finish import options as finish_options
 
 TONE_HZ = 15_000
 
@@ -209,3 +211,71 @@ def test_a_take_that_is_silent_is_no_success_and_leaves_no_file(
     soundtrack.write(str(video), str(tmp_path / 'out.wav'), seed=5, takes=3)
   made = sorted(path.name for path in tmp_path.glob('out*'))
   assert made == ['out_1.wav', 'out_1.wav.json', 'out_3.wav', 'out_3.wav.json']
+
+
+@pytest.mark.slow
+def test_a_take_and_the_best_of_several_are_what_they_are_alone(tmp_path):
+  video = str(tmp_path / 'video.mp4')
+  media_clips.encode(tmp_path / 'video.mp4', media_clips.planted(range(100)))
+
+  def write(name, **options):
+    paths = soundtrack.write(video, str(tmp_path / name), **options)
+    return [path.read_bytes() for path in paths]
+
+  finish = finish_options.Finish(loudness_lufs=-16.0, fade_in_seconds=0.5)
+  takes = write('takes.mp4', seed=5, takes=3, finish=finish)
+  assert len(set(takes)) == 3
+  assert write('alone.mp4', seed=6, finish=finish) == [takes[1]]
+  best = write('best.mp4', seed=5, best_of=3, finish=finish)
+  facts = json.loads((tmp_path / 'best.mp4.json').read_bytes())
+  scores = {t['seed']: t['score'] for t in facts['best_of']['takes']}
+  assert scores.keys() == {5, 6, 7}
+  assert facts['seed'] == max(scores, key=scores.get)
+  assert best == [takes[facts['seed'] - 5]]
+  assert facts['finish']['loudness_lufs'] == pytest.approx(-16, abs=0.1)
+  assert (facts['sample_rate_hz'], facts['finish']['num_channels']) == (
+    48_000,
+    2,
+  )
+
+
+def test_takes_that_cannot_be_compared_are_refused_before_a_system_is_loaded(
+  tmp_path, monkeypatch
+):
+  video = tmp_path / 'video.mp4'
+  media_clips.encode(video, media_clips.planted(range(10)))
+  monkeypatch.setattr(system_lib, 'load', None)
+  for options, message in (
+    ({'best_of': 3, 'takes': 2}, 'choose one'),
+    ({'best_of': 3, 'plan': None}, 'leave out --no_plan'),
+    ({'best_of': 0}, 'best_of is 0; wanted 1 to 100'),
+    ({'start': 3.0}, r'within the 0\.400 s of the film'),
+    ({'finish': finish_options.Finish(rate_hz=50_000)}, 'leave --rate out'),
+  ):
+    with pytest.raises(ValueError, match=message):
+      soundtrack.write(str(video), str(tmp_path / 'out.mp4'), **options)
+
+
+def test_music_for_a_part_is_asked_for_the_part_alone(tmp_path, monkeypatch):
+  video = tmp_path / 'video.mp4'
+  media_clips.encode(video, media_clips.planted(range(30)))
+  system = Listening(16_000)
+  monkeypatch.setattr(system_lib, 'load', lambda *_: system)
+  out = tmp_path / 'out.wav'
+  soundtrack.write(str(video), str(out), start=0.2, end=0.6)
+  facts = json.loads((tmp_path / 'out.wav.json').read_bytes())
+  assert (facts['music_from'], facts['music_to']) == pytest.approx((0.2, 0.6))
+  samples = read.read_audio(out, rate_hz=8000).samples
+  assert len(samples) == round(1.2 * 8000)
+  assert not samples[:1590].any() and not samples[4810:].any()
+  assert np.abs(samples[1700:2000]).min() > 0.1
+
+
+def test_sound_that_is_not_there_to_keep_is_said(tmp_path, monkeypatch, capsys):
+  video = tmp_path / 'video.mp4'
+  media_clips.encode(video, media_clips.planted(range(10)))
+  monkeypatch.setattr(system_lib, 'load', lambda *_: Listening(16_000))
+  finish = finish_options.Finish(keep_audio=True)
+  soundtrack.write(str(video), str(tmp_path / 'out.mp4'), finish=finish)
+  said = '--keep_audio is not used: the film has no sound.'
+  assert capsys.readouterr().err.count(said) == 1

@@ -4,7 +4,7 @@ import argparse
 
 
 def value(
-  parser: argparse.ArgumentParser,
+  parser: argparse._ActionsContainer,
   flag: str,
   default: int | float | str,
   text: str,
@@ -26,6 +26,22 @@ def video(parser: argparse.ArgumentParser) -> None:
       'video file: mp4, mov, mkv, webm, avi, ts, mpg, flv, wmv or gif; gs://'
       ' works too'
     ),
+  )
+
+
+def span(container: argparse._ActionsContainer) -> None:
+  """Adds the flags that name a part of a video."""
+  container.add_argument(
+    '--start',
+    type=float,
+    metavar='SECONDS',
+    help='begin the music here; default: with the video',
+  )
+  container.add_argument(
+    '--end',
+    type=float,
+    metavar='SECONDS',
+    help='end the music here; default: with the video',
   )
 
 

@@ -5,6 +5,7 @@
 # pyright: reportOptionalOperand=false, reportReturnType=false
 # pyright: reportCallIssue=false, reportOptionalMemberAccess=false
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 import fractions
@@ -19,6 +20,7 @@ import soxr
 
 from v2meow_jax import media
 from v2meow_jax.files import probe
+from v2meow_jax.files.films import film_part
 
 # A frame this close before a border belongs after it; as in `media.Video.at`.
 _TIME_EPS = 1e-9
@@ -27,7 +29,7 @@ _LARGE_PIXELS = 8_900_000  # More than 4K.
 # Of films with more frames a second, which are held in pieces of seconds, some
 # are left out.
 _MAX_HELD_HZ = 240.0
-_LOW_FREQUENCY = ('LFE', 'LFE2')
+LOW_FREQUENCY = ('LFE', 'LFE2')
 # ours: sound is moved to its time when it has drifted by a picture at 25 Hz;
 # times that are rounded by less are left alone.
 _MAX_DRIFT_SECONDS = 0.04
@@ -120,7 +122,7 @@ def read_audio(
   blocks = []
   num_samples, num_full = 0, np.zeros(1, int)
   resampler = source_hz = None
-  for source_hz, channels in _placed(_audio_frames(info, limits), info):
+  for source_hz, channels in placed_sound(info, limits):
     if resampler is None:
       resampler = soxr.ResampleStream(source_hz, rate_hz, 1, quality='HQ')
     mono = np.asarray(channels.mean(axis=0, dtype=np.float64), np.float32)
@@ -200,17 +202,42 @@ def iter_frames(
     stream.codec_context.thread_count = threads
     frames = _decoded(container, stream, info, limits)
     stated = probe.states_presentation(container, stream)
-    for ticks, frame in _presented(frames, stated):
+    timed = _since_start(_presented(frames, stated), stream, info)
+    for time, frame in timed:
       probe.require_size(info.path, frame.width, frame.height, limits)
-      time = float(ticks * stream.time_base - info.start_seconds)
       time = 0.0 if last is None else time
       if last is None or time > last:
         last = time
         yield time, frame
   if last is None:
     raise probe.UnsupportedMedia(f'{info.path}: no picture could be decoded.')
+  if isinstance(info, film_part.FilmPart):
+    return  # The whole film was found to be whole.
   missing = info.last_seconds - last
   probe.require_whole(info.path, info.seconds - missing, info.seconds, limits)
+
+
+def _since_start(
+  presented: Iterator[tuple[int, av.VideoFrame]],
+  stream: av.VideoStream,
+  info: probe.MediaInfo,
+) -> Iterator[tuple[float, av.VideoFrame]]:
+  """(seconds since the start of the clip, frame), of a part those shown in it."""
+  is_part = isinstance(info, film_part.FilmPart)
+  before = None
+  for ticks, frame in presented:
+    time = float(ticks * stream.time_base - info.start_seconds)
+    if is_part and time < _TIME_EPS:
+      before = frame
+      continue
+    if is_part and time + _TIME_EPS >= info.seconds:
+      break
+    if before is not None:
+      yield 0.0, before
+      before = None
+    yield time, frame
+  if before is not None:
+    yield 0.0, before
 
 
 def _timed_frames(
@@ -313,30 +340,27 @@ def _upright(pixels: np.ndarray, turn: tuple[bool, bool, bool]) -> np.ndarray:
   return pixels[:, ::-1] if flip_columns else pixels
 
 
-def _audio_frames(
-  info: probe.MediaInfo, limits: probe.Limits
-) -> Iterator[av.AudioFrame]:
-  """Decoded frames of the first audio track."""
-  with probe.open_input(info.path, limits) as container:
-    stream = probe.audio_stream(container)
-    yield from _decoded(container, stream, info, limits)
-
-
-def _placed(
-  frames: Iterator[av.AudioFrame], info: probe.MediaInfo
+def placed_sound(
+  info: probe.MediaInfo,
+  limits: probe.Limits = probe.DEFAULT_LIMITS,
+  mixed: Callable[[av.AudioFrame], np.ndarray] | None = None,
 ) -> Iterator[tuple[int, np.ndarray]]:
-  """Puts decoded sound on the time line of the clip.
+  """Decodes the first sound track of a clip, on the time line of the clip.
 
   Args:
-    frames: Decoded sound, with its times.
     info: Description of the clip.
+    limits: Limits beyond which the file is refused.
+    mixed: Function from a decoded frame to float[channels, samples]; None: all
+      channels but low-frequency effects.
 
   Yields:
-    Sample rate in Hz, and float[channels, samples] that follow those before.
+    Sample rate in Hz, and float[channels, samples] that follow those before;
+    one channel where there is a gap.
   """
+  mixed = mixed or _main_channels
   start = info.start_seconds if info.has_video else None
   source_hz, num_samples = None, 0
-  for frame in frames:
+  for frame in _audio_frames(info, limits):
     source_hz = source_hz or frame.sample_rate
     if frame.sample_rate != source_hz:
       raise probe.UnsupportedMedia(
@@ -350,23 +374,36 @@ def _placed(
       late = round((time - start) * source_hz) - num_samples
     if num_samples and abs(late) <= _MAX_DRIFT_SECONDS * source_hz:
       late = 0
-    channels = _channels(frame)[:, max(0, -late) :]
+    samples = mixed(frame)[:, max(0, -late) :]
     if late > 0:
       yield source_hz, np.zeros((1, late), np.float32)
-    yield source_hz, channels
-    num_samples += max(0, late) + channels.shape[1]
+    yield source_hz, samples
+    num_samples += max(0, late) + samples.shape[1]
 
 
-def _channels(frame: av.AudioFrame) -> np.ndarray:
-  """float[channels, samples], without what `read_audio` leaves out."""
-  channels = frame.to_ndarray()
+def _audio_frames(
+  info: probe.MediaInfo, limits: probe.Limits
+) -> Iterator[av.AudioFrame]:
+  """Decoded frames of the first audio track."""
+  with probe.open_input(info.path, limits) as container:
+    stream = probe.audio_stream(container)
+    yield from _decoded(container, stream, info, limits)
+
+
+def channels(frame: av.AudioFrame) -> np.ndarray:
+  """Samples of all channels of a decoded frame: float[channels, samples]."""
+  samples = frame.to_ndarray()
   if frame.format.is_packed:
-    channels = channels.reshape(-1, len(frame.layout.channels)).T
-  if channels.dtype == np.uint8:
-    channels = (channels.astype(np.float32) - 128.0) / 128.0
-  elif channels.dtype.kind == 'i':
-    channels = channels / -float(np.iinfo(channels.dtype).min)
-  mixed = [c.name not in _LOW_FREQUENCY for c in frame.layout.channels]
-  if any(mixed):
-    channels = channels[mixed]
-  return np.nan_to_num(channels, nan=0.0, posinf=1.0, neginf=-1.0)
+    samples = samples.reshape(-1, len(frame.layout.channels)).T
+  if samples.dtype == np.uint8:
+    samples = (samples.astype(np.float32) - 128.0) / 128.0
+  elif samples.dtype.kind == 'i':
+    samples = samples / -float(np.iinfo(samples.dtype).min)
+  return np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
+
+
+def _main_channels(frame: av.AudioFrame) -> np.ndarray:
+  """float[channels, samples], without what `read_audio` leaves out."""
+  samples = channels(frame)
+  is_main = [c.name not in LOW_FREQUENCY for c in frame.layout.channels]
+  return samples[is_main] if any(is_main) else samples

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import os
 import pathlib
 import sys
 from typing import Any
@@ -16,10 +15,12 @@ from v2meow_jax.files import full_disk
 from v2meow_jax.files import outputs
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
-from v2meow_jax.files import write as media_write
 from v2meow_jax.files.films import containers
+from v2meow_jax.files.films import film_part
 from v2meow_jax.files.films import remux
 from v2meow_jax.inference import requests as requests_lib
+from v2meow_jax.inference.finish import options as finish_options
+from v2meow_jax.inference.finish import output as output_lib
 
 SUFFIXES = (*containers.SUFFIXES, *media.WRITTEN_AUDIO_SUFFIXES)
 # Options of the sampler, besides the temperatures.
@@ -46,6 +47,10 @@ def write(
   sampling: Sequence[Mapping[str, Any]] = (),
   rows: int | None = None,
   takes: int = 1,
+  best_of: int = 1,
+  start: float | None = None,
+  end: float | None = None,
+  finish: finish_options.Finish = finish_options.NOTHING,
   system_dir: str | None = None,
   dtype: str | None = None,
   tensor: int = 1,
@@ -69,6 +74,11 @@ def write(
     rows: Number of windows in a call of each stage, and of takes that are made
       together, for each group of devices; None: the system's own, and one take.
     takes: Number of takes to make.
+    best_of: Number of takes to make of which the best one is written, as
+      `scoring` says; 1: none are compared.
+    start: Time at which the music begins, in seconds; None: with the video.
+    end: Time at which the music ends, in seconds; None: with the video.
+    finish: Options for what becomes of the music before it is written.
     system_dir: Folder of a released system; None: the embedded one.
     dtype: Type in which the stages compute; None: that of the device.
     tensor: Number of devices that split the weights of the stages.
@@ -83,23 +93,32 @@ def write(
   """
   if not 1 <= takes <= MAX_TAKES:
     raise ValueError(f'takes is {takes}; wanted 1 to {MAX_TAKES}.')
+  if takes > 1 and best_of > 1:
+    raise ValueError(
+      f'takes is {takes} and best_of {best_of}; choose one: best_of writes one of'
+      ' its takes.'
+    )
+  finish_options.check_best_of(best_of, has_plan=plan is not None)
+  count = max(takes, best_of)
   prompt = requests_lib.clean_prompt(prompt)
   negative = requests_lib.clean_prompt(negative)
   out = outputs.checked(output, SUFFIXES)
-  if not 0 <= seed <= MAX_SEED - takes:
+  finish.of(out, finish_options.FILM_RATE_HZ)
+  if not 0 <= seed <= MAX_SEED - count:
     raise ValueError(
-      f'seed is {seed}; wanted 0 to {MAX_SEED - takes} for {takes} take(s).'
+      f'seed is {seed}; wanted 0 to {MAX_SEED - count} for {count} take(s).'
     )
   paths = _take_paths(out, takes)
   written = [p for take in paths for p in (take, outputs.sidecar(take))]
   outputs.check_inputs_survive(written, video, style_audio)
-  info = check_video(video, out, takes)
+  info = film_part.cut(check_video(video, out, takes), start, end)
   music = probe.probe(style_audio) if style_audio else None
   if music and not music.has_audio:
     raise probe.UnsupportedMedia(f'{style_audio}: no audio track; wanted one.')
   # JAX comes with these, after all that can be refused without it.
   from v2meow_jax.inference import sound
   from v2meow_jax.inference import system as system_lib
+  from v2meow_jax.inference.finish import scoring
   from v2meow_jax.inference.programs import compile_cache
   from v2meow_jax.models.sampling import options
 
@@ -119,13 +138,15 @@ def write(
       negative=negative,
       plan=plan,
     )
-    for take in range(takes)
+    for take in range(count)
   ]
   together = (rows or 1) * system.num_groups
   made, unusable = [], []
-  for first in range(0, takes, together):
+  contest = scoring.Contest()
+  for first in range(0, count, together):
     some = slice(first, first + together)
-    with progress_lib.bar(unit='part', desc=paths[first].name) as bar:
+    name = paths[min(first, takes - 1)].name
+    with progress_lib.bar(unit='part', desc=name) as bar:
 
       def show(part: str, bar=bar) -> None:
         bar.set_postfix_str(part, refresh=False)
@@ -136,15 +157,25 @@ def write(
       )
     if not first:
       say_unused(soundtracks[0].settings.get('not_used', {}))
-    for path, soundtrack in zip(paths[some], soundtracks, strict=True):
+    of_paths = paths[some]
+    if best_of > 1:
+      for soundtrack in soundtracks:
+        contest.add(soundtrack)
+      if first + together < count:
+        continue
+      soundtracks, of_paths = [contest.winner()], paths
+    for path, soundtrack in zip(of_paths, soundtracks, strict=True):
       try:
         check(soundtrack)
       except sound.UnusableSound as e:
         unusable.append(f'{path}: {e}')
         continue
-      film = write_sound(info, path, soundtrack.audio)
-      say_film(video, path, film)
-      facts = describe(path, video, soundtrack, film)
+      has_ending = soundtrack.plan is not None
+      written_sound = output_lib.write(
+        info, path, soundtrack.audio, finish, has_ending=has_ending
+      )
+      say_output(video, path, written_sound)
+      facts = describe(path, video, soundtrack, written_sound)
       facts['seconds_per_part'] = soundtrack.seconds_per_part
       outputs.write_json(outputs.sidecar(path), facts)
       print(path)
@@ -202,20 +233,11 @@ def check_video(video: str, out: pathlib.Path, takes: int) -> probe.MediaInfo:
   return info
 
 
-def write_sound(
-  video: str | os.PathLike[str], path: pathlib.Path, audio: media.Audio
-) -> remux.Remuxed | None:
-  """Writes a sound, or a film with it; says what became of the film, if any."""
-  if path.suffix.lower() not in containers.SUFFIXES:
-    media_write.write_audio(path, audio)
-    return None
-  return remux.replace_sound(video, audio, path)
-
-
-def say_film(
-  video: str, path: pathlib.Path, film: remux.Remuxed | None
+def say_output(
+  video: str, path: pathlib.Path, output: output_lib.Output
 ) -> None:
-  """Says what of a film could not be kept."""
+  """Says what of a film could not be kept, and what of a finish not done."""
+  film, finish = output.film, output.finish or {}
   if film and film.reason:
     _say(
       f'the picture of {video} was encoded again, as {film.picture}:'
@@ -223,6 +245,13 @@ def say_film(
     )
   if film and film.left_out:
     _say(f'{path} leaves out of {video}: {"; ".join(film.left_out)}.')
+  for name, reason in finish.get('not_used', {}).items():
+    _say(f'--{name} is not used: {reason}.')
+  if 'loudness_missed' in finish:
+    _say(
+      f'{path} is not of the loudness that was asked for:'
+      f' {finish["loudness_missed"]}.'
+    )
 
 
 def _say(line: str) -> None:
@@ -233,7 +262,7 @@ def describe(
   path: pathlib.Path,
   video: str,
   soundtrack: requests_lib.Soundtrack,
-  film: remux.Remuxed | None,
+  output: output_lib.Output,
   video_sha256: str | None = None,
 ) -> dict[str, Any]:
   """What the sidecar of a take says of how it was made.
@@ -242,19 +271,14 @@ def describe(
     path: Path of the take.
     video: Path of the video.
     soundtrack: Sound and settings.
-    film: Report on the film; None for sound alone.
+    output: Report on what was written.
     video_sha256: Digest of the video; None: it is computed.
   """
-  kept = {}
-  if film:
-    kept = {'picture': film.picture, 'left_out': list(film.left_out)}
   return {
     'video': str(video),
     'video_sha256': video_sha256 or atomic.sha256(video),
     'output': path.name,
-    **kept,
-    'seconds': soundtrack.audio.seconds,
-    'sample_rate_hz': soundtrack.audio.rate_hz,
+    **output.describe(),
     'version': v2meow_jax.__version__,
     **soundtrack.settings,
   }

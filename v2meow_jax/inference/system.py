@@ -20,6 +20,7 @@ from v2meow_jax import media
 from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import paths
 from v2meow_jax.files import probe
+from v2meow_jax.files.films import film_part
 from v2meow_jax.inference import dynamics
 from v2meow_jax.inference import loading
 from v2meow_jax.inference import pipeline
@@ -88,8 +89,13 @@ class System:
     plan: requests_lib.PlanLike = planner.FROM_PICTURE,
     sampling: pipeline.Samplings | None = None,
     rows: int | None = None,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
   ) -> media.Audio:
     """Music for a video: mono, and as long as the video to the sample.
+
+    `inference.finish.finished` mixes it with the sound of the video, brings it to
+    a loudness, and the like.
 
     Args:
       video: Path of the video, or its decoded frames.
@@ -105,6 +111,9 @@ class System:
       rows: Number of windows in a call of each stage, for each group of devices;
         None: the system's own. Other numbers are other programs, which may
         round otherwise.
+      start_seconds: Time at which the music begins; None: with the video.
+      end_seconds: Time at which the music ends; None: with the video. Music for
+        a part is as long as the part.
 
     Returns:
       The soundtrack.
@@ -123,6 +132,8 @@ class System:
       plan=plan,
       sampling=sampling,
       rows=rows,
+      start_seconds=start_seconds,
+      end_seconds=end_seconds,
     ).audio
 
   def generate_batch(
@@ -158,11 +169,13 @@ class System:
     plan: requests_lib.PlanLike = planner.FROM_PICTURE,
     sampling: pipeline.Samplings | None = None,
     rows: int | None = None,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
     on_progress: OnProgress = lambda part: None,
   ) -> requests_lib.Soundtrack:
     """`generate`, and how the music came about; see `run_batch`."""
     request = requests_lib.Request(
-      video=video,
+      video=film_part.cut(video, start_seconds, end_seconds),
       prompt=prompt,
       seed=seed,
       style_audio=style_audio,

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from v2meow_jax.cli import finish_flags
 from v2meow_jax.cli.verbs import generate
 from v2meow_jax.jobs.generate import items
 
@@ -20,7 +21,9 @@ def test_bad_rows_are_named_with_their_lines_and_can_be_left_out(tmp_path):
     {'id': 'good', 'path': 'b.mp4'},
     {'id': '../out', 'path': 'b.mp4'},
     {'id': '.hidden', 'path': 'b.mp4'},
-    {'id': 'start', 'path': 'b.mp4', 'start': 3},
+    {'id': 'start', 'path': 'b.mp4', 'start': 3, 'end': 2},
+    {'id': 'duck', 'path': 'b.mp4', 'duck': 6},
+    {'id': 'best', 'path': 'b.mp4', 'best_of': 4, 'no_plan': True},
     {'id': 'takes', 'path': 'b.mp4', 'takes': 3},
     {'id': 'column', 'path': 'b.mp4', 'promt': 'jazz'},
     {'id': 'type', 'path': 'b.mp4', 'seed': 1.5},
@@ -36,15 +39,20 @@ def test_bad_rows_are_named_with_their_lines_and_can_be_left_out(tmp_path):
   manifest.write_bytes(
     '\r\n\r\n'.join(['\ufeff' + lines[0], *lines[1:], '{']).encode()
   )
-  with pytest.raises(ValueError, match='15 bad line') as error:
+  with pytest.raises(ValueError, match='17 bad line') as error:
     read(manifest)
-  for number in range(3, 32, 2):
+  for number in range(3, 36, 2):
     assert f'line {number}: ' in str(error.value)
   assert 'line 1: ' not in str(error.value)
-  for words in ("'start' is not possible", "column 'promt'", 'ffmpeg', 'twice'):
+  for words in (
+    "'takes' is not possible",
+    "column 'promt'",
+    'keep_audio',
+    'twice',
+  ):
     assert words in str(error.value)
   (item,), left_out = read(manifest, skip_bad_rows=True)
-  assert item.id == 'good' and len(left_out) == 15
+  assert item.id == 'good' and len(left_out) == 17
   assert item.files == {'video': str(tmp_path / 'a.mp4')}
 
 
@@ -74,8 +82,22 @@ def test_a_row_wins_over_the_command_line_and_csv_says_what_json_does(tmp_path):
 def test_a_row_may_say_whatever_generate_takes():
   parser = argparse.ArgumentParser()
   generate.add_options(parser)
+  finish_flags.add(parser)
+  finish_flags.add_best_of(parser)
   names = {a.dest for a in parser._actions} - {'help'}
   assert names == items.OPTIONS.keys()
+
+
+def test_a_row_may_switch_off_what_holds_for_the_others(tmp_path):
+  (tmp_path / 'a.jsonl').write_text(
+    '{"id": "a", "path": "a.mp4", "fade_in": 2}\n'
+    '{"id": "b", "path": "b.mp4", "keep_audio": false, "loudness": -23}\n'
+  )
+  (a, b), _ = read(
+    tmp_path / 'a.jsonl', {'keep_audio': True, 'loudness': -14.0, 'start': None}
+  )
+  assert a.options == {'keep_audio': True, 'loudness': -14.0, 'fade_in': 2}
+  assert b.options == {'loudness': -23.0}
 
 
 def test_a_folder_is_a_list_of_its_videos(tmp_path):

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 import os
 
+from v2meow_jax.cli import finish_flags
 from v2meow_jax.cli import flags
 from v2meow_jax.cli.verbs import generate
 
@@ -72,7 +73,8 @@ def _add_run(kinds) -> None:
     description=(
       'Makes soundtracks for every video of MANIFEST: json lines or a .csv with'
       ' id, path and, where a video wants its own, prompt, negative, style_audio,'
-      ' seed, plan, bpm or another option below; or a folder of videos. OUT gets'
+      ' seed, plan, bpm, start, end, loudness or another option below; or a folder'
+      ' of videos. OUT gets'
       ' ID.mp4 and ID.mp4.json of each, the same as `v2meow generate --rows`'
       ' makes. The same command again makes what is not made yet; one bad video'
       ' does not end it: OUT/failed.jsonl says what to mend. Exits with 0 when'
@@ -146,6 +148,8 @@ def _add_run(kinds) -> None:
     help='go on without rows that cannot be used, which are printed',
   )
   generate.add_options(run_parser)
+  finish_flags.add(run_parser)
+  finish_flags.add_best_of(run_parser)
   flags.system(run_parser)
   flags.computing(run_parser)
 

@@ -2,6 +2,7 @@
 
 import argparse
 
+from v2meow_jax.cli import finish_flags
 from v2meow_jax.cli import flags
 
 
@@ -24,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     '  v2meow generate cat.mp4 -o out.wav --prompt jazz --negative drums'
     ' --style-guidance 3\n'
     '  v2meow generate cat.mp4 -o out.mp4 --takes 4   # out_1.mp4 ...\n'
+    '  v2meow generate cat.mp4 -o out.mp4 --best_of 4\n'
+    '  v2meow generate cat.mp4 -o out.mp4 --keep_audio --duck 12 --loudness -14\n'
+    '  v2meow generate cat.mp4 -o out.mp4 --start 4 --end 9.5 --fade_out 2\n'
     '  v2meow generate cat.mp4 -o out.mp4 --bpm 96\n'
     '  v2meow generate cat.mp4 -o out.mp4 --plan plan.json   # of `v2meow plan`'
   )
@@ -37,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ),
   )
   add_options(parser)
+  finish_flags.add(parser)
   parser.add_argument(
     '--rows',
     type=int,
@@ -46,9 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       " and rounds differently; default: the system's own, and take by take"
     ),
   )
+  several = parser.add_mutually_exclusive_group()
   flags.value(
-    parser, '--takes', 1, 'number of takes, with seeds from --seed on'
+    several, '--takes', 1, 'number of takes, with seeds from --seed on'
   )
+  finish_flags.add_best_of(several)
   flags.system(parser)
   flags.computing(parser)
 
@@ -127,6 +134,7 @@ def run(args: argparse.Namespace) -> None:
   from v2meow_jax.extractors.planning import plan as plan_lib  # pylint: disable=g-import-not-at-top
   from v2meow_jax.extractors.planning import planner  # pylint: disable=g-import-not-at-top
   from v2meow_jax.inference import soundtrack  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.inference.finish import options as finish_options  # pylint: disable=g-import-not-at-top
 
   if args.key and (args.plan or args.no_plan):
     raise ValueError(
@@ -149,6 +157,10 @@ def run(args: argparse.Namespace) -> None:
     sampling=soundtrack.samplings(vars(args)),
     rows=args.rows,
     takes=args.takes,
+    best_of=1 if args.best_of is None else args.best_of,
+    start=args.start,
+    end=args.end,
+    finish=finish_options.of_options(vars(args)),
     system_dir=args.system,
     dtype=args.dtype,
     tensor=args.tensor,

@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--plot', metavar='PNG', help='also draw what was seen and planned'
   )
+  flags.span(parser)
   flags.bpm(parser)
   flags.key(parser)
   parser.add_argument(
@@ -57,4 +58,6 @@ def run(args: argparse.Namespace) -> None:
     plot=args.plot,
     prompt=requests.clean_prompt(args.prompt),
     wishes=planner.Wishes(bpm=args.bpm, key=args.key),
+    start=args.start,
+    end=args.end,
   )

@@ -9,6 +9,7 @@ from v2meow_jax.extractors.planning import plan_plot
 from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import outputs
 from v2meow_jax.files import read
+from v2meow_jax.files.films import film_part
 
 # As the embedded system reads videos.
 _PIECE_SECONDS = 10.0
@@ -22,6 +23,8 @@ def write(
   plot: str | None = None,
   prompt: str | None = None,
   wishes: planner.Wishes = planner.FROM_PICTURE,
+  start: float | None = None,
+  end: float | None = None,
 ) -> list[pathlib.Path]:
   """Writes the plan of a video, and draws it.
 
@@ -31,6 +34,9 @@ def write(
     plot: Path of the plot, .png; None: no plot.
     prompt: Style in words, clean.
     wishes: Wishes for the plan.
+    start: Start of the part to plan music for, in seconds; None: that of the
+      video.
+    end: End of the part, in seconds; None: that of the video.
 
   Returns:
     The paths written.
@@ -49,8 +55,9 @@ def write(
       )
     paths.append(outputs.checked(plot, ('.png',)))
   outputs.check_inputs_survive(paths, video)
+  part = film_part.cut(video, start, end)
   seen = analysis.analyse(
-    read.iter_video(video, piece_seconds=_PIECE_SECONDS, max_side=_MAX_SIDE)
+    read.iter_video(part, piece_seconds=_PIECE_SECONDS, max_side=_MAX_SIDE)
   )
   plan = planner.plan(seen, prompt=prompt, wishes=wishes)
   plan_lib.write(paths[0], plan)

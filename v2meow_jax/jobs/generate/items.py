@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import pathlib
 import re
@@ -16,6 +17,7 @@ from v2meow_jax.files import manifests
 from v2meow_jax.files import paths
 from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import soundtrack
+from v2meow_jax.inference.finish import options as finish_options
 
 # Of each of these, a request has one at most.
 _EITHER = (
@@ -25,14 +27,13 @@ _EITHER = (
   ('plan', 'key'),
   ('no_plan', 'bpm'),
   ('no_plan', 'key'),
+  ('no_plan', 'best_of'),
 )
 _FILES = ('style_audio', 'plan')
 _WANTED_LIST = (
   'wanted json lines or a .csv with id and path, or a folder of videos'
 )
 _REFUSED = {
-  'start': 'cut the stretch out first: ffmpeg -ss START -i IN -c copy OUT.mp4',
-  'end': 'cut the stretch out first: ffmpeg -to END -i IN -c copy OUT.mp4',
   'takes': 'give each take a row with an id and a seed of its own',
   'rows': 'it holds for a whole batch: --rows',
   'system': 'it holds for a whole batch: --system',
@@ -137,6 +138,13 @@ def _item(
   said = _said({k: v for k, v in row.items() if k not in ('id', 'path')})
   files = {n: paths.join(folder, said[n]) for n in _FILES if n in said}
   options = _said(defaults)
+  for name, value in row.items():
+    if (
+      OPTIONS.get(name) is _flag
+      and name not in said
+      and value not in ('', None)
+    ):
+      options.pop(name, None)  # The row switches off what holds for others.
   for pair in _EITHER:
     if said.keys() & set(pair):
       options = {k: v for k, v in options.items() if k not in pair}
@@ -192,6 +200,13 @@ def checked_options(options: Mapping[str, Any]) -> None:
   seed = options.get('seed', 0)
   if not 0 <= seed < soundtrack.MAX_SEED:
     raise ValueError(f'seed is {seed}; wanted 0 to {soundtrack.MAX_SEED - 1}')
+  finish_options.of_options(options)
+  finish_options.check_best_of(options.get('best_of', 1), has_plan=True)
+  start, end = options.get('start', 0.0), options.get('end', math.inf)
+  if not 0 <= start < end:
+    raise ValueError(
+      f'start is {start:g} and end {end:g}; wanted 0 <= start < end'
+    )
   for fields in soundtrack.samplings(options):
     options_lib.Sampling(**fields)
 
@@ -243,6 +258,17 @@ _KINDS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
   'max_run': (_whole, 'a whole number'),
   'style_guidance': (_number, 'a number'),
   'video_guidance': (_number, 'a number'),
+  'start': (_number, 'seconds'),
+  'end': (_number, 'seconds'),
+  'best_of': (_whole, 'a whole number'),
+  'keep_audio': (_flag, 'true or false'),
+  'audio_level': (_number, 'decibels'),
+  'duck': (_number, 'decibels'),
+  'loudness': (_number, 'LUFS'),
+  'fade_in': (_number, 'seconds'),
+  'fade_out': (_number, 'seconds'),
+  'rate': (_whole, 'Hz'),
+  'channels': (_whole, '1 or 2'),
 }
 # Options of `v2meow generate` that a row or the command line may give.
 OPTIONS = {name: kind for name, (kind, _) in _KINDS.items()}

@@ -20,6 +20,7 @@ from v2meow_jax.files import atomic
 from v2meow_jax.files import manifests
 from v2meow_jax.files import paths
 from v2meow_jax.files import released
+from v2meow_jax.inference.finish import options as finish_options
 from v2meow_jax.jobs import commit
 from v2meow_jax.jobs import shards
 from v2meow_jax.jobs.generate import attempts as attempts_lib
@@ -120,6 +121,7 @@ class Job:
     self._items, self.bad_rows = items_lib.read(
       batch.manifest, batch.defaults, skip_bad_rows=batch.skip_bad_rows
     )
+    _check_finish(batch, self._items)
     self._settings = _settings(batch)
     self._options = {i.id: i.digest(self._settings) for i in self._items}
     self.content = {
@@ -280,6 +282,7 @@ def _settings(batch: Batch) -> dict[str, Any]:
     'system_sha256': atomic.sha256(folder / released.CONFIG_NAME),
     'version': v2meow_jax.__version__,
     'planner_version': planner.PLANNER_VERSION,
+    'finish_version': finish_options.VERSION,
     'dtype': batch.dtype or restore.device_dtype(),
     'tensor': batch.tensor,
     'rows': batch.rows,
@@ -297,3 +300,15 @@ def _say_redone(
       f'{num_redone} items are made again, each in the place of its older'
       f' result: {why}'
     )
+
+
+def _check_finish(batch: Batch, items: Sequence[items_lib.Item]) -> None:
+  """Raises ValueError when the kind of the results holds no such sound."""
+  errors = []
+  for item in items:
+    try:
+      finish = finish_options.of_options(item.options)
+      finish.of(f'{item.id}.{batch.output_format}', finish_options.FILM_RATE_HZ)
+    except ValueError as e:
+      errors.append(f'{item.where}: {e}')
+  manifests.require_none(paths.path(batch.manifest), errors)

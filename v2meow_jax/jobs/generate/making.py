@@ -25,6 +25,7 @@ from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import sound
 from v2meow_jax.inference import soundtrack as soundtrack_lib
 from v2meow_jax.inference import streams
+from v2meow_jax.inference.finish import scoring
 from v2meow_jax.jobs import commit
 from v2meow_jax.jobs import records
 from v2meow_jax.jobs.generate import attempts as attempts_lib
@@ -70,7 +71,7 @@ class _Clip:
   """An item that is read."""
 
   attempt: attempts_lib.Attempt
-  read: streams.ReadRequest
+  takes: Sequence[streams.ReadRequest]
   files: Mapping[str, Mapping[str, str]]
 
 
@@ -201,7 +202,8 @@ class Maker:
         self._journal.append(record)
         self._count(done=1)
         continue
-      self._put(self._ready, _Clip(attempt=attempt, read=read, files=files))
+      takes = scoring.takes(read, attempt.item.options.get('best_of', 1))
+      self._put(self._ready, _Clip(attempt=attempt, takes=takes, files=files))
     self._put(self._ready, None)
 
   def _groups(self) -> Iterator[list[_Clip]]:
@@ -258,7 +260,7 @@ class Maker:
     start = time.monotonic()
     try:
       self._system.sample(
-        [clip.read.clip for clip in group],
+        [read.clip for clip in group for read in clip.takes],
         *resolved(self._system, item, self._rows),
         go_on,
         requests_lib.PartClock(),
@@ -281,15 +283,27 @@ class Maker:
     attempt = clip.attempt
     item = attempt.item
     facts = self._system.describe(*resolved(self._system, item, self._rows))
-    made = self._system.decode(clip.read, facts, requests_lib.PartClock())
+    contest = scoring.Contest()
+    for read in clip.takes:
+      made = self._system.decode(read, facts, requests_lib.PartClock())
+      if len(clip.takes) > 1:
+        contest.add(made)
     try:
+      if len(clip.takes) > 1:
+        made = contest.winner()
       soundtrack_lib.check(made)
     except sound.UnusableSound as e:
       fix = 'try another seed or prompt'
       raise workers.ItemFailure(e.reason, str(e), fix, 'sound') from e
     path = self._workshop.folder / attempt.output
     try:
-      written = self._writer(item.files['video'], str(path), made.audio)
+      written = self._writer(
+        item.files['video'],
+        str(path),
+        made.audio,
+        dict(item.options),
+        made.plan is not None,
+      )
     except workers.ItemFailure as e:
       e.part = 'write'
       # A folder that is gone is no fault of the item.
@@ -311,7 +325,7 @@ class Maker:
       path,
       item.files['video'],
       made,
-      written.film,
+      written.output,
       clip.files['video']['sha256'],
     )
     self._workshop.commit(path, record, described, self._journal)

@@ -13,6 +13,7 @@ from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import atomic
 from v2meow_jax.files import copies
 from v2meow_jax.files import read as media_read
+from v2meow_jax.files.films import film_part
 from v2meow_jax.inference import loading
 from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import soundtrack
@@ -73,7 +74,7 @@ def read(
   elif options.get('no_plan'):
     plan = None
   request = requests_lib.Request(
-    video=info,
+    video=film_part.cut(info, options.get('start'), options.get('end')),
     prompt=options.get('prompt'),
     negative=options.get('negative'),
     seed=options.get('seed', 0),

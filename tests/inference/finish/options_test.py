@@ -1,0 +1,53 @@
+"""Options out of range, or that a kind of file cannot hold, are refused."""
+
+import pytest
+
+from v2meow_jax.inference.finish import options
+
+
+@pytest.mark.parametrize(
+  ('fields', 'message'),
+  [
+    ({'duck': 6.0}, '--keep_audio'),
+    ({'audio_level': -3.0}, '--keep_audio'),
+    ({'keep_audio': True, 'duck': -1.0}, 'duck is -1 dB; wanted 0 to 60'),
+    ({'keep_audio': True, 'audio_level': 30.0}, 'audio_level is 30 dB'),
+    ({'loudness': 0.0}, 'loudness is 0 LUFS; wanted -50 to -5'),
+    ({'loudness': float('nan')}, 'loudness is nan LUFS'),
+    ({'fade_in': -1.0}, 'fade_in is -1 s; wanted 0 or more'),
+    ({'fade_out': float('inf')}, 'fade_out is inf s'),
+    ({'rate': 100}, 'rate is 100 Hz; wanted 8000 to 192000'),
+    ({'channels': 6}, 'channels is 6; wanted 1, or 2'),
+  ],
+)
+def test_what_is_out_of_range_is_named(fields, message):
+  with pytest.raises(ValueError, match=message):
+    options.of_options(fields)
+
+
+@pytest.mark.parametrize(
+  ('path', 'expected'),
+  [
+    ('a.mp4', (48_000, 2)),
+    ('a.MOV', (48_000, 2)),
+    ('gs://b/a.mkv', (48_000, 2)),
+    ('a.webm', (48_000, 2)),
+    ('a.wav', (16_000, 1)),
+    ('a.flac', (16_000, 1)),
+  ],
+)
+def test_films_have_what_players_expect_and_sound_the_rate_of_the_system(
+  path, expected
+):
+  finish = options.NOTHING.of(path, 16_000)
+  assert (finish.rate_hz, finish.num_channels) == expected
+  asked = options.of_options({'rate': 48_000, 'channels': 1}).of(path, 16_000)
+  assert (asked.rate_hz, asked.num_channels) == (48_000, 1)
+
+
+@pytest.mark.parametrize(
+  ('path', 'rate'), [('a.mp4', 50_000), ('a.mov', 192_000), ('a.webm', 44_100)]
+)
+def test_a_rate_that_a_film_cannot_have_is_refused(path, rate):
+  with pytest.raises(ValueError, match='leave --rate out, or write .mkv'):
+    options.of_options({'rate': rate}).of(path, 16_000)

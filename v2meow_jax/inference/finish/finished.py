@@ -1,0 +1,166 @@
+"""Finishes the music of a clip as an editor would: READ THIS FIRST.
+
+Music fades, is resampled, takes its place in the film, goes down under speech
+and is mixed with the film's own sound. The mix is measured, which gives it a
+gain and a limiter (`mastering`), and is measured once more while it is written.
+All of it works on pieces: no step holds more of a sound than the music it began
+with and a few numbers for each millisecond.
+"""
+
+from collections.abc import Iterator
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax.files import probe
+from v2meow_jax.files.films import film_part
+from v2meow_jax.files.films import own_sound
+from v2meow_jax.files.films import sounds
+from v2meow_jax.inference.finish import ducking
+from v2meow_jax.inference.finish import levels as levels_lib
+from v2meow_jax.inference.finish import mastering
+from v2meow_jax.inference.finish import mixing
+from v2meow_jax.inference.finish import options as options_lib
+from v2meow_jax.inference.finish import speech
+
+# ours: fade of music that no plan ends, in seconds.
+ENDING_SECONDS = 1.0
+
+
+class Finished:
+  """A finished sound, as long as its film, and what was done to it."""
+
+  def __init__(
+    self, sound: media.Sound, num_channels: int, facts: dict[str, Any]
+  ):
+    """See `finished`."""
+    self._sound = sound
+    self._spread = sounds.Spread(sound, num_channels)
+    self._facts = facts
+    self._levels: levels_lib.Levels | None = None
+
+  @property
+  def rate_hz(self) -> int:
+    """Sample rate, in Hz."""
+    return self._sound.rate_hz
+
+  @property
+  def num_channels(self) -> int:
+    """Number of channels."""
+    return self._spread.num_channels
+
+  @property
+  def num_samples(self) -> int:
+    """Number of samples of each channel."""
+    return self._sound.num_samples
+
+  def pieces(self) -> Iterator[np.ndarray]:
+    """See `media.Sound`; measures what passes."""
+    copies = self.num_channels // self._sound.num_channels
+    meter = levels_lib.Meter(self._sound, copies)
+    left = self.num_samples
+    for piece in sounds.rebuffered(self._sound.pieces()):
+      meter.add(piece)
+      left -= piece.shape[1]
+      if not left:  # Whoever has the last piece asks for no more.
+        self._levels = meter.levels()
+      yield np.broadcast_to(piece, (self.num_channels, piece.shape[1]))
+
+  def samples(self) -> np.ndarray:
+    """All of it: float32[num_samples, num_channels]."""
+    return np.concatenate(list(self.pieces()), axis=1).T
+
+  def facts(self) -> dict[str, Any]:
+    """What a sidecar says of it: options, and levels once it has passed."""
+    facts = {**self._facts}
+    if self._levels is not None:
+      loudness = self._levels.loudness()
+      facts['loudness_lufs'] = None if loudness is None else round(loudness, 2)
+      facts['true_peak_dbtp'] = round(self._levels.true_peak_db, 2)
+    return facts
+
+
+def finished(
+  music: media.Sound,
+  film: probe.MediaInfo | None,
+  finish: options_lib.Finish,
+  *,
+  has_ending: bool = True,
+) -> Finished:
+  """Finishes the music of a film, or of a part of one.
+
+  Args:
+    music: Music as long as the film, or as its part; one channel.
+    film: Description of the film, or a `film_part.FilmPart` of it; None: nothing
+      but the music is known.
+    finish: Options; rate and channels that are open are those of the music.
+    has_ending: Whether the music comes to an end by itself; if not, and unless
+      the options say otherwise, it fades out.
+
+  Returns:
+    Sound of the whole film, silent where there is neither music nor own sound.
+
+  Raises:
+    ValueError: Sound is to be kept, and no film is given.
+    probe.UnsupportedMedia: The sound of the film cannot be read.
+  """
+  facts = {**dataclasses.asdict(finish), 'version': options_lib.VERSION}
+  rate_hz = finish.rate_hz or music.rate_hz
+  fade_out = finish.fade_out_seconds
+  if fade_out is None:
+    fade_out = 0.0 if has_ending else ENDING_SECONDS
+  facts |= {'rate_hz': rate_hz, 'fade_out_seconds': fade_out}
+  sound: media.Sound = music
+  if finish.fade_in_seconds or fade_out:
+    sound = mixing.Faded(music, finish.fade_in_seconds, fade_out)
+  sound = sounds.Resampled(sound, rate_hz)
+  whole = film
+  if isinstance(film, film_part.FilmPart):
+    whole = film.whole
+    first = round(film.offset_seconds * rate_hz)
+    sound = mixing.Placed(sound, first, round(whole.seconds * rate_hz))
+  num_channels = finish.num_channels or 1
+  if finish.keep_audio and whole is not None and not whole.has_audio:
+    facts['not_used'] = {'keep_audio': 'the film has no sound'}
+  elif finish.keep_audio:
+    sound, said = _mix(sound, whole, finish, num_channels)
+    facts |= said
+  copies = num_channels // sound.num_channels
+  levels = levels_lib.measured(sound, copies)
+  chosen = mastering.plan(levels, finish.loudness_lufs)
+  facts |= {
+    'num_channels': num_channels,
+    'gain_db': round(chosen.gain_db, 2),
+    'limited_db': round(float(chosen.reductions_db.max(initial=0.0)), 2),
+  }
+  if chosen.why:
+    facts['loudness_missed'] = chosen.why
+  return Finished(mastering.Mastered(sound, chosen), num_channels, facts)
+
+
+def _mix(
+  music: media.Sound,
+  film: probe.MediaInfo | None,
+  finish: options_lib.Finish,
+  num_channels: int,
+) -> tuple[mixing.Mix, dict[str, Any]]:
+  """Music beside the sound of its film, and what was found there."""
+  if film is None:
+    raise ValueError('the sound to keep is that of a film; give one.')
+  facts: dict[str, Any] = {}
+  down = None
+  if finish.duck_db:
+    heard = own_sound.OwnSound(film, speech.RATE_HZ, 1)
+    talk = speech.segments(heard)
+    down = ducking.curve(talk, film.seconds, finish.duck_db)
+    facts['speech'] = [list(stretch) for stretch in talk]
+  mix = mixing.Mix(
+    music=sounds.Fitted(music, round(film.seconds * music.rate_hz)),
+    own=own_sound.OwnSound(film, music.rate_hz, num_channels),
+    own_gain=10 ** (finish.audio_level_db / 20),
+    duck_db=down,
+    duck_rate_hz=ducking.RATE_HZ,
+  )
+  return mix, facts

@@ -1,0 +1,147 @@
+"""Music in its place in a film, with fades, beside the film's own sound."""
+
+from collections.abc import Iterator
+import dataclasses
+import itertools
+
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax.files.films import sounds
+
+
+@dataclasses.dataclass(frozen=True)
+class Faded:
+  """A sound that fades in and out by squared sines.
+
+  Attributes:
+    sound: Sound to fade.
+    in_seconds: Time of the fade at the start, in seconds; all of the sound where
+      it is shorter.
+    out_seconds: Time of the fade at the end, in seconds.
+  """
+
+  sound: media.Sound
+  in_seconds: float
+  out_seconds: float
+
+  @property
+  def rate_hz(self) -> int:
+    """Sample rate, in Hz."""
+    return self.sound.rate_hz
+
+  @property
+  def num_channels(self) -> int:
+    """Number of channels."""
+    return self.sound.num_channels
+
+  @property
+  def num_samples(self) -> int:
+    """Number of samples of each channel."""
+    return self.sound.num_samples
+
+  def pieces(self) -> Iterator[np.ndarray]:
+    """See `media.Sound`."""
+    num = self.num_samples
+    rise = min(round(self.in_seconds * self.rate_hz), num)
+    fall = min(round(self.out_seconds * self.rate_hz), num)
+    start = 0
+    for piece in self.sound.pieces():
+      stop = start + piece.shape[1]
+      places = np.arange(start, stop)
+      if start < rise:
+        piece = piece * _slope(places / rise)
+      if stop > num - fall:
+        piece = piece * _slope((num - 1 - places) / fall)
+      yield piece
+      start = stop
+
+
+def _slope(shares: np.ndarray) -> np.ndarray:
+  """From 0 to 1 as the shares do."""
+  angles = np.pi / 2 * np.clip(shares, 0, 1)
+  return np.square(np.sin(angles)).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed:
+  """A sound in a longer silence.
+
+  Attributes:
+    sound: Sound to place.
+    first: Number of the sample at which it begins.
+    num_samples: Number of samples of the whole.
+  """
+
+  sound: media.Sound
+  first: int
+  num_samples: int
+
+  @property
+  def rate_hz(self) -> int:
+    """Sample rate, in Hz."""
+    return self.sound.rate_hz
+
+  @property
+  def num_channels(self) -> int:
+    """Number of channels."""
+    return self.sound.num_channels
+
+  def pieces(self) -> Iterator[np.ndarray]:
+    """See `media.Sound`."""
+    for start in range(0, self.first, media.PIECE_SAMPLES):
+      size = min(media.PIECE_SAMPLES, self.first - start)
+      yield np.zeros((self.num_channels, size), np.float32)
+    rest = sounds.Fitted(self.sound, self.num_samples - self.first)
+    yield from rest.pieces()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mix:
+  """Music and the sound of a film together.
+
+  Attributes:
+    music: Music, of one channel.
+    own: Sound of the film, as long, at the same rate.
+    own_gain: Factor of the sound of the film.
+    duck_db: Decibels by which the music is down, one for each step of
+      `duck_rate_hz`, linear between them, float64[steps]; None: it never is.
+    duck_rate_hz: Steps of these a second.
+  """
+
+  music: media.Sound
+  own: media.Sound
+  own_gain: float = 1.0
+  duck_db: np.ndarray | None = None
+  duck_rate_hz: float = 100.0
+
+  @property
+  def rate_hz(self) -> int:
+    """Sample rate, in Hz."""
+    return self.own.rate_hz
+
+  @property
+  def num_channels(self) -> int:
+    """Number of channels."""
+    return self.own.num_channels
+
+  @property
+  def num_samples(self) -> int:
+    """Number of samples of each channel."""
+    return self.own.num_samples
+
+  def pieces(self) -> Iterator[np.ndarray]:
+    """See `media.Sound`."""
+    own = sounds.rebuffered(self.own.pieces())
+    music = sounds.rebuffered(self.music.pieces())
+    starts = itertools.count(0, media.PIECE_SAMPLES)
+    for start, heard, under in zip(starts, own, music, strict=False):
+      if self.duck_db is not None:
+        times = np.arange(start, start + under.shape[1]) / self.rate_hz
+        steps = np.arange(len(self.duck_db)) / self.duck_rate_hz
+        # Far steps say nothing of these times.
+        low = max(0, int(times[0] * self.duck_rate_hz) - 1)
+        high = int(times[-1] * self.duck_rate_hz) + 3
+        decibels = np.interp(times, steps[low:high], self.duck_db[low:high])
+        under = under * (10 ** (-decibels / 20)).astype(np.float32)
+      yield under + np.float32(self.own_gain) * heard

@@ -1,0 +1,164 @@
+"""What an editor asks of a finished soundtrack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import dataclasses
+import math
+import os
+import pathlib
+from typing import Any
+
+from v2meow_jax import media
+from v2meow_jax.files.films import containers
+from v2meow_jax.files.films import encode
+
+# Raised when equal options give other samples.
+VERSION = 1
+NO_PLAN = (
+  'best_of compares takes by the beats of their plan, and there is none; leave'
+  ' out --no_plan, or give --takes and choose yourself.'
+)
+MOST_TAKES = 100
+FILM_RATE_HZ = 48_000
+FILM_CHANNELS = 2
+_RATES_HZ = (8_000, 192_000)
+_LOUDNESS_LUFS = (-50.0, -5.0)
+_LEVEL_DB = (-60.0, 20.0)
+_MOST_DUCK_DB = 60.0
+
+
+def _check(
+  name: str, value: float | None, low: float, high: float, unit: str
+) -> None:
+  if value is not None and not (math.isfinite(value) and low <= value <= high):
+    limits = f'{low:g} to {high:g}' if high < math.inf else f'{low:g} or more'
+    raise ValueError(f'{name} is {value:g} {unit}; wanted {limits}.')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finish:
+  """What becomes of the music of a clip before it is written.
+
+  Attributes:
+    keep_audio: Whether the clip's own sound stays, mixed with the music.
+    audio_level_db: Gain of the clip's own sound in the mix, in decibels.
+    duck_db: Decibels by which the music goes down where the clip's own sound is
+      speech; None: it does not.
+    loudness_lufs: Integrated loudness of the result, in LUFS; None: as it is.
+    fade_in_seconds: Time in which the music fades in, in seconds.
+    fade_out_seconds: Time in which the music fades out, in seconds; None: a
+      second where no plan ends the music.
+    rate_hz: Sample rate of the result, in Hz; None: 48,000 in films, and in
+      sound alone that of the system.
+    num_channels: Number of channels of the result, 1 or 2; None: 2 in films, and
+      1 in sound alone.
+  """
+
+  keep_audio: bool = False
+  audio_level_db: float = 0.0
+  duck_db: float | None = None
+  loudness_lufs: float | None = None
+  fade_in_seconds: float = 0.0
+  fade_out_seconds: float | None = None
+  rate_hz: int | None = None
+  num_channels: int | None = None
+
+  def __post_init__(self):
+    if not self.keep_audio and (
+      self.duck_db is not None or self.audio_level_db
+    ):
+      raise ValueError(
+        'duck and audio_level are about the sound of the clip, which is not kept;'
+        ' give --keep_audio, too.'
+      )
+    _check('audio_level', self.audio_level_db, *_LEVEL_DB, 'dB')
+    _check('duck', self.duck_db, 0.0, _MOST_DUCK_DB, 'dB')
+    _check('loudness', self.loudness_lufs, *_LOUDNESS_LUFS, 'LUFS')
+    _check('fade_in', self.fade_in_seconds, 0.0, math.inf, 's')
+    _check('fade_out', self.fade_out_seconds, 0.0, math.inf, 's')
+    _check('rate', self.rate_hz, *_RATES_HZ, 'Hz')
+    if self.num_channels not in (None, 1, 2):
+      raise ValueError(
+        f'channels is {self.num_channels}; wanted 1, or 2 for left and right.'
+      )
+
+  @property
+  def is_nothing(self) -> bool:
+    """Whether nothing was asked for."""
+    return self == NOTHING
+
+  def of(self, path: str | os.PathLike[str], rate_hz: int) -> Finish:
+    """What is left open is filled as the kind of the file that is written wants.
+
+    Args:
+      path: Path of the file.
+      rate_hz: Sample rate of the music, in Hz.
+
+    Raises:
+      ValueError: Such a file holds no sound of this rate.
+    """
+    suffix = pathlib.Path(path).suffix.lower()
+    is_film = suffix in containers.SUFFIXES
+    filled = dataclasses.replace(
+      self,
+      rate_hz=self.rate_hz or (FILM_RATE_HZ if is_film else rate_hz),
+      num_channels=self.num_channels or (FILM_CHANNELS if is_film else 1),
+    )
+    if is_film:
+      allowed = _rates_of(containers.of(path))
+      if allowed and filled.rate_hz not in allowed:
+        raise ValueError(
+          f'the rate is {filled.rate_hz} Hz; sound in {suffix} has one of'
+          f' {", ".join(map(str, allowed))}; leave --rate out, or write .mkv,'
+          f' {" or ".join(media.WRITTEN_AUDIO_SUFFIXES)}.'
+        )
+    return filled
+
+
+NOTHING = Finish()
+# Names of the options of a command line, and of the columns of a manifest.
+FIELDS = {
+  'keep_audio': 'keep_audio',
+  'audio_level': 'audio_level_db',
+  'duck': 'duck_db',
+  'loudness': 'loudness_lufs',
+  'fade_in': 'fade_in_seconds',
+  'fade_out': 'fade_out_seconds',
+  'rate': 'rate_hz',
+  'channels': 'num_channels',
+}
+
+
+def of_options(options: Mapping[str, Any]) -> Finish:
+  """The finish that options of a command line or of a row ask for.
+
+  Args:
+    options: Values by the names of `FIELDS`, and others; None or no value says
+      nothing.
+
+  Raises:
+    ValueError: A value is out of range, or they do not go together.
+  """
+  return Finish(
+    **{
+      field: options[name]
+      for name, field in FIELDS.items()
+      if options.get(name) is not None
+    }
+  )
+
+
+def _rates_of(container: containers.Container) -> tuple[int, ...]:
+  """Sample rates of the sound of a container; none: any."""
+  if container.sound_codec == 'aac':
+    return encode.AAC_RATES_HZ
+  return (encode.OPUS_RATE_HZ,) if container.sound_codec == 'libopus' else ()
+
+
+def check_best_of(count: int, *, has_plan: bool) -> None:
+  """Raises ValueError unless so many takes can be made and compared."""
+  if not 1 <= count <= MOST_TAKES:
+    raise ValueError(f'best_of is {count}; wanted 1 to {MOST_TAKES}.')
+  if count > 1 and not has_plan:
+    raise ValueError(NO_PLAN)
