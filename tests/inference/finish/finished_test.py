@@ -1,5 +1,7 @@
 """A finished sound is what its film and its options say, and measures so."""
 
+import tracemalloc
+
 import av
 import numpy as np
 import pytest
@@ -270,3 +272,36 @@ def test_finishing_again_gives_the_same_bytes(tmp_path):
     output.write(film, out, tone(), finish, has_ending=True)
   assert outs[0].read_bytes() == outs[1].read_bytes()
   assert isinstance(remux.check(film, outs[0]), int)
+
+
+class Hum:
+  """Mono music of any length that nobody holds in memory."""
+
+  rate_hz, num_channels = RATE_HZ, 1
+
+  def __init__(self, seconds):
+    self.num_samples = round(seconds * RATE_HZ)
+
+  def pieces(self):
+    for start in range(0, self.num_samples, 50_000):
+      size = min(50_000, self.num_samples - start)
+      times = np.arange(start, start + size) / RATE_HZ
+      wave = np.sin(2 * np.pi * 200 * times) * np.exp(-5 * (times % 0.5))
+      yield 0.9 * wave[None].astype(np.float32)
+
+
+def test_memory_hardly_grows_with_the_length_of_the_sound():
+  finish = options.Finish(
+    loudness_lufs=-12.0, fade_out_seconds=2.0, rate_hz=48_000, num_channels=2
+  )
+  peaks = []
+  for seconds in (5.0, 45.0):
+    tracemalloc.start()
+    sound = finished.finished(Hum(seconds), None, finish)
+    num = sum(piece.shape[1] for piece in sound.pieces())
+    peaks.append(tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+    assert num == round(seconds * 48_000)
+    assert sound.facts()['loudness_lufs'] == pytest.approx(-12.0, abs=0.1)
+  # 40 s of two channels of float32 are 15 MB; 8,000 hops a few tenths of one.
+  assert peaks[1] - peaks[0] < 1e6

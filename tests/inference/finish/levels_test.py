@@ -70,7 +70,7 @@ def test_a_peak_between_samples_is_seen(rate_hz):
   assert levels.measured(audio).true_peak_db == pytest.approx(-6.02, abs=0.02)
 
 
-def test_peaks_are_found_in_the_millisecond_where_they_are():
+def test_peaks_are_found_in_the_hop_where_they_are():
   samples = np.zeros(48_000, np.float32)
   samples[12_345] = 0.8
   measured = levels.measured(media.Audio(samples=samples, rate_hz=44_100))

@@ -4,7 +4,7 @@ Music fades, is resampled, takes its place in the film, goes down under speech
 and is mixed with the film's own sound. The mix is measured, which gives it a
 gain and a limiter (`mastering`), and is measured once more while it is written.
 All of it works on pieces: no step holds more of a sound than the music it began
-with and a few numbers for each millisecond.
+with and a few numbers for each 5 ms.
 """
 
 from collections.abc import Iterator

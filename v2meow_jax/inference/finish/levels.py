@@ -2,8 +2,8 @@
 
 Loudness is that of EBU R128 (ITU-R BS.1770-5), with the filters of pyloudnorm;
 the true peak is the largest sample after oversampling four times, as in annex 2.
-Both are kept for each millisecond, so that it can be computed what a gain that
-changes with time would make of them.
+Both are kept for each 5 ms, so that it can be computed what a gain that changes
+with time would make of them.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ import soxr
 from v2meow_jax import media
 from v2meow_jax.files.films import sounds
 
-HOPS_HZ = 1000
+HOPS_HZ = 200
 # Shorter sounds have no block of BS.1770, in seconds, and so no loudness.
 SHORTEST_SECONDS = 0.4
-_STEP_HOPS = 100  # Blocks overlap by three quarters.
-_BLOCK_HOPS = 400
+_STEP_HOPS = HOPS_HZ // 10  # Blocks overlap by three quarters.
+_BLOCK_HOPS = 4 * _STEP_HOPS
 _ABSOLUTE_GATE = -70.0
 _RELATIVE_GATE = -10.0
 _OFFSET = -0.691
@@ -34,7 +34,7 @@ _FILTERS = (
 
 
 def edge(hop: int | np.ndarray, rate_hz: int) -> int | np.ndarray:
-  """Number of the first sample of a hop, a millisecond."""
+  """Number of the first sample of a hop, which lasts 5 ms."""
   return hop * rate_hz // HOPS_HZ
 
 
@@ -52,7 +52,7 @@ class Levels:
     num_samples: Number of samples of each channel.
     energies: Sum of the squares of the weighted samples of all channels in each
       hop, float64[hops].
-    peaks: True peak of each hop, of the loudest channel, float64[hops].
+    peaks: True peak of each hop, of the loudest channel, float32[hops].
   """
 
   rate_hz: int
@@ -63,7 +63,7 @@ class Levels:
   @property
   def true_peak_db(self) -> float:
     """True peak, in dBTP; -180 for silence."""
-    return 20 * math.log10(max(self.peaks.max(initial=0.0), _QUIETEST))
+    return 20 * math.log10(max(float(self.peaks.max(initial=0.0)), _QUIETEST))
 
   def loudness(self, gains: np.ndarray | float = 1.0) -> float | None:
     """Integrated loudness, in LUFS, after gains were applied.
@@ -111,7 +111,8 @@ class Meter:
     self._copies = copies
     rate_hz, channels = sound.rate_hz, sound.num_channels
     size = num_hops(sound.num_samples, rate_hz)
-    self._energies, self._peaks = np.zeros((2, size))
+    self._energies = np.zeros(size)
+    self._peaks = np.zeros(size, np.float32)
     self._filters = [
       pyloudnorm.IIRfilter(*numbers[:3], rate_hz, numbers[3])
       for numbers in _FILTERS

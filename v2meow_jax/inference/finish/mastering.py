@@ -1,8 +1,8 @@
 """Brings a sound to a loudness, and keeps its true peak below a ceiling.
 
-The limiter looks ahead: it knows the true peak of every millisecond before it
-turns anything down, and does so by the least gain that keeps each of them below
-the ceiling, falling by 1 dB a millisecond at most and rising by 40 dB a second.
+The limiter looks ahead: it knows the true peak of every 5 ms before it turns
+anything down, and does so by as little as keeps each of them below the ceiling,
+falling by 1 dB a millisecond at most and rising by 40 dB a second.
 """
 
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ CEILING_DB = -1.0
 MOST_REDUCTION_DB = 12.0
 # ours: a gain that moves between samples may lift a peak between them by less.
 _MARGIN_DB = 0.1
-_ATTACK_DB = 1.0  # For each hop of a millisecond.
-_RELEASE_DB = 0.04
+_ATTACK_DB = 1000.0 / levels_lib.HOPS_HZ  # For each hop.
+_RELEASE_DB = 40.0 / levels_lib.HOPS_HZ
 _TOLERANCE_LU = 0.01
 _MOST_TRIES = 20
 
@@ -31,7 +31,8 @@ class Mastering:
   Attributes:
     gain_db: Gain of the whole, in decibels.
     reductions_db: Decibels that the limiter takes off at the border before each
-      hop and after the last, float64[hops + 1]; linear between borders.
+      hop and after the last, float64[hops + 1], linear between borders; empty
+      where it takes off nothing.
     why: Reason why the target is missed; None: it is not.
   """
 
@@ -74,8 +75,8 @@ def plan(
   for _ in range(_MOST_TRIES):
     gain = min(gain + missing, most)
     reductions = _reductions(levels, gain)
-    factors = 10 ** ((gain - (reductions[1:] + reductions[:-1]) / 2) / 20)
-    reached = levels.loudness(factors)
+    taken = (reductions[1:] + reductions[:-1]) / 2 if len(reductions) else 0.0
+    reached = levels.loudness(10 ** ((gain - taken) / 20))
     if reached is None:
       break
     missing = target_lufs - reached
@@ -96,20 +97,19 @@ def _ceiling() -> float:
 
 def _reductions(levels: levels_lib.Levels, gain_db: float) -> np.ndarray:
   """What the limiter takes off at each border of hops, in decibels."""
-  peaks_db = 20 * np.log10(np.maximum(levels.peaks, 1e-9)) + gain_db
-  over = np.maximum(peaks_db - _ceiling(), 0.0)
+  # What a film of hours has most of is silence for the limiter.
+  if levels.true_peak_db + gain_db <= _ceiling():
+    return np.zeros(0)
+  over = 20 * np.log10(np.maximum(levels.peaks, 1e-9, dtype=np.float64))
+  over = np.maximum(over + (gain_db - _ceiling()), 0.0)
   # At both borders of a hop, so that a line between them is enough inside.
-  nodes = np.maximum(
-    np.concatenate([over, [0.0]]), np.concatenate([[0.0], over])
-  )
-  if not nodes.any():
-    return nodes
-  hops = np.arange(len(nodes))
-  after = np.maximum.accumulate(nodes + _RELEASE_DB * hops)
-  before = np.maximum.accumulate(nodes[::-1] + _ATTACK_DB * hops)[::-1]
-  after -= _RELEASE_DB * hops
-  before -= _ATTACK_DB * hops[::-1]
-  return np.maximum(np.maximum(after, before), 0.0)
+  nodes = np.concatenate([over, [0.0]])
+  np.maximum(nodes[1:], over, out=nodes[1:])
+  slope = _RELEASE_DB * np.arange(len(nodes))
+  after = np.maximum.accumulate(nodes + slope) - slope
+  slope *= _ATTACK_DB / _RELEASE_DB
+  before = np.maximum.accumulate(nodes[::-1] + slope) - slope
+  return np.maximum(np.maximum(after, before[::-1]), 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
