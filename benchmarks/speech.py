@@ -11,16 +11,16 @@ second counts as speech from the first to the last sound of an utterance.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 import ctypes
 import dataclasses
 import json
-import pathlib
+import sys
 
 import numpy as np
 import soxr
 
+from benchmarks import report
 from v2meow_jax import media
 from v2meow_jax.inference.finish import speech
 from v2meow_jax.synthetic.bank import banks
@@ -270,17 +270,19 @@ def measure(seed: int = 2) -> dict[str, object]:
 
 def main() -> None:
   """Prints what was measured, and writes it."""
-  parser = argparse.ArgumentParser(description=__doc__)
+  parser = report.parser(
+    'benchmarks.speech',
+    'Measures the detector of speech that --duck listens with.',
+    'python -m benchmarks.speech --fit --json out.json',
+  )
   parser.add_argument('--fit', action='store_true', help='fit the weights, too')
-  parser.add_argument('--json', help='file for the figures')
   options = parser.parse_args()
+  report.check_json_path(options.json)
   figures = {'fit': fit()} if options.fit else {}
   figures |= measure()
-  text = json.dumps(figures, indent=1)
-  print(text)
-  if options.json:
-    pathlib.Path(options.json).write_text(text + '\n')
+  print(json.dumps(figures, indent=1))
+  report.write_json(options.json, {'benchmark': 'speech', **figures})
 
 
 if __name__ == '__main__':
-  main()
+  sys.exit(report.run(main))
