@@ -232,7 +232,7 @@ def test_a_take_and_the_best_of_several_are_what_they_are_alone(tmp_path):
   assert scores.keys() == {5, 6, 7}
   assert facts['seed'] == max(scores, key=scores.get)
   assert best == [takes[facts['seed'] - 5]]
-  assert facts['finish']['loudness_lufs'] == pytest.approx(-16, abs=0.1)
+  assert facts['finish']['reached_lufs'] == pytest.approx(-16, abs=0.1)
   assert (facts['sample_rate_hz'], facts['finish']['num_channels']) == (
     48_000,
     2,

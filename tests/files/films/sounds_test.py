@@ -6,7 +6,6 @@ import pytest
 import soxr
 
 from tests.fakes import media_clips
-from v2meow_jax import media
 from v2meow_jax.files import read
 from v2meow_jax.files import write
 from v2meow_jax.files.films import remux
@@ -60,14 +59,6 @@ def test_pieces_are_resampled_as_a_whole_is(rate_hz):
   whole = soxr.resample(NOISE.T, RATE_HZ, rate_hz).T
   num = min(whole.shape[1], resampled.shape[1])
   np.testing.assert_allclose(resampled[:, :num], whole[:, :num], atol=1e-6)
-
-
-def test_left_and_right_add_up_to_the_channel_to_the_bit():
-  mono = media.Audio(samples=NOISE[0], rate_hz=RATE_HZ)
-  left, right = joined(sounds.Spread(mono, 2))
-  np.testing.assert_array_equal((left + right) / 2, NOISE[0])
-  back = joined(sounds.Spread(Stereo(np.stack([left, right])), 1))
-  np.testing.assert_array_equal(back[0], NOISE[0])
 
 
 @pytest.mark.parametrize('suffix', ['.mp4', '.mov', '.mkv', '.webm'])

@@ -1,4 +1,4 @@
-"""Sounds made of sounds, piece by piece: other rates, lengths and channels."""
+"""Sounds made of sounds, piece by piece: other rates and lengths."""
 
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -122,37 +122,3 @@ class _Stretched:
       yield resampler.resample_chunk(np.ascontiguousarray(piece.T)).T
     nothing = np.zeros((0, self.num_channels), np.float32)
     yield resampler.resample_chunk(nothing, last=True).T
-
-
-@dataclasses.dataclass(frozen=True)
-class Spread:
-  """A sound on another number of channels.
-
-  One channel goes to both sides as it is, so that the mean of left and right is
-  the channel to the bit and nothing cancels where sides are added. Of two
-  channels, one is their mean.
-
-  Attributes:
-    sound: Sound of one or two channels.
-    num_channels: Number of channels, 1 or 2.
-  """
-
-  sound: media.Sound
-  num_channels: int
-
-  @property
-  def rate_hz(self) -> int:
-    """Sample rate, in Hz."""
-    return self.sound.rate_hz
-
-  @property
-  def num_samples(self) -> int:
-    """Number of samples of each channel."""
-    return self.sound.num_samples
-
-  def pieces(self) -> Iterator[np.ndarray]:
-    """See `media.Sound`."""
-    for piece in self.sound.pieces():
-      if self.num_channels < len(piece):
-        piece = piece.mean(axis=0, keepdims=True)
-      yield np.broadcast_to(piece, (self.num_channels, piece.shape[1]))

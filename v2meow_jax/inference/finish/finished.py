@@ -30,15 +30,20 @@ ENDING_SECONDS = 1.0
 
 
 class Finished:
-  """A finished sound, as long as its film, and what was done to it."""
+  """A finished sound, as long as its film, and what was done to it.
+
+  One channel goes to both sides as it is, so that the mean of left and right is
+  the channel to the bit, and nothing cancels where they are added.
+  """
 
   def __init__(
     self, sound: media.Sound, num_channels: int, facts: dict[str, Any]
   ):
     """See `finished`."""
     self._sound = sound
-    self._spread = sounds.Spread(sound, num_channels)
+    self._num_channels = num_channels
     self._facts = facts
+    self._is_of_loudness = facts['loudness_lufs'] is not None
     self._levels: levels_lib.Levels | None = None
 
   @property
@@ -49,7 +54,7 @@ class Finished:
   @property
   def num_channels(self) -> int:
     """Number of channels."""
-    return self._spread.num_channels
+    return self._num_channels
 
   @property
   def num_samples(self) -> int:
@@ -59,7 +64,9 @@ class Finished:
   def pieces(self) -> Iterator[np.ndarray]:
     """See `media.Sound`; measures what passes."""
     copies = self.num_channels // self._sound.num_channels
-    meter = levels_lib.Meter(self._sound, copies)
+    meter = levels_lib.Meter(
+      self._sound, copies, with_loudness=self._is_of_loudness
+    )
     left = self.num_samples
     for piece in sounds.rebuffered(self._sound.pieces()):
       meter.add(piece)
@@ -76,8 +83,9 @@ class Finished:
     """What a sidecar says of it: options, and levels once it has passed."""
     facts = {**self._facts}
     if self._levels is not None:
-      loudness = self._levels.loudness()
-      facts['loudness_lufs'] = None if loudness is None else round(loudness, 2)
+      if self._is_of_loudness:
+        loudness = self._levels.loudness()
+        facts['reached_lufs'] = loudness and round(loudness, 2)
       facts['true_peak_dbtp'] = round(self._levels.true_peak_db, 2)
     return facts
 
@@ -128,7 +136,9 @@ def finished(
     sound, said = _mix(sound, whole, finish, num_channels)
     facts |= said
   copies = num_channels // sound.num_channels
-  levels = levels_lib.measured(sound, copies)
+  levels = levels_lib.measured(
+    sound, copies, with_loudness=finish.loudness_lufs is not None
+  )
   chosen = mastering.plan(levels, finish.loudness_lufs)
   facts |= {
     'num_channels': num_channels,

@@ -8,6 +8,7 @@ with time would make of them.
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import soxr
@@ -51,13 +52,13 @@ class Levels:
     rate_hz: Sample rate, in Hz.
     num_samples: Number of samples of each channel.
     energies: Sum of the squares of the weighted samples of all channels in each
-      hop, float64[hops].
+      hop, float64[hops]; None: only peaks were measured.
     peaks: True peak of each hop, of the loudest channel, float32[hops].
   """
 
   rate_hz: int
   num_samples: int
-  energies: np.ndarray
+  energies: np.ndarray | None
   peaks: np.ndarray
 
   @property
@@ -72,11 +73,11 @@ class Levels:
       gains: Factor of all hops, or of each.
 
     Returns:
-      The loudness; None for a sound that is shorter than 0.4 s, or of which no
-      block is above -70 LUFS.
+      The loudness; None for a sound that is shorter than 0.4 s, of which no
+      block is above -70 LUFS, or of which only peaks were measured.
     """
     seconds = self.num_samples / self.rate_hz
-    if seconds < SHORTEST_SECONDS:
+    if self.energies is None or seconds < SHORTEST_SECONDS:
       return None
     # As in pyloudnorm: the last block may reach a little beyond the end.
     count = int(np.round((seconds - SHORTEST_SECONDS) / 0.1)) + 1
@@ -98,25 +99,24 @@ class Levels:
 class Meter:
   """Measures a sound while its pieces pass."""
 
-  def __init__(self, sound: media.Sound, copies: int = 1):
+  def __init__(
+    self, sound: media.Sound, copies: int = 1, *, with_loudness: bool = True
+  ):
     """Has measured nothing yet.
 
     Args:
       sound: Sound to be measured, for its rate and size.
       copies: Number of channels that each of its channels will be played on.
+      with_loudness: Whether to measure more than peaks, which takes longer and
+        loads SciPy.
     """
-    import pyloudnorm  # pylint: disable=g-import-not-at-top
-
     self._sound = sound
     self._copies = copies
     rate_hz, channels = sound.rate_hz, sound.num_channels
     size = num_hops(sound.num_samples, rate_hz)
-    self._energies = np.zeros(size)
+    self._energies = np.zeros(size) if with_loudness else None
     self._peaks = np.zeros(size, np.float32)
-    self._filters = [
-      pyloudnorm.IIRfilter(*numbers[:3], rate_hz, numbers[3])
-      for numbers in _FILTERS
-    ]
+    self._filters = _filters(rate_hz) if with_loudness else []
     self._states = [np.zeros((channels, 2)) for _ in self._filters]
     self._oversampler = soxr.ResampleStream(
       rate_hz, _OVERSAMPLING * rate_hz, channels, quality='HQ'
@@ -125,27 +125,28 @@ class Meter:
 
   def add(self, piece: np.ndarray) -> None:
     """Measures the next samples, float32[channels, n]."""
-    from scipy import signal  # pylint: disable=g-import-not-at-top
-
     if not piece.shape[1]:
       return
-    weighted = piece.astype(np.float64)
-    for i, part in enumerate(self._filters):
-      weighted, self._states[i] = signal.lfilter(
-        part.b, part.a, weighted, zi=self._states[i]
-      )
-    self._reduce(
-      np.add,
-      self._energies,
-      self._copies * np.square(weighted).sum(axis=0),
-      self._num_heard,
-    )
+    if self._energies is not None:
+      power = self._copies * np.square(self._weighted(piece)).sum(axis=0)
+      self._reduce(np.add, self._energies, power, self._num_heard)
     self._reduce(
       np.maximum, self._peaks, np.abs(piece).max(axis=0), self._num_heard
     )
     self._num_heard += piece.shape[1]
     samples = np.ascontiguousarray(piece.T, np.float32)
     self._add_oversampled(self._oversampler.resample_chunk(samples))
+
+  def _weighted(self, piece: np.ndarray) -> np.ndarray:
+    """The samples as an ear weighs them: float64[channels, n]."""
+    from scipy import signal  # pylint: disable=g-import-not-at-top
+
+    weighted = piece.astype(np.float64)
+    for i, part in enumerate(self._filters):
+      weighted, self._states[i] = signal.lfilter(
+        part.b, part.a, weighted, zi=self._states[i]
+      )
+    return weighted
 
   def levels(self) -> Levels:
     """What was measured, after the last piece; nothing can be added then."""
@@ -185,14 +186,26 @@ class Meter:
     function(hops[low : high + 1], reduced, out=hops[low : high + 1])
 
 
+def _filters(rate_hz: int) -> list[Any]:
+  """The filters of BS.1770 at a rate."""
+  import pyloudnorm  # pylint: disable=g-import-not-at-top
+
+  return [
+    pyloudnorm.IIRfilter(gain_db, quality, hertz, rate_hz, kind)
+    for gain_db, quality, hertz, kind in _FILTERS
+  ]
+
+
 def _hop(sample: int, rate_hz: int) -> int:
   """Number of the hop that holds a sample."""
   return -(-(sample + 1) * HOPS_HZ // rate_hz) - 1
 
 
-def measured(sound: media.Sound, copies: int = 1) -> Levels:
+def measured(
+  sound: media.Sound, copies: int = 1, *, with_loudness: bool = True
+) -> Levels:
   """Measures a sound; arguments are those of `Meter`."""
-  meter = Meter(sound, copies)
+  meter = Meter(sound, copies, with_loudness=with_loudness)
   for piece in sounds.rebuffered(sound.pieces()):
     meter.add(piece)
   return meter.levels()

@@ -59,9 +59,9 @@ def plan(
   Returns:
     The gains; those of a sound without loudness only limit.
   """
-  before = levels.loudness()
   if target_lufs is None:
     return Mastering(gain_db=0.0, reductions_db=_reductions(levels, 0.0))
+  before = levels.loudness()
   if before is None:
     why = 'no part of it is above -70 LUFS'
     if levels.num_samples < levels_lib.SHORTEST_SECONDS * levels.rate_hz:
