@@ -54,6 +54,9 @@ def test_an_item_is_the_same_as_alone_and_other_options_are_refused(
   ('words', 'said'),
   [
     (['--shard', '3'], 'wanted I/N'),
+    (['--shard', '1/3', '--engine', 'ray'], 'leave out --shard'),
+    (['--actors', '3'], 'go with --engine'),
+    (['--engine', 'beam', '--actors', '3', '--', '--x'], 'is of --engine ray'),
     (['--workers', '0'], '--workers is 0'),
     (['--rows', '0'], 'rows is 0; wanted 1 to 256'),
     (['--time_limit', 'nan'], '--time_limit is nan'),

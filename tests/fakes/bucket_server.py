@@ -1,5 +1,7 @@
 """A server of buckets on this machine, for tests that want more than a fake."""
 
+from collections.abc import Iterator
+import contextlib
 import importlib.util
 import itertools
 
@@ -16,10 +18,14 @@ def bucket_server():
   """
   if importlib.util.find_spec('gcp_storage_emulator') is None:
     pytest.skip('gcp-storage-emulator is not installed (extra `dev`)')
+  with serving() as environment:
+    yield environment['STORAGE_EMULATOR_HOST']
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[dict[str, str]]:
+  """Serves `gs://bucket`; the environment of processes that use it."""
   with pytest.MonkeyPatch.context() as patch:
-    # Nobody asks Google who this is, nor of which kind the bucket is.
-    patch.setenv('NO_GCE_CHECK', 'true')
-    patch.setenv('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
     yield from _serve(patch)
 
 
@@ -40,11 +46,18 @@ def _serve(patch):
     await self._cp_file(source, target)
     await self._rm_file(source)
 
-  patch.setenv('STORAGE_EMULATOR_HOST', address)
-  patch.setenv('TENSORSTORE_GCS_HTTP_URL', address)
+  environment = {
+    # Nobody asks Google who this is, nor of which kind the bucket is.
+    'NO_GCE_CHECK': 'true',
+    'GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT': 'false',
+    'STORAGE_EMULATOR_HOST': address,
+    'TENSORSTORE_GCS_HTTP_URL': address,
+  }
+  for name, value in environment.items():
+    patch.setenv(name, value)
   # It knows no `moveTo`, for which gcsfs asks several times.
   patch.setattr(core.GCSFileSystem, '_mv_file', move_file)
-  yield address
+  yield environment
   server.stop()
 
 

@@ -2,13 +2,16 @@
 
 python -m tests.fakes.small_batch --num 50 --kills 20
 
-kills one at random instants and compares what it makes with one left alone.
+kills one at random instants and compares what it makes with one left alone;
+with --bucket, its results are in one that a server on this machine keeps.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import json
 import multiprocessing
@@ -25,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from v2meow_jax import media
+from v2meow_jax.files import paths
 from v2meow_jax.jobs import shards
 
 RATE_HZ = 8000
@@ -98,7 +102,7 @@ class HummingSystem:
 
   def sample(self, clips, samplings, rows, on_progress, clock) -> None:
     del samplings, clock
-    assert rows is None or len(clips) <= rows
+    assert rows is None or len(clips) <= rows * self.num_groups
     for _ in range(2):
       on_progress('stage')
       time.sleep(0.01)
@@ -159,14 +163,18 @@ def load_humming(*_: Any) -> HummingSystem:
   return HummingSystem()
 
 
-def run_and_exit(*args: Any, **fields: Any) -> None:
+def run_and_exit(
+  *args: Any, environment: Mapping[str, str], **fields: Any
+) -> None:
   """`run`, as the whole of a process."""
+  os.environ.update(environment)
   sys.exit(run(*args, **fields))
 
 
 def digests(out: pathlib.Path) -> dict[str, bytes]:
-  """Content of the results in a folder, by name."""
-  return {p.name: p.read_bytes() for p in sorted(out.glob('*.wav'))}
+  """Content of the results in a folder or bucket, by name."""
+  names = [name for name in paths.inside(out) if name.endswith('.wav')]
+  return {name: (out / name).read_bytes() for name in names}
 
 
 def committed(out: pathlib.Path) -> set[str]:
@@ -186,8 +194,16 @@ def run_killed(
   out: pathlib.Path,
   log: pathlib.Path,
   instants: Sequence[float],
+  environment: Mapping[str, str],
 ) -> int:
   """Runs a batch that is killed at instants, in seconds, and in the end is not.
+
+  Args:
+    manifest: List of clips.
+    out: Folder of the results, here or in a bucket.
+    log: File that each try to read an item is written to.
+    instants: Seconds after the start at which processes are killed.
+    environment: Environment variables of these.
 
   Returns:
     The exit code of the last process.
@@ -202,7 +218,9 @@ def run_killed(
   for instant in (*instants, None):
     num_lines = len(log.read_text().split())
     process = context.Process(
-      target=run_and_exit, args=(manifest, out), kwargs={'log': log}
+      target=run_and_exit,
+      args=(manifest, os.fspath(out)),
+      kwargs={'log': log, 'environment': environment},
     )
     process.start()
     process.join(instant)
@@ -220,27 +238,39 @@ def main() -> None:
   parser.add_argument('--num', type=int, default=50)
   parser.add_argument('--kills', type=int, default=20)
   parser.add_argument('--seed', type=int, default=0)
+  parser.add_argument('--bucket', action='store_true')
   options = parser.parse_args()
-  with tempfile.TemporaryDirectory() as name:
-    folder = pathlib.Path(name)
+  with contextlib.ExitStack() as stack:
+    folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
     manifest = write_manifest(folder / 'clips', options.num)
+    whole, out = folder / 'whole', folder / 'out'
     start = time.monotonic()
-    run(manifest, folder / 'whole')
+    run(manifest, whole)
     seconds = time.monotonic() - start
     rng = random.Random(options.seed)
     instants = [rng.uniform(0, seconds) for _ in range(options.kills)]
-    out, log = folder / 'out', folder / 'log'
-    code = run_killed(manifest, out, log, instants)
-    names = [{p.name for p in f.iterdir()} for f in (folder / 'whole', out)]
+    environment = {}
+    if options.bucket:
+      from tests.fakes import bucket_server
+
+      environment = stack.enter_context(bucket_server.serving())
+      out = paths.path('gs://bucket/out')
+    log = folder / 'log'
+    code = run_killed(manifest, out, log, instants, environment)
+    names = [set(f) - set(_records(f)) for f in map(paths.inside, (whole, out))]
     failed = (out / 'failed.jsonl').read_text().splitlines()
     made = log.read_text().split()
     assert code == 3 and len(failed) == len(POISON)
-    assert digests(out) == digests(folder / 'whole') and names[0] == names[1]
+    assert digests(out) == digests(whole) and names[0] == names[1], names
     print(
       f'{options.kills} kills: {len(digests(out))} results equal an undisturbed'
       f' run, {len(failed)} named failures, {len(made)} items computed, none'
       ' after its commit, no foreign file'
     )
+
+
+def _records(names: Sequence[str]) -> list[str]:
+  return [name for name in names if name.startswith('records/')]
 
 
 if __name__ == '__main__':

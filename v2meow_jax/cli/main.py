@@ -43,7 +43,6 @@ _VERBS = {
   'study': (study, 'ask people which music they prefer'),
   'doctor': (doctor, 'say what is installed and which parts work'),
 }
-_BEAM_VERB = ['data', 'prepare']  # What follows -- is its runner's.
 _SAVING = ('train', 'batch')  # Stopped, they go on where they were.
 _LOOKING = ('doctor', 'experiments', 'licenses')  # They write nothing.
 _EXIT_USER_ERROR = 2
@@ -185,7 +184,7 @@ def _parsed(given: list[str]) -> argparse.Namespace:
   """The arguments of a command line, with bindings of gin and Beam's options."""
   top = parser()
   end = len(given)
-  if given[: len(_BEAM_VERB)] == _BEAM_VERB and '--' in given:
+  if '--' in given and _is_of_beam(given[: given.index('--')]):
     # What follows -- is Beam's; argparse would mix it with our own.
     end = given.index('--')
   args, unknown = top.parse_known_args(given[:end])
@@ -199,6 +198,21 @@ def _parsed(given: list[str]) -> argparse.Namespace:
   if strange:
     top.error(f'unrecognized arguments: {" ".join(strange)}')
   return args
+
+
+def _is_of_beam(words: Sequence[str]) -> bool:
+  """Whether Beam runs the command that begins so.
+
+  >>> _is_of_beam(['data', 'prepare', 'clips.jsonl'])
+  True
+  >>> _is_of_beam(['batch', 'run', 'clips.jsonl', '--engine', 'beam'])
+  True
+  >>> _is_of_beam(['batch', 'run', '--temperature', '1', '0.5'])
+  False
+  """
+  if words[0] == 'batch':
+    return re.search(r' --engine[ =]beam\b', ' '.join(words)) is not None
+  return words[:2] == ['data', 'prepare']
 
 
 def run() -> NoReturn:

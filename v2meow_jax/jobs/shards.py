@@ -41,6 +41,11 @@ class JobShard:
 ALL = JobShard(index=0, count=1)
 
 
+def every(count: int) -> list[JobShard]:
+  """All parts of so many."""
+  return [JobShard(index=index, count=count) for index in range(count)]
+
+
 def parse(text: str) -> JobShard:
   """The shard of a text such as 0/4."""
   match = re.fullmatch(r'(\d{1,9})/(\d{1,9})', text)

@@ -2,6 +2,7 @@
 
 import collections
 import json
+import os
 import random
 import time
 
@@ -63,7 +64,7 @@ def test_kills_change_nothing(undisturbed, tmp_path):
   out, log = tmp_path / 'out', tmp_path / 'log'
   rng = random.Random(0)
   instants = [rng.uniform(0, seconds) for _ in range(3)]
-  code = small_batch.run_killed(manifest, out, log, instants)
+  code = small_batch.run_killed(manifest, out, log, instants, {})
   assert code == job.EXIT_FAILURES
   assert small_batch.digests(out) == small_batch.digests(whole)
   assert failures(out).keys() == failures(whole).keys()
@@ -71,6 +72,39 @@ def test_kills_change_nothing(undisturbed, tmp_path):
   assert names[0] == names[1]
   counts = collections.Counter(log.read_text().split())
   assert len(counts) == NUM_GOOD
+
+
+def test_kills_change_nothing_in_a_bucket(undisturbed, tmp_path, bucket_url):
+  manifest, whole, seconds = undisturbed
+  out, log = paths.path(bucket_url), tmp_path / 'log'
+  rng = random.Random(1)
+  instants = [rng.uniform(0, seconds) for _ in range(3)]
+  code = small_batch.run_killed(manifest, out, log, instants, dict(os.environ))
+  assert code == job.EXIT_FAILURES
+  assert small_batch.digests(out) == small_batch.digests(whole)
+  assert failures(out).keys() == failures(whole).keys()
+  top = {name.partition('/')[0] for name in paths.inside(out)}
+  assert top == {path.name for path in whole.iterdir()}
+
+
+def test_a_process_loads_one_system_for_several_shards(undisturbed, tmp_path):
+  manifest, whole, _ = undisturbed
+  loads = []
+
+  def load(*_):
+    loads.append(None)
+    return small_batch.HummingSystem()
+
+  batch = small_batch.batch(manifest, tmp_path / 'out', load_system=load)
+  with job.Job(batch) as made:
+    for shard in shards.every(3):
+      made.run(shard)
+    processes = [worker._process.pid for worker in made._workers()]
+    stock = made.take_stock()
+    assert [w._process.pid for w in made._workers()] == processes
+  assert (stock.num_done, stock.num_failed) == (NUM_GOOD, NUM - NUM_GOOD)
+  assert not stock.attempts and len(loads) == 1
+  assert small_batch.digests(tmp_path / 'out') == small_batch.digests(whole)
 
 
 def test_shards_and_order_change_nothing_and_empty_shards_are_done(

@@ -98,6 +98,13 @@ def test_only_clips_of_equal_options_share_a_call(tmp_path):
   assert len(list((tmp_path / 'out').glob('*.wav'))) == 10
 
 
+def test_each_group_of_devices_has_rows_of_its_own(tmp_path):
+  system = Listening()
+  system.num_groups = 2
+  make(tmp_path, system, [of_options(n) for n in range(4 * ROWS)])
+  assert [len(call) for call in system.calls] == [2 * ROWS] * 2
+
+
 def test_a_clip_that_the_stages_fail_on_fails_alone(tmp_path):
   system = Listening(broken=['item_1'])
   tries = [of_options(n) for n in range(ROWS)]

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -63,6 +65,18 @@ def test_each_way_to_fail_is_named_and_the_next_call_works():
       assert worker('hello') == 'hello'
   finally:
     worker.end()
+
+
+def test_a_process_that_leaves_its_workers_alone_ends(root):
+  code = (
+    'from tests.fakes import small_batch\n'
+    'from v2meow_jax.jobs.generate import workers\n'
+    'worker = workers.Worker(small_batch.Humming(), workers.CallLimits())\n'
+    'worker.start()\n'
+    'worker._wait_until_ready()\n'
+  )
+  command = [sys.executable, '-c', code]
+  assert subprocess.run(command, cwd=root, timeout=MOST_SECONDS).returncode == 0
 
 
 class Broken:

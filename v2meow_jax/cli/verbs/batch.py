@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 import os
+from typing import Any
 
 from v2meow_jax.cli import finish_flags
 from v2meow_jax.cli import flags
@@ -10,6 +11,8 @@ from v2meow_jax.cli.verbs import generate
 
 _KINDS = ('run', 'status', 'retry', 'collect')
 _FORMATS = ('mp4', 'mov', 'mkv', 'webm', 'wav', 'flac')
+_ENGINES = ('ray', 'beam')
+_BEAM_SHARDS = 64
 _ROWS = 8
 _MOST_WORKERS = 8
 
@@ -86,6 +89,9 @@ def _add_run(kinds) -> None:
       '  v2meow batch clips.jsonl -o music\n'
       '  v2meow batch videos/ -o music --format wav --prompt "calm piano"\n'
       '  v2meow batch gs://bucket/clips.csv -o gs://bucket/music --shard 0/4\n'
+      '  v2meow batch clips.jsonl -o music --engine ray --actors 3\n'
+      '  v2meow batch clips.jsonl -o music --engine beam --'
+      ' --direct_running_mode=multi_processing --direct_num_workers=2\n'
       '  v2meow batch status music\n'
       '  v2meow batch retry music --reason time\n'
       '  v2meow batch collect music'
@@ -110,6 +116,34 @@ def _add_run(kinds) -> None:
     help=(
       'make the part I of N, such as 0/4; default: as SLURM_ARRAY_TASK_ID or'
       ' JOB_COMPLETION_INDEX (with V2MEOW_NUM_SHARDS) say, else all'
+    ),
+  )
+  option(
+    '--engine',
+    choices=_ENGINES,
+    help=(
+      'what hands out shards: a Ray cluster (that of RAY_ADDRESS, or of this'
+      ' machine; extra ray), or an Apache Beam pipeline (extra data), whose'
+      ' options follow --; default: this process makes one shard'
+    ),
+  )
+  option(
+    '--actors',
+    type=int,
+    metavar='N',
+    help=(
+      'number of processes on the Ray cluster; default: one for each accelerator,'
+      ' or for each node without any'
+    ),
+  )
+  option(
+    '--num_shards',
+    '--num-shards',
+    type=int,
+    metavar='N',
+    help=(
+      'number of shards that an engine hands out; default: 4 for each actor of'
+      f' Ray, {_BEAM_SHARDS} for Beam'
     ),
   )
   flags.value(
@@ -205,5 +239,41 @@ def _run(args: argparse.Namespace) -> int:
     skip_bad_rows=args.skip_bad_rows,
   )
   shard = shards.chosen(args.shard)
+  if args.engine:
+    return _run_engine(args, batch, shard)
+  if args.actors is not None or args.num_shards is not None:
+    raise ValueError(
+      '--actors and --num_shards go with --engine; one process makes one --shard.'
+    )
   with preemption.Notice() as notice:
     return job.run(batch, shard, is_stopped=lambda: notice.is_signalled)
+
+
+def _run_engine(args: argparse.Namespace, batch: Any, shard: Any) -> int:
+  if shard.count > 1:
+    raise ValueError(
+      f'--engine {args.engine} hands out all shards, and this is to be shard'
+      f' {shard}; leave out --shard, or run it outside of the array.'
+    )
+  if args.engine == 'beam':
+    if args.actors is not None:
+      raise ValueError(
+        '--actors is of --engine ray; options of Beam follow --, such as --'
+        ' --direct_num_workers=2.'
+      )
+    from v2meow_jax.jobs.engines import beam_engine  # pylint: disable=g-import-not-at-top
+
+    num_shards = _BEAM_SHARDS if args.num_shards is None else args.num_shards
+    return beam_engine.run(
+      batch, num_shards=num_shards, options=args.beam_options
+    )
+  from v2meow_jax.jobs.engines import ray_engine  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.training.monitoring import preemption  # pylint: disable=g-import-not-at-top
+
+  with preemption.Notice() as notice:
+    return ray_engine.run(
+      batch,
+      num_actors=args.actors,
+      num_shards=args.num_shards,
+      is_stopped=lambda: notice.is_signalled,
+    )

@@ -93,8 +93,7 @@ def run(
     OSError: Results cannot be written.
   """
   with Job(batch) as job:
-    for line in job.bad_rows:
-      print(f'left out: {line}')
+    job.say_bad_rows()
     return job.run(shard, is_stopped)
 
 
@@ -106,8 +105,6 @@ class Job:
 
   Attributes:
     batch: List of videos, and how to make their music.
-    bad_rows: Errors in the rows that are left out.
-    content: Content of `job.json`.
   """
 
   def __init__(self, batch: Batch):
@@ -118,13 +115,13 @@ class Job:
       OSError: Results cannot be written.
     """
     self.batch = batch
-    self._items, self.bad_rows = items_lib.read(
+    self._items, self._bad_rows = items_lib.read(
       batch.manifest, batch.defaults, skip_bad_rows=batch.skip_bad_rows
     )
     _check_finish(batch, self._items)
     self._settings = _settings(batch)
     self._options = {i.id: i.digest(self._settings) for i in self._items}
-    self.content = {
+    self._content = {
       'manifest': paths.absolute(batch.manifest),
       'settings': self._settings,
       'items': self._options,
@@ -145,30 +142,53 @@ class Job:
     for worker in self._workers():
       worker.end()
 
+  def say_bad_rows(self) -> None:
+    """Prints what is wrong with the rows that are left out."""
+    for line in self._bad_rows:
+      print(f'left out: {line}')
+
+  def take_stock(self) -> attempts_lib.Stock:
+    """What is done, failed and left of all shards; makes nothing."""
+    with self._lock, commit.ShardFolder(self._out, shards.ALL) as folder:
+      stock = self._take_stock(shards.ALL, folder)
+      folder.journal.close()
+      report.write_failed(self._out, self._options, folder.workshop.write_text)
+    return stock
+
+  def _take_stock(
+    self, shard: shards.JobShard, folder: commit.ShardFolder
+  ) -> attempts_lib.Stock:
+    before = report.write_job(
+      self._out, self._content, folder.workshop.write_text
+    )
+    stock = attempts_lib.take_stock(
+      [item for item in self._items if item.id in shard],
+      self._options,
+      self.batch.output_format,
+      folder,
+    )
+    _say_redone(stock.attempts, report.changes(before, self._settings))
+    return stock
+
   def run(
     self,
     shard: shards.JobShard,
     is_stopped: Callable[[], bool] = lambda: False,
   ) -> int:
     """Makes what is not made yet of a shard; see `run`."""
-    mine = [item for item in self._items if item.id in shard]
     with self._lock, commit.ShardFolder(self._out, shard) as folder:
-      write = folder.workshop.write_text
-      before = report.write_job(self._out, self.content, write)
-      stock = attempts_lib.take_stock(
-        mine, self._options, self.batch.output_format, folder
-      )
-      _say_redone(stock.attempts, report.changes(before, self._settings))
+      stock = self._take_stock(shard, folder)
       figures = making.Figures(stock.num_done, stock.num_failed)
       if stock.attempts:
         self._make(stock.attempts, folder, figures, is_stopped)
       folder.journal.close()
-      report.write_failed(self._out, self._options, write)
-    left = len(mine) - figures.num_done - figures.num_failed
+      report.write_failed(self._out, self._options, folder.workshop.write_text)
+    total = stock.num_done + stock.num_failed + len(stock.attempts)
+    left = total - figures.num_done - figures.num_failed
     several = shard.count > 1
     print(
       f'{self.batch.out}{f", shard {shard}" if several else ""}:'
-      f' {figures.num_done} of {len(mine)} done, {figures.num_failed} failed,'
+      f' {figures.num_done} of {total} done, {figures.num_failed} failed,'
       f' {left} left'
     )
     if left:
@@ -295,7 +315,7 @@ def _say_redone(
 ) -> None:
   """Says how many results are made again, and why."""
   if num_redone := sum(a.is_again for a in attempts):
-    why = '; '.join(changes) or 'their rows, options or files are others now'
+    why = '; '.join(changes) or 'their rows, files or settings are others now'
     print(
       f'{num_redone} items are made again, each in the place of its older'
       f' result: {why}'

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import multiprocessing
 from multiprocessing import connection
+from multiprocessing import util
 import os
 import re
 import resource
@@ -92,6 +93,8 @@ class Worker:
     self._process.start()
     theirs.close()
     self._is_ready = False
+    # At its exit, Python waits for processes, which heed no SIGTERM.
+    util.Finalize(self, self._process.kill, exitpriority=1)
 
   def __call__(self, *args: Any) -> Any:
     """Calls the function in the process.

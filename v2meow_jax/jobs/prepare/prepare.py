@@ -20,8 +20,6 @@ from typing import Any
 
 from absl import logging
 import apache_beam as beam
-from apache_beam.options import pipeline_options as beam_options
-from apache_beam.runners.portability import fn_api_runner
 import tensorflow_datasets as tfds
 
 from v2meow_jax import progress as progress_lib
@@ -32,6 +30,7 @@ from v2meow_jax.data import shards
 from v2meow_jax.files import atomic
 from v2meow_jax.files import manifests
 from v2meow_jax.files import paths
+from v2meow_jax.jobs import pipelines
 from v2meow_jax.jobs.prepare import extraction
 from v2meow_jax.jobs.prepare import sound_checks
 
@@ -147,11 +146,7 @@ def _hashed(example_id: str) -> str:
 
 
 def _run(groups, extract, building: str, options: Sequence[str]) -> None:
-  parsed = beam_options.PipelineOptions(list(options))
-  # Named, because the default runner first asks the network for a binary.
-  chosen = parsed.view_as(beam_options.StandardOptions).runner
-  runner = chosen or fn_api_runner.FnApiRunner()
-  with _interrupts(), beam.Pipeline(runner=runner, options=parsed) as pipeline:
+  with pipelines.opened(options) as pipeline:
     extracted = (
       pipeline
       | 'Clips' >> beam.Create(groups)
@@ -169,19 +164,6 @@ def _run(groups, extract, building: str, options: Sequence[str]) -> None:
       | 'AllRows' >> beam.GroupByKey()
       | 'Ledger' >> beam.Map(_write_ledger, folder=building)
     )
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[None]:
-  """Raises a Ctrl-C as such, which Beam turns into an error of its own."""
-  try:
-    yield
-  except RuntimeError as e:
-    cause = e
-    while cause := cause.__cause__ or cause.__context__:
-      if isinstance(cause, KeyboardInterrupt):
-        raise KeyboardInterrupt from e
-    raise
 
 
 def _write_shard(
