@@ -17,7 +17,7 @@ from v2meow_jax.jobs.generate import writing
 ROWS = 3
 
 
-class InProcess:
+class InProcess(workers.Worker):
   """A worker that is no process; counts what it has read."""
 
   def __init__(self, function):
@@ -29,7 +29,7 @@ class InProcess:
     return self.function(*args)
 
   def end(self):
-    pass
+    """Has no process."""
 
 
 class Listening(small_batch.HummingSystem):
@@ -70,7 +70,14 @@ def read(item, output):
   return types.SimpleNamespace(clip=clip), {'video': file}
 
 
-def make(tmp_path, system, tries, reader=read, on_item=lambda figures: None):
+def make(
+  tmp_path,
+  system,
+  tries,
+  reader=read,
+  on_item=lambda figures: None,
+  num_writers=1,
+):
   out = tmp_path / 'out'
   out.mkdir()
   with commit.ShardFolder(out, shards.ALL) as folder:
@@ -79,7 +86,7 @@ def make(tmp_path, system, tries, reader=read, on_item=lambda figures: None):
       folder,
       making.Figures(),
       readers=[InProcess(reader)],
-      writer=InProcess(writing.write),
+      writers=[InProcess(writing.write) for _ in range(num_writers)],
       rows=ROWS,
       is_stopped=lambda: False,
       on_item=on_item,
@@ -96,6 +103,18 @@ def test_only_clips_of_equal_options_share_a_call(tmp_path):
   numbers = [[int(i.split('_')[1]) for i in call] for call in system.calls]
   assert sorted(map(sorted, numbers)) == [[0, 2, 4], [1, 3, 5], [6, 8], [7, 9]]
   assert len(list((tmp_path / 'out').glob('*.wav'))) == 10
+
+
+def test_several_writers_make_the_files_of_one(tmp_path):
+  contents = []
+  for num_writers in (1, 3):
+    folder = tmp_path / str(num_writers)
+    folder.mkdir()
+    tries = [of_options(n) for n in range(20)]
+    figures = make(folder, Listening(), tries, num_writers=num_writers)
+    assert figures.num_done == 20
+    contents.append(small_batch.digests(folder / 'out'))
+  assert len(contents[0]) == 20 and contents[0] == contents[1]
 
 
 def test_each_group_of_devices_has_rows_of_its_own(tmp_path):
@@ -138,13 +157,13 @@ def test_reading_is_ahead_by_a_few_clips_however_long_the_list(tmp_path):
   figures = make(
     tmp_path,
     Listening(),
-    [of_options(n) for n in range(60)],
+    [of_options(n) for n in range(30)],
     counted,
     note,
   )
-  assert figures.num_done == 60
+  assert figures.num_done == 30
   # A row that waits, one at the stages, three behind them, one at the reader.
-  assert most_ahead <= 6 * ROWS
+  assert most_ahead <= 5 * ROWS
 
 
 @pytest.mark.parametrize('slow', ['reading', 'stages'])

@@ -48,7 +48,7 @@ class Batch:
     rows: Number of windows in a call of a stage, and of clips that are made
       together, for each group of devices; None: the system's own, and one clip.
     output_format: Suffix of the results, without its dot.
-    num_workers: Number of processes that read media.
+    num_workers: Number of processes that read media, and of those that write.
     limits: Limits of each call of these.
     skip_bad_rows: Whether to go on without rows that cannot be used.
     make_reader: Function that makes the function by which workers read; None:
@@ -132,14 +132,14 @@ class Job:
     paths.require_writable(self._out)
     self._system: Any = None
     self._readers: list[workers.Worker] = []
-    self._writer: workers.Worker | None = None
+    self._writers: list[workers.Worker] = []
     self._lock = threading.Lock()
 
   def __enter__(self) -> Job:
     return self
 
   def __exit__(self, *_):
-    for worker in self._workers():
+    for worker in (*self._readers, *self._writers):
       worker.end()
 
   def say_bad_rows(self) -> None:
@@ -203,7 +203,8 @@ class Job:
     is_stopped: Callable[[], bool],
   ) -> None:
     """Makes items; counts them in `figures`."""
-    readers, writer = self._start_workers(len(attempts))
+    num = min(self.batch.num_workers, len(attempts))
+    self._start_workers(num)
     self._load(attempts)
     before = figures.num_done + figures.num_failed
     with progress_lib.bar(
@@ -223,8 +224,8 @@ class Job:
         self._system,
         folder,
         figures,
-        readers=readers,
-        writer=writer,
+        readers=self._readers[:num],
+        writers=self._writers[:num],
         rows=self.batch.rows,
         is_stopped=is_stopped,
         on_item=show,
@@ -234,31 +235,23 @@ class Job:
       print(
         f'{num_made} items in {minutes:.2f} minutes,'
         f' {num_made / minutes:.1f} a minute; the first clip was read after'
-        f' {figures.start_seconds:.1f} s, and the stages waited for'
-        f' {figures.wait_share:.1%} of the time since'
+        f' {figures.start_seconds:.1f} s, and from then to their last call the'
+        f' stages waited for {figures.wait_share:.1%} of the time'
       )
 
-  def _workers(self) -> list[workers.Worker]:
-    return [*self._readers, *([self._writer] if self._writer else [])]
-
-  def _start_workers(
-    self, num_attempts: int
-  ) -> tuple[list[workers.Worker], workers.Worker]:
-    """Processes that read and one that writes, which load their networks."""
+  def _start_workers(self, num: int) -> None:
+    """Processes that read and write, which load what they need."""
     from v2meow_jax.jobs.generate import reading  # pylint: disable=g-import-not-at-top
     from v2meow_jax.jobs.generate import writing  # pylint: disable=g-import-not-at-top
 
     batch = self.batch
     make_reader = batch.make_reader or reading.Reading(batch.system_dir)
-    num = min(batch.num_workers, num_attempts)
-    self._readers = [w for w in self._readers if not w.is_over]
-    while len(self._readers) < num:
-      self._readers.append(workers.Worker(make_reader, batch.limits))
-    if self._writer is None or self._writer.is_over:
-      self._writer = workers.Worker(writing.Writing(), batch.limits)
-    for worker in self._workers():
+    self._readers = _of_number(self._readers, num, make_reader, batch.limits)
+    self._writers = _of_number(
+      self._writers, num, writing.Writing(), batch.limits
+    )
+    for worker in (*self._readers, *self._writers):
       worker.start()
-    return self._readers[:num], self._writer
 
   def _load(self, attempts: Sequence[attempts_lib.Attempt]) -> None:
     """Loads the system, once; raises ValueError for what it cannot do."""
@@ -279,6 +272,18 @@ class Job:
       except ValueError as e:
         errors.append(f'{item.where}: {e}')
     manifests.require_none(paths.path(batch.manifest), errors)
+
+
+def _of_number(
+  standing: Sequence[workers.Worker],
+  num: int,
+  make: Callable[[], Callable[..., Any]],
+  limits: workers.CallLimits,
+) -> list[workers.Worker]:
+  """At least so many workers: those that stand, and new ones."""
+  alive = [worker for worker in standing if not worker.is_over]
+  missing = range(num - len(alive))
+  return alive + [workers.Worker(make, limits) for _ in missing]
 
 
 def exit_code(num_left: int, num_failed: int) -> int:

@@ -1,7 +1,7 @@
 """Makes the items of a batch: read, sampled, written, all at the same time.
 
-Workers read while the stages sample rows of many clips, and a thread decodes
-and writes behind. Queues between them are short, so memory does not grow with
+Workers read while the stages sample rows of many clips, and threads decode and
+have others write behind. Queues between them are short, so memory does not grow with
 the number of items.
 """
 
@@ -48,6 +48,8 @@ class Figures:
     num_failed: Number of items that failed.
     seconds: Wall time from the start to the last item, in seconds.
     start_seconds: Part of it before the first clip was read, in seconds.
+    stages_seconds: Time from the first clip that was read to the end of the
+      last call of the stages, in seconds.
     sampling_seconds: Part of it in which the stages were at work, in seconds.
   """
 
@@ -55,15 +57,15 @@ class Figures:
   num_failed: int = 0
   seconds: float = 0.0
   start_seconds: float = 0.0
+  stages_seconds: float = 0.0
   sampling_seconds: float = 0.0
 
   @property
   def wait_share(self) -> float:
-    """Share of the time since the first clip in which the stages waited."""
-    if not self.sampling_seconds:
+    """Share of `stages_seconds` in which the stages waited."""
+    if not self.stages_seconds:
       return 0.0
-    seconds = self.seconds - self.start_seconds
-    return max(0.0, 1 - self.sampling_seconds / seconds)
+    return max(0.0, 1 - self.sampling_seconds / self.stages_seconds)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ class Maker:
     figures: Figures,
     *,
     readers: Sequence[workers.Worker],
-    writer: workers.Worker,
+    writers: Sequence[workers.Worker],
     rows: int | None,
     is_stopped: Callable[[], bool],
     on_item: Callable[[Figures], Any],
@@ -105,7 +107,7 @@ class Maker:
       folder: Folder of the results.
       figures: Counts of the items that were done and failed before.
       readers: Workers that call `reading.read`.
-      writer: Worker that calls `writing.write`.
+      writers: Workers that call `writing.write`.
       rows: Number of windows in a call, and of clips that are made together, for
         each group of devices; None: the system's own, and one clip.
       is_stopped: Function that says whether to stop.
@@ -121,14 +123,17 @@ class Maker:
     self._is_stopped = is_stopped
     self._on_item = on_item
     self._readers = readers
-    self._writer = writer
+    self._writers = writers
+    self._idle_writers: queue.SimpleQueue[workers.Worker] = queue.SimpleQueue()
+    for writer in writers:
+      self._idle_writers.put(writer)
     self._lock = threading.Lock()
     self._halt = threading.Event()
     self._error: BaseException | None = None
     self._start_time = self._last_time = time.monotonic()
     self._num_unsampled = 0
     self._ready: queue.Queue[_Clip | None] = queue.Queue(self._together)
-    self._sampled: queue.Queue[list[_Clip] | None] = queue.Queue(2)
+    self._sampled: queue.Queue[_Clip | None] = queue.Queue(self._together)
 
   def make(self, attempts: Sequence[attempts_lib.Attempt]) -> None:
     """Makes items until all are done or failed, or the batch is stopped.
@@ -145,25 +150,30 @@ class Maker:
       threading.Thread(target=self._guarded, args=(self._read, worker, left))
       for worker in self._readers
     ]
-    finisher = threading.Thread(target=self._guarded, args=(self._finish,))
+    finishers = [
+      threading.Thread(target=self._guarded, args=(self._finish,))
+      for _ in self._writers
+    ]
     self._start_time = self._last_time = time.monotonic()
     is_whole = False
     try:
-      for thread in (*threads, finisher):
+      for thread in (*threads, *finishers):
         thread.start()
       with contextlib.suppress(_Halted):
         for group in self._groups():
-          self._put(self._sampled, self._sample(group))
+          for clip in self._sample(group):
+            self._put(self._sampled, clip)
       with contextlib.suppress(_Halted):
         self._put(self._sampled, None)
-      finisher.join()
+      for thread in finishers:
+        thread.join()
       is_whole = not (self._halt.is_set() or self._is_stopped())
     finally:
       self._halt.set()
       if not is_whole:  # They may be at calls that take long.
-        for worker in (*self._readers, self._writer):
+        for worker in (*self._readers, *self._writers):
           worker.end()
-      for thread in (*threads, finisher):
+      for thread in (*threads, *finishers):
         thread.join()
     if self._error is not None:
       raise self._error
@@ -266,18 +276,21 @@ class Maker:
         requests_lib.PartClock(),
       )
     finally:
-      self.figures.sampling_seconds += time.monotonic() - start
+      now = time.monotonic()
+      self.figures.sampling_seconds += now - start
+      before = self._start_time + self.figures.start_seconds
+      self.figures.stages_seconds = now - before
 
   def _finish(self) -> None:
-    """Decodes, checks, writes and commits what is sampled."""
-    while (group := self._get(self._sampled)) is not None:
-      for clip in group:
-        try:
-          self._finish_one(clip)
-        except workers.ItemFailure as e:
-          if self._halt.is_set():
-            raise _Halted from e
-          self._fail(clip.attempt, e, e.part)
+    """Decodes, checks, writes and commits clips, which other threads do, too."""
+    while (clip := self._get(self._sampled)) is not None:
+      try:
+        self._finish_one(clip)
+      except workers.ItemFailure as e:
+        if self._halt.is_set():
+          raise _Halted from e
+        self._fail(clip.attempt, e, e.part)
+    self._sampled.put(None)  # It is the last one for the other threads, too.
 
   def _finish_one(self, clip: _Clip) -> None:
     attempt = clip.attempt
@@ -297,7 +310,7 @@ class Maker:
       raise workers.ItemFailure(e.reason, str(e), fix, 'sound') from e
     path = self._workshop.folder / attempt.output
     try:
-      written = self._writer(
+      written = self._write(
         item.files['video'],
         str(path),
         made.audio,
@@ -332,6 +345,14 @@ class Maker:
     for name in attempt.replaced:
       self._workshop.drop(name)
     self._count(done=1)
+
+  def _write(self, *args: Any) -> Any:
+    """Calls an idle writer; there is one for each thread that finishes clips."""
+    writer = self._idle_writers.get()
+    try:
+      return writer(*args)
+    finally:
+      self._idle_writers.put(writer)
 
   def _fail(
     self, attempt: attempts_lib.Attempt, failure: workers.ItemFailure, part: str
