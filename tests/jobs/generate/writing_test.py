@@ -30,11 +30,11 @@ def hum():
 @pytest.mark.parametrize('suffix', ['.wav', '.mp4'])
 def test_the_digest_and_size_are_of_the_file(tmp_path, clip, suffix):
   path = tmp_path / f'out{suffix}'
-  written = writing.Writing()()(str(clip), str(path), hum())
+  written = writing.Writing()()(str(clip), str(path), hum(), {}, True)
   content = path.read_bytes()
   assert written.num_bytes == len(content)
   assert written.sha256 == hashlib.sha256(content).hexdigest()
-  assert (written.film is None) == (suffix == '.wav')
+  assert (written.output.film is None) == (suffix == '.wav')
   assert probe.probe(path).has_video == (suffix == '.mp4')
   sound = read.read_audio(path, rate_hz=RATE_HZ).samples
   spectrum = np.abs(np.fft.rfft(sound[:RATE_HZ]))
@@ -44,5 +44,5 @@ def test_the_digest_and_size_are_of_the_file(tmp_path, clip, suffix):
 def test_a_film_that_is_gone_leaves_no_file(tmp_path):
   path = tmp_path / 'out.mp4'
   with pytest.raises(probe.UnsupportedMedia, match='No such file'):
-    writing.write(str(tmp_path / 'none.mp4'), str(path), hum())
+    writing.write(str(tmp_path / 'none.mp4'), str(path), hum(), {}, True)
   assert not list(tmp_path.iterdir())
