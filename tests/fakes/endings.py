@@ -6,7 +6,8 @@ threads of its own, up to the end of its process. Four run at once.
   python -m tests.fakes.endings FOLDER --times 20
 
 runs each with an error and interrupted, and those that take no time with
-success; `--in-full` also those that take long (an hour on two cores).
+success; `--in-full` also those that take long (an hour on two cores). What is
+measured is time in which this process was let run, as the commands are.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import importlib
 import itertools
 import json
 import os
+import pathlib
 import select
 import shlex
 import signal
@@ -83,9 +85,12 @@ LONG = (
 )
 # Ends take less than this many times the way to the last line.
 MOST_OF_START = 2.0
+# A silent command that uses less than this share of a core hangs.
+_AT_WORK = 0.02
 _USER_ERROR, _INTERRUPTED, _TRY_AGAIN = 2, 130, 75
 _AT_ONCE = 4
 _TICK_SECONDS = 0.01
+_MOST_OF_TICK = 0.2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,7 +120,44 @@ class _Child:
   start: float
   last: float
   output: bytes = b''
+  used: float = 0.0  # CPU seconds when it was asked last whether it hangs
+  most: float = MOST_OF_START  # share at which it is asked next
   is_open: bool = True
+
+
+class _Clock:
+  """Time in which this process was let run, in seconds.
+
+  A machine that is busy or a shell that stops this process stops the commands
+  as well: what passes between two looks counts up to a bound.
+  """
+
+  def __init__(self):
+    self._last, self._seconds = time.monotonic(), 0.0
+
+  def now(self) -> float:
+    now = time.monotonic()
+    self._seconds += min(now - self._last, _MOST_OF_TICK)
+    self._last = now
+    return self._seconds
+
+
+def _cpu_seconds(pid: int) -> float:
+  """What a process and those that it started have computed so far."""
+  family, ticks = {pid}, 0
+  for folder in sorted(pathlib.Path('/proc').glob('[0-9]*'), key=_number):
+    try:
+      words = (folder / 'stat').read_text().rpartition(')')[2].split()
+    except OSError:
+      continue  # It has ended.
+    if _number(folder) in family or int(words[1]) in family:
+      family.add(_number(folder))
+      ticks += sum(map(int, words[11:15]))
+  return ticks / os.sysconf('SC_CLK_TCK')
+
+
+def _number(folder: pathlib.Path) -> int:
+  return int(folder.name)
 
 
 class Zygote:
@@ -127,6 +169,7 @@ class Zygote:
     for name in _IMPORTED:
       importlib.import_module(name)
     self.import_seconds = time.monotonic() - start
+    self._clock = _Clock()
     gc.freeze()  # Children do not copy what they look at to collect it.
     # JAX warns of forks from processes with threads, of which there are none.
     warnings.filterwarnings(
@@ -172,14 +215,14 @@ class Zygote:
       _become(command, is_stuck)
     os.close(sent)
     os.set_blocking(received, False)
-    now = time.monotonic()
+    now = self._clock.now()
     at = None if after is None else now + after
     return _Child(command, at, pid, received, now, now)
 
   def _look(self, child: _Child) -> Ending | None:
     """Reads, interrupts or ends a child; how it ended, if it did."""
     ended, status = os.waitpid(child.pid, os.WNOHANG)
-    now = time.monotonic()
+    now = self._clock.now()
     while child.is_open:
       try:
         more = os.read(child.pipe, 1 << 16)
@@ -194,7 +237,7 @@ class Zygote:
         os.kill(child.pid, signal.SIGINT)
     before = self.import_seconds + child.last - child.start
     share = (now - child.last) / before
-    if not ended and child.output and share > MOST_OF_START:
+    if not ended and child.output and self._hangs(child, share, before):
       os.kill(child.pid, signal.SIGKILL)
       ended, status = os.waitpid(child.pid, 0)
     if not ended:
@@ -206,6 +249,14 @@ class Zygote:
       output=child.output.decode(errors='replace'),
       share=share,
     )
+
+  def _hangs(self, child: _Child, share: float, before: float) -> bool:
+    """Whether it was silent for long and has not even computed."""
+    if share < child.most:
+      return False
+    used, child.used = child.used, _cpu_seconds(child.pid)
+    child.most = share + MOST_OF_START
+    return child.used - used < _AT_WORK * MOST_OF_START * before
 
 
 def _become(command: str, is_stuck: bool) -> NoReturn:
@@ -283,10 +334,12 @@ def main() -> int:
       'command': worst.command,
     }
     print(json.dumps(row), flush=True)
-    is_wrong = bool(counts.keys() - codes)
-    if is_wrong:
-      print(next(e.output for e in endings if e.code not in codes))
-    wrong += is_wrong
+    wrongs = [
+      e for e in endings if e.code not in codes or e.share > MOST_OF_START
+    ]
+    if wrongs:
+      print(wrongs[0].output)
+    wrong += bool(wrongs)
   return min(wrong, 1)
 
 
