@@ -375,6 +375,25 @@ def test_a_directory_that_cannot_be_written_is_named_before_training(tmp_path):
       checkpoints.Checkpoints(path)
 
 
+def test_processes_of_one_number_take_no_probe_from_each_other(
+  tmp_path, monkeypatch
+):
+  """As in containers, where each is number 1."""
+  write, probes = checkpoints.epath.Path.write_text, []
+
+  def write_text(path, *args):
+    write(path, *args)
+    probes.append(path.name)
+    if len(probes) == 1:
+      checkpoints.Checkpoints(tmp_path).close()
+
+  folder = type(checkpoints.epath.Path(tmp_path))
+  monkeypatch.setattr(folder, 'write_text', write_text)
+  checkpoints.Checkpoints(tmp_path).close()
+  assert len(probes) == 2
+  assert names(tmp_path) == []
+
+
 _RESHARD = """
 import sys
 import jax
