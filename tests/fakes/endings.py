@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from concurrent import futures
 import dataclasses
+import faulthandler
 import gc
 import importlib
 import itertools
@@ -266,8 +267,11 @@ def _become(command: str, is_stuck: bool) -> NoReturn:
 
   # Shells have it ignored in what runs beside them.
   signal.signal(signal.SIGINT, signal.default_int_handler)
-  # Those of the parent know the places of a file.
-  sys.stdout, sys.stderr = (open(fd, 'w', closefd=False) for fd in (1, 2))
+  # Those of the parent know the places of a file. Lines come as on a terminal.
+  sys.stdout, sys.stderr = (
+    open(fd, 'w', buffering=1, closefd=False) for fd in (1, 2)
+  )
+  faulthandler.enable()
   if is_stuck:
     ending._SECONDS = 0.5
     threading.Thread(target=time.sleep, args=(1000,)).start()
