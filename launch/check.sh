@@ -22,7 +22,9 @@ if grep -rnE --include='*.py' "$unsafe" v2meow_jax | grep -vE "$safe"; then
   echo 'Read data as data: safetensors, json, numpy without pickle.' >&2
   exit 1
 fi
+# Files in the order of tests/conftest.py, and not by their number of tests.
+by_two=(pytest -n 2 --dist loadfile --no-loadscope-reorder)
 step 'unit tests'
-pytest -n 2 --dist loadfile -m 'not data and not slow and not torch and not t5x'
+"${by_two[@]}" -m 'not data and not slow and not torch and not t5x'
 step 'the other tests'
-pytest -n 2 --dist loadfile --durations 40 -m 'data or slow or torch or t5x'
+"${by_two[@]}" --durations 40 -m 'data or slow or torch or t5x'

@@ -1,5 +1,6 @@
 """What every test runs under: the CPU, offline, and honest about TensorFlow."""
 
+import collections
 import os
 import pathlib
 import re
@@ -48,6 +49,16 @@ def pytest_ignore_collect(collection_path, config):
     if f'not {tier}' in wanted and whole_file:
       return True
   return None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+  """Begins with the files that may take longest, so that workers end together."""
+  seconds = collections.defaultdict(float)
+  for item in items:
+    if mark := item.get_closest_marker('timeout'):
+      seconds[item.path] = max(seconds[item.path], *mark.args)
+  items.sort(key=lambda item: -seconds[item.path])
 
 
 @pytest.fixture
