@@ -216,7 +216,7 @@ class System:
     clock = requests_lib.PartClock()
     with clock('streams'):
       requests = _probed(requests)
-      with warm_up.ahead(self._programs(requests, samplings, windows)):
+      with warm_up.ahead(*self._programs(requests, samplings, windows)):
         on_request = functools.partial(on_progress, 'streams')
         read = streams_lib.read_requests(requests, self._loaded, on_request)
     self.sample([r.clip for r in read], samplings, windows, on_progress, clock)
@@ -312,11 +312,11 @@ class System:
     requests: Sequence[requests_lib.Request],
     samplings: Sequence[options.Sampling],
     windows: Sequence[options.Windows],
-  ) -> list[Callable[[], Any]]:
+  ) -> tuple[list[Callable[[], Any]], list[Callable[[], Any]]]:
     """Calls that make ready what stages and codec run, the first needed first.
 
-    The last ones are needed by longer clips only, which then wait for nothing;
-    they are left out where no program is kept.
+    Those apart are needed by longer clips only, which then wait for nothing;
+    there are none where no program is kept.
     """
     seconds = max(map(_seconds, requests), default=0.0)
     needed, others = [], []
@@ -345,7 +345,7 @@ class System:
       num_levels = sum(s.num_codebooks for s in self._sound)
       arguments = self.codec.piece_arguments(num_levels, sound.PIECE_FRAMES)
       needed.append(functools.partial(program.prepare, *arguments))
-    return needed + others if compile_cache.folder() else needed
+    return needed, others if compile_cache.folder() else []
 
   def _by_stage(self, values: Iterable[Any]) -> dict[str, Any]:
     names = (stage.spec.name for stage in self.stages)
