@@ -71,6 +71,7 @@ EXTRAS = (
   Extra('eval', 'benchmarks, metrics', ('librosa', 'mir_eval', 'sklearn')),
   Extra('weights', 'v2meow weights fetch', ('pooch',)),
   Extra('buckets', 'names that begin with gs://', ('gcsfs',)),
+  Extra('ray', 'v2meow batch --engine ray', ('ray',)),
   Extra('flow', 'optical flow for I3D', ('cv2',)),
   Extra(
     'hub',

@@ -157,8 +157,8 @@ def _add_run(kinds) -> None:
     '--workers',
     type=int,
     help=(
-      'number of processes that read videos, on the CPU; default: half of the'
-      f' cores, at most {_MOST_WORKERS}'
+      'number of processes that read videos, and of those that write them, on'
+      f' the CPU; default: half of the cores, at most {_MOST_WORKERS}'
     ),
   )
   option(
