@@ -35,6 +35,8 @@ RATE_HZ = 8000
 SECONDS = 0.5
 POISON = {'crash': 'crash', 'hang': 'time', 'cut short': 'refused'}
 LIMIT_SECONDS = 1.0
+# From the sound of an item to its record, some 20 ms, and to the next ones.
+_MOST_FINISH_SECONDS = 0.05
 
 
 def write_manifest(
@@ -189,20 +191,44 @@ def committed(out: pathlib.Path) -> set[str]:
   return {r.id for r in report.standing(options, records.Results(out)).done}
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kill:
+  """An instant at which a process is killed.
+
+  Attributes:
+    num_items: Number of items that it has computed by then.
+    seconds: Time since the last one of these, in seconds.
+  """
+
+  num_items: int
+  seconds: float
+
+
+def draw_kills(rng: random.Random, num: int, num_items: int) -> list[Kill]:
+  """Random instants, from the first item of a batch to its last."""
+  return [
+    Kill(
+      num_items=rng.randint(0, max(1, 2 * num_items // num)),
+      seconds=rng.uniform(0, _MOST_FINISH_SECONDS),
+    )
+    for _ in range(num)
+  ]
+
+
 def run_killed(
   manifest: Any,
   out: pathlib.Path,
   log: pathlib.Path,
-  instants: Sequence[float],
+  kills: Sequence[Kill],
   environment: Mapping[str, str],
 ) -> int:
-  """Runs a batch that is killed at instants, in seconds, and in the end is not.
+  """Runs a batch that is killed at instants, and in the end is not.
 
   Args:
     manifest: List of clips.
     out: Folder of the results, here or in a bucket.
-    log: File that each try to read an item is written to.
-    instants: Seconds after the start at which processes are killed.
+    log: File that the name of each item is written to when it is computed.
+    kills: Instants at which processes are killed.
     environment: Environment variables of these.
 
   Returns:
@@ -215,7 +241,7 @@ def run_killed(
   log.touch()
   before: set[str] = set()
   process: Any = None
-  for instant in (*instants, None):
+  for kill in (*kills, None):
     num_lines = len(log.read_text().split())
     process = context.Process(
       target=run_and_exit,
@@ -223,8 +249,12 @@ def run_killed(
       kwargs={'log': log, 'environment': environment},
     )
     process.start()
-    process.join(instant)
-    process.kill()
+    if kill is not None:
+      wanted = num_lines + kill.num_items
+      while process.is_alive() and len(log.read_text().split()) < wanted:
+        time.sleep(0.002)
+      process.join(kill.seconds)
+      process.kill()
     process.join()
     again = before.intersection(log.read_text().split()[num_lines:])
     assert not again, f'made again after they were committed: {again}'
@@ -244,11 +274,9 @@ def main() -> None:
     folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
     manifest = write_manifest(folder / 'clips', options.num)
     whole, out = folder / 'whole', folder / 'out'
-    start = time.monotonic()
     run(manifest, whole)
-    seconds = time.monotonic() - start
-    rng = random.Random(options.seed)
-    instants = [rng.uniform(0, seconds) for _ in range(options.kills)]
+    num_good = options.num - len(POISON)
+    kills = draw_kills(random.Random(options.seed), options.kills, num_good)
     environment = {}
     if options.bucket:
       from tests.fakes import bucket_server
@@ -256,7 +284,7 @@ def main() -> None:
       environment = stack.enter_context(bucket_server.serving())
       out = paths.path('gs://bucket/out')
     log = folder / 'log'
-    code = run_killed(manifest, out, log, instants, environment)
+    code = run_killed(manifest, out, log, kills, environment)
     names = [set(f) - set(_records(f)) for f in map(paths.inside, (whole, out))]
     failed = (out / 'failed.jsonl').read_text().splitlines()
     made = log.read_text().split()

@@ -4,7 +4,6 @@ import collections
 import json
 import os
 import random
-import time
 
 import pytest
 
@@ -25,9 +24,8 @@ def undisturbed(tmp_path_factory):
   """A batch of which three items end their worker, and its folder."""
   folder = tmp_path_factory.mktemp('undisturbed')
   manifest = small_batch.write_manifest(folder / 'clips', NUM)
-  start = time.monotonic()
   assert small_batch.run(manifest, folder / 'out') == job.EXIT_FAILURES
-  return manifest, folder / 'out', time.monotonic() - start
+  return manifest, folder / 'out'
 
 
 def failures(out):
@@ -38,7 +36,7 @@ def failures(out):
 def test_bad_items_are_named_and_their_neighbours_do_not_change(
   undisturbed, tmp_path
 ):
-  _, out, _ = undisturbed
+  _, out = undisturbed
   failed = failures(out)
   reasons = {n: row['reason'] for n, row in failed.items()}
   expected = zip(range(3), small_batch.POISON.values(), strict=True)
@@ -60,11 +58,10 @@ def test_bad_items_are_named_and_their_neighbours_do_not_change(
 
 
 def test_kills_change_nothing(undisturbed, tmp_path):
-  manifest, whole, seconds = undisturbed
+  manifest, whole = undisturbed
   out, log = tmp_path / 'out', tmp_path / 'log'
-  rng = random.Random(0)
-  instants = [rng.uniform(0, seconds) for _ in range(3)]
-  code = small_batch.run_killed(manifest, out, log, instants, {})
+  kills = small_batch.draw_kills(random.Random(0), 3, NUM_GOOD)
+  code = small_batch.run_killed(manifest, out, log, kills, {})
   assert code == job.EXIT_FAILURES
   assert small_batch.digests(out) == small_batch.digests(whole)
   assert failures(out).keys() == failures(whole).keys()
@@ -75,11 +72,10 @@ def test_kills_change_nothing(undisturbed, tmp_path):
 
 
 def test_kills_change_nothing_in_a_bucket(undisturbed, tmp_path, bucket_url):
-  manifest, whole, seconds = undisturbed
+  manifest, whole = undisturbed
   out, log = paths.path(bucket_url), tmp_path / 'log'
-  rng = random.Random(1)
-  instants = [rng.uniform(0, seconds) for _ in range(3)]
-  code = small_batch.run_killed(manifest, out, log, instants, dict(os.environ))
+  kills = small_batch.draw_kills(random.Random(1), 3, NUM_GOOD)
+  code = small_batch.run_killed(manifest, out, log, kills, dict(os.environ))
   assert code == job.EXIT_FAILURES
   assert small_batch.digests(out) == small_batch.digests(whole)
   assert failures(out).keys() == failures(whole).keys()
@@ -88,7 +84,7 @@ def test_kills_change_nothing_in_a_bucket(undisturbed, tmp_path, bucket_url):
 
 
 def test_a_process_loads_one_system_for_several_shards(undisturbed, tmp_path):
-  manifest, whole, _ = undisturbed
+  manifest, whole = undisturbed
   loads = []
 
   def load(*_):
@@ -112,7 +108,7 @@ def test_a_process_loads_one_system_for_several_shards(undisturbed, tmp_path):
 def test_shards_and_order_change_nothing_and_empty_shards_are_done(
   undisturbed, tmp_path
 ):
-  manifest, whole, _ = undisturbed
+  manifest, whole = undisturbed
   lines = manifest.read_text().splitlines()[3:]
   shuffled = manifest.with_name('shuffled.jsonl')
   shuffled.write_text('\n'.join(lines[::-1]))
@@ -194,7 +190,7 @@ def test_another_list_does_not_take_over_a_folder(tmp_path, capsys):
 def test_a_batch_of_which_nothing_is_left_loads_no_system(
   undisturbed, monkeypatch
 ):
-  manifest, out, _ = undisturbed
+  manifest, out = undisturbed
   before = {p: p.stat().st_mtime_ns for p in out.rglob('*')}
   monkeypatch.setattr(job.Job, '_make', None)
   monkeypatch.setattr(small_batch, 'HummingSystem', None)
@@ -239,7 +235,7 @@ def test_a_batch_that_is_stopped_keeps_what_is_finished(tmp_path):
 def test_a_bucket_gets_the_same_and_is_gone_on_with(
   undisturbed, tmp_path, bucket
 ):
-  manifest, whole, _ = undisturbed
+  manifest, whole = undisturbed
   out = 'gs://bucket/out'
   for expected_stop in (True, False):
     code = small_batch.run(
@@ -295,7 +291,7 @@ class Killed(BaseException):
 def test_a_bucket_that_is_cut_off_at_any_object_is_gone_on_with(
   undisturbed, tmp_path, bucket
 ):
-  manifest, whole, _ = undisturbed
+  manifest, whole = undisturbed
   out, log = 'gs://bucket/out', tmp_path / 'log'
   log.touch()
   rng = random.Random(0)
