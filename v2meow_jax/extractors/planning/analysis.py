@@ -1,5 +1,6 @@
 """Analyses a whole clip: its cuts, its motion, its accents and its look."""
 
+import bisect
 import dataclasses
 
 import numpy as np
@@ -52,6 +53,8 @@ class Analysis:
     cuts: Times at which a new shot begins, in seconds, float[num_cuts].
     cut_changes: Change of layout and colours at each cut, from 0 to about 1,
       float[num_cuts].
+    looks: Mean layout and colours of each second, float[n, dim]; differences of
+      two, summed, are as `cut_changes`. Empty: not known.
   """
 
   seconds: float
@@ -62,6 +65,9 @@ class Analysis:
   warmth: np.ndarray
   cuts: np.ndarray
   cut_changes: np.ndarray
+  looks: np.ndarray = dataclasses.field(
+    default_factory=lambda: np.zeros((0, 0), np.float32)
+  )
 
   @property
   def times(self) -> np.ndarray:
@@ -105,23 +111,44 @@ class PictureAnalyser:
     # What a frame shows first happened at its time: the change to it lies
     # around that time rather than before it.
     late = float(np.median(np.diff(times))) / 2 if len(times) > 1 else 0.0
-    amounts = color_motion.spread(changes, times + late, edges)
-    amounts = np.maximum(amounts * (0.04 * RATE_HZ), 0)
+    columns = _Columns(changes, times + late, edges)
     cuts, cut_changes = _cuts(times, looks[:, 3:])
-    compressed = np.log1p(amounts / color_motion.SCALES)
     shown = np.searchsorted(times, (edges[:-1] + edges[1:]) / 2, 'right') - 1
     brightness, saturation, warmth = looks[np.maximum(shown, 0), :3].T
     away = _away_from(cuts, edges)
     return Analysis(
       seconds=seconds,
-      motion=_motion(compressed, away),
-      accents=_accents(compressed),
+      motion=_motion(columns, away),
+      accents=_accents(columns),
       brightness=brightness,
       saturation=saturation,
       warmth=warmth,
       cuts=cuts,
       cut_changes=cut_changes,
+      looks=_of_seconds(times, looks[:, 3:], seconds),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Columns:
+  """Changes of frames on an even grid, one column at a time: hours are held.
+
+  Attributes:
+    changes: Changes between frames, float[n, dim].
+    times: Times of the frames, in seconds, float[n + 1].
+    edges: Edges of the steps, in seconds, float[m + 1].
+  """
+
+  changes: np.ndarray
+  times: np.ndarray
+  edges: np.ndarray
+
+  def __getitem__(self, column: int) -> np.ndarray:
+    """Logarithms of a column of the changes in 40 ms, float64[m]."""
+    one = self.changes[:, column : column + 1]
+    amounts = color_motion.spread(one, self.times, self.edges)[:, 0]
+    amounts = np.maximum(amounts * (0.04 * RATE_HZ), 0)
+    return np.log1p(amounts / color_motion.SCALES[column])
 
 
 def analyse(pieces) -> Analysis:
@@ -153,6 +180,20 @@ def _looks(frames: np.ndarray) -> np.ndarray:
     histograms / 12,
   ]
   return np.concatenate(looks, 1).astype(np.float16)  # Hours are held.
+
+
+def _of_seconds(
+  times: np.ndarray, looks: np.ndarray, seconds: float
+) -> np.ndarray:
+  """Means of the looks in each second; where no frame begins, those before."""
+  firsts = np.searchsorted(times, np.arange(max(1, round(seconds))))
+  firsts = np.minimum(firsts, len(times) - 1)
+  sums = np.add.reduceat(looks, firsts, dtype=np.float32)
+  counts = np.diff([*firsts, len(times)])
+  means = sums / np.maximum(counts, 1)[:, None]
+  # Of an empty stretch, `reduceat` gives the next frame.
+  means[counts == 0] = looks[np.maximum(firsts[counts == 0] - 1, 0)]
+  return means
 
 
 def _cuts(
@@ -202,36 +243,39 @@ def _cuts(
   )
   kept: list[int] = []
   for i in candidates[np.argsort(-lasting[candidates], kind='stable')]:
+    at = bisect.bisect(kept, int(i))
     here = times[index[i]]
-    if all(abs(here - times[index[k]]) >= _CUT_APART_SECONDS for k in kept):
-      kept.append(int(i))
-  kept.sort()
+    nearest = times[index[kept[max(0, at - 1) : at + 1]]]
+    if (np.abs(here - nearest) >= _CUT_APART_SECONDS).all():
+      kept.insert(at, int(i))
   return times[index[kept]], lasting[kept]
 
 
 def _away_from(cuts: np.ndarray, edges: np.ndarray) -> np.ndarray:
   """Which steps hold no change of shot, whose pixels are no motion."""
   away = np.ones(len(edges) - 1, bool)
-  for cut in cuts:
-    away[(edges[1:] > cut - 0.06) & (edges[:-1] < cut + 0.06)] = False
+  firsts = np.searchsorted(edges[1:], cuts - 0.06, 'right')
+  lasts = np.searchsorted(edges[:-1], cuts + 0.06, 'left')
+  for first, last in zip(firsts, lasts, strict=True):
+    away[first:last] = False
   return away
 
 
-def _motion(compressed: np.ndarray, away: np.ndarray) -> np.ndarray:
+def _motion(columns: _Columns, away: np.ndarray) -> np.ndarray:
   """Motion against the fixed reference, from 0 to 1."""
-  level = (compressed[:, _ENERGY] + compressed[:, _SPEED]) / 2
+  level = (columns[_ENERGY] + columns[_SPEED]) / 2
   steps = np.arange(len(level))
   if away.any():
     level = np.interp(steps, steps[away], level[away])
   return np.clip((level - _CALM) / (_WILD - _CALM), 0, 1)
 
 
-def _accents(compressed: np.ndarray) -> np.ndarray:
+def _accents(columns: _Columns) -> np.ndarray:
   """Rises of light and of motion over what is usual nearby."""
   width = round(_MEDIAN_SECONDS * RATE_HZ) | 1
-  total = np.zeros(len(compressed))
+  total = np.zeros(len(columns.edges) - 1)
   for column, weight in _ACCENTS.items():
-    values = compressed[:, column]
+    values = columns[column]
     rise = np.maximum(values - _running_median(values, width), 0)
     high = np.percentile(rise, 98)
     total += weight * rise / (high + _REFERENCE)

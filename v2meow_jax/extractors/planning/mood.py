@@ -86,8 +86,11 @@ def _word(value: float, words: tuple, last: str) -> str:
 
 def of_picture(seen: analysis_lib.Analysis, start: float, end: float) -> Mood:
   """Mood of what is seen from `start` to `end`, in seconds."""
-  inside = (seen.times >= start) & (seen.times < end)
-  inside = inside if inside.any() else np.ones(len(seen.times), bool)
+  first, last = np.searchsorted(seen.times, (start, end))
+  # A copy, as sums depend on how numbers lie in the memory.
+  inside = (
+    np.arange(first, last) if first < last else np.arange(len(seen.times))
+  )
   brightness = float(seen.brightness[inside].mean())
   saturation = float(seen.saturation[inside].mean())
   warmth = float(np.clip(0.5 + seen.warmth[inside].mean(), 0, 1))

@@ -32,6 +32,7 @@ Source = Literal['picture', 'prior', 'given']
 _MOST_BYTES = 64 * 2**20
 _MOST_DIGITS = 15
 _MAX_MOOD_CHARACTERS = 200
+_MAX_LABEL_CHARACTERS = 80
 _SHORTEST_BEAT_SECONDS = 0.1
 _EPS_SECONDS = 1e-6
 
@@ -61,12 +62,21 @@ class Section:
     energy: Mean energy of its beats, from 0 to 1.
     prompt: Style in words; a prompt of the request wins. None: the picture
       alone decides.
+    label: Name of its music: a section with a label of an earlier one begins
+      with the music of that (`themes.returns`). None: it stands alone.
+    key: Tonic and mode, such as 'Eb minor'; None: that of the plan.
   """
 
   start_seconds: float
   mood: str
   energy: float
   prompt: str | None = None
+  label: str | None = None
+  key: str | None = None
+
+  def __post_init__(self):
+    if self.key is not None:
+      object.__setattr__(self, 'key', named_key(self.key))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,6 +147,11 @@ class MusicPlan:
         f'prompt of section {number}',
         section.prompt or '',
         MAX_PROMPT_CHARACTERS,
+      )
+      _check_text(
+        f'label of section {number}',
+        section.label or '',
+        _MAX_LABEL_CHARACTERS,
       )
 
   def _check_times(

@@ -50,17 +50,19 @@ class PlanStream:
     frames[:, _THERE] = 1
     frames[:, _ENERGY] = 2 * item.energy_at(times) - 1
     frames[:, _METRE] = 4 - item.beats_per_bar
-    if item.key is not None:
-      tonic, _, mode = item.key.partition(' ')
-      root = plan_lib.TONICS.index(tonic)
-      frames[:, [_CHROMA + (root + s) % 12 for s in _TRIADS[mode]]] = 1
+    starts = [section.start_seconds for section in item.sections]
+    firsts = np.searchsorted(times, starts)
+    stops = [*firsts[1:], num_frames]
+    for section, first, stop in zip(item.sections, firsts, stops, strict=True):
+      if key := section.key or item.key:
+        frames[first:stop, _triad(key)] = 1
 
     def at(seconds) -> np.ndarray:
       """Frames that hold some times."""
       index = np.floor(np.asarray(seconds) * rate_hz + 1e-6).astype(int)
       return index[index < num_frames]
 
-    frames[at([s.start_seconds for s in item.sections[1:]]), _CHANGE] = 1
+    frames[at(starts[1:]), _CHANGE] = 1
     if not item.beats:
       return frames
     beats, bars, tempi = _positions(item, times)
@@ -76,6 +78,13 @@ class PlanStream:
       frames[ended, :_PHASES] = 0
       frames[ended, _ENDED] = 1
     return frames
+
+
+def _triad(key: str) -> list[int]:
+  """Columns of the pitch classes of a key's triad."""
+  tonic, _, mode = key.partition(' ')
+  root = plan_lib.TONICS.index(tonic)
+  return [_CHROMA + (root + s) % 12 for s in _TRIADS[mode]]
 
 
 def _positions(

@@ -7,6 +7,7 @@ prior. `grid` finds the tempo and the phase on which most accents fall,
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 import dataclasses
 
@@ -14,12 +15,13 @@ import numpy as np
 
 from v2meow_jax.extractors.planning import analysis as analysis_lib
 from v2meow_jax.extractors.planning import bending
+from v2meow_jax.extractors.planning import form
 from v2meow_jax.extractors.planning import grid as grid_lib
 from v2meow_jax.extractors.planning import mood as mood_lib
 from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.synthetic import genres
 
-PLANNER_VERSION = 2  # Raised when a video and a prompt get another plan.
+PLANNER_VERSION = 3  # Raised when a video and a prompt get another plan.
 
 _CUT_COST = 2.0  # Weight of missed cuts against the logarithm of the prior.
 _SECTION_SECONDS = 4.0  # Least length of a section.
@@ -68,7 +70,7 @@ def plan(
   prompt: str | None = None,
   wishes: Wishes = FROM_PICTURE,
 ) -> plan_lib.MusicPlan:
-  """Plans the music of a clip.
+  """Plans the music of a clip, or of the acts of a film.
 
   Args:
     seen: Analysis of the whole clip.
@@ -80,6 +82,48 @@ def plan(
   Returns:
     The plan.
   """
+  acts = form.acts(seen)
+  if len(acts) == 1:
+    return _clip(seen, prompt, wishes)
+  plans: list[plan_lib.MusicPlan] = []
+  of_labels: dict[str, plan_lib.MusicPlan] = {}
+  for act in acts:
+    words, wished = prompt, wishes
+    if (earlier := of_labels.get(act.label)) is not None:
+      words = earlier.sections[0].prompt
+      wished = Wishes(bpm=earlier.tempo_bpm, key=earlier.key)
+    made = _clip(
+      form.between(seen, act),
+      words,
+      wished,
+      beats_per_bar=plans[0].beats_per_bar if plans else None,
+      is_first=not plans,
+      is_last=act is acts[-1],
+    )
+    of_labels.setdefault(act.label, made)
+    plans.append(made)
+  return form.joined(acts, plans, float(seen.seconds))
+
+
+def _clip(
+  seen: analysis_lib.Analysis,
+  prompt: str | None,
+  wishes: Wishes,
+  *,
+  beats_per_bar: int | None = None,
+  is_first: bool = True,
+  is_last: bool = True,
+) -> plan_lib.MusicPlan:
+  """Plans a clip, or an act of a film.
+
+  Args:
+    seen: Analysis of the clip.
+    prompt: Style in words.
+    wishes: Wishes of the user, or what returns of an earlier act.
+    beats_per_bar: Metre of the act before; None: that which fits.
+    is_first: Whether nothing comes before; else it begins with a new scene.
+    is_last: Whether the music ends with it.
+  """
   bpm = wishes.bpm or tempo_in_range(mood_lib.bpm_of_prompt(prompt or ''))
   named = mood_lib.genres_of_prompt(prompt or '')
   mood = mood_lib.of_picture(seen, 0.0, seen.seconds)
@@ -90,12 +134,17 @@ def plan(
   times = grid.times_at(numbers)
   sections = _section_starts(seen, times, bent.met)
   genre = mood_lib.genre_of_tempo(probabilities, tempo_bpm)
+  changes = sections[1:] if is_first else sections
   beats_per_bar, first = _bars(
-    _strengths(seen, times, sections), pulse.is_own and not named, genre
+    _strengths(seen, times, changes),
+    pulse.is_own and not named and beats_per_bar is None,
+    beats_per_bar or genres.GENRES[genre].beats_per_bar,
   )
   energies = _energies(seen, times)
   downbeats = (np.arange(len(times)) - first) % beats_per_bar == 0
-  end = None if pulse.is_own else _end(times, downbeats, seen)
+  end = None
+  if is_last and not pulse.is_own:
+    end = _end(times, downbeats, seen)
   kept = times <= (seen.seconds if end is None else end)
   beats = [
     plan_lib.Beat(
@@ -179,33 +228,34 @@ def _section_starts(
   seen: analysis_lib.Analysis, times: np.ndarray, met: np.ndarray
 ) -> np.ndarray:
   """Beats at which a scene changes, the greatest changes first: their times."""
-  starts = [0.0]
+  starts = [0.0, seen.seconds]
   if len(times):
     for cut in np.argsort(-seen.cut_changes * (0.5 + 0.5 * met), kind='stable'):
       beat = float(times[np.argmin(np.abs(times - seen.cuts[cut]))])
-      apart = [abs(beat - other) for other in (*starts, seen.seconds)]
-      if min(apart) >= _SECTION_SECONDS:
-        starts.append(beat)
-  return np.sort(starts)
+      at = bisect.bisect(starts, beat)
+      nearest = starts[at - 1 : at + 1]
+      if min(abs(beat - other) for other in nearest) >= _SECTION_SECONDS:
+        starts.insert(at, beat)
+  return np.array(starts[:-1])
 
 
 def _strengths(
-  seen: analysis_lib.Analysis, times: np.ndarray, sections: np.ndarray
+  seen: analysis_lib.Analysis, times: np.ndarray, changes: np.ndarray
 ) -> np.ndarray:
-  """Strength of what is seen at each beat."""
+  """Strength of what is seen at each beat, and of a change of scene there."""
   offsets = np.linspace(-_NEAR_SECONDS, _NEAR_SECONDS, 5)
   strengths = np.max(
     [np.interp(times + o, seen.times, seen.accents) for o in offsets], axis=0
   )
-  for start in sections[1:]:
+  for start in changes:
     strengths = strengths + _CUT_ACCENT * (np.abs(times - start) < 1e-3)
   return strengths
 
 
-def _bars(strengths: np.ndarray, is_seen: bool, genre: str) -> tuple[int, int]:
+def _bars(strengths: np.ndarray, is_seen: bool, metre: int) -> tuple[int, int]:
   """Beats in a bar, and the number of the first downbeat.
 
-  The metre is that of the genre, unless the picture's own pulse shows another.
+  The metre is as given, unless the picture's own pulse shows another.
   """
 
   def clearest(metre: int) -> tuple[float, int]:
@@ -219,7 +269,6 @@ def _bars(strengths: np.ndarray, is_seen: bool, genre: str) -> tuple[int, int]:
     best = int(np.argmax(np.round(values, 6))) if values else 0
     return (values[best] if values else 0.0), best
 
-  metre = genres.GENRES[genre].beats_per_bar
   if is_seen and len(strengths) >= 12:
     three, four = clearest(3)[0], clearest(4)[0]
     metre = 3 if three > _TRIPLE_SURELY * max(four, 1e-3) else 4
@@ -270,9 +319,11 @@ def _sections(
   """Sections with their mood and the mean energy of their beats."""
   sections = []
   ends = [*starts[1:], seen.seconds]
+  times, energies = [b.seconds for b in beats], [b.energy for b in beats]
   for start, end in zip(starts, ends, strict=True):
     mood = mood_lib.of_picture(seen, start, end)
-    inside = [b.energy for b in beats if start - 1e-3 <= b.seconds < end - 1e-3]
+    first, last = np.searchsorted(times, (start - 1e-3, end - 1e-3))
+    inside = energies[first:last]
     energy = float(np.mean(inside)) if inside else mood.energy
     sections.append(
       plan_lib.Section(
