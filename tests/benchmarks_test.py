@@ -284,18 +284,6 @@ def test_peak_memory_of_a_process_is_what_it_took(tmp_path):
   assert peak > 300e6
 
 
-def test_a_start_ends_with_the_file_and_the_process_later(tmp_path):
-  import sys
-
-  file = tmp_path / 'out'
-  file.write_text('of an earlier run')
-  write = f'import time; open({str(file)!r}, "w"); time.sleep(0.5)'
-  figures = generate_benchmark.measure_start(
-    [sys.executable, '-c', write], tmp_path, file
-  )
-  assert 0 < figures['seconds'] <= figures['exit_seconds'] - 0.4
-
-
 def test_a_command_that_fails_is_named(tmp_path):
   import sys
 

@@ -30,7 +30,7 @@ TINY = decode.Shape(
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
   monkeypatch.setattr(decode, 'SHAPES', {'tiny': TINY})
-  monkeypatch.setattr(decode, 'STREAM_SIDE', 64)
+  monkeypatch.setattr(decode, '_STREAM_SIDE', 64)
 
 
 def another(written):
@@ -96,22 +96,3 @@ def test_other_ids_are_no_comparison(alone, monkeypatch, capsys):
   assert 'hf writes other ids than ours, from position 0' in (
     capsys.readouterr().err
   )
-
-
-def test_ids_may_part_at_a_tie_alone():
-  model, params, read = decode.stage(TINY, 3, True)
-  ours = decoders.ours(model, params, read)()
-  batch = model.forced_batch({'encoder_inputs_read': read}, ours)
-  logits = np.asarray(model.logits(params, batch))
-  np.testing.assert_array_equal(logits.argmax(-1), ours)
-  theirs = ours.copy()
-  theirs[1, 4:] += 1
-  assert decode.parts_at(model, params, read, ours, ours) is None
-  assert decode.parts_at(model, params, read, ours, theirs) == 4
-  # The id that is second in place 4 is made as likely as the first.
-  second = logits[1, 4].argsort()[-2]
-  theirs[1, 4] = second
-  assert decode.parts_at(model, params, read, ours, theirs) == 4
-  tied = {**params, 'logits': params['logits'].copy()}
-  tied['logits'][second] = tied['logits'][ours[1, 4]] * (1 - 1e-6)
-  assert decode.parts_at(model, tied, read, ours, theirs) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import dataclasses
+import mmap
 from typing import Protocol
 
 import numpy as np
@@ -119,7 +120,8 @@ class Audio:
   """A mono waveform.
 
   Attributes:
-    samples: float32[num_samples], in [-1, 1].
+    samples: float32[num_samples], in [-1, 1]. Those of a film may lie in a file,
+      as a `np.memmap`: `pieces` and `blocks` need memory for one at a time.
     rate_hz: Sample rate, in Hz.
     full_scale_share: Share of samples at full scale in the channel that has
       most of them, before channels were mixed and resampled; None: not known.
@@ -155,24 +157,60 @@ class Audio:
 
   def pieces(self) -> Iterator[np.ndarray]:
     """Its samples from the start: float32[1, n] each."""
-    for start in range(0, len(self.samples), PIECE_SAMPLES):
-      piece = self.samples[None, start : start + PIECE_SAMPLES]
-      yield np.asarray(piece, np.float32)
+    for _, block in self.blocks():
+      # A copy, as it may be held on to.
+      yield np.array(block[None], np.float32)
 
   @property
   def is_silent(self) -> bool:
     """Whether nothing in it can be heard."""
-    return not np.abs(self.samples).max(initial=0.0) > SILENCE
+    return not self.peak > SILENCE
+
+  @property
+  def peak(self) -> float:
+    """Largest magnitude of its samples."""
+    peaks = [np.abs(block).max() for _, block in self.blocks()]
+    return float(np.max(peaks, initial=0.0))
 
   @property
   def clipped_share(self) -> float:
     """Share of samples at full scale, of the channel that has most."""
     if self.full_scale_share is not None:
       return self.full_scale_share
-    return float(np.mean(np.abs(self.samples) >= FULL_SCALE))
+    num_full = sum(
+      np.count_nonzero(np.abs(block) >= FULL_SCALE)
+      for _, block in self.blocks()
+    )
+    return num_full / max(1, len(self.samples))
+
+  def blocks(
+    self, block_samples: int = PIECE_SAMPLES
+  ) -> Iterator[tuple[int, np.ndarray]]:
+    """Goes through the samples.
+
+    Args:
+      block_samples: Number of samples of a block; the last may have fewer.
+
+    Yields:
+      Number of the first sample, and a view of the block, which may be written
+      to; what it maps of a file leaves the memory before the next.
+    """
+    for start in range(0, len(self.samples), block_samples):
+      block = self.samples[start : start + block_samples]
+      yield start, block
+      release(block)
 
   def fitted(self, num_samples: int) -> Audio:
     """The first `num_samples` of it, with silence after its end."""
+    if len(self.samples) == num_samples:
+      return self
     samples = self.samples[:num_samples]
     samples = np.pad(samples, (0, num_samples - len(samples)))
     return dataclasses.replace(self, samples=samples)
+
+
+def release(samples: np.ndarray) -> None:
+  """Lets what an array maps of a file leave the memory; it stays in the file."""
+  mapped = getattr(samples, '_mmap', None)
+  if mapped is not None and hasattr(mmap, 'MADV_DONTNEED'):
+    mapped.madvise(mmap.MADV_DONTNEED)

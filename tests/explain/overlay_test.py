@@ -68,7 +68,7 @@ class PlantedSystem:
     self.windows = [options.Windows()]
 
   def run(self, video, prompt, seed, *, plan, on_progress):
-    on_progress('streams')
+    on_progress('streams', 1.0)
     cells = np.zeros((3, 16), np.int32)
     cells[1, 6] = planted_stage.MARKED_CODE
     return requests_lib.Soundtrack(

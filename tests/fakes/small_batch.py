@@ -106,7 +106,7 @@ class HummingSystem:
     del samplings, clock
     assert rows is None or len(clips) <= rows * self.num_groups
     for _ in range(2):
-      on_progress('stage')
+      on_progress('stage', 1.0)
       time.sleep(0.01)
     for clip in clips:
       clip['hz'] = 100 + clip['number'] % 400

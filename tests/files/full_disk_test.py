@@ -1,6 +1,7 @@
 """A full disk is named with the file that did not fit, and with sizes."""
 
 import errno
+import io
 import pathlib
 import shutil
 import types
@@ -48,10 +49,13 @@ def test_what_did_not_fit_is_named_with_sizes(whole, error, tmp_path):
 
 
 def test_sound_that_does_not_fit_is_named(tmp_path, monkeypatch, free):
-  def fails(path, data):
-    raise OSError(errno.ENOSPC, 'No space left on device', str(path))
+  class Full(io.FileIO):
+    def write(self, data):
+      raise OSError(errno.ENOSPC, 'No space left on device')
 
-  monkeypatch.setattr(pathlib.Path, 'write_bytes', fails)
+  monkeypatch.setattr(
+    write, 'open', lambda path, mode, buffering: Full(path, 'w+'), raising=False
+  )
   for suffix in media.WRITTEN_AUDIO_SUFFIXES:
     path = tmp_path / f'out{suffix}'
     silence = media.Audio(samples=np.zeros(99, np.float32), rate_hz=8000)

@@ -6,6 +6,7 @@ import hashlib
 import av
 import numpy as np
 import pytest
+import soundfile
 
 from tests.fakes import media_clips
 from v2meow_jax import media
@@ -200,6 +201,18 @@ def test_written_sound_reads_back(tmp_path, suffix):
   samples = read.read_audio(path).samples
   np.testing.assert_allclose(samples[:4], [0, 1, -1, -1], atol=1 / 32_768)
   np.testing.assert_allclose(samples[4:], audio.samples[4:], atol=0.51 / 32_768)
+
+
+@pytest.mark.parametrize('suffix', media.WRITTEN_AUDIO_SUFFIXES)
+def test_long_sound_is_written_as_it_would_be_at_once(tmp_path, suffix):
+  num = 2 * media.PIECE_SAMPLES + 77
+  samples = np.random.default_rng(0).normal(0, 0.6, num).astype(np.float32)
+  path = tmp_path / f'out{suffix}'
+  media_write.write_audio(path, media.Audio(samples=samples, rate_hz=16_000))
+  pcm = np.clip(np.round(samples * 32_768.0), -32_768, 32_767)
+  whole = tmp_path / f'whole{suffix}'
+  soundfile.write(whole, pcm.astype(np.int16), 16_000, subtype='PCM_16')
+  assert path.read_bytes() == whole.read_bytes()
 
 
 def test_a_fitted_length_trims_and_pads():

@@ -61,3 +61,21 @@ def test_length_and_range_are_kept():
   assert not silence.samples.any()
   nothing = media.Audio(samples=np.zeros(0, np.float32), rate_hz=RATE_HZ)
   assert dynamics.follow(nothing, plan_of([0.5])).seconds == 0
+
+
+def test_a_long_sound_is_scaled_in_blocks_as_it_would_be_at_once():
+  rng = np.random.default_rng(0)
+  seconds = 3 * media.PIECE_SAMPLES // RATE_HZ + 1
+  plan = plan_of(rng.random(seconds).tolist(), seconds - 3.0)
+  samples = rng.normal(0, 0.5, seconds * RATE_HZ).astype(np.float32)
+  times = np.arange(len(samples)) / RATE_HZ
+  nodes = np.arange(0, seconds + 0.1, 0.1)
+  energy = plan.energy_at(nodes)
+  decibels = np.clip(12 * (energy - energy.mean()), -4, 4)
+  gain = np.interp(times, nodes, 10 ** (decibels / 20))
+  wanted = samples * gain * np.clip((seconds - times) / 3, 0, 1) ** 1.5
+  wanted /= np.abs(wanted).max()
+  made = dynamics.follow(
+    media.Audio(samples=samples.copy(), rate_hz=RATE_HZ), plan
+  )
+  np.testing.assert_array_equal(made.samples, wanted.astype(np.float32))

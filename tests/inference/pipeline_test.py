@@ -1,11 +1,15 @@
 """Windows cover a clip, go on from their prefix and do not depend on others."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from v2meow_jax import specs
+from v2meow_jax.extractors.planning import themes
 from v2meow_jax.inference import pipeline
+from v2meow_jax.inference import windows as windows_lib
 from v2meow_jax.models.sampling import options
 
 MOTION = specs.FeatureSpec(name='motion', dim=1, rate_hz=2.0)
@@ -164,3 +168,120 @@ def test_a_temperature_that_cannot_be_sampled_at_is_refused(temperature):
 def test_top_k_of_none_left_is_refused():
   with pytest.raises(ValueError, match='top_k'):
     options.Sampling(temperature=1.0, top_k=0)
+
+
+class Kept:
+  """Keeps windows in memory."""
+
+  def __init__(self):
+    self.codes = []
+
+  def windows(self, spec):
+    del spec
+    return list(self.codes)
+
+  def add(self, spec, codes):
+    del spec
+    self.codes.append(codes)
+
+
+class Stopping(CopyingStage):
+  """Fails at the call after so many."""
+
+  def __init__(self, num_calls):
+    super().__init__()
+    self.num_calls = num_calls
+
+  def sample(self, *args, **options):
+    if len(self.calls) == self.num_calls:
+      raise KeyboardInterrupt
+    return super().sample(*args, **options)
+
+
+@pytest.mark.parametrize('prefix_seconds', [0.0, 1.0])
+@pytest.mark.parametrize('rows', [1, 2])
+@pytest.mark.parametrize('num_calls', [0, 1, 2])
+def test_what_was_interrupted_goes_on_at_its_window_to_the_same_codes(
+  prefix_seconds, rows, num_calls
+):
+  windows = options.Windows(prefix_seconds=prefix_seconds, rows=rows)
+  wanted, calls = run_batch([clip_of(s) for s in (11.0, 17.5)], windows)
+  clips = [dataclasses.replace(clip_of(s), kept=Kept()) for s in (11.0, 17.5)]
+  settings = {'sampling': options.Sampling(temperature=1.0), 'windows': windows}
+  with pytest.raises(KeyboardInterrupt):
+    pipeline.sample_stage(Stopping(num_calls), clips, **settings)
+  rest = CopyingStage()
+  seconds = []
+  codes = pipeline.sample_stage(rest, clips, **settings, on_call=seconds.append)
+  for one, other in zip(codes, wanted, strict=True):
+    np.testing.assert_array_equal(one[..., 0], other)
+  # Rows that were left over may share calls with others.
+  assert len(rest.calls) <= len(calls) - num_calls
+  assert sum(seconds) >= 11.0 + 17.5
+
+
+def returning(start, stop, earlier):
+  return themes.Return(
+    times=np.array([start, stop]),
+    earlier=np.array([earlier, earlier + stop - start]),
+  )
+
+
+@pytest.mark.parametrize('prefix_seconds', [0.0, 1.0])
+def test_music_returns_and_goes_on_from_there(prefix_seconds):
+  windows = options.Windows(prefix_seconds=prefix_seconds)
+  clip = dataclasses.replace(
+    clip_of(20.0),
+    returns=(returning(9.0, 12.5, 1.0), returning(12.5, 15.0, 10.0)),
+  )
+  (codes,), _ = run_batch([clip], windows)
+  np.testing.assert_array_equal(codes[36:50], codes[4:18])
+  np.testing.assert_array_equal(codes[50:60], codes[40:50])
+  # All else is written from what is seen then, to the end.
+  new = np.r_[0:36, 60:80]
+  seen = np.repeat(np.arange(40), 2)
+  np.testing.assert_array_equal(codes[new] // 10, seen[new])
+  assert len(codes) == 80
+  # The last window was led by what had returned.
+  if prefix_seconds:
+    windows_seen = [0.0, 3.0, 6.0, 14.0, 17.0]
+    track = windows_lib.Track(SPEC, 20.0, prefix_seconds, clip.returns)
+    assert [w.start_seconds for w in track.windows] == windows_seen
+
+
+def test_stages_that_read_codes_follow_what_returned():
+  target = dataclasses.replace(TARGET, name='coarse')
+  spec = dataclasses.replace(
+    SPEC, inputs=(TARGET,), target=target, name='coarse'
+  )
+  stage = CopyingStage()
+  stage.spec = spec
+  stage.sample = lambda inputs, rngs, *rest: inputs['semantic']
+  clip = dataclasses.replace(clip_of(9.0), returns=(returning(5.0, 7.0, 1.0),))
+  clip.streams['semantic'] = np.arange(36, dtype=np.int32)[:, None]
+  (codes,) = pipeline.sample_stage(
+    stage,
+    [clip],
+    sampling=options.Sampling(temperature=1.0),
+    windows=options.Windows(),
+  )
+  np.testing.assert_array_equal(codes[:36], clip.streams['semantic'])
+
+
+@pytest.mark.parametrize('prefix_seconds', [0.0, 1.0])
+@pytest.mark.parametrize(('start', 'end'), [(5.0, 9.25), (0.0, 6.0), (9.0, 11)])
+def test_a_stretch_is_made_again_and_the_rest_stays(prefix_seconds, start, end):
+  windows = options.Windows(prefix_seconds=prefix_seconds)
+  codes, _ = run(11.0, windows)
+  codes = 2000 + codes[:44, None]
+  clip = dataclasses.replace(
+    clip_of(11.0),
+    remade=windows_lib.Remade(start=start, end=end, codes={'semantic': codes}),
+  )
+  (again,), calls = run_batch([clip], windows)
+  first, stop = round(4 * start), round(4 * end)
+  seen = np.repeat(np.arange(22), 2)
+  np.testing.assert_array_equal(again[:first], codes[:first, 0])
+  np.testing.assert_array_equal(again[stop:44], codes[stop:, 0])
+  np.testing.assert_array_equal(again[first:stop] // 10, seen[first:stop])
+  assert len(calls) == -(-(stop - first) // round(4 * (4 - prefix_seconds)))

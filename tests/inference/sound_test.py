@@ -1,10 +1,13 @@
 """The sound of a system is assembled from whatever stages write its levels."""
 
+import functools
+
 import numpy as np
 import pytest
 
 from v2meow_jax import media
 from v2meow_jax import specs
+from v2meow_jax.files.films import scratch
 from v2meow_jax.inference import sound
 
 
@@ -33,7 +36,8 @@ class Codec:
 
   def decode_in_pieces(self, codes, piece_frames):
     del piece_frames
-    return codes.sum(-1).astype(np.float32) / 4
+    samples = codes.sum(-1).astype(np.float32) / 4
+    yield from np.array_split(samples, 3, axis=1)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +82,21 @@ def test_a_sound_is_as_long_as_its_clip_whatever_stages_wrote(parts, seconds):
 def test_a_sound_beyond_full_scale_is_scaled_back():
   streams = {'coarse': np.array([[7, 7], [7, 0]], np.int32)}
   audio, _ = sound.decode(Codec(), streams, [COARSE], 0.5)
+  assert sound.bring_to_range(audio) == 3.5
   assert audio.samples.tolist() == [1.0, 0.5]
+
+
+def test_a_sound_on_a_disk_is_the_one_in_memory(tmp_path):
+  streams = {'coarse': np.arange(32, dtype=np.int32).reshape(16, 2) % 8}
+  audio, _ = sound.decode(Codec(), streams, [COARSE], 3.9)
+  make = functools.partial(scratch.zeros, tmp_path)
+  on_disk, _ = sound.decode(Codec(), streams, [COARSE], 3.9, make)
+  assert isinstance(on_disk.samples, np.memmap)
+  np.testing.assert_array_equal(on_disk.samples, audio.samples)
+  np.testing.assert_array_equal(
+    np.concatenate(list(on_disk.pieces()), 1)[0], audio.samples
+  )
+  assert not list(tmp_path.iterdir())
 
 
 def test_a_clip_a_hair_above_what_windows_cover_is_as_long():

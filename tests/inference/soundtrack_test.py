@@ -23,6 +23,8 @@ class Listening:
   """A system whose style network hears at one rate, and keeps what it got."""
 
   num_groups = 1
+  parts = ('streams', 'codec')
+  stages = ()
 
   def __init__(self, style_rate_hz):
     self.style_rate_hz = style_rate_hz
@@ -32,7 +34,11 @@ class Listening:
     self.silent_seeds = ()
 
   def resolve(self, sampling, rows):
-    pass
+    del sampling
+    return (), (rows,)
+
+  def describe(self, samplings, windows):
+    return {'sampling': samplings, 'rows': windows}
 
   def run_batch(self, requests, **options):
     self.heard = requests[0].style_audio
@@ -45,6 +51,7 @@ class Listening:
           rate_hz=8000,
         ),
         settings=self.settings,
+        streams={},
         seconds_per_part={},
         seconds=0.4,
         plan=None,

@@ -1,5 +1,6 @@
 """The protocol of a codec: waveform to codes and back."""
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from jaxtyping import Float
@@ -33,6 +34,6 @@ class Codec(Protocol):
 
   def decode_in_pieces(
     self, codes: Int[np.ndarray, 'b frames levels'], piece_frames: int
-  ) -> Float[np.ndarray, 'b samples']:
-    """Decodes as `decode`, without seams, with memory for one piece at a time."""
+  ) -> Iterator[Float[np.ndarray, 'b samples']]:
+    """Decodes as `decode`, piece by piece, without seams between them."""
     ...

@@ -158,17 +158,22 @@ class PublishedCodec(abc.ABC, Generic[Config]):
 
   def decode_in_pieces(
     self, codes: Int[np.ndarray, 'b frames levels'], piece_frames: int
-  ) -> Float[np.ndarray, 'b samples']:
-    """Decodes as `decode`, to float32, with memory for one piece at a time.
+  ) -> Iterator[Float[np.ndarray, 'b samples']]:
+    """Decodes as `decode`, to float32, piece by piece.
+
+    Args:
+      codes: Codes of the first levels.
+      piece_frames: Number of frames of a piece; the last may have fewer.
+
+    Yields:
+      The samples of one piece after the other.
 
     Raises:
       ValueError: `decode` would raise, or `piece_frames` is less than 1.
     """
     pieces.check_levels(codes.shape[-1], self.config.num_levels)
-    out = np.empty((*codes.shape[:2], self.hop_samples), np.float32)
-    for piece, waveform in self._in_pieces('decode', codes, piece_frames):
-      out[:, piece] = waveform
-    return out.reshape(len(codes), -1)
+    for _, waveform in self._in_pieces('decode', codes, piece_frames):
+      yield np.asarray(waveform, np.float32).reshape(len(codes), -1)
 
 
 def sizes(

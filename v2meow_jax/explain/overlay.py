@@ -84,7 +84,8 @@ def write(
   effects.check_layer(stage, settings)
   with progress_lib.bar(unit='part', desc=out.name) as bar:
 
-    def show(part: str) -> None:
+    def show(part: str, seconds: float = 0.0) -> None:
+      del seconds
       bar.set_postfix_str(part, refresh=False)
       bar.update()
 

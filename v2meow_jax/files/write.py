@@ -44,22 +44,47 @@ def write_audio(path: str | os.PathLike, audio: media.Sound) -> None:
       f'{os.fspath(path)!r} ends in {suffix!r}; audio can be written as'
       f' {" or ".join(media.WRITTEN_AUDIO_SUFFIXES)}.'
     )
-  # Its own writing says no more of a full disk than "System error".
-  encoded = io.BytesIO()
-  with soundfile.SoundFile(
-    encoded,
-    'w',
-    samplerate=audio.rate_hz,
-    channels=audio.num_channels,
-    subtype='PCM_16',
-    format=suffix[1:].upper(),
-  ) as file:
-    for piece in audio.pieces():
-      samples = np.nan_to_num(piece.T, nan=0.0, posinf=1.0, neginf=-1.0)
-      pcm = np.clip(np.round(samples * 32_768.0), -32_768, 32_767)
-      file.write(pcm.astype(np.int16))
-  with atomic.replacing(path) as temp:
-    pathlib.Path(temp).write_bytes(encoded.getbuffer())
+  with atomic.replacing(path) as temp, open(temp, 'w+b', buffering=0) as file:
+    reported = _Reported(file)
+    with soundfile.SoundFile(
+      reported,
+      'w',
+      samplerate=audio.rate_hz,
+      channels=audio.num_channels,
+      subtype='PCM_16',
+      format=suffix[1:].upper(),
+    ) as out:
+      for piece in audio.pieces():
+        samples = np.nan_to_num(piece.T, nan=0.0, posinf=1.0, neginf=-1.0)
+        pcm = np.clip(np.round(samples * 32_768.0), -32_768, 32_767)
+        out.write(pcm.astype(np.int16))
+        reported.require_written()
+    reported.require_written()
+
+
+class _Reported:
+  """A file that keeps its errors, of which soundfile says "System error" alone."""
+
+  def __init__(self, file: io.FileIO):
+    """Nothing has failed yet."""
+    self._file = file
+    self._error: OSError | None = None
+    self.seek, self.tell, self.read = file.seek, file.tell, file.read
+
+  def write(self, data: bytes) -> int:
+    """Writes all of it; as far as soundfile is told, it is always written."""
+    try:
+      left = memoryview(data)
+      while self._error is None and left:
+        left = left[self._file.write(left) :]
+    except OSError as e:
+      self._error = e
+    return len(data)
+
+  def require_written(self) -> None:
+    """Raises the error of a write that failed."""
+    if self._error is not None:
+      raise self._error
 
 
 def write_video(

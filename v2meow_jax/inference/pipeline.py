@@ -10,19 +10,22 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
-import math
+import itertools
 import zlib
 
 import jax
 import numpy as np
 
 from v2meow_jax import specs
+from v2meow_jax.extractors.planning import themes
 from v2meow_jax.inference import restore
+from v2meow_jax.inference import windows as windows_lib
 from v2meow_jax.inference.programs import kept
 from v2meow_jax.models.sampling import guidance
 from v2meow_jax.models.sampling import options
 
 Samplings = options.Sampling | Sequence[options.Sampling]
+window_starts = windows_lib.window_starts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,11 @@ class ClipStreams:
       where there is none.
     style_starts: Times from which each vector of a static stream holds, in
       seconds; the first is 0. A window has that of its middle.
+    returns: Stretches in which stages that read no codes let music be heard
+      again, in the order of time.
+    remade: Stretch that is made again, of codes that are there; None: all is
+      made.
+    kept: Windows that are done, and where others go; None: only here.
   """
 
   streams: dict[str, np.ndarray]
@@ -45,6 +53,9 @@ class ClipStreams:
   seed: int
   negative: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
   style_starts: tuple[float, ...] = (0.0,)
+  returns: tuple[themes.Return, ...] = ()
+  remade: windows_lib.Remade | None = None
+  kept: windows_lib.Kept | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,24 +65,7 @@ class _Row:
   clip: int
   window: int
   start: float
-
-
-def window_starts(
-  seconds: float, crop_seconds: float, prefix_seconds: float
-) -> list[float]:
-  """Starts of the windows that cover a clip.
-
-  >>> window_starts(25.0, 10.0, 2.0)
-  [0.0, 8.0, 16.0]
-  """
-  hop = crop_seconds - prefix_seconds
-  if hop <= 0:
-    raise ValueError(
-      f'a prefix of {prefix_seconds} s fills the window of'
-      f' {crop_seconds} s; make it shorter.'
-    )
-  count = max(1, math.ceil((seconds - prefix_seconds) / hop - 1e-9))
-  return [i * hop for i in range(count)]
+  num_known: int
 
 
 def cut(
@@ -105,7 +99,7 @@ def sample_stage(
   sampling: options.Sampling,
   windows: options.Windows,
   num_groups: int = 1,
-  on_call: Callable[[], None] = lambda: None,
+  on_call: Callable[[float], None] = lambda seconds: None,
 ) -> list[np.ndarray]:
   """Samples a stage's target for whole clips, `windows.rows` windows at a time.
 
@@ -118,21 +112,25 @@ def sample_stage(
     windows: Seconds of the prefix, and number of rows in a call.
     num_groups: Number of groups of devices, each of which takes so many rows of
       a call.
-    on_call: Called after each call of the network, for progress.
+    on_call: Called with the seconds of the clips that are written, after each
+      call of the network, and for what was kept.
 
   Returns:
     For each clip int32[frames, levels], at least as long as the clip.
   """
   spec = stage.spec
-  known = windows.prefix_frames(spec.target)
-  written: list[list[np.ndarray]] = [[] for _ in clips]
+  tracks = [_track(spec, clip, windows.prefix_seconds) for clip in clips]
+  num_done = [track.num_added for track in tracks]
+  for track, done in zip(tracks, num_done, strict=True):
+    if done:
+      on_call(sum(map(track.seconds, range(done))))
   num_rows = windows.rows * num_groups
-  for rows in _calls(spec, clips, windows.prefix_seconds, num_rows):
+  for rows in _calls(tracks, num_rows, bool(windows.prefix_seconds)):
     # Short calls are padded with their last row: all have one compiled shape.
     padded = rows + rows[-1:] * (num_rows - len(rows))
     prefix = None
-    if known and rows[0].window:
-      prefix = np.stack([written[row.clip][-1][-known:] for row in padded])
+    if rows[0].num_known:
+      prefix = np.stack([tracks[row.clip].prefix(row.window) for row in padded])
     inputs = {
       s.name: np.stack(
         [
@@ -161,32 +159,53 @@ def sample_stage(
       }
     codes = stage.sample(inputs, keys, sampling, prefix, negative)
     for row, window in zip(rows, codes, strict=False):
-      written[row.clip].append(window)
-    on_call()
-  return [np.concatenate([w[0], *(x[known:] for x in w[1:])]) for w in written]
+      tracks[row.clip].add(window)
+      if (kept := clips[row.clip].kept) is not None:
+        kept.add(spec, window)
+    on_call(sum(tracks[row.clip].seconds(row.window) for row in rows))
+  return [track.codes() for track in tracks]
+
+
+def _track(
+  spec: specs.StageSpec, clip: ClipStreams, prefix_seconds: float
+) -> windows_lib.Track:
+  """The track of a clip, with the windows that are kept."""
+  returns = () if spec.token_inputs else clip.returns
+  track = windows_lib.Track(
+    spec, clip.seconds, prefix_seconds, returns, clip.remade
+  )
+  for codes in clip.kept.windows(spec) if clip.kept else ():
+    track.add(codes)
+  return track
 
 
 def _calls(
-  spec: specs.StageSpec,
-  clips: Sequence[ClipStreams],
-  prefix_seconds: float,
-  num_rows: int,
+  tracks: Sequence[windows_lib.Track], num_rows: int, in_order: bool
 ) -> Iterator[list[_Row]]:
   """Rows of each call, at most `num_rows`, none before what it goes on from."""
   rows = [
-    _Row(clip=clip, window=window, start=start)
-    for clip, inputs in enumerate(clips)
-    for window, start in enumerate(
-      window_starts(inputs.seconds, spec.crop_seconds, prefix_seconds)
+    _Row(
+      clip=clip,
+      window=number,
+      start=window.start_seconds,
+      num_known=window.num_known,
     )
+    for clip, track in enumerate(tracks)
+    for number, window in enumerate(track.windows)
+    if number >= track.num_added
   ]
   rounds = [rows]
-  if prefix_seconds:
-    last = max((row.window for row in rows), default=-1)
-    rounds = [[r for r in rows if r.window == i] for i in range(last + 1)]
+  if in_order:
+    rows.sort(key=_turn)
+    rounds = [list(some) for _, some in itertools.groupby(rows, _turn)]
   for some in rounds:
     for i in range(0, len(some), num_rows):
       yield some[i : i + num_rows]
+
+
+def _turn(row: _Row) -> tuple[int, int]:
+  """Number of its window, and what is known of it: of a shape in a call."""
+  return row.window, row.num_known
 
 
 def _negative(clip: ClipStreams, name: str) -> np.ndarray:

@@ -1,18 +1,24 @@
 """From the codes that stages wrote to the sound of a clip."""
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import functools
 import math
+import os
 
 import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.codecs import codec as codec_lib
+from v2meow_jax.files.films import scratch
 
 # ours: a bar of four at the slowest tempo of a plan has 4.8 s.
 _TAIL_SECONDS = 5.0
 _BLOCK_SECONDS = 0.1
+# ours: samples of a minute are 4 MB at 16 kHz.
+_MEMORY_SECONDS = 60.0
 # Code frames that are decoded at once: 8 s at 25 Hz, a few megabytes.
 PIECE_FRAMES = 200
 
@@ -52,15 +58,14 @@ def require_usable(
       f'the sound has {len(audio.samples)} samples; wanted {wanted}, as many as'
       f' its clip of {seconds:g} s.',
     )
-  if not np.isfinite(audio.samples).all():
+  block = max(1, round(_BLOCK_SECONDS * audio.rate_hz))
+  peaks = _peaks(audio, block)
+  if not np.isfinite(peaks).all():
     raise UnusableSound(
       'not_finite', 'the sound holds samples that are no numbers.'
     )
   if audio.is_silent:
     raise UnusableSound('silent', 'the sound is silent.')
-  block = max(1, round(_BLOCK_SECONDS * audio.rate_hz))
-  level = np.abs(audio.samples)
-  peaks = np.maximum.reduceat(level, np.arange(0, len(level), block))
   last = (np.flatnonzero(peaks > media.SILENCE)[-1] + 1) * _BLOCK_SECONDS
   end = seconds if end_seconds is None else end_seconds
   if end - last > _TAIL_SECONDS:
@@ -75,6 +80,16 @@ def require_usable(
       f'{audio.clipped_share:.2%} of the samples are at full scale; wanted less'
       f' than {media.CLIPPED_SHARE:.1%}.',
     )
+
+
+def _peaks(audio: media.Audio, block: int) -> np.ndarray:
+  """Largest magnitude of every `block` samples; not finite where one is not."""
+  per_block = max(1, media.PIECE_SAMPLES // block) * block
+  peaks = [
+    np.maximum.reduceat(np.abs(some), np.arange(0, len(some), block))
+    for _, some in audio.blocks(per_block)
+  ]
+  return np.concatenate([*peaks, np.zeros(0)])
 
 
 def levels(
@@ -122,13 +137,38 @@ def stream(name: str, streams: Sequence[specs.TokenSpec]) -> specs.TokenSpec:
   )
 
 
+def zeros(num_samples: int) -> np.ndarray:
+  """Makes room for so many samples in memory: float32 zeros."""
+  return np.zeros(num_samples, np.float32)
+
+
+def room(
+  folder: str | os.PathLike[str] | None, seconds: float
+) -> Callable[[int], np.ndarray]:
+  """Makes room for the samples of a clip, a film's on a disk.
+
+  Args:
+    folder: Folder of this machine, on whose disk the samples of more than a minute
+      lie; None: all are in memory.
+    seconds: Length of the clip, in seconds.
+
+  Returns:
+    Function that gives so many zeros.
+  """
+  if folder is None or seconds <= _MEMORY_SECONDS:
+    return zeros
+  return functools.partial(scratch.zeros, folder)
+
+
 def decode(
   codec: codec_lib.Codec,
   streams: Mapping[str, np.ndarray],
   parts: Sequence[specs.TokenSpec],
   seconds: float,
+  make: Callable[[int], np.ndarray] = zeros,
+  on_piece: Callable[[float], None] = lambda seconds: None,
 ) -> tuple[media.Audio, np.ndarray]:
-  """The sound of a clip, as long as the clip to the sample, within [-1, 1].
+  """The sound of a clip, as long as the clip to the sample.
 
   Args:
     codec: Decoder of the sound.
@@ -136,6 +176,8 @@ def decode(
       end of the clip, each by its own.
     parts: Streams that hold the levels, coarsest first.
     seconds: Length of the clip.
+    make: Function that gives an array of so many zeros, float32, for the samples.
+    on_piece: Function to call with the length of each piece, in seconds.
 
   Returns:
     The sound, and the codes that it was decoded from, int32[frames, levels].
@@ -147,10 +189,23 @@ def decode(
   )
   codes = np.concatenate([streams[s.name][:length] for s in parts], axis=-1)
   rate_hz = codec.sample_rate_hz
-  samples = codec.decode_in_pieces(codes[None], PIECE_FRAMES)[0]
-  audio = media.Audio(samples=samples, rate_hz=rate_hz)
-  audio = audio.fitted(round(seconds * rate_hz))
-  peak = float(np.abs(audio.samples).max(initial=0.0))
-  if peak > 1.0:
-    audio = media.Audio(samples=audio.samples / peak, rate_hz=rate_hz)
+  audio = media.Audio(samples=make(round(seconds * rate_hz)), rate_hz=rate_hz)
+  start = 0
+  for (piece,) in codec.decode_in_pieces(codes[None], PIECE_FRAMES):
+    # The last frame may reach beyond the end of the clip.
+    part = audio.samples[start : start + len(piece)]
+    part[:] = piece[: len(part)]
+    start += len(piece)
+    media.release(part)
+    on_piece(len(part) / rate_hz)
   return audio, codes
+
+
+def bring_to_range(audio: media.Audio) -> float:
+  """Divides samples by their peak where it is above 1; the divisor."""
+  peak = audio.peak
+  if not peak > 1.0:
+    return 1.0
+  for _, block in audio.blocks():
+    block /= peak
+  return peak

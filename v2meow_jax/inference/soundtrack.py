@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
+import hashlib
+import json
 import pathlib
 import sys
 from typing import Any
 
 import v2meow_jax
 from v2meow_jax import media
-from v2meow_jax import progress as progress_lib
 from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import atomic
 from v2meow_jax.files import full_disk
@@ -51,6 +53,7 @@ def write(
   start: float | None = None,
   end: float | None = None,
   finish: finish_options.Finish = finish_options.NOTHING,
+  resume: bool = False,
   system_dir: str | None = None,
   dtype: str | None = None,
   tensor: int = 1,
@@ -79,6 +82,8 @@ def write(
     start: Time at which the music begins, in seconds; None: with the video.
     end: Time at which the music ends, in seconds; None: with the video.
     finish: Options for what becomes of the music before it is written.
+    resume: Whether to go on where an interrupted command of equal arguments
+      stopped, and to leave takes that are there.
     system_dir: Folder of a released system; None: the embedded one.
     dtype: Type in which the stages compute; None: that of the device.
     tensor: Number of devices that split the weights of the stages.
@@ -118,10 +123,14 @@ def write(
   # JAX comes with these, after all that can be refused without it.
   from v2meow_jax.inference import sound
   from v2meow_jax.inference import system as system_lib
+  from v2meow_jax.inference.films import making
+  from v2meow_jax.inference.films import recorded_codes
+  from v2meow_jax.inference.films import unfinished
   from v2meow_jax.inference.finish import scoring
   from v2meow_jax.inference.programs import compile_cache
   from v2meow_jax.models.sampling import options
 
+  making.say_resumable(paths, resume)
   samplings = [options.Sampling(**fields) for fields in sampling] or None
   compile_cache.enable()
   system = system_lib.load(system_dir, dtype, tensor)
@@ -141,48 +150,71 @@ def write(
     for take in range(count)
   ]
   together = (rows or 1) * system.num_groups
-  made, unusable = [], []
+  settings = system.describe(*system.resolve(samplings, rows))
+  video_sha256 = atomic.sha256(video)
+  acting = {**settings, 'start': start, 'end': end}
+  keys = [unfinished.key(system, r, video_sha256, acting) for r in requests]
+  # What acts on the file besides.
+  whole = f'{dataclasses.asdict(finish)} {finish_options.VERSION} {best_of}'
+  made_from = [
+    hashlib.sha256(f'{k} {whole}'.encode()).hexdigest() for k in keys
+  ]
+  left = list(range(count))
+  if resume:
+    is_made = [_is_made(*pair) for pair in zip(paths, made_from, strict=False)]
+    left = [n for n in left if not is_made[min(n, takes - 1)]]
+  made = [path for n, path in enumerate(paths) if n not in left]
+  print(*made, sep='\n', end='\n' if made else '')
+  unusable = []
   contest = scoring.Contest()
-  for first in range(0, count, together):
-    some = slice(first, first + together)
-    name = paths[min(first, takes - 1)].name
-    with progress_lib.bar(unit='part', desc=name) as bar:
-
-      def show(part: str, bar=bar) -> None:
-        bar.set_postfix_str(part, refresh=False)
-        bar.update()
-
-      soundtracks = system.run_batch(
-        requests[some], sampling=samplings, rows=rows, on_progress=show
-      )
-    if not first:
-      say_unused(soundtracks[0].settings.get('not_used', {}))
-    of_paths = paths[some]
-    if best_of > 1:
-      for soundtrack in soundtracks:
-        contest.add(soundtrack)
-      if first + together < count:
-        continue
-      soundtracks, of_paths = [contest.winner()], paths
-    for path, soundtrack in zip(of_paths, soundtracks, strict=True):
-      try:
-        check(soundtrack)
-      except sound.UnusableSound as e:
-        unusable.append(f'{path}: {e}')
-        continue
-      has_ending = soundtrack.plan is not None
-      written_sound = output_lib.write(
-        info, path, soundtrack.audio, finish, has_ending=has_ending
-      )
-      say_output(video, path, written_sound)
-      facts = describe(path, video, soundtrack, written_sound)
-      facts['seconds_per_part'] = soundtrack.seconds_per_part
-      outputs.write_json(outputs.sidecar(path), facts)
-      print(path)
-      made.append(path)
+  works = _take_paths(out, count)
+  for first in range(0, len(left), together):
+    some = left[first : first + together]
+    with making.soundtracks(
+      system,
+      {works[n]: requests[n] for n in some},
+      [keys[n] for n in some],
+      seconds=info.seconds,
+      sampling=samplings,
+      rows=rows,
+      resume=resume,
+    ) as soundtracks:
+      if not first:
+        say_unused(soundtracks[0].settings.get('not_used', {}))
+      if best_of > 1:
+        for soundtrack in soundtracks:
+          contest.add(soundtrack)
+        if first + together < count:
+          continue
+        soundtracks, some = [contest.winner()], [0]
+      for n, soundtrack in zip(some, soundtracks, strict=True):
+        path = paths[n]
+        try:
+          check(soundtrack)
+        except sound.UnusableSound as e:
+          unusable.append(f'{path}: {e}')
+          continue
+        has_ending = soundtrack.plan is not None
+        written_sound = output_lib.write(
+          info, path, soundtrack.audio, finish, has_ending=has_ending
+        )
+        say_output(video, path, written_sound)
+        facts = describe(path, video, soundtrack, written_sound, video_sha256)
+        facts['seconds_per_part'] = soundtrack.seconds_per_part
+        facts['made_from'] = made_from[n]
+        facts['finish_options'] = dataclasses.asdict(finish)
+        facts['output_sha256'] = atomic.sha256(path)
+        if recorded_codes.recordable(system.stages):
+          facts['sound_sha256'] = recorded_codes.sound_sha256(soundtrack.audio)
+          facts['codes'] = recorded_codes.of_clip(
+            system.stages, soundtrack.streams, soundtrack.seconds
+          )
+        outputs.write_json(outputs.sidecar(path), facts)
+        print(path)
+        made.append(path)
   if unusable:
     raise ValueError(f'{" ".join(unusable)} Try another --seed.')
-  return made
+  return sorted(made, key=paths.index)
 
 
 def check(soundtrack: requests_lib.Soundtrack) -> None:
@@ -212,6 +244,18 @@ def say_unused(reasons: Mapping[str, str]) -> None:
   """Says what of a request was left out, as it says nothing."""
   for name, reason in reasons.items():
     _say(f'{_SAID.get(name, "--" + name)} is not used: {reason}.')
+
+
+def _is_made(path: pathlib.Path, key: str) -> bool:
+  """Whether an output is there, whole, and made from what a key stands for."""
+  try:
+    facts = json.loads(outputs.sidecar(path).read_bytes())
+    return (facts['made_from'], facts['output_sha256']) == (
+      key,
+      atomic.sha256(path),
+    )
+  except (OSError, ValueError, KeyError, TypeError):
+    return False
 
 
 def _take_paths(out: pathlib.Path, takes: int) -> list[pathlib.Path]:

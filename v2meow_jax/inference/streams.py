@@ -17,12 +17,15 @@ from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.extractors.planning import plan_stream
 from v2meow_jax.extractors.planning import planner
 from v2meow_jax.extractors.planning import pulsing_picture
+from v2meow_jax.extractors.planning import themes
 from v2meow_jax.files import probe
 from v2meow_jax.files import read as media_read
 from v2meow_jax.inference import loading
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import style as style_lib
+
+OnPiece = Callable[[float], None]
 
 # A plan may be this far from the length of the clip it is followed for.
 _SAME_SECONDS = 0.1
@@ -64,7 +67,7 @@ class ReadRequest:
 def read_requests(
   requests: Sequence[requests_lib.Request],
   loaded: loading.Loaded,
-  on_request: Callable[[], None] = lambda: None,
+  on_piece: OnPiece = lambda seconds: None,
 ) -> list[ReadRequest]:
   """`read` without the parts of requests that say nothing."""
   # Loads no network of style without need.
@@ -73,7 +76,7 @@ def read_requests(
     for request in requests
   ]
   usable = list(map(style_lib.without, requests, unusable))
-  clips, plans = read(usable, loaded, on_request)
+  clips, plans = read(usable, loaded, on_piece)
   return [
     ReadRequest(
       clip=clip, plan=plan, settings=request.describe(), not_used=reasons
@@ -87,11 +90,12 @@ def read_requests(
 def read(
   requests: Sequence[requests_lib.Request],
   loaded: loading.Loaded,
-  on_request: Callable[[], None] = lambda: None,
+  on_piece: OnPiece = lambda seconds: None,
 ) -> tuple[list[pipeline.ClipStreams], list[plan_lib.MusicPlan | None]]:
   """Extracts what the stages of a system read; takes of a video share its work.
 
-  `on_request` is called before each request, for progress.
+  `on_piece` is called with the length of each piece of a video that is read, in
+  seconds, for progress.
 
   Returns:
     The streams and the plan that they follow, if any, of each request.
@@ -108,7 +112,6 @@ def read(
   ] = {}
   clips, plans = [], []
   for request, is_planned in zip(requests, follows, strict=True):
-    on_request()
     video = request.video
     if id(video) not in seen:
       same = [
@@ -123,6 +126,7 @@ def read(
         with_analysis=any(
           f and isinstance(plan, planner.Wishes) for plan, f in same
         ),
+        on_piece=on_piece,
       )
     found = seen[id(video)]
     plan = _plan(request, found) if is_planned else None
@@ -139,6 +143,7 @@ def read(
         seconds=found.seconds,
         seed=request.seed,
         style_starts=starts,
+        returns=themes.returns(plan) if _planned(loaded) else (),
       )
     )
     if request.negative is not None:
@@ -189,6 +194,7 @@ def _visual(
   *,
   with_motion: bool,
   with_analysis: bool,
+  on_piece: OnPiece,
 ) -> _Seen:
   """Reads a video once: its visual streams, and its analysis."""
   config = loaded.config
@@ -217,6 +223,7 @@ def _visual(
       parts[name].append(loaded.extractors[name](piece))
     if with_analysis:
       analyser.add(piece)
+    on_piece(piece.seconds)
   return _Seen(
     streams={n: np.concatenate(p) for n, p in parts.items()},
     seconds=seconds,
@@ -258,6 +265,9 @@ def _of_plan(
     + stage.spec.crop_seconds
     for stage in loaded.stages
   )
+  if extractors and themes.returns(plan):
+    # Windows begin anew after what is heard again.
+    last = seconds + max(stage.spec.crop_seconds for stage in loaded.stages)
   if extractors:
     longer = plan_lib.continued(plan, last)
     return {

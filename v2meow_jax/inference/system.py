@@ -29,6 +29,7 @@ from v2meow_jax.inference import restore
 from v2meow_jax.inference import sound
 from v2meow_jax.inference import streams as streams_lib
 from v2meow_jax.inference import style
+from v2meow_jax.inference.films import unfinished
 from v2meow_jax.inference.programs import compile_cache
 from v2meow_jax.inference.programs import kept
 from v2meow_jax.inference.programs import warm_up
@@ -36,7 +37,7 @@ from v2meow_jax.models.sampling import options
 
 EMBEDDED = pathlib.Path(__file__).parent.parent / 'assets' / 'tiny_system'
 
-OnProgress = Callable[[str], None]
+OnProgress = Callable[[str, float], None]
 
 
 class System:
@@ -61,6 +62,11 @@ class System:
     self.streams = self._loaded.streams
     self.extractors = self._loaded.extractors
     self.codec = self._loaded.codec
+
+  @property
+  def parts(self) -> tuple[str, ...]:
+    """What a soundtrack is made by, one after the other."""
+    return ('streams', *(stage.spec.name for stage in self.stages), 'codec')
 
   @property
   def num_groups(self) -> int:
@@ -171,7 +177,7 @@ class System:
     rows: int | None = None,
     start_seconds: float | None = None,
     end_seconds: float | None = None,
-    on_progress: OnProgress = lambda part: None,
+    on_progress: OnProgress = lambda part, seconds: None,
   ) -> requests_lib.Soundtrack:
     """`generate`, and how the music came about; see `run_batch`."""
     request = requests_lib.Request(
@@ -192,7 +198,9 @@ class System:
     *,
     sampling: pipeline.Samplings | None = None,
     rows: int | None = None,
-    on_progress: OnProgress = lambda part: None,
+    on_progress: OnProgress = lambda part, seconds: None,
+    scratch: str | os.PathLike[str] | None = None,
+    kept: Sequence[unfinished.Unfinished] = (),
   ) -> list[requests_lib.Soundtrack]:
     """Soundtracks of several requests, whose windows share calls.
 
@@ -200,8 +208,11 @@ class System:
       requests: Videos with their prompts and seeds.
       sampling: Options of the sampler, as in `generate`.
       rows: Number of windows in a call, as in `generate`.
-      on_progress: Called with the name of the part at work, once for each call
-        of a stage.
+      on_progress: Called with the name of the part at work, and how many seconds
+        of the videos it has done; each of `parts` does all of them.
+      scratch: Folder of this machine, on whose disk the samples of films of more
+        than a minute lie; None: in memory.
+      kept: Work at each so far, to go on with; none: there is none.
 
     Returns:
       One soundtrack per request, whatever the others are.
@@ -216,14 +227,48 @@ class System:
     clock = requests_lib.PartClock()
     with clock('streams'):
       requests = _probed(requests)
-      with warm_up.ahead(*self._programs(requests, samplings, windows)):
-        on_request = functools.partial(on_progress, 'streams')
-        read = streams_lib.read_requests(requests, self._loaded, on_request)
+      with warm_up.ahead(self._programs(requests, samplings, windows)):
+        on_piece = functools.partial(on_progress, 'streams')
+        read = self.read(requests, kept, on_piece)
     self.sample([r.clip for r in read], samplings, windows, on_progress, clock)
     with clock('codec'):
-      on_progress('codec')
       facts = self.describe(samplings, windows)
-      return [self.decode(r, facts, clock) for r in read]
+      on_piece = functools.partial(on_progress, 'codec')
+      return [self.decode(r, facts, clock, scratch, on_piece) for r in read]
+
+  def read(
+    self,
+    requests: Sequence[requests_lib.Request],
+    kept: Sequence[unfinished.Unfinished] = (),
+    on_piece: streams_lib.OnPiece = lambda seconds: None,
+  ) -> list[streams_lib.ReadRequest]:
+    """Reads what the stages need of requests, unless it is kept; and keeps it.
+
+    Args:
+      requests: Videos with their prompts and seeds.
+      kept: Work at each so far; none: there is none.
+      on_piece: Function to call with the seconds of each piece of a video.
+    """
+    if not kept:
+      return streams_lib.read_requests(requests, self._loaded, on_piece)
+    read = {}
+    for i, work in enumerate(kept):
+      if (found := work.reading()) is not None:
+        read[i] = found
+        on_piece(found.clip.seconds)
+    missing = [i for i in range(len(requests)) if i not in read]
+    some = streams_lib.read_requests(
+      [requests[i] for i in missing], self._loaded, on_piece
+    )
+    for i, made in zip(missing, some, strict=True):
+      kept[i].keep_reading(made)
+      read[i] = made
+    return [
+      dataclasses.replace(
+        read[i], clip=dataclasses.replace(read[i].clip, kept=work)
+      )
+      for i, work in enumerate(kept)
+    ]
 
   def sample(
     self,
@@ -263,6 +308,8 @@ class System:
     read: streams_lib.ReadRequest,
     facts: Mapping[str, Any],
     clock: requests_lib.PartClock,
+    scratch: str | os.PathLike[str] | None = None,
+    on_piece: streams_lib.OnPiece = lambda seconds: None,
   ) -> requests_lib.Soundtrack:
     """The soundtrack of a clip that all stages have written to.
 
@@ -270,11 +317,15 @@ class System:
       read: Request with the streams of all stages.
       facts: Settings of the call, as `describe` gives them.
       clock: Clock that measured the parts.
+      scratch: Folder for the samples of a film, as in `run_batch`.
+      on_piece: Function to call with the seconds of each piece.
     """
     clip, plan = read.clip, read.plan
+    make = sound.room(scratch, clip.seconds)
     audio, codes = sound.decode(
-      self.codec, clip.streams, self._sound, clip.seconds
+      self.codec, clip.streams, self._sound, clip.seconds, make, on_piece
     )
+    sound.bring_to_range(audio)
     return requests_lib.Soundtrack(
       audio=audio if plan is None else dynamics.follow(audio, plan),
       codes=codes,
@@ -312,11 +363,11 @@ class System:
     requests: Sequence[requests_lib.Request],
     samplings: Sequence[options.Sampling],
     windows: Sequence[options.Windows],
-  ) -> tuple[list[Callable[[], Any]], list[Callable[[], Any]]]:
+  ) -> list[Callable[[], Any]]:
     """Calls that make ready what stages and codec run, the first needed first.
 
-    Those apart are needed by longer clips only, which then wait for nothing;
-    there are none where no program is kept.
+    The last ones are needed by longer clips only, which then wait for nothing;
+    they are left out where no program is kept.
     """
     seconds = max(map(_seconds, requests), default=0.0)
     needed, others = [], []
@@ -345,7 +396,7 @@ class System:
       num_levels = sum(s.num_codebooks for s in self._sound)
       arguments = self.codec.piece_arguments(num_levels, sound.PIECE_FRAMES)
       needed.append(functools.partial(program.prepare, *arguments))
-    return needed, others if compile_cache.folder() else []
+    return needed + others if compile_cache.folder() else needed
 
   def _by_stage(self, values: Iterable[Any]) -> dict[str, Any]:
     names = (stage.spec.name for stage in self.stages)

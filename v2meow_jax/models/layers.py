@@ -166,12 +166,10 @@ class Attention(nn.Module):
 
   def _heads(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """dtype[b, length, emb_dim] -> dtype[b, length, heads, head_dim]."""
-    y = x @ self._flat(kernel)
-    return y.reshape(*x.shape[:2], self.num_heads, self.head_dim)
-
-  def _flat(self, kernel: jax.Array) -> jax.Array:
-    """A kernel as a matrix: of an einsum, XLA transposes it in every step."""
-    return kernel.astype(self.dtype).reshape(self.emb_dim, -1)
+    # As matrices: an einsum makes XLA transpose the weights in every step of
+    # a decoder.
+    flat = kernel.astype(self.dtype).reshape(self.emb_dim, -1)
+    return (x @ flat).reshape(*x.shape[:2], self.num_heads, self.head_dim)
 
   def _merge(self, y: jax.Array) -> jax.Array:
     """dtype[b, length, heads, head_dim] -> dtype[b, length, emb_dim]."""
@@ -180,11 +178,7 @@ class Attention(nn.Module):
 
   def _rows(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """dtype[b, length, emb_dim] -> dtype[b * heads, length, head_dim]."""
-    return self._by_rows(x @ self._flat(kernel))
-
-  def _by_rows(self, y: jax.Array) -> jax.Array:
-    """dtype[b, length, heads * d] -> dtype[b * heads, length, d]."""
-    heads = y.reshape(*y.shape[:2], self.num_heads, -1).swapaxes(1, 2)
+    heads = self._heads(x, kernel).swapaxes(1, 2)
     return heads.reshape(-1, *heads.shape[2:])
 
   def keys_values(self, x: jax.Array) -> KeyValue:
@@ -209,16 +203,12 @@ class Attention(nn.Module):
     Returns:
       dtype[b, queries, emb_dim], and the cache with the positions of `x`.
     """
-    # One product: a step is a row of small ones, each of which costs a start.
-    kernels = (self.query, self.key, self.value)
-    joined = jnp.concatenate([self._flat(kernel) for kernel in kernels], 1)
-    query, *new = map(self._by_rows, jnp.split(x @ joined, 3, -1))
     write = jax.lax.dynamic_update_slice_in_dim
     key, value = (
-      write(old, rows, first, axis=1)
-      for old, rows in zip(cache, new, strict=True)
+      write(old, new, first, axis=1)
+      for old, new in zip(cache, self.keys_values(x), strict=True)
     )
-    return self._read(query, (key, value), bias), (key, value)
+    return self.read(x, (key, value), bias), (key, value)
 
   def read(
     self, x: jax.Array, source: KeyValue, bias: jax.Array | None
@@ -233,17 +223,13 @@ class Attention(nn.Module):
     Returns:
       dtype[b, queries, emb_dim].
     """
-    return self._read(self._rows(x, self.query), source, bias)
-
-  def _read(self, query, source, bias):
-    """`read` of queries, dtype[b * heads, queries, head_dim]."""
     key, value = source
-    scores = einsum32('nqd,nkd->nqk', query, key)
-    scores = scores.reshape(-1, self.num_heads, *scores.shape[1:])
+    scores = einsum32('nqd,nkd->nqk', self._rows(x, self.query), key)
+    scores = scores.reshape(len(x), self.num_heads, *scores.shape[1:])
     weights = jax.nn.softmax(scores if bias is None else scores + bias)
     weights = weights.astype(self.dtype).reshape(-1, *weights.shape[2:])
     y = jnp.einsum('nqk,nkd->nqd', weights, value)
-    y = y.reshape(-1, self.num_heads, *y.shape[1:])
+    y = y.reshape(len(x), self.num_heads, *y.shape[1:])
     return self._merge(y.swapaxes(1, 2))
 
   def attend(
@@ -304,16 +290,8 @@ class GatedMlp(nn.Module):
   dtype: jnp.dtype
 
   @nn.compact
-  def __call__(
-    self, x: jax.Array, deterministic: bool, joined: bool = False
-  ) -> jax.Array:
-    """dtype[..., emb_dim] -> dtype[..., emb_dim].
-
-    Args:
-      x: Any positions.
-      deterministic: No dropout.
-      joined: Both products that widen `x` are one: faster for few positions.
-    """
+  def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
+    """dtype[..., emb_dim] -> dtype[..., emb_dim]."""
     width = x.shape[-1]
     init = normal(width**-0.5, axes.EMBED, axes.MLP)
     gate = self.param('wi_0', init, (width, self.mlp_dim))
@@ -324,12 +302,7 @@ class GatedMlp(nn.Module):
       (self.mlp_dim, width),
     )
     gate, linear, out = (w.astype(self.dtype) for w in (gate, linear, out))
-    if joined:
-      both = x @ jnp.concatenate([gate, linear], 1)
-      gated, scaled = jnp.split(both, 2, -1)
-    else:
-      gated, scaled = widen(x, gate), widen(x, linear)
-    hidden = nn.gelu(gated, approximate=True) * scaled
+    hidden = nn.gelu(widen(x, gate), approximate=True) * widen(x, linear)
     hidden = Dropout(self.dropout_rate)(hidden, deterministic)
     return hidden @ out
 

@@ -54,13 +54,3 @@ def test_an_error_of_the_block_cancels_the_calls_that_have_not_begun(error):
   may_go.set()
   threads[0].join(SECONDS)
   assert not threads[0].is_alive() and not begun
-
-
-def test_calls_for_later_wait_until_all_others_have_ended(monkeypatch):
-  monkeypatch.setattr(warm_up, '_MAX_THREADS', 2)
-  monkeypatch.setattr(warm_up.os, 'cpu_count', lambda: 2)
-  may_go, is_done = threading.Event(), threading.Event()
-  with warm_up.ahead([lambda: may_go.wait(SECONDS)], [is_done.set]):
-    assert not is_done.wait(0.2)  # A thread is free for it.
-    may_go.set()
-  assert is_done.wait(SECONDS)

@@ -17,8 +17,7 @@ PROBABILITIES = np.array([0.05, 0.4, 0.25, 0.3])
 def draw_many(sampling, probabilities=PROBABILITIES, num=20_000):
   logits = jnp.tile(jnp.log(probabilities), (num, 1))
   rngs = jax.random.split(jax.random.key(0), num)
-  (noise,) = autoregressive.gumbel(rngs, jnp.array([3]), logits.shape[-1])
-  codes = autoregressive.draw(logits, noise, sampling)
+  codes = autoregressive.draw(logits, rngs, jnp.int32(3), sampling)
   return np.bincount(codes, minlength=len(probabilities)) / num
 
 

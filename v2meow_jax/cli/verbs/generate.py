@@ -29,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     '  v2meow generate cat.mp4 -o out.mp4 --keep_audio --duck 12 --loudness -14\n'
     '  v2meow generate cat.mp4 -o out.mp4 --start 4 --end 9.5 --fade_out 2\n'
     '  v2meow generate cat.mp4 -o out.mp4 --bpm 96\n'
+    '  v2meow generate film.mp4 -o out.mp4 --resume   # after an interruption\n'
+    '  v2meow generate cat.mp4 -o out.mp4 --redo 12.5-20 --take 3\n'
     '  v2meow generate cat.mp4 -o out.mp4 --plan plan.json   # of `v2meow plan`'
   )
   flags.video(parser)
@@ -56,6 +58,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     several, '--takes', 1, 'number of takes, with seeds from --seed on'
   )
   finish_flags.add_best_of(several)
+  parser.add_argument(
+    '--resume',
+    action='store_true',
+    help=(
+      'go on where an interrupted command stopped, to the same sound; what it has'
+      ' read and made of a video of more than 20 s is in a hidden folder beside'
+      ' OUT, and goes once OUT is there. Other options or another video begin'
+      ' anew; default: begin anew'
+    ),
+  )
+  parser.add_argument(
+    '--redo',
+    metavar='START-END',
+    help=(
+      'make a stretch of OUT again, in seconds, such as 12.5-20, and keep every'
+      ' sample of the sound outside it; all else is as OUT.json says, so that'
+      ' other options than --take, --style-audio and --system are refused'
+    ),
+  )
+  parser.add_argument(
+    '--take',
+    type=int,
+    metavar='N',
+    help='with --redo, which take of the stretch to make; default: 2',
+  )
   flags.system(parser)
   flags.computing(parser)
 
@@ -136,6 +163,9 @@ def run(args: argparse.Namespace) -> None:
   from v2meow_jax.inference import soundtrack  # pylint: disable=g-import-not-at-top
   from v2meow_jax.inference.finish import options as finish_options  # pylint: disable=g-import-not-at-top
 
+  if args.redo or args.take is not None:
+    _redo(args)
+    return
   if args.key and (args.plan or args.no_plan):
     raise ValueError(
       '--key is a wish for a plan that is made; write it into the file of'
@@ -161,7 +191,46 @@ def run(args: argparse.Namespace) -> None:
     start=args.start,
     end=args.end,
     finish=finish_options.of_options(vars(args)),
+    resume=args.resume,
     system_dir=args.system,
     dtype=args.dtype,
     tensor=args.tensor,
+  )
+
+
+# Options of the command that `--redo` heeds.
+_OF_REDO = frozenset(
+  ('video', 'output', 'redo', 'take', 'style_audio', 'system')
+)
+
+
+def _redo(args: argparse.Namespace) -> None:
+  """Makes a stretch of an output again."""
+  from v2meow_jax.inference.films import redo  # pylint: disable=g-import-not-at-top
+
+  if not args.redo:
+    raise ValueError('--take says which take of --redo is wanted; give both.')
+  parser = argparse.ArgumentParser()
+  add_arguments(parser)
+  plain = vars(parser.parse_args([args.video, '-o', args.output]))
+  others = [
+    name
+    for name, value in plain.items()
+    if name not in _OF_REDO and getattr(args, name) != value
+  ]
+  if others:
+    names = ', '.join('--' + name for name in others)
+    raise ValueError(
+      f'--redo makes a stretch as {args.output}.json says; leave out {names}, or'
+      ' generate the whole again.'
+    )
+  part = redo.span(args.redo, 2 if args.take is None else args.take)
+  from v2meow_jax.inference.films import rewriting  # pylint: disable=g-import-not-at-top
+
+  rewriting.write(
+    args.video,
+    args.output,
+    part,
+    style_audio=args.style_audio,
+    system_dir=args.system,
   )

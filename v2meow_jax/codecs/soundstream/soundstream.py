@@ -8,6 +8,7 @@ with its weights.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
 import functools
@@ -162,11 +163,18 @@ class TrainedCodec:
 
   def decode_in_pieces(
     self, codes: Int[np.ndarray, 'b frames levels'], piece_frames: int
-  ) -> Float[np.ndarray, 'b samples']:
-    """Decodes as `decode`, with memory for one piece; compiles once.
+  ) -> Iterator[Float[np.ndarray, 'b samples']]:
+    """Decodes as `decode`, piece by piece; compiles once.
 
     Decodes every piece with the frames around it that its samples need, so the
     result equals that of `decode` up to rounding.
+
+    Args:
+      codes: Codes of the first levels.
+      piece_frames: Number of frames of a piece; the last may have fewer.
+
+    Yields:
+      The samples of one piece after the other.
 
     Raises:
       ValueError: `piece_frames` is less than 1.
@@ -176,7 +184,6 @@ class TrainedCodec:
     num_frames = codes.shape[1]
     clock, hop = self.clock_frames, self.hop_samples
     window = self._window_frames(piece_frames)
-    out = np.empty((codes.shape[0], num_frames * hop), np.float32)
     for start in range(0, num_frames, piece_frames):
       stop = min(start + piece_frames, num_frames)
       first = max(0, start - self.context_frames) // clock * clock
@@ -185,10 +192,7 @@ class TrainedCodec:
         codes[:, first : first + window], ((0, 0), (0, missing), (0, 0)), 'edge'
       )
       piece = np.asarray(self.program(self._variables, piece_codes))
-      out[:, start * hop : stop * hop] = piece[
-        :, (start - first) * hop : (stop - first) * hop
-      ]
-    return out
+      yield piece[:, (start - first) * hop : (stop - first) * hop]
 
   def piece_arguments(self, num_levels: int, piece_frames: int) -> tuple:
     """Arguments of `program`, or shapes, for pieces of one waveform."""

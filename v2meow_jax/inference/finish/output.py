@@ -71,23 +71,54 @@ def write(
   Returns:
     What was written.
   """
+  sound = finished(video, path, music, finish, has_ending=has_ending)
+  return write_sound(video, path, sound or music, sound)
+
+
+def finished(
+  video: str | os.PathLike[str],
+  path: pathlib.Path,
+  music: media.Sound,
+  finish: options_lib.Finish,
+  *,
+  has_ending: bool,
+) -> finished_lib.Finished | None:
+  """The finished sound for a file; None where the music is written as it is.
+
+  Arguments are those of `write`.
+  """
   is_film = path.suffix.lower() in containers.SUFFIXES
-  span = None
-  if isinstance(video, film_part.FilmPart):
-    span = video.offset_seconds, video.offset_seconds + video.seconds
-  if not (is_film or span) and finish.is_nothing and has_ending:
-    media_write.write_audio(path, music)
-    return Output(
-      film=None, seconds=music.seconds, rate_hz=music.rate_hz, finish=None
-    )
+  is_part = isinstance(video, film_part.FilmPart)
+  if not (is_film or is_part) and finish.is_nothing and has_ending:
+    return None
   info = None
-  if is_film or span or finish.keep_audio:
+  if is_film or is_part or finish.keep_audio:
     info = probe.probe_video(video)
-  sound = finished_lib.finished(
+  return finished_lib.finished(
     music, info, finish.of(path, music.rate_hz), has_ending=has_ending
   )
-  film = None
-  if info is not None and is_film:
+
+
+def write_sound(
+  video: str | os.PathLike[str],
+  path: pathlib.Path,
+  sound: media.Sound,
+  said: finished_lib.Finished | None,
+) -> Output:
+  """Writes a sound that is finished, as a sound or as a film with it.
+
+  Args:
+    video: Path or description of the film, or `film_part.cut` of it.
+    path: Path of the file to write.
+    sound: Sound to write.
+    said: Sound whose facts are told once `sound` has passed; None: there are
+      none.
+  """
+  span = film = None
+  if isinstance(video, film_part.FilmPart):
+    span = video.offset_seconds, video.offset_seconds + video.seconds
+  if path.suffix.lower() in containers.SUFFIXES:
+    info = probe.probe_video(video)
     whole = info.whole if isinstance(info, film_part.FilmPart) else info
     film = remux.replace_sound(whole, sound, path)
   else:
@@ -96,6 +127,6 @@ def write(
     film=film,
     seconds=sound.num_samples / sound.rate_hz,
     rate_hz=sound.rate_hz,
-    finish=sound.facts(),
+    finish=None if said is None else said.facts(),
     span=span,
   )

@@ -260,12 +260,12 @@ class Maker:
       return []
 
   def _run_stages(self, group: list[_Clip]) -> None:
-    def go_on(part: str) -> None:
-      del part
+    def go_on(part: str, seconds: float) -> None:
+      del part, seconds
       if self._is_stopped() or self._halt.is_set():
         raise _Halted
 
-    go_on('')
+    go_on('', 0.0)
     item = group[0].attempt.item
     start = time.monotonic()
     try:

@@ -131,7 +131,7 @@ class DecoderLayer(_Layer):
     if cross is not None:
       y = self.cross_norm(x)
       x = x + self.cross_attention.read(y, cross, cross_bias)
-    return x + self.mlp(self.mlp_norm(x), True, joined=True), cache
+    return x + self.mlp(self.mlp_norm(x), deterministic=True), cache
 
 
 def _attention(c: transformer.TransformerConfig) -> layers.Attention:

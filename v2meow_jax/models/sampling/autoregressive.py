@@ -24,10 +24,8 @@ from v2meow_jax.models.sampling import drawing
 from v2meow_jax.models.sampling import guidance
 from v2meow_jax.models.sampling import options
 
-# The cache grows by doubling from this many positions, and the noise of so many
-# draws is made at once; performance, not results.
+# The cache grows by doubling from this many positions; performance, not results.
 _FIRST_CACHE_LENGTH = 512
-_NOISE_BLOCK = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,39 +77,31 @@ class Autoregressive:
     )
 
 
-def gumbel(rngs: jax.Array, positions: jax.Array, num_codes: int) -> jax.Array:
-  """Noise of the draws at some positions of the target.
-
-  Args:
-    rngs: key[b]; a row uses fold_in(its key, position).
-    positions: int32[n].
-    num_codes: Number of codes to draw among.
-
-  Returns:
-    float32[n, b, num_codes], each number the same whatever n and b are.
-  """
-
-  def noise(position, rng):
-    return jax.random.gumbel(jax.random.fold_in(rng, position), (num_codes,))
-
-  return jax.vmap(jax.vmap(noise, (None, 0)), (0, None))(positions, rngs)
-
-
 def draw(
-  logits: jax.Array, noise: jax.Array, sampling: options.Sampling
+  logits: jax.Array,
+  rngs: jax.Array,
+  position: jax.Array,
+  sampling: options.Sampling,
 ) -> jax.Array:
   """One code per row, by the Gumbel trick; temperature 0 is the argmax.
 
   Args:
     logits: float32[b, codebook_size].
-    noise: float32[b, codebook_size], of one position: see `gumbel`.
+    rngs: key[b]; a row uses fold_in(its key, position).
+    position: int32[], of the target.
     sampling: Options of the sampler.
 
   Returns:
     int32[b], in [0, codebook_size).
   """
   logits = drawing.among_likeliest(logits, sampling)
-  noisy = logits + drawing.temperature(sampling) * noise
+
+  def noise(rng):
+    return jax.random.gumbel(
+      jax.random.fold_in(rng, position), logits.shape[-1:]
+    )
+
+  noisy = logits + drawing.temperature(sampling) * jax.vmap(noise)(rngs)
   return jnp.argmax(noisy, -1).astype(jnp.int32)
 
 
@@ -261,39 +251,25 @@ def sample(
     runs = drawing.runs(frames - jnp.asarray(offsets, jnp.int32))
   offset = tokens.IdSpace(module.spec).offset(target)
 
-  def run_step(carry, position, noise):
-    caches, last, runs, drawn = carry
+  def run_step(carry, position):
+    caches, last, runs = carry
     hidden, caches = decoder.step(last, position, caches)
     place = position - first_target
     level = place % target.num_codebooks
     logits = guidance.combine(decoder.level_logits(hidden, place), weights)
     logits = drawing.without_long_runs(logits, runs, level, sampling.max_run)
-    code = draw(logits, noise, sampling)
+    code = draw(logits, rngs, place, sampling)
     runs = runs and runs.add(level, code)
     ids = offset + level * target.codebook_size + code
-    drawn = jax.lax.dynamic_update_index_in_dim(drawn, ids, place, 0)
-    return caches, guidance.repeat(ids, weights), runs, drawn
+    return (caches, guidance.repeat(ids, weights), runs), ids
 
-  def run_block(carry, first, stop):
-    places = first - first_target + jnp.arange(_NOISE_BLOCK)
-    noise = gumbel(rngs, places, target.codebook_size)
-    return jax.lax.fori_loop(
-      0,
-      jnp.minimum(_NOISE_BLOCK, stop - first),
-      lambda i, carry: run_step(carry, first + i, noise[i]),
-      carry,
-    )
-
-  drawn = jnp.zeros((length, len(rngs)), jnp.int32)
-  drawn = drawn.at[: prefix.shape[1]].set(prefix.T)
+  drawn = []
   for first, stop in _stretches(start, end):
-    carry, _ = jax.lax.scan(
-      lambda carry, first, stop=stop: (run_block(carry, first, stop), None),
-      (_grown(caches, stop), last, runs, drawn),
-      jnp.arange(first, stop, _NOISE_BLOCK),
-    )
-    caches, last, runs, drawn = carry
-  return drawn.T
+    carry = _grown(caches, stop), last, runs
+    carry, ids = jax.lax.scan(run_step, carry, jnp.arange(first, stop))
+    caches, last, runs = carry
+    drawn.append(ids.T)
+  return jnp.concatenate([prefix, *drawn], 1)
 
 
 def _empty(

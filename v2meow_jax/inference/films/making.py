@@ -1,0 +1,115 @@
+"""Makes the takes of a command, with progress, from where it stopped before."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import contextlib
+import pathlib
+import sys
+from typing import Any
+
+from v2meow_jax import progress as progress_lib
+from v2meow_jax.files import paths
+from v2meow_jax.files.films import scratch
+from v2meow_jax.inference import pipeline
+from v2meow_jax.inference import requests as requests_lib
+from v2meow_jax.inference.films import unfinished
+
+
+@contextlib.contextmanager
+def soundtracks(
+  system: Any,
+  requests: Mapping[pathlib.Path, requests_lib.Request],
+  keys: Sequence[str],
+  *,
+  seconds: float,
+  sampling: pipeline.Samplings | None = None,
+  rows: int | None = None,
+  resume: bool = False,
+) -> Iterator[list[requests_lib.Soundtrack]]:
+  """Soundtracks of requests, whose work is kept until the block ends.
+
+  Args:
+    system: Released system, loaded.
+    requests: Requests by the paths of their outputs.
+    keys: Digest of what acts on each, as `unfinished.key` gives it.
+    seconds: Length of the video, in seconds.
+    sampling: Options of the sampler, as in `System.run_batch`.
+    rows: Number of windows in a call, as in `System.run_batch`.
+    resume: Whether to go on with work that is kept.
+
+  Yields:
+    The soundtracks; whoever writes them does so in the block.
+  """
+  out = next(iter(requests))
+  is_kept = seconds > unfinished.MIN_SECONDS and not paths.is_remote(out)
+  outputs = dict(zip(requests, keys, strict=True)) if is_kept else {}
+  with unfinished.opened(outputs, resume=resume) as works:
+    with shown(system, out.name, seconds * len(requests)) as on_progress:
+      made = system.run_batch(
+        list(requests.values()),
+        sampling=sampling,
+        rows=rows,
+        on_progress=on_progress,
+        scratch=scratch.folder(out),
+        kept=works,
+      )
+    yield made
+
+
+@contextlib.contextmanager
+def shown(
+  system: Any, name: str, seconds: float
+) -> Iterator[Callable[[str, float], None]]:
+  """A bar that shows how far the parts of a system are, and the time left.
+
+  Args:
+    system: System whose `parts` each do all seconds.
+    name: Name of what is made.
+    seconds: Length of all videos together.
+
+  Yields:
+    Function to call with a part and the seconds that it has done.
+  """
+  done = dict.fromkeys(system.parts, 0.0)
+  with progress_lib.bar(
+    total=round(seconds * len(done)),
+    desc=name,
+    bar_format=(
+      '{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}'
+    ),
+  ) as bar:
+
+    def show(part: str, new: float) -> None:
+      # Windows reach beyond the end of a clip.
+      new = min(new, seconds - done[part])
+      done[part] += new
+      bar.set_postfix_str(part, refresh=False)
+      bar.update(new)
+
+    yield show
+
+
+def say_resumable(outputs: Sequence[pathlib.Path], resume: bool) -> None:
+  """Says what becomes of work that an interrupted command has left.
+
+  Args:
+    outputs: Paths of the outputs.
+    resume: Whether the command goes on with such work.
+
+  Raises:
+    ValueError: Work at an output in a bucket is not kept.
+  """
+  for out in outputs:
+    if resume and paths.is_remote(out):
+      raise ValueError(
+        f'the work at {out} is not kept, as it is in a bucket; write to this'
+        ' machine to be able to --resume.'
+      )
+    if not resume and unfinished.is_kept(out):
+      print(
+        f'v2meow: {out} begins anew; --resume would go on with what an'
+        ' interrupted command has left of it.',
+        file=sys.stderr,
+      )

@@ -1,0 +1,84 @@
+"""Codes in the sidecar of an output, from which it is made again in part."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+import hashlib
+import math
+from typing import Any
+import zlib
+
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax import specs
+
+# ours: twenty hours at 25 Hz with sixteen levels.
+_MOST_CODES = 30_000_000
+_TYPE = np.dtype('<u2')
+
+
+def pack(codes: np.ndarray) -> dict[str, Any]:
+  """JSON data of int[frames, levels], codes below 65,536."""
+  data = np.ascontiguousarray(codes, _TYPE).tobytes()
+  return {
+    'shape': list(codes.shape),
+    'zlib': base64.b64encode(zlib.compress(data, 9)).decode(),
+  }
+
+
+def unpack(packed: Any) -> np.ndarray:
+  """int32[frames, levels] of what `pack` gave; nothing in it is trusted.
+
+  Raises:
+    ValueError: It is not what `pack` gives.
+  """
+  try:
+    frames, levels = packed['shape']
+    if not (0 < frames and 0 < levels and frames * levels <= _MOST_CODES):
+      raise ValueError('a shape out of range')
+    size = frames * levels * _TYPE.itemsize
+    unpacker = zlib.decompressobj()
+    data = unpacker.decompress(
+      base64.b64decode(packed['zlib'], validate=True), size + 1
+    )
+    if len(data) != size:
+      raise ValueError('another length')
+  except (KeyError, TypeError, ValueError, zlib.error, binascii.Error) as e:
+    raise ValueError(f'the recorded codes are damaged ({e}).') from e
+  return np.frombuffer(data, _TYPE).reshape(frames, levels).astype(np.int32)
+
+
+def recordable(stages: Any) -> bool:
+  """Whether all that stages write are codes that can be recorded."""
+  return all(
+    isinstance(stage.spec.target, specs.TokenSpec)
+    and stage.spec.target.codebook_size <= 1 << 16
+    for stage in stages
+  )
+
+
+def of_clip(
+  stages: Any, streams: Mapping[str, np.ndarray], seconds: float
+) -> dict[str, Any]:
+  """What stages wrote of a clip, up to its end, by stream.
+
+  Args:
+    stages: Stages of the system.
+    streams: Codes that they wrote, by stream, [frames, levels].
+    seconds: Length of the clip, in seconds.
+  """
+  return {
+    target.name: pack(
+      streams[target.name][: math.ceil(seconds * target.rate_hz - 1e-9)]
+    )
+    for target in (stage.spec.target for stage in stages)
+  }
+
+
+def sound_sha256(audio: media.Audio) -> str:
+  """Digest of the samples of a sound."""
+  digest = hashlib.sha256()
+  for piece in audio.pieces():
+    digest.update(piece.tobytes())
+  return digest.hexdigest()

@@ -1,0 +1,341 @@
+"""Makes a stretch of an output again: `generate --redo 12.5-20 --take 2`.
+
+The sound is made again from the codes in its sidecar, to the sample, and another
+take of the stretch is put in between: every sample outside is as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import json
+import pathlib
+import re
+from typing import Any
+import zlib
+
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax.extractors.planning import plan as plan_lib
+from v2meow_jax.files import paths
+from v2meow_jax.files.films import spliced
+from v2meow_jax.inference import dynamics
+from v2meow_jax.inference import requests as requests_lib
+from v2meow_jax.inference import sound
+from v2meow_jax.inference import streams as streams_lib
+from v2meow_jax.inference import windows as windows_lib
+from v2meow_jax.inference.films import recorded_codes
+from v2meow_jax.models.sampling import options
+
+SHORTEST_SECONDS = 0.5
+MOST_TAKE = 1000
+# ours: from one take to the other, at both ends, inside the stretch.
+_FADE_SECONDS = 0.25
+# Frames before and after the stretch that are decoded with it, whole pieces.
+_AROUND_FRAMES = sound.PIECE_FRAMES
+_MOST_BYTES = 256 * 2**20
+_SPAN = re.compile(r'(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Span:
+  """A stretch, and which take of it is wanted.
+
+  Attributes:
+    start: Start in the clip, in seconds.
+    end: End in the clip, in seconds.
+    take: Number of the take, from 2 on; the first is the one of the whole.
+  """
+
+  start: float
+  end: float
+  take: int
+
+  def __post_init__(self):
+    if not 0 <= self.start <= self.end - SHORTEST_SECONDS:
+      raise ValueError(
+        f'the stretch to make again is {self.start:g}-{self.end:g} s; wanted a'
+        f' start and a later end, {SHORTEST_SECONDS:g} s apart at least.'
+      )
+    if not 2 <= self.take <= MOST_TAKE:
+      raise ValueError(
+        f'take is {self.take}; wanted 2 to {MOST_TAKE}: take 1 is the one of the'
+        ' whole.'
+      )
+
+  def seed(self, seed: int) -> int:
+    """Seed of the draws of this take, given that of the whole."""
+    return zlib.crc32(f'{seed} take {self.take}'.encode())
+
+
+def span(text: str, take: int) -> Span:
+  """The stretch of a text such as '12.5-20', in seconds."""
+  found = _SPAN.fullmatch(text.strip())
+  if found is None:
+    raise ValueError(
+      f'the stretch to make again is {text!r:.80}; wanted its start and end in'
+      " seconds, such as '12.5-20'."
+    )
+  return Span(start=float(found[1]), end=float(found[2]), take=take)
+
+
+def read_facts(sidecar: pathlib.Path) -> dict[str, Any]:
+  """The sidecar of an output that is to be made again in part.
+
+  Raises:
+    ValueError: There is none, or nothing can be made again from it.
+  """
+  path = paths.path(sidecar)
+  try:
+    if path.stat().st_size > _MOST_BYTES:
+      raise ValueError(f'it is larger than {_MOST_BYTES} bytes')
+    facts = json.loads(path.read_bytes())
+    if not isinstance(facts, dict) or 'codes' not in facts:
+      raise ValueError('it has no codes')
+  except (OSError, ValueError, RecursionError) as e:
+    raise ValueError(
+      f'{sidecar}: a stretch cannot be made again from it ({e}); generate the'
+      ' whole first, with this version and a system that writes codes.'
+    ) from e
+  return facts
+
+
+def request(
+  facts: Mapping[str, Any],
+  video: requests_lib.VideoLike,
+  style_audio: media.Audio | None,
+) -> requests_lib.Request:
+  """The request that an output was made for.
+
+  Args:
+    facts: Content of its sidecar.
+    video: Video that it was made for.
+    style_audio: Music that it was given as a style, or None.
+
+  Raises:
+    ValueError: The style is another one, or the sidecar is damaged.
+  """
+  try:
+    plan = facts['plan'] and plan_lib.from_content(facts['plan'])
+    made = requests_lib.Request(
+      video=video,
+      prompt=facts['prompt'],
+      negative=facts['negative'],
+      seed=facts['seed'],
+      style_audio=style_audio,
+      plan=plan,
+    )
+  except (KeyError, TypeError) as e:
+    raise ValueError(f'the sidecar is damaged ({e!r}).') from e
+  wanted = facts.get('style_audio_sha256')
+  if made.describe()['style_audio_sha256'] != wanted:
+    raise ValueError(
+      'the output was made'
+      + (
+        ' with another --style-audio.' if wanted else ' without --style-audio.'
+      )
+    )
+  return made
+
+
+def settings(system: Any, facts: Mapping[str, Any]) -> tuple[list, list]:
+  """Samplings and windows of the stages, as an output was made with.
+
+  Raises:
+    ValueError: The output was made with another system.
+  """
+  names = [stage.spec.name for stage in system.stages]
+  for name, is_now in (
+    ('system_sha256', system.digest),
+    ('dtype', system.dtype),
+  ):
+    if facts.get(name) != is_now:
+      raise ValueError(
+        f'the output was made with {name} {facts.get(name)}, and this is'
+        f' {is_now}; give the --system and the --dtype that it was made with.'
+      )
+  try:
+    return (
+      [options.Sampling(**facts['sampling'][name]) for name in names],
+      [
+        dataclasses.replace(window, rows=facts['rows'][name])
+        for name, window in zip(names, system.windows, strict=True)
+      ],
+    )
+  except (KeyError, TypeError) as e:
+    raise ValueError(f'the sidecar is damaged ({e!r}).') from e
+
+
+class Redoing:
+  """An output whose stretches are made again, one after the other.
+
+  Attributes:
+    audio: Music of the whole as it was made first.
+    musics: Music of the whole, first and after each stretch.
+    parts: Stretches that were made again.
+    codes: Codes of the last music, by stream.
+    redone: Facts on the stretches, for a sidecar.
+  """
+
+  def __init__(
+    self,
+    system: Any,
+    facts: Mapping[str, Any],
+    read: streams_lib.ReadRequest,
+    folder: pathlib.Path,
+  ):
+    """Makes the sound that is there again.
+
+    Args:
+      system: System that the output was made with.
+      facts: Content of the sidecar.
+      read: Request of the output, with what was read of the video.
+      folder: Folder on whose disk the samples lie.
+
+    Raises:
+      ValueError: It does not become the sound that it was.
+    """
+    self._system = system
+    self._read = read
+    self._stages = [stage.spec.target for stage in system.stages]
+    self._parts = sound.levels(system.config['sound'], self._stages)
+    self.codes = _unpacked(facts['codes'], self._stages)
+    seconds = read.clip.seconds
+    make = sound.room(folder, seconds)
+    self.audio, _ = sound.decode(
+      system.codec, self.codes, self._parts, seconds, make
+    )
+    self._divisor = sound.bring_to_range(self.audio)
+    self._scale = lambda first, samples: samples
+    if read.plan is not None:
+      self._divisor_of_plan = dynamics.divisor(self.audio, read.plan)
+      self._scale = dynamics.scaling(self.audio, read.plan)
+      dynamics.follow(self.audio, read.plan)
+    else:
+      self._divisor_of_plan = 1.0
+    self.musics: list[media.Sound] = [self.audio]
+    self.parts: list[Span] = []
+    self.redone = list(facts.get('redone', ()))
+    for entry in self.redone:
+      try:
+        part = Span(**{name: entry[name] for name in ('start', 'end', 'take')})
+        self._put(part, self._spliced(part, entry['codes']))
+      except (KeyError, TypeError) as e:
+        raise ValueError(f'the sidecar is damaged ({e!r}).') from e
+    if recorded_codes.sound_sha256(self.musics[-1]) != facts.get(
+      'sound_sha256'
+    ):
+      raise ValueError(
+        'the codes in the sidecar do not give the sound that it tells of, as on'
+        ' another kind of processor or with another version of a library; make'
+        ' the stretch where the whole was made, or generate the whole again.'
+      )
+
+  def _spliced(
+    self, part: Span, packed: Mapping[str, Any]
+  ) -> dict[str, np.ndarray]:
+    """The codes with those of a stretch."""
+    spliced = {}
+    for target in self._stages:
+      codes = self.codes[target.name].copy()
+      first, stop = _frames(part, target.rate_hz, len(codes))
+      codes[first:stop] = recorded_codes.unpack(packed[target.name])
+      spliced[target.name] = codes
+    return spliced
+
+  def redo(
+    self,
+    part: Span,
+    samplings: Sequence[options.Sampling],
+    windows: Sequence[options.Windows],
+    on_progress: Any,
+    clock: requests_lib.PartClock,
+  ) -> None:
+    """Makes another take of a stretch, and puts it into the sound.
+
+    Args:
+      part: Stretch and take.
+      samplings: Options of each stage.
+      windows: Windows of each stage.
+      on_progress: Function to call, as in `System.sample`.
+      clock: Clock that measures the stages.
+
+    Raises:
+      ValueError: The stretch is not within the clip.
+    """
+    clip = self._read.clip
+    if part.end > clip.seconds + 1e-6:
+      raise ValueError(
+        f'the stretch to make again ends at {part.end:g} s, and the video has'
+        f' {clip.seconds:g} s.'
+      )
+    remade = windows_lib.Remade(
+      start=part.start, end=part.end, codes=self.codes
+    )
+    another = dataclasses.replace(
+      clip,
+      streams=dict(clip.streams),
+      seed=part.seed(clip.seed),
+      returns=(),
+      remade=remade,
+    )
+    self._system.sample([another], samplings, windows, on_progress, clock)
+    codes = {t.name: another.streams[t.name] for t in self._stages}
+    packed = {}
+    for target in self._stages:
+      first, stop = _frames(part, target.rate_hz, len(codes[target.name]))
+      packed[target.name] = recorded_codes.pack(codes[target.name][first:stop])
+    self._put(part, codes)
+    self.redone.append({**dataclasses.asdict(part), 'codes': packed})
+
+  def _put(self, part: Span, codes: dict[str, np.ndarray]) -> None:
+    """Puts a stretch of other codes into the sound, with fades inside it."""
+    self.codes = codes
+    rate_hz = self.audio.rate_hz
+    hop = self._system.codec.hop_samples
+    first = round(part.start * rate_hz)
+    stop = min(round(part.end * rate_hz), len(self.audio.samples))
+    # Pieces begin where those of the whole do.
+    low = max(0, first // hop // _AROUND_FRAMES - 1) * _AROUND_FRAMES
+    high = -(-stop // hop) + _AROUND_FRAMES
+    some = np.concatenate(
+      [codes[s.name][low:high] for s in self._parts], axis=-1
+    )
+    pieces = self._system.codec.decode_in_pieces(some[None], sound.PIECE_FRAMES)
+    samples = np.concatenate([piece[0] for piece in pieces])
+    samples = samples[first - low * hop : stop - low * hop]
+    stop = first + len(samples)
+    samples = self._scale(first, samples / self._divisor)
+    samples = samples / self._divisor_of_plan
+    fade = min(round(_FADE_SECONDS * rate_hz), len(samples) // 4)
+    rise = np.sin(np.pi / 2 * (np.arange(fade) + 0.5) / fade)
+    new = np.ones(len(samples))
+    new[:fade], new[-fade:] = rise, rise[::-1]
+    # Takes have nothing to do with one another: their powers add up.
+    old = np.sqrt(1 - new**2) * _stretch(self.musics[-1], first, len(new))
+    mixed = np.clip(old + new * samples, -1, 1).astype(np.float32)
+    self.musics.append(spliced.Patched(self.musics[-1], first, mixed))
+    self.parts.append(part)
+
+
+def _stretch(music: media.Sound, first: int, num: int) -> np.ndarray:
+  """Some samples of a music, float32[num]."""
+  place, found = 0, []
+  for (piece,) in music.pieces():
+    found.append(piece[max(0, first - place) : max(0, first + num - place)])
+    place += len(piece)
+  return np.concatenate(found)
+
+
+def _frames(part: Span, rate_hz: float, num_frames: int) -> tuple[int, int]:
+  remade = windows_lib.Remade(start=part.start, end=part.end, codes={})
+  return remade.frames(rate_hz, num_frames)
+
+
+def _unpacked(packed: Any, targets: Sequence[Any]) -> dict[str, np.ndarray]:
+  try:
+    return {t.name: recorded_codes.unpack(packed[t.name]) for t in targets}
+  except (KeyError, TypeError) as e:
+    raise ValueError(f'the sidecar is damaged ({e!r}).') from e

@@ -1,0 +1,190 @@
+"""`v2meow generate --redo`: an output with another take of a stretch."""
+
+from collections.abc import Mapping
+import dataclasses
+import pathlib
+from typing import Any
+
+from v2meow_jax import media
+from v2meow_jax.files import atomic
+from v2meow_jax.files import outputs
+from v2meow_jax.files import probe
+from v2meow_jax.files import read as media_read
+from v2meow_jax.files.films import film_part
+from v2meow_jax.files.films import scratch
+from v2meow_jax.files.films import spliced
+from v2meow_jax.inference import requests as requests_lib
+from v2meow_jax.inference import sound as sound_lib
+from v2meow_jax.inference import soundtrack
+from v2meow_jax.inference import system as system_lib
+from v2meow_jax.inference.films import making
+from v2meow_jax.inference.films import recorded_codes
+from v2meow_jax.inference.films import redo
+from v2meow_jax.inference.finish import options as finish_options
+from v2meow_jax.inference.finish import output as output_lib
+from v2meow_jax.inference.programs import compile_cache
+
+# ours: short, as both sounds are nearly equal where stretches begin and end.
+_FADE_SECONDS = 0.02
+
+
+def write(
+  video: str,
+  output: str,
+  part: redo.Span,
+  *,
+  style_audio: str | None = None,
+  system_dir: str | None = None,
+) -> pathlib.Path:
+  """Makes a stretch of an output again, in place; all else is as its sidecar says.
+
+  Every sample of the sound outside the stretch is as it was before it is encoded:
+  in .wav, .flac and .mkv also in the file.
+
+  Args:
+    video: Path of the video.
+    output: Path of an output of `soundtrack.write` for it.
+    part: Stretch and take.
+    style_audio: Path of the music that was its style, if there was any.
+    system_dir: Folder of the released system; None: the embedded one.
+
+  Returns:
+    The path of the output.
+
+  Raises:
+    ValueError: The output is not there as it was made, or was made for another
+      video or by another system; or the new sound is of no use. Then it stays as
+      it is.
+    OSError: A file is missing or cannot be written.
+  """
+  path = outputs.checked(output, soundtrack.SUFFIXES)
+  sidecar = outputs.sidecar(path)
+  outputs.check_inputs_survive([path, sidecar], video, style_audio)
+  facts = redo.read_facts(sidecar)
+  info = film_part.cut(
+    probe.probe_video(video), facts.get('music_from'), facts.get('music_to')
+  )
+  video_sha256 = _require_same(facts, 'video_sha256', video)
+  _require_same(facts, 'output_sha256', path)
+  compile_cache.enable()
+  system = system_lib.load(system_dir, facts.get('dtype'), _tensor(facts))
+  samplings, windows = redo.settings(system, facts)
+  style = None
+  if style_audio:
+    style = media_read.read_audio(style_audio, rate_hz=system.style_rate_hz)
+  request = redo.request(facts, info, style)
+  clock = requests_lib.PartClock()
+  length = part.end - part.start
+  with making.shown(system, path.name, length) as on_progress:
+    with clock('streams'):
+      (read,) = system.read(
+        [request],
+        on_piece=lambda s: on_progress('streams', s * length / info.seconds),
+      )
+    with clock('codec'):
+      redoing = redo.Redoing(system, facts, read, scratch.folder(path))
+    redoing.redo(_moved(part, info), samplings, windows, on_progress, clock)
+    on_progress('codec', length)
+  made = requests_lib.Soundtrack(
+    audio=_held(redoing.musics[-1], path, read.clip.seconds),
+    codes=next(iter(redoing.codes.values())),
+    streams=read.clip.streams,
+    seconds_per_part=clock.seconds,
+    settings={},
+    seconds=read.clip.seconds,
+    plan=read.plan,
+  )
+  soundtrack.check(made)
+  written = _write(info, path, redoing, facts, has_ending=read.plan is not None)
+  soundtrack.say_output(video, path, written)
+  changed = soundtrack.describe(path, video, made, written, video_sha256)
+  changed |= {
+    'seconds_per_part': clock.seconds,
+    'made_from': None,  # `--resume` would make the first take of all.
+    'output_sha256': atomic.sha256(path),
+    'sound_sha256': recorded_codes.sound_sha256(made.audio),
+    'redone': redoing.redone,
+  }
+  outputs.write_json(sidecar, {**facts, **changed})
+  print(path)
+  return path
+
+
+def _write(
+  info: probe.MediaInfo,
+  path: pathlib.Path,
+  redoing: redo.Redoing,
+  facts: Mapping[str, Any],
+  *,
+  has_ending: bool,
+) -> output_lib.Output:
+  """Finishes the music as it was, and writes what was there but the stretches.
+
+  What a limiter does in a stretch would reach beyond it, and so would the gain of
+  a loudness: sounds are put together once they are finished.
+  """
+  try:
+    finish = finish_options.Finish(**facts['finish_options'])
+  except (KeyError, TypeError) as e:
+    raise ValueError(f'the sidecar is damaged ({e!r}).') from e
+  sounds = [
+    output_lib.finished(info, path, music, finish, has_ending=has_ending)
+    for music in redoing.musics
+  ]
+  last = sounds[-1]
+  if last is None:
+    return output_lib.write_sound(info, path, redoing.musics[-1], None)
+  offset = info.offset_seconds if isinstance(info, film_part.FilmPart) else 0.0
+  sound: media.Sound = sounds[0] or redoing.audio
+  for part, other in zip(redoing.parts, sounds[1:], strict=True):
+    first = round((part.start + offset) * last.rate_hz)
+    stop = min(round((part.end + offset) * last.rate_hz), last.num_samples)
+    fade = round(_FADE_SECONDS * last.rate_hz)
+    sound = spliced.Spliced(sound, other or last, first, stop, fade)
+  return output_lib.write_sound(info, path, sound, last)
+
+
+def _moved(part: redo.Span, info: probe.MediaInfo) -> redo.Span:
+  """A stretch in the time of the music, which may be that of a part of a film."""
+  if not isinstance(info, film_part.FilmPart):
+    return part
+  first = info.offset_seconds
+  if part.start < first:
+    raise ValueError(
+      f'the stretch to make again begins at {part.start:g} s, and the music at'
+      f' {first:g} s.'
+    )
+  return dataclasses.replace(
+    part, start=part.start - first, end=part.end - first
+  )
+
+
+def _held(
+  music: media.Sound, path: pathlib.Path, seconds: float
+) -> media.Audio:
+  """The samples of a music, a film's on the disk of its output."""
+  make = sound_lib.room(scratch.folder(path), seconds)
+  audio = media.Audio(samples=make(music.num_samples), rate_hz=music.rate_hz)
+  place = 0
+  for (piece,) in music.pieces():
+    audio.samples[place : place + len(piece)] = piece
+    place += len(piece)
+  media.release(audio.samples)
+  return audio
+
+
+def _require_same(facts: dict[str, Any], name: str, path: Any) -> str:
+  """The digest of a file, which is that in a sidecar."""
+  digest = atomic.sha256(path)
+  if facts.get(name) != digest:
+    raise ValueError(
+      f'{path} has the sha256 {digest}, and the sidecar of the output has'
+      f' {name} {facts.get(name)}: it is another file, or was changed; generate'
+      ' the whole again.'
+    )
+  return digest
+
+
+def _tensor(facts: dict[str, Any]) -> int:
+  tensor = facts.get('tensor', 1)
+  return tensor if isinstance(tensor, int) else 1
