@@ -33,6 +33,27 @@ def test_only_shards_with_something_left_are_handed_out(tmp_path, capsys):
   assert '6 done, 0 failed, 0 left' in capsys.readouterr().out
 
 
+def test_paths_mean_the_same_in_other_folders(tmp_path, monkeypatch):
+  manifest = small_batch.write_manifest(tmp_path / 'clips', 2, poison=False)
+  plan = manifest.with_name('plan.json')
+  plan.touch()
+  monkeypatch.chdir(manifest.parent)
+  batch = small_batch.batch(
+    manifest.name, 'out', defaults={'seed': 0, 'plan': plan.name}
+  )
+  handed = []
+
+  def elsewhere(batch, left):
+    handed.append(batch)
+    return []
+
+  assert sharing.run(batch, 1, elsewhere) == job.EXIT_TRY_AGAIN
+  (other,) = handed
+  assert other.manifest == str(manifest) and other.system_dir is None
+  assert other.out == str(manifest.with_name('out'))
+  assert other.defaults == {'seed': 0, 'plan': str(plan)}
+
+
 def test_a_shard_that_ends_with_an_error_is_named(tmp_path):
   manifest = small_batch.write_manifest(tmp_path / 'clips', 2, poison=False)
   batch = small_batch.batch(manifest, tmp_path / 'out')

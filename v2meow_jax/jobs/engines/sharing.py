@@ -7,10 +7,14 @@ that an engine may lose processes, or do a shard twice.
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
+import os
 
 from absl import logging
 
+from v2meow_jax.files import paths
+from v2meow_jax.inference import system
 from v2meow_jax.jobs import shards
+from v2meow_jax.jobs.generate import items
 from v2meow_jax.jobs.generate import job
 
 
@@ -51,6 +55,7 @@ def run(batch: job.Batch, num_shards: int, hand_out: HandOut) -> int:
   """
   if num_shards < 1:
     raise ValueError(f'--num_shards is {num_shards}; wanted 1 or more.')
+  batch = _absolute(batch)
   errors: list[ShardError] = []
   with job.Job(batch) as whole:
     whole.say_bad_rows()
@@ -77,3 +82,18 @@ def run(batch: job.Batch, num_shards: int, hand_out: HandOut) -> int:
       ' on with what is left.'
     )
   return job.exit_code(num_left, stock.num_failed)
+
+
+def _absolute(batch: job.Batch) -> job.Batch:
+  """The same batch for processes that run in other folders."""
+  folder = batch.system_dir and os.fspath(system.folder(batch.system_dir))
+  return dataclasses.replace(
+    batch,
+    manifest=paths.absolute(batch.manifest),
+    out=paths.absolute(batch.out),
+    system_dir=folder and paths.absolute(folder),
+    defaults={
+      name: paths.absolute(value) if value and name in items.FILES else value
+      for name, value in batch.defaults.items()
+    },
+  )

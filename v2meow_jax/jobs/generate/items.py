@@ -29,7 +29,8 @@ _EITHER = (
   ('no_plan', 'key'),
   ('no_plan', 'best_of'),
 )
-_FILES = ('style_audio', 'plan')
+# Options that are paths.
+FILES = ('style_audio', 'plan')
 _WANTED_LIST = (
   'wanted json lines or a .csv with id and path, or a folder of videos'
 )
@@ -90,7 +91,7 @@ def read(
   # A default is wrong by itself, not in each row.
   said = _said(defaults)
   checked_options(said)
-  for name in _FILES:
+  for name in FILES:
     if name in said and not paths.path(said[name]).exists():
       raise ValueError(f'--{name}: there is no file {said[name]!r}.')
   items: dict[str, Item] = {}
@@ -136,7 +137,7 @@ def _item(
   if row['id'].startswith('.'):
     raise ValueError(f'the id {row["id"]!r} begins with a dot')
   said = _said({k: v for k, v in row.items() if k not in ('id', 'path')})
-  files = {n: paths.join(folder, said[n]) for n in _FILES if n in said}
+  files = {n: paths.join(folder, said[n]) for n in FILES if n in said}
   options = _said(defaults)
   for name, value in row.items():
     if (
@@ -155,9 +156,9 @@ def _item(
     where=where,
     files={
       'video': paths.join(folder, row['path']),
-      **{n: options[n] for n in _FILES if n in options},
+      **{n: options[n] for n in FILES if n in options},
     },
-    options={k: v for k, v in options.items() if k not in _FILES},
+    options={k: v for k, v in options.items() if k not in FILES},
   )
 
 
