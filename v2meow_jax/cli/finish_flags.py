@@ -9,7 +9,8 @@ def add(parser: argparse.ArgumentParser) -> None:
   """Adds the options that act on finished music, not on how it is made."""
   group = parser.add_argument_group(
     'finish',
-    'what becomes of the music before it is written; docs/finish.md has more',
+    'what becomes of the music before it is written; with --start or --end the'
+    ' result is as long as the video all the same; docs/finish.md has more',
   )
   option = group.add_argument
   option(
