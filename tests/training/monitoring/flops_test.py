@@ -135,3 +135,13 @@ def test_a_transformer_costs_what_its_layers_do():
   )
   wanted = 2 * rows * (encoder + own + cross + ends)
   assert counted == pytest.approx(wanted, rel=0.02)
+
+
+def test_an_equation_without_a_result_costs_nothing():
+  x = jnp.ones((3, 5))
+
+  def product(x):
+    jax.debug.callback(lambda _: None, x)
+    return x @ x.T
+
+  assert flops.matmul_flops(product, x) == 2 * 3 * 3 * 5

@@ -52,7 +52,8 @@ def _count(jaxpr: core.Jaxpr) -> float:
 
 
 def _count_one(eqn: Any) -> float:
-  out = math.prod(getattr(eqn.outvars[0].aval, 'shape', ()))
+  results = eqn.outvars[:1]  # None, of an equation that only has an effect.
+  out = math.prod(getattr(results[0].aval, 'shape', ())) if results else 0
   if eqn.primitive.name == 'dot_general':
     (contracted, _), _ = eqn.params['dimension_numbers']
     if not contracted:  # A broadcast, written as an outer product.
