@@ -111,6 +111,20 @@ KINDS = {
       has_weights=False,
     ),
     Kind(
+      name='accents',
+      role='extractor',
+      reads='video',
+      load=f'{_EMBEDDED}.accents.Accents',
+      has_weights=False,
+    ),
+    Kind(
+      name='onsets',
+      role='extractor',
+      reads='audio',
+      load=f'{_EMBEDDED}.onsets.Onsets',
+      has_weights=False,
+    ),
+    Kind(
       name='semantic_tokens',
       role='extractor',
       reads='audio',
@@ -131,6 +145,7 @@ KINDS = {
     ),
     # Published by others: pictures.
     _picture('clip', 'extractors.clip.load', 'clip-vit-l14'),
+    _picture('clip_patches', 'extractors.clip.load_patches', 'clip-vit-l14'),
     _picture('i3d_flow', 'extractors.flow.load', 'i3d-flow'),
     _picture('vit_vqgan', f'{_TOKENS}.load_vit_vqgan', 'vit-vqgan-base'),
     _picture('maskgit_vqgan', f'{_TOKENS}.load_maskgit_vqgan', 'maskgit-vqgan'),

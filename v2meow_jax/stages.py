@@ -1,4 +1,4 @@
-"""The streams and the three stages of V2Meow: READ THIS FIRST.
+"""The streams and stages of each system: READ THIS FIRST.
 
 A stage is a `StageSpec`: which streams it reads and which one it writes. The
 paper's streams are `PAPER`; those of the embedded default, small enough for a
@@ -21,6 +21,14 @@ def _table(*streams: specs.Stream) -> dict[str, specs.Stream]:
 PAPER = _table(
   specs.FeatureSpec(name='clip', dim=768, rate_hz=1.0),  # paper: ViT-L/14
   specs.FeatureSpec(name='flow', dim=1024, rate_hz=1.0),  # paper: I3D flow
+  specs.FeatureSpec(  # ours, after VMAs: cells of CLIP's patches, ten a second
+    name='patches', dim=1024, rate_hz=10.0, num_positions=16
+  ),
+  specs.FeatureSpec(  # ours: the same once a second, to compare with
+    name='slow_patches', dim=1024, rate_hz=1.0, num_positions=16
+  ),
+  specs.FeatureSpec(name='onsets', dim=1, rate_hz=10.0),  # of the true music
+  specs.FeatureSpec(name='accents', dim=1, rate_hz=10.0),  # of the picture
   specs.TokenSpec(  # paper: ViT-VQGAN; ours: 16 x 16 cells, it tells of none
     name='vit_vqgan', codebook_size=8192, rate_hz=1.0, num_positions=256
   ),
@@ -57,6 +65,11 @@ TINY = _table(
   specs.FeatureSpec(name='motion', dim=32, rate_hz=12.5),
   specs.FeatureSpec(name='plan', dim=28, rate_hz=25.0),
   specs.FeatureSpec(name='patches', dim=12, rate_hz=10.0, num_positions=24),
+  specs.FeatureSpec(  # the same once a second, to compare with
+    name='slow_patches', dim=12, rate_hz=1.0, num_positions=24
+  ),
+  specs.FeatureSpec(name='onsets', dim=1, rate_hz=10.0),  # of the true music
+  specs.FeatureSpec(name='accents', dim=1, rate_hz=10.0),  # of the picture
   specs.FeatureSpec(name='style', dim=64, rate_hz=0.0),
   specs.TokenSpec(name='semantic', codebook_size=512, rate_hz=25.0),
   specs.TokenSpec(
@@ -156,8 +169,9 @@ def _stage(
   target: str,
   crop_seconds: float,
   streams: Mapping[str, specs.Stream],
+  guides: Sequence[str] = (),
 ) -> specs.StageSpec:
-  for wanted in (*inputs, target):
+  for wanted in (*inputs, *guides, target):
     if wanted not in streams:
       raise ValueError(
         f'stage {name!r} names the stream {wanted!r}, which is not one of'
@@ -168,6 +182,9 @@ def _stage(
     inputs=tuple(streams[i] for i in inputs),
     target=streams[target],
     crop_seconds=crop_seconds,
+    guides=tuple(
+      s for n in guides if isinstance(s := streams[n], specs.FeatureSpec)
+    ),
   )
 
 
@@ -200,6 +217,21 @@ def acoustic_parallel(
   """
   streams = {**streams, 'acoustic': acoustic(streams)}
   return _stage('acoustic', inputs, 'acoustic', crop_seconds, streams)
+
+
+def music(
+  inputs: Sequence[str] = ('patches', 'style'),
+  crop_seconds: float = 10.0,
+  streams: Mapping[str, specs.Stream] = PAPER,
+  guides: Sequence[str] = ('onsets', 'accents'),
+) -> specs.StageSpec:
+  """Visual streams and one style vector -> all levels of the codec, at once.
+
+  After VMAs (https://arxiv.org/abs/2409.07450): one stage in place of three.
+  Guides tell training when notes begin and when the picture moves suddenly.
+  """
+  streams = {**streams, 'acoustic': acoustic(streams)}
+  return _stage('music', inputs, 'acoustic', crop_seconds, streams, guides)
 
 
 def fine(

@@ -1,6 +1,7 @@
-"""Turns video into CLIP image embeddings, V2Meow's stream of appearance."""
+"""Turns video into CLIP image embeddings, or features of their patches."""
 
 from collections.abc import Mapping
+import math
 import os
 from typing import Any
 
@@ -72,6 +73,78 @@ class ImageEmbedding:
       float32[n, dim]; a row depends on its image alone.
     """
     return squares.in_batches(self.outputs, images, self.batch_size)
+
+
+class PatchFeatures:
+  """The patches of the frame at the middle of each step, as CLIP sees them.
+
+  The last layer's, before any norm or projection; neighbours are averaged to
+  the positions of the stream, of which records hold ten times a second.
+
+  Attributes:
+    stream: Stream to emit; its dim is the tower's `emb_dim`.
+    config: Sizes of the tower.
+    batch_size: Images in one call of the network.
+  """
+
+  reads = 'video'
+  sample_rate_hz = None
+
+  def __init__(
+    self,
+    stream: specs.FeatureSpec,
+    config: clip.ImageTowerConfig,
+    params: Mapping[str, Any],
+    *,
+    batch_size: int = 8,
+  ):
+    """Puts `params`, from `clip_weights.read`, on the device.
+
+    Raises:
+      ValueError: The stream does not fit the tower, or has no rate.
+    """
+    extractor.check_dim(stream.name, stream.dim, config.emb_dim)
+    squares.check_rate(stream, batch_size)
+    across = config.image_size // config.patch_size
+    self._side = math.isqrt(stream.num_positions)
+    if self._side**2 != stream.num_positions or across % self._side:
+      raise ValueError(
+        f'stream {stream.name!r} has {stream.num_positions} positions a frame,'
+        f' and the tower {across} x {across} patches; wanted a square whose side'
+        f' divides {across}.'
+      )
+    self.stream = stream
+    self.config = config
+    self.batch_size = batch_size
+    self._params = jax.device_put(dict(params))
+
+  def __call__(self, item: media.Video) -> np.ndarray:
+    """float32[frames, positions, dim]."""
+    return squares.in_batches(self.outputs, self.inputs(item), self.batch_size)
+
+  def inputs(self, item: media.Video) -> np.ndarray:
+    """uint8[frames, size, size, 3]: the input pictures of the tower."""
+    size = self.config.image_size
+    return squares.of_video(item, self.stream.rate_hz, size)
+
+  def outputs(self, inputs: np.ndarray) -> np.ndarray:
+    """uint8[batch_size, size, size, 3] -> float32[batch_size, positions, dim]."""
+    return np.asarray(
+      clip.patch_features(self.config, self._params, inputs, self._side)
+    )
+
+
+def load_patches(
+  stream: specs.FeatureSpec,
+  file: os.PathLike,
+  *,
+  config: Mapping[str, Any] | None = None,
+  batch_size: int = 32,
+) -> PatchFeatures:
+  """As `load`, of features of patches."""
+  sizes = clip.ImageTowerConfig(**config) if config else clip.VIT_L_14
+  params = clip_weights.read(file, sizes)
+  return PatchFeatures(stream, sizes, params, batch_size=batch_size)
 
 
 def load(

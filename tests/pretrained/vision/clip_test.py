@@ -31,6 +31,9 @@ TINY = clip.ImageTowerConfig(
   projection_dim=12,
 )
 STREAM = specs.FeatureSpec(name='clip', dim=12, rate_hz=1.0)
+PATCHES = specs.FeatureSpec(
+  name='clip_patches', dim=16, rate_hz=10.0, num_positions=16
+)
 # Of float32 against float32, of embeddings of about unit deviation.
 TOLERANCE = 1e-4
 FC1 = 'vision_model.encoder.layers.1.mlp.fc1.weight'
@@ -184,6 +187,49 @@ def test_tower_equals_hugging_face_through_a_file(extractor, tensors):
   got = extractor.embed(images)
   assert got.dtype == np.float32
   np.testing.assert_allclose(got, wanted, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize('side', [1, 2, 4])
+def test_patches_equal_hugging_face_through_a_file(folder, tensors, side):
+  import torch
+
+  stream = dataclasses.replace(PATCHES, num_positions=side**2)
+  extractor = clip_stream.load_patches(
+    stream, folder, config=dataclasses.asdict(TINY), batch_size=4
+  )
+  images = squares(3)
+  tower = hugging_face(TINY, tensors)
+  with torch.no_grad():
+    pixels = torch.from_numpy(np.stack([processed(x, 28) for x in images]))
+    states = tower.vision_model(pixels.permute(0, 3, 1, 2)).last_hidden_state
+  # Without the class token: 4 x 4 patches, of which cells are means.
+  grid = states.numpy()[:, 1:].reshape(3, side, 4 // side, side, 4 // side, -1)
+  wanted = grid.mean((2, 4)).reshape(3, side**2, -1)
+  got = extractor.outputs(np.pad(images, ((0, 1), *((0, 0),) * 3)))[:3]
+  assert wanted.std() > 0.3
+  np.testing.assert_allclose(got, wanted, rtol=0, atol=TOLERANCE)
+
+
+def test_an_event_in_a_patch_comes_out_at_its_time_and_place(folder):
+  extractor = clip_stream.load_patches(
+    PATCHES, folder, config=dataclasses.asdict(TINY)
+  )
+  times = np.arange(50) / 25
+  frames = np.full((50, 28, 28, 3), 90, np.uint8)
+  frames[times >= 1.2, 14:21, 7:14] = 250
+  found = extractor(media.Video(frames=frames, times=times, seconds=2.0))
+  assert found.shape == (20, 16, 16)
+  change = np.abs(np.diff(found, axis=0)).sum(-1)
+  # Between the middles of frames 11 and 12, in the third row and second column.
+  assert np.unravel_index(change.argmax(), change.shape) == (11, 9)
+
+
+def test_positions_that_are_no_grid_of_the_tower_are_refused():
+  for count in (3, 9, 25):
+    stream = dataclasses.replace(PATCHES, num_positions=count)
+    with pytest.raises(ValueError, match=f'{count} positions a frame'):
+      clip_stream.PatchFeatures(stream, TINY, {})
 
 
 @pytest.mark.slow

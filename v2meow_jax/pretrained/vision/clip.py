@@ -99,17 +99,25 @@ class Layer(nn.Module):
 
 
 class ImageTower(nn.Module):
-  """A vision Transformer; its first position, a class token, is the output.
+  """A vision Transformer, whose first position is a class token.
 
   Attributes:
     config: Sizes.
+    of_patches: Whether it gives every patch as the last layer leaves it, not
+      the projected class token.
   """
 
   config: ImageTowerConfig
+  of_patches: bool = False
 
   @nn.compact
   def __call__(self, pixels: jax.Array) -> jax.Array:
-    """float32[b, size, size, 3], normalised -> float32[b, projection_dim]."""
+    """Embeds normalised pixels, float32[b, size, size, 3].
+
+    Returns:
+      float32[b, projection_dim]; or of patches, row by row, float32[b, (size /
+      patch_size)^2, emb_dim].
+    """
     config = self.config
     patch = (config.patch_size, config.patch_size)
     x = nn.Conv(
@@ -124,6 +132,8 @@ class ImageTower(nn.Module):
     x = _norm('first_norm')(x)
     for i in range(config.num_layers):
       x = Layer(config, name=f'layer_{i}')(x)
+    if self.of_patches:
+      return x[:, 1:]
     x = _norm('last_norm')(x[:, 0])
     return nn.Dense(config.projection_dim, use_bias=False, name='projection')(x)
 
@@ -136,3 +146,22 @@ def embed(
   # In full: accelerators would round the factors of a float32 product.
   with jax.default_matmul_precision('float32'):
     return ImageTower(config).apply({'params': params}, normalize(images))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def patch_features(
+  config: ImageTowerConfig, params: Any, images: jax.Array, side: int
+) -> jax.Array:
+  """Means of the patches of each cell of a grid of `side` x `side`.
+
+  uint8[b, size, size, 3] -> float32[b, side^2, emb_dim], in full precision; row
+  by row.
+  """
+  with jax.default_matmul_precision('float32'):
+    tower = ImageTower(config, of_patches=True)
+    x = tower.apply({'params': params}, normalize(images))
+  across = config.image_size // config.patch_size
+  cells = x.reshape(
+    len(x), side, across // side, side, across // side, config.emb_dim
+  )
+  return cells.mean((2, 4)).reshape(len(x), side * side, config.emb_dim)
