@@ -160,15 +160,17 @@ class StageSpec:
     inputs: Streams it is conditioned on, in the order they are laid out.
     target: Stream it writes.
     crop_seconds: Stretch of time of one training example and of one window.
+    guides: Streams that an objective compares with; generation has none.
   """
 
   name: str
   inputs: tuple[Stream, ...]
   target: Stream
   crop_seconds: float
+  guides: tuple[FeatureSpec, ...] = ()
 
   def __post_init__(self):
-    names = [s.name for s in (*self.inputs, self.target)]
+    names = [s.name for s in self.streams]
     if len(set(names)) != len(names):
       raise ValueError(
         f'stage {self.name!r} uses a stream twice: {names}; every input and'
@@ -179,6 +181,11 @@ class StageSpec:
         f'stage {self.name!r} cannot write {self.target.name!r}: a stage reads'
         ' pictures and writes streams of one position a frame.'
       )
+
+  @property
+  def streams(self) -> tuple[Stream, ...]:
+    """All that training reads: inputs, guides, and the target."""
+    return (*self.inputs, *self.guides, self.target)
 
   @property
   def token_streams(self) -> tuple[TokenSpec, ...]:
@@ -193,9 +200,8 @@ class StageSpec:
 
   @property
   def feature_streams(self) -> tuple[FeatureSpec, ...]:
-    """The continuous inputs, then a continuous target."""
-    streams = (*self.inputs, self.target)
-    return tuple(s for s in streams if isinstance(s, FeatureSpec))
+    """The continuous inputs, the guides, then a continuous target."""
+    return tuple(s for s in self.streams if isinstance(s, FeatureSpec))
 
   @property
   def token_inputs(self) -> tuple[TokenSpec, ...]:
@@ -208,7 +214,7 @@ class StageSpec:
       s.name: s.length(self.crop_seconds)
       if isinstance(s, TokenSpec)
       else s.num_frames(self.crop_seconds)
-      for s in (*self.inputs, self.target)
+      for s in self.streams
     }
 
 
@@ -225,11 +231,13 @@ def stream_from_dict(data: Mapping[str, Any]) -> Stream:
 
 def stage_to_dict(stage: StageSpec) -> dict[str, Any]:
   """A stage as JSON data, so that a checkpoint describes itself."""
+  guides = [stream_to_dict(s) for s in stage.guides]
   return {
     'name': stage.name,
     'inputs': [stream_to_dict(s) for s in stage.inputs],
     'target': stream_to_dict(stage.target),
     'crop_seconds': stage.crop_seconds,
+    **({'guides': guides} if guides else {}),
   }
 
 
@@ -240,4 +248,5 @@ def stage_from_dict(data: Mapping[str, Any]) -> StageSpec:
     inputs=tuple(stream_from_dict(s) for s in data['inputs']),
     target=stream_from_dict(data['target']),
     crop_seconds=data['crop_seconds'],
+    guides=tuple(FeatureSpec(**s) for s in data.get('guides', ())),
   )

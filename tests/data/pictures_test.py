@@ -113,4 +113,5 @@ def test_every_layout_of_a_model_has_a_converter():
     batch_layouts.PREFIX,
     batch_layouts.PARALLEL,
     batch_layouts.FRAMES,
+    batch_layouts.DELAY,
   }

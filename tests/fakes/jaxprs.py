@@ -24,3 +24,16 @@ def operand_types(jaxpr):
         for name, kinds in operand_types(inner.jaxpr).items():
           types.setdefault(name, []).extend(kinds)
   return types
+
+
+def loop_lengths(jaxpr):
+  """Number of turns of each outermost loop, in order."""
+  lengths = []
+  for equation in jaxpr.eqns:
+    if equation.primitive.name == 'scan':
+      lengths.append(equation.params['length'])
+      continue
+    for inner in jax.tree.leaves(list(equation.params.values())):
+      if isinstance(inner, core.ClosedJaxpr):
+        lengths += loop_lengths(inner.jaxpr)
+  return lengths

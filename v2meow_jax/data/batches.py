@@ -175,7 +175,7 @@ class TaskBatches:
     alone: what follows takes it for a recording of its length.
     """
     stage, piece_seconds = self._stage, self._source.piece_seconds
-    needed = {s.record_name for s in (*stage.inputs, stage.target)}
+    needed = {s.record_name for s in stage.streams}
     streams = [s for s in self._source.streams if s.name in needed]
 
     def describe(step: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -1,6 +1,7 @@
 """Converts features of a task to the arrays of a model, for SeqIO and T5X.
 
-A batch holds `encoder_inputs_<stream>` for inputs and T5X's `decoder_*` keys:
+A batch holds `encoder_inputs_<stream>` for inputs, `guide_<stream>` for what only
+an objective reads, and T5X's `decoder_*` keys:
 
     decoder_input_tokens    0  a  b  c      (shifted right; 0 begins)
     decoder_target_tokens   a  b  c  d
@@ -61,10 +62,10 @@ class StageFeatureConverter(seqio.FeatureConverter):
         ' so packing gains nothing: pass pack=False.'
       )
     self._stage = stage
-    streams = (*stage.inputs, stage.target)
-    self.TASK_FEATURES = {s.name: _feature(s) for s in streams}
+    self.TASK_FEATURES = {s.name: _feature(s) for s in stage.streams}
     self.MODEL_FEATURES = {
       **{f'encoder_inputs_{s.name}': _feature(s) for s in self._encoded()},
+      **{f'guide_{s.name}': _feature(s) for s in stage.guides},
       **self._decoder_features(),
     }
     self.PACKING_FEATURE_DTYPES = {}
@@ -105,9 +106,11 @@ class StageFeatureConverter(seqio.FeatureConverter):
     inputs = {
       f'encoder_inputs_{s.name}': features[s.name] for s in self._encoded()
     }
+    guides = {f'guide_{s.name}': features[s.name] for s in self._stage.guides}
     return {
       **{name: features[name] for name in self._passthrough_features},
       **inputs,
+      **guides,
       **self._decoder(features),
     }
 
@@ -132,6 +135,8 @@ class StageFeatureConverter(seqio.FeatureConverter):
     }
     for s in self._encoded():
       lengths[f'encoder_inputs_{s.name}'] = task_feature_lengths[s.name]
+    for s in self._stage.guides:
+      lengths[f'guide_{s.name}'] = task_feature_lengths[s.name]
     length = sum(
       task_feature_lengths[s.name]
       for s in (*self._prefix(), self._stage.target)
@@ -193,4 +198,6 @@ BY_LAYOUT = {
   'prefix': PrefixFeatureConverter,
   'parallel': ParallelFeatureConverter,
   'frames': FramesFeatureConverter,
+  # A step of the network reads several ids; the batch is the same.
+  'delay': StageFeatureConverter,
 }

@@ -22,7 +22,7 @@ def grid_seconds(stage: specs.StageSpec) -> float:
   Crops start on its multiples, so that no stream is shifted against another:
   1 Hz with 25 Hz gives 1 s; 1 Hz with 12.5 Hz gives 2 s.
   """
-  rates = [s.rate_hz for s in (*stage.inputs, stage.target) if s.rate_hz]
+  rates = [s.rate_hz for s in stage.streams if s.rate_hz]
   periods = [1 / fractions.Fraction(r).limit_denominator(10**6) for r in rates]
   grid = fractions.Fraction(
     math.lcm(*(p.numerator for p in periods)),
@@ -124,7 +124,7 @@ def _checked_starts(example, stage: specs.StageSpec) -> tf.Tensor:
 def _cut(example, start, stage: specs.StageSpec) -> dict[str, tf.Tensor]:
   """Cuts the crop at `start`, in units of the grid."""
   cut = _id_and_seed(example)
-  for stream in (*stage.inputs, stage.target):
+  for stream in stage.streams:
     length = stream.num_frames(stage.crop_seconds)
     if stream.record_name not in example:
       # Checked before: a stream that is always dropped.

@@ -272,7 +272,7 @@ def check_stage(
   Those whose names are `left_out` need not be there.
   """
   by_name = {s.name: s for s in recorded}
-  for stream in (*stage.inputs, stage.target):
+  for stream in stage.streams:
     name = stream.record_name
     if name in left_out:
       continue

@@ -66,9 +66,7 @@ def build_task(
   return seqio.Task(
     f'{dataset.name}_{stage.name}' + ('' if training else '_eval'),
     source=source,
-    output_features={
-      s.name: _output_feature(stage, s) for s in (*stage.inputs, stage.target)
-    },
+    output_features={s.name: _output_feature(stage, s) for s in stage.streams},
     preprocessors=steps,
   )
 

@@ -224,5 +224,5 @@ def _blank(
   if isinstance(stream, specs.TokenSpec):
     return np.array([np.bincount(column).argmax() for column in array.T])
   if kind == 'zero' or stream.is_static:
-    return np.zeros(array.shape[1], array.dtype)
+    return np.zeros(array.shape[1:], array.dtype)
   return array.mean(0)

@@ -94,6 +94,7 @@ class ModelStage:
       functools.partial(input_attention.input_attention, model)
     )
     self._logits = jax.jit(model.code_logits)
+    self._outputs = jax.jit(model.outputs, static_argnums=2)
 
   def sample(
     self,
@@ -188,6 +189,18 @@ class ModelStage:
     """
     batch = self._forced(inputs, codes)
     return np.asarray(jax.nn.log_softmax(self._logits(self._params, batch)))
+
+  def pair_embeddings(
+    self, inputs: Mapping[str, np.ndarray], codes: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings of what is seen and of what is heard, float32[b, joint_dim].
+
+    Neither depends on the other; arguments as those of `log_probabilities`, of
+    a stage whose network is a `delayed.DelayedDecoder`.
+    """
+    names = ('video_embedding', 'music_embedding')
+    found = self._outputs(self._params, self._forced(inputs, codes), names)
+    return np.asarray(found[names[0]]), np.asarray(found[names[1]])
 
   def _forced(
     self, inputs: Mapping[str, np.ndarray], codes: np.ndarray

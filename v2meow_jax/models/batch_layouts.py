@@ -4,7 +4,10 @@
 the decoder reads and writes the ids of the target. 'prefix': token inputs stand
 before the target's ids instead. 'parallel': as the first, but what is read of
 the target is not shifted: a network that fills in masked ids. 'frames': as the
-first, but the target is continuous, `decoder_target_frames`.
+first, but the target is continuous, `decoder_target_frames`. 'delay': batches
+of the first, of which a step of the decoder writes one id of each level, level k
+a step after level k - 1. Streams that only an objective reads are
+`guide_<stream>` in each of them.
 """
 
 from collections.abc import Mapping
@@ -17,7 +20,8 @@ import numpy as np
 from v2meow_jax import specs
 
 ENCODER_DECODER, PREFIX = 'encoder-decoder', 'prefix'
-PARALLEL, FRAMES = 'parallel', 'frames'
+PARALLEL, FRAMES, DELAY = 'parallel', 'frames', 'delay'
+GUIDE = 'guide_'  # Prefix of what only an objective reads.
 
 
 def _prefix(layout: str, spec: specs.StageSpec) -> tuple[specs.TokenSpec, ...]:
@@ -38,9 +42,41 @@ def decoder_length(layout: str, spec: specs.StageSpec) -> int:
 
 def decoder_positions(layout: str, spec: specs.StageSpec) -> int:
   """Positions of the decoder in one crop: ids, or whole frames at once."""
-  if layout == PARALLEL:
-    return spec.target.num_frames(spec.crop_seconds)
+  if layout in (PARALLEL, DELAY):
+    frames = spec.target.num_frames(spec.crop_seconds)
+    behind = spec.target.num_codebooks - 1 if layout == DELAY else 0
+    return frames + behind
   return decoder_length(layout, spec)
+
+
+def delay(frames: jax.Array, fill: int) -> jax.Array:
+  """What each step writes of some frames: level k of frame t at step t + k.
+
+  >>> delay(jnp.array([[[1, 2], [3, 4]]]), 0).tolist()
+  [[[1, 0], [3, 2], [0, 4]]]
+
+  Args:
+    frames: [b, frames, levels].
+    fill: Number for the corners, where a level has not begun or has ended.
+
+  Returns:
+    [b, frames + levels - 1, levels].
+  """
+  levels = frames.shape[2]
+  columns = [
+    jnp.pad(
+      frames[:, :, k], ((0, 0), (k, levels - 1 - k)), constant_values=fill
+    )
+    for k in range(levels)
+  ]
+  return jnp.stack(columns, 2)
+
+
+def undelay(steps: jax.Array) -> jax.Array:
+  """The inverse of `delay`: [b, steps, levels, ...] -> [b, frames, levels, ...]."""
+  levels = steps.shape[2]
+  length = steps.shape[1] - levels + 1
+  return jnp.stack([steps[:, k : k + length, k] for k in range(levels)], 2)
 
 
 def example_streams(
@@ -57,6 +93,8 @@ def example_batch(
 ) -> dict[str, np.ndarray]:
   """Zeros of the shape and type of a training batch."""
   inputs = example_streams(spec, _encoded(layout, spec), batch_size)
+  for s in spec.guides:
+    inputs[f'{GUIDE}{s.name}'] = _zeros(spec, s, batch_size)
   shape = (batch_size, decoder_length(layout, spec))
   weights = {'decoder_loss_weights': np.zeros(shape, np.float32)}
   if layout == FRAMES:

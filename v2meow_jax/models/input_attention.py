@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from v2meow_jax.models import batch_layouts
 from v2meow_jax.models import stage_model
 from v2meow_jax.models.adaptors import positions
 from v2meow_jax.models.blocks import layer_stacking
@@ -23,6 +24,8 @@ def input_attention(
   Means over the heads of the decoder's cross-attention or, without an encoder,
   of its attention to the ids before the target; there the rest of 1 is
   attention to the target's own past and to the id that begins it all.
+
+  Of a vector that stands for several frames, each of these has its share.
 
   The layers run one after the other and without a fused kernel, whatever the
   config says, because loops and kernels do not give weights. The batch is like
@@ -40,6 +43,8 @@ def input_attention(
     model.standardised(batch),
     mutable=['intermediates'],
   )
+  if model.layout == batch_layouts.DELAY:
+    return _of_delayed(model, sown['intermediates'])
   layers = [
     _on_inputs(model, sown['intermediates'][f'decoder_{i}']).mean(1)
     for i in range(model.network.num_decoder_layers)
@@ -49,6 +54,29 @@ def input_attention(
   ends = np.cumsum([s.length(model.spec.crop_seconds) for s in streams])
   parts = jnp.split(jnp.stack(layers), ends[:-1], -1)
   return {s.name: part for s, part in zip(streams, parts, strict=True)}
+
+
+def _of_delayed(
+  model: stage_model.StageModel, sown: Mapping[str, Any]
+) -> dict[str, jax.Array]:
+  """As `input_attention`, of a `delayed.DelayedDecoder`."""
+  network, spec = model.network, model.spec
+  layers = [
+    sown[f'decoder_{i}']['cross_attention']['weights'][0].mean(1)
+    for i in range(network.num_decoder_layers)
+  ]
+  stacked = jnp.stack(layers)  # [layers, b, steps, vectors]
+  repeated = jnp.repeat(stacked[..., None, :], spec.target.num_codebooks, 3)
+  places = jnp.stack([batch_layouts.undelay(x) for x in repeated])
+  # [layers, b, frames, levels, vectors] -> [layers, b, target length, vectors]
+  places = places.reshape(*places.shape[:2], -1, places.shape[-1])
+  shares = {s.name: network.shares(s, spec) for s in spec.feature_inputs}
+  ends = np.cumsum([len(share) for share in shares.values()])
+  parts = jnp.split(places, ends[:-1], -1)
+  return {
+    name: part @ jnp.asarray(share, jnp.float32)
+    for (name, share), part in zip(shares.items(), parts, strict=True)
+  }
 
 
 def _on_inputs(

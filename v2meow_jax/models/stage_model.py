@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Batch = Mapping[str, jax.Array]
 Params = Any  # A nested dict of arrays, boxed with their axes or not.
+_PROGRESS = 'progress'  # Collection that counts the examples of a ramp.
 
 
 class StageNetwork(Protocol):
@@ -121,6 +122,8 @@ class StageModel:
     """Positions the encoder reads in one crop; 0 without an encoder."""
     if self.layout in (batch_layouts.PREFIX, batch_layouts.PARALLEL):
       return 0
+    if self.layout == batch_layouts.DELAY:
+      return len(self.network.input_times(self.spec))
     return len(positions.encoder_layout(self.spec).order)
 
   @property
@@ -143,8 +146,14 @@ class StageModel:
     return batch_layouts.inputs_of(self.layout, self.spec, batch)
 
   def init(self, rng: jax.Array, batch: Batch) -> dict[str, Params]:
-    """{'params': ...}, boxed: `nn.get_partition_spec` tells the axes."""
-    return jax.jit(self.module.init)(rng, dict(batch))
+    """{'params': ...}, boxed: `nn.get_partition_spec` tells the axes.
+
+    And 'progress', the number of examples, of an objective that ramps.
+    """
+    variables = jax.jit(self.module.init)(rng, dict(batch))
+    if self.objective.ramps:
+      variables = {**variables, _PROGRESS: {'examples': jnp.int32(0)}}
+    return variables
 
   def describe(self) -> dict[str, Any]:
     """Data in JSON's types that rebuilds the model."""
@@ -178,7 +187,10 @@ class StageModel:
 
     `batch` is like `example_batch`; without a key `rng` there is no dropout.
     """
-    _check_shapes(self.spec, batch, self.example_batch(1))
+    example = self.example_batch(1)
+    # What no network reads need not be there.
+    read = {k: x for k, x in example.items() if batch_layouts.GUIDE not in k}
+    _check_shapes(self.spec, batch, read)
     return self.module.apply(
       {'params': params},
       self.standardised(batch),
@@ -239,8 +251,15 @@ class StageModel:
   ) -> tuple[jax.Array, tuple[dict[str, jax.Array], dict[str, Any]]]:
     """Mean loss for a gradient, and metrics: see `trainable.Trainable`.
 
-    `extras` are empty; `rng` is the key of dropout and of the corruption.
+    `extras` are those of `init`; `rng` is the key of dropout and of the
+    corruption.
     """
+    if self.objective.ramps:
+      seen = extras[_PROGRESS]['examples']
+      rows = len(jax.tree.leaves(batch)[0])
+      batch = {**batch, objective_lib.EXAMPLES_SEEN: seen}
+      if rng is not None:
+        extras = {**extras, _PROGRESS: {'examples': seen + rows}}
     values, weights, metrics = self._losses(params, batch, rng)
     means = {name: losses.weighted_mean(*m) for name, m in metrics.items()}
     return losses.weighted_mean(values, weights), (means, extras)

@@ -53,7 +53,7 @@ def estimate(
 
   Args:
     planned: Plan of the run.
-    model: Stage of the run, with a `transformer.Transformer`.
+    model: Stage of the run.
     batch_size: Number of rows of all devices together.
     num_microbatches: Number of microbatches, computed one after another.
   """
@@ -77,6 +77,8 @@ def row_bytes(model: stage_model.StageModel) -> int:
   One layer costs what a network with one more keeps more.
   """
   network = model.network
+  if not isinstance(network, transformer.TransformerConfig):
+    return _row_bytes_of_alike(model)
   encoder, decoder = network.num_encoder_layers, network.num_decoder_layers
   first, *each = _layers(model, network)
   kept = sum(n * size for n, size in zip((encoder, decoder), each, strict=True))
@@ -85,6 +87,22 @@ def row_bytes(model: stage_model.StageModel) -> int:
     apart = dataclasses.replace(network, remat=False)
     inside = max(_layers(model, apart)[1:])
   return kept + max(first, inside)
+
+
+def _row_bytes_of_alike(model: stage_model.StageModel) -> int:
+  """As `row_bytes`, of a network whose layers are taken to cost the same."""
+  network = model.network
+
+  def kept(remat):
+    apart = dataclasses.replace(network, remat=remat, scan_layers=False)
+    return _kept_bytes(
+      stage_model.StageModel(model.spec, apart, model.objective, model.sampler)
+    )
+
+  if not network.remat:
+    return kept(False)
+  inputs = kept(True)
+  return inputs + (kept(False) - inputs) // network.num_layers
 
 
 def _layers(
@@ -119,15 +137,16 @@ def _kept_bytes(model: stage_model.StageModel) -> int:
     for key, row in model.example_batch(1).items()
   }
   key = jax.eval_shape(lambda: jax.random.key(0))
-  params = nn.unbox(jax.eval_shape(model.init, key, batch))['params']
+  extras = dict(nn.unbox(jax.eval_shape(model.init, key, batch)))
+  params = extras.pop('params')
 
-  def backward(params, batch, key):
+  def backward(params, extras, batch, key):
     def loss(params):
-      return model.train_loss(params, {}, batch, key)[0]
+      return model.train_loss(params, extras, batch, key)[0]
 
     return jax.vjp(loss, params)[1]
 
-  kept = jax.eval_shape(backward, params, batch, key)
+  kept = jax.eval_shape(backward, params, extras, batch, key)
   return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(kept)) // _ROWS
 
 

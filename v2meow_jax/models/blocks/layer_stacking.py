@@ -14,7 +14,7 @@ import jax.numpy as jnp
 Params = Mapping[str, Any]  # A nested dict of arrays, not boxed.
 
 # Names of what has layers.
-STACKS = ('encoder', 'decoder')
+STACKS = ('encoder', 'music', 'decoder')
 
 
 def is_stacked(path: tuple[Any, ...]) -> bool:

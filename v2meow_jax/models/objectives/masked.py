@@ -33,6 +33,11 @@ class MaskedPrediction:
     """Logits of the ids that may stand at each place, by code."""
     return ('code_logits',)
 
+  @property
+  def ramps(self) -> bool:
+    """No."""
+    return False
+
   def corrupt(
     self, spec: specs.StageSpec, batch: objective.Batch, rng: jax.Array | None
   ) -> objective.Batch:

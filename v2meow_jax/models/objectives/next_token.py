@@ -33,6 +33,11 @@ class NextToken:
     """Logits of all ids, or of the legal ones by code."""
     return ('code_logits',) if self.legal else ('logits',)
 
+  @property
+  def ramps(self) -> bool:
+    """No."""
+    return False
+
   def corrupt(
     self, spec: specs.StageSpec, batch: objective.Batch, rng: jax.Array | None
   ) -> objective.Batch:

@@ -12,6 +12,8 @@ Batch = Mapping[str, jax.Array]
 # By name, such as 'logits', 'hidden' and 'encoded' of `transformer.Transformer`.
 Outputs = Mapping[str, jax.Array]
 Weighted = tuple[jax.Array, jax.Array]  # Values and their weights, same shape.
+# In the batch of an objective that ramps: int32[] examples trained on before.
+EXAMPLES_SEEN = 'examples_seen'
 
 
 class Losses(NamedTuple):
@@ -34,6 +36,11 @@ class Objective(Protocol):
   @property
   def reads(self) -> tuple[str, ...]:
     """Names of the outputs that the network must give."""
+    ...
+
+  @property
+  def ramps(self) -> bool:
+    """Whether it changes with the number of examples, `EXAMPLES_SEEN`."""
     ...
 
   def corrupt(

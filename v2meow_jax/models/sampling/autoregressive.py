@@ -183,10 +183,10 @@ class _Decoder:
     return self._apply('level_logits', hidden, level)
 
 
-def _stretches(start: int, end: int) -> list[tuple[int, int]]:
+def stretches(start: int, end: int) -> list[tuple[int, int]]:
   """Stretches of [start, end), each with a cache as long as its end.
 
-  >>> _stretches(500, 1500)
+  >>> stretches(500, 1500)
   [(500, 512), (512, 1024), (1024, 1500)]
   """
   stretches, limit = [], _FIRST_CACHE_LENGTH
@@ -264,8 +264,8 @@ def sample(
     return (caches, guidance.repeat(ids, weights), runs), ids
 
   drawn = []
-  for first, stop in _stretches(start, end):
-    carry = _grown(caches, stop), last, runs
+  for first, stop in stretches(start, end):
+    carry = grown(caches, stop), last, runs
     carry, ids = jax.lax.scan(run_step, carry, jnp.arange(first, stop))
     caches, last, runs = carry
     drawn.append(ids.T)
@@ -281,9 +281,11 @@ def _empty(
   return (pair,) * c.num_decoder_layers
 
 
-def _grown(
+def grown(
   caches: transformer_layers.Caches, length: int
 ) -> transformer_layers.Caches:
+  """Caches with room for so many positions."""
+
   def pad(x):
     return jnp.pad(x, ((0, 0), (0, length - x.shape[1]), (0, 0)))
 
