@@ -35,6 +35,14 @@ DATASETS = (
     stages=_PAPER,
   ),
   datasets.Dataset(
+    name='disco_mv',
+    about='2.2M music videos (Lin et al. 2024); the list is not public, so yours',
+    page='https://arxiv.org/abs/2409.07450',
+    licence=_OF_THE_OWNERS,
+    terms='https://huggingface.co/DISCOX has DISCO-10M, from which it was drawn',
+    stages=(stages.music(),),
+  ),
+  datasets.Dataset(
     name='music_only',
     about='music without video, such as stages 2 without sight and 3 read',
     page='the manifest that it was prepared from',
@@ -49,7 +57,7 @@ DATASETS = (
     licence=f'{_OF_THE_OWNERS}; captions: CC BY-SA 4.0',
     terms='https://huggingface.co/datasets/google/MusicCaps',
     splits=('validation',),
-    stages=_PAPER,
+    stages=(*_PAPER, stages.music()),
     evaluation_only='the paper evaluates video with text on all of it',
   ),
   datasets.Dataset(
@@ -86,6 +94,14 @@ DATASETS = (
     licence='made here, free of rights',
     terms='v2meow_jax/synthetic, LICENSE',
     stages=(_PLANNED,),
+  ),
+  datasets.Dataset(
+    name='vmas',
+    about='the synthetic world with patches of its pictures ten times a second',
+    page='v2meow data synth',
+    licence='made here, free of rights',
+    terms='v2meow_jax/synthetic, LICENSE',
+    stages=(stages.music(streams=stages.TINY),),
   ),
   datasets.Dataset(
     name='songs',

@@ -186,7 +186,9 @@ def chains(specs):
 
 
 def test_every_experiment_is_trained_exported_and_played(folder):
-  runs = {recipe: train(recipe, folder) for recipe in experiments.recipes()}
+  # Those of other systems have tests of their own, such as vmas_system_test.py.
+  recipes = [r for r in experiments.recipes() if r.startswith('stages/')]
+  runs = {recipe: train(recipe, folder) for recipe in recipes}
   clip = folder / 'world' / 'clips' / '000000.mp4'
   parts = ['prepare/pictures.gin', folder / 'networks' / 'tiny.gin']
   for chain in chains({recipe: spec for recipe, (spec, _) in runs.items()}):

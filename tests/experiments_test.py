@@ -65,6 +65,17 @@ def test_the_fine_tuned_stage_shares_the_ids_of_the_one_it_begins_with():
     assert getattr(blind.network, size) == getattr(seeing.network, size)
 
 
+def test_vmas_and_each_of_its_ablations_is_listed():
+  names = {r.removeprefix('systems/vmas/') for r in RECIPES if 'vmas' in r}
+  assert names == {
+    'music.gin',
+    *(
+      f'ablations/{name}.gin'
+      for name in ('no_alignment', 'no_contrast', 'slow', 'full_attention')
+    ),
+  }
+
+
 def test_every_recipe_trains_in_a_folder_of_its_own():
   import gin
 
@@ -80,12 +91,15 @@ def test_every_recipe_builds_at_full_size():
   wrong = {}
   for recipe in RECIPES:
     experiment = experiments.build(recipe)
-    has_encoder = experiment.layout == 'encoder-decoder'
+    has_encoder = experiment.layout in ('encoder-decoder', 'delay')
     # Twelve gated layers have 201 M, as many in each half 453 M; then
     # embeddings.
     layers = 453e6 if has_encoder else 201e6
     if experiment.layout == 'parallel':
       layers = 390e6  # Two gated blocks and a convolution in each layer.
+    elif experiment.layout == 'delay':
+      # Half of the layers see, and four or so encode a stream of patches.
+      layers = 201e6 + 6 * 4.2e6 + 4 * 16.8e6
     # Two for each parameter at each position, three times, and attention.
     flops = 6 * 201e6 * experiment.decoder_tokens
     if (

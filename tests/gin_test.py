@@ -84,6 +84,10 @@ def overrides() -> list[str]:
   return sorted({*recipes()} - others - {*other_networks()})
 
 
+# Folders of what trains a stage as it stands.
+OF_STAGES = ('stages/', 'systems/')
+
+
 @functools.cache
 def combinations() -> list[tuple[str, ...]]:
   """Command lines, in the order in which gin reads the files."""
@@ -97,7 +101,7 @@ def combinations() -> list[tuple[str, ...]]:
     (run, what, override)
     for run, what in pairs
     for override in overrides()
-    if what.startswith('stages/')
+    if what.startswith(OF_STAGES)
   ]
 
 
@@ -168,7 +172,7 @@ def test_recipes_parse(at_root):
     if 't5x' in names[0]:
       continue
     # A stage trains as it stands; what learns from clips is told which.
-    needs = () if names[1].startswith('stages/') else CHOSEN_BY_THE_USER
+    needs = () if names[1].startswith(OF_STAGES) else CHOSEN_BY_THE_USER
     try:
       gin_config.parse(names, [f"{macro} = 'somewhere'" for macro in needs])
     except gin_config.ConfigError as e:
@@ -235,14 +239,16 @@ def test_stages_read_what_the_recipes_of_their_networks_record(at_root):
     return gin.get_configurable('PARTS/macro')().streams
 
   of_pictures = recorded('prepare/pictures.gin')
+  of_vmas = recorded('prepare/vmas.gin')
   for recipe in experiments.recipes():
     spec = experiments.load_model(('runs/train.gin', recipe), (), ('gin',)).spec
-    records.check_stage(of_pictures, spec)
+    of_system = of_vmas if recipe.startswith('systems/') else of_pictures
+    records.check_stage(of_system, spec)
   of_paper = recorded('prepare/paper.gin')
   for row in datasets.DATASETS:
-    if row.name not in ('synthetic', 'contrary', 'free', 'songs'):
+    if row.name not in ('synthetic', 'contrary', 'free', 'songs', 'vmas'):
       for spec in row.stages:
-        records.check_stage(of_paper, spec)
+        records.check_stage(of_vmas if spec.name == 'music' else of_paper, spec)
   widths = {}
   for network in (n for n in recipes() if n.startswith('networks/')):
     streams = recorded('prepare/paper.gin', network)

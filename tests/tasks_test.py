@@ -17,7 +17,9 @@ WITH_VIDEO = {'semantic', 'coarse', 'coarse_visual', 'fine'}
 WORLD = {'semantic', 'coarse', 'fine'}
 STAGES = {
   'mv100k': WITH_VIDEO,
-  'musiccaps': WITH_VIDEO,
+  'musiccaps': WITH_VIDEO | {'music'},
+  'disco_mv': {'music'},
+  'vmas': {'music'},
   'aistpp': WITH_VIDEO,
   'music_only': {'coarse', 'fine'},
   'synthetic': WORLD,

@@ -61,7 +61,7 @@ class Experiment:
 
 
 def recipes(search_paths: Sequence[str] = ('gin',)) -> list[str]:
-  """Finds the recipes of stages that name a model, also by an include.
+  """Finds the recipes of stages and systems that name a model.
 
   Args:
     search_paths: Folders that hold recipes.
@@ -75,7 +75,8 @@ def recipes(search_paths: Sequence[str] = ('gin',)) -> list[str]:
   names = {
     str(path.relative_to(folder))
     for folder in search_paths
-    for path in pathlib.Path(folder).glob('stages/**/*.gin')
+    for room in ('stages', 'systems')
+    for path in pathlib.Path(folder).glob(f'{room}/**/*.gin')
     if _names_a_model(path, search_paths)
   }
   if not names:
@@ -143,6 +144,6 @@ def load_model(
   if not isinstance(model, stage_model.StageModel):
     raise ValueError(
       f'{" ".join(files)} trains a {type(model).__name__}, which is no stage;'
-      ' name one of stages/*.gin.'
+      ' name one of stages/*.gin or systems/*/*.gin.'
     )
   return model

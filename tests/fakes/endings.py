@@ -52,6 +52,7 @@ REFUSED = (
   ' --gin_file=tiny.gin',
   'generate {folder}/missing.mp4 -o {out}.wav',
   'plan {folder}/missing.mp4 -o {out}.json',
+  'rank {folder}/missing.mp4 a.wav b.wav --system embedded',
   'explain {folder}/missing.mp4 -o {out}.png',
   'batch {folder}/missing.jsonl -o {out}',
   'data synth /proc/none --num 1',

@@ -24,6 +24,7 @@ from v2meow_jax.cli.verbs import export
 from v2meow_jax.cli.verbs import generate
 from v2meow_jax.cli.verbs import licenses
 from v2meow_jax.cli.verbs import plan
+from v2meow_jax.cli.verbs import rank
 from v2meow_jax.cli.verbs import study
 from v2meow_jax.cli.verbs import train
 from v2meow_jax.cli.verbs import weights
@@ -32,6 +33,7 @@ _VERBS = {
   'generate': (generate, 'make a soundtrack for a video'),
   'batch': (batch, 'make soundtracks for a list of videos, each exactly once'),
   'plan': (plan, 'write the beats and sections that a video asks for'),
+  'rank': (rank, 'order tracks of music by how well they go with a video'),
   'explain': (explain, 'show what in a video acts on its music'),
   'data': (data, 'make and prepare training data'),
   'experiments': (experiments, 'list the experiments of the recipes by size'),
@@ -44,7 +46,7 @@ _VERBS = {
   'doctor': (doctor, 'say what is installed and which parts work'),
 }
 _SAVING = ('train', 'batch')  # Stopped, they go on where they were.
-_LOOKING = ('doctor', 'experiments', 'licenses')  # They write nothing.
+_LOOKING = ('doctor', 'experiments', 'licenses', 'rank')  # They write nothing.
 _EXIT_USER_ERROR = 2
 _USER_ERRORS = (
   *(ValueError, OSError, ImportError),

@@ -1,0 +1,241 @@
+"""Trains the tiny VMAs and its ablations, and judges them on held-out scenes.
+
+python -m benchmarks.vmas --work runs/vmas --json out.json
+
+Every step resumes, or is skipped when done: after a stop, run it again.
+
+  joint        next token, a contrast of video and music, and accents
+  no_contrast  the same generator without the contrast
+  no_alignment the same without accents and onsets
+  slow         patches once a second in place of ten times
+
+Each is judged on music for held-out scenes (tempo, beats, genre; real against
+shuffled video), and by how often a video finds its own music among 64 by the
+embeddings of both.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks import correspondence
+from benchmarks import report
+from v2meow_jax.evaluation.metrics import bootstrap
+from v2meow_jax.evaluation.metrics import retrieval
+from v2meow_jax.files import write
+from v2meow_jax.synthetic import held_out
+
+VARIANTS = ('joint', 'no_contrast', 'no_alignment', 'slow')
+_SEED = 0  # Of the world to train on; held-out scenes have other numbers.
+_STREAMS = ('patches', 'slow_patches', 'onsets', 'accents')
+_KINDS = {'slow_patches': 'patches'}  # Others are called as their streams.
+
+
+def _parts() -> list[Any]:
+  """The embedded system's codec and style, and patches of both rates."""
+  from v2meow_jax import parts
+  from v2meow_jax.files import released
+  from v2meow_jax.inference import loading
+  from v2meow_jax.inference import system as system_lib
+
+  folder = system_lib.folder()
+  config = loading.upgraded(released.read_config(folder))
+  own = [part for part, _ in loading.read_parts(folder, config)]
+  kept = [p for p in own if p.stream in ('style', 'acoustic')]
+  return kept + [
+    parts.Part(kind=_KINDS.get(name, name), stream=name) for name in _STREAMS
+  ]
+
+
+def prepare(work: pathlib.Path, num: int) -> None:
+  """Draws the world, and records it with the parts of the embedded system."""
+  from v2meow_jax import stages
+  from v2meow_jax.jobs.prepare import preparation
+  from v2meow_jax.synthetic import world
+
+  manifest = world.write(work / 'world', num=num, seed=_SEED, seconds=10.0)
+  records = work / 'data' / 'vmas'
+  if records.exists():
+    return
+  prepared = preparation.Preparation(
+    table=stages.TINY, parts=_parts(), clips_at_once=1
+  )
+  print(preparation.prepare(str(manifest), str(records), prepared))
+
+
+def train(work: pathlib.Path, variant: str, steps: int) -> pathlib.Path:
+  """Trains a variant to its last step; a run that is done returns at once."""
+  recipe = {'joint': 'music'}.get(variant, f'ablations/{variant}')
+  run = work / 'runs' / variant
+  files = ('runs/train.gin', f'systems/vmas/{recipe}.gin')
+  command = [sys.executable, '-m', 'v2meow_jax.cli.main', 'train']
+  command += [f'--gin_file={f}' for f in (*files, 'systems/vmas/tiny.gin')]
+  command += [
+    f"--gin.MODEL_DIR='{run}'",
+    f'--gin.TRAIN_STEPS={steps}',
+    '--gin.loop.train.save_every=100',
+    '--gin.loop.train.eval_every=500',
+    '--gin.loop.train.tensorboard=False',
+  ]
+  data = {'V2MEOW_DATA_DIR': str(work / 'data')}
+  subprocess.run(command, check=True, env={**os.environ, **data})
+  return run
+
+
+def export(work: pathlib.Path, variant: str, run: pathlib.Path) -> pathlib.Path:
+  """Packs a run with the codec and the style of the embedded system."""
+  from v2meow_jax.inference import export as export_lib
+
+  out = work / 'systems' / variant
+  out.parent.mkdir(exist_ok=True)
+  return export_lib.export(
+    str(out),
+    stages=[str(run)],
+    parts=_parts(),
+    name=f'vmas_{variant}',
+    temperatures=[0.7],
+  )
+
+
+def judge(
+  work: pathlib.Path, folder: pathlib.Path, options: argparse.Namespace
+) -> dict[str, Any]:
+  """Generates for held-out scenes and retrieves their music."""
+  from v2meow_jax.inference import system as system_lib
+
+  system = system_lib.load(folder)
+  few = argparse.Namespace(
+    **{**vars(options), 'num_blank': 1, 'num_prompted': 1, 'no_plan': True}
+  )
+  figures = correspondence.measure(system, few)
+  steps = system.config['stages'][0]['trained_steps']
+  return {
+    **{kind: figures[kind] for kind in ('real', 'shuffled')},
+    'ceiling': figures['ceiling'],
+    'retrieval': retrieve(folder, options),
+    'steps': steps,
+  }
+
+
+def retrieve(
+  folder: pathlib.Path, options: argparse.Namespace
+) -> dict[str, Any]:
+  """Finds the music of each of some scenes by the embeddings of both."""
+  from v2meow_jax.files import read
+  from v2meow_jax.inference import loading
+  from v2meow_jax.inference.ranking import ranker as ranker_lib
+
+  ranker = ranker_lib.Ranker(loaded=loading.load(folder))
+  scenes = held_out.scenes(options.seed, options.num_retrieved, options.seconds)
+  videos, music = [], []
+  with tempfile.TemporaryDirectory(prefix='v2meow_benchmark_') as name:
+    for scene in report.progress(scenes, 'embedding'):
+      file = held_out.write_video(scene, pathlib.Path(name), blank=False)
+      videos.append(ranker.embed_video(file))
+      sound = pathlib.Path(name) / 'music.wav'
+      write.write_audio(sound, held_out.music(scene))
+      rate_hz = ranker.loaded.codec.sample_rate_hz
+      music.append(ranker.embed_music(read.read_audio(sound, rate_hz=rate_hz)))
+  grid = np.array([[ranker_lib.score(v, m) for m in music] for v in videos])
+  return {
+    'num': len(scenes),
+    **{
+      f'recall_at_{k}': dataclasses.asdict(retrieval.recall_at(grid, k))
+      for k in (1, 5, 10)
+    },
+    'median_rank': retrieval.median_rank(grid),
+  }
+
+
+def show(rows: dict[str, dict[str, Any]]) -> str:
+  """Prints a line for each variant, and of each for shuffled video."""
+  metrics = ('tempo_accuracy', 'beat_f', 'genre_accuracy')
+
+  def cells(scores):
+    return [str(bootstrap.Interval(**scores[m])) for m in metrics]
+
+  lines = []
+  for name, row in rows.items():
+    found = bootstrap.Interval(**row['retrieval']['recall_at_1'])
+    lines.append([f'{name} ({row["steps"]} steps)', *cells(row['real']), found])
+    lines.append(['  shuffled', *cells(row['shuffled']), ''])
+  num = next(iter(rows.values()))['retrieval']['num']
+  return report.table(
+    ['mean [95 % interval]', *metrics, f'R@1 of {num}'], lines
+  )
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+  parser = report.parser(
+    'benchmarks.vmas',
+    'Trains the tiny VMAs and its ablations on the synthetic world, and judges'
+    ' them on held-out scenes. Every step resumes.',
+    'python -m benchmarks.vmas --work runs/vmas --json out.json',
+  )
+  add = parser.add_argument
+  add('--work', default='runs/vmas', help='folder of data and runs')
+  add(
+    '--variants',
+    nargs='+',
+    choices=VARIANTS,
+    default=VARIANTS,
+    help='what to train (default: all)',
+  )
+  add('--clips', type=report.positive, default=400, help='to train on')
+  add('--steps', type=report.positive, default=2000, help='of each variant')
+  add(
+    '--num', type=report.positive, default=32, help='scenes to make music for'
+  )
+  add(
+    '--num_retrieved',
+    type=report.positive,
+    default=64,
+    help='scenes among which music is found (default 64)',
+  )
+  add('--seed', type=int, default=7, help='of scenes and draws (default 7)')
+  add('--seconds', type=float, default=10.0, help='of a clip (default 10)')
+  add('--probe_per_genre', type=report.positive, default=20, help='clips')
+  return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the benchmark."""
+  options = _options(argv)
+  report.check_json_path(options.json)
+  work = pathlib.Path(options.work)
+  work.mkdir(parents=True, exist_ok=True)
+  prepare(work, options.clips)
+  rows = {}
+  for variant in options.variants:
+    start = time.perf_counter()
+    run = train(work, variant, options.steps)
+    minutes = (time.perf_counter() - start) / 60
+    done = work / f'{variant}.json'
+    key = vars(options) | {'variants': variant, 'json': None}
+    if done.exists() and (old := json.loads(done.read_text()))['key'] == key:
+      rows[variant] = old['figures']
+      continue
+    figures = judge(work, export(work, variant, run), options)
+    rows[variant] = {**figures, 'train_minutes': round(minutes, 1)}
+    done.write_text(json.dumps({'key': key, 'figures': rows[variant]}))
+  print(show(rows))
+  report.write_json(
+    options.json,
+    {'benchmark': 'vmas', 'variants': rows, 'settings': vars(options)},
+  )
+
+
+if __name__ == '__main__':
+  sys.exit(report.run(main))
