@@ -12,6 +12,8 @@ from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.extractors.planning import planner
 from v2meow_jax.extractors.planning import themes
 
+pytestmark = pytest.mark.slow
+
 RATE_HZ = 5
 # Colour, and where the darker half is, of each scene.
 SCENES = {
