@@ -121,3 +121,17 @@ def test_plans_of_no_or_one_beat_have_streams():
 def test_a_stream_of_another_width_is_refused():
   with pytest.raises(ValueError, match='dim 16.*dim=28'):
     plan_stream.PlanStream(specs.FeatureSpec(name='plan', dim=16, rate_hz=25.0))
+
+
+def test_each_section_has_its_key_or_that_of_the_plan():
+  first, second = plan_of().sections
+  sections = (first, dataclasses.replace(second, key='D minor'))
+  frames = EXTRACT(plan_of(sections=sections, key='C major'))
+  chords = np.zeros((2, 12))
+  chords[0, [0, 4, 7]] = chords[1, [2, 5, 9]] = 1
+  np.testing.assert_array_equal(
+    frames[:, 16:], chords[(TIMES >= 4).astype(int)]
+  )
+  without = EXTRACT(plan_of(sections=sections))
+  assert not without[:100, 16:].any()
+  np.testing.assert_array_equal(without[100:, 16:], frames[100:, 16:])
