@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from tests.fakes import small_batch
 from v2meow_jax.cli import main
 from v2meow_jax.jobs.generate import job as job_lib
 from v2meow_jax.training.monitoring import health
@@ -162,6 +163,44 @@ def test_an_array_of_batches_requeues_a_task_on_75_alone(tmp_path, code):
   assert step == 'v2meow batch a b.csv -o out --seed 3'
   assert rest == (['scontrol requeue 7'] if code == AGAIN else [])
   assert edited(LAUNCH / 'slurm/batch.sh') == ['MANIFEST', 'OUT']
+
+
+@pytest.mark.slow
+def test_a_dry_array_of_three_makes_what_one_process_makes(tmp_path):
+  manifest = small_batch.write_manifest(tmp_path / 'clips', 8, poison=False)
+  assert small_batch.run(manifest, tmp_path / 'whole') == job_lib.EXIT_DONE
+  programs = {
+    'srun': '#!/bin/sh\nshift\nexec "$@"\n',
+    'v2meow': (
+      f'#!{sys.executable}\n'
+      'import sys\n'
+      'from tests.fakes import small_batch\n'
+      'from v2meow_jax.jobs import shards\n'
+      '_, _, manifest, _, out = sys.argv\n'
+      'if __name__ == "__main__":\n'
+      '  shard = shards.chosen(None)\n'
+      '  sys.exit(small_batch.run(manifest, out, shard=shard))\n'
+    ),
+  }
+  for program, text in programs.items():
+    (tmp_path / program).write_text(text)
+    (tmp_path / program).chmod(0o755)
+  out = tmp_path / 'out'
+  tasks = [
+    launch(
+      'slurm/batch.sh', tmp_path, MANIFEST=str(manifest), OUT=str(out),
+      PYTHONPATH=str(ROOT), SLURM_JOB_ID=f'7_{task}',
+      SLURM_ARRAY_TASK_ID=str(task), SLURM_ARRAY_TASK_COUNT='3',
+      SLURM_ARRAY_TASK_MIN='0', SLURM_ARRAY_TASK_MAX='2',
+    )
+    for task in range(3)
+  ]  # fmt: skip
+  said = [task.communicate(timeout=120)[0] for task in tasks]
+  assert [task.returncode for task in tasks] == [0, 0, 0], said
+  assert all(f'shard {task}-of-3: ' in said[task] for task in range(3))
+  whole = small_batch.digests(tmp_path / 'whole')
+  assert len(whole) == 8 and small_batch.digests(out) == whole
+  assert not (out / '.building').exists()
 
 
 def test_an_indexed_job_is_made_again_unless_a_person_must_look(tmp_path):
