@@ -187,7 +187,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
   add('--seconds', type=float, default=10.0, help='of a clip (default 10)')
   add('--seed', type=int, default=7, help='of the pictures (default 7)')
   add('--rows', type=report.positive, default=8, help='default 8')
-  add('--workers', type=report.positive, default=1, help='default 1')
+  add('--workers', type=report.positive, default=2, help='default 2')
   add('--cores', type=report.positive, default=2, help='used (default 2)')
   add('--format', default='mp4', help='of the results (default mp4)')
   return parser.parse_args(argv)

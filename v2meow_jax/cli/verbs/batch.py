@@ -14,6 +14,8 @@ _FORMATS = ('mp4', 'mov', 'mkv', 'webm', 'wav', 'flac')
 _ENGINES = ('ray', 'beam')
 _BEAM_SHARDS = 64
 _ROWS = 8
+# ours: with one, a clip is decoded only when the one before it is written.
+_FEWEST_WORKERS = 2
 _MOST_WORKERS = 8
 
 
@@ -158,7 +160,8 @@ def _add_run(kinds) -> None:
     type=int,
     help=(
       'number of processes that read videos, and of those that write them, on'
-      f' the CPU; default: half of the cores, at most {_MOST_WORKERS}'
+      f' the CPU; default: half of the cores, {_FEWEST_WORKERS} to'
+      f' {_MOST_WORKERS}'
     ),
   )
   option(
@@ -209,7 +212,7 @@ def _run(args: argparse.Namespace) -> int:
     cores = len(os.sched_getaffinity(0))
   num_workers = args.workers
   if num_workers is None:
-    num_workers = min(max(1, cores // 2), _MOST_WORKERS)
+    num_workers = min(max(_FEWEST_WORKERS, cores // 2), _MOST_WORKERS)
   for flag, value in (
     ('--workers', num_workers),
     ('--time_limit', args.time_limit),
