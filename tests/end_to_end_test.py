@@ -182,3 +182,20 @@ def test_an_edited_plan_is_followed_and_recorded(tmp_path):
   assert facts['plan'] == content
   assert main.main(['generate', str(clip), '-o', str(out), '--no_plan']) == 0
   assert json.loads((tmp_path / 'out.wav.json').read_text())['plan'] is None
+
+
+def test_a_plan_for_a_part_is_followed_in_that_part(tmp_path):
+  clip = write_clip(tmp_path / 'clip.mp4', 5, 6.0)
+  plan, out = str(tmp_path / 'plan.json'), tmp_path / 'out.mp4'
+  part = ['--start', '1.5', '--end', '5']
+  assert main.main(['plan', str(clip), '-o', plan, *part]) == 0
+  command = ['generate', str(clip), '-o', str(out), '--plan', plan, *part]
+  assert main.main(command) == 0
+  facts = json.loads((tmp_path / 'out.mp4.json').read_text())
+  assert facts['plan']['seconds'] == 3.5
+  assert (facts['music_from'], facts['music_to']) == (1.5, 5.0)
+  assert packets(out) == packets(clip)
+  samples = read.read_audio(out).samples
+  assert len(samples) == 6 * 16_000
+  assert np.abs(samples[: round(1.45 * 16_000)]).max() < 0.01
+  assert np.abs(samples[round(1.6 * 16_000) : 5 * 16_000]).max() > 0.05
