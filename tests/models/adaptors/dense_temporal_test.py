@@ -98,6 +98,7 @@ def test_a_patch_is_known_by_its_place(params):
   assert np.abs(first - second)[0, 2].max() > 1e-2
 
 
+@pytest.mark.slow
 def test_positions_are_seconds():
   """A stream of half the rate sees twice the time between its frames."""
   slow = dataclasses.replace(STREAM, rate_hz=5.0)
@@ -117,6 +118,7 @@ def flops(frames, window):
   return compiled.cost_analysis()['flops']
 
 
+@pytest.mark.slow
 def test_cost_is_linear_in_the_frames_where_full_attention_is_not():
   counts = (100, 400, 1600)
   windows = [flops(n, 8) for n in counts]
@@ -134,6 +136,7 @@ def test_rows_do_not_depend_on_each_other(params):
   np.testing.assert_allclose(together[1:2], alone, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near_float32(params):
   x = inputs(20)
   exact = run(module(), params, x)[0]

@@ -104,6 +104,7 @@ def modulating():
   return model, params
 
 
+@pytest.mark.slow
 def test_modulation_starts_at_the_bits_of_the_model_without_it():
   model, params = modulating()
   plain, own = delayed_stage.make(), delayed_stage.params()
@@ -129,6 +130,7 @@ def test_modulation_starts_at_the_bits_of_the_model_without_it():
   )
 
 
+@pytest.mark.slow
 def test_modulation_learns_and_samples_as_the_whole_pass_computes():
   model, params = modulating()
   batch = delayed_stage.batch(2)

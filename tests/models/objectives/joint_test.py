@@ -70,6 +70,7 @@ def test_a_row_without_video_is_in_no_pair():
   assert metrics['negatives'] == 3
 
 
+@pytest.mark.slow
 def test_the_weight_rises_with_the_examples():
   objective = joint.Joint(weight=1.0, ramp_examples=4 * ROWS)
   model = delayed_stage.make(objective)
@@ -90,6 +91,7 @@ def test_the_weight_rises_with_the_examples():
   np.testing.assert_allclose(seen, [0, 0.25, 0.5, 0.75, 1, 1], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_say_that_negatives_are_those_of_a_microbatch():
   objective = joint.Joint(weight=1.0, ramp_examples=100)
   model = delayed_stage.make(objective)

@@ -129,6 +129,7 @@ def test_fewer_frames_are_the_beginning(count):
   )
 
 
+@pytest.mark.slow
 def test_guidance_of_one_changes_nothing_and_others_go_away_from_no_video():
   given = inputs(2)
   plain = sample(given, COLD)
