@@ -93,6 +93,7 @@ class HummingSystem:
   """A system that hums a tone for each clip, after it slept for each call."""
 
   num_groups = 1
+  stages = ()
 
   def resolve(self, samplings: Any, rows: int | None) -> tuple[Any, Any]:
     del samplings
@@ -123,6 +124,7 @@ class HummingSystem:
     return types.SimpleNamespace(
       audio=media.Audio(samples=samples.astype(np.float32), rate_hz=RATE_HZ),
       seconds=SECONDS,
+      streams={},
       plan=None,
       settings=facts,
     )

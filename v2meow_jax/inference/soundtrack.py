@@ -124,7 +124,6 @@ def write(
   from v2meow_jax.inference import sound
   from v2meow_jax.inference import system as system_lib
   from v2meow_jax.inference.films import making
-  from v2meow_jax.inference.films import recorded_codes
   from v2meow_jax.inference.films import unfinished
   from v2meow_jax.inference.finish import scoring
   from v2meow_jax.inference.programs import compile_cache
@@ -202,13 +201,8 @@ def write(
         facts = describe(path, video, soundtrack, written_sound, video_sha256)
         facts['seconds_per_part'] = soundtrack.seconds_per_part
         facts['made_from'] = made_from[n]
-        facts['finish_options'] = dataclasses.asdict(finish)
         facts['output_sha256'] = atomic.sha256(path)
-        if recorded_codes.recordable(system.stages):
-          facts['sound_sha256'] = recorded_codes.sound_sha256(soundtrack.audio)
-          facts['codes'] = recorded_codes.of_clip(
-            system.stages, soundtrack.streams, soundtrack.seconds
-          )
+        facts |= describe_codes(system, soundtrack, finish)
         outputs.write_json(outputs.sidecar(path), facts)
         print(path)
         made.append(path)
@@ -225,6 +219,23 @@ def check(soundtrack: requests_lib.Soundtrack) -> None:
   sound.require_usable(
     soundtrack.audio, soundtrack.seconds, plan and plan.end_seconds
   )
+
+
+def describe_codes(
+  system: Any,
+  soundtrack: requests_lib.Soundtrack,
+  finish: finish_options.Finish,
+) -> dict[str, Any]:
+  """What the sidecar of a take says so that it can be made again in part."""
+  from v2meow_jax.inference.films import recorded_codes
+
+  facts: dict[str, Any] = {'finish_options': dataclasses.asdict(finish)}
+  if recorded_codes.recordable(system.stages):
+    facts['sound_sha256'] = recorded_codes.sound_sha256(soundtrack.audio)
+    facts['codes'] = recorded_codes.of_clip(
+      system.stages, soundtrack.streams, soundtrack.seconds
+    )
+  return facts
 
 
 def samplings(fields: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import sound
 from v2meow_jax.inference import soundtrack as soundtrack_lib
 from v2meow_jax.inference import streams
+from v2meow_jax.inference.finish import options as finish_options
 from v2meow_jax.inference.finish import scoring
 from v2meow_jax.jobs import commit
 from v2meow_jax.jobs import records
@@ -341,6 +342,8 @@ class Maker:
       written.output,
       clip.files['video']['sha256'],
     )
+    finish = finish_options.of_options(item.options)
+    described |= soundtrack_lib.describe_codes(self._system, made, finish)
     self._workshop.commit(path, record, described, self._journal)
     for name in attempt.replaced:
       self._workshop.drop(name)
