@@ -195,7 +195,8 @@ class ParallelConformer(nn.Module):
   def level_logits(self, hidden: jax.Array, level: jax.Array) -> jax.Array:
     """float32[b, frames, codebook_size] of one level, int32[]."""
     flat = hidden.reshape(-1, hidden.shape[-1])
-    logits = layers.level_logits(self.logits_kernel, self.spec, flat, level)
+    rows = layers.level_rows(self.logits_kernel, self.spec, level)
+    logits = layers.row_logits(rows, flat)
     return logits.reshape(*hidden.shape[:2], -1)
 
   def __call__(

@@ -307,23 +307,26 @@ class GatedMlp(nn.Module):
     return hidden @ out
 
 
-def level_logits(
-  table: jax.Array, spec: specs.StageSpec, hidden: jax.Array, level: jax.Array
+def level_rows(
+  table: jax.Array, spec: specs.StageSpec, level: jax.Array | int
 ) -> jax.Array:
-  """Logits of the ids of one level of a stage's target.
+  """Rows of the ids of one level of a stage's target.
 
   Args:
     table: float32[vocab_size, emb_dim], a row for each id.
     spec: Streams of the stage.
-    hidden: dtype[b, emb_dim].
     level: int32[].
 
   Returns:
-    float32[b, codebook_size].
+    float32[codebook_size, emb_dim].
   """
   target = spec.target
   first = tokens.IdSpace(spec).offset(target) + level * target.codebook_size
-  rows = jax.lax.dynamic_slice_in_dim(table, first, target.codebook_size)
+  return jax.lax.dynamic_slice_in_dim(table, first, target.codebook_size)
+
+
+def row_logits(rows: jax.Array, hidden: jax.Array) -> jax.Array:
+  """Logits float32[b, n] by rows float32[n, emb_dim], of dtype[b, emb_dim]."""
   return einsum32('bm,nm->bn', hidden, rows.astype(hidden.dtype))
 
 

@@ -118,7 +118,7 @@ class TransformerConfig:
 class Transformer(nn.Module):
   """The network of one stage.
 
-  `__call__` trains; `encode`, `cross_keys_values`, `decode` and `level_logits`
+  `__call__` trains; `encode`, `cross_keys_values`, `decode` and `level_rows`
   are its pieces, for sampling.
 
   Attributes:
@@ -272,12 +272,9 @@ class Transformer(nn.Module):
       written.append(cache)
     return self.decoder_norm(x), tuple(written)
 
-  def level_logits(self, hidden: jax.Array, level: jax.Array) -> jax.Array:
-    """float32[b, codebook_size]: logits of the ids of one level of the target.
-
-    `hidden` is dtype[b, emb_dim], from `decode`; `level` is int32[].
-    """
-    return layers.level_logits(self.logits_kernel, self.spec, hidden, level)
+  def level_rows(self, level: jax.Array | int) -> jax.Array:
+    """float32[codebook_size, emb_dim] that make the logits of one level's ids."""
+    return layers.level_rows(self.logits_kernel, self.spec, level)
 
   def __call__(
     self,

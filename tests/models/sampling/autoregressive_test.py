@@ -263,6 +263,31 @@ def test_no_step_copies_the_cache_or_a_weight(batch_size):
       assert max(sizes, default=0) <= batch_size * 4 * length, copied
 
 
+def test_the_logits_of_one_level_are_cut_out_once():
+  one_level = dataclasses.replace(TOKENS.target, num_codebooks=1)
+  spec = dataclasses.replace(TOKENS, target=one_level)
+  model = make(spec, tiny_transformer.DECODER_ONLY)[0]
+  shapes = jax.eval_shape(
+    model.module.init, jax.random.key(0), model.example_batch(1)
+  )
+  lowered = autoregressive.sample.lower(
+    model.module,
+    meta.unbox(shapes)['params'],
+    None,
+    jnp.zeros((1, 10), jnp.int32),
+    jnp.zeros((1, 0), jnp.int32),
+    jax.random.split(jax.random.key(0), 1),
+    options.Sampling(),
+    length=10,
+  )
+  loops = loops_that_carry(lowered.compile().as_text(), 'f32[4,20,8]')
+  assert loops
+  for loop in loops:
+    # Rows of the 24 codes, of width 32, are made outside and only read.
+    made = re.findall(r'= f32\[24,32\]\S* ([\w-]+)', loop)
+    assert set(made) <= {'parameter', 'get-tuple-element'}
+
+
 def loops_that_carry(hlo, shape):
   """Text of the body of each such loop, with all that it calls."""
   computations = {

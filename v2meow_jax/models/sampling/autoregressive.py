@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from v2meow_jax import specs
 from v2meow_jax import tokens
 from v2meow_jax.models import batch_layouts
+from v2meow_jax.models import layers
 from v2meow_jax.models import position_bias
 from v2meow_jax.models import transformer
 from v2meow_jax.models.adaptors import positions
@@ -120,6 +121,9 @@ class _Decoder:
       self.time_biases = self._apply('time_biases')
       streams = (spec.target,)
     self.levels = jnp.asarray(positions.token_levels(spec, streams))
+    # Cut out in every step, rows are copied in every step.
+    one_level = spec.target.num_codebooks == 1
+    self.rows = self._apply('level_rows', 0) if one_level else None
     # [heads, 2 * length - 1], by length - 1 + key - query
     self.relative = self._apply('relative_biases', self.length)
 
@@ -180,7 +184,10 @@ class _Decoder:
   def level_logits(self, hidden, target_position):
     """Logits of the ids that may stand at a position of the target."""
     level = target_position % self.module.spec.target.num_codebooks
-    return self._apply('level_logits', hidden, level)
+    rows = self.rows
+    if rows is None:
+      rows = self._apply('level_rows', level)
+    return layers.row_logits(rows, hidden)
 
 
 def stretches(start: int, end: int) -> list[tuple[int, int]]:
