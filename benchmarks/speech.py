@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import ctypes
 import dataclasses
+import functools
 import json
 import sys
 
@@ -109,6 +110,12 @@ class Clip:
   talks: np.ndarray
 
 
+@functools.cache
+def _voices() -> Voices:
+  """The one instance that a process can have: a second one hangs."""
+  return Voices()
+
+
 def leveled(samples: np.ndarray) -> np.ndarray:
   """Samples of a root mean square of 1."""
   return samples / np.sqrt(np.mean(np.square(samples)))
@@ -165,7 +172,7 @@ def _decay(size: int, samples: float) -> np.ndarray:
 
 def clips(names: tuple[str, ...], songs: range, seed: int) -> Iterator[Clip]:
   """Voices over each kind of background, and the backgrounds alone."""
-  voices, rng = Voices(), np.random.default_rng(seed)
+  voices, rng = _voices(), np.random.default_rng(seed)
   heard = noises(rng)
   silence = 1e-3 * rng.normal(size=NUM)
   for voice in names:

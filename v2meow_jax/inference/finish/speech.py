@@ -41,8 +41,8 @@ _AUDIBLE = 0.3  # Least level of a voiced frame, of the mean of its window.
 _SOFT = 0.5  # Level of a soft frame, of the mean of its window.
 _GLIDE_FRAMES = 3
 _GLIDE_SEMITONES = (0.1, 3.0)  # In so many frames; beyond are other notes.
-_WEIGHTS = np.array([4.802, -9.697, 9.436, 10.268, 7.724])
-_BIAS = -27.682
+_WEIGHTS = np.array([4.017, -6.787, 11.645, 10.248, 8.117])
+_BIAS = -27.529
 _QUIETEST = 1e-3  # ours: -60 dB of full scale.
 _BATCH = 2000
 # ours: shorter bursts are not talk, and breaths do not end it.
