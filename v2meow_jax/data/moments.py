@@ -88,13 +88,13 @@ def read(directory: str) -> dict[str, dict[str, list[float]]]:
 def of_dataset(
   dataset: str | datasets.Dataset, stage: specs.StageSpec
 ) -> dict[str, dict[str, list[float]]]:
-  """Reads the moments of a stage's continuous inputs; {} without records.
+  """Reads the moments of a stage's continuous streams; {} without records.
 
   Args:
     dataset: Row of the dataset, or its folder under `$V2MEOW_DATA_DIR`.
-    stage: Stage whose inputs to standardise.
+    stage: Stage whose inputs, and continuous target, to standardise.
   """
   source = record_source.RecordSource(datasets.named(dataset).name)
   moments = read(source.directory)
-  names = [s.name for s in stage.feature_inputs if not s.is_static]
+  names = [s.name for s in stage.feature_streams if not s.is_static]
   return {name: moments[name] for name in names if name in moments}

@@ -46,6 +46,9 @@ class ClipStreams:
     remade: Stretch that is made again, of codes that are there; None: all is
       made.
     kept: Windows that are done, and where others go; None: only here.
+    openings: Frames of targets that the music goes on from, by stream name,
+      [frames of a window's prefix, dim]: a piece whose style it takes up. They
+      go with no picture and are no part of the music.
   """
 
   streams: dict[str, np.ndarray]
@@ -56,6 +59,7 @@ class ClipStreams:
   returns: tuple[themes.Return, ...] = ()
   remade: windows_lib.Remade | None = None
   kept: windows_lib.Kept | None = None
+  openings: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,7 +81,8 @@ def cut(
 ) -> np.ndarray:
   """One window of a clip's stream, [frames of the window, dim | levels].
 
-  `start` and `seconds` say where it lies; beyond the end the clip is mirrored.
+  `start` and `seconds` say where it lies; beyond the end the clip is mirrored,
+  before the beginning are zeros, as of a stream that was left out.
   Of a static stream it is the vector that holds in its middle.
   """
   if isinstance(stream, specs.FeatureSpec) and stream.is_static:
@@ -88,8 +93,13 @@ def cut(
   length = specs.whole_frames(stream.name, seconds, stream.rate_hz)
   # Index -1 is the last frame again, and so on back and forth.
   period = 2 * len(array)
-  index = np.arange(first, first + length) % period
-  return array[np.minimum(index, period - 1 - index)]
+  place = np.arange(first, first + length)
+  index = place % period
+  window = array[np.minimum(index, period - 1 - index)]
+  if first < 0:
+    window = np.array(window)
+    window[place < 0] = 0
+  return window
 
 
 def sample_stage(
@@ -172,7 +182,12 @@ def _track(
   """The track of a clip, with the windows that are kept."""
   returns = () if spec.token_inputs else clip.returns
   track = windows_lib.Track(
-    spec, clip.seconds, prefix_seconds, returns, clip.remade
+    spec,
+    clip.seconds,
+    prefix_seconds,
+    returns,
+    clip.remade,
+    clip.openings.get(spec.target.name),
   )
   for codes in clip.kept.windows(spec) if clip.kept else ():
     track.add(codes)
@@ -251,13 +266,30 @@ def resolve(
       f'{len(given)} temperatures for {len(stages)} stages; wanted one for all,'
       f' or one per stage: {", ".join(stage.name for stage in stages)}.'
     )
-  fewest = min(stage.target.codebook_size for stage in stages)
+  of_codes = [isinstance(s.target, specs.TokenSpec) for s in stages]
+  fewest = min(
+    (
+      s.target.codebook_size
+      for s in stages
+      if isinstance(s.target, specs.TokenSpec)
+    ),
+    default=math.inf,
+  )
+  if all(of_codes) and any(s.steps is not None for s in given):
+    raise ValueError(
+      'a number of steps was given, and every stage of the system writes codes,'
+      ' which take none; leave it out.'
+    )
   for top_k in (s.top_k for s in given):
     if top_k is not None and not 1 <= top_k <= fewest:
       raise ValueError(
         f'top_k is {top_k}; wanted 1 to {fewest}, the codes of the smallest'
         ' stage, or none at all.'
       )
+  given = [
+    dataclasses.replace(s, steps=None) if codes else s
+    for s, codes in zip(given, of_codes, strict=True)
+  ]
   chosen = [s.over(below) for s, below in zip(given, own, strict=True)]
   for name, streams in (
     ('style_guidance', guidance.style_streams),

@@ -26,7 +26,10 @@ from v2meow_jax.inference.finish import output as output_lib
 
 SUFFIXES = (*containers.SUFFIXES, *media.WRITTEN_AUDIO_SUFFIXES)
 # Options of the sampler, besides the temperatures.
-SAMPLING = ('top_k', 'top_p', 'max_run', 'style_guidance', 'video_guidance')
+SAMPLING = (
+  *('top_k', 'top_p', 'max_run', 'style_guidance', 'video_guidance'),
+  'steps',
+)
 # How parts of a request that are not used are said, where no flag has their name.
 _SAID = {
   'style_audio': '--style-audio',

@@ -92,6 +92,7 @@ class Track:
     prefix_seconds: float,
     returns: Sequence[themes.Return] = (),
     remade: Remade | None = None,
+    opening: np.ndarray | None = None,
   ):
     """Nothing is written yet, but what is not made again.
 
@@ -101,6 +102,12 @@ class Track:
       prefix_seconds: Seconds of a window that the one before has written.
       returns: Stretches that are copied, in the order of time.
       remade: Stretch to make again, in which nothing is copied; None: all.
+      opening: Frames that the first window goes on from, as many as a prefix
+        has, which are no part of the clip; a stretch that is made again, and a
+        clip with returns, go on from what is there.
+
+    Raises:
+      ValueError: The opening has another length than a prefix.
     """
     target = spec.target
     self._rate_hz = target.rate_hz
@@ -112,6 +119,7 @@ class Track:
     self._returns = [r.frames(self._rate_hz) for r in returns]
     self._written: list[np.ndarray] = []
     self._num_frames = 0
+    self._num_opening = 0
     self.num_added = 0
     self._after = None
     if remade is not None:
@@ -122,11 +130,18 @@ class Track:
       self._returns = []
       self.windows = list(self._around_returns(first))
     elif not returns:
-      starts = window_starts(seconds, spec.crop_seconds, prefix_seconds)
+      before = 0.0
+      if opening is not None:
+        _check_opening(spec, opening, self._known)
+        self._append(opening)
+        self._num_opening, before = self._known, prefix_seconds
+      starts = window_starts(
+        seconds + before, spec.crop_seconds, prefix_seconds
+      )
       self.windows = [
         Window(
-          start_seconds=start,
-          num_known=self._known if number else 0,
+          start_seconds=start - before,
+          num_known=self._known if number or before else 0,
           num_kept=None,
         )
         for number, start in enumerate(starts)
@@ -182,4 +197,15 @@ class Track:
     """All that is written, [frames, levels]."""
     if self._after is not None and self.num_added == len(self.windows):
       return np.concatenate([*self._written, self._after])
-    return np.concatenate(self._written)
+    return np.concatenate(self._written)[self._num_opening :]
+
+
+def _check_opening(
+  spec: specs.StageSpec, opening: np.ndarray, known: int
+) -> None:
+  """Raises ValueError unless an opening is as long as a prefix."""
+  if not known or len(opening) != known:
+    raise ValueError(
+      f'an opening of stage {spec.name!r} has {len(opening)} frames; wanted'
+      f' {known}, the prefix of its windows, which must be above 0.'
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import Protocol
 from typing import TYPE_CHECKING
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
   from clu import metrics as clu_metrics
 
 Batch = Mapping[str, jax.Array]
+# Layouts of networks whose inputs join the target, or stand before it.
+_WITHOUT_ENCODER = (
+  batch_layouts.PREFIX,
+  batch_layouts.PARALLEL,
+  batch_layouts.FRAMES,
+)
 Params = Any  # A nested dict of arrays, boxed with their axes or not.
 _PROGRESS = 'progress'  # Collection that counts the examples of a ramp.
 
@@ -85,8 +92,8 @@ class StageModel:
     network: Sizes of the network.
     objective: Loss to train by.
     sampler: Way to generate, and its defaults.
-    moments: Mean and deviation of continuous inputs, by which they are
-      standardised; others enter as they are.
+    moments: Mean and deviation of continuous inputs, and of a continuous
+      target, by which they are standardised; others enter as they are.
     module: Network that `network` builds.
   """
 
@@ -120,7 +127,7 @@ class StageModel:
   @property
   def encoder_length(self) -> int:
     """Positions the encoder reads in one crop; 0 without an encoder."""
-    if self.layout in (batch_layouts.PREFIX, batch_layouts.PARALLEL):
+    if self.layout in _WITHOUT_ENCODER:
       return 0
     if self.layout == batch_layouts.DELAY:
       return len(self.network.input_times(self.spec))
@@ -150,7 +157,14 @@ class StageModel:
 
     And 'progress', the number of examples, of an objective that ramps.
     """
-    variables = jax.jit(self.module.init)(rng, dict(batch))
+
+    def init(rng, batch):
+      if self.layout == batch_layouts.FRAMES:
+        # What a network reads of frames is what its objective makes of them.
+        batch = self.objective.corrupt(self.spec, batch, None)
+      return self.module.init(rng, batch)
+
+    variables = jax.jit(init)(rng, dict(batch))
     if self.objective.ramps:
       variables = {**variables, _PROGRESS: {'examples': jnp.int32(0)}}
     return variables
@@ -175,6 +189,11 @@ class StageModel:
       key: standardised.standardised(x, **scaled[key]) if key in scaled else x
       for key, x in batch.items()
     }
+
+  @property
+  def _target_moments(self) -> Mapping[str, Sequence[float]] | None:
+    """Moments of a continuous target, if it is standardised."""
+    return self.moments.get(self.spec.target.name)
 
   def outputs(
     self,
@@ -238,6 +257,10 @@ class StageModel:
   def _losses(
     self, params: Params, batch: Batch, rng: jax.Array | None
   ) -> objective_lib.Losses:
+    if self._target_moments:
+      frames = batch['decoder_target_frames']
+      frames = standardised.scaled(frames, **self._target_moments)
+      batch = {**batch, 'decoder_target_frames': frames}
     batch = self.objective.corrupt(self.spec, batch, rng)
     outputs = self.outputs(params, batch, self.objective.reads, rng)
     return self.objective(self.spec, outputs, batch)
@@ -344,7 +367,16 @@ class StageModel:
           f'top_k is {sampling.top_k}; {target.name!r} has'
           f' {target.codebook_size} codes, so it is from 1 to that, or None.'
         )
-    return self.sampler.sample(
+      if sampling.steps is not None:
+        raise ValueError(
+          f'steps is {sampling.steps}, and stage {self.spec.name!r} writes codes'
+          ' and follows no flow; leave it out.'
+        )
+    elif prefix is not None:
+      _check_frames(self.spec, prefix, rngs.shape[0], num_frames)
+      if self._target_moments:
+        prefix = standardised.scaled(prefix, **self._target_moments)
+    drawn = self.sampler.sample(
       self.network,
       self.spec,
       params,
@@ -355,6 +387,9 @@ class StageModel:
       num_frames=num_frames,
       negative=None if negative is None else self.standardised(negative),
     )
+    if self._target_moments:
+      return standardised.restored(drawn, **self._target_moments)
+    return drawn
 
 
 def layout(model: StageModel) -> str:
@@ -374,6 +409,21 @@ def _check_prefix(
       f'the prefix of stage {spec.name!r} has shape {shape}; wanted'
       f' [{batch_size}, n], n a multiple of {levels} below {length}: whole'
       f' frames of {spec.target.name!r}, with something left to draw.'
+    )
+
+
+def _check_frames(
+  spec: specs.StageSpec, prefix: jax.Array, batch_size: int, num_frames: int
+):
+  """Raises ValueError unless a continuous prefix fits and leaves a frame."""
+  shape, dim = jnp.shape(prefix), spec.target.frame_shape
+  fits = shape[:1] == (batch_size,) and shape[2:] == dim
+  if not fits or shape[1] >= num_frames:
+    sizes = ', '.join(str(n) for n in (batch_size, 'n', *dim))
+    raise ValueError(
+      f'the prefix of stage {spec.name!r} has shape {shape}; wanted [{sizes}],'
+      f' n below {num_frames}: frames of {spec.target.name!r}, with something'
+      ' left to draw.'
     )
 
 

@@ -154,6 +154,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     metavar='N',
     help='let a code stand at most N times in succession, against stuck sounds',
   )
+  parser.add_argument(
+    '--steps',
+    type=int,
+    metavar='N',
+    help=(
+      'number of steps of a system that follows a flow, such as MuVi: more are'
+      " slower and closer to what was trained; default: the system's own"
+    ),
+  )
 
 
 def run(args: argparse.Namespace) -> None:

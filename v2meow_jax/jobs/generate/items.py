@@ -270,6 +270,7 @@ _KINDS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
   'fade_out': (_number, 'seconds'),
   'rate': (_whole, 'Hz'),
   'channels': (_whole, '1 or 2'),
+  'steps': (_whole, 'a whole number'),
 }
 # Options of `v2meow generate` that a row or the command line may give.
 OPTIONS = {name: kind for name, (kind, _) in _KINDS.items()}

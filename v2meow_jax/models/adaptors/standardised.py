@@ -1,4 +1,4 @@
-"""Standardises continuous inputs by the moments of the records."""
+"""Standardises continuous streams by the moments of the records."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -17,23 +17,33 @@ LIMIT = 6.0
 
 def check(moments: Moments, spec: specs.StageSpec) -> None:
   """Raises ValueError unless moments are those of a stage's streams."""
-  dims = {s.name: s.dim for s in spec.feature_inputs}
+  dims = {s.name: s.dim for s in spec.feature_streams}
   for name, values in moments.items():
     lengths = {k: len(x) for k, x in values.items()}
     wanted = dict.fromkeys(('mean', 'std'), dims.get(name))
     if lengths != wanted:
       raise ValueError(
         f'stage {spec.name!r} has moments of {name!r} with {lengths} numbers;'
-        f' wanted {wanted}, as its continuous inputs {dims} say.'
+        f' wanted {wanted}, as its continuous streams {dims} say.'
       )
 
 
 def standardised(x: jax.Array, mean, std) -> jax.Array:
-  """float[b, ..., dim] -> float32, of mean 0 and deviation 1 in each dimension.
+  """float[b, frames, ..., dim] -> float32, of mean 0 and deviation 1.
 
-  A stream of zeros alone is one that was left out, and stays zeros.
+  A frame of zeros alone is one that was left out, and stays zeros; what is far
+  from the others is brought within `LIMIT`.
   """
   x = jnp.asarray(x, jnp.float32)
-  scaled = (x - jnp.asarray(mean)) / jnp.asarray(std)
-  there = jnp.any(x != 0, tuple(range(1, x.ndim)), keepdims=True)
-  return jnp.where(there, jnp.clip(scaled, -LIMIT, LIMIT), 0.0)
+  there = jnp.any(x != 0, tuple(range(2, x.ndim)), keepdims=True)
+  return jnp.where(there, jnp.clip(scaled(x, mean, std), -LIMIT, LIMIT), 0.0)
+
+
+def scaled(x: jax.Array, mean, std) -> jax.Array:
+  """float[..., dim] -> float32, of mean 0 and deviation 1 in each dimension."""
+  return (jnp.asarray(x, jnp.float32) - jnp.asarray(mean)) / jnp.asarray(std)
+
+
+def restored(x: jax.Array, mean, std) -> jax.Array:
+  """Inverts `scaled`."""
+  return x * jnp.asarray(std) + jnp.asarray(mean)

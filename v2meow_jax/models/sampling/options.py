@@ -14,7 +14,10 @@ from v2meow_jax import specs
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=['temperature', 'top_p', 'style_guidance', 'video_guidance'],
+  data_fields=[
+    *('temperature', 'top_p', 'style_guidance', 'video_guidance'),
+    'steps',
+  ],
   meta_fields=['top_k', 'max_run'],
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,8 @@ class Sampling:
     style_guidance: Weight of the style, >= 0: see `guidance`; None: 1, which
       costs and changes nothing.
     video_guidance: Weight of the video, as that of the style.
+    steps: Number of steps of a flow, from 1 to `MAX_STEPS`; None: that of the
+      sampler. What writes codes takes none.
   """
 
   temperature: float | jax.Array | None = None
@@ -44,6 +49,7 @@ class Sampling:
   max_run: int | None = None
   style_guidance: float | jax.Array | None = None
   video_guidance: float | jax.Array | None = None
+  steps: int | jax.Array | None = None
 
   def __post_init__(self):
     number = self.temperature
@@ -72,6 +78,11 @@ class Sampling:
       count = getattr(self, name)
       if count is not None and count < 1:
         raise ValueError(f'{name} is {count}; wanted 1 or more, or None.')
+    if isinstance(self.steps, int) and not 1 <= self.steps <= MAX_STEPS:
+      raise ValueError(
+        f'steps is {self.steps}; wanted 1 to {MAX_STEPS} (25 to 50 are usual,'
+        ' fewer are faster and rougher).'
+      )
 
   def over(self, base: Sampling) -> Sampling:
     """These options, and those of `base` where these are None.
@@ -83,6 +94,7 @@ class Sampling:
     return dataclasses.replace(base, **given)
 
 
+MAX_STEPS = 1000  # ours: far beyond where a solver gains anything.
 AS_TRAINED = Sampling(temperature=1.0)
 MAX_ROWS = 256  # ours: an accelerator is full long before.
 
