@@ -143,6 +143,17 @@ KINDS = {
     _codec(
       'embedded_codec', f'{_TRAINED}.embedded_codec', read=f'{_TRAINED}.read'
     ),
+    # The same two without their quantisers.
+    _codec(
+      'soundstream_latents',
+      f'{_TRAINED}.soundstream_latents',
+      read=f'{_TRAINED}.read',
+    ),
+    _codec(
+      'embedded_latents',
+      f'{_TRAINED}.embedded_latents',
+      read=f'{_TRAINED}.read',
+    ),
     # Published by others: pictures.
     _picture('clip', 'extractors.clip.load', 'clip-vit-l14'),
     _picture('clip_patches', 'extractors.clip.load_patches', 'clip-vit-l14'),
@@ -171,6 +182,9 @@ KINDS = {
       'dac-44khz',
     ),
     _codec(
+      'dac_latents', 'codecs.dac.dac.load_latents', 'dac-16khz', 'dac-24khz'
+    ),
+    _codec(
       'encodec',
       'codecs.encodec.encodec.load_variant',
       'encodec-24khz',
@@ -186,7 +200,8 @@ class Part:
 
   Attributes:
     kind: Name of a row of `KINDS`, such as 'clip'.
-    stream: Name of the stream that it gives; 'acoustic' for a codec.
+    stream: Name of the stream that it gives; 'acoustic' for a codec, 'latents'
+      for an autoencoder.
     weights: Name in `v2meow weights list`, or path of a file or folder of the
       published layout; for a part that is trained here, its MODEL_DIR or file.
       All may lie in a bucket. '' for a kind that has none.
@@ -402,6 +417,12 @@ def check_codec(codec: Any, stream: specs.Stream) -> None:
   if codec.stream == stream:
     return
   stages.check_acoustic_rate(codec.stream.rate_hz)
+  if isinstance(codec.stream, specs.FeatureSpec):
+    raise ValueError(
+      f'the autoencoder writes {codec.stream}; records hold {stream}. Bind the'
+      ' width and rate of latents of the streams, as'
+      ' gin/networks/dac_latents.gin does.'
+    )
   raise ValueError(
     f'the codec writes {codec.stream}; records hold {stream}. Choose a codec of'
     ' that rate and depth, or bind acoustic_rate_hz, acoustic_codebook_size,'

@@ -1,8 +1,9 @@
-"""The streams and stages of each system: READ THIS FIRST.
+"""The streams and the stages of each system: READ THIS FIRST.
 
-A stage is a `StageSpec`: which streams it reads and which one it writes. The
-paper's streams are `PAPER`; those of the embedded default, small enough for a
-laptop, are `TINY`. A stage names its streams; gin chooses the names.
+A stage is a `StageSpec`: which streams it reads and which one it writes.
+V2Meow has three, VMAs and MuVi one each. The papers' streams are `PAPER`; those
+of the embedded default, small enough for a laptop, are `TINY`. A stage names its
+streams; gin chooses the names.
 """
 
 from collections.abc import Mapping
@@ -56,6 +57,9 @@ PAPER = _table(
     first_codebook=4,
     stored_as='acoustic',
   ),
+  specs.FeatureSpec(  # ours: MuVi does not say; DAC without its quantiser
+    name='latents', dim=1024, rate_hz=50.0
+  ),
 )
 
 # ours: half the codec's frame rate and a third of its levels, so that ten seconds
@@ -87,6 +91,7 @@ TINY = _table(
     first_codebook=2,
     stored_as='acoustic',
   ),
+  specs.FeatureSpec(name='latents', dim=64, rate_hz=25.0),
 )
 
 
@@ -97,6 +102,7 @@ def paper_streams(
   num_coarse_levels: int = 4,
   num_fine_levels: int = 8,
   picture_positions: int = 256,
+  latent_dim: int = 1024,
 ) -> Mapping[str, specs.Stream]:
   """The paper's streams; bind as `streams` of a stage in gin.
 
@@ -108,6 +114,7 @@ def paper_streams(
     num_coarse_levels: Number of first levels, which stage 2 writes.
     num_fine_levels: Number of other levels, which stage 3 writes.
     picture_positions: Cells of a picture of ViT-VQGAN.
+    latent_dim: Width of the latents of an autoencoder, at the codec's rate.
 
   Returns:
     The streams by name.
@@ -132,6 +139,9 @@ def paper_streams(
         num_codebooks=num_fine_levels,
         first_codebook=num_coarse_levels,
         **codec,
+      ),
+      specs.FeatureSpec(
+        name='latents', dim=latent_dim, rate_hz=acoustic_rate_hz
       ),
     ),
   }
@@ -241,3 +251,15 @@ def fine(
 ) -> specs.StageSpec:
   """Stage 3: coarse -> fine acoustic tokens, in short windows."""
   return _stage('fine', inputs, 'fine', crop_seconds, streams)
+
+
+def flow_music(
+  inputs: Sequence[str] = ('patches',),
+  crop_seconds: float = 20.0,
+  streams: Mapping[str, specs.Stream] = PAPER,
+) -> specs.StageSpec:
+  """MuVi's stage: patches of the picture -> latents of music, at once.
+
+  Without inputs it writes music alone, with which its training begins.
+  """
+  return _stage('music', inputs, 'latents', crop_seconds, streams)

@@ -100,7 +100,7 @@ class PublishedCodec(abc.ABC, Generic[Config]):
 
   Attributes:
     config: Sizes of the codec.
-    stream: Stream of its codes, all levels.
+    stream: Stream of its codes, all levels, or of its latents.
     sample_rate_hz: Sample rate of the waveforms.
     hop_samples: Number of samples per code frame.
   """
@@ -108,7 +108,7 @@ class PublishedCodec(abc.ABC, Generic[Config]):
   def __init__(self, config: Config, params: Mapping[str, Any]):
     """Stores the weights; `encode` and `decode` compile for each length."""
     self.config = config
-    self.stream = config.stream
+    self.stream: specs.Stream = config.stream
     self.sample_rate_hz = config.sample_rate_hz
     self.hop_samples = config.hop_samples
     self._variables = {'params': jax.tree.map(jnp.asarray, params)}
@@ -138,20 +138,31 @@ class PublishedCodec(abc.ABC, Generic[Config]):
     Raises:
       ValueError: There are no levels, or more than the codec has.
     """
-    pieces.check_levels(codes.shape[-1], self.config.num_levels)
+    self._check(codes)
     return self._whole('decode', jnp.asarray(codes))
+
+  def _check(self, frames: Any) -> None:
+    if isinstance(self.stream, specs.TokenSpec):
+      pieces.check_levels(frames.shape[-1], self.config.num_levels)
+    elif frames.shape[-1] != self.stream.dim:
+      raise ValueError(
+        f'latents have {frames.shape[-1]} channels but the autoencoder has'
+        f' {self.stream.dim}; they come from another.'
+      )
 
   def encode_in_pieces(
     self, waveform: Float[np.ndarray, 'b samples'], piece_frames: int
   ) -> Int[np.ndarray, 'b frames levels']:
-    """Encodes as `encode`, to int32, with memory for `piece_frames` at a time.
+    """Encodes as `encode`, with memory for `piece_frames` at a time.
 
     Raises:
       ValueError: `encode` would raise, or `piece_frames` is less than 1.
     """
     pieces.check_whole(waveform.shape[-1], self.hop_samples)
     framed = waveform.reshape(len(waveform), -1, self.hop_samples)
-    out = np.empty((*framed.shape[:2], self.config.num_levels), np.int32)
+    of_codes = isinstance(self.stream, specs.TokenSpec)
+    dtype = np.int32 if of_codes else np.float32
+    out = np.empty((*framed.shape[:2], *self.stream.frame_shape), dtype)
     for piece, codes in self._in_pieces('encode', framed, piece_frames):
       out[:, piece] = codes
     return out
@@ -171,7 +182,7 @@ class PublishedCodec(abc.ABC, Generic[Config]):
     Raises:
       ValueError: `decode` would raise, or `piece_frames` is less than 1.
     """
-    pieces.check_levels(codes.shape[-1], self.config.num_levels)
+    self._check(codes)
     for _, waveform in self._in_pieces('decode', codes, piece_frames):
       yield np.asarray(waveform, np.float32).reshape(len(codes), -1)
 

@@ -240,7 +240,7 @@ class ResidualVectorQuantizer(nn.Module):
       (latents for the decoder, commitment loss: mean squared distance between
       the residuals and the chosen vectors of the levels in use).
     """
-    z = self._code(latents)
+    z = self.project(latents)
     batch_size, num_frames, dim = z.shape
     flat = jax.lax.stop_gradient(z.reshape(-1, dim))
     mask = jnp.ones((batch_size, self.config.num_levels))
@@ -263,7 +263,7 @@ class ResidualVectorQuantizer(nn.Module):
 
   def encode(self, latents: arrays.Latents) -> arrays.Codes:
     """Returns codes of all levels."""
-    z = self._code(latents)
+    z = self.project(latents)
     flat = z.reshape(-1, z.shape[-1])
     codes = quantize(self.state.value['vectors'], flat)[0]
     return codes.T.reshape(*z.shape[:2], -1).astype(jnp.int32)
@@ -272,7 +272,14 @@ class ResidualVectorQuantizer(nn.Module):
     """Returns latents of the first `levels` levels."""
     return self.from_code(lookup(self.state.value['vectors'], codes))
 
-  def _code(self, latents):
+  def restore(self, z: Float[Array, 'b frames code_dim']) -> arrays.Latents:
+    """Returns latents of what `project` gave, or what is like it."""
+    return self.from_code(self.normalize(z))
+
+  def project(
+    self, latents: arrays.Latents
+  ) -> Float[Array, 'b frames code_dim']:
+    """Returns what the codebooks quantise, of unit variance in each frame."""
     # Unit variance per frame: latents can neither vanish, which would minimise
     # the commitment loss, nor outgrow the codebooks.
     return self.normalize(self.to_code(latents))

@@ -1,16 +1,27 @@
-"""Codecs that were trained here, from a run or from a released file."""
+"""Codecs that were trained here, from a run or from a released file.
+
+Each also serves as an autoencoder, without its quantiser.
+"""
 
 from collections.abc import Mapping
 import functools
+import pathlib
 from typing import Any
 
 from etils import epath
 
 from v2meow_jax.codecs.soundstream import soundstream as soundstream_lib
+from v2meow_jax.files import paths
+from v2meow_jax.files import released
 from v2meow_jax.files import tensors
 
 # Kind of part -> the ends of its `CodecConfig`.
-_ENDS = {'soundstream': 'seanet', 'embedded_codec': 'patch'}
+_ENDS = {
+  'soundstream': 'seanet',
+  'embedded_codec': 'patch',
+  'soundstream_latents': 'seanet',
+  'embedded_latents': 'patch',
+}
 
 
 def kind(model_dir: epath.PathLike) -> str:
@@ -26,7 +37,8 @@ def read(
 
   Args:
     stream: Name of the stream of codes.
-    path: MODEL_DIR of a run; with `config`, file of a released system.
+    path: MODEL_DIR of a run, or folder of a released system; with `config`,
+      file of a released system.
     config: Sizes, as `CodecConfig.to_dict` gives them.
 
   Returns:
@@ -40,6 +52,9 @@ def read(
     return tensors.read(path), {'config': dict(config)}
   from v2meow_jax.training.checkpoints import checkpoints  # pylint: disable=g-import-not-at-top
 
+  folder = paths.path(path)
+  if (folder / released.CONFIG_NAME).exists():
+    return _of_system(folder)
   config = _config(path)
   variables, _ = checkpoints.restore_variables(path)
   # Averages that only training needs stay behind.
@@ -51,6 +66,19 @@ def read(
   return weights, {'config': dict(config)}
 
 
+def _of_system(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
+  """As `read`, of the codec that a system plays."""
+  content = released.read_config(folder)
+  rows = [r for r in content.get('networks', ()) if r['kind'] in _ENDS]
+  if not rows:
+    raise ValueError(
+      f'{folder} is a system whose codec was not trained here; name the run of'
+      ' a codec.'
+    )
+  config = rows[0]['settings']['config']
+  return tensors.read(folder / rows[0]['weights']), {'config': config}
+
+
 def _build(
   name: str, weights: Mapping[str, Any], *, config: Mapping[str, Any]
 ) -> soundstream_lib.TrainedCodec:
@@ -59,13 +87,16 @@ def _build(
       f'a part of kind {name!r} has ends of kind {_ENDS[name]!r}, and these'
       f' weights are of {config.get("kind")!r}; the kinds of part are {_ENDS}.'
     )
-  return soundstream_lib.TrainedCodec(
-    soundstream_lib.CodecConfig.from_dict(config), weights
-  )
+  sizes = soundstream_lib.CodecConfig.from_dict(config)
+  if name.endswith('_latents'):
+    return soundstream_lib.TrainedLatents(sizes, weights)
+  return soundstream_lib.TrainedCodec(sizes, weights)
 
 
 soundstream = functools.partial(_build, 'soundstream')
 embedded_codec = functools.partial(_build, 'embedded_codec')
+soundstream_latents = functools.partial(_build, 'soundstream_latents')
+embedded_latents = functools.partial(_build, 'embedded_latents')
 
 
 def _config(model_dir: epath.PathLike) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from v2meow_jax.inference import sound
 from v2meow_jax.models.blocks import kernels
 from v2meow_jax.models.sampling import options
 
-# Stream of all levels of the codec, which the system decodes.
+# Stream of all levels of a codec, which a system decodes where no stage writes
+# latents.
 SOUND = 'acoustic'
 # Types in which weights are stored.
 WEIGHTS = ('float16', 'float32', 'int8')
@@ -146,9 +147,10 @@ def pack(
     descriptions = [_write_stage(partial, *stage, weights) for stage in stages]
     if temperatures:
       _set_temperatures(descriptions, temperatures)
-    streams = _streams(descriptions)
+    sounding = _sound(descriptions)
+    streams = _streams(descriptions, sounding)
     visual = _visual(descriptions)
-    kept = _kept(parts, streams, [*visual, SOUND])
+    kept = _kept(parts, streams, [*visual, sounding])
     own = [part for part in kept if part.is_own]
     others = [part for part in kept if not part.is_own]
     config = {
@@ -163,7 +165,7 @@ def pack(
         *_rows_of_others(others),
         *_write_own(partial, own, weights),
       ],
-      'sound': SOUND,
+      'sound': sounding,
       'streams': streams,
       'visual': visual,
       # Of all parts: frames are those of the records.
@@ -273,15 +275,25 @@ def _rows_of_others(
   ]
 
 
-def _streams(descriptions: Sequence[dict[str, Any]]) -> dict[str, Any]:
-  """Every stream of the stages, as JSON data."""
+def _sound(descriptions: Sequence[dict[str, Any]]) -> str:
+  """Name of the stream that becomes sound: the latents of the last stage."""
+  spec = specs.stage_from_dict(descriptions[-1]['model']['spec'])
+  if isinstance(spec.target, specs.FeatureSpec):
+    return spec.target.name
+  return SOUND
+
+
+def _streams(
+  descriptions: Sequence[dict[str, Any]], sounding: str
+) -> dict[str, Any]:
+  """Every stream of the stages, and that of the sound, as JSON data."""
   streams, targets = {}, []
   for description in descriptions:
     spec = specs.stage_from_dict(description['model']['spec'])
     for stream in (*spec.inputs, spec.target):
       streams[stream.name] = specs.stream_to_dict(stream)
     targets.append(spec.target)
-  streams[SOUND] = specs.stream_to_dict(sound.stream(SOUND, targets))
+  streams[sounding] = specs.stream_to_dict(sound.stream(sounding, targets))
   return streams
 
 

@@ -1,4 +1,4 @@
-"""From the codes that stages wrote to the sound of a clip."""
+"""From the codes or latents that stages wrote to the sound of a clip."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax import specs
+from v2meow_jax.codecs import autoencoder
 from v2meow_jax.codecs import codec as codec_lib
 from v2meow_jax.files.films import scratch
 
@@ -93,11 +94,12 @@ def _peaks(audio: media.Audio, block: int) -> np.ndarray:
 
 
 def levels(
-  name: str, streams: Sequence[specs.TokenSpec]
-) -> tuple[specs.TokenSpec, ...]:
+  name: str, streams: Sequence[specs.Stream]
+) -> tuple[specs.Stream, ...]:
   """Streams that hold the levels of a codec's stream, coarsest first.
 
   Levels may be missing at the end: a codec decodes its first levels alone.
+  Latents have no levels: they are one stream.
 
   Args:
     name: Name of the codec's stream, such as 'acoustic'.
@@ -109,7 +111,14 @@ def levels(
   Raises:
     ValueError: Level 0, or one in between, is missing.
   """
-  parts = [s for s in streams if s.record_name == name]
+  for s in streams:
+    if isinstance(s, specs.FeatureSpec) and s.name == name:
+      return (s,)
+  parts = [
+    s
+    for s in streams
+    if isinstance(s, specs.TokenSpec) and s.record_name == name
+  ]
   parts.sort(key=lambda s: s.first_codebook)
   following = 0
   for part in parts:
@@ -126,14 +135,17 @@ def levels(
   )
 
 
-def stream(name: str, streams: Sequence[specs.TokenSpec]) -> specs.TokenSpec:
+def stream(name: str, streams: Sequence[specs.Stream]) -> specs.Stream:
   """The sound as one stream of all levels; arguments are those of `levels`."""
   parts = levels(name, streams)
+  first = parts[0]
+  if isinstance(first, specs.FeatureSpec):
+    return first
   return specs.TokenSpec(
     name=name,
-    codebook_size=parts[0].codebook_size,
-    rate_hz=parts[0].rate_hz,
-    num_codebooks=sum(s.num_codebooks for s in parts),
+    codebook_size=first.codebook_size,
+    rate_hz=first.rate_hz,
+    num_codebooks=sum(s.frame_shape[0] for s in parts),
   )
 
 
@@ -161,9 +173,9 @@ def room(
 
 
 def decode(
-  codec: codec_lib.Codec,
+  codec: codec_lib.Codec | autoencoder.Autoencoder,
   streams: Mapping[str, np.ndarray],
-  parts: Sequence[specs.TokenSpec],
+  parts: Sequence[specs.Stream],
   seconds: float,
   make: Callable[[int], np.ndarray] = zeros,
   on_piece: Callable[[float], None] = lambda seconds: None,
@@ -172,15 +184,16 @@ def decode(
 
   Args:
     codec: Decoder of the sound.
-    streams: Codes by stream name, [frames, levels]; they may reach beyond the
-      end of the clip, each by its own.
+    streams: Codes by stream name, [frames, levels], or latents, [frames, dim];
+      they may reach beyond the end of the clip, each by its own.
     parts: Streams that hold the levels, coarsest first.
     seconds: Length of the clip.
     make: Function that gives an array of so many zeros, float32, for the samples.
     on_piece: Function to call with the length of each piece, in seconds.
 
   Returns:
-    The sound, and the codes that it was decoded from, int32[frames, levels].
+    The sound, and the codes that it was decoded from, int32[frames, levels], or
+    latents.
   """
   # A clip a hair above whole windows may be a frame above what they cover.
   length = min(

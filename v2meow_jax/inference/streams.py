@@ -137,6 +137,7 @@ def read(
     styles, starts = _styles(request, plan, loaded)
     if plan is not None and _planned(loaded):
       streams |= _unseen(streams, styles, starts, loaded)
+    openings = {} if 'style' in loaded.streams else _openings(request, loaded)
     clips.append(
       pipeline.ClipStreams(
         streams={**streams, **styles},
@@ -144,6 +145,7 @@ def read(
         seed=request.seed,
         style_starts=starts,
         returns=themes.returns(plan) if _planned(loaded) else (),
+        openings=openings,
       )
     )
     if request.negative is not None:
@@ -318,6 +320,8 @@ def _styles(
 ) -> tuple[dict[str, np.ndarray], tuple[float, ...]]:
   """The style of a request, or those of the sections of its plan."""
   style = request.prompt or request.style_audio
+  if isinstance(style, media.Audio) and _prefix_frames(loaded):
+    return {}, (0.0,)
   if style is not None:
     return {'style': style_lib.vector(style, loaded.styles)}, (0.0,)
   if 'style' not in loaded.streams:
@@ -334,3 +338,33 @@ def _styles(
   ]
   starts = tuple(section.start_seconds for section in plan.sections)
   return {'style': np.concatenate(vectors)}, starts
+
+
+def _prefix_frames(loaded: loading.Loaded) -> int:
+  """Frames of music that a system takes up in context; 0: it does not.
+
+  Systems whose music is latents, and that have no stream of style.
+  """
+  stage = loaded.stages[-1]
+  target = stage.spec.target
+  if 'style' in loaded.streams or not isinstance(target, specs.FeatureSpec):
+    return 0
+  return stage.model.sampler.windows.prefix_frames(target)
+
+
+def _openings(
+  request: requests_lib.Request, loaded: loading.Loaded
+) -> dict[str, np.ndarray]:
+  """Latents of the beginning of a music style, repeated where it is short."""
+  music, num_frames = request.style_audio, _prefix_frames(loaded)
+  if music is None or not num_frames:
+    return {}
+  codec = loaded.codec
+  if music.rate_hz != codec.sample_rate_hz:
+    raise ValueError(
+      f'the music style has {music.rate_hz} samples a second; wanted'
+      f' {codec.sample_rate_hz}, the rate of the system: see style_rate_hz.'
+    )
+  samples = np.resize(music.samples, num_frames * codec.hop_samples)
+  latents = np.asarray(codec.encode(samples[None].astype(np.float32)))[0]
+  return {loaded.stages[-1].spec.target.name: latents}

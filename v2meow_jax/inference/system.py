@@ -82,6 +82,8 @@ class System:
   @property
   def style_rate_hz(self) -> int:
     """Samples a second at which music is best given as a style."""
+    if 'style' not in self.streams and self.codec.stream.name == 'latents':
+      return self.codec.sample_rate_hz  # Taken up in context.
     return style.rate_hz(self.styles)
 
   def generate(
@@ -393,7 +395,7 @@ class System:
         of_more.append(functools.partial(call, prefix))
     program = getattr(self.codec, 'program', None)
     if isinstance(program, kept.Program):
-      num_levels = sum(s.num_codebooks for s in self._sound)
+      num_levels = sum(s.frame_shape[0] for s in self._sound)
       arguments = self.codec.piece_arguments(num_levels, sound.PIECE_FRAMES)
       needed.append(functools.partial(program.prepare, *arguments))
     return needed + others if compile_cache.folder() else needed

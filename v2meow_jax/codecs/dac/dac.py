@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from v2meow_jax import specs
 from v2meow_jax.codecs import arrays
 from v2meow_jax.codecs import pieces
 from v2meow_jax.codecs import pretrained
@@ -62,9 +63,17 @@ class Dac(nn.Module):
 
   def decode(self, codes: arrays.Codes) -> arrays.Waveform:
     """Decodes the first `levels` levels."""
-    waveform = self.decoder(self.quantizer.decode(codes))
+    return self.decode_latents(self.quantizer.decode(codes))
+
+  def encode_latents(self, waveform: arrays.Waveform) -> arrays.Latents:
+    """Encodes to what the levels would quantise."""
+    return self.encoder(waveform)
+
+  def decode_latents(self, latents: arrays.Latents) -> arrays.Waveform:
+    """Decodes what was not quantised, or what the levels restored."""
+    waveform = self.decoder(latents)
     # An odd stride loses a step at the end: 8 samples at 16 kHz.
-    missing = codes.shape[1] * self.config.hop_samples - waveform.shape[1]
+    missing = latents.shape[1] * self.config.hop_samples - waveform.shape[1]
     return jnp.pad(waveform, ((0, 0), (0, missing)))
 
 
@@ -90,6 +99,26 @@ class DacCodec(pretrained.PublishedCodec[dac_network.DacConfig]):
       yield piece, np.asarray(y).reshape(*inputs.shape[:2], -1)[:, inside]
 
 
+class DacLatents(DacCodec):
+  """An `Autoencoder`: a DAC with its weights, without its quantiser.
+
+  Attributes:
+    stream: Stream of its latents, of the width of the encoder.
+  """
+
+  stream: specs.FeatureSpec
+
+  def __init__(self, config: dac_network.DacConfig, params: Mapping[str, Any]):
+    """Stores the weights, as those of a `DacCodec`."""
+    super().__init__(config, params)
+    self.stream = specs.FeatureSpec(
+      name='latents', dim=config.latent_dim, rate_hz=config.stream.rate_hz
+    )
+
+  def _whole(self, way, x):
+    return _apply(self.config, f'{way}_latents', self._variables, x)
+
+
 def load(path: epath.PathLike, config: dac_network.DacConfig) -> DacCodec:
   """Loads a DAC, such as `DAC_16KHZ`; see `pretrained.read_params`."""
   return DacCodec(config, pretrained.read_params(path, config, Dac(config)))
@@ -100,6 +129,17 @@ def _apply(config, method, variables, x):
   # Codes should not depend on the device.
   with jax.default_matmul_precision('highest'):
     return Dac(config).apply(variables, x, method=method)
+
+
+def load_latents(
+  path: epath.PathLike,
+  *,
+  variant: str = '16khz',
+  config: Mapping[str, Any] | None = None,
+) -> DacLatents:
+  """The autoencoder of a DAC, of sizes as of `load_variant`."""
+  sizes = pretrained.sizes(dac_network.DacConfig, _VARIANTS, variant, config)
+  return DacLatents(sizes, pretrained.read_params(path, sizes, Dac(sizes)))
 
 
 _VARIANTS = {'16khz': DAC_16KHZ, '24khz': DAC_24KHZ, '44khz': DAC_44KHZ}

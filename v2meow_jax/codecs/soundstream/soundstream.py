@@ -56,6 +56,13 @@ class CodecConfig:
       )
 
   @property
+  def latents(self) -> specs.FeatureSpec:
+    """Stream of what the codebooks quantise."""
+    return specs.FeatureSpec(
+      name='latents', dim=self.quantizer.code_dim, rate_hz=self.stream.rate_hz
+    )
+
+  @property
   def stream(self) -> specs.TokenSpec:
     """Stream of the codes, all levels."""
     return specs.TokenSpec(
@@ -112,6 +119,14 @@ class SoundStream(nn.Module):
   def decode(self, codes: arrays.Codes) -> arrays.Waveform:
     """Decodes the first `levels` levels."""
     return self.decoder(self.quantizer.decode(codes))
+
+  def encode_latents(self, waveform: arrays.Waveform) -> arrays.Latents:
+    """Encodes to what the codebooks would quantise."""
+    return self.quantizer.project(self.encoder(waveform))
+
+  def decode_latents(self, latents: arrays.Latents) -> arrays.Waveform:
+    """Decodes what was not quantised."""
+    return self.decoder(self.quantizer.restore(latents))
 
 
 class TrainedCodec:
@@ -218,3 +233,43 @@ def _encode(config, variables, waveform):
 @functools.partial(jax.jit, static_argnums=0)
 def _decode(config, variables, codes):
   return SoundStream(config).apply(variables, codes, method=SoundStream.decode)
+
+
+class TrainedLatents(TrainedCodec):
+  """An `Autoencoder`: a codec that was trained here, without its quantiser.
+
+  Attributes:
+    stream: Stream of its latents, of the width of the codebooks.
+  """
+
+  stream: specs.FeatureSpec
+
+  def __init__(self, config: CodecConfig, variables: Mapping[str, Any]):
+    """Stores the weights, as those of a `TrainedCodec`."""
+    super().__init__(config, variables)
+    self.stream = config.latents
+    self.program = functools.partial(_decode_latents, config)
+
+  def encode(self, waveform: arrays.Waveform) -> arrays.Latents:
+    """Encodes to latents; raises ValueError as `TrainedCodec.encode`."""
+    pieces.check_whole(waveform.shape[-1], self.hop_samples)
+    return _encode_latents(self.config, self._variables, jnp.asarray(waveform))
+
+  def piece_arguments(self, num_levels: int, piece_frames: int) -> tuple:
+    """Arguments of `program`, or shapes; `num_levels` is the width."""
+    shape = (1, self._window_frames(piece_frames), num_levels)
+    return self._variables, jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode_latents(config, variables, waveform):
+  return SoundStream(config).apply(
+    variables, waveform, method=SoundStream.encode_latents
+  )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decode_latents(config, variables, latents):
+  return SoundStream(config).apply(
+    variables, latents, method=SoundStream.decode_latents
+  )
