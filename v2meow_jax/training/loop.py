@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
 import functools
 import itertools
@@ -91,7 +92,7 @@ def train(
   watchdog_seconds: float = 600.0,
   peak_flops: float | None = None,
   on_eval: OnEval | None = None,
-  warm_start: epath.PathLike | None = None,
+  warm_start: epath.PathLike | Sequence[epath.PathLike] | None = None,
 ) -> train_state.TrainState:
   """Trains to `train_steps`, resuming from the newest checkpoint.
 
@@ -127,7 +128,7 @@ def train(
     on_eval: Function from step and variables to sounds and pictures for
       TensorBoard, called in every process at each evaluation.
     warm_start: MODEL_DIR of a run whose weights a new run starts from, where
-      they fit; a resumed run ignores it.
+      they fit, or several, the last of which wins; a resumed run ignores it.
 
   Returns:
     The last state.
@@ -171,7 +172,9 @@ def train(
         )
       state = _initial_state(planned, example, order, checkpoints)
       if warm_start and checkpoints.latest_step() is None:
-        state = fine_tuning.begin(state, model, warm_start, planned.shardings)
+        several = isinstance(warm_start, list | tuple)
+        for source in warm_start if several else [warm_start]:
+          state = fine_tuning.begin(state, model, source, planned.shardings)
       run_key = jax.random.key(seed + 1)
       train_step = planned.train_step
       start = int(state.step)
