@@ -20,6 +20,9 @@ _WORLD = (
   stages.coarse(inputs=('semantic',), crop_seconds=4.0, streams=stages.TINY),
   stages.fine(inputs=('coarse',), crop_seconds=2.0, streams=stages.TINY),
 )
+_FLOW = stages.flow_music(
+  inputs=('patches',), crop_seconds=4.0, streams=stages.TINY
+)
 # Music without a picture.
 _PLANNED = stages.semantic(inputs=('style', 'plan'), streams=stages.TINY)
 _OF_THE_OWNERS = 'clips: those of their owners on YouTube'
@@ -86,6 +89,14 @@ DATASETS = (
     licence='made here, free of rights',
     terms='v2meow_jax/synthetic, LICENSE',
     stages=_WORLD,
+  ),
+  datasets.Dataset(
+    name='muvi_world',
+    about='the synthetic world as patches and latents: prepare/muvi_tiny.gin',
+    page='v2meow data synth',
+    licence='made here, free of rights',
+    terms='v2meow_jax/synthetic, LICENSE',
+    stages=(_FLOW,),
   ),
   datasets.Dataset(
     name='free',

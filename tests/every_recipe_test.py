@@ -1,4 +1,4 @@
-"""Every experiment goes the whole way: records, training, a system, a sound.
+"""Every experiment of V2Meow goes the whole way: records, training, a sound.
 
 Streams and rates are those of the paper, clips are of two seconds, networks of
 others are tiny and random and come from files of the published layout.
@@ -186,7 +186,7 @@ def chains(specs):
 
 
 def test_every_experiment_is_trained_exported_and_played(folder):
-  # Those of other systems have tests of their own, such as vmas_system_test.py.
+  # Those of other systems: vmas_system_test.py and muvi_test.py.
   recipes = [r for r in experiments.recipes() if r.startswith('stages/')]
   runs = {recipe: train(recipe, folder) for recipe in recipes}
   clip = folder / 'world' / 'clips' / '000000.mp4'

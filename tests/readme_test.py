@@ -28,7 +28,18 @@ EVALUATION = (ROOT / 'docs/evaluation.md').read_text()
 MEDIA = (ROOT / 'docs/media.md').read_text()
 BATCH = (ROOT / 'docs/batch.md').read_text()
 SONGS = (ROOT / 'docs/songs.md').read_text()
-PAGES = (README, TRAINING, WEIGHTS, STUDY, EVALUATION, MEDIA, BATCH, SONGS)
+MUVI = (ROOT / 'docs/muvi.md').read_text()
+PAGES = (
+  README,
+  TRAINING,
+  WEIGHTS,
+  STUDY,
+  EVALUATION,
+  MEDIA,
+  BATCH,
+  SONGS,
+  MUVI,
+)
 GROUPS = ('data', 'weights', 'study', 'batch')  # Verbs of verbs.
 VARIABLE = re.compile('[A-Z][A-Z0-9_]*=')
 

@@ -25,6 +25,7 @@ STAGES = {
   'synthetic': WORLD,
   'contrary': WORLD,
   'free': {'semantic'},
+  'muvi_world': {'music'},
   'songs': WORLD,
 }
 ONLY_JUDGED = ('musiccaps', 'aistpp')

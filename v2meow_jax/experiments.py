@@ -15,7 +15,9 @@ from v2meow_jax.training import train_state
 from v2meow_jax.training.monitoring import flops
 
 _RUN = 'runs/train.gin'
-_MODEL = re.compile(r'^MODEL\s*=', re.M)
+_MODEL = re.compile(r'^MODEL\s*=\s*@([\w./]+)', re.M)
+# Folders of recipes of stages; other recipes lie there too.
+_FOLDERS = ('stages', 'systems')
 HEADER = (
   'parameters  encoder  decoder  predicts  GFLOP/example  command\n'
   '         M     positions of one crop     of training'
@@ -67,7 +69,8 @@ def recipes(search_paths: Sequence[str] = ('gin',)) -> list[str]:
     search_paths: Folders that hold recipes.
 
   Returns:
-    Names below a search path, the stages before their ablations.
+    Names below a search path, the stages before their ablations and before
+    other systems.
 
   Raises:
     gin_config.ConfigError: There are none.
@@ -75,23 +78,28 @@ def recipes(search_paths: Sequence[str] = ('gin',)) -> list[str]:
   names = {
     str(path.relative_to(folder))
     for folder in search_paths
-    for room in ('stages', 'systems')
-    for path in pathlib.Path(folder).glob(f'{room}/**/*.gin')
-    if _names_a_model(path, search_paths)
+    for part in _FOLDERS
+    for path in pathlib.Path(folder).glob(f'{part}/**/*.gin')
+    if (_model(path, search_paths) or '').endswith('StageModel')
   }
   if not names:
     raise gin_config.ConfigError(
       f'no recipe of a stage lies in {list(search_paths)}; run from the'
       ' repository root, or pass --gin_search_paths.'
     )
-  return sorted(names, key=lambda name: (name.count('/'), name))
-
-
-def _names_a_model(path: pathlib.Path, search_paths: Sequence[str]) -> bool:
-  return bool(_MODEL.search(path.read_text('utf-8'))) or any(
-    _names_a_model(part, search_paths)
-    for part in gin_config.included(path, search_paths)
+  return sorted(
+    names,
+    key=lambda name: (name.startswith('systems'), name.count('/'), name),
   )
+
+
+def _model(path: pathlib.Path, search_paths: Sequence[str]) -> str | None:
+  """What a recipe binds as MODEL, itself or by its last include that does."""
+  if own := _MODEL.findall(path.read_text('utf-8')):
+    return own[-1]
+  parts = reversed(list(gin_config.included(path, search_paths)))
+  models = (_model(part, search_paths) for part in parts)
+  return next((model for model in models if model), None)
 
 
 def build(

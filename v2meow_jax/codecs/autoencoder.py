@@ -1,5 +1,6 @@
 """The protocol of an autoencoder: waveform to latents and back."""
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from jaxtyping import Float
@@ -35,6 +36,6 @@ class Autoencoder(Protocol):
 
   def decode_in_pieces(
     self, latents: Float[np.ndarray, 'b frames dim'], piece_frames: int
-  ) -> Float[np.ndarray, 'b samples']:
-    """Decodes as `decode`, without seams, with memory for one piece at a time."""
+  ) -> Iterator[Float[np.ndarray, 'b samples']]:
+    """Decodes as `decode`, piece by piece, without seams between them."""
     ...

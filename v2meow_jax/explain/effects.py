@@ -18,6 +18,12 @@ def check_layer(
   stage: restore.ModelStage, settings: influence.Settings
 ) -> None:
   """Raises ValueError unless the stage has the layer of the settings."""
+  if not isinstance(stage.spec.target, specs.TokenSpec):
+    raise ValueError(
+      f'stage {stage.spec.name!r} writes {stage.spec.target.name!r} along a flow,'
+      ' which gives no probabilities of codes to explain; choose a system of'
+      ' codes.'
+    )
   num_layers = stage.model.network.num_decoder_layers
   if settings.layer is not None and not 0 <= settings.layer < num_layers:
     raise ValueError(

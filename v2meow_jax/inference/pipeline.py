@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 import itertools
+import math
 import zlib
 
 import jax

@@ -126,6 +126,7 @@ class Unfinished:
     clip = pipeline.ClipStreams(
       streams=arrays['streams'],
       negative=arrays.get('negative', {}),
+      openings=arrays.get('openings', {}),
       seconds=facts['seconds'],
       seed=facts['seed'],
       style_starts=tuple(facts['style_starts']),
@@ -142,7 +143,12 @@ class Unfinished:
     """Keeps what was read of the video."""
     path = self.folder / 'read.safetensors'
     clip, plan = read.clip, read.plan
-    tensors.write(path, {'streams': clip.streams, 'negative': clip.negative})
+    arrays = {
+      'streams': clip.streams,
+      'negative': clip.negative,
+      'openings': clip.openings,
+    }
+    tensors.write(path, arrays)
     facts = {
       'sha256': atomic.sha256(path),
       'seconds': clip.seconds,
