@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import delayed_stage
+from tests.fakes import virtual_devices
 from v2meow_jax.models.objectives import joint
 from v2meow_jax.models.objectives import next_token
 from v2meow_jax.training import accumulation
@@ -120,3 +121,17 @@ def test_a_description_gives_the_objective_back():
   objective = joint.Joint(weight=0.2, form='sigmoid', ramp_examples=7)
   data = descriptions.to_dict(objective)
   assert descriptions.from_dict(data, 'models.objectives') == objective
+
+
+@pytest.mark.slow
+def test_on_a_mesh_negatives_are_those_of_all_devices(tmp_path):
+  meshes = ('1,1,1', '2,4,1')
+  losses = virtual_devices.run(
+    '-m', 'tests.fakes.joint_losses', tmp_path, *meshes
+  )
+  alone = losses['1,1,1']
+  assert [losses[m]['parts'] for m in meshes] == [1, 8]
+  for mesh in meshes:
+    assert losses[mesh]['negatives'] == 15
+    for name in ('total', 'pairs'):
+      np.testing.assert_allclose(losses[mesh][name], alone[name], rtol=2e-5)
