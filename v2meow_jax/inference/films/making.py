@@ -74,7 +74,7 @@ def shown(
   """
   done = dict.fromkeys(system.parts, 0.0)
   with progress_lib.bar(
-    total=round(seconds * len(done)),
+    total=seconds * len(done),
     desc=name,
     bar_format=(
       '{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}'
@@ -86,7 +86,7 @@ def shown(
       new = min(new, seconds - done[part])
       done[part] += new
       bar.set_postfix_str(part, refresh=False)
-      bar.update(new)
+      bar.update(min(new, bar.total - bar.n))
 
     yield show
 
