@@ -29,6 +29,10 @@ MEDIA = (ROOT / 'docs/media.md').read_text()
 BATCH = (ROOT / 'docs/batch.md').read_text()
 SONGS = (ROOT / 'docs/songs.md').read_text()
 MUVI = (ROOT / 'docs/muvi.md').read_text()
+VMAS = (ROOT / 'docs/vmas.md').read_text()
+FINISH = (ROOT / 'docs/finish.md').read_text()
+PLAN = (ROOT / 'docs/plan.md').read_text()
+GENERATING = (ROOT / 'docs/generating.md').read_text()
 PAGES = (
   README,
   TRAINING,
@@ -39,6 +43,10 @@ PAGES = (
   BATCH,
   SONGS,
   MUVI,
+  VMAS,
+  FINISH,
+  PLAN,
+  GENERATING,
 )
 GROUPS = ('data', 'weights', 'study', 'batch')  # Verbs of verbs.
 VARIABLE = re.compile('[A-Z][A-Z0-9_]*=')
@@ -67,7 +75,9 @@ def verb(arguments: list[str]) -> tuple[str, ...]:
 
 
 def flags(arguments: list[str]) -> list[str]:
-  return [a.partition('=')[0] for a in arguments if re.match('--?[a-z]', a)]
+  """Those of the verb; what follows a bare -- is for Beam."""
+  own = itertools.takewhile(lambda a: a != '--', arguments)
+  return [a.partition('=')[0] for a in own if re.match('--?[a-z]', a)]
 
 
 @functools.cache

@@ -14,7 +14,7 @@ def overlap(
 
   >>> overlap(2, 1.0, 4, 2.0).tolist()
   [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]
-  >>> overlap(3, 3.0, 2, 2.0).round(2).tolist()
+  >>> overlap(3, 3.0, 2, 2.0).astype(float).round(2).tolist()
   [[0.67, 0.33, 0.0], [0.0, 0.33, 0.67]]
 
   Args:
