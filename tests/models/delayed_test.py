@@ -19,6 +19,8 @@ from v2meow_jax.models.objectives import alignment
 from v2meow_jax.models.objectives import joint
 from v2meow_jax.models.objectives import next_token
 
+pytestmark = pytest.mark.slow
+
 FRAMES, LEVELS = 20, 3
 
 
@@ -97,7 +99,6 @@ def test_the_embedding_of_music_knows_no_picture_and_that_of_a_picture_no_music(
   )
 
 
-@pytest.mark.slow
 def test_every_parameter_has_a_gradient_and_names_its_axes():
   parts = alignment.Alignment(onset_weight=1.0)
   model = delayed_stage.make(joint.Joint(form='sigmoid', alignment=parts))
@@ -121,7 +122,6 @@ def test_every_parameter_has_a_gradient_and_names_its_axes():
   assert not silent
 
 
-@pytest.mark.slow
 def test_attention_to_the_inputs_is_shared_among_their_places():
   model, params = delayed_stage.make(), delayed_stage.params()
   batch = delayed_stage.batch(2)
@@ -146,7 +146,6 @@ def test_attention_to_the_inputs_is_shared_among_their_places():
   np.testing.assert_allclose(shares[10], 1 / 60)
 
 
-@pytest.mark.slow
 def test_a_fused_attention_gives_the_same_logits():
   params, batch = delayed_stage.params(), delayed_stage.batch(2)
   fused = dataclasses.replace(delayed_stage.SIZES, fused_attention=True)
@@ -157,7 +156,6 @@ def test_a_fused_attention_gives_the_same_logits():
   )
 
 
-@pytest.mark.slow
 def test_scanned_layers_compute_and_sample_the_same():
   params, batch = delayed_stage.params(), delayed_stage.batch(2)
   scanned = dataclasses.replace(delayed_stage.SIZES, scan_layers=True)

@@ -6,6 +6,8 @@ import pytest
 from v2meow_jax import media
 from v2meow_jax.evaluation.metrics import seams
 
+pytestmark = pytest.mark.slow
+
 RATE_HZ = 16_000
 SECONDS = 60
 BORDERS = np.arange(4.0, SECONDS, 3.0)
@@ -63,7 +65,6 @@ def test_changes_are_at_their_time():
   assert changes['loudness'].max() == pytest.approx(6.02, abs=0.05)
 
 
-@pytest.mark.slow
 def test_windows_of_the_embedded_system_meet_without_a_seam():
   from v2meow_jax.inference import system
   from v2meow_jax.inference import windows

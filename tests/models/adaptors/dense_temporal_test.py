@@ -11,6 +11,8 @@ import pytest
 from v2meow_jax import specs
 from v2meow_jax.models.adaptors import dense_temporal
 
+pytestmark = pytest.mark.slow
+
 STREAM = specs.FeatureSpec(name='patches', dim=5, rate_hz=10.0, num_positions=6)
 SIZES = dense_temporal.DenseTemporalSizes(
   emb_dim=16, num_heads=2, head_dim=8, mlp_dim=24, window_frames=4
@@ -98,7 +100,6 @@ def test_a_patch_is_known_by_its_place(params):
   assert np.abs(first - second)[0, 2].max() > 1e-2
 
 
-@pytest.mark.slow
 def test_positions_are_seconds():
   """A stream of half the rate sees twice the time between its frames."""
   slow = dataclasses.replace(STREAM, rate_hz=5.0)
@@ -118,7 +119,6 @@ def flops(frames, window):
   return compiled.cost_analysis()['flops']
 
 
-@pytest.mark.slow
 def test_cost_is_linear_in_the_frames_where_full_attention_is_not():
   counts = (100, 400, 1600)
   windows = [flops(n, 8) for n in counts]
@@ -136,7 +136,6 @@ def test_rows_do_not_depend_on_each_other(params):
   np.testing.assert_allclose(together[1:2], alone, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_bfloat16_is_near_float32(params):
   x = inputs(20)
   exact = run(module(), params, x)[0]

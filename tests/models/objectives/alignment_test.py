@@ -13,6 +13,8 @@ from v2meow_jax.models.objectives import alignment
 from v2meow_jax.models.objectives import joint
 from v2meow_jax.models.objectives import next_token
 
+pytestmark = pytest.mark.slow
+
 ROWS, FRAMES, LEVELS = 3, 20, 3
 PLAIN = next_token.NextToken(legal=True)
 
@@ -104,7 +106,6 @@ def modulating():
   return model, params
 
 
-@pytest.mark.slow
 def test_modulation_starts_at_the_bits_of_the_model_without_it():
   model, params = modulating()
   plain, own = delayed_stage.make(), delayed_stage.params()
@@ -130,7 +131,6 @@ def test_modulation_starts_at_the_bits_of_the_model_without_it():
   )
 
 
-@pytest.mark.slow
 def test_modulation_learns_and_samples_as_the_whole_pass_computes():
   model, params = modulating()
   batch = delayed_stage.batch(2)

@@ -13,6 +13,8 @@ from v2meow_jax.models.objectives import joint
 from v2meow_jax.models.objectives import next_token
 from v2meow_jax.training import accumulation
 
+pytestmark = pytest.mark.slow
+
 ROWS = 6
 
 
@@ -71,7 +73,6 @@ def test_a_row_without_video_is_in_no_pair():
   assert metrics['negatives'] == 3
 
 
-@pytest.mark.slow
 def test_the_weight_rises_with_the_examples():
   objective = joint.Joint(weight=1.0, ramp_examples=4 * ROWS)
   model = delayed_stage.make(objective)
@@ -92,7 +93,6 @@ def test_the_weight_rises_with_the_examples():
   np.testing.assert_allclose(seen, [0, 0.25, 0.5, 0.75, 1, 1], atol=1e-4)
 
 
-@pytest.mark.slow
 def test_accumulated_gradients_say_that_negatives_are_those_of_a_microbatch():
   objective = joint.Joint(weight=1.0, ramp_examples=100)
   model = delayed_stage.make(objective)
@@ -123,7 +123,6 @@ def test_a_description_gives_the_objective_back():
   assert descriptions.from_dict(data, 'models.objectives') == objective
 
 
-@pytest.mark.slow
 def test_on_a_mesh_negatives_are_those_of_all_devices(tmp_path):
   meshes = ('1,1,1', '2,4,1')
   losses = virtual_devices.run(

@@ -11,6 +11,8 @@ from v2meow_jax.models.sampling import autoregressive
 from v2meow_jax.models.sampling import delayed
 from v2meow_jax.models.sampling import options
 
+pytestmark = pytest.mark.slow
+
 FRAMES, LEVELS = 20, 3
 COLD = options.Sampling(temperature=0.0)
 
@@ -129,7 +131,6 @@ def test_fewer_frames_are_the_beginning(count):
   )
 
 
-@pytest.mark.slow
 def test_guidance_of_one_changes_nothing_and_others_go_away_from_no_video():
   given = inputs(2)
   plain = sample(given, COLD)
