@@ -168,7 +168,7 @@ def test_straight_through_gradient_is_that_of_no_quantisation():
   _, _, variables = _train_step(module, variables, latents)
 
   def plain(module, x):
-    return module.from_code(module._code(x))
+    return module.from_code(module.project(x))
 
   weights = np.random.default_rng(0).normal(size=(4, 16, 8))
   ours = jax.grad(
@@ -198,7 +198,7 @@ def test_warm_up_passes_latents_through_and_then_fits():
   module, variables = _module(config, latents)
 
   def plain(module, x):
-    return module.from_code(module._code(x))
+    return module.from_code(module.project(x))
 
   wanted = module.apply(variables, latents, method=plain)
   outs = []
