@@ -261,15 +261,23 @@ def say_unused(reasons: Mapping[str, str]) -> None:
 
 
 def _is_made(path: pathlib.Path, key: str) -> bool:
-  """Whether an output is there, whole, and made from what a key stands for."""
+  """Whether an output is there, whole, and made from what a key stands for.
+
+  Raises:
+    ValueError: Stretches of it were made again, which would be lost.
+  """
   try:
     facts = json.loads(outputs.sidecar(path).read_bytes())
-    return (facts['made_from'], facts['output_sha256']) == (
-      key,
-      atomic.sha256(path),
-    )
+    is_whole = facts['output_sha256'] == atomic.sha256(path)
+    made_from, redone = facts['made_from'], facts.get('redone')
   except (OSError, ValueError, KeyError, TypeError):
     return False
+  if is_whole and redone:
+    raise ValueError(
+      f'{path} has stretches that were made again (--redo), and is whole; leave'
+      ' --resume out to make it anew without them.'
+    )
+  return is_whole and made_from == key
 
 
 def _take_paths(out: pathlib.Path, takes: int) -> list[pathlib.Path]:

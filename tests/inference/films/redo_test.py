@@ -150,7 +150,8 @@ def test_what_does_not_match_is_refused_and_stays(folder):
       again(folder, *(args or ('2.5-4',)), **options)
     assert (out.read_bytes(), sidecar.read_bytes()) == before
 
-  refused('ends at 8 s, and the video has 7 s', '5-8')
+  refused('ends at 8 s, and the music at 7 s', '5-8')
+  refused('ends at 7.2 s', '5-7.2')
   refused('video_sha256', video='other.mp4')
   refused('made with system_sha256', system_dir=str(folder / 'other_system'))
   shutil.copy(out, folder / 'style.wav')
@@ -169,6 +170,28 @@ def test_what_does_not_match_is_refused_and_stays(folder):
   sidecar.write_text(json.dumps(facts))
   out.write_bytes(out.read_bytes() + b'x')
   refused('is another file, or was changed')
+  out.unlink()
+  with pytest.raises(ValueError, match='is not there, though its sidecar is'):
+    again(folder, '2.5-4')
+
+
+@pytest.mark.slow
+def test_the_end_of_a_film_may_be_rounded_and_resume_keeps_what_was_redone(
+  folder,
+):
+  again(folder, '5-7.05')
+  before = (folder / 'out.wav').read_bytes()
+  redone = json.loads((folder / 'out.wav.json').read_bytes())['redone']
+  assert (redone[0]['start'], redone[0]['end']) == (5.0, 7.0)
+  with pytest.raises(ValueError, match='stretches that were made again'):
+    soundtrack.write(
+      str(folder / 'in.mp4'),
+      str(folder / 'out.wav'),
+      seed=5,
+      system_dir=str(folder / 'system'),
+      resume=True,
+    )
+  assert (folder / 'out.wav').read_bytes() == before
 
 
 def test_other_options_than_those_of_the_stretch_are_refused(tmp_path, capsys):

@@ -26,6 +26,8 @@ from v2meow_jax.inference.programs import compile_cache
 
 # ours: short, as both sounds are nearly equal where stretches begin and end.
 _FADE_SECONDS = 0.02
+# ours: players show lengths that are rounded.
+_ROUNDED_SECONDS = 0.1
 
 
 def write(
@@ -61,9 +63,14 @@ def write(
   sidecar = outputs.sidecar(path)
   outputs.check_inputs_survive([path, sidecar], video, style_audio)
   facts = redo.read_facts(sidecar)
+  if not path.exists():
+    raise ValueError(
+      f'{path} is not there, though its sidecar is; generate the whole again.'
+    )
   info = film_part.cut(
     probe.probe_video(video), facts.get('music_from'), facts.get('music_to')
   )
+  part = _in_music(part, info)
   video_sha256 = _require_same(facts, 'video_sha256', video)
   _require_same(facts, 'output_sha256', path)
   compile_cache.enable()
@@ -83,7 +90,7 @@ def write(
       )
     with clock('codec'):
       redoing = redo.Redoing(system, facts, read, scratch.folder(path))
-    redoing.redo(_moved(part, info), samplings, windows, on_progress, clock)
+    redoing.redo(part, samplings, windows, on_progress, clock)
     on_progress('codec', length)
   made = requests_lib.Soundtrack(
     audio=_held(redoing.musics[-1], path, read.clip.seconds),
@@ -144,18 +151,26 @@ def _write(
   return output_lib.write_sound(info, path, sound, last)
 
 
-def _moved(part: redo.Span, info: probe.MediaInfo) -> redo.Span:
-  """A stretch in the time of the music, which may be that of a part of a film."""
-  if not isinstance(info, film_part.FilmPart):
-    return part
-  first = info.offset_seconds
+def _in_music(part: redo.Span, info: probe.MediaInfo) -> redo.Span:
+  """A stretch in the time of the music, which may be that of a part of a film.
+
+  Raises:
+    ValueError: It is not within the music.
+  """
+  first = info.offset_seconds if isinstance(info, film_part.FilmPart) else 0.0
+  last = first + info.seconds
   if part.start < first:
     raise ValueError(
       f'the stretch to make again begins at {part.start:g} s, and the music at'
       f' {first:g} s.'
     )
+  if part.start >= last or part.end > last + _ROUNDED_SECONDS:
+    raise ValueError(
+      f'the stretch to make again ends at {part.end:g} s, and the music at'
+      f' {last:g} s.'
+    )
   return dataclasses.replace(
-    part, start=part.start - first, end=part.end - first
+    part, start=part.start - first, end=min(part.end, last) - first
   )
 
 
