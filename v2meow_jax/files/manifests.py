@@ -23,6 +23,7 @@ from v2meow_jax.files import paths
 SPLITS = ('train', 'validation')
 _ID = re.compile(r'[A-Za-z0-9._-]{1,128}')
 _MOST_ERRORS = 20
+_EXAMPLE = '{"path": "my.mp4"}'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,8 @@ def rows(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
       try:
         yield number, json.loads(line)
       except (ValueError, RecursionError) as e:
-        yield number, ValueError(str(e))
+        reason = f'it is no JSON ({e}); wanted an object, such as {_EXAMPLE}'
+        yield number, ValueError(reason)
 
 
 def _csv_rows(text: str) -> Iterator[tuple[int, Any]]:
