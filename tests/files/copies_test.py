@@ -110,6 +110,25 @@ def test_threads_of_one_file_wait_for_one_copy(bucket, folder):
   assert contents == [b'1' * 50] * 8 and bucket.num_reads['bucket/a'] == 1
 
 
+def test_what_another_fills_after_a_look_is_not_filled_again(
+  bucket, folder, monkeypatch
+):
+  path = put(bucket, 'a', b'1' * 50)
+  real, looks = os.open, []
+
+  def late(name, *args, **options):
+    if not looks and pathlib.Path(name).parent == folder:
+      looks.append(name)
+      assert read(path) == b'1' * 50  # As another process, in between.
+      raise FileNotFoundError(name)
+    return real(name, *args, **options)
+
+  monkeypatch.setattr(os, 'open', late)
+  assert read(path) == b'1' * 50 and len(looks) == 1
+  assert bucket.num_reads['bucket/a'] == 1
+  assert [_NAME.fullmatch(p.name) is None for p in folder.iterdir()] == [False]
+
+
 # Reads files in turn and checks them; other processes drop them meanwhile.
 _READER = """
 import sys

@@ -152,7 +152,10 @@ def _open_copy(copy: pathlib.Path, path: epath.PathLike, size: int):
   lock = os.open(partial, os.O_RDWR | os.O_CREAT, 0o600)
   try:
     fcntl.flock(lock, fcntl.LOCK_EX)
-    if _is_at(lock, partial):
+    is_first = _is_at(lock, partial)
+    if is_first and copy.exists():  # Filled since this process looked.
+      partial.unlink()
+    elif is_first:
       _make_room(copy.parent, path, size)
       _fill(partial, path, size)
       os.replace(partial, copy)
