@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import soxr
 
+from tests.fakes import channels
 from tests.fakes import media_clips
 from v2meow_jax.files import read
 from v2meow_jax.files import write
@@ -13,21 +14,6 @@ from v2meow_jax.files.films import sounds
 
 RATE_HZ = 16_000
 NOISE = np.random.default_rng(0).normal(size=(2, 150_000)).astype(np.float32)
-
-
-class Stereo:
-  """Two channels, in pieces of odd sizes."""
-
-  rate_hz = RATE_HZ
-  num_channels = 2
-
-  def __init__(self, samples):
-    self.samples = samples
-    self.num_samples = samples.shape[1]
-
-  def pieces(self):
-    for start in range(0, self.num_samples, 777):
-      yield self.samples[:, start : start + 777]
 
 
 def joined(sound):
@@ -39,14 +25,14 @@ def joined(sound):
 @pytest.mark.parametrize('size', [1, 100, 777, 1000, 1 << 16])
 def test_pieces_of_another_size_hold_the_same(size):
   samples = NOISE[:, :5000]
-  pieces = list(sounds.rebuffered(Stereo(samples).pieces(), size))
+  pieces = list(sounds.rebuffered(channels.Channels(samples).pieces(), size))
   assert {p.shape[1] for p in pieces[:-1]} <= {size}
   np.testing.assert_array_equal(np.concatenate(pieces, axis=1), samples)
 
 
 @pytest.mark.parametrize('num_samples', [0, 1, 777, 150_000, 300_001])
 def test_a_sound_is_cut_or_goes_on_in_silence(num_samples):
-  fitted = joined(sounds.Fitted(Stereo(NOISE), num_samples))
+  fitted = joined(sounds.Fitted(channels.Channels(NOISE), num_samples))
   num = min(num_samples, NOISE.shape[1])
   np.testing.assert_array_equal(fitted[:, :num], NOISE[:, :num])
   assert not fitted[:, num:].any()
@@ -54,7 +40,7 @@ def test_a_sound_is_cut_or_goes_on_in_silence(num_samples):
 
 @pytest.mark.parametrize('rate_hz', [8000, 16_000, 44_100, 48_000])
 def test_pieces_are_resampled_as_a_whole_is(rate_hz):
-  resampled = joined(sounds.Resampled(Stereo(NOISE), rate_hz))
+  resampled = joined(sounds.Resampled(channels.Channels(NOISE), rate_hz))
   assert resampled.shape[1] == round(150_000 * rate_hz / RATE_HZ)
   whole = soxr.resample(NOISE.T, RATE_HZ, rate_hz).T
   num = min(whole.shape[1], resampled.shape[1])
@@ -70,8 +56,7 @@ def test_a_film_gets_both_sides_as_long_as_it_is(suffix, tmp_path):
   media_clips.encode(film, media_clips.planted(range(25)), **options)
   times = np.arange(48_000) / 48_000
   tones = 0.5 * np.sin(2 * np.pi * np.outer([300, 700], times))
-  sound = Stereo(tones.astype(np.float32))
-  sound.rate_hz = 48_000
+  sound = channels.Channels(tones.astype(np.float32), rate_hz=48_000)
   remux.replace_sound(film, sound, out)
   with av.open(str(out)) as container:
     (track,) = container.streams.audio
@@ -93,7 +78,7 @@ def test_files_of_sound_hold_both_sides(suffix, tmp_path):
 
   path = tmp_path / f'out{suffix}'
   samples = np.clip(NOISE[:, :5000], -1, 1)
-  write.write_audio(path, Stereo(samples))
+  write.write_audio(path, channels.Channels(samples))
   stored, rate_hz = soundfile.read(path)
   assert rate_hz == RATE_HZ
   np.testing.assert_allclose(stored.T, samples, atol=2**-15)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tests.fakes import channels
 from v2meow_jax import media
 from v2meow_jax.files.films import spliced
 
@@ -14,27 +15,6 @@ NUM = 2 * media.PIECE_SAMPLES + 99
 def sound(seed):
   samples = np.random.default_rng(seed).normal(0, 0.2, NUM)
   return media.Audio(samples=samples.astype(np.float32), rate_hz=8_000)
-
-
-@dataclasses.dataclass(frozen=True)
-class Channels:
-  """A sound of several channels, in pieces of a length of its own."""
-
-  samples: np.ndarray
-  piece: int
-  rate_hz = 8_000
-
-  @property
-  def num_channels(self):
-    return len(self.samples)
-
-  @property
-  def num_samples(self):
-    return self.samples.shape[1]
-
-  def pieces(self):
-    for start in range(0, self.num_samples, self.piece):
-      yield self.samples[:, start : start + self.piece]
 
 
 def whole(of):
@@ -65,7 +45,7 @@ def test_a_stretch_of_another_fades_in_and_out_inside_it(
   first, stop, num_channels
 ):
   noise = np.random.default_rng(0).normal(0, 0.2, (2, num_channels, NUM))
-  one, other = (Channels(n.astype(np.float32), 40_000) for n in noise)
+  one, other = (channels.Channels(n.astype(np.float32), 40_000) for n in noise)
   fade = 20
   both = spliced.Spliced(one, other, first, stop, fade)
   made, a, b = whole(both), whole(one), whole(other)

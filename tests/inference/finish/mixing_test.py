@@ -69,7 +69,7 @@ def test_a_mix_is_the_sum_with_the_curve_on_the_music_alone():
   down = ducking.curve([(5.0, 9.0)], seconds, 20.0)
   mix = mixing.Mix(
     music=ones(seconds, 0.5),
-    own=ones(seconds, 0.25),
+    sound=ones(seconds, 0.25),
     own_gain=2.0,
     duck_db=down,
   )

@@ -5,13 +5,14 @@
 
 from collections.abc import Iterator
 import dataclasses
+import itertools
 
 import av
 import numpy as np
-import soxr
 
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
+from v2meow_jax.files.films import sounds
 
 # Side that a channel is on, by the last letter of its name; others are on both,
 # 3 dB lower, and so is what stands beside or behind (ITU-R BS.775-3, annex 4).
@@ -54,31 +55,26 @@ class OwnSound:
 
   def pieces(self) -> Iterator[np.ndarray]:
     """See `media.Sound`; silence where the track is shorter than the film."""
-    left = self.num_samples
-    for piece in self._resampled():
-      piece = piece[:, :left]
-      left -= piece.shape[1]
-      yield piece
-      if not left:
-        return
-    yield np.zeros((self.num_channels, left), np.float32)
+    return sounds.fitted(self._resampled(), self.num_channels, self.num_samples)
 
   def _resampled(self) -> Iterator[np.ndarray]:
-    resampler = None
     mixed = _sides if self.num_channels == 2 else None
-    for source_hz, channels in read.placed_sound(self.film, mixed=mixed):
-      if resampler is None:
-        resampler = soxr.ResampleStream(
-          source_hz, self.rate_hz, self.num_channels, quality='HQ'
-        )
-      if self.num_channels == 1:
-        channels = channels.mean(axis=0, dtype=np.float64, keepdims=True)
-      shape = (self.num_channels, channels.shape[1])
-      samples = np.broadcast_to(channels, shape).T
-      yield resampler.resample_chunk(np.array(samples, np.float32)).T
-    if resampler is not None:
-      nothing = np.zeros((0, self.num_channels), np.float32)
-      yield resampler.resample_chunk(nothing, last=True).T
+    parts = read.placed_sound(self.film, mixed=mixed)
+    first = next(parts, None)
+    if first is None:
+      return
+    rate_hz = first[0]
+    pieces = (self._channels(c) for _, c in itertools.chain([first], parts))
+    yield from sounds.resampled(
+      pieces, rate_hz, self.rate_hz, self.num_channels
+    )
+
+  def _channels(self, channels: np.ndarray) -> np.ndarray:
+    """As many as are wanted: float32[num_channels, samples]."""
+    if self.num_channels == 1:
+      channels = channels.mean(axis=0, dtype=np.float64, keepdims=True)
+    shape = (self.num_channels, channels.shape[1])
+    return np.broadcast_to(channels, shape).astype(np.float32)
 
 
 def _sides(frame: av.AudioFrame) -> np.ndarray:

@@ -28,17 +28,48 @@ def rebuffered(
     yield np.concatenate(held, axis=1)
 
 
+def fitted(
+  pieces: Iterable[np.ndarray], num_channels: int, num_samples: int
+) -> Iterator[np.ndarray]:
+  """The same samples, cut at their end or continued with silence."""
+  left = num_samples
+  for piece in pieces:
+    piece = piece[:, :left]
+    left -= piece.shape[1]
+    yield piece
+    if not left:
+      return
+  while left:
+    size = min(left, media.PIECE_SAMPLES)
+    left -= size
+    yield np.zeros((num_channels, size), np.float32)
+
+
+def resampled(
+  pieces: Iterable[np.ndarray], rate_hz: int, wanted_hz: int, num_channels: int
+) -> Iterator[np.ndarray]:
+  """Samples at another rate, by soxr at high quality.
+
+  There may be one more or less at the end than the rates ask for.
+  """
+  resampler = soxr.ResampleStream(
+    rate_hz, wanted_hz, num_channels, quality='HQ'
+  )
+  for piece in pieces:
+    yield resampler.resample_chunk(np.ascontiguousarray(piece.T)).T
+  nothing = np.zeros((0, num_channels), np.float32)
+  yield resampler.resample_chunk(nothing, last=True).T
+
+
 @dataclasses.dataclass(frozen=True)
-class Fitted:
-  """A sound of another length.
+class Derived:
+  """A sound made of another; of its rate, channels and length unless it says.
 
   Attributes:
-    sound: Sound to cut at its end, or to continue with silence.
-    num_samples: Number of samples.
+    sound: Sound that it is made of.
   """
 
   sound: media.Sound
-  num_samples: int
 
   @property
   def rate_hz(self) -> int:
@@ -50,75 +81,63 @@ class Fitted:
     """Number of channels."""
     return self.sound.num_channels
 
+  @property
+  def num_samples(self) -> int:
+    """Number of samples of each channel."""
+    return self.sound.num_samples
+
   def pieces(self) -> Iterator[np.ndarray]:
     """See `media.Sound`."""
-    left = self.num_samples
-    for piece in self.sound.pieces():
-      piece = piece[:, :left]
-      left -= piece.shape[1]
-      yield piece
-      if not left:
-        return
-    while left:
-      size = min(left, media.PIECE_SAMPLES)
-      left -= size
-      yield np.zeros((self.num_channels, size), np.float32)
+    return self.sound.pieces()
 
 
 @dataclasses.dataclass(frozen=True)
-class Resampled:
-  """A sound at another rate, by soxr at high quality.
+class Fitted(Derived):
+  """A sound of another length: cut at its end, or continued with silence.
 
   Attributes:
-    sound: Sound to resample.
-    rate_hz: Sample rate, in Hz.
+    length: Number of samples of each channel.
   """
 
-  sound: media.Sound
-  rate_hz: int
-
-  @property
-  def num_channels(self) -> int:
-    """Number of channels."""
-    return self.sound.num_channels
+  length: int
 
   @property
   def num_samples(self) -> int:
-    """Number of samples."""
-    ratio = fractions.Fraction(self.rate_hz, self.sound.rate_hz)
+    """Number of samples of each channel."""
+    return self.length
+
+  def pieces(self) -> Iterator[np.ndarray]:
+    """See `media.Sound`."""
+    return fitted(self.sound.pieces(), self.num_channels, self.length)
+
+
+@dataclasses.dataclass(frozen=True)
+class Resampled(Derived):
+  """A sound at another rate.
+
+  Attributes:
+    wanted_hz: Sample rate, in Hz.
+  """
+
+  wanted_hz: int
+
+  @property
+  def rate_hz(self) -> int:
+    """Sample rate, in Hz."""
+    return self.wanted_hz
+
+  @property
+  def num_samples(self) -> int:
+    """Number of samples of each channel."""
+    ratio = fractions.Fraction(self.wanted_hz, self.sound.rate_hz)
     return round(self.sound.num_samples * ratio)
 
   def pieces(self) -> Iterator[np.ndarray]:
     """See `media.Sound`."""
-    if self.rate_hz == self.sound.rate_hz:
-      yield from self.sound.pieces()
-      return
-    yield from Fitted(_Stretched(self), self.num_samples).pieces()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Stretched:
-  """What soxr gives, which may be a sample short or long at the end."""
-
-  of: Resampled
-
-  @property
-  def rate_hz(self) -> int:
-    return self.of.rate_hz
-
-  @property
-  def num_channels(self) -> int:
-    return self.of.num_channels
-
-  @property
-  def num_samples(self) -> int:
-    return self.of.num_samples
-
-  def pieces(self) -> Iterator[np.ndarray]:
-    resampler = soxr.ResampleStream(
-      self.of.sound.rate_hz, self.rate_hz, self.num_channels, quality='HQ'
+    source_hz, num_channels = self.sound.rate_hz, self.num_channels
+    if source_hz == self.wanted_hz:
+      return self.sound.pieces()
+    pieces = resampled(
+      self.sound.pieces(), source_hz, self.wanted_hz, num_channels
     )
-    for piece in self.of.sound.pieces():
-      yield resampler.resample_chunk(np.ascontiguousarray(piece.T)).T
-    nothing = np.zeros((0, self.num_channels), np.float32)
-    yield resampler.resample_chunk(nothing, last=True).T
+    return fitted(pieces, num_channels, self.num_samples)

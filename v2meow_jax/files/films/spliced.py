@@ -10,33 +10,16 @@ from v2meow_jax.files.films import sounds
 
 
 @dataclasses.dataclass(frozen=True)
-class Patched:
+class Patched(sounds.Derived):
   """A sound of one channel, some samples of which are replaced.
 
   Attributes:
-    sound: Sound of one channel.
     first: Number of the first sample that is replaced.
     samples: Samples in its place, float32[n].
   """
 
-  sound: media.Sound
   first: int
   samples: np.ndarray
-
-  @property
-  def rate_hz(self) -> int:
-    """Sample rate, in Hz."""
-    return self.sound.rate_hz
-
-  @property
-  def num_channels(self) -> int:
-    """Number of channels."""
-    return self.sound.num_channels
-
-  @property
-  def num_samples(self) -> int:
-    """Number of samples."""
-    return self.sound.num_samples
 
   def pieces(self) -> Iterator[np.ndarray]:
     """See `media.Sound`."""
@@ -54,39 +37,22 @@ class Patched:
 
 
 @dataclasses.dataclass(frozen=True)
-class Spliced:
+class Spliced(sounds.Derived):
   """A sound with a stretch of another, which fades in and out inside it.
 
   Every sample outside the stretch is that of the first.
 
   Attributes:
-    sound: Sound around the stretch.
     other: Sound of the stretch, as long, of equal rate and channels.
     first: Number of the first sample of the stretch.
     stop: Number of the first sample after it.
     fade: Number of samples of a fade.
   """
 
-  sound: media.Sound
   other: media.Sound
   first: int
   stop: int
   fade: int
-
-  @property
-  def rate_hz(self) -> int:
-    """Sample rate, in Hz."""
-    return self.sound.rate_hz
-
-  @property
-  def num_channels(self) -> int:
-    """Number of channels."""
-    return self.sound.num_channels
-
-  @property
-  def num_samples(self) -> int:
-    """Number of samples of each channel."""
-    return self.sound.num_samples
 
   def pieces(self) -> Iterator[np.ndarray]:
     """See `media.Sound`."""

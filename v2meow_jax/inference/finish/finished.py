@@ -168,7 +168,7 @@ def _mix(
     facts['speech'] = [list(stretch) for stretch in talk]
   mix = mixing.Mix(
     music=sounds.Fitted(music, round(film.seconds * music.rate_hz)),
-    own=own_sound.OwnSound(film, music.rate_hz, num_channels),
+    sound=own_sound.OwnSound(film, music.rate_hz, num_channels),
     own_gain=10 ** (finish.audio_level_db / 20),
     duck_db=down,
     duck_rate_hz=ducking.RATE_HZ,

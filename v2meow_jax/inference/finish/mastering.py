@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from v2meow_jax import media
+from v2meow_jax.files.films import sounds
 from v2meow_jax.inference.finish import levels as levels_lib
 
 CEILING_DB = -1.0
@@ -113,31 +113,14 @@ def _reductions(levels: levels_lib.Levels, gain_db: float) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class Mastered:
+class Mastered(sounds.Derived):
   """A sound with its mastering.
 
   Attributes:
-    sound: Sound that was measured.
     mastering: Gains for it.
   """
 
-  sound: media.Sound
   mastering: Mastering
-
-  @property
-  def rate_hz(self) -> int:
-    """Sample rate, in Hz."""
-    return self.sound.rate_hz
-
-  @property
-  def num_channels(self) -> int:
-    """Number of channels."""
-    return self.sound.num_channels
-
-  @property
-  def num_samples(self) -> int:
-    """Number of samples of each channel."""
-    return self.sound.num_samples
 
   def pieces(self) -> Iterator[np.ndarray]:
     """See `media.Sound`."""

@@ -11,34 +11,17 @@ from v2meow_jax.files.films import sounds
 
 
 @dataclasses.dataclass(frozen=True)
-class Faded:
+class Faded(sounds.Derived):
   """A sound that fades in and out by squared sines.
 
   Attributes:
-    sound: Sound to fade.
     in_seconds: Time of the fade at the start, in seconds; all of the sound where
       it is shorter.
     out_seconds: Time of the fade at the end, in seconds.
   """
 
-  sound: media.Sound
   in_seconds: float
   out_seconds: float
-
-  @property
-  def rate_hz(self) -> int:
-    """Sample rate, in Hz."""
-    return self.sound.rate_hz
-
-  @property
-  def num_channels(self) -> int:
-    """Number of channels."""
-    return self.sound.num_channels
-
-  @property
-  def num_samples(self) -> int:
-    """Number of samples of each channel."""
-    return self.sound.num_samples
 
   def pieces(self) -> Iterator[np.ndarray]:
     """See `media.Sound`."""
@@ -64,45 +47,35 @@ def _slope(shares: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class Placed:
+class Placed(sounds.Derived):
   """A sound in a longer silence.
 
   Attributes:
-    sound: Sound to place.
     first: Number of the sample at which it begins.
-    num_samples: Number of samples of the whole.
+    length: Number of samples of the whole.
   """
 
-  sound: media.Sound
   first: int
-  num_samples: int
+  length: int
 
   @property
-  def rate_hz(self) -> int:
-    """Sample rate, in Hz."""
-    return self.sound.rate_hz
-
-  @property
-  def num_channels(self) -> int:
-    """Number of channels."""
-    return self.sound.num_channels
+  def num_samples(self) -> int:
+    """Number of samples of each channel."""
+    return self.length
 
   def pieces(self) -> Iterator[np.ndarray]:
     """See `media.Sound`."""
-    for start in range(0, self.first, media.PIECE_SAMPLES):
-      size = min(media.PIECE_SAMPLES, self.first - start)
-      yield np.zeros((self.num_channels, size), np.float32)
-    rest = sounds.Fitted(self.sound, self.num_samples - self.first)
-    yield from rest.pieces()
+    yield from sounds.fitted((), self.num_channels, self.first)
+    rest = self.length - self.first
+    yield from sounds.fitted(self.sound.pieces(), self.num_channels, rest)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Mix:
-  """Music and the sound of a film together.
+class Mix(sounds.Derived):
+  """The sound of a film with music over it.
 
   Attributes:
-    music: Music, of one channel.
-    own: Sound of the film, as long, at the same rate.
+    music: Music, of one channel, as long, at the same rate.
     own_gain: Factor of the sound of the film.
     duck_db: Decibels by which the music is down, one for each step of
       `duck_rate_hz`, linear between them, float64[steps]; None: it never is.
@@ -110,29 +83,13 @@ class Mix:
   """
 
   music: media.Sound
-  own: media.Sound
   own_gain: float = 1.0
   duck_db: np.ndarray | None = None
   duck_rate_hz: float = 100.0
 
-  @property
-  def rate_hz(self) -> int:
-    """Sample rate, in Hz."""
-    return self.own.rate_hz
-
-  @property
-  def num_channels(self) -> int:
-    """Number of channels."""
-    return self.own.num_channels
-
-  @property
-  def num_samples(self) -> int:
-    """Number of samples of each channel."""
-    return self.own.num_samples
-
   def pieces(self) -> Iterator[np.ndarray]:
     """See `media.Sound`."""
-    own = sounds.rebuffered(self.own.pieces())
+    own = sounds.rebuffered(self.sound.pieces())
     music = sounds.rebuffered(self.music.pieces())
     starts = itertools.count(0, media.PIECE_SAMPLES)
     for start, heard, under in zip(starts, own, music, strict=False):
