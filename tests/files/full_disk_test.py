@@ -48,6 +48,18 @@ def test_what_did_not_fit_is_named_with_sizes(whole, error, tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures('free')
+def test_a_file_that_is_made_of_another_keeps_its_size(tmp_path):
+  target = tmp_path / 'out.bin'
+  with pytest.raises(OSError) as raised, atomic.replacing(target) as outer:
+    with atomic.replacing(outer) as inner:
+      pathlib.Path(inner).write_bytes(b'x' * 2_000_000)
+      raise OSError(errno.ENOSPC, 'No space left on device', inner)
+  assert raised.value.filename == str(target)
+  assert 'over 2.0 MB are needed and 3.0 MB are free' in str(raised.value)
+  assert not list(tmp_path.iterdir())
+
+
 def test_sound_that_does_not_fit_is_named(tmp_path, monkeypatch, free):
   class Full(io.FileIO):
     def write(self, data):

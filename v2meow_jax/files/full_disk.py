@@ -13,6 +13,10 @@ from v2meow_jax.files import paths
 _ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
+class FullDiskError(OSError):
+  """Says which file did not fit, how much is needed and what is free."""
+
+
 @contextlib.contextmanager
 def naming(
   target: str | os.PathLike, partial: str | os.PathLike
@@ -31,6 +35,9 @@ def naming(
   except Exception as e:
     if not is_of_full_disk(e):
       raise
+    if isinstance(e, FullDiskError) and e.filename == os.fspath(partial):
+      # What became the partial file is gone, and with it its size.
+      raise FullDiskError(e.errno, e.strerror, os.fspath(target)) from e
     raise _error(target, partial, f'over {_size(pathlib.Path(partial))}') from e
 
 
@@ -47,8 +54,8 @@ def check(path: str | os.PathLike, num_bytes: int) -> None:
 
 def _error(
   target: str | os.PathLike, partial: str | os.PathLike, needed: str
-) -> OSError:
-  return OSError(
+) -> FullDiskError:
+  return FullDiskError(
     errno.ENOSPC,
     f'the disk is full: {needed} are needed and {_megabytes(_free(partial))}'
     ' are free; make room, or write to another disk',

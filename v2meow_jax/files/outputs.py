@@ -10,6 +10,9 @@ from typing import Any
 from v2meow_jax.files import atomic
 from v2meow_jax.files import paths
 
+# In the sidecar of an output that is being replaced: the sidecar of the new one.
+REPLACED_BY = 'replaced_by'
+
 
 def checked(output: str, suffixes: Sequence[str]) -> pathlib.Path:
   """Checks that an output path can be written, and returns it.
@@ -56,6 +59,30 @@ def _require_name(path: pathlib.Path) -> None:
 def sidecar(path: pathlib.Path) -> pathlib.Path:
   """`out.mp4.json` of `out.mp4`."""
   return path.with_name(path.name + '.json')
+
+
+def of_file(content: Any, digest: str | None) -> dict[str, Any]:
+  """What a sidecar says of the output that is there.
+
+  >>> content = {'takes': 1, REPLACED_BY: {'takes': 2, 'output_sha256': 'b'}}
+  >>> of_file(content, 'a')
+  {'takes': 1}
+  >>> of_file(content, 'b')
+  {'takes': 2, 'output_sha256': 'b'}
+
+  Args:
+    content: Content of the sidecar.
+    digest: Digest of the output; None: there is none.
+
+  Raises:
+    TypeError: The content is no mapping.
+    ValueError: The same.
+  """
+  facts = dict(content)
+  after = facts.pop(REPLACED_BY, None)
+  if isinstance(after, dict) and after.get('output_sha256') == digest:
+    return after
+  return facts
 
 
 def check_inputs_survive(

@@ -267,8 +267,10 @@ def _is_made(path: pathlib.Path, key: str) -> bool:
     ValueError: Stretches of it were made again, which would be lost.
   """
   try:
-    facts = json.loads(outputs.sidecar(path).read_bytes())
-    is_whole = facts['output_sha256'] == atomic.sha256(path)
+    content = json.loads(outputs.sidecar(path).read_bytes())
+    digest = atomic.sha256(path)
+    facts = outputs.of_file(content, digest)
+    is_whole = facts['output_sha256'] == digest
     made_from, redone = facts['made_from'], facts.get('redone')
   except (OSError, ValueError, KeyError, TypeError):
     return False

@@ -9,6 +9,7 @@ import pytest
 from tests.fakes import scene_clips
 from tests.fakes import small_system
 from v2meow_jax.cli import main
+from v2meow_jax.files import outputs
 from v2meow_jax.files import read
 from v2meow_jax.inference import soundtrack
 from v2meow_jax.inference.films import redo
@@ -173,6 +174,36 @@ def test_what_does_not_match_is_refused_and_stays(folder):
   out.unlink()
   with pytest.raises(ValueError, match='is not there, though its sidecar is'):
     again(folder, '2.5-4')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('is_replaced', [False, True])
+def test_a_kill_before_or_after_the_output_is_replaced_loses_nothing(
+  folder, monkeypatch, is_replaced
+):
+  write_json = outputs.write_json
+
+  def killed(path, facts):
+    is_last = outputs.REPLACED_BY not in facts
+    if not is_last:
+      write_json(path, facts)
+    if is_last or not is_replaced:
+      raise KeyboardInterrupt
+
+  first = samples(folder)
+  monkeypatch.setattr(outputs, 'write_json', killed)
+  with pytest.raises(KeyboardInterrupt):
+    again(folder, '1-2')
+  monkeypatch.undo()
+  second = samples(folder)
+  assert np.any(first != second) == is_replaced
+  again(folder, '4-5', take=3)
+  begin, end = changed(second, samples(folder))
+  assert 4.0 <= begin and end < 5.0
+  facts = json.loads((folder / 'out.wav.json').read_bytes())
+  takes = [2, 3] if is_replaced else [3]
+  assert [entry['take'] for entry in facts['redone']] == takes
+  assert outputs.REPLACED_BY not in facts
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax.extractors.planning import plan as plan_lib
+from v2meow_jax.files import outputs
 from v2meow_jax.files import paths
 from v2meow_jax.files.films import spliced
 from v2meow_jax.inference import dynamics
@@ -81,8 +82,12 @@ def span(text: str, take: int) -> Span:
   return Span(start=float(found[1]), end=float(found[2]), take=take)
 
 
-def read_facts(sidecar: pathlib.Path) -> dict[str, Any]:
+def read_facts(sidecar: pathlib.Path, digest: str | None) -> dict[str, Any]:
   """The sidecar of an output that is to be made again in part.
+
+  Args:
+    sidecar: Path of the sidecar.
+    digest: Digest of the output; None: it is not there.
 
   Raises:
     ValueError: There is none, or nothing can be made again from it.
@@ -91,10 +96,10 @@ def read_facts(sidecar: pathlib.Path) -> dict[str, Any]:
   try:
     if path.stat().st_size > _MOST_BYTES:
       raise ValueError(f'it is larger than {_MOST_BYTES} bytes')
-    facts = json.loads(path.read_bytes())
-    if not isinstance(facts, dict) or 'codes' not in facts:
+    facts = outputs.of_file(json.loads(path.read_bytes()), digest)
+    if 'codes' not in facts:
       raise ValueError('it has no codes')
-  except (OSError, ValueError, RecursionError) as e:
+  except (OSError, TypeError, ValueError, RecursionError) as e:
     raise ValueError(
       f'{sidecar}: a stretch cannot be made again from it ({e}); generate the'
       ' whole first, with this version and a system that writes codes.'

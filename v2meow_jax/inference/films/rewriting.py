@@ -62,8 +62,9 @@ def write(
   path = outputs.checked(output, soundtrack.SUFFIXES)
   sidecar = outputs.sidecar(path)
   outputs.check_inputs_survive([path, sidecar], video, style_audio)
-  facts = redo.read_facts(sidecar)
-  if not path.exists():
+  digest = atomic.sha256(path) if path.exists() else None
+  facts = redo.read_facts(sidecar, digest)
+  if digest is None:
     raise ValueError(
       f'{path} is not there, though its sidecar is; generate the whole again.'
     )
@@ -71,8 +72,9 @@ def write(
     probe.probe_video(video), facts.get('music_from'), facts.get('music_to')
   )
   part = _in_music(part, info)
-  video_sha256 = _require_same(facts, 'video_sha256', video)
-  _require_same(facts, 'output_sha256', path)
+  video_sha256 = atomic.sha256(video)
+  _require_same(facts, 'video_sha256', video, video_sha256)
+  _require_same(facts, 'output_sha256', path, digest)
   compile_cache.enable()
   system = system_lib.load(system_dir, facts.get('dtype'), _tensor(facts))
   samplings, windows = redo.settings(system, facts)
@@ -102,17 +104,23 @@ def write(
     plan=read.plan,
   )
   soundtrack.check(made)
-  written = _write(info, path, redoing, facts, has_ending=read.plan is not None)
+  has_ending = read.plan is not None
+  with atomic.replacing(path) as temp:
+    whole = pathlib.Path(temp)
+    written = _write(info, whole, redoing, facts, has_ending=has_ending)
+    changed = soundtrack.describe(path, video, made, written, video_sha256)
+    changed |= {
+      'seconds_per_part': clock.seconds,
+      'made_from': None,  # `--resume` would make the first take of all.
+      'output_sha256': atomic.sha256(whole),
+      'sound_sha256': recorded_codes.sound_sha256(made.audio),
+      'redone': redoing.redone,
+    }
+    # A kill before or after the output is replaced leaves its own facts with it.
+    after = {**facts, **changed}
+    outputs.write_json(sidecar, {**facts, outputs.REPLACED_BY: after})
+  outputs.write_json(sidecar, after)
   soundtrack.say_output(video, path, written)
-  changed = soundtrack.describe(path, video, made, written, video_sha256)
-  changed |= {
-    'seconds_per_part': clock.seconds,
-    'made_from': None,  # `--resume` would make the first take of all.
-    'output_sha256': atomic.sha256(path),
-    'sound_sha256': recorded_codes.sound_sha256(made.audio),
-    'redone': redoing.redone,
-  }
-  outputs.write_json(sidecar, {**facts, **changed})
   print(path)
   return path
 
@@ -188,16 +196,16 @@ def _held(
   return audio
 
 
-def _require_same(facts: dict[str, Any], name: str, path: Any) -> str:
-  """The digest of a file, which is that in a sidecar."""
-  digest = atomic.sha256(path)
+def _require_same(
+  facts: Mapping[str, Any], name: str, path: Any, digest: str
+) -> None:
+  """Raises ValueError unless the digest of a file is that in a sidecar."""
   if facts.get(name) != digest:
     raise ValueError(
       f'{path} has the sha256 {digest}, and the sidecar of the output has'
       f' {name} {facts.get(name)}: it is another file, or was changed; generate'
       ' the whole again.'
     )
-  return digest
 
 
 def _tensor(facts: dict[str, Any]) -> int:
