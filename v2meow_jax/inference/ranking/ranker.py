@@ -71,7 +71,7 @@ class Ranker:
       audio: Sound at the rate of the system's codec.
 
     Raises:
-      ValueError: It is of another rate, or shorter than a frame of the codec.
+      ValueError: It is of another rate, or shorter than a second.
     """
     codec, spec = self.loaded.codec, self._stage.spec
     if audio.rate_hz != codec.sample_rate_hz or audio.seconds < 1:
