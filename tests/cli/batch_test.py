@@ -42,9 +42,22 @@ def test_an_item_is_the_same_as_alone_and_other_options_are_refused(
       json.loads((folder / f'{alone.name}.json').read_text())
       for folder in (tmp_path, out)
     ]
-    assert facts[1].pop('record')['sha256'] == facts[0].pop('output_sha256')
+    assert facts[1].pop('record')['sha256'] == facts[0]['output_sha256']
     assert facts[0].pop('seconds_per_part') and facts[0].pop('made_from')
     assert facts[0] == facts[1]
+  redone = {}
+  for row in rows:
+    path = out / f'{row["id"]}.mp4'
+    before, video = path.read_bytes(), str(tmp_path / row['path'])
+    words = ['generate', video, '-o', str(path), '--redo', '0.5-1']
+    assert main.main(words) == 0
+    redone[path] = path.read_bytes()
+    assert redone[path] != before
+  capsys.readouterr()
+  for _ in range(2):
+    assert main.main([*command, '--bpm', '100']) == 0
+    assert 'made again' not in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in redone} == redone
   rows[1]['negative'] = 'drums'
   manifest.write_text('\n'.join(map(json.dumps, rows)))
   assert main.main([*command, '--bpm', '100']) == 2

@@ -116,6 +116,14 @@ def write(
       'sound_sha256': recorded_codes.sound_sha256(made.audio),
       'redone': redoing.redone,
     }
+    record = facts.get('record')
+    if isinstance(record, dict) and isinstance(record.get('attempt'), int):
+      # As another try of the batch that made it, it is left as it is.
+      changed['record'] = record | {
+        'attempt': record['attempt'] + 1,
+        'num_bytes': whole.stat().st_size,
+        'sha256': changed['output_sha256'],
+      }
     # A kill before or after the output is replaced leaves its own facts with it.
     after = {**facts, **changed}
     outputs.write_json(sidecar, {**facts, outputs.REPLACED_BY: after})
