@@ -347,7 +347,7 @@ def test_a_missing_macro_is_named(capsys):
   assert 'MODEL' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('argv', [['generate', 'x'], ['sing'], []])
+@pytest.mark.parametrize('argv', [['generate', 'x'], ['sing'], [], ['--']])
 def test_a_wrong_command_line_exits_with_2(argv, capsys):
   with pytest.raises(SystemExit) as stop:
     main.main(argv)

@@ -212,7 +212,7 @@ def _is_of_beam(words: Sequence[str]) -> bool:
   >>> _is_of_beam(['batch', 'run', '--temperature', '1', '0.5'])
   False
   """
-  if words[0] == 'batch':
+  if words[:1] == ['batch']:
     return re.search(r' --engine[ =]beam\b', ' '.join(words)) is not None
   return words[:2] == ['data', 'prepare']
 
