@@ -63,25 +63,16 @@ def measure_memory(
   folder: pathlib.Path, options: argparse.Namespace
 ) -> dict[str, Any]:
   """Peak memory and seconds of films of two lengths, and the ratio of peaks."""
-  cache = folder / 'cache'
-  peaks, walls = [], []
-  lengths = [options.short_seconds, options.long_seconds]
+  out = folder / f'out{options.suffix}'
+  clips = {}
+  for seconds in (options.short_seconds, options.long_seconds):
+    clips[seconds] = folder / f'{seconds}.mp4'
+    write_film(clips[seconds], seconds)
   # The first run compiles, which takes memory of its own.
-  for number, seconds in enumerate([lengths[0], *lengths]):
-    film = folder / f'{seconds}.mp4'
-    write_film(film, seconds)
-    out = folder / f'out{options.suffix}'
-    command = generate.generate_command(film, out, options.system)
-    wall, peak = generate.measure_command(command, cache)
-    if number:
-      walls.append(wall)
-      peaks.append(peak)
-  return {
-    'video_seconds': lengths,
-    'seconds': walls,
-    'peak_bytes': peaks,
-    'ratio': peaks[1] / peaks[0],
-  }
+  short = clips[options.short_seconds]
+  command = generate.generate_command(short, out, options.system)
+  generate.measure_command(command, folder / 'cache')
+  return generate.measure_lengths(clips, out, options.system)
 
 
 def measure_seams(system: Any, folder: pathlib.Path, seconds: float):

@@ -11,6 +11,7 @@ process that has already generated once.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from collections.abc import Sequence
 import math
 import os
@@ -154,22 +155,34 @@ def measure(folder: pathlib.Path, options: argparse.Namespace):
 
 def measure_long(folder: pathlib.Path, options: argparse.Namespace):
   """Measures peak memory of a short and of a long video, and their ratio."""
+  clips = {}
+  for seconds in (options.short_seconds, options.long_seconds):
+    clips[seconds] = folder / f'{seconds:g}.mp4'
+    scene_clips.write(clips[seconds], seconds, options.seed)
+  return measure_lengths(clips, folder / 'long.mp4', options.system)
+
+
+def measure_lengths(
+  clips: Mapping[float, pathlib.Path], out: pathlib.Path, system: str | None
+) -> dict[str, Any]:
+  """Measures peak memory and seconds of videos, and the ratio of peaks.
+
+  Args:
+    clips: Paths of the videos by their seconds, the shortest first.
+    out: Path of the soundtrack, beside which programs are kept.
+    system: Folder of a system; None: the embedded one.
+  """
   peaks, walls = [], []
-  lengths = [options.short_seconds, options.long_seconds]
-  for seconds in report.progress(lengths, 'long videos'):
-    clip = folder / f'{seconds:g}.mp4'
-    scene_clips.write(clip, seconds, options.seed)
-    wall, peak = measure_command(
-      generate_command(clip, folder / 'long.mp4', options.system),
-      folder / 'cache',
-    )
+  for clip in report.progress(list(clips.values()), 'long videos'):
+    command = generate_command(clip, out, system)
+    wall, peak = measure_command(command, out.parent / 'cache')
     walls.append(wall)
     peaks.append(peak)
   return {
-    'video_seconds': lengths,
+    'video_seconds': list(clips),
     'seconds': walls,
     'peak_bytes': peaks,
-    'ratio': peaks[1] / peaks[0],
+    'ratio': peaks[-1] / peaks[0],
   }
 
 
