@@ -1,5 +1,6 @@
 """Turns video into CLIP image embeddings, or features of their patches."""
 
+import abc
 from collections.abc import Mapping
 import math
 import os
@@ -16,13 +17,11 @@ from v2meow_jax.pretrained.vision import clip
 from v2meow_jax.pretrained.vision import clip_weights
 
 
-class ImageEmbedding:
-  """Embeds and projects the frame at the middle of each step.
-
-  Not scaled to unit length, like `CLIPVisionModelWithProjection`.
+class _OfFrames(abc.ABC):
+  """Runs CLIP's image tower on the frame at the middle of each step.
 
   Attributes:
-    stream: Stream to emit; its dim is the tower's `projection_dim`.
+    stream: Stream to emit.
     config: Sizes of the tower.
     batch_size: Images in one call of the network.
   """
@@ -43,15 +42,19 @@ class ImageEmbedding:
     Raises:
       ValueError: The stream does not fit the tower, or has no rate.
     """
-    extractor.check_dim(stream.name, stream.dim, config.projection_dim)
-    squares.check_rate(stream, batch_size)
     self.stream = stream
     self.config = config
     self.batch_size = batch_size
+    self._check()
+    squares.check_rate(stream, batch_size)
     self._params = jax.device_put(dict(params))
 
+  @abc.abstractmethod
+  def _check(self) -> None:
+    """Raises ValueError unless the stream fits the tower."""
+
   def __call__(self, item: media.Video) -> np.ndarray:
-    """float32[frames, dim]."""
+    """float32[frames, ...], of the shape of the stream's frames."""
     return self.embed(self.inputs(item))
 
   def inputs(self, item: media.Video) -> np.ndarray:
@@ -59,9 +62,9 @@ class ImageEmbedding:
     size = self.config.image_size
     return squares.of_video(item, self.stream.rate_hz, size)
 
+  @abc.abstractmethod
   def outputs(self, inputs: np.ndarray) -> np.ndarray:
-    """uint8[batch_size, size, size, 3] -> float32[batch_size, dim]."""
-    return np.asarray(clip.embed(self.config, self._params, inputs))
+    """uint8[batch_size, size, size, 3] -> float32[batch_size, ...]."""
 
   def embed(self, images: np.ndarray) -> np.ndarray:
     """Embeds images of any origin, in batches of one size.
@@ -70,41 +73,38 @@ class ImageEmbedding:
       images: uint8[n, size, size, 3] of `resampling.center_square`; n >= 1.
 
     Returns:
-      float32[n, dim]; a row depends on its image alone.
+      float32[n, ...]; a row depends on its image alone.
     """
     return squares.in_batches(self.outputs, images, self.batch_size)
 
 
-class PatchFeatures:
+class ImageEmbedding(_OfFrames):
+  """Embeds and projects the frame at the middle of each step.
+
+  Not scaled to unit length, like `CLIPVisionModelWithProjection`; the dim of the
+  stream is the tower's `projection_dim`.
+  """
+
+  def _check(self) -> None:
+    stream = self.stream
+    extractor.check_dim(stream.name, stream.dim, self.config.projection_dim)
+
+  def outputs(self, inputs: np.ndarray) -> np.ndarray:
+    """uint8[batch_size, size, size, 3] -> float32[batch_size, dim]."""
+    return np.asarray(clip.embed(self.config, self._params, inputs))
+
+
+class PatchFeatures(_OfFrames):
   """The patches of the frame at the middle of each step, as CLIP sees them.
 
   The last layer's, before any norm or projection; neighbours are averaged to
-  the positions of the stream, of which records hold ten times a second.
-
-  Attributes:
-    stream: Stream to emit; its dim is the tower's `emb_dim`.
-    config: Sizes of the tower.
-    batch_size: Images in one call of the network.
+  the positions of the stream, of which records hold ten times a second. The dim
+  of the stream is the tower's `emb_dim`.
   """
 
-  reads = 'video'
-  sample_rate_hz = None
-
-  def __init__(
-    self,
-    stream: specs.FeatureSpec,
-    config: clip.ImageTowerConfig,
-    params: Mapping[str, Any],
-    *,
-    batch_size: int = 8,
-  ):
-    """Puts `params`, from `clip_weights.read`, on the device.
-
-    Raises:
-      ValueError: The stream does not fit the tower, or has no rate.
-    """
+  def _check(self) -> None:
+    stream, config = self.stream, self.config
     extractor.check_dim(stream.name, stream.dim, config.emb_dim)
-    squares.check_rate(stream, batch_size)
     across = config.image_size // config.patch_size
     self._side = math.isqrt(stream.num_positions)
     if self._side**2 != stream.num_positions or across % self._side:
@@ -113,19 +113,6 @@ class PatchFeatures:
         f' and the tower {across} x {across} patches; wanted a square whose side'
         f' divides {across}.'
       )
-    self.stream = stream
-    self.config = config
-    self.batch_size = batch_size
-    self._params = jax.device_put(dict(params))
-
-  def __call__(self, item: media.Video) -> np.ndarray:
-    """float32[frames, positions, dim]."""
-    return squares.in_batches(self.outputs, self.inputs(item), self.batch_size)
-
-  def inputs(self, item: media.Video) -> np.ndarray:
-    """uint8[frames, size, size, 3]: the input pictures of the tower."""
-    size = self.config.image_size
-    return squares.of_video(item, self.stream.rate_hz, size)
 
   def outputs(self, inputs: np.ndarray) -> np.ndarray:
     """uint8[batch_size, size, size, 3] -> float32[batch_size, positions, dim]."""
@@ -142,8 +129,7 @@ def load_patches(
   batch_size: int = 32,
 ) -> PatchFeatures:
   """As `load`, of features of patches."""
-  sizes = clip.ImageTowerConfig(**config) if config else clip.VIT_L_14
-  params = clip_weights.read(file, sizes)
+  sizes, params = _tower(file, config)
   return PatchFeatures(stream, sizes, params, batch_size=batch_size)
 
 
@@ -155,6 +141,12 @@ def load(
   batch_size: int = 32,
 ) -> ImageEmbedding:
   """Loads CLIP's image tower; `config` holds sizes other than the published."""
-  sizes = clip.ImageTowerConfig(**config) if config else clip.VIT_L_14
-  params = clip_weights.read(file, sizes)
+  sizes, params = _tower(file, config)
   return ImageEmbedding(stream, sizes, params, batch_size=batch_size)
+
+
+def _tower(
+  file: os.PathLike, config: Mapping[str, Any] | None
+) -> tuple[clip.ImageTowerConfig, dict[str, Any]]:
+  sizes = clip.ImageTowerConfig(**config) if config else clip.VIT_L_14
+  return sizes, clip_weights.read(file, sizes)
