@@ -41,19 +41,17 @@ class Accents:
   def __call__(self, item: media.Video) -> np.ndarray:
     """float32[frames, 1], in [0, 1]; zeros of a still picture."""
     count = item.num_steps(self.stream.rate_hz)
-    edges = np.linspace(0, item.seconds, count + 1) + item.start_seconds
-    amounts = color_motion.spread(
-      color_motion.changes(item.frames), np.asarray(item.times), edges
+    amounts = color_motion.amounts_on_grid(
+      color_motion.changes(item.frames), item, count
     )
-    amounts *= 0.04 * count / item.seconds
     change = np.log1p(np.maximum(amounts, 0) / color_motion.SCALES)
     curve = change[:, _COLUMNS].mean(1)
     width = min(count, round(_SECONDS * self.stream.rate_hz))
     near = np.lib.stride_tricks.sliding_window_view(curve, width)
     first = np.clip(np.arange(count) - width // 2, 0, len(near) - 1)
-    usual = np.median(near, 1)[first]
-    deviation = np.median(np.abs(near - np.median(near, 1)[:, None]), 1)[first]
-    above = (curve - usual) / (_SPREAD * (deviation + _QUIET))
+    usual = np.median(near, 1)
+    deviation = np.median(np.abs(near - usual[:, None]), 1)[first]
+    above = (curve - usual[first]) / (_SPREAD * (deviation + _QUIET))
     # Of what goes on for several frames, the strongest is the accent.
     before, after = np.pad(curve, 1)[:-2], np.pad(curve, 1)[2:]
     peaks = (curve >= before) & (curve > after)

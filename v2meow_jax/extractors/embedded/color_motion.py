@@ -130,10 +130,7 @@ def motion_features(video: media.Video, num_frames: int) -> np.ndarray:
   Returns:
     float32[num_frames, 16].
   """
-  edges = np.linspace(0, video.seconds, num_frames + 1) + video.start_seconds
-  amounts = spread(changes(video.frames), np.asarray(video.times), edges)
-  # Amounts in 40 ms: `SCALES` hold whatever the grid is.
-  amounts *= 0.04 * num_frames / video.seconds
+  amounts = amounts_on_grid(changes(video.frames), video, num_frames)
   compressed = np.sign(amounts) * np.log1p(np.abs(amounts) / SCALES)
   width = round(_MEDIAN_SECONDS * num_frames / video.seconds)
   relative = _relative(compressed[:, _RELATIVE], width)
@@ -175,6 +172,25 @@ def changes(frames: np.ndarray) -> np.ndarray:
     peaks.mean(1),
   ]
   return np.stack(columns, 1).astype(np.float32)
+
+
+def amounts_on_grid(
+  changes: np.ndarray, video: media.Video, num_steps: int
+) -> np.ndarray:
+  """Amounts of change in 40 ms, so that scales hold whatever the grid is.
+
+  Args:
+    changes: float[n - 1, dim], from each of the n frames to the next.
+    video: A stretch of video.
+    num_steps: Number of steps in `video.seconds`.
+
+  Returns:
+    float64[num_steps, dim].
+  """
+  edges = np.linspace(0, video.seconds, num_steps + 1) + video.start_seconds
+  amounts = spread(changes, np.asarray(video.times), edges)
+  amounts *= 0.04 * num_steps / video.seconds
+  return amounts
 
 
 def spread(

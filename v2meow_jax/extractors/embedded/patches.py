@@ -106,14 +106,9 @@ class Patches:
     """float32[frames, 24, 12]; changes of the earlier sub-frame come first."""
     num_frames = item.num_steps(self.stream.rate_hz)
     num_steps = num_frames * color_motion.SUBFRAMES
-    edges = np.linspace(0, item.seconds, num_steps + 1) + item.start_seconds
     changes = patch_changes(item.frames)
-    amounts = color_motion.spread(
-      changes.reshape(len(changes), ROWS * COLUMNS * NUM_CHANGES),
-      np.asarray(item.times),
-      edges,
-    )
-    amounts *= 0.04 * num_steps / item.seconds
+    changes = changes.reshape(len(changes), ROWS * COLUMNS * NUM_CHANGES)
+    amounts = color_motion.amounts_on_grid(changes, item, num_steps)
     amounts = amounts.reshape(num_steps, -1, NUM_CHANGES)
     compressed = np.sign(amounts) * np.log1p(np.abs(amounts) / _SCALES)
     # [frames, sub-frames, patches, changes] -> [frames, patches, both]
