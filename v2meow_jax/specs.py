@@ -4,8 +4,11 @@ Every length in the project is derived from these three types, so a rate is
 written once and seconds become lengths in one place.
 """
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
+import fractions
+import math
 from typing import Any
 
 PAD_ID = 0
@@ -38,6 +41,24 @@ def whole_frames(name: str, seconds: float, rate_hz: float) -> int:
       ' rate_hz in the stream.'
     )
   return round(frames)
+
+
+def grid_seconds(rates_hz: Iterable[float]) -> float:
+  """Computes the shortest time of whole frames at all of some rates.
+
+  >>> grid_seconds([1.0, 25.0])
+  1.0
+  >>> grid_seconds([1.0, 12.5])
+  2.0
+  """
+  periods = [
+    1 / fractions.Fraction(r).limit_denominator(10**6) for r in rates_hz
+  ]
+  grid = fractions.Fraction(
+    math.lcm(*(p.numerator for p in periods)),
+    math.gcd(*(p.denominator for p in periods)),
+  )
+  return float(grid)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -197,6 +218,11 @@ class StageSpec:
   def feature_inputs(self) -> tuple[FeatureSpec, ...]:
     """The continuous inputs, in order."""
     return tuple(s for s in self.inputs if isinstance(s, FeatureSpec))
+
+  @property
+  def moving_inputs(self) -> tuple[FeatureSpec, ...]:
+    """The continuous inputs that go along with time."""
+    return tuple(s for s in self.feature_inputs if not s.is_static)
 
   @property
   def feature_streams(self) -> tuple[FeatureSpec, ...]:

@@ -6,8 +6,6 @@ Their order is `give_seeds`, `random_crop`, `codes_to_ids`, `drop_streams`: see
 """
 
 from collections.abc import Mapping
-import fractions
-import math
 
 import seqio
 import tensorflow as tf
@@ -22,13 +20,7 @@ def grid_seconds(stage: specs.StageSpec) -> float:
   Crops start on its multiples, so that no stream is shifted against another:
   1 Hz with 25 Hz gives 1 s; 1 Hz with 12.5 Hz gives 2 s.
   """
-  rates = [s.rate_hz for s in stage.streams if s.rate_hz]
-  periods = [1 / fractions.Fraction(r).limit_denominator(10**6) for r in rates]
-  grid = fractions.Fraction(
-    math.lcm(*(p.numerator for p in periods)),
-    math.gcd(*(p.denominator for p in periods)),
-  )
-  return float(grid)
+  return specs.grid_seconds(s.rate_hz for s in stage.streams if s.rate_hz)
 
 
 # Purposes of draws, so that draws by one seed are independent.

@@ -181,8 +181,7 @@ class DelayedDecoderConfig:
         f' {spec.target.name!r}; a delayed decoder writes codes, so name another'
         ' network.'
       )
-    moving = [s for s in spec.feature_inputs if not s.is_static]
-    if spec.token_inputs or not moving:
+    if spec.token_inputs or not spec.moving_inputs:
       raise ValueError(
         f'stage {spec.name!r} reads {[s.name for s in spec.inputs]}; a delayed'
         ' decoder reads continuous streams, at least one of them with a rate.'
@@ -487,8 +486,7 @@ class DelayedDecoder(nn.Module):
 
 def _patches(spec: specs.StageSpec) -> list[specs.FeatureSpec]:
   """Inputs of several positions a frame, the first of which tells onsets."""
-  streams = spec.feature_inputs
-  return [s for s in streams if s.num_positions > 1 and not s.is_static]
+  return [s for s in spec.moving_inputs if s.num_positions > 1]
 
 
 def _modulated(x: jax.Array, modulations: jax.Array | None) -> jax.Array:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 import dataclasses
-import fractions
 import math
 from typing import NamedTuple
 
@@ -66,17 +65,8 @@ class Negatives:
     Raises:
       ValueError: A crop is too short for two windows that far apart.
     """
-    rates = [
-      fractions.Fraction(s.rate_hz).limit_denominator(1000)
-      for s in (*spec.feature_inputs, spec.target)
-      if s.rate_hz
-    ]
-    step = float(
-      fractions.Fraction(
-        math.lcm(*(r.denominator for r in rates)),
-        math.gcd(*(r.numerator for r in rates)),
-      )
-    )
+    streams = (*spec.feature_inputs, spec.target)
+    step = specs.grid_seconds(s.rate_hz for s in streams if s.rate_hz)
     last = math.floor((spec.crop_seconds - self.window_seconds) / step + 1e-6)
     every = np.arange(last + 1) * step
     if not self.temporal_shift:
@@ -114,10 +104,9 @@ class Negatives:
       jax.random.randint(places, (rows,), 0, len(pairs))
     ]
     inputs = {}
-    for s in spec.feature_inputs:
-      if not s.is_static:
-        key = f'encoder_inputs_{s.name}'
-        inputs[key] = self._window(batch[key], s, chosen[:, 0])
+    for s in spec.moving_inputs:
+      key = f'encoder_inputs_{s.name}'
+      inputs[key] = self._window(batch[key], s, chosen[:, 0])
     own = self._window(music, spec.target, chosen[:, 0])
     shifted = replaced = None
     if self.temporal_shift:

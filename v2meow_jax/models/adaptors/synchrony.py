@@ -116,7 +116,7 @@ class SynchronyTowers(nn.Module):
       s.name: patches.PatchAdaptor(
         c.emb_dim, c.dtype, c.adaptor, s.num_positions
       )
-      for s in _moving(self.spec)
+      for s in self.spec.moving_inputs
     }
     init = layers.normal(dim**-0.5, axes.INPUT_DIM, axes.EMBED)
     self.music_kernel = self.param('music_kernel', init, (dim, c.emb_dim))
@@ -143,7 +143,7 @@ class SynchronyTowers(nn.Module):
       float32[b, num_frames * joint_dim], of unit length.
     """
     seen = 0.0
-    for s in _moving(self.spec):
+    for s in self.spec.moving_inputs:
       x = self.adaptors[s.name](inputs[f'encoder_inputs_{s.name}'])
       rate_hz = self.spec.target.rate_hz
       shares = alignment.overlap(x.shape[1], s.rate_hz, num_frames, rate_hz)
@@ -212,7 +212,7 @@ class SynchronyModel:
     moments: standardised.Moments | None = None,
   ):
     """Raises ValueError when the stage sees nothing, or its crop is too short."""
-    if not _moving(spec) or not isinstance(spec.target, specs.FeatureSpec):
+    if not spec.moving_inputs or not isinstance(spec.target, specs.FeatureSpec):
       raise ValueError(
         f'stage {spec.name!r} reads {[s.name for s in spec.inputs]} and writes'
         f' {spec.target.name!r}; wanted features of a video, and latents.'
@@ -317,8 +317,3 @@ class SynchronyModel:
 def _similarity(found: Embeddings, music: jax.Array) -> jax.Array:
   """float32[b], of each picture with some music."""
   return found.scale * jnp.sum(found.video * music, -1)
-
-
-def _moving(spec: specs.StageSpec) -> list[specs.FeatureSpec]:
-  """Continuous inputs that go along with time."""
-  return [s for s in spec.feature_inputs if not s.is_static]

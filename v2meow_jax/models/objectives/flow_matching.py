@@ -182,9 +182,7 @@ def _blinded(
   target = typing.cast(specs.FeatureSpec, spec.target)
   ends = jnp.where(blind, prefix_frames, 0) / target.rate_hz
   changed = dict(batch)
-  for s in spec.feature_inputs:
-    if s.is_static:
-      continue
+  for s in spec.moving_inputs:
     key = f'encoder_inputs_{s.name}'
     x = batch[key]
     middles = (np.arange(x.shape[1]) + 0.5) / s.rate_hz

@@ -129,8 +129,7 @@ def _paired(spec: specs.StageSpec, batch: objective.Batch) -> jax.Array:
   """float32[b], 1 for rows that have a target and something to see."""
   there = (batch['decoder_loss_weights'] > 0).any(1)
   seen = jnp.zeros_like(there)
-  for s in spec.feature_inputs:
-    if not s.is_static:
-      x = batch[f'encoder_inputs_{s.name}']
-      seen |= (x != 0).any(tuple(range(1, x.ndim)))
+  for s in spec.moving_inputs:
+    x = batch[f'encoder_inputs_{s.name}']
+    seen |= (x != 0).any(tuple(range(1, x.ndim)))
   return (there & seen).astype(jnp.float32)

@@ -21,20 +21,12 @@ Inputs = Mapping[str, jax.Array]
 
 def style_streams(spec: specs.StageSpec) -> list[str]:
   """Names of the inputs that are one vector for a whole clip."""
-  return [
-    s.name
-    for s in spec.inputs
-    if isinstance(s, specs.FeatureSpec) and s.is_static
-  ]
+  return [s.name for s in spec.feature_inputs if s.is_static]
 
 
 def video_streams(spec: specs.StageSpec) -> list[str]:
   """Names of the continuous inputs that go along with time."""
-  return [
-    s.name
-    for s in spec.inputs
-    if isinstance(s, specs.FeatureSpec) and not s.is_static
-  ]
+  return [s.name for s in spec.moving_inputs]
 
 
 def active(
