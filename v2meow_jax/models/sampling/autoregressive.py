@@ -112,7 +112,6 @@ class _Decoder:
   def __init__(self, module, params, inputs, length):
     spec = module.spec
     self.module, self.params = module, params
-    self.length = length  # Ids of the prompt included.
     self.cross = self.time_biases = None
     streams = spec.token_streams
     if inputs is not None:
@@ -125,7 +124,7 @@ class _Decoder:
     one_level = spec.target.num_codebooks == 1
     self.rows = self._apply('level_rows', 0) if one_level else None
     # [heads, 2 * length - 1], by length - 1 + key - query
-    self.relative = self._apply('relative_biases', self.length)
+    self.relative = self._apply('relative_biases', length)
 
   def _apply(self, method, *args, **kwargs):
     variables = {'params': self.params}
@@ -133,17 +132,18 @@ class _Decoder:
 
   def prefill(self, ids: jax.Array) -> transformer_layers.Caches:
     """Keys and values of the first positions, in one pass."""
-    n = ids.shape[1]
-    middle = self.length - 1
-    diagonals = self.relative[:, middle - (n - 1) : middle + n]
+    n, c = ids.shape[1], self.module.config
+    caches = empty(c, c.num_decoder_layers, len(ids), n)
+    if not n:
+      return caches
     bias = self.time_biases
     return self._apply(
       'decode',
       ids,
       self.levels[:n],
-      _empty(self.module.config, ids.shape[0], n),
+      caches,
       0,
-      position_bias.toeplitz(diagonals, n),
+      first_biases(self.relative, n),
       cross=self.cross,
       cross_bias=None if bias is None else bias[:, :n],
     )[1]
@@ -159,13 +159,6 @@ class _Decoder:
     Returns:
       dtype[b, emb_dim], and the caches with this position.
     """
-    # What is not written yet lies in the future, which has no weight.
-    row = jax.lax.dynamic_slice_in_dim(
-      self.relative,
-      self.length - 1 - position,
-      caches[0][0].shape[1],
-      axis=1,
-    )
     bias = self.time_biases
     if bias is not None:
       bias = jax.lax.dynamic_slice_in_dim(bias, position, 1, axis=1)
@@ -175,7 +168,7 @@ class _Decoder:
       jax.lax.dynamic_slice_in_dim(self.levels, position, 1),
       caches,
       position,
-      row[:, None],
+      step_biases(self.relative, position, caches),
       cross=self.cross,
       cross_bias=bias,
     )
@@ -245,10 +238,7 @@ def sample(
   decoder = _Decoder(module, params, inputs, end)
   # Position i reads id i - 1 of the sequence, position 0 the padding id.
   read = jnp.pad(known, ((0, 0), (1, 0)), constant_values=specs.PAD_ID)
-  if start:
-    caches = decoder.prefill(read[:, :-1])
-  else:
-    caches = _empty(module.config, len(read), 0)
+  caches = decoder.prefill(read[:, :-1])
   last = read[:, -1]
   target = module.spec.target
   runs = None
@@ -279,13 +269,41 @@ def sample(
   return jnp.concatenate([prefix, *drawn], 1)
 
 
-def _empty(
-  config: transformer.TransformerConfig, batch_size: int, length: int
+def first_biases(relative: jax.Array, count: int) -> jax.Array:
+  """Biases of the first positions among themselves.
+
+  Args:
+    relative: float32[heads, 2 * length - 1], by length - 1 + key - query.
+    count: Number of the positions.
+
+  Returns:
+    float32[heads, count, count].
+  """
+  middle = relative.shape[1] // 2
+  diagonals = relative[:, middle - (count - 1) : middle + count]
+  return position_bias.toeplitz(diagonals, count)
+
+
+def step_biases(
+  relative: jax.Array, position: jax.Array, caches: transformer_layers.Caches
+) -> jax.Array:
+  """float32[heads, 1, keys] of one position on all that caches have room for."""
+  # What is not written yet lies in the future, which has no weight.
+  middle, keys = relative.shape[1] // 2, caches[0][0].shape[1]
+  first = middle - position
+  return jax.lax.dynamic_slice_in_dim(relative, first, keys, axis=1)[:, None]
+
+
+def empty(
+  config: Any, num_layers: int, batch_size: int, length: int
 ) -> transformer_layers.Caches:
-  c = config
-  shape = (batch_size * c.num_heads, length, c.head_dim)
-  pair = (jnp.zeros(shape, c.dtype), jnp.zeros(shape, c.dtype))
-  return (pair,) * c.num_decoder_layers
+  """Caches of so many layers, of zeros.
+
+  `config` has the sizes of attention, as `transformer.TransformerConfig`.
+  """
+  shape = (batch_size * config.num_heads, length, config.head_dim)
+  pair = (jnp.zeros(shape, config.dtype), jnp.zeros(shape, config.dtype))
+  return (pair,) * num_layers
 
 
 def grown(

@@ -17,7 +17,6 @@ from v2meow_jax import specs
 from v2meow_jax import tokens
 from v2meow_jax.models import batch_layouts
 from v2meow_jax.models import delayed
-from v2meow_jax.models import position_bias
 from v2meow_jax.models.blocks import layer_stacking
 from v2meow_jax.models.sampling import autoregressive
 from v2meow_jax.models.sampling import drawing
@@ -156,7 +155,7 @@ class _Decoder:
   """What stays the same in every step of a sampling."""
 
   def __init__(self, module, params, inputs, length):
-    self.module, self.params, self.length = module, params, length
+    self.module, self.params = module, params
     encoded, onset_features = self._apply('see', inputs)
     self.modulations = self._apply('modulations', onset_features)
     self.cross = self._apply('cross_keys_values', encoded)
@@ -172,19 +171,15 @@ class _Decoder:
     """Caches after the first steps, in one pass; int32[steps, b, levels]."""
     n, c = len(read), self.module.config
     rows = batch_size * (1 if weights is None else len(weights))
-    shape = (rows * c.num_heads, n, c.head_dim)
-    pair = (jnp.zeros(shape, c.dtype), jnp.zeros(shape, c.dtype))
-    caches = (pair,) * c.num_layers
+    caches = autoregressive.empty(c, c.num_layers, rows, n)
     if not n:
       return caches
-    middle = self.length - 1
-    diagonals = self.relative[:, middle - (n - 1) : middle + n]
     return self._apply(
       'decode',
       guidance.repeat(jnp.moveaxis(read, 0, 1), weights),
       caches,
       0,
-      position_bias.toeplitz(diagonals, n),
+      autoregressive.first_biases(self.relative, n),
       self.cross,
       self.time_biases[:, :n],
       None if self.modulations is None else self.modulations[:, :n],
@@ -193,9 +188,6 @@ class _Decoder:
   def step(self, ids, number, caches):
     """One step after those in the caches; `ids` is int32[b, levels]."""
     slice_in_dim = jax.lax.dynamic_slice_in_dim
-    row = slice_in_dim(
-      self.relative, self.length - 1 - number, caches[0][0].shape[1], axis=1
-    )
     modulations = self.modulations
     if modulations is not None:
       modulations = slice_in_dim(modulations, number, 1, axis=1)
@@ -204,7 +196,7 @@ class _Decoder:
       ids[:, None],
       caches,
       number,
-      row[:, None],
+      autoregressive.step_biases(self.relative, number, caches),
       self.cross,
       slice_in_dim(self.time_biases, number, 1, axis=1),
       modulations,
