@@ -72,10 +72,7 @@ class ParallelConformerConfig:
         f'kernel_size is {self.kernel_size}; wanted an odd number, so that a'
         ' frame is in the middle of what it sees.'
       )
-    if self.dtype not in ('float32', 'bfloat16'):
-      raise ValueError(
-        f"dtype is {self.dtype!r}; it is 'float32' or 'bfloat16'."
-      )
+    layers.check_dtype(self.dtype)
 
   @property
   def layout(self) -> str:

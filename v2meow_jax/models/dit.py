@@ -68,10 +68,7 @@ class DitConfig:
         f'head_dim is {self.head_dim}; wanted an even number, whose halves are'
         ' turned by positions.'
       )
-    if self.dtype not in ('float32', 'bfloat16'):
-      raise ValueError(
-        f"dtype is {self.dtype!r}; it is 'float32' or 'bfloat16'."
-      )
+    layers.check_dtype(self.dtype)
 
   @property
   def layout(self) -> str:
@@ -157,10 +154,9 @@ class Dit(nn.Module):
         whole += self.adaptors[s.name](linear.unit_rms(x))[:, 0]
         continue
       x = self.adaptors[s.name](x)
-      shares = alignment.overlap(
-        x.shape[1], s.rate_hz, num_frames, spec.target.rate_hz
+      by_frame += alignment.brought(
+        x, s.rate_hz, num_frames, spec.target.rate_hz
       )
-      by_frame += jnp.einsum('tf,bfm->btm', shares.astype(x.dtype), x)
     return by_frame, whole
 
   def velocity(
@@ -264,6 +260,6 @@ class _ZeroDense(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     names = (axes.EMBED, axes.MLP)
     shape = (x.shape[-1], self.dim)
-    kernel = self.param('kernel', dit_layers.zeros(*names), shape)
-    bias = self.param('bias', dit_layers.zeros(axes.MLP), (self.dim,))
+    kernel = self.param('kernel', layers.zeros(*names), shape)
+    bias = self.param('bias', layers.zeros(axes.MLP), (self.dim,))
     return x @ kernel + bias

@@ -34,6 +34,22 @@ def normal(stddev: float, *names: str):
   return nn.with_logical_partitioning(nn.initializers.normal(stddev), names)
 
 
+def zeros(*names: str):
+  """An initialiser of zeros that names the axes of its parameter."""
+  return nn.with_logical_partitioning(nn.initializers.zeros, names)
+
+
+def unit(x: jax.Array) -> jax.Array:
+  """Vectors of the last axis, scaled to length 1; zeros stay zeros."""
+  return x * jax.lax.rsqrt(jnp.sum(x * x, -1, keepdims=True) + 1e-12)
+
+
+def check_dtype(dtype: str) -> None:
+  """Raises ValueError unless a network can compute in a type."""
+  if dtype not in ('float32', 'bfloat16'):
+    raise ValueError(f"dtype is {dtype!r}; it is 'float32' or 'bfloat16'.")
+
+
 def einsum32(subscripts: str, x: jax.Array, y: jax.Array) -> jax.Array:
   """`jnp.einsum` of two arrays of one type, summed and given in float32.
 

@@ -97,11 +97,7 @@ class Tower(nn.Module):
       layers.normal(c.emb_dim**-0.5, axes.EMBED, axes.JOINT_DIM),
       (c.emb_dim, c.joint_dim),
     )
-    return _unit(drop(pooled[:, None], deterministic)[:, 0] @ kernel)
-
-
-def _unit(x: jax.Array) -> jax.Array:
-  return x * jax.lax.rsqrt(jnp.sum(x * x, -1, keepdims=True) + 1e-12)
+    return layers.unit(drop(pooled[:, None], deterministic)[:, 0] @ kernel)
 
 
 class TextMusicTowers(nn.Module):

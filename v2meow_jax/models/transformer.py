@@ -80,10 +80,7 @@ class TransformerConfig:
         'time_bias=True needs cross-attention, but num_encoder_layers is 0;'
         ' turn time_bias off or give the model an encoder.'
       )
-    if self.dtype not in ('float32', 'bfloat16'):
-      raise ValueError(
-        f"dtype is {self.dtype!r}; it is 'float32' or 'bfloat16'."
-      )
+    layers.check_dtype(self.dtype)
 
   @property
   def layout(self) -> str:

@@ -1,6 +1,16 @@
 """Brings frames of one rate to the times of frames of another rate."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+
+
+def brought(
+  x: jax.Array, input_rate_hz: float, num_outputs: int, output_rate_hz: float
+) -> jax.Array:
+  """dtype[b, inputs, dim] -> dtype[b, outputs, dim], by `overlap`."""
+  shares = overlap(x.shape[1], input_rate_hz, num_outputs, output_rate_hz)
+  return jnp.einsum('tf,bfm->btm', shares.astype(x.dtype), x)
 
 
 def overlap(

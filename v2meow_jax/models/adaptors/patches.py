@@ -73,7 +73,7 @@ class PatchAdaptor(nn.Module):
       layers.normal(dim**-0.5, axes.INPUT_DIM, axes.EMBED),
       (dim, self.emb_dim),
     )
-    bias = self.param('bias', _zeros(axes.EMBED), (self.emb_dim,))
+    bias = self.param('bias', layers.zeros(axes.EMBED), (self.emb_dim,))
     x = x.astype(self.dtype) @ kernel.astype(self.dtype)
     x = x + bias.astype(self.dtype)
     if self.num_positions == 1:
@@ -131,7 +131,3 @@ class PatchAdaptor(nn.Module):
     by_head = value.reshape(self.emb_dim, heads, -1)
     y = jnp.einsum('bfhm,mhd->bfhd', pooled, by_head)
     return y.reshape(*x.shape[:2], self.emb_dim) @ out
-
-
-def _zeros(*names: str):
-  return nn.with_logical_partitioning(nn.initializers.zeros, names)

@@ -145,9 +145,9 @@ class SynchronyTowers(nn.Module):
     seen = 0.0
     for s in self.spec.moving_inputs:
       x = self.adaptors[s.name](inputs[f'encoder_inputs_{s.name}'])
-      rate_hz = self.spec.target.rate_hz
-      shares = alignment.overlap(x.shape[1], s.rate_hz, num_frames, rate_hz)
-      seen += jnp.einsum('tf,bfm->btm', shares.astype(x.dtype), x)
+      seen += alignment.brought(
+        x, s.rate_hz, num_frames, self.spec.target.rate_hz
+      )
     return self.video_tower(seen, deterministic)
 
   def hear(self, music: jax.Array, deterministic: bool = True) -> jax.Array:

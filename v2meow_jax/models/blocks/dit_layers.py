@@ -21,11 +21,6 @@ _ROTARY_BASE = 10_000.0  # ours: RoFormer's
 _TIME_DIM = 256  # ours: DiT's
 
 
-def zeros(*names: str):
-  """An initialiser of zeros that names the axes of its parameter."""
-  return nn.with_logical_partitioning(nn.initializers.zeros, names)
-
-
 def layer_norm(x: jax.Array) -> jax.Array:
   """float[..., dim] -> float32 of mean 0 and variance 1, without parameters."""
   x = x.astype(jnp.float32)
@@ -133,7 +128,7 @@ class DitLayer(nn.Module):
     c = self.config
     x = axes.split_rows(x)
     table = self.param(
-      'modulation', zeros(axes.LEVELS, axes.EMBED), modulation.shape[1:]
+      'modulation', layers.zeros(axes.LEVELS, axes.EMBED), modulation.shape[1:]
     )
     parts = jnp.split((modulation + table)[:, :, None], NUM_MODULATIONS, 1)
     shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (

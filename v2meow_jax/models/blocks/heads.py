@@ -58,9 +58,7 @@ class Modulation(nn.Module):
     """dtype[b, frames, emb_dim] -> dtype[b, frames, 2, emb_dim]."""
     parts = []
     for name in ('scale', 'shift'):
-      init = nn.with_logical_partitioning(
-        nn.initializers.zeros, (axes.INPUT_DIM, axes.EMBED)
-      )
+      init = layers.zeros(axes.INPUT_DIM, axes.EMBED)
       kernel = self.param(name, init, (features.shape[-1], self.emb_dim))
       parts.append(features @ kernel.astype(self.dtype))
     return jnp.stack(parts, 2)
@@ -84,5 +82,4 @@ class PairHead(nn.Module):
       layers.normal(x.shape[-1] ** -0.5, axes.EMBED, axes.JOINT_DIM),
       (x.shape[-1], self.joint_dim),
     )
-    x = x @ kernel
-    return x * jax.lax.rsqrt(jnp.sum(x * x, -1, keepdims=True) + 1e-12)
+    return layers.unit(x @ kernel)
