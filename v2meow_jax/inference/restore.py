@@ -196,7 +196,7 @@ class ModelStage:
     """Embeddings of what is seen and of what is heard, float32[b, joint_dim].
 
     Neither depends on the other; arguments as those of `log_probabilities`, of
-    a stage whose network is a `delayed.DelayedDecoder`.
+    a stage whose network is a `delayed_network.DelayedDecoder`.
     """
     names = ('video_embedding', 'music_embedding')
     found = self._outputs(self._params, self._forced(inputs, codes), names)

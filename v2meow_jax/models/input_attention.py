@@ -59,7 +59,7 @@ def input_attention(
 def _of_delayed(
   model: stage_model.StageModel, sown: Mapping[str, Any]
 ) -> dict[str, jax.Array]:
-  """As `input_attention`, of a `delayed.DelayedDecoder`."""
+  """As `input_attention`, of a `delayed_network.DelayedDecoder`."""
   network, spec = model.network, model.spec
   layers = [
     sown[f'decoder_{i}']['cross_attention']['weights'][0].mean(1)

@@ -17,6 +17,7 @@ from v2meow_jax import specs
 from v2meow_jax import tokens
 from v2meow_jax.models import batch_layouts
 from v2meow_jax.models import delayed
+from v2meow_jax.models import delayed_network
 from v2meow_jax.models.blocks import layer_stacking
 from v2meow_jax.models.sampling import autoregressive
 from v2meow_jax.models.sampling import drawing
@@ -26,7 +27,7 @@ from v2meow_jax.models.sampling import options
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Delayed:
-  """Samples a stage of tokens whose network is a `delayed.DelayedDecoder`.
+  """Samples a stage of tokens whose network is a `delayed_network.DelayedDecoder`.
 
   Attributes:
     sampling: Options that hold unless others are given.
@@ -71,7 +72,7 @@ class Delayed:
 
 @functools.partial(jax.jit, static_argnames=('module', 'num_frames'))
 def sample(
-  module: delayed.DelayedDecoder,
+  module: delayed_network.DelayedDecoder,
   params: Any,
   inputs: Mapping[str, jax.Array],
   prefix: jax.Array,
