@@ -145,6 +145,9 @@ class TrainedCodec:
       form of it may take its place.
   """
 
+  # Methods of `SoundStream` that encode and decode.
+  _methods = ('encode', 'decode')
+
   def __init__(self, config: CodecConfig, variables: Mapping[str, Any]):
     """Stores the weights; `encode` and `decode` compile for each length.
 
@@ -158,7 +161,9 @@ class TrainedCodec:
     self.lookahead_frames = config.ends.lookahead_frames
     self.clock_frames = config.ends.clock_frames
     self._variables = {k: variables[k] for k in ('params', 'codebooks')}
-    self.program: Callable[..., jax.Array] = functools.partial(_decode, config)
+    self.program: Callable[..., jax.Array] = functools.partial(
+      _decode, config, self._methods[1]
+    )
 
   def encode(self, waveform: arrays.Waveform) -> arrays.Codes:
     """Encodes to codes of all levels.
@@ -167,7 +172,8 @@ class TrainedCodec:
       ValueError: The waveform is not a positive whole number of frames.
     """
     pieces.check_whole(waveform.shape[-1], self.hop_samples)
-    return _encode(self.config, self._variables, jnp.asarray(waveform))
+    waveform = jnp.asarray(waveform)
+    return _encode(self.config, self._methods[0], self._variables, waveform)
 
   def decode(self, codes: arrays.Codes) -> arrays.Waveform:
     """Decodes the first `levels` levels, as if the last frame repeated."""
@@ -221,18 +227,16 @@ class TrainedCodec:
     return around + piece_frames + self.clock_frames - 1
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _encode(config, variables, waveform):
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _encode(config, method, variables, waveform):
   # Codes should not depend on the device.
   with jax.default_matmul_precision('float32'):
-    return SoundStream(config).apply(
-      variables, waveform, method=SoundStream.encode
-    )
+    return SoundStream(config).apply(variables, waveform, method=method)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _decode(config, variables, codes):
-  return SoundStream(config).apply(variables, codes, method=SoundStream.decode)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _decode(config, method, variables, codes):
+  return SoundStream(config).apply(variables, codes, method=method)
 
 
 class TrainedLatents(TrainedCodec):
@@ -243,33 +247,14 @@ class TrainedLatents(TrainedCodec):
   """
 
   stream: specs.FeatureSpec
+  _methods = ('encode_latents', 'decode_latents')
 
   def __init__(self, config: CodecConfig, variables: Mapping[str, Any]):
     """Stores the weights, as those of a `TrainedCodec`."""
     super().__init__(config, variables)
     self.stream = config.latents
-    self.program = functools.partial(_decode_latents, config)
-
-  def encode(self, waveform: arrays.Waveform) -> arrays.Latents:
-    """Encodes to latents; raises ValueError as `TrainedCodec.encode`."""
-    pieces.check_whole(waveform.shape[-1], self.hop_samples)
-    return _encode_latents(self.config, self._variables, jnp.asarray(waveform))
 
   def piece_arguments(self, num_levels: int, piece_frames: int) -> tuple:
     """Arguments of `program`, or shapes; `num_levels` is the width."""
     shape = (1, self._window_frames(piece_frames), num_levels)
     return self._variables, jax.ShapeDtypeStruct(shape, jnp.float32)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _encode_latents(config, variables, waveform):
-  return SoundStream(config).apply(
-    variables, waveform, method=SoundStream.encode_latents
-  )
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _decode_latents(config, variables, latents):
-  return SoundStream(config).apply(
-    variables, latents, method=SoundStream.decode_latents
-  )
