@@ -64,8 +64,7 @@ class StageFeatureConverter(seqio.FeatureConverter):
     self._stage = stage
     self.TASK_FEATURES = {s.name: _feature(s) for s in stage.streams}
     self.MODEL_FEATURES = {
-      **{f'encoder_inputs_{s.name}': _feature(s) for s in self._encoded()},
-      **{f'guide_{s.name}': _feature(s) for s in stage.guides},
+      **{key: _feature(s) for key, s in self._whole().items()},
       **self._decoder_features(),
     }
     self.PACKING_FEATURE_DTYPES = {}
@@ -81,6 +80,11 @@ class StageFeatureConverter(seqio.FeatureConverter):
   def _encoded(self) -> tuple[specs.Stream, ...]:
     """Returns the streams that stay separate inputs."""
     return self._stage.inputs
+
+  def _whole(self) -> dict[str, specs.Stream]:
+    """Returns the streams that enter a batch as they are, by its keys."""
+    inputs = {f'encoder_inputs_{s.name}': s for s in self._encoded()}
+    return inputs | {f'guide_{s.name}': s for s in self._stage.guides}
 
   def _prefix(self) -> tuple[specs.TokenSpec, ...]:
     """Returns the streams that precede the target in the decoder."""
@@ -103,14 +107,9 @@ class StageFeatureConverter(seqio.FeatureConverter):
     return ds.map(self._convert, num_parallel_calls=tf.data.AUTOTUNE)
 
   def _convert(self, features) -> dict[str, tf.Tensor]:
-    inputs = {
-      f'encoder_inputs_{s.name}': features[s.name] for s in self._encoded()
-    }
-    guides = {f'guide_{s.name}': features[s.name] for s in self._stage.guides}
     return {
       **{name: features[name] for name in self._passthrough_features},
-      **inputs,
-      **guides,
+      **{key: features[s.name] for key, s in self._whole().items()},
       **self._decoder(features),
     }
 
@@ -133,10 +132,8 @@ class StageFeatureConverter(seqio.FeatureConverter):
     lengths = {
       name: task_feature_lengths[name] for name in self._passthrough_features
     }
-    for s in self._encoded():
-      lengths[f'encoder_inputs_{s.name}'] = task_feature_lengths[s.name]
-    for s in self._stage.guides:
-      lengths[f'guide_{s.name}'] = task_feature_lengths[s.name]
+    for key, s in self._whole().items():
+      lengths[key] = task_feature_lengths[s.name]
     length = sum(
       task_feature_lengths[s.name]
       for s in (*self._prefix(), self._stage.target)
