@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import math
 from typing import Any
 from typing import TYPE_CHECKING
 
@@ -36,8 +35,7 @@ from v2meow_jax.models.blocks import transformer_layers
 if TYPE_CHECKING:
   from v2meow_jax.models import delayed
 
-# As CLIP, and as SigLIP: -10 at a batch of 32,768.
-_FIRST_SCALE, _LARGEST_SCALE, _FIRST_BIAS = 1 / 0.07, 100.0, -10.0
+_FIRST_BIAS = -10.0  # As SigLIP, at a batch of 32,768.
 
 
 class DelayedDecoder(nn.Module):
@@ -88,9 +86,7 @@ class DelayedDecoder(nn.Module):
       self.modulation = heads.Modulation(c.emb_dim, c.dtype)
     self.video_head = heads.PairHead(c.joint_dim)
     self.music_head = heads.PairHead(c.joint_dim)
-    self.log_scale = self.param(
-      'log_scale', nn.initializers.constant(math.log(_FIRST_SCALE)), ()
-    )
+    self.log_scale = self.param('log_scale', heads.first_log_scale, ())
     self.pair_bias = self.param(
       'pair_bias', nn.initializers.constant(_FIRST_BIAS), ()
     )
@@ -286,9 +282,7 @@ class DelayedDecoder(nn.Module):
       'onset_logits': lambda: self._onset_logits(onset_features),
       'video_embedding': lambda: self.embed_video(encoded),
       'music_embedding': lambda: self.music_head(heard),
-      'pair_scale': lambda: jnp.exp(
-        jnp.minimum(self.log_scale, math.log(_LARGEST_SCALE))
-      ),
+      'pair_scale': lambda: heads.cosine_scale(self.log_scale),
       'pair_bias': lambda: self.pair_bias,
     }
     if strange := sorted({*wanted} - {*outputs}):

@@ -7,7 +7,6 @@ music by InfoNCE. Layers are those of the stages; texts are bytes.
 
 from collections.abc import Mapping
 import dataclasses
-import math
 from typing import Any
 
 from flax import linen as nn
@@ -16,12 +15,12 @@ import jax.numpy as jnp
 
 from v2meow_jax.models import layers
 from v2meow_jax.models import logical_axes as axes
+from v2meow_jax.models.blocks import heads
 from v2meow_jax.models.blocks import transformer_layers
 from v2meow_jax.models.objectives import contrastive as contrastive_loss
 
 # Id 0 pads; bytes and a start need 258, and axes are split in multiples of 128.
 _VOCAB_SIZE = 384
-_FIRST_SCALE, _LARGEST_SCALE = 1 / 0.07, 100.0  # As CLIP.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,9 +120,7 @@ class TextMusicTowers(nn.Module):
     )
     self.text = Tower(c)
     self.music = Tower(c)
-    self.log_scale = self.param(
-      'log_scale', nn.initializers.constant(math.log(_FIRST_SCALE)), ()
-    )
+    self.log_scale = self.param('log_scale', heads.first_log_scale, ())
 
   def embed_text(
     self, text_ids: jax.Array, deterministic: bool = True
@@ -162,7 +159,7 @@ class TextMusicTowers(nn.Module):
     """Two of float32[b, joint_dim], and the scale of cosines, at most 100."""
     text = self.embed_text(text_ids, deterministic)
     music = self.embed_music(log_mel, deterministic)
-    scale = jnp.exp(jnp.minimum(self.log_scale, math.log(_LARGEST_SCALE)))
+    scale = heads.cosine_scale(self.log_scale)
     return text, music, scale
 
 

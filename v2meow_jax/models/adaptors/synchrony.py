@@ -25,12 +25,10 @@ from v2meow_jax.models.adaptors import alignment
 from v2meow_jax.models.adaptors import patches
 from v2meow_jax.models.adaptors import standardised
 from v2meow_jax.models.adaptors import sync_windows
+from v2meow_jax.models.blocks import heads
 from v2meow_jax.models.blocks import transformer_layers
 from v2meow_jax.models.objectives import losses
 from v2meow_jax.models.objectives import pair_losses
-
-# ours: CLIP's largest scale of similarities.
-_MAX_SCALE = 100.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,9 +120,7 @@ class SynchronyTowers(nn.Module):
     self.music_kernel = self.param('music_kernel', init, (dim, c.emb_dim))
     self.video_tower = _Tower(c, name='video_tower')
     self.music_tower = _Tower(c, name='music_tower')
-    self.scale = self.param(
-      'scale', nn.initializers.constant(np.log(1 / 0.07)), ()
-    )
+    self.scale = self.param('scale', heads.first_log_scale, ())
 
   def see(
     self,
@@ -168,7 +164,7 @@ class SynchronyTowers(nn.Module):
     return Embeddings(
       self.see(window.inputs, num_frames, deterministic),
       *(None if x is None else next(parts) for x in every),
-      scale=jnp.minimum(jnp.exp(self.scale), _MAX_SCALE),
+      scale=heads.cosine_scale(self.scale),
     )
 
 

@@ -1,11 +1,23 @@
 """Small networks that end a decoder beside its logits, or act on what it reads."""
 
+import math
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
 from v2meow_jax.models import layers
 from v2meow_jax.models import logical_axes as axes
+
+# Logarithms of the scale of cosines, as CLIP's: at first, and at most.
+_FIRST_LOG_SCALE, _LARGEST_LOG_SCALE = math.log(1 / 0.07), math.log(100.0)
+
+first_log_scale = nn.initializers.constant(_FIRST_LOG_SCALE)
+
+
+def cosine_scale(log_scale: jax.Array) -> jax.Array:
+  """float32[], the scale of cosines, at most 100."""
+  return jnp.exp(jnp.minimum(log_scale, _LARGEST_LOG_SCALE))
 
 
 class OnsetHead(nn.Module):

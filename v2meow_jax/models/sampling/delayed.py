@@ -27,7 +27,7 @@ from v2meow_jax.models.sampling import options
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Delayed:
-  """Samples a stage of tokens whose network is a `delayed_network.DelayedDecoder`.
+  """Samples a stage of tokens that a `delayed_network.DelayedDecoder` writes.
 
   Attributes:
     sampling: Options that hold unless others are given.
