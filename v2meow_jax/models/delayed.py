@@ -9,10 +9,10 @@ import numpy as np
 
 from v2meow_jax import specs
 from v2meow_jax.models import batch_layouts
-from v2meow_jax.models import delayed_network
 from v2meow_jax.models import transformer
 from v2meow_jax.models.adaptors import dense_temporal
 from v2meow_jax.models.adaptors import positions
+from v2meow_jax.models.blocks import delayed_network
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from v2meow_jax import specs
 from v2meow_jax import tokens
 from v2meow_jax.models import batch_layouts
 from v2meow_jax.models import delayed
-from v2meow_jax.models import delayed_network
+from v2meow_jax.models.blocks import delayed_network
 from v2meow_jax.models.blocks import layer_stacking
 from v2meow_jax.models.sampling import autoregressive
 from v2meow_jax.models.sampling import drawing
