@@ -127,7 +127,7 @@ def test_a_centroid_without_use_moves_to_a_far_row():
   assert not found.recent.any()
 
 
-def equal(one, two):
+def assert_equal(one, two):
   for name, value in vars(one).items():
     np.testing.assert_array_equal(value, getattr(two, name), err_msg=name)
 
@@ -135,7 +135,7 @@ def equal(one, two):
 def test_same_seed_and_order_same_bits_and_another_seed_others(planted):
   rows = planted[:3000]
   one, two = fit(rows, num_passes=2), fit(rows, num_passes=2)
-  equal(one, two)
+  assert_equal(one, two)
   other = fit(rows, num_passes=2, seed=1)
   assert not np.array_equal(one.centroids, other.centroids)
 
@@ -167,11 +167,11 @@ def test_an_interrupted_run_ends_to_the_bit_where_a_whole_one_does(
   found = kmeans_stream.fit(
     blocks, K, seed=0, on_batch=lambda s: seen.append(s.step), **options
   )
-  equal(found, whole)
+  assert_equal(found, whole)
   assert seen == list(range(kept + 1, 13))
   # A finished run has nothing left to do, and more passes are more to do.
   seen.clear()
-  equal(kmeans_stream.fit(blocks, K, seed=0, **options), whole)
+  assert_equal(kmeans_stream.fit(blocks, K, seed=0, **options), whole)
   assert not seen
   longer = kmeans_stream.fit(blocks, K, seed=0, **options | {'num_passes': 3})
   assert (longer.epoch, longer.step) == (3, 18)
@@ -215,4 +215,4 @@ def test_state_is_replaced_not_changed(planted):
     state, centroids=state.centroids.copy(), counts=state.counts.copy()
   )
   kmeans_stream.update(state, planted[500:900], seed=0)
-  equal(state, before)
+  assert_equal(state, before)

@@ -11,7 +11,7 @@ from v2meow_jax.data import shards
 pytestmark = pytest.mark.data
 
 
-def _same(a, b):
+def _assert_same(a, b):
   names = sorted(os.listdir(a))
   assert names == sorted(os.listdir(b))
   _, mismatch, errors = filecmp.cmpfiles(a, b, names, shallow=False)
@@ -38,7 +38,7 @@ def test_a_rerun_replaces_the_dataset_by_the_same_bytes(
   shutil.copytree(planted_data, out)
   (out / 'v2meow-train.tfrecord-00000-of-00003').write_bytes(b'')
   planted_prepare(out)
-  _same(planted_data, out)
+  _assert_same(planted_data, out)
   assert os.listdir(tmp_path) == ['again']
 
 
@@ -71,7 +71,7 @@ def test_two_processes_load_once_each_and_write_the_same_bytes(
       '--direct_running_mode=multi_processing',
     ),
   )
-  _same(planted_data, tmp_path / 'two')
+  _assert_same(planted_data, tmp_path / 'two')
   counts = {p.name: p.read_text() for p in loads.iterdir()}
   assert str(os.getpid()) not in counts
   assert set(counts.values()) == {'.'}
@@ -140,4 +140,4 @@ def test_clips_at_once_change_no_byte(planted_prepare, tmp_path):
   planted_prepare(
     tmp_path / 'seven', make_extractors=_with_squares, clips_at_once=7
   )
-  _same(tmp_path / 'one', tmp_path / 'seven')
+  _assert_same(tmp_path / 'one', tmp_path / 'seven')
