@@ -28,8 +28,6 @@ import tempfile
 import time
 from typing import Any
 
-import numpy as np
-
 from benchmarks import correspondence
 from benchmarks import report
 from v2meow_jax.evaluation.metrics import bootstrap
@@ -148,7 +146,7 @@ def retrieve(
       write.write_audio(sound, held_out.music(scene))
       rate_hz = ranker.loaded.codec.sample_rate_hz
       music.append(ranker.embed_music(read.read_audio(sound, rate_hz=rate_hz)))
-  grid = np.array([[ranker_lib.score(v, m) for m in music] for v in videos])
+  grid = ranker_lib.similarities(videos, music)
   return {
     'num': len(scenes),
     **{

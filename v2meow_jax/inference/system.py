@@ -69,6 +69,11 @@ class System:
     return ('streams', *(stage.spec.name for stage in self.stages), 'codec')
 
   @property
+  def loaded(self) -> loading.Loaded:
+    """What the folder holds, for uses other than generation."""
+    return self._loaded
+
+  @property
   def num_groups(self) -> int:
     """Number of groups of devices, each of which takes windows of its own."""
     mesh = self._loaded.mesh

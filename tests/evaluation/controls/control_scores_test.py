@@ -1,5 +1,6 @@
 """Figures of conditions, from clips whose judgement is planted."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -132,6 +133,27 @@ def test_unknown_truth_is_what_is_heard_and_one_clip_cannot_be_shuffled():
   assert missing == {'shuffle': 'needs two clips at least'}
   assert 'genre_bias' not in found
   assert sections[1][1].startswith('Needs two groups of videos')
+
+
+def test_videos_are_compared_with_all_music_once_whatever_the_conditions():
+  rows = [row(i, group='a', truth=None) for i in range(len(GENRES))]
+  compass = np.eye(4)[:, None]
+  # The second and the third are taken for each other.
+  heard = compass[[0, 2, 1, 3]]
+  rows = [
+    dataclasses.replace(r, embedded=both)
+    for r, *both in zip(rows, compass, heard, strict=True)
+  ]
+  found, missing, _ = run(rows, metrics=['retrieval'])
+  assert found['recall_at_1'].value == 1 / 2
+  assert found['median_rank'].per_clip == (1, 4, 4, 1)
+  assert 'recall_at_1_prompt' not in found
+  assert not missing
+  _, missing, _ = run(
+    [dataclasses.replace(rows[0], embedded=None), *rows[1:]],
+    metrics=['retrieval'],
+  )
+  assert list(missing) == ['retrieval']
 
 
 def test_a_distance_of_too_few_rows_is_no_cell_of_the_table():

@@ -28,6 +28,17 @@ def test_interval_covers_the_true_mean_about_as_often_as_it_says():
   assert 0.90 <= hits / 300 <= 0.99
 
 
+@pytest.mark.parametrize('num', [4, 9])
+def test_interval_of_a_median_is_that_of_samples_drawn_one_by_one(num):
+  rng = np.random.default_rng(4)
+  values = rng.normal(size=num)
+  samples = np.median(rng.choice(values, (20_000, num)), axis=1)
+  got = bootstrap.median_interval(values)
+  assert got.mean == np.median(values)
+  drawn = np.quantile(samples, [0.025, 0.975])
+  assert (got.low, got.high) == pytest.approx(drawn, abs=0.1)
+
+
 def test_same_seed_gives_the_same_interval():
   values = np.arange(10.0)
   assert bootstrap.mean_interval(values, seed=5) == bootstrap.mean_interval(

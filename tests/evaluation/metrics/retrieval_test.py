@@ -38,3 +38,22 @@ def test_chance_finds_its_share(count):
 def test_what_is_no_square_is_refused():
   with pytest.raises(ValueError, match=r'shape \(2, 3\); wanted \[n, n\]'):
     retrieval.ranks(np.zeros((2, 3)))
+
+
+def test_scores_are_the_shares_of_ranks_counted_by_hand():
+  # Video i finds its music at place i + 1.
+  values = np.tril(np.ones((8, 8)), -1) + np.eye(8) / 2
+  found = retrieval.retrieval(values)
+  assert sorted(found) == ['median_rank', 'recall_at_1', 'recall_at_5']
+  assert found['recall_at_1'].value == 1 / 8
+  assert found['recall_at_5'].value == 5 / 8
+  assert found['recall_at_5'].details['chance'] == 5 / 8
+  median = found['median_rank']
+  assert (median.value, median.details['chance']) == (4.5, 4.5)
+  assert median.per_clip == tuple(range(1, 9))
+  assert median.low < 4.5 < median.high
+
+
+def test_one_clip_finds_nothing_worth_a_figure():
+  with pytest.raises(ValueError, match='two clips at least'):
+    retrieval.retrieval(np.eye(1))

@@ -27,9 +27,20 @@ def test_the_documentation_has_the_function_of_a_row_and_what_is_better(metric):
   assert any(line.endswith(f'| {metric.better} |') for line in lines)
 
 
-def test_a_row_takes_networks_or_a_detector():
+def test_a_row_takes_networks_a_detector_or_a_system_that_compares():
   for metric in metric_table.METRICS:
-    assert (metric.output is None) != (metric.detector is None), metric.name
+    takes = (metric.output, metric.detector, metric.needs == 'similarities')
+    assert sum(map(bool, takes)) == 1, metric.name
+
+
+def test_similarities_come_from_a_system_or_the_report_says_what_to_do():
+  clips = [analyser.ClipFeatures(rows={}, arrays={})] * 3
+  options = {'networks': [], 'metrics': ['retrieval']}
+  found, missing = runner.score(clips, clips, similarities=np.eye(3), **options)
+  assert (found['recall_at_1'].value, missing) == (1, {})
+  found, missing = runner.score(clips, clips, **options)
+  assert not found
+  assert 'compares videos with music' in missing['retrieval']
 
 
 def loudness_gap(reference, generated, *, seed):

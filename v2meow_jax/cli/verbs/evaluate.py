@@ -67,7 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   option(
     '--metrics',
     type=lambda text: text.split(','),
-    help='some of fad,kld,mcc,is,beats; default: fad,mcc,beats',
+    help=(
+      'some of fad,kld,mcc,is,beats,retrieval; default: fad,mcc,beats and, of a'
+      ' system that compares videos with music, retrieval'
+    ),
   )
   option(
     '--network',
@@ -150,25 +153,27 @@ def _networks(args: argparse.Namespace) -> list:
 
 def _control(args: argparse.Namespace) -> int:
   from v2meow_jax.evaluation.controls import controls
+  from v2meow_jax.evaluation.controls import system_pairs
   from v2meow_jax.evaluation.reports import metric_table
   from v2meow_jax.inference import system
   from v2meow_jax.inference.programs import compile_cache
 
-  metrics = args.metrics or metric_table.DEFAULT
-  metric_table.chosen(metrics)
+  metric_table.chosen(args.metrics or ())
   options = {
     name: getattr(args, name)
     for name in ('num', 'seconds', 'probe_per_genre')
     if getattr(args, name) is not None
   }
   compile_cache.enable()
+  loaded = system.load(args.system)
+  more = ('retrieval',) if system_pairs.compares(loaded) else ()
   report = controls.run(
-    system.load(args.system),
+    loaded,
     args.dataset or controls.SYNTHETIC,
     args.output,
     networks=_networks(args),
     controls=args.control or controls.CONTROLS,
-    metrics=metrics,
+    metrics=args.metrics or (*metric_table.DEFAULT, *more),
     seed=args.seed,
     run_name=args.run_name,
     num_plots=args.plots,

@@ -15,8 +15,10 @@ from v2meow_jax.evaluation.listening import detectors
 from v2meow_jax.evaluation.listening import genre_probe
 from v2meow_jax.evaluation.listening import pairs as pairs_lib
 from v2meow_jax.evaluation.metrics import scores
+from v2meow_jax.evaluation.reports import metric_table
 from v2meow_jax.evaluation.reports import report
 from v2meow_jax.evaluation.reports import runner
+from v2meow_jax.inference.ranking import ranker as ranker_lib
 from v2meow_jax.pretrained import network as network_lib
 
 # Rows of the control table, by the ending of the metrics' names.
@@ -51,12 +53,15 @@ class ControlRow:
     pairs: Take and reference by condition.
     features: Features of the takes by condition.
     reference: Features of the reference.
+    embedded: Embeddings of the video and of the reference, of a system that
+      compares them; None: of no such system, or not asked for.
   """
 
   clip: control_clips.ControlClip
   pairs: dict[str, pairs_lib.ClipPair]
   features: dict[str, analyser.ClipFeatures]
   reference: analyser.ClipFeatures
+  embedded: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def of_rows(
@@ -89,17 +94,21 @@ def of_rows(
   results: dict[str, scores.Score] = {}
   missing: dict[str, str] = {}
   reference = [row.reference for row in rows]
+  similarities = _similarities(rows)
   for condition, ending in _ENDINGS.items():
     if condition not in judged_clips:
       continue
+    # No condition changes the music that videos are compared with.
+    names = metrics if condition == 'real' else _of_takes(metrics)
     of_condition, reasons = runner.score(
       reference,
       [row.features[condition] for row in rows],
       networks=networks,
-      metrics=metrics,
+      metrics=names,
       prompts=(
         [row.clip.prompt for row in rows] if condition == 'prompt' else None
       ),
+      similarities=similarities,
       seed=seed,
     )
     # Only real video has a shuffled row, as in the paper. Metrics judged
@@ -168,6 +177,19 @@ def of_rows(
     ('Genres by group of videos', bias_text(biases)),
   ]
   return results, missing, sections
+
+
+def _similarities(rows: Sequence[ControlRow]) -> np.ndarray | None:
+  both = [row.embedded for row in rows if row.embedded is not None]
+  if len(both) < len(rows):
+    return None
+  videos, music = zip(*both, strict=True)
+  return ranker_lib.similarities(videos, music)
+
+
+def _of_takes(names: Sequence[str]) -> list[str]:
+  rows = metric_table.chosen(names)
+  return list({m.option: None for m in rows if m.needs != 'similarities'})
 
 
 def _place(name: str) -> tuple[int, bool]:

@@ -10,6 +10,7 @@ from v2meow_jax import progress as progress_lib
 from v2meow_jax.evaluation.controls import control_clips
 from v2meow_jax.evaluation.controls import control_scores
 from v2meow_jax.evaluation.controls import judges
+from v2meow_jax.evaluation.controls import system_pairs
 from v2meow_jax.evaluation.listening import analyser as analyser_lib
 from v2meow_jax.evaluation.listening import detectors
 from v2meow_jax.evaluation.listening import feature_cache
@@ -108,7 +109,11 @@ def run(
   systems |= {} if blind is None else {'stage2': blind}
   needed = {*metric_table.detectors_of(metrics), *_DETECTORS}
   analyser = analyser_lib.Analyser(networks, cached, tuple(needed))
-  rows, more = _rows(clips, systems, out, seed, cached, analyser)
+  embed = None
+  wanted = [metric.needs for metric in metric_table.chosen(metrics)]
+  if 'similarities' in wanted and system_pairs.compares(system):
+    embed = system_pairs.Embedding(system, cached)
+  rows, more = _rows(clips, systems, out, seed, cached, analyser, embed)
   faults = sorted([*faults, *more], key=lambda fault: fault.name)
   if not rows:
     raise ValueError(
@@ -200,6 +205,7 @@ def _rows(
   seed: int,
   cache: feature_cache.FeatureCache,
   analyser: analyser_lib.Analyser,
+  embed: system_pairs.Embedding | None,
 ) -> tuple[list[control_scores.ControlRow], list[pairs_lib.Fault]]:
   """Generates and analyses each clip under every condition, or says why not."""
   takes = {
@@ -236,6 +242,7 @@ def _rows(
           pairs=pairs,
           features=features,
           reference=analyser(reference, pairs['real'].seconds),
+          embedded=embed and embed(clip.video, reference),
         )
       )
     except (ValueError, OSError) as e:

@@ -1,4 +1,4 @@
-"""Computes intervals: bootstraps of means, a jackknife of other statistics."""
+"""Computes intervals: bootstraps of means and medians, a jackknife of others."""
 
 from collections.abc import Callable
 import dataclasses
@@ -20,7 +20,7 @@ SETTINGS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Interval:
-  """A mean with the ends of its bootstrap interval."""
+  """A mean, or another statistic, with the ends of its interval."""
 
   mean: float
   low: float
@@ -57,6 +57,38 @@ def mean_interval(
   values = _checked(values, 1)
   drawn = _counts(np.random.default_rng(seed), len(values), num_resamples)
   return _interval(values.mean(), drawn @ values / len(values))
+
+
+def median_interval(
+  values: Float[np.ndarray, 'n'],
+  *,
+  seed: int = 0,
+  num_resamples: int = NUM_RESAMPLES,
+) -> Interval:
+  """Computes a median's percentile bootstrap interval.
+
+  >>> str(median_interval(np.array([2.0, 2.0, 2.0])))
+  '2.000 [2.000, 2.000]'
+
+  Args:
+    values: Finite values, one per clip.
+    seed: Seed of the resampling.
+    num_resamples: Number of bootstrap samples.
+
+  Returns:
+    The median, as `mean`, and the interval.
+
+  Raises:
+    ValueError: See `mean_interval`.
+  """
+  values = np.sort(_checked(values, 1))
+  drawn = _counts(np.random.default_rng(seed), len(values), num_resamples)
+  # Places, in a sorted sample, of the lower and the upper middle.
+  last = drawn.cumsum(axis=1)
+  middles = [
+    values[(last <= (len(values) - 1 + i) // 2).sum(axis=1)] for i in (0, 1)
+  ]
+  return _interval(np.median(values), (middles[0] + middles[1]) / 2)
 
 
 def grid_interval(

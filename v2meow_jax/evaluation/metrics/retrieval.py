@@ -5,6 +5,9 @@ from jaxtyping import Int
 import numpy as np
 
 from v2meow_jax.evaluation.metrics import bootstrap
+from v2meow_jax.evaluation.metrics import scores
+
+_COUNTS = (1, 5, 10)
 
 
 def ranks(
@@ -46,5 +49,37 @@ def recall_at(
 
 
 def median_rank(similarities: Float[np.ndarray, 'n n']) -> float:
-  """Median of the ranks; (n + 1) / 2 when similarities say nothing."""
+  """Median of the ranks; (n + 1) / 2 when similarities are random."""
   return float(np.median(ranks(similarities)))
+
+
+def retrieval(
+  similarities: Float[np.ndarray, 'n n'], *, seed: int = 0
+) -> dict[str, scores.Score]:
+  """Computes how well videos find their own music among that of all clips.
+
+  Args:
+    similarities: Similarities of each video with each track, as of `ranks`.
+    seed: Seed of the intervals.
+
+  Returns:
+    'recall_at_<k>' for k of 1, 5 and 10, as far as there are more than k
+    clips, with the share of chance as `chance` in its details; and
+    'median_rank', whose interval resamples the videos.
+
+  Raises:
+    ValueError: Fewer than two clips, or see `ranks`.
+  """
+  found = ranks(similarities)
+  if (num := len(found)) < 2:
+    raise ValueError('needs two clips at least')
+  results = {
+    f'recall_at_{k}': scores.of_clips(found <= k, seed=seed, chance=k / num)
+    for k in _COUNTS
+    if k < num
+  }
+  median = bootstrap.median_interval(found.astype(np.float64), seed=seed)
+  results['median_rank'] = scores.of_set(
+    median, num, found, chance=(num + 1) / 2
+  )
+  return results

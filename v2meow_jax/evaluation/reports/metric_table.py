@@ -22,6 +22,7 @@ from v2meow_jax.evaluation.metrics import frechet
 from v2meow_jax.evaluation.metrics import inception
 from v2meow_jax.evaluation.metrics import kld
 from v2meow_jax.evaluation.metrics import mcc
+from v2meow_jax.evaluation.metrics import retrieval
 from v2meow_jax.evaluation.metrics import scores
 from v2meow_jax.evaluation.metrics import timing
 from v2meow_jax.pretrained import network as network_lib
@@ -40,20 +41,21 @@ class Metric:
     needs: Arguments of the function. 'set': all rows of each reference and of
       each generated clip. 'pairs': one value of each, in the same order.
       'prompts': one text vector and one value per clip. 'clips': one value per
-      generated clip.
+      generated clip. 'similarities': those of each video with each reference,
+      of a system that compares them; no network and no detector.
     function: Function of these arguments, then of the network's `NetworkId`,
       if any, and of `seed`; it returns scores by name.
     better: Better values, as docs/evaluation.md has them.
     output: Output of the networks to use, 'joint' for joint embeddings of music
-      and text; None: the metric needs a detector.
+      and text; None: the metric needs something else.
     networks: Regular expression for the beginning of the networks' names.
-    detector: Detector to use; None: the metric needs a network.
+    detector: Detector to use; None: the metric needs something else.
     value: Function from the detector's arrays to the value of a clip.
   """
 
   option: str
   name: str
-  needs: Literal['set', 'pairs', 'prompts', 'clips']
+  needs: Literal['set', 'pairs', 'prompts', 'clips', 'similarities']
   function: Callable[..., dict[str, scores.Score]]
   better: str
   output: network_lib.Output | Literal['joint'] | None = None
@@ -163,6 +165,13 @@ METRICS = (
     better='higher',
     detector=detectors.BEATS,
     value=detectors.rhythm,
+  ),
+  Metric(
+    option='retrieval',
+    name='retrieval',
+    needs='similarities',
+    function=retrieval.retrieval,
+    better='see below',
   ),
 )
 

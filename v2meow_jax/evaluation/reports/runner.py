@@ -28,6 +28,11 @@ _EXAMPLES = {
   'sigmoid': 'panns-sigmoid',
 }
 
+_NO_SIMILARITIES = (
+  'needs a system that compares videos with music: give --system with one that'
+  ' was trained with systems/vmas/music.gin'
+)
+
 Features = Sequence[analyser_lib.ClipFeatures]
 AnalysedPair = tuple[
   pairs_lib.ClipPair, analyser_lib.ClipFeatures, analyser_lib.ClipFeatures
@@ -65,6 +70,7 @@ def score(
   networks: Sequence[network_lib.AudioNetwork],
   metrics: Sequence[str],
   prompts: Sequence[str] | None = None,
+  similarities: np.ndarray | None = None,
   seed: int = 0,
 ) -> tuple[dict[str, scores.Score], dict[str, str]]:
   """Computes all metrics of a set of pairs.
@@ -75,6 +81,8 @@ def score(
     networks: Networks that the features are of.
     metrics: Options of `metric_table`.
     prompts: Prompts of the clips; None: there were none.
+    similarities: Similarities of each video with each reference, float[n, n],
+      by a system that compares them; None: there is no such system.
     seed: Seed of the intervals.
 
   Returns:
@@ -89,7 +97,11 @@ def score(
     network: network_lib.AudioNetwork | None,
     texts: Any,
   ) -> None:
-    name, arguments = metric.name, metric.sides(reference, generated, network)
+    name = metric.name
+    if metric.needs == 'similarities':
+      arguments: list[Any] = [similarities]
+    else:
+      arguments = metric.sides(reference, generated, network)
     if metric.needs == 'clips':
       arguments = arguments[1:]
     elif metric.needs == 'prompts':
@@ -116,7 +128,9 @@ def score(
       compute(metric, network, texts)
   missing |= _without_network(chosen, networks)
   for metric in chosen:
-    if metric.detector is not None:
+    if metric.needs == 'similarities' and similarities is None:
+      missing[metric.name] = _NO_SIMILARITIES
+    elif metric.needs == 'similarities' or metric.detector is not None:
       compute(metric, None, None)
   return results, missing
 

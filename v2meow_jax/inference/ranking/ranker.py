@@ -28,8 +28,7 @@ class Ranker:
   loaded: loading.Loaded
 
   def __post_init__(self):
-    network = self._stage.model.network
-    if not isinstance(network, delayed.DelayedDecoderConfig):
+    if not can_rank(self.loaded):
       raise ValueError(
         f'the system {self.loaded.config["name"]!r} cannot compare videos with'
         f' music: its stage {self._stage.spec.name!r} has no embedding of'
@@ -100,8 +99,21 @@ class Ranker:
     yield from windows.window_starts(whole, self._stage.spec.crop_seconds, 0.0)
 
 
+def can_rank(loaded: loading.Loaded) -> bool:
+  """Whether the first stage of a system has embeddings of both kinds."""
+  network = loaded.stages[0].model.network
+  return isinstance(network, delayed.DelayedDecoderConfig)
+
+
 def _shape(stream: specs.Stream, spec: specs.StageSpec) -> tuple[int, ...]:
   return stream.num_frames(spec.crop_seconds), *stream.frame_shape
+
+
+def similarities(
+  videos: Sequence[np.ndarray], music: Sequence[np.ndarray]
+) -> np.ndarray:
+  """float64[videos, music], the `score` of each video with each track."""
+  return np.array([[score(v, m) for m in music] for v in videos])
 
 
 def score(video: np.ndarray, music: np.ndarray) -> float:
