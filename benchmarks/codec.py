@@ -20,6 +20,7 @@ from jaxtyping import Int
 import numpy as np
 
 from benchmarks import report
+from v2meow_jax.evaluation.metrics import numba_cache
 from v2meow_jax.synthetic import held_out
 
 WINDOWS_SAMPLES = (512, 1024, 2048)
@@ -63,7 +64,7 @@ def log_mel_error(
 def _log_mel(
   x: Float[np.ndarray, 'samples'], rate_hz: int, window: int
 ) -> Float[np.ndarray, 'mels frames']:
-  import librosa
+  librosa = numba_cache.librosa()
 
   power = np.abs(librosa.stft(x, n_fft=window, hop_length=window // 4)) ** 2
   # A sine of amplitude 1 has a peak of sum(window) / 2 = window / 4.
@@ -73,7 +74,7 @@ def _log_mel(
 
 @functools.cache
 def _mel_bands(rate_hz: int, window: int) -> np.ndarray:
-  import librosa
+  librosa = numba_cache.librosa()
 
   # Few windows resolve the lowest bands, and empty bands would count as equal.
   lowest = 2.0 * rate_hz / WINDOWS_SAMPLES[0]

@@ -1,9 +1,11 @@
-import librosa
 import numpy as np
 import pytest
 import scipy.signal
 
 from v2meow_jax.codecs import spectral
+from v2meow_jax.evaluation.metrics import numba_cache
+
+librosa = numba_cache.librosa()
 
 
 def _noise(num=4000, seed=0):

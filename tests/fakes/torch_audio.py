@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from v2meow_jax.evaluation.metrics import numba_cache
+
 # Of the convolutions among the modules, ReLU and pooling counted.
 VGGISH_PLACES = (0, 3, 6, 8, 11, 13)
 
@@ -64,7 +66,7 @@ def vggish(t, config, x):
 
 def panns_mel_weights() -> np.ndarray:
   """As torchlibrosa puts them into a state: float32[257, 64]."""
-  import librosa
+  librosa = numba_cache.librosa()
 
   filters = librosa.filters.mel(
     sr=16_000, n_fft=512, n_mels=64, fmin=50, fmax=8000

@@ -11,6 +11,7 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax.evaluation.metrics import beat_scores
+from v2meow_jax.evaluation.metrics import numba_cache
 from v2meow_jax.explain import influence
 
 # Inches; a plot of any width has the same layout.
@@ -165,7 +166,7 @@ def _panels(result: influence.Influence) -> list[_Panel]:
 
 
 def _draw_spectrogram(axes, audio: media.Audio) -> None:
-  import librosa
+  librosa = numba_cache.librosa()
 
   hop = round(beat_scores.HOP_SECONDS * audio.rate_hz)
   power = librosa.feature.melspectrogram(
@@ -251,7 +252,7 @@ def _title_style() -> dict[str, object]:
 
 def onsets(audio: media.Audio) -> Float[np.ndarray, 'onsets']:
   """Detects onset times in seconds, rising."""
-  import librosa
+  librosa = numba_cache.librosa()
 
   envelope = beat_scores.onset_envelope(audio)
   if not envelope.any():

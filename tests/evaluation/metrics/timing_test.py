@@ -1,6 +1,5 @@
 """Coverage, onsets, beats and tempo of sound, and of times, in all forms."""
 
-import librosa
 import mir_eval
 import numpy as np
 import pytest
@@ -9,9 +8,12 @@ import soundfile
 from v2meow_jax import media
 from v2meow_jax.evaluation.metrics import beat_coverage
 from v2meow_jax.evaluation.metrics import beat_scores
+from v2meow_jax.evaluation.metrics import numba_cache
 from v2meow_jax.evaluation.metrics import timing
 from v2meow_jax.evaluation.reports import report
 from v2meow_jax.files import read
+
+librosa = numba_cache.librosa()
 
 pytestmark = pytest.mark.slow
 

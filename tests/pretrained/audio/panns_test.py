@@ -1,6 +1,5 @@
 """CNN14 equals a forward pass written in torch, from waveform to classes."""
 
-import librosa
 import numpy as np
 import pytest
 from safetensors import numpy as safetensors_numpy
@@ -10,8 +9,11 @@ from tests.fakes import tiny_networks
 from tests.fakes import torch_audio
 from tests.fakes import torch_runner
 from v2meow_jax import media
+from v2meow_jax.evaluation.metrics import numba_cache
 from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.audio import panns
+
+librosa = numba_cache.librosa()
 
 TINY = tiny_networks.PANNS
 

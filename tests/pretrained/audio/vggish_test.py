@@ -3,7 +3,6 @@
 import json
 
 import jax
-import librosa
 import numpy as np
 import pytest
 from safetensors import numpy as safetensors_numpy
@@ -14,11 +13,14 @@ from tests.fakes import torch_audio
 from tests.fakes import torch_runner
 from v2meow_jax import media
 from v2meow_jax.cli import main
+from v2meow_jax.evaluation.metrics import numba_cache
 from v2meow_jax.pretrained import ledger
 from v2meow_jax.pretrained import store
 from v2meow_jax.pretrained.audio import vggish
 from v2meow_jax.pretrained.audio import vggish_input
 from v2meow_jax.pretrained.audio import vggish_weights
+
+librosa = numba_cache.librosa()
 
 TINY = tiny_networks.VGGISH
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from v2meow_jax.evaluation.metrics import beat_scores
+from v2meow_jax.evaluation.metrics import numba_cache
 from v2meow_jax.evaluation.metrics import soundtrack_figures
 from v2meow_jax.synthetic.bank import banks
 from v2meow_jax.synthetic.songs import mixing
@@ -56,7 +57,7 @@ def test_tempo_and_beats_are_heard_where_they_are(played):
 
 
 def test_the_key_is_heard(played):
-  import librosa
+  librosa = numba_cache.librosa()
 
   right, clarity = [], []
   for song, audio in played:
@@ -117,7 +118,7 @@ def test_a_song_that_ends_dies_away(played):
 
 
 def test_styles_are_told_apart(played):
-  import librosa
+  librosa = numba_cache.librosa()
   from sklearn import discriminant_analysis
   from sklearn import model_selection
 

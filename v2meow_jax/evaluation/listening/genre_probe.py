@@ -15,6 +15,7 @@ from jaxtyping import Float
 import numpy as np
 
 from v2meow_jax import media
+from v2meow_jax.evaluation.metrics import numba_cache
 
 _HOP_SAMPLES = 256
 _NUM_MFCC = 20
@@ -72,7 +73,7 @@ def features(audio: media.Audio) -> Float[np.ndarray, 'dim']:
   Raises:
     ValueError: Less than a second of audio.
   """
-  import librosa
+  librosa = numba_cache.librosa()
 
   if audio.seconds < 1.0:
     raise ValueError(

@@ -19,6 +19,7 @@ import soxr
 
 from v2meow_jax import media
 from v2meow_jax.evaluation.metrics import bootstrap
+from v2meow_jax.evaluation.metrics import numba_cache
 from v2meow_jax.evaluation.metrics import scores
 
 Form = Literal['adjusted', 'unadjusted']
@@ -61,7 +62,7 @@ def onsets(
   audio: media.Audio, form: Form = 'adjusted'
 ) -> Float[np.ndarray, 'onsets']:
   """Detects the times of onsets, in seconds, as the code of that form does."""
-  import librosa
+  librosa = numba_cache.librosa()
 
   samples = np.asarray(audio.samples, np.float32)
   if not samples.any():

@@ -6,6 +6,7 @@ from jaxtyping import Float
 import numpy as np
 
 from v2meow_jax import media
+from v2meow_jax.evaluation.metrics import numba_cache
 
 HOP_SECONDS = 0.010
 # Wider than the 60-180 bpm of interest, so that a tempo at the edge is a peak
@@ -50,7 +51,7 @@ def onset_envelope(audio: media.Audio) -> Float[np.ndarray, 'frames']:
   Returns:
     One value per hop, >= 0; all zero for silence.
   """
-  import librosa
+  librosa = numba_cache.librosa()
 
   hop = round(HOP_SECONDS * audio.rate_hz)
   frames = len(audio.samples) // hop + 1

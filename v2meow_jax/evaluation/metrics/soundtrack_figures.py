@@ -7,6 +7,7 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax.evaluation.metrics import beat_scores
+from v2meow_jax.evaluation.metrics import numba_cache
 
 STEP_SECONDS = 0.5
 CUT_TOLERANCE_SECONDS = 0.070
@@ -81,7 +82,7 @@ def estimated_key(audio: media.Audio) -> tuple[int, str] | None:
 
 def _key(audio: media.Audio) -> tuple[float, int, str]:
   """Correlation, tonic and mode of the best of 24 keys."""
-  import librosa
+  librosa = numba_cache.librosa()
 
   if not audio.samples.any():
     return 0.0, 0, ''

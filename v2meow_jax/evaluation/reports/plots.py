@@ -13,6 +13,7 @@ from v2meow_jax import media
 from v2meow_jax.evaluation.listening import detectors
 from v2meow_jax.evaluation.listening import pairs
 from v2meow_jax.evaluation.metrics import beat_scores
+from v2meow_jax.evaluation.metrics import numba_cache
 from v2meow_jax.evaluation.metrics import scores
 from v2meow_jax.evaluation.metrics import timing
 from v2meow_jax.files import atomic
@@ -28,7 +29,7 @@ _COLUMNS = 3
 
 def spectrograms(path: str | os.PathLike, pair: pairs.ClipPair) -> None:
   """Draws mel spectrograms of both clips of a pair, one above the other."""
-  import librosa
+  librosa = numba_cache.librosa()
 
   edges = librosa.mel_frequencies(_MEL_BANDS, fmin=0.0, fmax=_RATE_HZ / 2)
   with _figure(path, 2, 1, (9.0, 4.8), sharex=True) as (figure, axes):
