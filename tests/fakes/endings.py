@@ -5,9 +5,10 @@ threads of its own, up to the end of its process. Four run at once.
 
   python -m tests.fakes.endings FOLDER --times 20
 
-runs each with an error and interrupted, and those that take no time with
-success; `--in-full` also those that take long (an hour on two cores). What is
-measured is time in which this process was let run, as the commands are.
+runs each with an error and interrupted at its start, and those that take no
+time with success; `--in-full` also those that take long, and interrupts these
+all along their way (an hour on two cores; `--only batch` runs one verb). What
+is measured is time in which this process was let run, as the commands are.
 """
 
 import argparse
@@ -27,6 +28,7 @@ import pathlib
 import select
 import shlex
 import signal
+import statistics
 import sys
 import threading
 import time
@@ -85,13 +87,17 @@ LONG = (
   'experiments',
   'doctor',
 )
+# What these start ends in threads or processes: tf.data and orbax, Beam, workers.
+THREADED = ('train', 'data prepare', 'batch')
 # Ends take less than this many times the way to the last line.
 MOST_OF_START = 2.0
 # A silent command that uses less than this share of a core hangs.
 _AT_WORK = 0.02
+_WAYS = ('error', 'success', 'Ctrl-C')
 _USER_ERROR, _INTERRUPTED, _TRY_AGAIN = 2, 130, 75
 _AT_ONCE = 4
 _TICK_SECONDS = 0.01
+_EARLY_STEP = 0.02  # seconds from one early Ctrl-C to the next
 _MOST_OF_TICK = 0.2
 
 
@@ -103,6 +109,7 @@ class Ending:
     command: Words of the command.
     code: Exit code; minus a signal's number when it was killed.
     output: What it printed.
+    seconds: Time from its start to its last line, imports left out.
     share: Time from its last line to the end of its process, as a share of the
       time that its imports and its way to the last line took.
   """
@@ -110,6 +117,7 @@ class Ending:
   command: str
   code: int
   output: str
+  seconds: float
   share: float
 
 
@@ -237,7 +245,8 @@ class Zygote:
       child.interrupted_at = None
       if not ended:
         os.kill(child.pid, signal.SIGINT)
-    before = self.import_seconds + child.last - child.start
+    seconds = child.last - child.start
+    before = self.import_seconds + seconds
     share = (now - child.last) / before
     if not ended and child.output and self._hangs(child, share, before):
       os.kill(child.pid, signal.SIGKILL)
@@ -249,6 +258,7 @@ class Zygote:
       command=child.command,
       code=code,
       output=child.output.decode(errors='replace'),
+      seconds=seconds,
       share=share,
     )
 
@@ -285,27 +295,49 @@ def _become(command: str, is_stuck: bool) -> NoReturn:
     os._exit(_INTERRUPTED)  # It came before the first line of the command.
 
 
-def _rounds(folder: str, times: int, in_full: bool):
-  """(way, command, codes that it may end with, seconds until a Ctrl-C)."""
-  names = {
+@dataclasses.dataclass(frozen=True)
+class _Round:
+  way: str
+  command: str
+  codes: set[int]  # that it may end with
+
+
+def _rounds(in_full: bool) -> list[_Round]:
+  """Every verb, with every way to end."""
+  rounds = [_Round('error', c, {_USER_ERROR}) for c in REFUSED]
+  rounds += [_Round('success', c, {0}) for c in DONE + LONG * in_full]
+  # A trainer that was asked to stop wants to be started again.
+  either = {0, _INTERRUPTED, _TRY_AGAIN}
+  return rounds + [_Round('Ctrl-C', c, either) for c in LONG]
+
+
+def _endings(
+  zygote: Zygote, this: _Round, words: Iterator[str], times: int, in_full: bool
+) -> list[Ending]:
+  """How the runs of a round end, and one with threads that never end."""
+  if this.way != 'Ctrl-C':
+    runs = [(command, None) for command in itertools.islice(words, times)]
+    return [*zygote.run(runs), *zygote.run(runs[:1], is_stuck=True)]
+  step = _EARLY_STEP
+  if in_full:  # All along the way that as many take beside one another.
+    wholes = zygote.run([(next(words), None) for _ in range(_AT_ONCE)])
+    step = max(whole.seconds for whole in wholes) / times
+  seconds = (0.05 + step * i for i in range(times))
+  return list(zygote.run([(next(words), after) for after in seconds]))
+
+
+def _materials(zygote: Zygote, folder: str) -> dict[str, str]:
+  """Makes clips and their lists; names of these for commands."""
+  world = f'data synth {folder}/world --num 10 --seconds 2'
+  list(zygote.run([(world, None)]))
+  with open(f'{folder}/clips.jsonl', 'w') as file:
+    json.dump({'id': 'a', 'path': 'world/clips/000000.mp4'}, file)
+  return {
     'folder': folder,
     'world': f'{folder}/world/clips',
     'manifest': f'{folder}/world/manifest.jsonl',
     'clip': f'{folder}/world/clips/000000.mp4',
   }
-  rounds = [('error', c, {_USER_ERROR}) for c in REFUSED]
-  rounds += [('success', c, {0}) for c in DONE + LONG * in_full]
-  # A trainer that was asked to stop wants to be started again.
-  either = {0, _INTERRUPTED, _TRY_AGAIN}
-  rounds += [('Ctrl-C', c, either) for c in LONG]
-  count = itertools.count()
-  for way, command, codes in rounds:
-    runs = []
-    for i in range(times):
-      words = command.format(**names, out=f'{folder}/{next(count)}')
-      after = 0.05 + 0.02 * i if way == 'Ctrl-C' else None
-      runs.append((words, after))
-    yield way, runs, codes
 
 
 def main() -> int:
@@ -313,34 +345,40 @@ def main() -> int:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('folder', help='empty folder to work in')
   parser.add_argument('--times', type=int, default=20)
+  parser.add_argument(
+    '--times-of-plain', type=int, help='of verbs that start no threads'
+  )
   parser.add_argument('--in-full', action='store_true')
   parser.add_argument('--only', default='', help='how commands begin')
+  parser.add_argument('--way', choices=_WAYS, help='only with this end')
   args = parser.parse_args()
   os.environ['V2MEOW_DATA_DIR'] = args.folder
-  zygote, wrong = Zygote(), 0
-  world = f'data synth {args.folder}/world --num 10 --seconds 2'
-  list(zygote.run([(world, None)]))
-  with open(f'{args.folder}/clips.jsonl', 'w') as file:
-    json.dump({'id': 'a', 'path': 'world/clips/000000.mp4'}, file)
-  for way, runs, codes in _rounds(args.folder, args.times, args.in_full):
-    if not runs[0][0].startswith(args.only):
+  zygote, wrong, count = Zygote(), 0, itertools.count()
+  names = _materials(zygote, args.folder)
+  for this in _rounds(args.in_full):
+    is_wanted = args.way in (None, this.way)
+    if not (is_wanted and this.command.startswith(args.only)):
       continue
-    endings = [
-      *zygote.run(runs),
-      *zygote.run(runs[:1] if way != 'Ctrl-C' else [], is_stuck=True),
-    ]
-    counts = collections.Counter(e.code for e in endings)
+    words = (
+      this.command.format(**names, out=f'{args.folder}/{number}')
+      for number in count
+    )
+    times = args.times
+    if args.times_of_plain and not this.command.startswith(THREADED):
+      times = args.times_of_plain
+    endings = _endings(zygote, this, words, times, args.in_full)
     worst = max(endings, key=lambda e: e.share)
     row = {
-      'way': way,
+      'way': this.way,
       'verb': worst.command.split()[0],
-      'codes': counts,
+      'codes': collections.Counter(e.code for e in endings),
+      'seconds': round(statistics.median(e.seconds for e in endings), 2),
       'worst_share': round(worst.share, 3),
       'command': worst.command,
     }
     print(json.dumps(row), flush=True)
     wrongs = [
-      e for e in endings if e.code not in codes or e.share > MOST_OF_START
+      e for e in endings if e.code not in this.codes or e.share > MOST_OF_START
     ]
     if wrongs:
       print(wrongs[0].output)
