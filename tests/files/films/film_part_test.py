@@ -95,3 +95,77 @@ def test_a_stretch_is_described(film):
   assert isinstance(part, film_part.FilmPart) and part.whole is film
   assert part.start_seconds - film.start_seconds == fractions.Fraction(11, 10)
   assert part.num_frames == 11 and part.rate_hz == pytest.approx(10.0)
+
+
+# Key pictures every second or so, with pictures behind them that need the one
+# before, or, refreshed column by column, none that is whole at once.
+_CODED = {
+  'b_frames.mp4': ('libx264', 'yuv420p', {'g': '12', 'bf': '3'}),
+  'open.mp4': ('libx264', 'yuv420p', {'x264-params': 'open-gop=1:keyint=12'}),
+  'refreshed.mkv': (
+    *('libx264', 'yuv420p'),
+    {'x264-params': 'intra-refresh=1:keyint=12'},
+  ),
+  'open.mkv': ('libx265', 'yuv420p', {'x265-params': 'keyint=12:log-level=0'}),
+  'sent.ts': ('libx264', 'yuv420p', {'g': '12', 'bf': '2'}),
+  'hidden.webm': ('libvpx-vp9', 'yuv420p', {'g': '12', 'lag-in-frames': '8'}),
+  'disc.mkv': ('mpeg2video', 'yuv420p', {'g': '12', 'bf': '2'}),
+  'each.mov': ('prores_ks', 'yuv422p10le', {}),
+}
+_CONTAINERS = {'ts': 'mpegts', 'mkv': 'matroska'}
+
+
+@pytest.fixture(scope='module', params=list(_CODED))
+def coded(request, tmp_path_factory):
+  """Eight seconds of moving noise, each picture unlike the others."""
+  codec, pix_fmt, options = _CODED[request.param]
+  noise = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+  large = np.kron(noise, np.ones((8, 8, 1), np.uint8))
+  frames = np.stack([np.roll(large, 3 * k, axis=1) for k in range(96)])
+  path = tmp_path_factory.mktemp('coded') / request.param
+  suffix = path.suffix[1:]
+  media_clips.encode(
+    path,
+    frames,
+    rate_hz=12,
+    codec=codec,
+    pix_fmt=pix_fmt,
+    container=_CONTAINERS.get(suffix, suffix),
+    options={'preset': 'medium', **options} if 'x26' in codec else options,
+  )
+  return probe.probe_video(path)
+
+
+def test_a_part_is_the_same_where_what_is_before_it_is_not_decoded(
+  coded, monkeypatch
+):
+  decoded = []
+  since_start = read._since_start
+
+  def counted(presented, stream, info):
+    def count():
+      for ticks, frame in presented:
+        decoded[-1] += 1
+        yield ticks, frame
+
+    decoded.append(0)
+    return since_start(count(), stream, info)
+
+  monkeypatch.setattr(read, '_since_start', counted)
+  starts = [0.0, 0.5, 1.0, 1.04, 2.9, 4.0, 5.5, 6.99, 7.8]
+  parts = [film_part.cut(coded, s, min(s + 0.6, coded.seconds)) for s in starts]
+  found = [read.read_video(part) for part in parts]
+  fewer = decoded[:]
+  decoded.clear()
+  monkeypatch.setattr(film_part, '_WITH_KEYS', ())
+  for part, video in zip(parts, found, strict=True):
+    whole = read.read_video(part)
+    np.testing.assert_array_equal(video.times, whole.times)
+    np.testing.assert_array_equal(video.frames, whole.frames)
+  assert fewer[-1] <= decoded[-1] / 2
+
+
+def test_packets_before_a_part_are_held_up_to_a_bound(film, monkeypatch):
+  monkeypatch.setattr(film_part, '_MOST_HELD_BYTES', 500)
+  video = read.read_video(film_part.cut(film, 3.0, 3.5))
+  assert list(media_clips.ticks_of(video.frames)) == [30, 31, 32, 33, 34]
