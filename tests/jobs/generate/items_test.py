@@ -110,6 +110,19 @@ def test_a_folder_is_a_list_of_its_videos(tmp_path):
     read(tmp_path)
 
 
+def test_ids_that_would_share_a_file_on_other_systems_are_refused(tmp_path):
+  manifest = tmp_path / 'a.jsonl'
+  rows = [{'id': name, 'path': 'a.mp4'} for name in ('Cat', 'dog', 'cAT')]
+  manifest.write_text('\n'.join(map(json.dumps, rows)))
+  with pytest.raises(
+    ValueError, match=r"line 3: the id 'cAT' .*'Cat' \(line 1"
+  ):
+    read(manifest)
+  found, left_out = read(manifest, skip_bad_rows=True)
+  assert [item.id for item in found] == ['Cat', 'dog']
+  assert len(left_out) == 1
+
+
 def test_a_table_that_is_torn_or_empty_is_named(tmp_path):
   table = tmp_path / 'a.csv'
   table.write_text('id,path\na,a.mp4,more\nb,"b\n')

@@ -99,9 +99,15 @@ def read(
   for where, row in _folder_rows(path) if of_folder else _rows(path):
     try:
       item = _item(where, row, folder, defaults)
-      if item.id in items:
+      twin = items.get(item.id.lower())
+      if twin and twin.id == item.id:
         raise ValueError(f'the id {item.id!r} is there twice')
-      items[item.id] = item
+      if twin:
+        raise ValueError(
+          f'the id {item.id!r} differs from {twin.id!r} ({twin.where}) in case'
+          ' alone, and some file systems keep one file for both; change one'
+        )
+      items[item.id.lower()] = item
     except ValueError as e:
       errors.append(f'{where}: {e}')
   if not skip_bad_rows:
