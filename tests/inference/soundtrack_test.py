@@ -1,6 +1,7 @@
 """What `v2meow generate` reads and hands to a system."""
 
 import collections
+import functools
 import json
 import types
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.fakes import media_clips
 from v2meow_jax import media
+from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.files import write
@@ -244,6 +246,29 @@ def test_a_take_and_the_best_of_several_are_what_they_are_alone(tmp_path):
     48_000,
     2,
   )
+
+
+def test_a_plan_of_a_part_wants_its_part_before_a_system_is_loaded(
+  tmp_path, monkeypatch
+):
+  video = tmp_path / 'video.mp4'
+  media_clips.encode(video, media_clips.planted(range(30)))
+  part = plan_lib.MusicPlan(
+    seconds=0.4,
+    tempo_bpm=120.0,
+    beats_per_bar=4,
+    source='given',
+    beats=(plan_lib.Beat(seconds=0.0, downbeat=True, energy=0.5),),
+    sections=(plan_lib.Section(start_seconds=0.0, mood='', energy=0.5),),
+  )
+  write = functools.partial(soundtrack.write, str(video), plan=part)
+  with monkeypatch.context() as patch:
+    patch.setattr(system_lib, 'load', lambda *_: pytest.fail('loaded'))
+    with pytest.raises(ValueError, match='give the --start and --end that it'):
+      write(str(tmp_path / 'out.wav'))
+  monkeypatch.setattr(system_lib, 'load', lambda *_: Listening(16_000))
+  write(str(tmp_path / 'out.wav'), start=0.5, end=0.9)
+  assert (tmp_path / 'out.wav').exists()
 
 
 def test_takes_that_cannot_be_compared_are_refused_before_a_system_is_loaded(

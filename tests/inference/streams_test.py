@@ -101,10 +101,14 @@ def test_a_plan_for_another_clip_is_refused(video):
   )
   assert plan is not None
   other = dataclasses.replace(plan, seconds=20.0)
+  read = []
   with pytest.raises(ValueError, match='clip of 20 s, and the video has 11 s'):
     streams.read(
-      [requests_lib.Request(video=video, plan=other)], system_of(MOTION)
+      [requests_lib.Request(video=video, plan=other)],
+      system_of(MOTION),
+      read.append,
     )
+  assert not read
 
 
 def test_a_system_that_reads_no_motion_refuses_a_wish_and_plans_nothing(video):

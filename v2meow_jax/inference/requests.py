@@ -21,6 +21,9 @@ VideoLike = str | os.PathLike[str] | media.Video
 PlanLike = plan_lib.MusicPlan | planner.Wishes | None
 FROM_PICTURE = planner.FROM_PICTURE
 
+# A plan may be this far from the length of the clip it is followed for.
+_SAME_SECONDS = 0.1
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
@@ -118,6 +121,23 @@ class PartClock:
     start = time.perf_counter()
     yield
     self.seconds[part] = round(time.perf_counter() - start, 3)
+
+
+def check_plan(plan: PlanLike, seconds: float) -> None:
+  """Raises ValueError where a plan is given that is for another clip.
+
+  Args:
+    plan: Plan of a request, or wishes for one.
+    seconds: Length of the clip, in seconds.
+  """
+  if not isinstance(plan, plan_lib.MusicPlan):
+    return
+  if abs(plan.seconds - seconds) > _SAME_SECONDS:
+    raise ValueError(
+      f'the plan is for a clip of {plan.seconds:g} s, and the video has'
+      f' {seconds:g} s; plan this video with `v2meow plan`, or, where the plan'
+      ' is for a part, give the --start and --end that it was made with.'
+    )
 
 
 def clean_prompt(prompt: str | None) -> str | None:

@@ -27,9 +27,6 @@ from v2meow_jax.inference import style as style_lib
 
 OnPiece = Callable[[float], None]
 
-# A plan may be this far from the length of the clip it is followed for.
-_SAME_SECONDS = 0.1
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Seen:
@@ -123,9 +120,7 @@ def read(
         video,
         loaded,
         with_motion=not all(f for _, f in same),
-        with_analysis=any(
-          f and isinstance(plan, planner.Wishes) for plan, f in same
-        ),
+        plans=[plan for plan, f in same if f],
         on_piece=on_piece,
       )
     found = seen[id(video)]
@@ -195,10 +190,10 @@ def _visual(
   loaded: loading.Loaded,
   *,
   with_motion: bool,
-  with_analysis: bool,
+  plans: Sequence[requests_lib.PlanLike],
   on_piece: OnPiece,
 ) -> _Seen:
-  """Reads a video once: its visual streams, and its analysis."""
+  """Reads a video once: its visual streams, and its analysis for plans."""
   config = loaded.config
   pieces: Iterable[media.Video]
   if isinstance(video, media.Video):
@@ -212,6 +207,9 @@ def _visual(
       piece_seconds=config['piece_seconds'],
       max_side=config['max_side'],
     )
+  for plan in plans:
+    requests_lib.check_plan(plan, seconds)
+  with_analysis = any(isinstance(plan, planner.Wishes) for plan in plans)
   left_out = set() if with_motion else set(_moving(loaded))
   names = [
     name
@@ -236,11 +234,6 @@ def _visual(
 def _plan(request: requests_lib.Request, seen: _Seen) -> plan_lib.MusicPlan:
   """The plan of a request: its own, or one that is made of the picture."""
   if isinstance(request.plan, plan_lib.MusicPlan):
-    if abs(request.plan.seconds - seen.seconds) > _SAME_SECONDS:
-      raise ValueError(
-        f'the plan is for a clip of {request.plan.seconds:g} s, and the video'
-        f' has {seen.seconds:g} s; plan this video with `v2meow plan`.'
-      )
     return request.plan
   assert seen.analysis is not None
   assert request.plan is not None
