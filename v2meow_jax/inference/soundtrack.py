@@ -206,7 +206,7 @@ def write(
         facts['seconds_per_part'] = soundtrack.seconds_per_part
         facts['made_from'] = made_from[n]
         facts['output_sha256'] = atomic.sha256(path)
-        facts |= describe_codes(system, soundtrack, finish)
+        facts = with_codes(facts, system, soundtrack, finish)
         outputs.write_json(outputs.sidecar(path), facts)
         print(path)
         made.append(path)
@@ -225,20 +225,29 @@ def check(soundtrack: requests_lib.Soundtrack) -> None:
   )
 
 
-def describe_codes(
+def with_codes(
+  facts: Mapping[str, Any],
   system: Any,
   soundtrack: requests_lib.Soundtrack,
   finish: finish_options.Finish,
 ) -> dict[str, Any]:
-  """What the sidecar of a take says so that it can be made again in part."""
+  """The facts of a take, with all by which it can be made again in part.
+
+  Args:
+    facts: Other facts of its sidecar, the digest of the output among them.
+    system: System that made it.
+    soundtrack: Sound and codes.
+    finish: Options for what became of the music before it was written.
+  """
   from v2meow_jax.inference.films import recorded_codes
 
-  facts: dict[str, Any] = {'finish_options': dataclasses.asdict(finish)}
+  facts = {**facts, 'finish_options': dataclasses.asdict(finish)}
   if recorded_codes.recordable(system.stages):
     facts['sound_sha256'] = recorded_codes.sound_sha256(soundtrack.audio)
     facts['codes'] = recorded_codes.of_clip(
       system.stages, soundtrack.streams, soundtrack.seconds
     )
+    facts['redo_sha256'] = recorded_codes.facts_sha256(facts)
   return facts
 
 

@@ -1,6 +1,7 @@
 """Codes of a sidecar are those that were written, or refused."""
 
 import base64
+import json
 import zlib
 
 import numpy as np
@@ -50,3 +51,35 @@ def test_the_digest_of_a_sound_is_that_of_its_samples():
   assert before == recorded_codes.sound_sha256(sound)
   samples[-1] = 1e-7
   assert before != recorded_codes.sound_sha256(sound)
+
+
+FACTS = {
+  'output_sha256': 'a',
+  'seed': 1,
+  'prompt': 'jazz',
+  'plan': {'beats': [{'seconds': 0.1}]},
+  'sampling': {'semantic': {'temperature': 0.9}},
+  'video': 'in.mp4',
+}
+
+
+@pytest.mark.parametrize(
+  'change',
+  [
+    {'output_sha256': 'b'},
+    {'seed': 2},
+    {'prompt': None},
+    {'plan': {'beats': [{'seconds': 0.2}]}},
+    {'sampling': {'semantic': {'temperature': 1.0}}},
+    {'finish_options': {'fade_in_seconds': 1.0}},
+  ],
+)
+def test_facts_that_act_on_a_stretch_are_those_that_were_written(change):
+  digest = recorded_codes.facts_sha256(FACTS)
+  assert recorded_codes.facts_sha256({**FACTS, **change}) != digest
+
+
+def test_facts_come_back_from_json_and_others_may_change():
+  written = json.dumps({**FACTS, 'video': 'moved.mp4'}, indent=1)
+  digest = recorded_codes.facts_sha256(FACTS)
+  assert recorded_codes.facts_sha256(json.loads(written)) == digest

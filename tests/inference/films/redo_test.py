@@ -12,6 +12,7 @@ from v2meow_jax.cli import main
 from v2meow_jax.files import outputs
 from v2meow_jax.files import read
 from v2meow_jax.inference import soundtrack
+from v2meow_jax.inference.films import recorded_codes
 from v2meow_jax.inference.films import redo
 from v2meow_jax.inference.films import rewriting
 
@@ -164,7 +165,11 @@ def test_what_does_not_match_is_refused_and_stays(folder):
     ({'rows': None}, 'the sidecar is damaged'),
     ({'output_sha256': None}, 'output_sha256'),
   ):
-    sidecar.write_text(json.dumps({**facts, **change}))
+    changed_facts = {**facts, **change}
+    sidecar.write_text(json.dumps(changed_facts))
+    refused('it was changed since it was written')
+    changed_facts['redo_sha256'] = recorded_codes.facts_sha256(changed_facts)
+    sidecar.write_text(json.dumps(changed_facts))
     refused(reason)
   sidecar.write_text('{}')
   refused('it has no codes')

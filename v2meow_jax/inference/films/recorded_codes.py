@@ -4,6 +4,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 import hashlib
+import json
 import math
 from typing import Any
 import zlib
@@ -16,6 +17,13 @@ from v2meow_jax import specs
 # ours: twenty hours at 25 Hz with sixteen levels.
 _MOST_CODES = 30_000_000
 _TYPE = np.dtype('<u2')
+# What a sidecar says that acts on a stretch that is made again.
+_FACTS = (
+  *('video_sha256', 'output_sha256', 'sound_sha256', 'system_sha256'),
+  *('music_from', 'music_to', 'plan', 'prompt', 'negative', 'seed'),
+  *('style_audio_sha256', 'sampling', 'rows', 'dtype', 'tensor'),
+  *('finish_options', 'codes', 'redone'),
+)
 
 
 def pack(codes: np.ndarray) -> dict[str, Any]:
@@ -74,6 +82,16 @@ def of_clip(
     )
     for target in (stage.spec.target for stage in stages)
   }
+
+
+def facts_sha256(facts: Mapping[str, Any]) -> str:
+  """Digest of what a sidecar says, without what acts on no stretch of it.
+
+  It holds the digest of the output: facts of another output do not fit it.
+  """
+  held = {name: facts.get(name) for name in _FACTS}
+  text = json.dumps(held, sort_keys=True, allow_nan=True)
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sound_sha256(audio: media.Audio) -> str:

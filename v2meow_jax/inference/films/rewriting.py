@@ -126,6 +126,7 @@ def write(
       }
     # A kill before or after the output is replaced leaves its own facts with it.
     after = {**facts, **changed}
+    after['redo_sha256'] = recorded_codes.facts_sha256(after)
     outputs.write_json(sidecar, {**facts, outputs.REPLACED_BY: after})
   outputs.write_json(sidecar, after)
   soundtrack.say_output(video, path, written)
