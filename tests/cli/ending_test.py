@@ -125,7 +125,7 @@ def test_a_command_that_hangs_is_noticed(streams, monkeypatch):
 
   monkeypatch.setattr(endings, '_IMPORTED', ())
   monkeypatch.setattr(endings, '_become', hang)
-  (end,) = endings.Zygote().run([('train', None)])
+  (end,) = endings.Zygote().run([endings.Run('train')])
   assert (end.code, end.output) == (-signal.SIGKILL, 'last line\n')
   assert end.share > endings.MOST_OF_START
 
@@ -142,6 +142,6 @@ def test_a_command_that_computes_in_silence_does_not_hang(monkeypatch):
   monkeypatch.setattr(endings, '_become', compute)
   zygote = endings.Zygote()
   zygote.import_seconds = 0.05
-  (end,) = zygote.run([('train', None)])
+  (end,) = zygote.run([endings.Run('train')])
   assert (end.code, end.output) == (0, 'first line\nlast line\n')
   assert end.share < endings.MOST_OF_START

@@ -14,8 +14,8 @@ is measured is time in which this process was let run, as the commands are.
 import argparse
 import atexit
 import collections
+from collections.abc import Iterable
 from collections.abc import Iterator
-from collections.abc import Sequence
 from concurrent import futures
 import dataclasses
 import faulthandler
@@ -99,6 +99,21 @@ _AT_ONCE = 4
 _TICK_SECONDS = 0.01
 _EARLY_STEP = 0.02  # seconds from one early Ctrl-C to the next
 _MOST_OF_TICK = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A command that is to be run.
+
+  Attributes:
+    command: Words of the command.
+    interrupted_after: Seconds after which it gets a Ctrl-C; None: none.
+    is_stuck: Whether threads and exit functions that never end run in it.
+  """
+
+  command: str
+  interrupted_after: float | None = None
+  is_stuck: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -186,26 +201,19 @@ class Zygote:
       'ignore', message='os.fork', category=RuntimeWarning
     )
 
-  def run(
-    self,
-    commands: Sequence[tuple[str, float | None]],
-    *,
-    is_stuck: bool = False,
-  ) -> Iterator[Ending]:
+  def run(self, runs: Iterable[Run]) -> Iterator[Ending]:
     """Runs commands, four at once; those that hang are killed.
 
     Args:
-      commands: Words of each command, and the seconds after which it gets a
-        Ctrl-C; None: none.
-      is_stuck: Whether threads and exit functions that never end run in each.
+      runs: Commands, and what befalls them.
 
     Yields:
       Endings, in the order in which they came.
     """
-    waiting, running = collections.deque(commands), []
+    waiting, running = collections.deque(runs), []
     while waiting or running:
       while waiting and len(running) < _AT_ONCE:
-        running.append(self._start(*waiting.popleft(), is_stuck))
+        running.append(self._start(waiting.popleft()))
       select.select(
         [c.pipe for c in running if c.is_open], [], [], _TICK_SECONDS
       )
@@ -215,19 +223,19 @@ class Zygote:
           running.remove(child)
           yield ending
 
-  def _start(self, command: str, after: float | None, is_stuck: bool) -> _Child:
+  def _start(self, run: Run) -> _Child:
     received, sent = os.pipe()
     sys.stdout.flush()
     if not (pid := os.fork()):
       os.close(received)
       os.dup2(sent, 1)
       os.dup2(sent, 2)
-      _become(command, is_stuck)
+      _become(run.command, run.is_stuck)
     os.close(sent)
     os.set_blocking(received, False)
-    now = self._clock.now()
+    now, after = self._clock.now(), run.interrupted_after
     at = None if after is None else now + after
-    return _Child(command, at, pid, received, now, now)
+    return _Child(run.command, at, pid, received, now, now)
 
   def _look(self, child: _Child) -> Ending | None:
     """Reads, interrupts or ends a child; how it ended, if it did."""
@@ -316,20 +324,21 @@ def _endings(
 ) -> list[Ending]:
   """How the runs of a round end, and one with threads that never end."""
   if this.way != 'Ctrl-C':
-    runs = [(command, None) for command in itertools.islice(words, times)]
-    return [*zygote.run(runs), *zygote.run(runs[:1], is_stuck=True)]
+    runs = [Run(next(words), is_stuck=i == 0) for i in range(times + 1)]
+    return list(zygote.run(runs))
   step = _EARLY_STEP
   if in_full:  # All along the way that as many take beside one another.
-    wholes = zygote.run([(next(words), None) for _ in range(_AT_ONCE)])
+    wholes = zygote.run(Run(next(words)) for _ in range(_AT_ONCE))
     step = max(whole.seconds for whole in wholes) / times
-  seconds = (0.05 + step * i for i in range(times))
-  return list(zygote.run([(next(words), after) for after in seconds]))
+  return list(
+    zygote.run(Run(next(words), 0.05 + step * i) for i in range(times))
+  )
 
 
 def _materials(zygote: Zygote, folder: str) -> dict[str, str]:
   """Makes clips and their lists; names of these for commands."""
   world = f'data synth {folder}/world --num 10 --seconds 2'
-  list(zygote.run([(world, None)]))
+  list(zygote.run([Run(world)]))
   with open(f'{folder}/clips.jsonl', 'w') as file:
     json.dump({'id': 'a', 'path': 'world/clips/000000.mp4'}, file)
   return {
