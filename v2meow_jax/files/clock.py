@@ -8,6 +8,8 @@ its part, or it would drift where sounds are longer or shorter than pictures.
 
 from collections.abc import Iterator
 from collections.abc import Mapping
+import dataclasses
+import fractions
 
 import av
 
@@ -17,6 +19,70 @@ _SHOWN_FORMATS = ('matroska,webm',)
 _BARE_FORMATS = ('h264', 'hevc')
 _MAX_LEAP_SECONDS = 10.0
 _MAX_STEP_BACK_SECONDS = 0.1
+
+
+@dataclasses.dataclass
+class Span:
+  """The time that the packets of one stream cover, in ticks.
+
+  Films have hundreds of thousands: fractions would take longer than reading.
+
+  Attributes:
+    time_base: Seconds of a tick.
+    first: Tick at which the first one in time begins; None: there is none yet.
+    final: Tick at which the last one in time begins.
+    stop: Tick at which it ends.
+    num_packets: Number of packets.
+    num_bytes: Size of the packets, in bytes.
+  """
+
+  time_base: fractions.Fraction
+  first: int | None = None
+  final: int = 0
+  stop: int | fractions.Fraction = 0
+  num_packets: int = 0
+  num_bytes: int = 0
+
+  def add(self, packet: av.Packet) -> None:
+    """Counts a packet."""
+    self.num_bytes += packet.size
+    begin = packet.dts if packet.pts is None else packet.pts
+    if begin is None or packet.is_discard:
+      return
+    self.first = begin if self.first is None else min(self.first, begin)
+    if not self.num_packets or begin >= self.final:
+      # Others than the last one may have the length of a step in decoding.
+      self.final = begin
+      self.stop = begin + _duration(packet)
+    self.num_packets += 1
+
+  @property
+  def start(self) -> fractions.Fraction:
+    """Start of the first packet, in seconds."""
+    return (self.first or 0) * self.time_base
+
+  @property
+  def last(self) -> fractions.Fraction:
+    """Start of the last packet, in seconds."""
+    return self.final * self.time_base
+
+  @property
+  def end(self) -> fractions.Fraction:
+    """End of the last packet, in seconds."""
+    return self.stop * self.time_base
+
+  @property
+  def seconds(self) -> fractions.Fraction:
+    """Time from the first start to the last end, in seconds."""
+    return self.end - self.start
+
+
+def _duration(packet: av.Packet) -> int | fractions.Fraction:
+  """Ticks that a packet lasts; one frame at the mean rate if unknown."""
+  if packet.duration:
+    return packet.duration
+  rate = getattr(packet.stream, 'average_rate', None)
+  return 1 / rate / packet.time_base if rate else 0
 
 
 def leaps(container: av.container.InputContainer) -> bool:

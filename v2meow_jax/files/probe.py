@@ -12,6 +12,7 @@ content, with the file protocol only; those in buckets as local copies.
 from collections.abc import Iterator
 import dataclasses
 import fractions
+import math
 import os
 
 import av
@@ -74,6 +75,7 @@ class MediaInfo:
     width: Width of the upright picture as stored, in pixels; 0 without video.
     height: Height of the upright picture as stored, in pixels; 0 without video.
     num_frames: Video packets, one per frame; 0 without video.
+    num_bytes: Size of the video packets, in bytes; 0 without video.
     has_video: Whether there is a video track; cover art is none.
     has_audio: Whether there is an audio track.
     sample_rate_hz: Sample rate in the header of the audio track; 0 without one.
@@ -88,6 +90,7 @@ class MediaInfo:
   width: int
   height: int
   num_frames: int
+  num_bytes: int
   has_video: bool
   has_audio: bool
   sample_rate_hz: int
@@ -102,20 +105,6 @@ class MediaInfo:
   def __fspath__(self) -> str:
     """The path, or the name in a bucket."""
     return self.path
-
-
-@dataclasses.dataclass
-class _Span:
-  """The time that the packets of one stream cover, in seconds."""
-
-  start: fractions.Fraction | None = None
-  last: fractions.Fraction = fractions.Fraction(0)
-  end: fractions.Fraction = fractions.Fraction(0)
-  num_packets: int = 0
-
-  @property
-  def seconds(self) -> fractions.Fraction:
-    return self.end - (self.start or 0)
 
 
 def probe(
@@ -145,7 +134,7 @@ def probe(
       raise UnsupportedMedia(f'{name}: no video or audio track; {WANTED}.')
     spans, size = _scan(container, video, audio, name, limits)
     span = spans[main.index]
-    if span.start is None or span.seconds <= 0:
+    if span.first is None or span.seconds <= 0:
       raise UnsupportedMedia(f'{name}: lasts zero seconds; {WANTED}.')
     joined.require_one(name)
     if video is not None:
@@ -159,6 +148,7 @@ def probe(
       width=size[0] if size else 0,
       height=size[1] if size else 0,
       num_frames=span.num_packets if video else 0,
+      num_bytes=span.num_bytes if video else 0,
       has_video=video is not None,
       has_audio=audio is not None,
       sample_rate_hz=audio.codec_context.sample_rate if audio else 0,
@@ -376,29 +366,25 @@ def _scan(
   audio: av.AudioStream | None,
   name: str,
   limits: Limits,
-) -> tuple[dict[int, _Span], tuple[int, int] | None]:
+) -> tuple[dict[int, clock.Span], tuple[int, int] | None]:
   """Spans of both tracks, and the upright size of the first decoded picture."""
   streams = [s for s in (video, audio) if s is not None]
-  spans = {s.index: _Span() for s in streams}
+  spans = {s.index: clock.Span(s.time_base) for s in streams}
   size = None
+  first, stop = math.inf, 0.0
   for packet in packets(container, *streams):
     if size is None and packet.stream is video:
       size = _upright_size(video, packet)
-    ticks = packet.dts if packet.pts is None else packet.pts
-    if ticks is None or packet.is_discard:
-      continue
     span = spans[packet.stream.index]
-    begin = ticks * packet.time_base
-    span.start = begin if span.start is None else min(span.start, begin)
-    if not span.num_packets or begin >= span.last:
-      # Others than the last one may have the length of a step in decoding.
-      span.last, span.end = begin, begin + _duration(packet)
-    span.num_packets += 1
-    starts = [s.start for s in spans.values() if s.start is not None]
-    seconds = max(s.end for s in spans.values()) - min(starts)
-    if seconds > limits.max_seconds:
+    span.add(packet)
+    if span.first is None:
+      continue
+    tick = packet.time_base.numerator / packet.time_base.denominator
+    first = min(first, span.first * tick)
+    stop = max(stop, float(span.stop) * tick)
+    if stop - first > limits.max_seconds:
       raise UnsupportedMedia(
-        f'{name}: lasts {float(seconds):.0f} s or more; at most'
+        f'{name}: lasts {stop - first:.0f} s or more; at most'
         f' {limits.max_seconds:.0f} s are read; cut it first: ffmpeg -i IN -t'
         f' {limits.max_seconds:.0f} -c copy OUT.mkv.'
       )
@@ -408,7 +394,9 @@ def _scan(
 
 
 def _end_as_stated(
-  container: av.container.InputContainer, video: av.VideoStream, span: _Span
+  container: av.container.InputContainer,
+  video: av.VideoStream,
+  span: clock.Span,
 ) -> None:
   """Lets the pictures of an mp4 end where its header says.
 
@@ -416,17 +404,9 @@ def _end_as_stated(
   may be longer than the last picture is shown.
   """
   if 'mp4' in container.format.name and video.duration:
-    end = span.start + video.duration * video.time_base
-    if end > span.last:
-      span.end = min(span.end, end)
-
-
-def _duration(packet: av.Packet) -> fractions.Fraction:
-  """Seconds a packet lasts; one frame at the mean rate if unknown."""
-  if packet.duration:
-    return packet.duration * packet.time_base
-  rate = getattr(packet.stream, 'average_rate', None)
-  return 1 / rate if rate else fractions.Fraction(0)
+    stop = span.first + video.duration
+    if stop > span.final:
+      span.stop = min(span.stop, stop)
 
 
 def _upright_size(
@@ -446,7 +426,7 @@ def _upright_size(
 def _check_video(
   container: av.container.InputContainer,
   video: av.VideoStream,
-  spans: dict[int, _Span],
+  spans: dict[int, clock.Span],
   size: tuple[int, int] | None,
   name: str,
   limits: Limits,

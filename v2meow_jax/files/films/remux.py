@@ -10,16 +10,11 @@ import dataclasses
 import fractions
 import heapq
 import os
-import pathlib
-import tempfile
 
 import av
-import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax.files import atomic
-from v2meow_jax.files import full_disk
-from v2meow_jax.files import paths
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.files.films import containers
@@ -131,22 +126,14 @@ def check(
     limits: Limits beyond which the input is refused.
 
   Returns:
-    Number of bytes of a copy of the pictures; 0 when there will be none.
+    Number of bytes of the pictures, which a copy has as well; 0 when there will
+    be none.
   """
   container = containers.of(out_path)
   info = probe.probe_video(video_path, limits)
   if _why_not_copied(info, container, limits) is not None:
     return 0
-  silence = np.zeros(encode.AAC_FRAME, np.float32)
-  audio = media.Audio(samples=silence, rate_hz=encode.OPUS_RATE_HZ)
-  folder = None
-  if not paths.is_remote(out_path):
-    folder = pathlib.Path(out_path).parent
-  with tempfile.TemporaryDirectory(dir=folder) as temp:
-    path = os.path.join(temp, f'check{container.suffix}')
-    with full_disk.naming(out_path, path):
-      _copy(_Job(info, audio, path, container, limits), is_bare=True)
-    return os.path.getsize(path)
+  return info.num_bytes
 
 
 @dataclasses.dataclass(frozen=True)
