@@ -14,8 +14,10 @@ from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.files import write
+from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import soundtrack
 from v2meow_jax.inference import system as system_lib
+from v2meow_jax.inference.films import unfinished
 from v2meow_jax.inference.finish import options as finish_options
 
 TONE_HZ = 15_000
@@ -220,6 +222,55 @@ def test_a_take_that_is_silent_is_no_success_and_leaves_no_file(
     soundtrack.write(str(video), str(tmp_path / 'out.wav'), seed=5, takes=3)
   made = sorted(path.name for path in tmp_path.glob('out*'))
   assert made == ['out_1.wav', 'out_1.wav.json', 'out_3.wav', 'out_3.wav.json']
+
+
+class Interrupted(Listening):
+  """A system that is interrupted at its third take, and notes what was kept."""
+
+  def __init__(self):
+    super().__init__(16_000)
+    self.kept = []
+
+  def run_batch(self, requests, *, kept=(), **options):
+    (work,) = kept
+    mark = work.folder / 'mark'
+    self.kept.append(mark.exists())
+    mark.touch()
+    if len(self.kept) == 3:
+      raise KeyboardInterrupt
+    (made,) = super().run_batch(requests, **options)
+    plan = plan_lib.MusicPlan(
+      seconds=0.4,
+      tempo_bpm=120.0,
+      beats_per_bar=4,
+      source='given',
+      beats=(plan_lib.Beat(seconds=0.1, downbeat=True, energy=0.5),),
+      sections=(plan_lib.Section(start_seconds=0.0, mood='', energy=0.5),),
+    )
+    fields = vars(made) | {'settings': {'seed': requests[0].seed}, 'plan': plan}
+    return [requests_lib.Soundtrack(codes=np.zeros((1, 1)), **fields)]
+
+
+def test_the_best_of_several_goes_on_with_the_takes_that_were_made(
+  tmp_path, monkeypatch
+):
+  video, out = tmp_path / 'in.mp4', tmp_path / 'out.wav'
+  media_clips.encode(video, media_clips.planted(range(10)))
+  system = Interrupted()
+  monkeypatch.setattr(system_lib, 'load', lambda *_: system)
+  monkeypatch.setattr(unfinished, 'MIN_SECONDS', 0.0)
+
+  def write():
+    return soundtrack.write(str(video), str(out), best_of=4, resume=True)
+
+  with pytest.raises(KeyboardInterrupt):
+    write()
+  assert not out.exists()
+  assert write() == [out]
+  assert system.kept == [False] * 3 + [True] * 3 + [False]
+  assert {path.name for path in tmp_path.iterdir()} == {
+    *('in.mp4', 'out.wav', 'out.wav.json')
+  }
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -133,7 +134,8 @@ def write(
   from v2meow_jax.inference.programs import compile_cache
   from v2meow_jax.models.sampling import options
 
-  making.say_resumable(paths, resume)
+  works = _take_paths(out, count)
+  making.say_resumable(works, resume)
   samplings = [options.Sampling(**fields) for fields in sampling] or None
   compile_cache.enable()
   system = system_lib.load(system_dir, dtype, tensor)
@@ -170,18 +172,21 @@ def write(
   print(*made, sep='\n', end='\n' if made else '')
   unusable = []
   contest = scoring.Contest()
-  works = _take_paths(out, count)
-  for first in range(0, len(left), together):
-    some = left[first : first + together]
-    with making.soundtracks(
-      system,
-      {works[n]: requests[n] for n in some},
-      [keys[n] for n in some],
-      seconds=info.seconds,
-      sampling=samplings,
-      rows=rows,
-      resume=resume,
-    ) as soundtracks:
+  # Takes of which one is chosen are kept until it is written.
+  with contextlib.ExitStack() as kept:
+    for first in range(0, len(left), together):
+      some = left[first : first + together]
+      soundtracks = kept.enter_context(
+        making.soundtracks(
+          system,
+          {works[n]: requests[n] for n in some},
+          [keys[n] for n in some],
+          seconds=info.seconds,
+          sampling=samplings,
+          rows=rows,
+          resume=resume,
+        )
+      )
       if not first:
         say_unused(soundtracks[0].settings.get('not_used', {}))
       if best_of > 1:
@@ -210,6 +215,7 @@ def write(
         outputs.write_json(outputs.sidecar(path), facts)
         print(path)
         made.append(path)
+      kept.close()
   if unusable:
     raise ValueError(f'{" ".join(unusable)} Try another --seed.')
   return sorted(made, key=paths.index)

@@ -45,9 +45,12 @@ def soundtracks(
   out = next(iter(requests))
   is_kept = seconds > unfinished.MIN_SECONDS and not paths.is_remote(out)
   outputs = dict(zip(requests, keys, strict=True)) if is_kept else {}
-  with unfinished.opened(outputs, resume=resume) as works:
+
+  def run(
+    works: Sequence[unfinished.Unfinished],
+  ) -> list[requests_lib.Soundtrack]:
     with shown(system, out.name, seconds * len(requests)) as on_progress:
-      made = system.run_batch(
+      return system.run_batch(
         list(requests.values()),
         sampling=sampling,
         rows=rows,
@@ -55,7 +58,9 @@ def soundtracks(
         scratch=scratch.folder(out),
         kept=works,
       )
-    yield made
+
+  with unfinished.opened(outputs, resume=resume) as works:
+    yield run(works)  # Not held here: the block may be long.
 
 
 @contextlib.contextmanager
