@@ -17,6 +17,7 @@ from v2meow_jax.synthetic import held_out
 
 pytestmark = pytest.mark.slow
 
+aac = importlib.import_module('benchmarks.aac')
 codec_benchmark = importlib.import_module('benchmarks.codec')
 codec_judge = importlib.import_module('benchmarks.codec_judge')
 codec_runs = importlib.import_module('benchmarks.codec_runs')
@@ -214,6 +215,58 @@ def test_a_judge_hears_a_lost_treble_and_nothing_where_nothing_is():
   assert codec_judge.accuracy(true, dull).min() > 0.95
   # Equal clips get equal answers, of which one is right.
   np.testing.assert_array_equal(codec_judge.accuracy(true, true), 0.5)
+
+
+def test_noise_is_masked_by_louder_sound_near_it_alone():
+  rng = np.random.default_rng(2)
+  bins = np.fft.rfft(rng.normal(size=aac.RATE_HZ))
+  hertz = np.fft.rfftfreq(aac.RATE_HZ, 1 / aac.RATE_HZ)
+
+  def band(low, high, level):
+    inside = (hertz >= low) & (hertz < high)
+    return level * np.fft.irfft(np.where(inside, bins, 0))
+
+  def worst_db(true, noise):
+    ratios = aac.noise_to_mask(true, true + noise)
+    return 10 * np.log10(np.median(ratios.max(axis=1)))
+
+  loud = band(900, 1100, 0.5)
+  soft = band(900, 1100, 0.5 * 10 ** (-10 / 20))
+  # 10 dB softer, and offsets of 3 dB; bands of the mask spread into another.
+  assert worst_db(loud, soft) == pytest.approx(-7, abs=5)
+  assert worst_db(loud, soft / 10) < -20
+  assert worst_db(loud, band(4000, 4200, 0.05)) > 10
+  assert worst_db(loud, band(4000, 4200, 1e-7)) < -10
+  assert aac.spectral_distance(loud, loud) == 0
+  # Of a tenth of the band, in decibels: the rest stays as it is.
+  assert aac.spectral_distance(
+    band(20, 16_000, 0.1), band(20, 16_000, 0.2)
+  ) == (pytest.approx(6.02, abs=0.05))
+
+
+def test_sound_of_films_is_coded_no_worse_than_by_the_default_coder():
+  rng = np.random.default_rng(3)
+  times = np.arange(2 * aac.RATE_HZ) / aac.RATE_HZ
+  decay = np.exp(-6 * (times % 0.25))
+  both = np.sin(2 * np.pi * 220 * times) + rng.normal(size=len(times)) / 5
+  sides = 0.2 * decay * (both + 0.1 * rng.normal(size=(2, len(times))))
+  wide = aac.Sides(samples=sides.astype(np.float32), has_equal_channels=False)
+  ours, slow, intensity = (
+    aac.compare(wide, aac.CODERS[name])
+    for name in ('as in films', 'twoloop', 'fast')
+  )
+  assert ours['nmr_db'] < slow['nmr_db'] + 1
+  assert ours['disturbed_share'] <= slow['disturbed_share'] + 0.01
+  # Noise above 20 kHz is cut off, whatever the coder.
+  assert abs(ours['level_db']) < 0.2 and abs(slow['level_db']) < 0.2
+  assert intensity['nmr_db'] > ours['nmr_db'] + 3
+  narrow = aac.Sides(samples=wide.samples[[0, 0]], has_equal_channels=True)
+  made, _, num_bytes = aac.coded(narrow, None)
+  np.testing.assert_array_equal(*made)
+  assert made.shape == narrow.samples.shape
+  once = aac.compare(narrow, None)
+  assert once['nmr_db'] < slow['nmr_db'] + 1
+  assert num_bytes < 0.7 * aac.coded(wide, None)[2]
 
 
 def test_codecs_are_compared_by_pairs_of_clips(chords):

@@ -106,6 +106,11 @@ class Sound(Protocol):
     ...
 
   @property
+  def has_equal_channels(self) -> bool:
+    """Whether every channel is known to be the same."""
+    ...
+
+  @property
   def num_samples(self) -> int:
     """Number of samples of each channel."""
     ...
@@ -149,6 +154,11 @@ class Audio:
   def num_channels(self) -> int:
     """One, as in every `Audio`."""
     return 1
+
+  @property
+  def has_equal_channels(self) -> bool:
+    """Whether every channel is the same, as one is."""
+    return True
 
   @property
   def num_samples(self) -> int:

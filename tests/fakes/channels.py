@@ -24,6 +24,10 @@ class Channels:
     return len(self.samples)
 
   @property
+  def has_equal_channels(self):
+    return self.num_channels == 1
+
+  @property
   def num_samples(self):
     return self.samples.shape[1]
 

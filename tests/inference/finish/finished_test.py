@@ -291,7 +291,7 @@ def test_finishing_again_gives_the_same_bytes(tmp_path):
 class Hum:
   """Mono music of any length that nobody holds in memory."""
 
-  rate_hz, num_channels = RATE_HZ, 1
+  rate_hz, num_channels, has_equal_channels = RATE_HZ, 1, True
 
   def __init__(self, seconds):
     self.num_samples = round(seconds * RATE_HZ)

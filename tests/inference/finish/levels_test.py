@@ -26,7 +26,7 @@ def noise(seconds, rate_hz, seed=0):
 class Both:
   """A sound on two channels."""
 
-  num_channels = 2
+  num_channels, has_equal_channels = 2, True
 
   def __init__(self, audio):
     self.audio, self.rate_hz = audio, audio.rate_hz

@@ -112,6 +112,7 @@ def test_pieces_of_any_size_give_the_same():
 
   class Small:
     rate_hz, num_channels, num_samples = RATE_HZ, 1, len(samples)
+    has_equal_channels = True
 
     def pieces(self):
       for start in range(0, len(samples), 333):

@@ -49,6 +49,11 @@ class OwnSound:
       )
 
   @property
+  def has_equal_channels(self) -> bool:
+    """Whether every channel is known to be the same."""
+    return self.num_channels == 1
+
+  @property
   def num_samples(self) -> int:
     """Number of samples of each channel, as many as the film is long."""
     return round(self.film.seconds * self.rate_hz)

@@ -82,6 +82,11 @@ class Derived:
     return self.sound.num_channels
 
   @property
+  def has_equal_channels(self) -> bool:
+    """Whether every channel is known to be the same."""
+    return self.sound.has_equal_channels
+
+  @property
   def num_samples(self) -> int:
     """Number of samples of each channel."""
     return self.sound.num_samples

@@ -57,6 +57,11 @@ class Finished:
     return self._num_channels
 
   @property
+  def has_equal_channels(self) -> bool:
+    """Whether every channel is known to be the same."""
+    return self._sound.has_equal_channels
+
+  @property
   def num_samples(self) -> int:
     """Number of samples of each channel."""
     return self._sound.num_samples

@@ -14,7 +14,7 @@ from v2meow_jax.files.films import containers
 from v2meow_jax.files.films import encode
 
 # Raised when equal options give other samples.
-VERSION = 1
+VERSION = 2
 NO_PLAN = (
   'best_of compares takes by the beats of their plan, and there is none; leave'
   ' out --no_plan, or give --takes and choose yourself.'
