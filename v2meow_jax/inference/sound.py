@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-import functools
 import math
-import os
 
 import numpy as np
 
@@ -18,8 +16,6 @@ from v2meow_jax.files.films import scratch
 # ours: a bar of four at the slowest tempo of a plan has 4.8 s.
 _TAIL_SECONDS = 5.0
 _BLOCK_SECONDS = 0.1
-# ours: samples of a minute are 4 MB at 16 kHz.
-_MEMORY_SECONDS = 60.0
 # Code frames that are decoded at once: 8 s at 25 Hz, a few megabytes.
 PIECE_FRAMES = 200
 
@@ -149,35 +145,12 @@ def stream(name: str, streams: Sequence[specs.Stream]) -> specs.Stream:
   )
 
 
-def zeros(num_samples: int) -> np.ndarray:
-  """Makes room for so many samples in memory: float32 zeros."""
-  return np.zeros(num_samples, np.float32)
-
-
-def room(
-  folder: str | os.PathLike[str] | None, seconds: float
-) -> Callable[[int], np.ndarray]:
-  """Makes room for the samples of a clip, a film's on a disk.
-
-  Args:
-    folder: Folder of this machine, on whose disk the samples of more than a minute
-      lie; None: all are in memory.
-    seconds: Length of the clip, in seconds.
-
-  Returns:
-    Function that gives so many zeros.
-  """
-  if folder is None or seconds <= _MEMORY_SECONDS:
-    return zeros
-  return functools.partial(scratch.zeros, folder)
-
-
 def decode(
   codec: codec_lib.Codec | autoencoder.Autoencoder,
   streams: Mapping[str, np.ndarray],
   parts: Sequence[specs.Stream],
   seconds: float,
-  make: Callable[[int], np.ndarray] = zeros,
+  make: Callable[[int], np.ndarray] = scratch.in_memory,
   on_piece: Callable[[float], None] = lambda seconds: None,
 ) -> tuple[media.Audio, np.ndarray]:
   """The sound of a clip, as long as the clip to the sample.

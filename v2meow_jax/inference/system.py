@@ -21,6 +21,7 @@ from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import paths
 from v2meow_jax.files import probe
 from v2meow_jax.files.films import film_part
+from v2meow_jax.files.films import scratch as scratch_lib
 from v2meow_jax.inference import dynamics
 from v2meow_jax.inference import loading
 from v2meow_jax.inference import pipeline
@@ -328,7 +329,7 @@ class System:
       on_piece: Function to call with the seconds of each piece.
     """
     clip, plan = read.clip, read.plan
-    make = sound.room(scratch, clip.seconds)
+    make = scratch_lib.room(scratch, clip.seconds)
     audio, codes = sound.decode(
       self.codec, clip.streams, self._sound, clip.seconds, make, on_piece
     )

@@ -87,14 +87,19 @@ def test_what_is_below_the_ceiling_stays_as_it_is_to_the_bit():
 def test_the_limiter_turns_down_and_up_no_faster_than_it_says():
   audio = music(seed=1, crest=3.0)
   plan, samples = mastered(audio, -16.0)
-  borders = levels.edge(np.arange(len(plan.reductions_db)), RATE_HZ)
+  num_borders = plan.levels.num_hops + 1
+  reductions = plan.reductions_db(0, num_borders)
+  some = [plan.reductions_db(n, n + 1)[0] for n in range(num_borders)]
+  np.testing.assert_allclose(some, reductions, atol=1e-9)
+  borders = levels.edge(np.arange(num_borders), RATE_HZ)
   places = np.arange(len(samples))
-  gain_db = plan.gain_db - np.interp(places, borders, plan.reductions_db)
+  gain_db = plan.gain_db - np.interp(places, borders, reductions)
   np.testing.assert_allclose(
     samples, audio.samples * 10 ** (gain_db / 20), atol=1e-5
   )
-  assert plan.reductions_db.max() > 3
-  steps = np.diff(plan.reductions_db)
+  assert reductions.max() > 3
+  assert reductions.max() == pytest.approx(plan.limited_db, abs=1e-9)
+  steps = np.diff(reductions)
   # A hop is 5 ms: 1 dB a millisecond down, 40 dB a second up.
   assert steps.max() < 5 + 1e-9 and steps.min() > -0.2 - 1e-9
 

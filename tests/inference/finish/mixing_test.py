@@ -53,8 +53,11 @@ def test_a_sound_has_its_place_in_silence(first):
 
 
 def test_music_is_down_by_all_of_it_while_somebody_speaks():
-  down = ducking.curve([(2.0, 4.0), (4.5, 6.0)], 20.0, 12.0)
-  times = np.arange(len(down)) / ducking.RATE_HZ
+  curve = ducking.Ducking([(2.0, 4.0), (4.5, 6.0)], 12.0)
+  times = np.arange(2000) / 100
+  down = curve.decibels(times)
+  pieces = [curve.decibels(piece) for piece in np.split(times, 25)]
+  np.testing.assert_array_equal(np.concatenate(pieces), down)
   speaks = ((times >= 2.0) & (times <= 4.0)) | ((times >= 4.5) & (times <= 6.0))
   np.testing.assert_allclose(down[speaks], 12.0)
   far = (times < 1.39) | (times > 6.81)
@@ -66,16 +69,15 @@ def test_music_is_down_by_all_of_it_while_somebody_speaks():
 
 def test_a_mix_is_the_sum_with_the_curve_on_the_music_alone():
   seconds = 20.0
-  down = ducking.curve([(5.0, 9.0)], seconds, 20.0)
+  down = ducking.Ducking([(5.0, 9.0)], 20.0)
   mix = mixing.Mix(
     music=ones(seconds, 0.5),
     sound=ones(seconds, 0.25),
     own_gain=2.0,
-    duck_db=down,
+    ducking=down,
   )
   (samples,) = joined(mix)
   times = np.arange(len(samples)) / RATE_HZ
-  curve = np.interp(times, np.arange(len(down)) / ducking.RATE_HZ, down)
-  expected = 0.5 * 10 ** (-curve / 20) + 0.5
+  expected = 0.5 * 10 ** (-down.decibels(times) / 20) + 0.5
   np.testing.assert_allclose(samples, expected, atol=1e-6)
   assert samples[7 * RATE_HZ] == pytest.approx(0.55, abs=1e-6)

@@ -1,6 +1,7 @@
 """Planted talk is found, and nothing else is taken for it."""
 
 import functools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -121,6 +122,27 @@ def test_pieces_of_any_size_give_the_same():
   np.testing.assert_array_equal(
     speech.probabilities(Small()), speech.probabilities(audio(samples))
   )
+
+
+def test_memory_does_not_grow_with_the_length_of_the_sound():
+  class Hiss:
+    rate_hz, num_channels, has_equal_channels = RATE_HZ, 1, True
+
+    def __init__(self, seconds):
+      self.num_samples = seconds * RATE_HZ
+
+    def pieces(self):
+      for _ in range(0, self.num_samples, RATE_HZ):
+        yield np.full((1, RATE_HZ), 0.1, np.float32)
+
+  peaks = []
+  for seconds in (20, 100):
+    tracemalloc.start()
+    assert not speech.segments(Hiss(seconds))
+    peaks.append(tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+  # Four figures for each of 8,000 frames are 0.3 MB.
+  assert peaks[1] - peaks[0] < 5e4
 
 
 def test_another_rate_is_refused():

@@ -21,6 +21,7 @@ from v2meow_jax import media
 from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.files import outputs
 from v2meow_jax.files import paths
+from v2meow_jax.files.films import scratch
 from v2meow_jax.files.films import spliced
 from v2meow_jax.inference import dynamics
 from v2meow_jax.inference import requests as requests_lib
@@ -210,7 +211,7 @@ class Redoing:
     self._parts = sound.levels(system.config['sound'], self._stages)
     self.codes = _unpacked(facts['codes'], self._stages)
     seconds = read.clip.seconds
-    make = sound.room(folder, seconds)
+    make = scratch.room(folder, seconds)
     self.audio, _ = sound.decode(
       system.codec, self.codes, self._parts, seconds, make
     )

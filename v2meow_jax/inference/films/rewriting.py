@@ -14,7 +14,6 @@ from v2meow_jax.files.films import film_part
 from v2meow_jax.files.films import scratch
 from v2meow_jax.files.films import spliced
 from v2meow_jax.inference import requests as requests_lib
-from v2meow_jax.inference import sound as sound_lib
 from v2meow_jax.inference import soundtrack
 from v2meow_jax.inference import system as system_lib
 from v2meow_jax.inference.films import making
@@ -195,7 +194,7 @@ def _held(
   music: media.Sound, path: pathlib.Path, seconds: float
 ) -> media.Audio:
   """The samples of a music, a film's on the disk of its output."""
-  make = sound_lib.room(scratch.folder(path), seconds)
+  make = scratch.room(scratch.folder(path), seconds)
   audio = media.Audio(samples=make(music.num_samples), rate_hz=music.rate_hz)
   place = 0
   for (piece,) in music.pieces():

@@ -3,12 +3,14 @@
 Music fades, is resampled, takes its place in the film, goes down under speech
 and is mixed with the film's own sound. The mix is measured, which gives it a
 gain and a limiter (`mastering`), and is measured once more while it is written.
-All of it works on pieces: no step holds more of a sound than the music it began
-with and a few numbers for each 5 ms.
+All of it works on pieces: no step holds more of a sound than a second, and a number
+for each tenth of one. The few for each 5 ms that the limiter needs of a film lie on
+a disk.
 """
 
 from collections.abc import Iterator
 import dataclasses
+import os
 from typing import Any
 
 import numpy as np
@@ -37,10 +39,15 @@ class Finished:
   """
 
   def __init__(
-    self, sound: media.Sound, num_channels: int, facts: dict[str, Any]
+    self,
+    sound: media.Sound,
+    num_channels: int,
+    facts: dict[str, Any],
+    folder: str | os.PathLike[str] | None,
   ):
     """See `finished`."""
     self._sound = sound
+    self._folder = folder
     self._num_channels = num_channels
     self._facts = facts
     self._is_of_loudness = facts['loudness_lufs'] is not None
@@ -70,7 +77,10 @@ class Finished:
     """See `media.Sound`; measures what passes."""
     copies = self.num_channels // self._sound.num_channels
     meter = levels_lib.Meter(
-      self._sound, copies, with_loudness=self._is_of_loudness
+      self._sound,
+      copies,
+      with_loudness=self._is_of_loudness,
+      folder=self._folder,
     )
     left = self.num_samples
     for piece in sounds.rebuffered(self._sound.pieces()):
@@ -101,6 +111,7 @@ def finished(
   finish: options_lib.Finish,
   *,
   has_ending: bool = True,
+  folder: str | os.PathLike[str] | None = None,
 ) -> Finished:
   """Finishes the music of a film, or of a part of one.
 
@@ -111,6 +122,8 @@ def finished(
     finish: Options; rate and channels that are open are those of the music.
     has_ending: Whether the music comes to an end by itself; if not, and unless
       the options say otherwise, it fades out.
+    folder: Folder of this machine, on whose disk numbers about a film lie; None:
+      in memory, some 10 MB an hour.
 
   Returns:
     Sound of the whole film, silent where there is neither music nor own sound.
@@ -142,17 +155,21 @@ def finished(
     facts |= said
   copies = num_channels // sound.num_channels
   levels = levels_lib.measured(
-    sound, copies, with_loudness=finish.loudness_lufs is not None
+    sound,
+    copies,
+    with_loudness=finish.loudness_lufs is not None,
+    folder=folder,
   )
   chosen = mastering.plan(levels, finish.loudness_lufs)
   facts |= {
     'num_channels': num_channels,
     'gain_db': round(chosen.gain_db, 2),
-    'limited_db': round(float(chosen.reductions_db.max(initial=0.0)), 2),
+    'limited_db': round(chosen.limited_db, 2),
   }
   if chosen.why:
     facts['loudness_missed'] = chosen.why
-  return Finished(mastering.Mastered(sound, chosen), num_channels, facts)
+  mastered = mastering.Mastered(sound, chosen)
+  return Finished(mastered, num_channels, facts, folder)
 
 
 def _mix(
@@ -165,17 +182,16 @@ def _mix(
   if film is None:
     raise ValueError('the sound to keep is that of a film; give one.')
   facts: dict[str, Any] = {}
-  down = None
+  curve = None
   if finish.duck_db:
     heard = own_sound.OwnSound(film, speech.RATE_HZ, 1)
     talk = speech.segments(heard)
-    down = ducking.curve(talk, film.seconds, finish.duck_db)
+    curve = ducking.Ducking(talk, finish.duck_db)
     facts['speech'] = [list(stretch) for stretch in talk]
   mix = mixing.Mix(
     music=sounds.Fitted(music, round(film.seconds * music.rate_hz)),
     sound=own_sound.OwnSound(film, music.rate_hz, num_channels),
     own_gain=10 ** (finish.audio_level_db / 20),
-    duck_db=down,
-    duck_rate_hz=ducking.RATE_HZ,
+    ducking=curve,
   )
   return mix, facts

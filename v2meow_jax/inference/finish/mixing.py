@@ -8,6 +8,7 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax.files.films import sounds
+from v2meow_jax.inference.finish import ducking as ducking_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,15 +78,12 @@ class Mix(sounds.Derived):
   Attributes:
     music: Music, of one channel, as long, at the same rate.
     own_gain: Factor of the sound of the film.
-    duck_db: Decibels by which the music is down, one for each step of
-      `duck_rate_hz`, linear between them, float64[steps]; None: it never is.
-    duck_rate_hz: Steps of these a second.
+    ducking: Curve by which the music is down; None: it never is.
   """
 
   music: media.Sound
   own_gain: float = 1.0
-  duck_db: np.ndarray | None = None
-  duck_rate_hz: float = 100.0
+  ducking: ducking_lib.Ducking | None = None
 
   def pieces(self) -> Iterator[np.ndarray]:
     """See `media.Sound`."""
@@ -93,12 +91,8 @@ class Mix(sounds.Derived):
     music = sounds.rebuffered(self.music.pieces())
     starts = itertools.count(0, media.PIECE_SAMPLES)
     for start, heard, under in zip(starts, own, music, strict=False):
-      if self.duck_db is not None:
+      if self.ducking is not None:
         times = np.arange(start, start + under.shape[1]) / self.rate_hz
-        steps = np.arange(len(self.duck_db)) / self.duck_rate_hz
-        # Far steps say nothing of these times.
-        low = max(0, int(times[0] * self.duck_rate_hz) - 1)
-        high = int(times[-1] * self.duck_rate_hz) + 3
-        decibels = np.interp(times, steps[low:high], self.duck_db[low:high])
+        decibels = self.ducking.decibels(times)
         under = under * (10 ** (-decibels / 20)).astype(np.float32)
       yield under + np.float32(self.own_gain) * heard

@@ -11,6 +11,7 @@ from v2meow_jax.files import write as media_write
 from v2meow_jax.files.films import containers
 from v2meow_jax.files.films import film_part
 from v2meow_jax.files.films import remux
+from v2meow_jax.files.films import scratch
 from v2meow_jax.inference.finish import finished as finished_lib
 from v2meow_jax.inference.finish import options as options_lib
 
@@ -95,7 +96,11 @@ def finished(
   if is_film or is_part or finish.keep_audio:
     info = probe.probe_video(video)
   return finished_lib.finished(
-    music, info, finish.of(path, music.rate_hz), has_ending=has_ending
+    music,
+    info,
+    finish.of(path, music.rate_hz),
+    has_ending=has_ending,
+    folder=scratch.folder(path),
   )
 
 

@@ -19,6 +19,7 @@ measures it on other voices, noises and songs.
 
 from collections.abc import Iterator
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -45,12 +46,13 @@ _WEIGHTS = np.array([4.017, -6.787, 11.645, 10.248, 8.117])
 _BIAS = -27.529
 _QUIETEST = 1e-3  # ours: -60 dB of full scale.
 _BATCH = 2000
+_NUM_FIGURES = 4  # Of a frame.
 # ours: shorter bursts are not talk, and breaths do not end it.
 _SHORTEST_SECONDS = 0.8
 _PAUSE_SECONDS = 0.7
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class _Frames:
   """Figures of frames.
 
@@ -78,9 +80,13 @@ def segments(sound: media.Sound) -> list[tuple[float, float]]:
 
 def probabilities(sound: media.Sound) -> np.ndarray:
   """How likely somebody talks, every tenth of a second: float64[steps]."""
-  seen = features(sound)
-  logits = seen[:, 1:] @ _WEIGHTS + _BIAS
-  return np.where(seen[:, 0] > _QUIETEST, 1 / (1 + np.exp(-logits)), 0.0)
+  found = [np.zeros(0)]
+  for seen in _figures(sound):
+    # Not a product of matrices, which rounds otherwise for other numbers of rows.
+    logits = (seen[:, 1:] * _WEIGHTS).sum(axis=1) + _BIAS
+    talks = np.where(seen[:, 0] > _QUIETEST, 1 / (1 + np.exp(-logits)), 0.0)
+    found.append(talks)
+  return np.concatenate(found)
 
 
 def features(sound: media.Sound) -> np.ndarray:
@@ -95,34 +101,31 @@ def features(sound: media.Sound) -> np.ndarray:
   Raises:
     ValueError: It has another rate, or several channels.
   """
+  return np.concatenate([np.zeros((0, 6)), *_figures(sound)])
+
+
+def _figures(sound: media.Sound) -> Iterator[np.ndarray]:
+  """`features`, some steps after the others."""
   if (sound.rate_hz, sound.num_channels) != (RATE_HZ, 1):
     raise ValueError(
       f'the sound has {sound.num_channels} channels at {sound.rate_hz} Hz;'
       f' wanted one at {RATE_HZ} Hz.'
     )
-  columns = list(_frame_figures(sound))
-  if not columns:
-    return np.zeros((0, 6))
-  frames = _Frames(
-    **{
-      field.name: np.pad(np.concatenate(column), _WINDOW // 2)
-      for field, column in zip(
-        dataclasses.fields(_Frames), zip(*columns, strict=True), strict=True
-      )
-    }
-  )
-  num = len(frames.level) - _WINDOW
-  starts = np.arange(0, num, FRAMES_HZ // STEPS_HZ)
-  return np.concatenate(
-    [
-      _window_figures(frames, starts[i : i + _BATCH])
-      for i in range(0, len(starts), _BATCH)
-    ]
-  )
+  around = np.zeros((_NUM_FIGURES, _WINDOW // 2))
+  held, num_before, step = around, 0, FRAMES_HZ // STEPS_HZ
+  for some in itertools.chain(_frame_figures(sound), [around]):
+    held = np.concatenate([held, some], axis=1)
+    # The window that begins where the sound ends is none of it.
+    num = held.shape[1] - _WINDOW + (some is not around)
+    starts = np.arange(-num_before % step, num, step)
+    for i in range(0, len(starts), _BATCH):
+      yield _window_figures(_Frames(*held), starts[i : i + _BATCH])
+    dropped = max(0, held.shape[1] - _WINDOW + 1)
+    held, num_before = held[:, dropped:], num_before + dropped
 
 
-def _frame_figures(sound: media.Sound) -> Iterator[tuple[np.ndarray, ...]]:
-  """Figures of the frames about every hundredth of a second, in batches."""
+def _frame_figures(sound: media.Sound) -> Iterator[np.ndarray]:
+  """Fields of `_Frames` about every hundredth of a second, in batches."""
   window = np.hanning(_FRAME)
   own = np.fft.irfft(np.abs(np.fft.rfft(window, _FFT)) ** 2)[: _PERIODS[1] + 1]
   hertz = np.fft.rfftfreq(_FFT, 1 / RATE_HZ)
@@ -136,11 +139,13 @@ def _frame_figures(sound: media.Sound) -> Iterator[tuple[np.ndarray, ...]]:
     lags = np.fft.irfft(power * can_voice, _FFT)[:, : high + 1]
     lags = lags / np.maximum(lags[:, :1], 1e-12) / (own / own[0])
     period = low + np.argmax(lags[:, low:], axis=1)
-    yield (
-      np.sqrt(2 * band / _FFT / _FRAME),
-      band / np.maximum(power.sum(axis=1), 1e-12),
-      lags[np.arange(len(lags)), period],
-      12 * np.log2(RATE_HZ / period / 100.0),
+    yield np.stack(
+      [
+        np.sqrt(2 * band / _FFT / _FRAME),
+        band / np.maximum(power.sum(axis=1), 1e-12),
+        lags[np.arange(len(lags)), period],
+        12 * np.log2(RATE_HZ / period / 100.0),
+      ]
     )
 
 
@@ -148,7 +153,9 @@ def _framed(sound: media.Sound) -> Iterator[np.ndarray]:
   """Frames of the samples, the first about sample 0: float[frames, samples]."""
   held = np.zeros(_FRAME // 2, np.float32)
   silence = np.zeros((1, _FRAME // 2), np.float32)
-  for piece in (*sound.pieces(), silence) if sound.num_samples else ():
+  if not sound.num_samples:
+    return
+  for piece in itertools.chain(sound.pieces(), [silence]):
     held = np.concatenate([held, piece[0]])
     if len(held) >= _FRAME:
       views = np.lib.stride_tricks.sliding_window_view(held, _FRAME)[::_HOP]
