@@ -56,7 +56,7 @@ CODERS: Mapping[str, Mapping[str, str] | None] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sides:
+class TwoSided:
   """Samples on two sides.
 
   Attributes:
@@ -80,7 +80,7 @@ class Sides:
       yield self.samples[:, start : start + media.PIECE_SAMPLES]
 
 
-def song(index: int, seconds: float) -> Sides:
+def song(index: int, seconds: float) -> TwoSided:
   """A song of the seeded world, on both sides."""
   bank = banks.load(banks.NUMPY, _SONG_HZ)
   audio = mixing.render(song_lib.sample(7, index, seconds), bank)
@@ -88,20 +88,20 @@ def song(index: int, seconds: float) -> Sides:
     list(sounds.Resampled(audio, RATE_HZ).pieces()), axis=1
   )
   samples = np.clip(np.stack([mono, mono]), -1, 1).astype(np.float32)
-  return Sides(samples=samples, has_equal_channels=True)
+  return TwoSided(samples=samples, has_equal_channels=True)
 
 
-def recording(path: str, seconds: float) -> Sides:
+def recording(path: str, seconds: float) -> TwoSided:
   """The first seconds of a file's sound."""
   sound = own_sound.OwnSound(probe.probe(path), RATE_HZ, 2)
   samples = np.concatenate(list(sound.pieces()), axis=1)
   samples = np.clip(samples[:, : round(seconds * RATE_HZ)], -1, 1)
   is_mono = bool((samples[0] == samples[1]).all())
-  return Sides(samples=samples, has_equal_channels=is_mono)
+  return TwoSided(samples=samples, has_equal_channels=is_mono)
 
 
 def coded(
-  sound: Sides, options: Mapping[str, str] | None
+  sound: TwoSided, options: Mapping[str, str] | None
 ) -> tuple[np.ndarray, float, int]:
   """Decoded samples of an encoded sound, seconds of encoding, bytes."""
   descriptor, path = tempfile.mkstemp(suffix='.mp4')
@@ -171,7 +171,9 @@ def _decibels(ratio: np.ndarray) -> float:
   return float(10 * np.log10(ratio))
 
 
-def compare(sound: Sides, options: Mapping[str, str] | None) -> dict[str, Any]:
+def compare(
+  sound: TwoSided, options: Mapping[str, str] | None
+) -> dict[str, Any]:
   """Figures of one sound and one coder."""
   made, seconds, num_bytes = coded(sound, options)
   true = sound.samples

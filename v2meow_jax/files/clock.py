@@ -22,7 +22,7 @@ _MAX_STEP_BACK_SECONDS = 0.1
 
 
 @dataclasses.dataclass
-class Span:
+class Extent:
   """The time that the packets of one stream cover, in ticks.
 
   Films have hundreds of thousands: fractions would take longer than reading.

@@ -366,10 +366,10 @@ def _scan(
   audio: av.AudioStream | None,
   name: str,
   limits: Limits,
-) -> tuple[dict[int, clock.Span], tuple[int, int] | None]:
+) -> tuple[dict[int, clock.Extent], tuple[int, int] | None]:
   """Spans of both tracks, and the upright size of the first decoded picture."""
   streams = [s for s in (video, audio) if s is not None]
-  spans = {s.index: clock.Span(s.time_base) for s in streams}
+  spans = {s.index: clock.Extent(s.time_base) for s in streams}
   size = None
   first, stop = math.inf, 0.0
   for packet in packets(container, *streams):
@@ -396,7 +396,7 @@ def _scan(
 def _end_as_stated(
   container: av.container.InputContainer,
   video: av.VideoStream,
-  span: clock.Span,
+  span: clock.Extent,
 ) -> None:
   """Lets the pictures of an mp4 end where its header says.
 
@@ -426,7 +426,7 @@ def _upright_size(
 def _check_video(
   container: av.container.InputContainer,
   video: av.VideoStream,
-  spans: dict[int, clock.Span],
+  spans: dict[int, clock.Extent],
   size: tuple[int, int] | None,
   name: str,
   limits: Limits,
