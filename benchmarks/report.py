@@ -55,17 +55,25 @@ def positive(text: str) -> int:
 
 
 def check_json_path(path: str | None) -> None:
+  """Refuses a `--json` that could not be written, before the work is done."""
+  if path is not None:
+    check_output('--json', path)
+
+
+def check_output(option: str, path: str) -> None:
   """Refuses an output that could not be written, before the work is done.
+
+  Args:
+    option: Option that names it.
+    path: File to write.
 
   Raises:
     ValueError: The folder does not exist or cannot be written.
   """
-  if path is None:
-    return
   folder = pathlib.Path(path).resolve().parent
   if not folder.is_dir() or not os.access(folder, os.W_OK):
     raise ValueError(
-      f'--json {path}: {folder} is not a folder that can be written; create'
+      f'{option} {path}: {folder} is not a folder that can be written; create'
       ' it or choose another.'
     )
 

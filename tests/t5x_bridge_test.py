@@ -67,7 +67,14 @@ PROGRAMS = {
 t5x_bridge = importlib.import_module('v2meow_jax.t5x_bridge')
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-STAGES = ('semantic', 'coarse', 'coarse_encoder', 'coarse_visual', 'fine')
+STAGES = (
+  'semantic',
+  'coarse',
+  'coarse_encoder',
+  'coarse_visual',
+  'fine',
+  'acoustic_parallel',
+)
 # An encoder-decoder and a decoder-only stage always, the others in `slow`.
 EVERY_STAGE = [
   pytest.param(s, marks=() if s in STAGES[:2] else pytest.mark.slow)
@@ -86,6 +93,7 @@ SIZES = {
   'stages.semantic.crop_seconds': 2.0,
   'stages.coarse.crop_seconds': 2.0,
   'stages.fine.crop_seconds': 1.0,
+  'stages.acoustic_parallel.crop_seconds': 2.0,
 }
 ACOUSTIC = specs.TokenSpec(
   name='acoustic', codebook_size=256, rate_hz=25.0, num_codebooks=4

@@ -35,11 +35,11 @@ def librosa() -> types.ModuleType:
   Raises:
     ImportError: librosa is not installed.
   """
-  import numba.core.caching  # pylint: disable=g-import-not-at-top
+  import numba.core.caching
 
   numba.core.caching.IndexDataCacheFile._data_name = _unique_name
   numba.config.CACHE_DIR = str(_folder(numba.__version__))
-  import librosa as module  # pylint: disable=g-import-not-at-top
+  import librosa as module
 
   return module
 

@@ -180,7 +180,7 @@ def draw(
   shown = list(firsts.values())[::-1][:num_plots]
   for number, (pair, *sides) in enumerate(shown):
     file = f'spectrograms_{number}.png'
-    plots.spectrograms(folder / file, pair)
+    plots.spectrograms(folder / file, plots.sides(pair), title=pair.name)
     drawn.append((f'Spectrograms of {pair.name}', f'{PLOTS_NAME}/{file}'))
     if beats:
       file = f'beats_{number}.png'

@@ -21,44 +21,74 @@ from v2meow_jax.files import read
 
 _RATE_HZ = detectors.BEAT_RATE_HZ
 _MEL_BANDS = 96
+_PICTURE_HOP = 512  # 23 ms a column: finer ones are not seen
 _FLOOR_DB = -70.0
 _TICKS_HZ = (125, 500, 1000, 2000, 4000, 8000)
 _COLOURS = {'reference': '#1f5fa8', 'generated': '#d1640f'}
 _COLUMNS = 3
 
 
-def spectrograms(path: str | os.PathLike, pair: pairs.ClipPair) -> None:
-  """Draws mel spectrograms of both clips of a pair, one above the other."""
+def spectrograms(
+  path: str | os.PathLike,
+  sounds: Mapping[str, media.Audio],
+  *,
+  title: str | None = None,
+  columns: int = 1,
+) -> None:
+  """Draws mel spectrograms, each below the loudest moment of its own sound.
+
+  Args:
+    path: Path of the picture.
+    sounds: Sounds by what stands above them; of one rate and length.
+    title: Line above all of them.
+    columns: Number of pictures side by side.
+  """
+  rows = math.ceil(len(sounds) / columns)
+  size = (9.0, 0.4 + 2.2 * rows)
+  with _figure(
+    path, rows, columns, size, sharex=True, sharey=True, squeeze=False
+  ) as (figure, axes):
+    for axis, (name, audio) in zip(
+      np.ravel(axes), sounds.items(), strict=False
+    ):
+      image = _draw_spectrogram(axis, audio)
+      axis.set_title(name, loc='left', fontsize=10)
+    for axis in np.ravel(axes)[len(sounds) :]:
+      axis.axis('off')
+    for axis in axes[:, 0]:
+      axis.set_ylabel('kHz (mel)')
+    for axis in axes[-1]:
+      axis.set_xlabel('seconds')
+    figure.colorbar(image, ax=axes, label='dB below the loudest')
+    figure.suptitle(title)
+
+
+def _draw_spectrogram(axis: Any, audio: media.Audio) -> Any:
+  """Draws one spectrogram; returns the image, whose colours a bar explains."""
   librosa = numba_cache.librosa()
 
-  edges = librosa.mel_frequencies(_MEL_BANDS, fmin=0.0, fmax=_RATE_HZ / 2)
-  with _figure(path, 2, 1, (9.0, 4.8), sharex=True) as (figure, axes):
-    for axis, title, clip in _sides(axes, pair):
-      power = librosa.feature.melspectrogram(
-        y=_samples(clip, pair.seconds).samples,
-        sr=_RATE_HZ,
-        n_fft=1024,
-        hop_length=256,
-        n_mels=_MEL_BANDS,
-      )
-      image = axis.imshow(
-        librosa.power_to_db(power, ref=max(float(power.max()), 1e-10)),
-        origin='lower',
-        aspect='auto',
-        vmin=_FLOOR_DB,
-        vmax=0.0,
-        cmap='magma',
-        extent=(0.0, pair.seconds, -0.5, _MEL_BANDS - 0.5),
-      )
-      axis.set_title(title, loc='left', fontsize=10)
-      axis.set_yticks(
-        np.interp(_TICKS_HZ, edges, np.arange(_MEL_BANDS)),
-        [f'{hz / 1000:g}' for hz in _TICKS_HZ],
-      )
-      axis.set_ylabel('kHz (mel)')
-    axes[-1].set_xlabel('seconds')
-    figure.colorbar(image, ax=axes, label='dB below the loudest')
-    figure.suptitle(pair.name)
+  edges = librosa.mel_frequencies(_MEL_BANDS, fmin=0.0, fmax=audio.rate_hz / 2)
+  power = librosa.feature.melspectrogram(
+    y=audio.samples,
+    sr=audio.rate_hz,
+    n_fft=1024,
+    hop_length=_PICTURE_HOP,
+    n_mels=_MEL_BANDS,
+  )
+  axis.set_yticks(
+    np.interp(_TICKS_HZ, edges, np.arange(_MEL_BANDS)),
+    [f'{hz / 1000:g}' for hz in _TICKS_HZ],
+  )
+  return axis.imshow(
+    librosa.power_to_db(power, ref=max(float(power.max()), 1e-10)),
+    origin='lower',
+    aspect='auto',
+    vmin=_FLOOR_DB,
+    vmax=0.0,
+    cmap='magma',
+    interpolation='nearest',
+    extent=(0.0, audio.seconds, -0.5, _MEL_BANDS - 0.5),
+  )
 
 
 def beats(
@@ -70,8 +100,8 @@ def beats(
   """Draws onset strength and the beats of both clips over that of each."""
   rhythms = {'reference': reference, 'generated': generated}
   with _figure(path, 2, 1, (9.0, 4.2), sharex=True) as (figure, axes):
-    for axis, title, clip in _sides(axes, pair):
-      envelope = beat_scores.onset_envelope(_samples(clip, pair.seconds))
+    for axis, (title, audio) in zip(axes, sides(pair).items(), strict=True):
+      envelope = beat_scores.onset_envelope(audio)
       times = np.arange(len(envelope)) * beat_scores.HOP_SECONDS
       axis.plot(times, envelope, color='0.25', linewidth=0.9)
       top = max(float(envelope.max(initial=0.0)), 1.0)
@@ -161,14 +191,15 @@ def distributions(
   return True
 
 
-def _sides(axes: Any, pair: pairs.ClipPair) -> Iterator[tuple[Any, str, Any]]:
-  yield axes[0], 'reference', pair.reference
-  yield axes[1], 'generated', pair.generated
-
-
-def _samples(clip: pairs.ClipFile, seconds: float) -> media.Audio:
-  audio = read.read_audio(clip.path, rate_hz=_RATE_HZ)
-  return audio.fitted(round(seconds * _RATE_HZ))
+def sides(pair: pairs.ClipPair) -> dict[str, media.Audio]:
+  """The sounds of a pair, as long as it is, by what they are."""
+  files = {'reference': pair.reference, 'generated': pair.generated}
+  return {
+    name: read.read_audio(clip.path, rate_hz=_RATE_HZ).fitted(
+      round(pair.seconds * _RATE_HZ)
+    )
+    for name, clip in files.items()
+  }
 
 
 def _patch(colour: str, label: str) -> Any:
