@@ -157,6 +157,12 @@ KINDS = {
     # Published by others: pictures.
     _picture('clip', 'extractors.clip.load', 'clip-vit-l14'),
     _picture('clip_patches', 'extractors.clip.load_patches', 'clip-vit-l14'),
+    _picture(
+      'dinov2_patches',
+      'extractors.dinov2.load_patches',
+      'dinov2-base',
+      'dinov2-large',
+    ),
     _picture('i3d_flow', 'extractors.flow.load', 'i3d-flow'),
     _picture('vit_vqgan', f'{_TOKENS}.load_vit_vqgan', 'vit-vqgan-base'),
     _picture('maskgit_vqgan', f'{_TOKENS}.load_maskgit_vqgan', 'maskgit-vqgan'),

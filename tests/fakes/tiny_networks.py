@@ -4,6 +4,7 @@ from v2meow_jax.pretrained.audio import conformer
 from v2meow_jax.pretrained.audio import musicfm
 from v2meow_jax.pretrained.audio import panns
 from v2meow_jax.pretrained.audio import vggish_weights
+from v2meow_jax.pretrained.vision import dinov2
 from v2meow_jax.pretrained.vision import i3d
 from v2meow_jax.pretrained.vision import vit_vqgan
 from v2meow_jax.pretrained.vision import vqgan
@@ -13,6 +14,15 @@ I3D = i3d.I3DConfig(
   blocks=tuple(
     (name, (2, 3, 4, 2, 3, 1)) for name, _ in i3d.I3DConfig().blocks
   ),
+)
+DINOV2 = dinov2.Dinov2Config(
+  image_size=28,
+  trained_size=49,
+  patch_size=7,
+  emb_dim=16,
+  num_layers=2,
+  num_heads=2,
+  artefact='dinov2-base',
 )
 VIT_VQGAN = vit_vqgan.VitVqganConfig(
   image_size=32,

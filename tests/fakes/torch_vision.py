@@ -88,6 +88,48 @@ def i3d(t, config, x):
   return x.mean((2, 3, 4))
 
 
+def dinov2_state(c, seed=0) -> dict[str, np.ndarray]:
+  """Of the published files, which `transformers.Dinov2Model` reads."""
+  rng = np.random.default_rng(seed)
+  state: dict[str, np.ndarray] = {}
+
+  def add(name, *shape, mean=0.0):
+    fan_in = np.prod(shape[1:]) if len(shape) > 1 else 10.0
+    values = rng.normal(mean, fan_in**-0.5, shape)
+    state[name] = values.astype(np.float32)
+
+  def affine(name, outputs, *inputs):
+    add(f'{name}.weight', outputs, *inputs)
+    add(f'{name}.bias', outputs)
+
+  def norm(name):
+    add(f'{name}.weight', c.emb_dim, mean=1.0)
+    add(f'{name}.bias', c.emb_dim)
+
+  dim, patch = c.emb_dim, c.patch_size
+  places = (c.trained_size // patch) ** 2 + 1
+  add('embeddings.cls_token', 1, 1, dim)
+  add('embeddings.mask_token', 1, dim)
+  # Of unit deviation, so that a wrong place is seen.
+  state['embeddings.position_embeddings'] = rng.normal(
+    size=(1, places, dim)
+  ).astype(np.float32)
+  affine('embeddings.patch_embeddings.projection', dim, 3, patch, patch)
+  norm('layernorm')
+  for i in range(c.num_layers):
+    layer = f'encoder.layer.{i}'
+    norm(f'{layer}.norm1')
+    norm(f'{layer}.norm2')
+    for name in ('attention.query', 'attention.key', 'attention.value'):
+      affine(f'{layer}.attention.{name}', dim, dim)
+    affine(f'{layer}.attention.output.dense', dim, dim)
+    affine(f'{layer}.mlp.fc1', 4 * dim, dim)
+    affine(f'{layer}.mlp.fc2', dim, 4 * dim)
+    add(f'{layer}.layer_scale1.lambda1', dim, mean=0.5)
+    add(f'{layer}.layer_scale2.lambda1', dim, mean=0.5)
+  return state
+
+
 def vit_vqgan_state(c, seed=0) -> dict[str, np.ndarray]:
   """Of https://github.com/thuanz123/enhancing-transformers."""
   rng = np.random.default_rng(seed)

@@ -15,6 +15,7 @@ from v2meow_jax.pretrained import ledger
 from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.audio import panns
 from v2meow_jax.pretrained.audio import vggish
+from v2meow_jax.pretrained.vision import dinov2
 from v2meow_jax.pretrained.vision import i3d_weights
 from v2meow_jax.pretrained.vision import vit_vqgan
 from v2meow_jax.pretrained.vision import vqgan
@@ -31,6 +32,12 @@ LOADERS = {
     of_state(i3d_weights.read, tiny_networks.I3D),
     'Mixed_4c.b1b.conv3d.weight',
     (4, 3, 3, 3, 3),
+  ),
+  'dinov2-base': (
+    lambda: torch_vision.dinov2_state(tiny_networks.DINOV2),
+    of_state(dinov2.read, tiny_networks.DINOV2),
+    'encoder.layer.1.mlp.fc1.weight',
+    (64, 16),
   ),
   'vit-vqgan-base': (
     lambda: torch_vision.vit_vqgan_state(tiny_networks.VIT_VQGAN),

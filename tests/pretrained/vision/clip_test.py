@@ -17,6 +17,7 @@ from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax.extractors import clip as clip_stream
+from v2meow_jax.extractors import picture_stream
 from v2meow_jax.extractors import resampling
 from v2meow_jax.pretrained.vision import clip
 from v2meow_jax.pretrained.vision import clip_weights
@@ -229,7 +230,7 @@ def test_positions_that_are_no_grid_of_the_tower_are_refused():
   for count in (3, 9, 25):
     stream = dataclasses.replace(PATCHES, num_positions=count)
     with pytest.raises(ValueError, match=f'{count} positions a frame'):
-      clip_stream.PatchFeatures(stream, TINY, {})
+      picture_stream.PatchFeatures(stream, TINY, clip.patch_features, {})
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2meow_jax.pretrained.vision import attention
+from v2meow_jax.pretrained.vision import patch_grid
 
 # Statistics of the pixels of CLIP's training images, in [0, 1], RGB.
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
@@ -160,8 +161,4 @@ def patch_features(
   with jax.default_matmul_precision('float32'):
     tower = ImageTower(config, of_patches=True)
     x = tower.apply({'params': params}, normalize(images))
-  across = config.image_size // config.patch_size
-  cells = x.reshape(
-    len(x), side, across // side, side, across // side, config.emb_dim
-  )
-  return cells.mean((2, 4)).reshape(len(x), side * side, config.emb_dim)
+  return patch_grid.cell_means(x, side)

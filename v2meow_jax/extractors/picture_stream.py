@@ -1,0 +1,127 @@
+"""Streams of networks that read one picture of each step."""
+
+import abc
+from collections.abc import Callable
+from collections.abc import Mapping
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax import specs
+from v2meow_jax.extractors import extractor
+from v2meow_jax.extractors import squares
+
+
+class PictureStream(abc.ABC):
+  """Runs a network on the frame at the middle of each step.
+
+  Attributes:
+    stream: Stream to emit.
+    config: Sizes of the network, with `image_size` in pixels.
+    batch_size: Images in one call of the network.
+  """
+
+  reads = 'video'
+  sample_rate_hz = None
+
+  def __init__(
+    self,
+    stream: specs.FeatureSpec,
+    config: Any,
+    params: Mapping[str, Any],
+    *,
+    batch_size: int = 8,
+  ):
+    """Puts the parameters of the network on the device.
+
+    Raises:
+      ValueError: The stream does not fit the network, or has no rate.
+    """
+    self.stream = stream
+    self.config = config
+    self.batch_size = batch_size
+    self._check()
+    squares.check_rate(stream, batch_size)
+    self._params = jax.device_put(dict(params))
+
+  @abc.abstractmethod
+  def _check(self) -> None:
+    """Raises ValueError unless the stream fits the network."""
+
+  def __call__(self, item: media.Video) -> np.ndarray:
+    """float32[frames, ...], of the shape of the stream's frames."""
+    return self.embed(self.inputs(item))
+
+  def inputs(self, item: media.Video) -> np.ndarray:
+    """uint8[frames, size, size, 3]: the input pictures of the network."""
+    size = self.config.image_size
+    return squares.of_video(item, self.stream.rate_hz, size)
+
+  @abc.abstractmethod
+  def outputs(self, inputs: np.ndarray) -> np.ndarray:
+    """uint8[batch_size, size, size, 3] -> float32[batch_size, ...]."""
+
+  def embed(self, images: np.ndarray) -> np.ndarray:
+    """Embeds images of any origin, in batches of one size.
+
+    Args:
+      images: uint8[n, size, size, 3] of `resampling.center_square`; n >= 1.
+
+    Returns:
+      float32[n, ...]; a row depends on its image alone.
+    """
+    return squares.in_batches(self.outputs, images, self.batch_size)
+
+
+class PatchFeatures(PictureStream):
+  """The patches of the frame at the middle of each step, as a network sees them.
+
+  Neighbours are averaged to the positions of the stream, of which records hold
+  ten times a second. The dim of the stream is the `emb_dim` of the config.
+  """
+
+  def __init__(
+    self,
+    stream: specs.FeatureSpec,
+    config: Any,
+    network: Callable[[Any, Any, np.ndarray, int], jax.Array],
+    params: Mapping[str, Any],
+    *,
+    batch_size: int = 8,
+  ):
+    """Keeps a network whose features are those of patches.
+
+    Args:
+      stream: Stream to emit.
+      config: Sizes of the network, with `patch_size` and `emb_dim`.
+      network: (config, parameters, uint8[b, size, size, 3], side) -> float32[b,
+        side^2, emb_dim]: `patch_features` of a network.
+      params: Parameters of the network.
+      batch_size: Images in one call.
+
+    Raises:
+      ValueError: The stream does not fit the network, or has no rate.
+    """
+    super().__init__(stream, config, params, batch_size=batch_size)
+    self._network = network
+
+  def _check(self) -> None:
+    stream, config = self.stream, self.config
+    extractor.check_dim(stream.name, stream.dim, config.emb_dim)
+    across = config.image_size // config.patch_size
+    self._side = math.isqrt(stream.num_positions)
+    if self._side**2 != stream.num_positions or across % self._side:
+      raise ValueError(
+        f'stream {stream.name!r} has {stream.num_positions} positions a frame,'
+        f' and the network {across} x {across} patches; wanted a square whose'
+        f' side divides {across}.'
+      )
+
+  def outputs(self, inputs: np.ndarray) -> np.ndarray:
+    """uint8[batch_size, size, size, 3] -> float32[batch_size, positions, dim]."""
+    return np.asarray(
+      self._network(self.config, self._params, inputs, self._side)
+    )

@@ -1,0 +1,203 @@
+"""DINOv2 (Oquab et al. 2023, https://arxiv.org/abs/2304.07193), for its patches.
+
+The published layout is that of Hugging Face's `Dinov2Model`, whose sizes base
+and large are read; that of giant has another feed-forward layer.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import functools
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2meow_jax.pretrained import tensors
+from v2meow_jax.pretrained.vision import attention
+from v2meow_jax.pretrained.vision import patch_grid
+
+# Statistics of the pixels of ImageNet, in [0, 1], RGB.
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+STD = np.array([0.229, 0.224, 0.225], np.float32)
+_MLP_RATIO = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dinov2Config:
+  """Sizes of a `Dinov2`.
+
+  Attributes:
+    image_size: Side of the square images, in pixels.
+    trained_size: Side of the images of the last training, whose places are read
+      between those of `image_size`.
+    patch_size: Side of a patch; divides both sizes.
+    emb_dim: Width of the Transformer.
+    num_layers: Number of layers.
+    num_heads: Attention heads of each layer; divides `emb_dim`.
+    artefact: Name in `v2meow weights list`, for errors.
+  """
+
+  image_size: int = 224
+  trained_size: int = 518
+  patch_size: int = 14
+  emb_dim: int
+  num_layers: int
+  num_heads: int
+  artefact: str
+
+  def __post_init__(self):
+    sizes = (self.image_size, self.trained_size)
+    if any(s % self.patch_size for s in sizes) or self.emb_dim % self.num_heads:
+      raise ValueError(
+        f'{self}: patch_size must divide image_size and trained_size, and'
+        ' num_heads emb_dim.'
+      )
+
+  @property
+  def side(self) -> int:
+    """Patches along a side of an image."""
+    return self.image_size // self.patch_size
+
+
+# paper: table 17; the sizes of facebook/dinov2-base and dinov2-large.
+BASE = Dinov2Config(
+  emb_dim=768, num_layers=12, num_heads=12, artefact='dinov2-base'
+)
+LARGE = Dinov2Config(
+  emb_dim=1024, num_layers=24, num_heads=16, artefact='dinov2-large'
+)
+
+
+def _norm(name: str) -> nn.LayerNorm:
+  return nn.LayerNorm(1e-6, use_fast_variance=False, name=name)
+
+
+class ScaledLayer(nn.Module):
+  """Self-attention and a feed-forward layer, each with a scale per channel.
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: Dinov2Config
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """float32[b, length, emb_dim], the same."""
+    dim = self.config.emb_dim
+    heads = (*x.shape[:2], self.config.num_heads, -1)
+    y = _norm('attention_norm')(x)
+    query, key, value = (
+      nn.Dense(dim, name=name)(y).reshape(heads)
+      for name in ('query', 'key', 'value')
+    )
+    y = attention.full(query, key, value).reshape(x.shape)
+    y = nn.Dense(dim, name='out')(y)
+    x += self.param('attention_scale', nn.initializers.ones, (dim,)) * y
+    y = nn.Dense(_MLP_RATIO * dim, name='wide')(_norm('mlp_norm')(x))
+    y = nn.Dense(dim, name='narrow')(jax.nn.gelu(y, approximate=False))
+    return x + self.param('mlp_scale', nn.initializers.ones, (dim,)) * y
+
+
+class Dinov2(nn.Module):
+  """A vision Transformer whose patches are its features.
+
+  Attributes:
+    config: Sizes.
+  """
+
+  config: Dinov2Config
+
+  @nn.compact
+  def __call__(self, pixels: jax.Array) -> jax.Array:
+    """float32[b, size, size, 3] -> float32[b, side^2, emb_dim], normalised."""
+    config = self.config
+    patch = (config.patch_size, config.patch_size)
+    x = nn.Conv(config.emb_dim, patch, patch, 'VALID', name='patches')(pixels)
+    x = x.reshape(len(x), -1, config.emb_dim)
+    normal = nn.initializers.normal(0.02)
+    first = self.param('class', normal, (config.emb_dim,))
+    first = jnp.broadcast_to(first, (len(x), 1, config.emb_dim))
+    x = jnp.concatenate([first, x], 1)
+    x += self.param('positions', normal, x.shape[1:])
+    for i in range(config.num_layers):
+      x = ScaledLayer(config, name=f'layer_{i}')(x)
+    return _norm('norm')(x)[:, 1:]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def patch_features(
+  config: Dinov2Config, params: Any, images: jax.Array, side: int
+) -> jax.Array:
+  """Means of the patches of each cell of a grid of `side` x `side`.
+
+  uint8[b, size, size, 3] -> float32[b, side^2, emb_dim], in full precision; row
+  by row.
+  """
+  with jax.default_matmul_precision('float32'):
+    pixels = (images.astype(jnp.float32) / 255 - MEAN) / STD
+    x = Dinov2(config).apply({'params': params}, pixels)
+  return patch_grid.cell_means(x, side)
+
+
+def read(state: Mapping[str, Any], config: Dinov2Config) -> dict[str, Any]:
+  """Parameters of `Dinov2` from the state of the published model.
+
+  Args:
+    state: Tensors of `tensors.load`, such as
+      `encoder.layer.0.attention.attention.query.weight`; the token of masked
+      patches is ignored.
+    config: Sizes of the network.
+
+  Returns:
+    The parameters, nested.
+
+  Raises:
+    ValueError: A tensor is missing, of another shape, or not finite.
+  """
+  what = f'weights of {config}'
+  take = tensors.Tensors(state, what, config.artefact).take
+  dim, size = config.emb_dim, config.patch_size
+
+  def dense(name, inputs, outputs):
+    return {
+      'kernel': take(f'{name}.weight', outputs, inputs).T,
+      'bias': take(f'{name}.bias', outputs),
+    }
+
+  def norm(name):
+    return {
+      'scale': take(f'{name}.weight', dim),
+      'bias': take(f'{name}.bias', dim),
+    }
+
+  patch = 'embeddings.patch_embeddings.projection'
+  kernel = take(f'{patch}.weight', dim, 3, size, size)
+  trained = config.trained_size // size
+  places = take('embeddings.position_embeddings', 1, trained**2 + 1, dim)[0]
+  grid = patch_grid.resized(places[1:], config.side)
+  params: dict[str, Any] = {
+    'patches': {
+      'kernel': kernel.transpose(2, 3, 1, 0),
+      'bias': take(f'{patch}.bias', dim),
+    },
+    'class': take('embeddings.cls_token', 1, 1, dim)[0, 0],
+    'positions': np.concatenate([places[:1], grid]),
+    'norm': norm('layernorm'),
+  }
+  for i in range(config.num_layers):
+    layer = f'encoder.layer.{i}'
+    inner = f'{layer}.attention.attention'
+    params[f'layer_{i}'] = {
+      'attention_norm': norm(f'{layer}.norm1'),
+      **{n: dense(f'{inner}.{n}', dim, dim) for n in ('query', 'key', 'value')},
+      'out': dense(f'{layer}.attention.output.dense', dim, dim),
+      'attention_scale': take(f'{layer}.layer_scale1.lambda1', dim),
+      'mlp_norm': norm(f'{layer}.norm2'),
+      'wide': dense(f'{layer}.mlp.fc1', dim, _MLP_RATIO * dim),
+      'narrow': dense(f'{layer}.mlp.fc2', _MLP_RATIO * dim, dim),
+      'mlp_scale': take(f'{layer}.layer_scale2.lambda1', dim),
+    }
+  return params
