@@ -202,6 +202,7 @@ def write(
         except sound.UnusableSound as e:
           unusable.append(f'{path}: {e}')
           continue
+        _forget_inputs(system, soundtrack)
         has_ending = soundtrack.plan is not None
         written_sound = output_lib.write(
           info, path, soundtrack.audio, finish, has_ending=has_ending
@@ -229,6 +230,13 @@ def check(soundtrack: requests_lib.Soundtrack) -> None:
   sound.require_usable(
     soundtrack.audio, soundtrack.seconds, plan and plan.end_seconds
   )
+
+
+def _forget_inputs(system: Any, soundtrack: requests_lib.Soundtrack) -> None:
+  """Drops what the stages read, of which a film has much and needs no more."""
+  targets = {stage.spec.target.name for stage in system.stages}
+  for name in soundtrack.streams.keys() - targets:
+    del soundtrack.streams[name]
 
 
 def with_codes(
