@@ -26,7 +26,8 @@ install_venv() {
   esac
   echo "Installing into .venv (a few minutes the first time) ..."
   rm -f .venv/installed
+  # Python compiles what is imported; pip would compile everything for a minute.
   .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-    -c requirements.lock -e ".$extras"
+    --no-compile -c requirements.lock -e ".$extras"
   echo "$sum $extras" >.venv/installed
 }

@@ -29,6 +29,13 @@ os.environ['V2MEOW_PROGRAMS_DIR'] = ''
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
 # Programs of tests run once or twice: compiling them is most of their time.
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+os.environ.setdefault('NUMBA_OPT', '0')
+os.environ.setdefault('NUMBA_LOOP_VECTORIZE', '0')
+# The older code generator of XLA takes half the time of that with MLIR, for the
+# same plan of memory. Last digits may be others.
+os.environ['XLA_FLAGS'] = ' '.join(
+  ('--xla_cpu_use_fusion_emitters=false', os.environ.get('XLA_FLAGS', ''))
+).strip()
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 # The same examples everywhere, however busy the machine is.

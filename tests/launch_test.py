@@ -245,6 +245,7 @@ def test_slurm_tells_the_tasks_and_not_the_shell(script):
   assert '--requeue' in dict(options)
 
 
+@pytest.mark.slow
 def test_a_tpu_vm_worker_gets_a_script_that_bash_can_parse(tmp_path):
   if not (ROOT / '.git').exists():
     pytest.skip('it sends a commit, and this is no git repository')

@@ -103,6 +103,7 @@ def test_readme_shows_the_commands_of_a_newcomer():
   }
 
 
+@pytest.mark.slow
 def test_verbs_and_flags_exist():
   wrong = {}
   for arguments in v2meow_commands(*PAGES):

@@ -397,6 +397,7 @@ def test_fitted_clusters_have_the_suffix_of_their_format(capsys):
   assert 'fit.txt: wanted a name in .safetensors' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_platform_that_is_not_here_is_one_line(root, tmp_path):
   clip = tmp_path / 'clip.mp4'
   write.write_video(clip, np.zeros((10, 48, 64, 3), np.uint8), rate_hz=10)

@@ -131,6 +131,7 @@ def test_an_interrupt_that_a_library_swallows_ends_what_only_looks(
   assert (process.returncode, errors) == (130, b'v2meow: interrupted\n')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('fault', ['garbage', 'a file in its place'])
 def test_a_broken_compile_cache_is_a_line_at_most(fault, root, tmp_path):
   folder = tmp_path / 'cache'

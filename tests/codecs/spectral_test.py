@@ -71,6 +71,7 @@ def test_magnitude_of_a_full_scale_tone_is_one():
   np.testing.assert_allclose(peaks, 1, rtol=1e-3)
 
 
+@pytest.mark.slow  # librosa compiles with numba
 def test_mel_triangles_equal_librosa_where_bins_are_dense():
   wanted = librosa.filters.mel(
     sr=16_000, n_fft=2048, n_mels=64, htk=True, norm=None

@@ -55,6 +55,7 @@ def by_hand(rows, center):
   return rows / np.sqrt((rows**2).sum(1, keepdims=True))
 
 
+@pytest.mark.slow
 def test_a_centre_is_taken_away_before_vectors_are_of_unit_length(
   weights, folder
 ):

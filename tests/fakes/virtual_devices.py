@@ -8,42 +8,30 @@ from typing import Any
 
 from tests.fakes import command
 
-# A flag of XLA: its older code generator takes half the time of that with MLIR,
-# for the same plan of memory. Last digits may be others.
-QUICK = '--xla_cpu_use_fusion_emitters=false'
 
-
-def environment(
-  count: int, *, flags: str = '', **variables: str
-) -> dict[str, str]:
+def environment(count: int, **variables: str) -> dict[str, str]:
   """Environment of a process with so many devices, all of the CPU."""
   devices = f'--xla_force_host_platform_device_count={count}'
   return {
     **os.environ,
     'PYTHONPATH': str(command.ROOT),
-    'XLA_FLAGS': f'{devices} {flags}',
+    'XLA_FLAGS': f'{os.environ["XLA_FLAGS"]} {devices}',
     **variables,
   }
 
 
-def run(
-  *arguments: Any,
-  timeout: float | None = None,
-  flags: str = '',
-  **variables: str,
-) -> Any:
+def run(*arguments: Any, timeout: float | None = None, **variables: str) -> Any:
   """Runs Python on eight devices; the json in its last line.
 
   Args:
     *arguments: Arguments of Python, such as '-m' and a module.
     timeout: Seconds after which it has failed; None: the test's.
-    flags: Further flags of XLA.
     **variables: Further variables of its environment.
   """
   done = subprocess.run(
     [sys.executable, *map(str, arguments)],
     cwd=command.ROOT,
-    env=environment(8, flags=flags, **variables),
+    env=environment(8, **variables),
     stdout=subprocess.PIPE,
     check=True,
     text=True,

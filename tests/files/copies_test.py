@@ -148,6 +148,7 @@ for turn in range(200):
 """
 
 
+@pytest.mark.slow
 def test_processes_share_copies_that_do_not_all_fit(folder, root):
   readers = [
     subprocess.Popen(

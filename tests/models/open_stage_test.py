@@ -151,6 +151,7 @@ def test_a_continuous_stage_samples_frames_in_the_pipeline_s_way():
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_no_module_of_the_library_names_an_objective_or_a_sampler():
   # So that one is added or deleted with its file and a line of gin.
   library = pathlib.Path(v2meow_jax.__file__).parent

@@ -34,6 +34,7 @@ def test_two_runs_give_equal_bytes(written, tmp_path):
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(written, tmp_path):
   _, lines = written
   assert _write(tmp_path, workers=2) == lines

@@ -29,13 +29,7 @@ def costs():
   kinds = {kind for kind, _ in LIMITS}
   names = [f'{kind}:8,1,1' for kind in sorted(kinds)]
   names += [':'.join(key) for key in LIMITS]
-  return virtual_devices.run(
-    '-m',
-    'tests.fakes.mesh_costs',
-    *names,
-    # How well code is compiled changes nothing of what is planned.
-    flags=virtual_devices.QUICK,
-  )
+  return virtual_devices.run('-m', 'tests.fakes.mesh_costs', *names)
 
 
 @pytest.mark.parametrize(('kind', 'mesh'), LIMITS)

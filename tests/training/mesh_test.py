@@ -104,9 +104,7 @@ def start(root, out, devices, meshes, **variables):
   return subprocess.Popen(
     [sys.executable, '-m', 'tests.fakes.mesh_losses', str(out), *meshes],
     cwd=root,
-    env=virtual_devices.environment(
-      devices, flags=virtual_devices.QUICK, **variables
-    ),
+    env=virtual_devices.environment(devices, **variables),
     stdout=subprocess.PIPE,
     text=True,
   )

@@ -34,6 +34,7 @@ def noise(seconds, seed=0, level=0.1):
   return sound(level * rng.standard_normal(round(seconds * RATE_HZ)))
 
 
+@pytest.mark.slow  # librosa compiles with numba
 def test_a_pulse_is_clear_and_noise_is_not():
   assert figures.pulse_clarity(clicks(np.arange(0.1, 9.9, 0.5), 10.0)) > 0.85
   assert figures.pulse_clarity(noise(10.0)) < 0.25
@@ -42,6 +43,7 @@ def test_a_pulse_is_clear_and_noise_is_not():
   assert figures.pulse_clarity(sound(np.zeros(RATE_HZ))) == 0
 
 
+@pytest.mark.slow  # librosa compiles with numba
 def test_a_scale_is_clearer_than_all_twelve_notes():
   major = [261.6 * 2 ** (s / 12) for s in (0, 0, 2, 4, 4, 5, 7, 7, 9, 11)]
   chromatic = [261.6 * 2 ** (s / 12) for s in range(12)]
@@ -50,6 +52,7 @@ def test_a_scale_is_clearer_than_all_twelve_notes():
   assert figures.key_clarity(sound(np.zeros(RATE_HZ))) == 0
 
 
+@pytest.mark.slow  # librosa compiles with numba
 def test_a_scale_is_in_its_key_and_in_the_relative_one():
   major = [261.6 * 2 ** (s / 12) for s in (3, 3, 5, 7, 7, 8, 10, 10, 12, 14)]
   assert figures.estimated_key(tones(major)) == (3, 'major')

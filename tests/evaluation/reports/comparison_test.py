@@ -203,6 +203,7 @@ def test_what_was_heard_is_known_by_its_bytes_not_its_name(folders, tmp_path):
   assert ear.calls > calls + len(TONES)
 
 
+@pytest.mark.slow
 def test_rate_channels_and_length_do_not_change_what_is_heard(
   folders, tmp_path
 ):

@@ -44,6 +44,7 @@ def manifest(tmp_path_factory):
   return path
 
 
+@pytest.mark.slow
 def test_it_fits_to_captioned_clips_spread_over_the_training_split(
   manifest, tmp_path
 ):
@@ -85,6 +86,7 @@ def test_without_captions_or_clips_it_says_what_is_missing(manifest, tmp_path):
     stream_fitting.fit(str(manifest), out, 0, 0)
 
 
+@pytest.mark.slow
 def test_music_alone_is_heard_beside_that_of_the_videos(manifest, tmp_path):
   rng = np.random.default_rng(9)
   samples = 0.02 * rng.normal(0, 1, 352_000).cumsum() % 1 - 0.5

@@ -46,6 +46,7 @@ def weights(tmp_path_factory):
   return path
 
 
+@pytest.mark.slow  # librosa compiles with numba
 def test_bands_are_those_of_librosa_and_scipy():
   samples = noise(1.0).samples
   mirrored = np.pad(samples.astype(np.float64), 256, mode='reflect')

@@ -224,6 +224,7 @@ def test_a_step_written_without_digests_is_used_and_said_to_be(
     restore(tmp_path, other_vocabulary(planted_states.state(0)))
 
 
+@pytest.mark.slow
 def test_old_steps_go_and_those_of_the_period_stay(tmp_path):
   with checkpoints.Checkpoints(tmp_path, keep_every=4) as saved:
     for step in range(3, 10):

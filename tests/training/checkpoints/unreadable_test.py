@@ -101,7 +101,8 @@ print(reads)
 
 
 @pytest.mark.skipif(not shutil.which('cc'), reason='needs a C compiler')
-@pytest.mark.parametrize('every', [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('every', [7, 1])
 def test_no_read_that_fails_condemns_a_step(model_dir, root, tmp_path, every):
   library = tmp_path / 'faults.so'
   source = root / 'tests' / 'fakes' / 'faults.c'
