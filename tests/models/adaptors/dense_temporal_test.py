@@ -100,6 +100,22 @@ def test_a_patch_is_known_by_its_place(params):
   assert np.abs(first - second)[0, 2].max() > 1e-2
 
 
+def test_patches_are_pooled_by_attention_with_a_key_and_a_value_of_each(params):
+  own = jax.tree.map(np.float64, params['params']['patches'])
+  x = inputs(3, rows=2)
+  places = x @ own['kernel'] + own['places']
+  key, value = (
+    np.einsum('bfpm,mhd->bfphd', places, own[name]) for name in ('key', 'value')
+  )
+  scores = np.exp((key * own['query']).sum(-1))
+  weights = scores / scores.sum(2, keepdims=True)
+  summed = (weights[..., None] * value).sum(2)
+  wanted = places.mean(2) + np.einsum('bfhd,hdm->bfm', summed, own['out'])
+  pooling = dense_temporal._PatchPooling(SIZES)
+  got = pooling.apply({'params': params['params']['patches']}, x)
+  np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_positions_are_seconds():
   """A stream of half the rate sees twice the time between its frames."""
   slow = dataclasses.replace(STREAM, rate_hz=5.0)

@@ -148,19 +148,19 @@ class _PatchPooling(nn.Module):
     names = (axes.EMBED, axes.HEADS, axes.KV)
     init = layers.normal(c.emb_dim**-0.5, *names)
     key, value = (
-      jnp.einsum(
-        'bfpm,mhd->bfphd',
-        x,
-        self.param(name, init, (c.emb_dim, *width)).astype(c.dtype),
-      )
+      self.param(name, init, (c.emb_dim, *width)).astype(c.dtype)
       for name in ('key', 'value')
     )
     query = self.param(
       'query', layers.normal(c.head_dim**-0.5, axes.HEADS, axes.KV), width
     )
-    scores = layers.einsum32('bfphd,hd->bfph', key, query.astype(c.dtype))
+    # Not a key and a value of every patch: the query is the same for all, and
+    # values are summed before they are made.
+    asked = jnp.einsum('mhd,hd->mh', key, query.astype(c.dtype))
+    scores = layers.einsum32('bfpm,mh->bfph', x, asked)
     weights = jax.nn.softmax(scores, 2).astype(c.dtype)
-    y = jnp.einsum('bfph,bfphd->bfhd', weights, value)
+    y = jnp.einsum('bfph,bfpm->bfhm', weights, x)
+    y = jnp.einsum('bfhm,mhd->bfhd', y, value)
     out = self.param(
       'out',
       layers.normal(
