@@ -29,6 +29,7 @@ records = importlib.import_module('benchmarks.records')
 report = importlib.import_module('benchmarks.report')
 sides = importlib.import_module('benchmarks.networks.sides')
 training = importlib.import_module('benchmarks.training')
+vmas = importlib.import_module('benchmarks.vmas')
 
 OPTIONS = argparse.Namespace(
   num=6,
@@ -168,6 +169,33 @@ def test_held_out_scenes_and_probe_scenes_differ_from_training():
   training = held_out.scenes(0, 3, 2.0, 0)
   tempi = [s.tempo_bpm for s in (*scored, *probe, *training)]
   assert len(probe) == 6 and len(set(tempi)) == 12
+
+
+def test_onsets_of_a_clip_are_those_of_its_own_scene_and_not_of_others():
+  music = [held_out.music(s) for s in held_out.scenes(7, 3, 5.0)]
+  grid = vmas._onset_grid(music, music)
+  assert (np.diagonal(grid) == 1).all()
+  assert grid[~np.eye(3, dtype=bool)].max() < 0.9
+
+
+def test_variants_stand_in_a_table_with_the_same_music_for_other_videos():
+  score = {'mean': 0.5, 'low': 0.25, 'high': 0.75}
+  row = {
+    'steps': 7,
+    'real': dict.fromkeys(vmas.METRICS, score),
+    'shuffled': dict.fromkeys(vmas.METRICS, score),
+    'retrieval': {
+      'num': 64,
+      'recall_at_1': score,
+      'recall_at_10': score,
+      'median_rank': 3.0,
+    },
+  }
+  lines = vmas.show({'joint': row, 'slow': row}).splitlines()
+  assert lines[0].split()[-5:] == ['R@1', 'of', '64', 'R@10', 'rank']
+  names = [line.split('  ')[0] for line in lines[1:]]
+  assert names == ['joint (7 steps)', '', 'slow (7 steps)', '']
+  assert lines[1].count('0.500 [0.250, 0.750]') == len(vmas.METRICS) + 2
 
 
 def test_codec_error_of_finer_steps_falls_with_every_level():
