@@ -25,7 +25,6 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import time
 from typing import Any
 
 import numpy as np
@@ -266,9 +265,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   shown.mkdir(parents=True, exist_ok=True)
   rows, probe = {}, None
   for variant in options.variants:
-    start = time.perf_counter()
     run = train(work, variant, options.steps)
-    minutes = (time.perf_counter() - start) / 60
     done = work / f'{variant}.json'
     key = vars(options) | {'variants': variant, 'json': None}
     if done.exists() and (old := json.loads(done.read_text()))['key'] == key:
@@ -279,7 +276,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows[variant] = {
       **judge(folder, shown, probe, options),
       'retrieval': retrieve(folder, shown, options),
-      'train_minutes': round(minutes, 1),
     }
     done.write_text(json.dumps({'key': key, 'figures': rows[variant]}))
   print(show(rows))
