@@ -37,7 +37,7 @@ class Mixture:
     """The video moves the means of the whole clip."""
     return inputs['encoder_inputs_video'].mean((1, 2))
 
-  def _velocity(self, condition, frames, is_known, times):
+  def _velocity(self, condition, frames, is_known, times, lengths=None):
     x, t = frames[..., None], times[:, None, None, None]
     means = jnp.array(self.means) + condition[:, None, None, None]
     stds, shares = jnp.array(self.stds), jnp.array(self.shares)

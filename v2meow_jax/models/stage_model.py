@@ -254,14 +254,18 @@ class StageModel:
       'decoder_loss_weights': jnp.ones(known.shape, jnp.float32),
     }
 
+  def scaled_target(self, batch: Batch) -> Batch:
+    """Returns a batch whose target, if it has moments, is standardised."""
+    if not self._target_moments:
+      return batch
+    frames = batch['decoder_target_frames']
+    frames = standardised.scaled(frames, **self._target_moments)
+    return {**batch, 'decoder_target_frames': frames}
+
   def _losses(
     self, params: Params, batch: Batch, rng: jax.Array | None
   ) -> objective_lib.Losses:
-    if self._target_moments:
-      frames = batch['decoder_target_frames']
-      frames = standardised.scaled(frames, **self._target_moments)
-      batch = {**batch, 'decoder_target_frames': frames}
-    batch = self.objective.corrupt(self.spec, batch, rng)
+    batch = self.objective.corrupt(self.spec, self.scaled_target(batch), rng)
     outputs = self.outputs(params, batch, self.objective.reads, rng)
     return self.objective(self.spec, outputs, batch)
 

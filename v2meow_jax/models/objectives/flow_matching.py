@@ -11,6 +11,14 @@ from v2meow_jax import specs
 from v2meow_jax.models.objectives import flow_schedule
 from v2meow_jax.models.objectives import objective
 
+_SHARES = (
+  'prefix_rate',
+  'max_prefix_share',
+  'blind_rate',
+  'short_rate',
+  'min_length_share',
+)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FlowMatching:
@@ -39,10 +47,10 @@ class FlowMatching:
   min_length_share: float = 0.25
 
   def __post_init__(self):
-    for field in dataclasses.fields(self)[1:]:
-      value = getattr(self, field.name)
+    for name in _SHARES:
+      value = getattr(self, name)
       if not 0 <= value <= 1:
-        raise ValueError(f'{field.name} is {value}; wanted a share in [0, 1].')
+        raise ValueError(f'{name} is {value}; wanted a share in [0, 1].')
     if self.max_prefix_share >= 1:
       raise ValueError('max_prefix_share is 1; wanted less, to leave a target.')
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from v2meow_jax import specs
+from v2meow_jax.models import distilled
 from v2meow_jax.models import stage_model
 from v2meow_jax.models import trainable
 from v2meow_jax.models import warm_start
@@ -33,7 +34,8 @@ def begin(
   Args:
     state: State before the first step.
     model: Model of the state.
-    model_dir: Directory of the other run, whose averaged weights are preferred.
+    model_dir: Directory of the other run, whose averaged weights are preferred;
+      they are those of the teacher of a model that has one, too.
     shardings: Shardings of the state, from `mesh.state_shardings`.
 
   Raises:
@@ -58,6 +60,8 @@ def begin(
   )  # fmt: skip
   params = jax.device_put(params, shardings.params)
   extras = {**state.extras, **_fitted(state, variables, shardings)}
+  if distilled.TEACHER in extras:
+    extras[distilled.TEACHER] = jax.tree.map(jnp.copy, params)
   if train_state.EMA in extras:
     extras[train_state.EMA] = jax.tree.map(jnp.copy, params)
   return state.replace(params=params, extras=extras)
