@@ -135,10 +135,57 @@ def test_music_opens_a_clip_as_its_style_and_words_are_refused(folder, capsys):
   words = ['generate', clip, '-o', outs[0], '--system', folder / 'system']
   assert main.main([*map(str, words), '--prompt', 'rock']) == 2
   assert 'no network for a style given as text' in capsys.readouterr().err
-  words[0] = 'explain'
-  words[3] = folder / 'overlay.png'
-  assert main.main(list(map(str, words))) == 2
-  assert 'along a flow' in capsys.readouterr().err
+
+
+def test_gates_of_patches_are_shown_on_the_frames(folder, capsys):
+  clip = folder / 'world' / 'clips' / '000000.mp4'
+  out = folder / 'overlay.mp4'
+  words = ['explain', clip, '-o', out, '--system', folder / 'system']
+  command(*words, files=())
+  shown = read.read_video(out)
+  assert shown.seconds == pytest.approx(3.0)
+  facts = json.loads((folder / 'overlay.mp4.json').read_text())
+  stream = facts['streams']['patches']
+  gates = np.array(stream['gates_of_patches'])
+  assert gates.shape == (30, 24)
+  np.testing.assert_allclose(gates.sum(1), 1, atol=1e-3)
+  # Between blue, for a gate of 0, and yellow.
+  plain = read.read_video(clip).frames.astype(float)
+  assert (
+    abs(shown.frames[:, :96, -96:].mean((0, 1, 2)) - plain.mean()).max() > 5
+  )
+  assert len(stream['influence_of_stream_variances']) == 3
+  assert main.main([*map(str, words), '--layer', '0']) == 2
+  assert 'follows a flow' in capsys.readouterr().err
+
+
+def test_a_student_makes_music_in_four_steps_from_its_teachers_weights(folder):
+  out = folder / 'few_steps'
+  command(
+    'train',
+    files=['runs/train.gin', 'systems/muvi/tiny_few_steps.gin'],
+    bindings=[
+      *(line for line in TINY if line != 'STEPS = 2'),
+      f"MODEL_DIR = '{out}'",
+      f"TEACHER = '{folder / 'tiny'}'",
+    ],
+  )
+  command(
+    *('export', folder / 'quick', '--stages', out),
+    files=['prepare/muvi_tiny.gin'],
+  )
+  quick = system_lib.load(folder / 'quick')
+  assert quick.stages[0].model.sampler.steps == 4
+  clip = folder / 'world' / 'clips' / '000000.mp4'
+  made = quick.generate(clip, seed=1)
+  four = system_lib.load(folder / 'system').generate(
+    clip,
+    seed=1,
+    sampling=options.Sampling(steps=4, video_guidance=1.0),
+  )
+  # After two steps it is nearly its teacher, and not quite.
+  assert not np.array_equal(made.samples, four.samples)
+  assert np.corrcoef(made.samples, four.samples)[0, 1] > 0.9
 
 
 def test_a_clip_is_the_same_alone_and_among_others(folder):

@@ -13,11 +13,11 @@ import pytest
 from tests.fakes import delayed_stage
 from v2meow_jax import specs
 from v2meow_jax.models import batch_layouts
-from v2meow_jax.models import input_attention
 from v2meow_jax.models.blocks import layer_stacking
 from v2meow_jax.models.objectives import alignment
 from v2meow_jax.models.objectives import joint
 from v2meow_jax.models.objectives import next_token
+from v2meow_jax.models.readings import input_attention
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""Measures how the inputs of a stage act on the codes that it wrote."""
+"""Measures how the inputs of a stage act on the codes or frames that it wrote."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -19,11 +19,12 @@ def check_layer(
 ) -> None:
   """Raises ValueError unless the stage has the layer of the settings."""
   if not isinstance(stage.spec.target, specs.TokenSpec):
-    raise ValueError(
-      f'stage {stage.spec.name!r} writes {stage.spec.target.name!r} along a flow,'
-      ' which gives no probabilities of codes to explain; choose a system of'
-      ' codes.'
-    )
+    if settings.layer is not None:
+      raise ValueError(
+        f'layer is {settings.layer}, and stage {stage.spec.name!r} follows a flow,'
+        ' in which no layer attends to the picture; leave it out.'
+      )
+    return
   num_layers = stage.model.network.num_decoder_layers
   if settings.layer is not None and not 0 <= settings.layer < num_layers:
     raise ValueError(
@@ -57,21 +58,23 @@ def measure(
     on_pass: Function called after each pass of the network, for progress.
 
   Returns:
-    Attention and influence of every input of the stage.
+    Attention, or gates, and influence of every input of the stage.
 
   Raises:
     ValueError: The stage has no such layer, or the clip has too many bins.
   """
   check_layer(stage, settings)
   sums = _Sums(stage.spec, streams, seconds, settings)
+  is_flow = isinstance(stage.spec.target, specs.FeatureSpec)
+  kind = _FlowWindow if is_flow else _CodesWindow
   starts = pipeline.window_starts(
     seconds, stage.spec.crop_seconds, windows.prefix_seconds
   )
   for start in starts:
     prefix_seconds = windows.prefix_seconds if start else 0.0
-    window = _Window(stage, sums, start, prefix_seconds, on_pass)
+    window = kind(stage, sums, start, prefix_seconds, on_pass)
     # A clip may end before the middle of the first code that a window writes.
-    if window.has_codes:
+    if window.is_written:
       window.measure()
   return sums.means()
 
@@ -96,14 +99,17 @@ class _Sums:
     last = max(0.0, (math.ceil(seconds * rate_hz - 0.5) - 0.5) / rate_hz)
     n = int(influence.bin_of(np.array([last]), settings.bin_seconds, n)[0]) + 1
     self.num_bins = n
-    self.counts = np.zeros(n)  # Codes in each bin of music.
+    self.counts = np.zeros(n)  # Codes or frames in each bin of music.
     self.key_bins = {s.name: self._frame_bins(s) for s in spec.inputs}
     self.blanks = {
       s.name: _blank(streams[s.name], s, settings.blank) for s in spec.inputs
     }
+    self.is_flow = isinstance(spec.target, specs.FeatureSpec)
     self.attention = {
-      s.name: np.zeros((n, 1 if _is_static(s) else n)) for s in spec.inputs
+      s.name: np.zeros((n, 1 if _is_static(s) else n))
+      for s in (() if self.is_flow else spec.inputs)
     }
+    self.gates: dict[str, np.ndarray] = {}
     self.without_stream = {s.name: np.zeros(n) for s in spec.inputs}
     self.without_bin = {
       s.name: np.zeros((n, n)) for s in spec.inputs if not _is_static(s)
@@ -132,11 +138,13 @@ class _Sums:
       without_stream={k: x / counts for k, x in self.without_stream.items()},
       without_bin={k: x / counts[:, None] for k, x in self.without_bin.items()},
       cells={k: x / counts.sum() for k, x in self.cells.items()},
+      unit=influence.MOVES if self.is_flow else influence.NATS,
+      gates=self.gates,
     )
 
 
 class _Window:
-  """One window: inputs and codes of the stage, and which codes count."""
+  """One window: inputs and target of the stage, and what of it counts."""
 
   def __init__(
     self,
@@ -160,36 +168,68 @@ class _Window:
       s.name: sums.streams[s.name][self._frames[s.name]][None]
       for s in spec.inputs
     }
-    self._codes = sums.streams[target.name][self._frames[target.name]][None]
-    times = positions.token_times(target, target.num_frames(crop_seconds))
-    # Codes of the prefix were drawn, and counted, in the window before.
-    self._drawn = (times > prefix_seconds) & (start + times < sums.seconds)
+    self._target = sums.streams[target.name][self._frames[target.name]][None]
+    times = self._times(target)
+    # What the prefix holds was drawn, and counted, in the window before.
+    self._is_known = times <= prefix_seconds
+    self._drawn = ~self._is_known & (start + times < sums.seconds)
     self._bins = influence.bin_of(
       start + times[self._drawn], sums.settings.bin_seconds, sums.num_bins
     )
 
+  def _times(self, target: specs.Stream) -> np.ndarray:
+    """Middles of what the window holds, in seconds from its start."""
+    num_frames = target.num_frames(self._stage.spec.crop_seconds)
+    if isinstance(target, specs.TokenSpec):
+      return positions.token_times(target, num_frames)
+    return positions.frame_times(num_frames, target.rate_hz)
+
   @property
-  def has_codes(self) -> bool:
-    """Whether the window wrote codes before the end of the clip."""
+  def is_written(self) -> bool:
+    """Whether the window wrote anything before the end of the clip."""
     return bool(self._drawn.any())
 
   def measure(self) -> None:
     """Adds the window to the sums."""
     sums = self._sums
     sums.counts += np.bincount(self._bins, minlength=sums.num_bins)
-    self._attend()
-    log_p = self._log_probabilities(self._inputs)
+    self._look()
+    whole = self._predicted(self._inputs)
     for name in self._inputs:
       seen = sums.key_bins[name][self._frames[name]]
-      sums.without_stream[name] += self._lost(log_p, name, seen >= 0)
+      sums.without_stream[name] += self._lost(whole, name, seen >= 0)
       if name in sums.without_bin:
         for column in np.unique(seen):
-          lost = self._lost(log_p, name, seen == column)
+          lost = self._lost(whole, name, seen == column)
           sums.without_bin[name][:, column] += lost
 
-  def _attend(self) -> None:
+  def _look(self) -> None:
+    """Adds what the stage looks at."""
+    raise NotImplementedError
+
+  def _predicted(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What the stage says of each place that counts, first axis."""
+    raise NotImplementedError
+
+  def _distances(self, whole: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """How far two predictions of each place are apart."""
+    raise NotImplementedError
+
+  def _lost(self, whole: np.ndarray, name: str, gone: np.ndarray) -> np.ndarray:
+    """Sums what is lost in each bin of music by blanking some frames."""
+    values = self._inputs[name].copy()
+    values[:, gone] = self._sums.blanks[name]
+    other = self._predicted({**self._inputs, name: values})
+    lost = self._distances(whole, other)
+    return np.bincount(self._bins, lost, minlength=self._sums.num_bins)
+
+
+class _CodesWindow(_Window):
+  """A window of a stage that writes codes: attention, and nats."""
+
+  def _look(self) -> None:
     sums, layer = self._sums, self._sums.settings.layer
-    weights = self._stage.attention(self._inputs, self._codes)
+    weights = self._stage.attention(self._inputs, self._target)
     self._on_pass()
     for name, of_layers in weights.items():
       chosen = of_layers.mean(0) if layer is None else of_layers[layer]
@@ -205,18 +245,34 @@ class _Window:
       if name in sums.cells:
         np.add.at(sums.cells[name], frames, of_frames.sum(0))
 
-  def _lost(self, log_p: np.ndarray, name: str, gone: np.ndarray) -> np.ndarray:
-    """Sums the nats lost in each bin of music by blanking some frames."""
-    values = self._inputs[name].copy()
-    values[:, gone] = self._sums.blanks[name]
-    log_q = self._log_probabilities({**self._inputs, name: values})
-    lost = influence.kl_divergence(log_p, log_q)
-    return np.bincount(self._bins, lost, minlength=self._sums.num_bins)
-
-  def _log_probabilities(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    log_p = self._stage.log_probabilities(inputs, self._codes)
+  def _predicted(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    log_p = self._stage.log_probabilities(inputs, self._target)
     self._on_pass()
     return log_p[0, self._drawn]
+
+  def _distances(self, whole: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return influence.kl_divergence(whole, other)
+
+
+class _FlowWindow(_Window):
+  """A window of a stage that follows a flow: gates, and moves of velocities."""
+
+  def _look(self) -> None:
+    sums = self._sums
+    for name, weights in self._stage.gates(self._inputs).items():
+      shape = (len(sums.streams[name]), weights.shape[-1])
+      of_clip = sums.gates.setdefault(name, np.zeros(shape))
+      # A gate depends on its frame alone, so that windows agree.
+      of_clip[self._frames[name]] = weights[0]
+    self._on_pass()
+
+  def _predicted(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    velocities = self._stage.velocities(inputs, self._target, self._is_known)
+    self._on_pass()
+    return np.float64(velocities[:, 0, self._drawn]).swapaxes(0, 1)
+
+  def _distances(self, whole: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return ((whole - other) ** 2).mean((1, 2))
 
 
 def _is_static(stream: specs.Stream) -> bool:

@@ -2,8 +2,8 @@
 
 Attention says where a network looked, not how it used it (Jain & Wallace 2019,
 https://arxiv.org/abs/1902.10186). Influence is the effect of taking an input
-away: how far the distribution of the next code moves. Both are of a
-teacher-forced pass over the music as drawn, so what the past of the music
+away: how far the distribution of the next code moves, or the velocity of a flow.
+Both are of a teacher-forced pass over the music as drawn, so what the past of the music
 already implies counts for the past and not for the picture.
 """
 
@@ -18,6 +18,9 @@ import numpy as np
 # Bins are pairs of seconds in a table, so this bounds memory and the sidecar.
 MAX_BINS = 600
 Blank = Literal['zero', 'mean']
+# Divergence of the next code; mean square by which a velocity moves, in
+# variances of the target.
+NATS, MOVES = 'nats per code', 'variances of a latent'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,12 +57,15 @@ class Influence:
       bins of picture]; a stream of one vector per clip has one bin. A row,
       summed over bins and streams, is 1, or less for a stage without an
       encoder, which also attends to its own past.
-    without_stream: Influence of the whole stream, in nats per code,
-      float64[bins of music].
-    without_bin: Influence of each bin of a stream with times, in nats per code,
-      float64[bins of music, bins of picture].
+    without_stream: Influence of the whole stream, float64[bins of music].
+    without_bin: Influence of each bin of a stream with times, float64[bins of
+      music, bins of picture].
     cells: Share of the attention of all music, for pictures in tokens,
       float64[frames, cells].
+    unit: Unit of the influence: `NATS` of a stage that writes codes, `MOVES` of
+      one that follows a flow, which attends to no stream.
+    gates: Weight of each patch in its frame, for streams of patches that an
+      adaptor joins, float64[frames, patches].
   """
 
   bin_seconds: float
@@ -67,6 +73,8 @@ class Influence:
   without_stream: dict[str, np.ndarray]
   without_bin: dict[str, np.ndarray]
   cells: dict[str, np.ndarray]
+  unit: str = NATS
+  gates: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 def count_bins(seconds: float, bin_seconds: float) -> int:

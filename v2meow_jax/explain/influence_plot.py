@@ -132,6 +132,25 @@ def _panels(result: influence.Influence) -> list[_Panel]:
     shares = {k: influence.near_share(x) for k, x in tables.items()}
     return {k: f'{s:.0%} ({c:.0%})' for k, (s, c) in shares.items()}
 
+  panels = [
+    _Panel(
+      title=f'influence: change of the music without the stream, {result.unit}',
+      rows=result.without_stream,
+      notes={
+        k: f'mean {x.mean():.2f}' for k, x in result.without_stream.items()
+      },
+      colours='Oranges',
+    ),
+    _Panel(
+      title='influence of each moment of the picture, summed over the music;'
+      ' right: near it in time (by chance)',
+      rows={k: x.sum(0) for k, x in without.items()},
+      notes=near(without),
+      colours='Oranges',
+    ),
+  ]
+  if not attention:
+    return panels
   timed = {k: attention[k] for k in without}
   return [
     _Panel(
@@ -147,21 +166,7 @@ def _panels(result: influence.Influence) -> list[_Panel]:
       notes=near(timed),
       colours='Blues',
     ),
-    _Panel(
-      title='influence: change of the music without the stream, nats per code',
-      rows=result.without_stream,
-      notes={
-        k: f'mean {x.mean():.2f}' for k, x in result.without_stream.items()
-      },
-      colours='Oranges',
-    ),
-    _Panel(
-      title='influence of each moment of the picture, summed over the music;'
-      ' right: likewise',
-      rows={k: x.sum(0) for k, x in without.items()},
-      notes=near(without),
-      colours='Oranges',
-    ),
+    *panels,
   ]
 
 

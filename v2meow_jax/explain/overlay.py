@@ -12,6 +12,7 @@ import v2meow_jax
 from v2meow_jax import media
 from v2meow_jax import progress as progress_lib
 from v2meow_jax import specs
+from v2meow_jax.explain import gates
 from v2meow_jax.explain import influence
 from v2meow_jax.explain import influence_plot
 from v2meow_jax.files import atomic
@@ -146,9 +147,18 @@ def _frames(
   """Yields each frame with its heat, over the plot with its cursor."""
   rate_hz = info.rate_hz
   times = (np.arange(max(1, round(info.seconds * rate_hz))) + 0.5) / rate_hz
-  rates = {s.name: s.rate_hz for s in spec.token_inputs}
+  rates = {s.name: s.rate_hz for s in spec.inputs}
   # Heat is shown as a share of the clip's hottest cell.
-  heat = {k: x / max(x.max(), 1e-12) for k, x in effect.cells.items()}
+  heat, opened = (
+    {k: x / max(x.max(), 1e-12) for k, x in tables.items()}
+    for tables in (effect.cells, effect.gates)
+  )
+
+  def at(tables, time):
+    return [
+      x[min(int(time * rates[name]), len(x) - 1)] for name, x in tables.items()
+    ]
+
   plot = None
   for piece in read.iter_video(
     info, piece_seconds=_PIECE_SECONDS, max_side=_MAX_SIDE
@@ -159,10 +169,9 @@ def _frames(
     end = piece.start_seconds + piece.seconds
     now = times[(times >= piece.start_seconds) & (times < end)]
     for time, frame in zip(now, piece.at(now), strict=True):
-      grids = [
-        x[min(int(time * rates[name]), len(x) - 1)] for name, x in heat.items()
-      ]
-      frame = influence_plot.blend(frame, grids)
+      frame = influence_plot.blend(frame, at(heat, time))
+      for grid in at(opened, time):
+        frame = gates.tinted(frame, grid)
       yield np.concatenate([_fit(frame, plot.pixels.shape[1]), plot.at(time)])
 
 
@@ -187,25 +196,31 @@ def _facts(
     share, chance = influence.near_share(table)
     return {'share': round(share, _DIGITS), 'chance': round(chance, _DIGITS)}
 
+  unit = 'nats' if effect.unit == influence.NATS else 'variances'
   streams = {}
-  for name, attention in effect.attention.items():
+  for name, without in effect.without_stream.items():
     streams[name] = {
-      'mean_attention': round(float(attention.sum(1).mean()), _DIGITS),
-      'mean_influence_nats': round(
-        float(effect.without_stream[name].mean()), _DIGITS
-      ),
-      'attention': rounded(attention),
-      'influence_of_stream_nats': rounded(effect.without_stream[name]),
+      f'mean_influence_{unit}': round(float(without.mean()), _DIGITS),
+      f'influence_of_stream_{unit}': rounded(without),
     }
-    if name in effect.without_bin:
-      influence_table = effect.without_bin[name]
+    if name in effect.attention:
+      attention = effect.attention[name]
       streams[name] |= {
-        'influence_of_bin_nats': rounded(influence_table),
-        'attention_within_a_bin': near(attention),
-        'influence_within_a_bin': near(influence_table),
+        'mean_attention': round(float(attention.sum(1).mean()), _DIGITS),
+        'attention': rounded(attention),
+      }
+      if name in effect.without_bin:
+        streams[name]['attention_within_a_bin'] = near(attention)
+    if name in effect.without_bin:
+      table = effect.without_bin[name]
+      streams[name] |= {
+        f'influence_of_bin_{unit}': rounded(table),
+        'influence_within_a_bin': near(table),
       }
     if name in effect.cells:
       streams[name]['attention_of_cells'] = rounded(effect.cells[name])
+    if name in effect.gates:
+      streams[name]['gates_of_patches'] = rounded(effect.gates[name])
   return {
     'video': str(video),
     'video_sha256': atomic.sha256(video),

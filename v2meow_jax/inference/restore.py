@@ -17,10 +17,11 @@ from v2meow_jax import specs
 from v2meow_jax import tokens
 from v2meow_jax.inference.programs import kept
 from v2meow_jax.models import descriptions
-from v2meow_jax.models import input_attention
 from v2meow_jax.models import stage_model
 from v2meow_jax.models.blocks import kernels
 from v2meow_jax.models.blocks import layer_stacking
+from v2meow_jax.models.readings import flow_readings
+from v2meow_jax.models.readings import input_attention
 from v2meow_jax.models.sampling import guidance
 from v2meow_jax.models.sampling import options
 
@@ -95,6 +96,10 @@ class ModelStage:
     )
     self._logits = jax.jit(model.code_logits)
     self._outputs = jax.jit(model.outputs, static_argnums=2)
+    self._gates = jax.jit(functools.partial(flow_readings.gates, model))
+    self._velocities = jax.jit(
+      functools.partial(flow_readings.velocities, model)
+    )
 
   def sample(
     self,
@@ -201,6 +206,28 @@ class ModelStage:
     names = ('video_embedding', 'music_embedding')
     found = self._outputs(self._params, self._forced(inputs, codes), names)
     return np.asarray(found[names[0]]), np.asarray(found[names[1]])
+
+  def gates(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Weights of patches, of a stage that follows a flow.
+
+    Args:
+      inputs: Inputs as for `sample`.
+
+    Returns:
+      See `flow_readings.gates`.
+    """
+    weights = self._gates(self._params, self._encoder_inputs(inputs))
+    return {name: np.asarray(x) for name, x in weights.items()}
+
+  def velocities(
+    self,
+    inputs: Mapping[str, np.ndarray],
+    frames: np.ndarray,
+    is_known: np.ndarray,
+  ) -> np.ndarray:
+    """Velocities on the way to some frames; see `flow_readings.velocities`."""
+    seen = self._encoder_inputs(inputs)
+    return np.asarray(self._velocities(self._params, seen, frames, is_known))
 
   def _forced(
     self, inputs: Mapping[str, np.ndarray], codes: np.ndarray

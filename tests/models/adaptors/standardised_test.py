@@ -10,8 +10,8 @@ import pytest
 from tests.fakes import tiny_transformer
 from v2meow_jax.clusters import standardize
 from v2meow_jax.inference import restore
-from v2meow_jax.models import input_attention
 from v2meow_jax.models import stage_model
+from v2meow_jax.models.readings import input_attention
 from v2meow_jax.models.sampling import options
 
 pytestmark = pytest.mark.slow

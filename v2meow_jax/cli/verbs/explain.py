@@ -12,6 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ' the first stage attends to, and how much its choices would change without'
     ' them. OUT.png is a plot; OUT.mp4 is the video with its new sound above'
     ' the plot, with OUT.png beside it. A json file beside OUT has the numbers.'
+    ' A system of latents (MuVi) attends to nothing: its frames show, from blue'
+    ' to yellow, how much of each patch its adaptor lets through, and influence'
+    ' is how far the velocity of its flow moves.'
     " Where music is planned, the stream 'motion' is that of the plan (`v2meow"
     ' plan`), which is made of the whole picture; --no_plan shows how the motion'
     ' of the picture itself acts.'
@@ -34,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--layer',
     type=int,
-    help='decoder layer to show the attention of, from 0; default: their mean',
+    help='decoder layer to show the attention of, from 0; default: their mean;'
+    ' none of a system of latents',
   )
   flags.value(
     parser, '--bin-seconds', 1.0, 'resolution in time; longer bins cost less'

@@ -10,9 +10,9 @@ import pytest
 from tests.fakes import planted_stage
 from tests.fakes import tiny_transformer
 from v2meow_jax import tokens
-from v2meow_jax.models import input_attention
 from v2meow_jax.models import layers
 from v2meow_jax.models.blocks import layer_stacking
+from v2meow_jax.models.readings import input_attention
 from v2meow_jax.models.sampling import options
 
 pytestmark = pytest.mark.slow
