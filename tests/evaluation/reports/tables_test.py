@@ -1,5 +1,6 @@
 """Our runs beside the published figures."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -41,7 +42,10 @@ def test_f1_of_the_published_means_is_the_published_f1(cells):
   assert f'{f1:.1f}' == cells[3]
 
 
-@pytest.mark.parametrize('table', paper_figures.TABLES, ids=lambda t: t.name)
+EVERY_TABLE = [table for tables_ in tables.PAPERS.values() for table in tables_]
+
+
+@pytest.mark.parametrize('table', EVERY_TABLE, ids=lambda t: t.name)
 def test_published_rows_have_a_cell_for_each_column(table):
   assert {len(cells) for cells in table.rows} == {1 + len(table.columns)}
   text = tables.table_markdown(table, [])
@@ -94,6 +98,25 @@ def test_networks_are_named_and_mismatched_pairs_have_their_row():
     '1.500 `kld_softmax_shuffled/ast`',
     '0.100 `mcc_text_shuffled/clap`',
   ]
+
+
+def test_muvis_row_is_the_same_in_every_table_that_repeats_it():
+  full = ('4.28', '3.52', '1.63', '28.15', '104.17', '49.23', '19.18')
+  texts = [tables.table_markdown(t, []) for t in tables.PAPERS['muvi']]
+  assert row(texts[0], 'VideoMAE V2, softmax')[:7] == list(full)
+  assert row(texts[1], 'MuVi |')[1:8] == list(full)
+  assert row(texts[3], 'base')[:7] == list(full)
+  # Table 4 prints two of them otherwise.
+  assert row(texts[2], 'all')[3:7] == list(full[3:])
+
+
+def test_a_run_stands_in_muvis_tables_with_the_ratio_form_in_percent():
+  made = run({'bcs': 0.5, 'bcs_unadjusted': 1.04, 'bhs_unadjusted': 0.5})
+  made = dataclasses.replace(made, dataset='synthetic')
+  text = tables.markdown([made], 'muvi')
+  assert row(text, '**ours**')[4:6] == ['104.0', '50.0']
+  assert text.count('Li et al. 2024') == len(tables.PAPERS['muvi'])
+  assert 'Su et al.' not in text
 
 
 def test_clips_of_ones_own_are_marked_as_not_comparable():

@@ -100,15 +100,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   kinds = parser.add_subparsers(dest='kind', metavar='table')
   table = kinds.add_parser(
     'table',
-    help="lay runs into the paper's tables",
+    help='lay runs into the tables of a paper',
     description=(
-      "Prints the paper's Tables 1, 2 and 4 as published, with a row for each"
-      ' run; a cell that was not measured is blank.'
+      "Prints V2Meow's Tables 1, 2 and 4, or MuVi's 1 to 5, as published, with a"
+      ' row for each run; a cell that was not measured is blank.'
     ),
-    epilog='example: v2meow evaluate table report_a report_b > tables.md',
+    epilog=(
+      'examples:\n'
+      '  v2meow evaluate table report_a report_b > tables.md\n'
+      '  v2meow evaluate table my_muvi --paper muvi'
+    ),
   )
   table.add_argument(
     'runs', nargs='*', metavar='RUN', help='scores.json, or its folder'
+  )
+  table.add_argument(
+    '--paper',
+    choices=('v2meow', 'muvi'),
+    default='v2meow',
+    help='whose tables; default: v2meow',
   )
 
 
@@ -117,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
   if args.kind == 'table':
     from v2meow_jax.evaluation.reports import tables  # pylint: disable=g-import-not-at-top
 
-    print(tables.main(args.runs), end='')
+    print(tables.main(args.runs, args.paper), end='')
     return 0
   _check(args)
   return _control(args) if args.system is not None else _compare(args)

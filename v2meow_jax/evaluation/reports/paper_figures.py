@@ -40,6 +40,7 @@ class Table:
     columns: Columns but the first, which names the method.
     rows: Printed method and figures.
     note: Caveats for comparisons.
+    source: Paper that printed it.
   """
 
   name: str
@@ -49,10 +50,21 @@ class Table:
   columns: tuple[Column, ...]
   rows: tuple[tuple[str, ...], ...]
   note: str
+  source: str = SOURCE
 
 
-def _rows(text: str) -> tuple[tuple[str, ...], ...]:
-  """Splits lines into cells at two spaces or more."""
+def split_rows(text: str) -> tuple[tuple[str, ...], ...]:
+  """Splits lines into cells at two spaces or more.
+
+  >>> split_rows('CLIP, softmax   1.0  2.0')
+  (('CLIP, softmax', '1.0', '2.0'),)
+
+  Args:
+    text: Rows of a table, one a line.
+
+  Returns:
+    The cells of each row.
+  """
   lines = text.strip().splitlines()
   return tuple(tuple(re.split(r' {2,}', line.strip())) for line in lines)
 
@@ -87,7 +99,7 @@ TABLE_1A = Table(
     _RELEVANCE,
     _PREFERENCE,
   ),
-  rows=_rows("""
+  rows=split_rows("""
   CMT              n/a          n/a          n/a        n/a          20.6  30.0
   random shuffle   -            -            0.67       0.268        n/a   n/a
   V2Meow CLIP      0.236/0.158  6.094/2.779  0.63/0.54  0.312/0.372  78.2  67.6
@@ -112,7 +124,7 @@ TABLE_1B = Table(
     _RELEVANCE,
     _PREFERENCE,
   ),
-  rows=_rows("""
+  rows=split_rows("""
   CMT (video)       n/a          n/a          n/a        n/a          19.7  20.7
   Riffusion (text)  0.760        13.4         1.19       0.34         38.6  41.2
   Mubert (text)     0.450        9.6          1.58       0.32         43.3  49.3
@@ -135,7 +147,7 @@ TABLE_2 = Table(
     Column(title='BHS (std)', metrics=('bhs',), deviation='hsd', percent=True),
     Column(title='F1', metrics=('f1',), percent=True),
   ),
-  rows=_rows("""
+  rows=split_rows("""
   ground truth            100           100          100
   V2Meow CLIP+I3D (10 s)  100.0 (0.00)  84.4 (25.1)  91.5
   V2Meow CLIP+I3D (6 s)   99.3 (8.64)   84.7 (25.7)  91.4
@@ -168,7 +180,7 @@ TABLE_4 = Table(
       percent=True,
     ),
   ),
-  rows=_rows("""
+  rows=split_rows("""
   CLIP           47.2  49.0
   CLIP+I3D       63.0  61.8
   ViT-VQGAN      55.9  53.6

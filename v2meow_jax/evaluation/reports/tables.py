@@ -1,18 +1,23 @@
-"""Prints our runs in the paper's tables, beside its figures."""
+"""Prints our runs in the tables of papers, beside their figures."""
 
 from collections.abc import Sequence
 import os
 
 from v2meow_jax.evaluation.metrics import scores
+from v2meow_jax.evaluation.reports import muvi_figures
 from v2meow_jax.evaluation.reports import paper_figures
 
+# Tables of each paper, by the name of its system.
+PAPERS = {'v2meow': paper_figures.TABLES, 'muvi': muvi_figures.TABLES}
 
-def main(paths: Sequence[str | os.PathLike]) -> str:
-  """Prints Tables 1a, 1b, 2 and 4 as markdown, with the runs at these paths.
+
+def main(paths: Sequence[str | os.PathLike], paper: str = 'v2meow') -> str:
+  """Prints the tables of a paper as markdown, with the runs at these paths.
 
   Args:
     paths: Paths of `scores.json` files or of their folders; none: the paper's
       figures alone.
+    paper: Name of one of `PAPERS`.
 
   Returns:
     Text that ends in a line break.
@@ -21,14 +26,12 @@ def main(paths: Sequence[str | os.PathLike]) -> str:
     ValueError: A file holds no scores.
     OSError: There is no such file.
   """
-  return markdown([scores.read(path) for path in paths])
+  return markdown([scores.read(path) for path in paths], paper)
 
 
-def markdown(runs: Sequence[scores.Scores]) -> str:
-  """Prints the tables with these runs."""
-  return '\n'.join(
-    table_markdown(table, runs) for table in paper_figures.TABLES
-  )
+def markdown(runs: Sequence[scores.Scores], paper: str = 'v2meow') -> str:
+  """Prints the tables of a paper with these runs."""
+  return '\n'.join(table_markdown(table, runs) for table in PAPERS[paper])
 
 
 def table_markdown(
@@ -42,7 +45,7 @@ def table_markdown(
   row.
 
   Args:
-    table: Table of `paper_figures`.
+    table: Table of one of `PAPERS`.
     runs: Runs of ours.
 
   Returns:
@@ -65,14 +68,15 @@ def table_markdown(
       rows.append([f'{name}, random shuffle', *shuffled])
   lines = [f'## Table {table.name}: {table.title}', '']
   lines += [f'| {" | ".join(map(_escaped, row))} |' for row in rows]
-  lines += ['', f'Published figures: {paper_figures.SOURCE}. {table.note}']
+  lines += ['', f'Published figures: {table.source}. {table.note}']
   if foreign:
     lines += ['', '† Of other clips than the paper had: not to be compared.']
   return '\n'.join([*lines, ''])
 
 
 def _belongs(table: paper_figures.Table, run: scores.Scores) -> bool:
-  if any(run.dataset == other.dataset for other in paper_figures.TABLES):
+  known = {other.dataset for tables in PAPERS.values() for other in tables}
+  if run.dataset in known:
     return run.dataset == table.dataset and run.task in table.tasks
   has_figure = any(_cell(column, run) for column in table.columns)
   return run.task in table.tasks and has_figure

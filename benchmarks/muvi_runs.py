@@ -1,0 +1,171 @@
+"""Trains the runs that benchmarks.muvi compares.
+
+Runs, records and systems that are whole stay, so that the same call goes on
+where one was stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+SECONDS = 10.0
+ADAPTORS = ('sigmoid', 'attention', 'average')
+_RECIPES = 'systems/muvi/'
+_PREPARATION = '--gin_file=prepare/muvi_tiny.gin'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+  """One training.
+
+  Attributes:
+    recipe: Recipe in `systems/muvi`, without its ending.
+    steps: Name of the option that says how long.
+    sources: Runs whose weights it begins with, the last of which wins.
+    bindings: Bindings of gin besides.
+    is_system: Whether it becomes a system that makes music.
+  """
+
+  recipe: str
+  steps: str
+  sources: tuple[str, ...] = ()
+  bindings: tuple[str, ...] = ()
+  is_system: bool = True
+
+
+def _with_adaptor(kind: str) -> dict[str, Run]:
+  bindings = (f"ADAPTOR = '{kind}'",)
+  return {
+    f'synchrony_{kind}': Run(
+      recipe='tiny_synchrony',
+      steps='synchrony_steps',
+      bindings=bindings,
+      is_system=False,
+    ),
+    kind: Run(
+      recipe='tiny',
+      steps='train_steps',
+      sources=('pretraining', f'synchrony_{kind}'),
+      bindings=bindings,
+    ),
+  }
+
+
+def table(variants: bool) -> dict[str, Run]:
+  """Lists the runs in their order, sources first.
+
+  Args:
+    variants: Whether the other adaptors are trained as well.
+  """
+  runs = {
+    'pretraining': Run(
+      recipe='tiny_pretraining', steps='pretraining_steps', is_system=False
+    ),
+    'synchrony': Run(
+      recipe='tiny_synchrony', steps='synchrony_steps', is_system=False
+    ),
+    'muvi': Run(
+      recipe='tiny',
+      steps='train_steps',
+      sources=('pretraining', 'synchrony'),
+    ),
+    'few_steps': Run(
+      recipe='tiny_few_steps', steps='few_steps', sources=('muvi',)
+    ),
+    'no_synchrony': Run(
+      recipe='tiny', steps='ablation_steps', sources=('pretraining',)
+    ),
+  }
+  for kind in ADAPTORS if variants else ():
+    runs |= _with_adaptor(kind)
+  return runs
+
+
+def train(
+  folder: pathlib.Path, world: int, variants: bool, steps: Mapping[str, int]
+) -> dict[str, pathlib.Path]:
+  """Makes what is missing in a folder.
+
+  Args:
+    folder: Folder of the world, its records, runs and systems.
+    world: Number of clips to learn from.
+    variants: Whether the other adaptors are trained as well.
+    steps: Number of steps by the option that says it; 0 leaves a run out.
+
+  Returns:
+    Folders of the systems, by the name of their run.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  clips, records = folder / 'world', folder / 'muvi_world'
+  if not (clips / 'manifest.jsonl').exists():
+    _command(
+      folder, 'data', 'synth', clips, '--num', world, '--seed', 0,
+      '--seconds', SECONDS,
+    )  # fmt: skip
+  if not (records / 'moments.json').exists():
+    _command(
+      folder, 'data', 'prepare', clips / 'manifest.jsonl', records, _PREPARATION
+    )
+  systems = {}
+  runs = table(variants)
+  for name, run in runs.items():
+    num_steps = steps[run.steps]
+    if not num_steps:
+      continue
+    begin = [s for s in run.sources if steps[runs[s].steps]]
+    _train(folder, name, run, num_steps, begin)
+    if run.is_system:
+      systems[name] = _export(folder, name, num_steps)
+  return systems
+
+
+def _train(
+  folder: pathlib.Path,
+  name: str,
+  run: Run,
+  num_steps: int,
+  sources: Sequence[str],
+) -> None:
+  done = folder / name / f'done_{num_steps}'
+  if done.exists():
+    return
+  paths = tuple(str(folder / source) for source in sources)
+  _command(
+    folder,
+    *('train', '--gin_file=runs/train.gin'),
+    f'--gin_file={_RECIPES}{run.recipe}.gin',
+    *(f'--gin.{line.replace(" = ", "=", 1)}' for line in run.bindings),
+    f"--gin.MODEL_DIR='{folder / name}'",
+    f'--gin.TRAIN_STEPS={num_steps}',
+    f'--gin.WARMUP_STEPS={min(50, num_steps // 6)}',
+    f'--gin.loop.train.warm_start={paths or None}',
+    '--gin.loop.train.tensorboard=False',
+    '--gin.loop.train.save_every=100',
+    '--gin.loop.train.eval_every=250',
+  )
+  done.touch()
+
+
+def _export(folder: pathlib.Path, name: str, num_steps: int) -> pathlib.Path:
+  system = folder / 'systems' / f'{name}_{num_steps}'
+  if not system.exists():
+    system.parent.mkdir(exist_ok=True)
+    _command(folder, 'export', system, '--stages', folder / name, _PREPARATION)
+  return system
+
+
+def _command(folder: pathlib.Path, *words: Any) -> None:
+  """Runs a verb as a user would, from the root of the repository."""
+  argv = [sys.executable, '-m', 'v2meow_jax.cli.main', *map(str, words)]
+  print('+', shlex.join(argv[3:]), flush=True)
+  env = {**os.environ, 'V2MEOW_DATA_DIR': str(folder)}
+  if subprocess.run(argv, env=env).returncode:
+    raise ValueError(f'{shlex.join(argv)} failed; see above.')
