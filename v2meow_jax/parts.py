@@ -154,6 +154,7 @@ KINDS = {
       f'{_TRAINED}.embedded_latents',
       read=f'{_TRAINED}.read',
     ),
+    _codec('vae_latents', f'{_TRAINED}.vae_latents', read=f'{_TRAINED}.read'),
     # Published by others: pictures.
     _picture('clip', 'extractors.clip.load', 'clip-vit-l14'),
     _picture('clip_patches', 'extractors.clip.load_patches', 'clip-vit-l14'),

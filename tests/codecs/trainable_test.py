@@ -144,9 +144,7 @@ def duel():
   weights = jax.jit(net.init)(jax.random.key(0), true)['params']
 
   def terms(weights, output, step):
-    return trainable._adversarial_terms(
-      _ADVERSARIAL, weights, true, output, step
-    )
+    return adversarial.terms(_ADVERSARIAL, weights, true, output, step)
 
   gradients = jax.jit(jax.jacrev(terms, argnums=(0, 1)))
   return lambda step: gradients(weights, fake, step), weights, true, fake
@@ -168,7 +166,7 @@ def test_only_discriminators_that_wait_are_in_a_branch(start_step, branches):
   weights = jax.eval_shape(net.init, jax.random.key(0), x)['params']
 
   def terms(weights, step):
-    return trainable._adversarial_terms(config, weights, x, x, step)
+    return adversarial.terms(config, weights, x, x, step)
 
   # Convolutions in a branch are slow on the CPU.
   steps = jax.make_jaxpr(terms)(weights, 0).eqns

@@ -5,8 +5,10 @@ convolutional networks on the waveform at falling rates and one on its complex
 short-time spectrum.
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -168,3 +170,64 @@ class Discriminators(nn.Module):
         x = jnp.squeeze(x, -1)
       outputs.append(WaveDiscriminator(self.config)(x))
     return outputs
+
+
+def terms(
+  config: AdversarialConfig,
+  weights: Any,
+  waveform: arrays.Waveform,
+  output: arrays.Waveform,
+  step: jax.Array,
+) -> dict[str, Float[Array, '']]:
+  """Computes the losses of both sides, each of which has its own gradient.
+
+  Args:
+    config: Sizes and weights.
+    weights: Parameters of `Discriminators`.
+    waveform: Recordings.
+    output: Waveforms that were made of them.
+    step: Number of steps before this one.
+
+  Returns:
+    'adversarial' and 'feature' of the generator, and 'discriminator'; zeros
+    before `start_step`.
+  """
+  net = Discriminators(config)
+  names = ('adversarial', 'feature', 'discriminator')
+
+  def apply(weights, x):
+    return net.apply({'params': weights}, x)
+
+  def compute(weights, output):
+    fake = apply(jax.lax.stop_gradient(weights), output)
+    true = apply(weights, waveform)
+    fixed_fake = apply(weights, jax.lax.stop_gradient(output))
+    values = (
+      generator_loss(fake),
+      feature_loss(true, fake),
+      discriminator_loss(true, fixed_fake),
+    )
+    return dict(zip(names, values, strict=True))
+
+  if config.start_step == 0:
+    # In a branch, XLA:CPU convolves slowly: a step took three times as long.
+    return compute(weights, output)
+  # Before the start step the discriminators cost nothing and do not change.
+  return jax.lax.cond(
+    step >= config.start_step,
+    compute,
+    lambda *_: dict.fromkeys(names, jnp.zeros(())),
+    weights,
+    output,
+  )
+
+
+def weighted(
+  losses: Mapping[str, Float[Array, '']], config: AdversarialConfig
+) -> Float[Array, '']:
+  """Sums `terms` with the configured weights."""
+  return (
+    config.adversarial_weight * losses['adversarial']
+    + config.feature_weight * losses['feature']
+    + losses['discriminator']
+  )

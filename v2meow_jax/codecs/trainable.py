@@ -82,7 +82,7 @@ class CodecModel:
     use = rvq.perplexity(codebooks['quantizer']['state']['counts'])
     metrics |= {f'perplexity_{k}': use[k] for k in range(use.shape[0])}
     if self.adversarial is not None:
-      terms = _adversarial_terms(
+      terms = adversarial.terms(
         self.adversarial,
         params['discriminator'],
         waveform,
@@ -90,9 +90,7 @@ class CodecModel:
         extras['counters']['step'],
       )
       metrics |= terms
-      loss += self.adversarial.adversarial_weight * terms['adversarial']
-      loss += self.adversarial.feature_weight * terms['feature']
-      loss += terms['discriminator']
+      loss += adversarial.weighted(terms, self.adversarial)
     if rng is None:
       return loss, (metrics, extras)
     step = extras['counters']['step'] + 1
@@ -122,34 +120,3 @@ class CodecModel:
       mutable=['codebooks'],
     )
     return output, commitment, updated['codebooks']
-
-
-def _adversarial_terms(config, weights, waveform, output, step):
-  net = adversarial.Discriminators(config)
-  names = ('adversarial', 'feature', 'discriminator')
-
-  def apply(weights, x):
-    return net.apply({'params': weights}, x)
-
-  def terms(weights, output):
-    fake = apply(jax.lax.stop_gradient(weights), output)
-    true = apply(weights, waveform)
-    fixed_fake = apply(weights, jax.lax.stop_gradient(output))
-    values = (
-      adversarial.generator_loss(fake),
-      adversarial.feature_loss(true, fake),
-      adversarial.discriminator_loss(true, fixed_fake),
-    )
-    return dict(zip(names, values, strict=True))
-
-  if config.start_step == 0:
-    # In a branch, XLA:CPU convolves slowly: a step took three times as long.
-    return terms(weights, output)
-  # Before the start step the discriminators cost nothing and do not change.
-  return jax.lax.cond(
-    step >= config.start_step,
-    terms,
-    lambda *_: dict.fromkeys(names, jnp.zeros(())),
-    weights,
-    output,
-  )

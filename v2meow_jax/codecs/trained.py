@@ -1,6 +1,7 @@
 """Codecs that were trained here, from a run or from a released file.
 
-Each also serves as an autoencoder, without its quantiser.
+Each also serves as an autoencoder, without its quantiser; variational ones are
+nothing else.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 from etils import epath
 
 from v2meow_jax.codecs.soundstream import soundstream as soundstream_lib
+from v2meow_jax.codecs.vae import vae as vae_lib
 from v2meow_jax.files import paths
 from v2meow_jax.files import released
 from v2meow_jax.files import tensors
@@ -22,11 +24,15 @@ _ENDS = {
   'soundstream_latents': 'seanet',
   'embedded_latents': 'patch',
 }
+_VAE = 'VaeModel'
+_MODELS = ('CodecModel', _VAE)
 
 
 def kind(model_dir: epath.PathLike) -> str:
   """The kind of part that a codec's run trained; ValueError for other runs."""
-  config = _config(model_dir)
+  model, config = _description(model_dir)
+  if model == _VAE:
+    return 'vae_latents'
   return next(name for name, ends in _ENDS.items() if ends == config['kind'])
 
 
@@ -39,10 +45,11 @@ def read(
     stream: Name of the stream of codes.
     path: MODEL_DIR of a run, or folder of a released system; with `config`,
       file of a released system.
-    config: Sizes, as `CodecConfig.to_dict` gives them.
+    config: Sizes, as `CodecConfig.to_dict` or `VaeConfig.to_dict` gives them.
 
   Returns:
-    {'params': ..., 'codebooks': ...} of `SoundStream`, and {'config': ...}.
+    {'params': ..., 'codebooks': ...} of `SoundStream`, or {'params': ...} of
+    `Vae`, and {'config': ...}.
 
   Raises:
     ValueError: The run trained something else.
@@ -55,15 +62,17 @@ def read(
   folder = paths.path(path)
   if (folder / released.CONFIG_NAME).exists():
     return _of_system(folder)
-  config = _config(path)
+  model, config = _description(path)
   variables, _ = checkpoints.restore_variables(path)
+  if model == _VAE:
+    return {'params': variables['params']['generator']}, {'config': config}
   # Averages that only training needs stay behind.
   vectors = variables['codebooks']['quantizer']['state']['vectors']
   weights = {
     'params': variables['params']['generator'],
     'codebooks': {'quantizer': {'state': {'vectors': vectors}}},
   }
-  return weights, {'config': dict(config)}
+  return weights, {'config': config}
 
 
 def _of_system(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -99,13 +108,23 @@ soundstream_latents = functools.partial(_build, 'soundstream_latents')
 embedded_latents = functools.partial(_build, 'embedded_latents')
 
 
-def _config(model_dir: epath.PathLike) -> dict[str, Any]:
+def vae_latents(
+  weights: Mapping[str, Any], *, config: Mapping[str, Any]
+) -> soundstream_lib.TrainedLatents:
+  """Builds a variational autoencoder from what `read` returns."""
+  return soundstream_lib.TrainedLatents(
+    vae_lib.VaeConfig.from_dict(config), weights
+  )
+
+
+def _description(model_dir: epath.PathLike) -> tuple[str, dict[str, Any]]:
+  """Model of a codec's run, and its sizes."""
   from v2meow_jax.training.checkpoints import checkpoints  # pylint: disable=g-import-not-at-top
 
   description = checkpoints.read_description(model_dir)
-  if description.get('model') != 'CodecModel':
+  model = description.get('model')
+  if model not in _MODELS:
     raise ValueError(
-      f'{model_dir} holds a {description.get("model")}; wanted the MODEL_DIR'
-      ' of a codec.'
+      f'{model_dir} holds a {model}; wanted the MODEL_DIR of a codec.'
     )
-  return description['config']
+  return model, dict(description['config'])

@@ -30,7 +30,32 @@ from v2meow_jax.codecs.embedded import patch
 from v2meow_jax.codecs.embedded import tones
 from v2meow_jax.codecs.soundstream import seanet
 
+Ends = patch.PatchConfig | seanet.SeanetConfig
 _ENDS = {'patch': patch.PatchConfig, 'seanet': seanet.SeanetConfig}
+
+
+def kind_of(ends: Ends) -> str:
+  """Name of the architecture of encoder and decoder, in descriptions."""
+  return next(k for k, v in _ENDS.items() if isinstance(ends, v))
+
+
+def ends_from_dict(data: Mapping[str, Any]) -> Ends:
+  """Sizes of the ends out of a description; ValueError for an unknown kind."""
+  if data.get('kind') not in _ENDS:
+    raise ValueError(
+      f'codec of kind {data.get("kind")!r}; wanted one of {sorted(_ENDS)}.'
+    )
+  return _ENDS[data['kind']](**data['ends'])
+
+
+def check_rate(ends: Ends, sample_rate_hz: int) -> None:
+  """Raises ValueError unless the ends serve a sample rate."""
+  tonal = isinstance(ends, patch.PatchConfig)
+  if tonal and sample_rate_hz != tones.SAMPLE_RATE_HZ:
+    raise ValueError(
+      f'sample_rate_hz is {sample_rate_hz}; the tone bank of a PatchConfig is'
+      f' tuned for {tones.SAMPLE_RATE_HZ}.'
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,17 +68,12 @@ class CodecConfig:
     sample_rate_hz: Sample rate of the waveforms.
   """
 
-  ends: patch.PatchConfig | seanet.SeanetConfig
+  ends: Ends
   quantizer: rvq.RvqConfig
   sample_rate_hz: int = 16_000
 
   def __post_init__(self):
-    tonal = isinstance(self.ends, patch.PatchConfig)
-    if tonal and self.sample_rate_hz != tones.SAMPLE_RATE_HZ:
-      raise ValueError(
-        f'sample_rate_hz is {self.sample_rate_hz}; the tone bank of a'
-        f' PatchConfig is tuned for {tones.SAMPLE_RATE_HZ}.'
-      )
+    check_rate(self.ends, self.sample_rate_hz)
 
   @property
   def latents(self) -> specs.FeatureSpec:
@@ -72,20 +92,19 @@ class CodecConfig:
       rate_hz=self.sample_rate_hz / self.ends.hop_samples,
     )
 
+  def module(self) -> SoundStream:
+    """Builds the network."""
+    return SoundStream(self)
+
   def to_dict(self) -> dict[str, Any]:
     """Returns JSON data for `from_dict`."""
-    kind = next(k for k, v in _ENDS.items() if isinstance(self.ends, v))
-    return {'kind': kind, **dataclasses.asdict(self)}
+    return {'kind': kind_of(self.ends), **dataclasses.asdict(self)}
 
   @classmethod
   def from_dict(cls, data: Mapping[str, Any]) -> CodecConfig:
     """Inverts `to_dict`; raises ValueError for an unknown kind."""
-    if data.get('kind') not in _ENDS:
-      raise ValueError(
-        f'codec of kind {data.get("kind")!r}; wanted one of {sorted(_ENDS)}.'
-      )
     return cls(
-      ends=_ENDS[data['kind']](**data['ends']),
+      ends=ends_from_dict(data),
       quantizer=rvq.RvqConfig(**data['quantizer']),
       sample_rate_hz=data['sample_rate_hz'],
     )
@@ -151,7 +170,8 @@ class TrainedCodec:
   def __init__(self, config: CodecConfig, variables: Mapping[str, Any]):
     """Stores the weights; `encode` and `decode` compile for each length.
 
-    `variables` are {'params': ..., 'codebooks': ...} of `SoundStream(config)`.
+    `variables` are {'params': ..., 'codebooks': ...} of the network of the
+    config, the latter of one that quantises.
     """
     self.config = config
     self.stream = config.stream
@@ -160,7 +180,8 @@ class TrainedCodec:
     self.context_frames = config.ends.context_frames
     self.lookahead_frames = config.ends.lookahead_frames
     self.clock_frames = config.ends.clock_frames
-    self._variables = {k: variables[k] for k in ('params', 'codebooks')}
+    kept = ('params', 'codebooks')
+    self._variables = {k: variables[k] for k in kept if k in variables}
     self.program: Callable[..., jax.Array] = functools.partial(
       _decode, config, self._methods[1]
     )
@@ -231,25 +252,25 @@ class TrainedCodec:
 def _encode(config, method, variables, waveform):
   # Codes should not depend on the device.
   with jax.default_matmul_precision('float32'):
-    return SoundStream(config).apply(variables, waveform, method=method)
+    return config.module().apply(variables, waveform, method=method)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _decode(config, method, variables, codes):
-  return SoundStream(config).apply(variables, codes, method=method)
+  return config.module().apply(variables, codes, method=method)
 
 
 class TrainedLatents(TrainedCodec):
-  """An `Autoencoder`: a codec that was trained here, without its quantiser.
+  """An `Autoencoder` that was trained here: without quantiser, or variational.
 
   Attributes:
-    stream: Stream of its latents, of the width of the codebooks.
+    stream: Stream of its latents; a codec's have the width of its codebooks.
   """
 
   stream: specs.FeatureSpec
   _methods = ('encode_latents', 'decode_latents')
 
-  def __init__(self, config: CodecConfig, variables: Mapping[str, Any]):
+  def __init__(self, config: Any, variables: Mapping[str, Any]):
     """Stores the weights, as those of a `TrainedCodec`."""
     super().__init__(config, variables)
     self.stream = config.latents
