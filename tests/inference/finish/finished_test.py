@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from tests.fakes import endless
 from tests.fakes import media_clips
 from tests.fakes import talking
 from v2meow_jax import media
@@ -291,28 +292,15 @@ def test_finishing_again_gives_the_same_bytes(tmp_path):
   assert isinstance(remux.check(film, outs[0]), int)
 
 
-class Hum:
-  """Mono music of any length that nobody holds in memory."""
-
-  rate_hz, num_channels, has_equal_channels = RATE_HZ, 1, True
-
-  def __init__(self, seconds):
-    self.num_samples = round(seconds * RATE_HZ)
-
-  def pieces(self):
-    for start in range(0, self.num_samples, 50_000):
-      size = min(50_000, self.num_samples - start)
-      times = np.arange(start, start + size) / RATE_HZ
-      wave = np.sin(2 * np.pi * 200 * times) * np.exp(-5 * (times % 0.5))
-      yield 0.9 * wave[None].astype(np.float32)
-
-
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length_of_the_sound(tmp_path):
   finish = options.Finish(loudness_lufs=-12.0, fade_out_seconds=2.0)
   peaks = []
   for seconds in (65.0, 260.0):
     tracemalloc.start()
-    sound = finished.finished(Hum(seconds), None, finish, folder=tmp_path)
+    sound = finished.finished(
+      endless.Hum(seconds), None, finish, folder=tmp_path
+    )
     num = sum(piece.shape[1] for piece in sound.pieces())
     peaks.append(tracemalloc.get_traced_memory()[1])
     tracemalloc.stop()
@@ -327,7 +315,7 @@ def test_memory_does_not_grow_with_the_length_of_the_sound(tmp_path):
 def test_levels_on_a_disk_give_the_samples_of_those_in_memory(tmp_path):
   finish = options.Finish(loudness_lufs=-12.0)
   samples = [
-    finished.finished(Hum(61.0), None, finish, folder=folder).samples()
+    finished.finished(endless.Hum(61.0), None, finish, folder=folder).samples()
     for folder in (None, tmp_path)
   ]
   np.testing.assert_array_equal(*samples)
@@ -340,7 +328,7 @@ import sys
 
 import numpy as np
 
-from tests.inference.finish import finished_test
+from tests.fakes import endless
 from v2meow_jax.files import probe
 from v2meow_jax.files import write
 from v2meow_jax.inference.finish import options
@@ -359,7 +347,7 @@ write.write_video(folder / 'film.mp4', pictures, rate_hz=1)
 film = probe.probe_video(folder / 'film.mp4')
 finish = options.Finish(rate_hz=8000, num_channels=1)
 before = peak()
-music, out = finished_test.Hum(seconds), folder / 'out.mp4'
+music, out = endless.Hum(seconds), folder / 'out.mp4'
 output.write(film, out, music, finish, has_ending=False)
 print(peak() - before)
 """
