@@ -144,7 +144,10 @@ def test_videos_are_compared_with_all_music_once_whatever_the_conditions():
     dataclasses.replace(r, embedded=both)
     for r, *both in zip(rows, compass, heard, strict=True)
   ]
-  found, missing, _ = run(rows, metrics=['retrieval'])
+  found, missing, sections = run(rows, metrics=['retrieval'])
+  assert (
+    '| recall_at_1 | 0.500 [' in dict(sections)['Videos that find their music']
+  )
   assert found['recall_at_1'].value == 1 / 2
   assert found['median_rank'].per_clip == (1, 4, 4, 1)
   assert 'recall_at_1_prompt' not in found

@@ -176,6 +176,8 @@ def of_rows(
     ('Controls', text),
     ('Genres by group of videos', bias_text(biases)),
   ]
+  if 'median_rank' in results:
+    sections.insert(1, ('Videos that find their music', found_text(results)))
   return results, missing, sections
 
 
@@ -268,6 +270,17 @@ def table(results: Mapping[str, scores.Score], networks: Sequence[str]) -> str:
     ]
     if any(cells):
       rows.append([title, *cells])
+  return report.table(rows)
+
+
+def found_text(results: Mapping[str, scores.Score]) -> str:
+  """Formats how often videos find their own music, and chance."""
+  names = [n for n in results if n.startswith('recall_at_')] + ['median_rank']
+  rows = [('figure', 'of this system', 'by chance')]
+  rows += [
+    (name, str(results[name]), f'{results[name].details["chance"]:.3f}')
+    for name in names
+  ]
   return report.table(rows)
 
 
