@@ -76,6 +76,33 @@ def test_vmas_and_each_of_its_ablations_is_listed():
   }
 
 
+@pytest.mark.parametrize(
+  'name, changed, wanted',
+  [
+    ('no_contrast', lambda model: model.objective.weight, 0),
+    ('no_alignment', lambda model: model.network.modulates, False),
+    (
+      'no_alignment',
+      lambda model: (
+        model.objective.alignment.accent_weight
+        + model.objective.alignment.onset_weight
+      ),
+      0,
+    ),
+    ('slow', lambda model: model.spec.inputs[0].rate_hz, 1),
+    ('full_attention', lambda model: model.network.window_frames, None),
+  ],
+)
+def test_an_ablation_of_vmas_holds_under_the_tiny_sizes(name, changed, wanted):
+  def model(recipe):
+    files = ('runs/train.gin', f'systems/vmas/{recipe}.gin')
+    files = (*files, 'systems/vmas/tiny.gin')
+    return experiments.load_model(files, (), ('gin',))
+
+  assert changed(model(f'ablations/{name}')) == wanted
+  assert changed(model('music')) != wanted
+
+
 def test_every_recipe_trains_in_a_folder_of_its_own():
   import gin
 
