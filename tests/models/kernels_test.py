@@ -3,6 +3,7 @@
 import copy
 import re
 
+from flax.core import meta
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,13 +11,25 @@ import pytest
 
 from tests.fakes import parallel_stage
 from tests.fakes import tiny_transformer
+from tests.fakes import token_stage
 from v2meow_jax.files import tensors
 from v2meow_jax.models.blocks import kernels
 from v2meow_jax.models.blocks import layer_stacking
 
 
+def params_of(model):
+  """Random numbers of the shapes of a model, which need no compiling."""
+  rng = np.random.default_rng(0)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), model.example_batch(1))
+  return jax.tree.map(
+    lambda leaf: rng.standard_normal(leaf.shape, leaf.dtype),
+    meta.unbox(shapes)['params'],
+  )
+
+
 def transformer_params():
-  return layer_stacking.unstack(tiny_transformer.make()[1])
+  spec, config = tiny_transformer.MIXED, tiny_transformer.EVERYTHING
+  return layer_stacking.unstack(params_of(token_stage.make(spec, config)))
 
 
 def layer(params):
@@ -27,7 +40,7 @@ def test_every_kernel_of_both_networks_is_int8_and_nothing_else():
   # What a network makes a product with has two axes or more, one of which is the
   # width of the stream; tables that are looked up, or added, have names.
   tables = r'embedding|adaptors|bias|norm|kernel'
-  for params in (transformer_params(), parallel_stage.params()):
+  for params in (transformer_params(), params_of(parallel_stage.make())):
     stored = tensors.flatten(kernels.quantised(params))
     for name in tensors.flatten(params):
       if re.search(tables, name):
