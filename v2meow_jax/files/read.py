@@ -200,12 +200,8 @@ def iter_frames(
     is_large = stream.width * stream.height > _LARGE_PIXELS
     threads = 1 if is_large else min(_MAX_THREADS, os.cpu_count() or 1)
     stream.codec_context.thread_count = threads
+    frames = _decoded(container, stream, info, limits)
     stated = probe.states_presentation(container, stream)
-    packets = probe.packets(container, stream)
-    if stated and isinstance(info, film_part.FilmPart):
-      codec = stream.codec_context.codec.canonical_name
-      packets = film_part.needed(packets, codec, info)
-    frames = _decoded(packets, stream, info, limits)
     timed = _since_start(_presented(frames, stated), stream, info)
     for time, frame in timed:
       probe.require_size(info.path, frame.width, frame.height, limits)
@@ -271,14 +267,14 @@ def _timed_frames(
 
 
 def _decoded(
-  packets: Iterator[av.Packet],
+  container: av.container.InputContainer,
   stream: av.stream.Stream,
   info: probe.MediaInfo,
   limits: probe.Limits,
 ) -> Iterator[av.VideoFrame | av.AudioFrame]:
   """Decoded frames of a stream; raises when too many packets are damaged."""
   total = lost = 0
-  for packet in itertools.chain(packets, [None]):
+  for packet in itertools.chain(probe.packets(container, stream), [None]):
     total += packet is not None
     try:
       frames = stream.decode(packet)
@@ -391,8 +387,7 @@ def _audio_frames(
   """Decoded frames of the first audio track."""
   with probe.open_input(info.path, limits) as container:
     stream = probe.audio_stream(container)
-    packets = probe.packets(container, stream)
-    yield from _decoded(packets, stream, info, limits)
+    yield from _decoded(container, stream, info, limits)
 
 
 def channels(frame: av.AudioFrame) -> np.ndarray:

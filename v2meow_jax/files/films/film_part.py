@@ -1,11 +1,9 @@
 """A stretch of a film, which is read as if it were a film of its own."""
 
-from collections.abc import Iterator
 import dataclasses
 import fractions
 import os
 
-import av
 import numpy as np
 
 from v2meow_jax import media
@@ -14,12 +12,6 @@ from v2meow_jax.files import probe
 # ours: music for less is none.
 SHORTEST_SECONDS = 0.1
 _EPS_SECONDS = 1e-3  # Ends that were rounded in a text.
-# Codecs whose key pictures are marked as such by every container.
-_WITH_KEYS = frozenset(
-  ('h264', 'hevc', 'vp8', 'vp9', 'av1', 'mpeg2video', 'mpeg4', 'prores')
-)
-# ours: what a film of one key picture may hold in memory before its part.
-_MOST_HELD_BYTES = 64 * 2**20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,46 +68,6 @@ def cut(
     'num_frames': max(1, round(info.num_frames * seconds / info.seconds)),
   }
   return FilmPart(**fields, whole=info, offset_seconds=first)
-
-
-def needed(
-  packets: Iterator[av.Packet], codec: str, part: FilmPart
-) -> Iterator[av.Packet]:
-  """Leaves out the packets of a film that no picture of a part needs.
-
-  Decoding begins two key pictures before the part, not at the last one: behind
-  some, pictures come that need the one before, or that are whole only later.
-
-  Args:
-    packets: Packets of the pictures, from the first on, on the clock of the film.
-    codec: Name of their codec.
-    part: Stretch of the film.
-
-  Yields:
-    The others, as they are.
-  """
-  if codec not in _WITH_KEYS:
-    yield from packets
-    return
-  held: list[av.Packet] = []
-  keys: list[int] = []  # Their places among those held.
-  num_bytes = 0
-  for packet in packets:
-    held.append(packet)
-    num_bytes += packet.size
-    if packet.pts is None:
-      continue
-    is_before = packet.pts * packet.time_base <= part.start_seconds
-    if not is_before or num_bytes > _MOST_HELD_BYTES:
-      break
-    if packet.is_keyframe:
-      keys.append(len(held) - 1)
-      if len(keys) > 2:
-        num_bytes -= sum(p.size for p in held[: keys[1]])
-        held = held[keys[1] :]
-        keys = [place - keys[1] for place in keys[1:]]
-  yield from held
-  yield from packets
 
 
 def _span(
