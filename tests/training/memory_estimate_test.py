@@ -15,7 +15,8 @@ from v2meow_jax.training import memory_estimate
 from v2meow_jax.training import mesh as mesh_lib
 from v2meow_jax.training import schedules
 
-pytestmark = pytest.mark.slow
+# Longer than most, so among the first to begin.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 # What a chip has, less what its runtime takes.
 USABLE_GB = {'16 v5e of 16 GB': 15.7, '8 H100 of 80 GB': 76.0}

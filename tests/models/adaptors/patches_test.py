@@ -11,6 +11,8 @@ import pytest
 from v2meow_jax.models.adaptors import alignment
 from v2meow_jax.models.adaptors import patches
 
+pytestmark = pytest.mark.slow
+
 
 def apply(kind, x, params=None, **config):
   adaptor = patches.PatchAdaptor(

@@ -10,6 +10,8 @@ from tests.fakes import virtual_devices
 from v2meow_jax.models.objectives import contrastive
 from v2meow_jax.models.objectives import pair_losses
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-6  # Of float32 against float64.
 
 
@@ -31,18 +33,15 @@ def test_loss_and_gradient_equal_the_closed_form(form, rows, monkeypatch):
   assert split_pairs.largest_difference(found, wanted) < TOLERANCE
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('form', split_pairs.FORMS)
 def test_split_over_eight_devices_they_are_the_same(form, on_eight_devices):
   assert on_eight_devices['differences'][form] < TOLERANCE
 
 
-@pytest.mark.slow
 def test_the_nearest_are_found_on_eight_devices(on_eight_devices):
   assert on_eight_devices['nearest']
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('form', split_pairs.FORMS)
 def test_memory_of_a_device_grows_with_its_rows_alone(form, on_eight_devices):
   def growth(name):
