@@ -49,11 +49,11 @@ _ROWS = 8  # Clips whose windows share calls, where no time is taken.
 _TIMED = 3  # Clips that are made one by one, to take the time.
 _QUICK_STEPS = (4, 8)
 _DEFAULT_STEPS = {
-  'pretraining_steps': 1000,
-  'synchrony_steps': 300,
-  'train_steps': 3000,
-  'few_steps': 300,
-  'ablation_steps': 3000,
+  'pretraining_steps': 800,
+  'synchrony_steps': 250,
+  'train_steps': 2000,
+  'few_steps': 200,
+  'ablation_steps': 2000,
 }
 
 
@@ -147,45 +147,24 @@ def measure(
   system, few = systems['muvi'], options.num_blank
   held = _Scenes(system.codec, options)
   real = held.generate(system, 'real')
-  blank = held.generate(system, 'blank', few, blank=True)
-  grid = held.judge(real)
-  grey = judges.grids(correspondence.judge(blank, held.probe), held.scenes)
-  sweep = {}
-  for steps in options.steps:
-    sampling = sampling_lib.Sampling(steps=steps)
-    clips = held.generate(system, f'{steps} steps', few, sampling=sampling)
-    sweep[steps] = {
-      'seconds_per_clip': held.seconds(system, sampling=sampling),
-      **correspondence.matched(held.judge(clips)),
-    }
-  figures = {
-    'real': correspondence.matched(grid),
-    'shuffled': correspondence.each(bootstrap.shuffled_interval, grid),
-    'blank': correspondence.each(bootstrap.grid_interval, grey),
-    'seconds_per_clip': held.seconds(system),
-    'in_context': _in_context(held, system, options),
-    'ceiling': {
-      name: correspondence.matched(held.judge(clips))
-      for name, clips in (
-        ('true_music', held.truths),
-        ('round_trip', held.coded),
-      )
-    },
-    'reconstruction_db': {
-      name: _round_trip_error(held.truths[:8], codec)
-      for name, codec in (('latents', system.codec), ('codes', embedded.codec))
-    },
-    'steps': sweep,
-    'num': {'real': len(real), 'blank': len(blank), 'steps': few},
-    'probe': {'accuracy': held.probe.accuracy, 'genres': held.probe.genres},
-  }
   made = {'muvi': real}
-  figures['runs'] = {}
+  grid = held.judge(real)
+  figures = {
+    'real': _say('real', correspondence.matched(grid)),
+    'shuffled': _say(
+      'shuffled', correspondence.each(bootstrap.shuffled_interval, grid)
+    ),
+    'runs': {},
+  }
   for name, other in systems.items():
-    if name in ('muvi', 'few_steps'):
-      continue
-    made[name] = held.generate(other, name)
-    figures['runs'][name] = _matched_and_shuffled(held.judge(made[name]))
+    if name not in ('muvi', 'few_steps'):
+      made[name] = held.generate(other, name)
+      figures['runs'][name] = _matched_and_shuffled(name, held, made[name])
+  blank = held.generate(system, 'blank', few, blank=True)
+  grey = judges.grids(correspondence.judge(blank, held.probe), held.scenes)
+  figures['blank'] = _say(
+    'blank', correspondence.each(bootstrap.grid_interval, grey)
+  )
   if 'few_steps' in systems:
     quick, name = systems['few_steps'], 'few_steps'
     for steps in _QUICK_STEPS:
@@ -194,23 +173,59 @@ def measure(
       made[label] = held.generate(quick, label, sampling=sampling)
       figures['runs'][label] = {
         'seconds_per_clip': held.seconds(quick, sampling=sampling),
-        **_matched_and_shuffled(held.judge(made[label])),
+        **_matched_and_shuffled(label, held, made[label]),
       }
+  figures['in_context'] = _in_context(held, system, options)
+  figures['seconds_per_clip'] = held.seconds(system)
+  figures['steps'] = {}
+  for steps in options.steps:
+    sampling = sampling_lib.Sampling(steps=steps)
+    clips = held.generate(system, f'{steps} steps', few, sampling=sampling)
+    figures['steps'][steps] = {
+      'seconds_per_clip': held.seconds(system, sampling=sampling),
+      **_say(f'{steps} steps', correspondence.matched(held.judge(clips))),
+    }
+  figures['ceiling'] = {
+    name: _say(name, correspondence.matched(held.judge(clips)))
+    for name, clips in (('true_music', held.truths), ('round_trip', held.coded))
+  }
+  figures['reconstruction_db'] = {
+    name: _round_trip_error(held.truths[:8], codec)
+    for name, codec in (('latents', system.codec), ('codes', embedded.codec))
+  }
   clips = held.generate(embedded, 'embedded', few)
   figures['embedded'] = {
     'seconds_per_clip': held.seconds(embedded),
-    **correspondence.matched(held.judge(clips)),
+    **_say('embedded', correspondence.matched(held.judge(clips))),
   }
   figures['beat_coverage'] = {
     name: _coverage(held.truths, clips) for name, clips in made.items()
   }
-  return {**figures, 'verdict': correspondence.verdict(figures)}
-
-
-def _matched_and_shuffled(grid: dict[str, np.ndarray]) -> dict[str, Any]:
   return {
-    **correspondence.matched(grid),
-    'shuffled': correspondence.each(bootstrap.shuffled_interval, grid),
+    **figures,
+    'num': {'real': len(real), 'blank': len(blank), 'steps': few},
+    'probe': {'accuracy': held.probe.accuracy, 'genres': held.probe.genres},
+    'verdict': correspondence.verdict(figures),
+  }
+
+
+def _say(name: str, row: dict[str, Any]) -> dict[str, Any]:
+  """Prints a row as soon as it is known, and returns it."""
+  cells = [f'{m} {bootstrap.Interval(**row[m])}' for m in judges.METRICS]
+  print(name, *cells, sep='  ', flush=True)
+  return row
+
+
+def _matched_and_shuffled(
+  name: str, held: _Scenes, clips: Sequence[media.Audio]
+) -> dict[str, Any]:
+  grid = held.judge(clips)
+  return {
+    **_say(name, correspondence.matched(grid)),
+    'shuffled': _say(
+      f'{name}, shuffled',
+      correspondence.each(bootstrap.shuffled_interval, grid),
+    ),
   }
 
 
@@ -224,14 +239,15 @@ def _in_context(
   styles = [prompts[genre] for genre in others]
   clips = held.generate(system, 'in context', styles=styles)
   heard = held.probe.predict(np.stack([genre_probe.features(c) for c in clips]))
+  followed, kept = (
+    _mean([h == w for h, w in zip(heard, wanted, strict=True)])
+    for wanted in (others, own)
+  )
+  print('genre of the prompt', bootstrap.Interval(**followed), flush=True)
   return {
-    **correspondence.matched(held.judge(clips)),
-    'genre_of_the_prompt': _mean(
-      [h == o for h, o in zip(heard, others, strict=True)]
-    ),
-    'genre_of_the_picture': _mean(
-      [h == o for h, o in zip(heard, own, strict=True)]
-    ),
+    **_say('in context', correspondence.matched(held.judge(clips))),
+    'genre_of_the_prompt': followed,
+    'genre_of_the_picture': kept,
   }
 
 
