@@ -63,19 +63,24 @@ def params():
   return meta.unbox(variables)['params']
 
 
+@functools.cache
+def _jitted(model, method, *static):
+  return jax.jit(getattr(model, method), static_argnums=static)
+
+
 def logits(model, params, batch):
   """`StageModel.code_logits`, compiled once for a model."""
-  return jax.jit(model.code_logits)(params, batch)
+  return _jitted(model, 'code_logits')(params, batch)
 
 
 def outputs(model, params, batch, names):
   """`StageModel.outputs`, compiled once for a model and names."""
-  return jax.jit(model.outputs, static_argnums=2)(params, batch, names)
+  return _jitted(model, 'outputs', 2)(params, batch, names)
 
 
 def train_loss(model, params, extras, batch, rng):
   """`StageModel.train_loss`, compiled once for a model."""
-  return jax.jit(model.train_loss)(params, extras, batch, rng)
+  return _jitted(model, 'train_loss')(params, extras, batch, rng)
 
 
 def ids_of(codes):
