@@ -73,6 +73,13 @@ def test_music_of_any_length_is_made_and_explained(embedded, seconds):
     np.testing.assert_allclose(attention, 1, atol=1e-4)
 
 
+@pytest.fixture
+def one_system(embedded, monkeypatch):
+  """Commands take the system that is loaded, whose programs are compiled."""
+  monkeypatch.setattr(system, 'load', lambda *_: embedded)
+
+
+@pytest.mark.usefixtures('one_system')
 @pytest.mark.parametrize(('num_frames', 'rate_hz'), CLIPS)
 def test_files_of_any_length_are_generated_and_explained(
   clips, tmp_path, num_frames, rate_hz
