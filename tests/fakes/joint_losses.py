@@ -5,6 +5,7 @@ tensor'; prints, as json, by mesh the losses, those of the pairs, and whether th
 rows of the pairs were split over devices.
 """
 
+import dataclasses
 import json
 import pathlib
 import sys
@@ -17,6 +18,10 @@ from v2meow_jax.training import loop
 from v2meow_jax.training import schedules
 
 ROWS = 16
+# One layer of each kind: eight devices take long to compile for.
+SIZES = dataclasses.replace(
+  delayed_stage.SIZES, num_layers=2, num_dense_layers=1
+)
 
 
 def batches(start_step, shard=(0, 1)):
@@ -40,7 +45,9 @@ def run(out, name):
   pair_losses.row_split = noted
   loop.train(
     model_dir=folder,
-    model=delayed_stage.make(joint.Joint(weight=1.0, ramp_examples=2 * ROWS)),
+    model=delayed_stage.make(
+      joint.Joint(weight=1.0, ramp_examples=2 * ROWS), SIZES
+    ),
     train_batches=batches,
     schedule=schedules.warmup_rsqrt(1e-3, 2),
     train_steps=4,
