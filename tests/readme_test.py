@@ -49,6 +49,7 @@ PAGES = (
   GENERATING,
 )
 GROUPS = ('data', 'weights', 'study', 'batch')  # Verbs of verbs.
+VERBS_WITHIN = (('evaluate', 'table'),)
 VARIABLE = re.compile('[A-Z][A-Z0-9_]*=')
 
 
@@ -71,7 +72,8 @@ def v2meow_commands(*pages: str) -> list[list[str]]:
 
 
 def verb(arguments: list[str]) -> tuple[str, ...]:
-  return tuple(arguments[: 2 if arguments[0] in GROUPS else 1])
+  words = tuple(arguments[:2])
+  return words if words[0] in GROUPS or words in VERBS_WITHIN else words[:1]
 
 
 def flags(arguments: list[str]) -> list[str]:

@@ -125,7 +125,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
   """Scores and reports, or prints tables; returns the exit code."""
   if args.kind == 'table':
-    from v2meow_jax.evaluation.reports import tables  # pylint: disable=g-import-not-at-top
+    from v2meow_jax.evaluation.reports import tables
 
     print(tables.main(args.runs, args.paper), end='')
     return 0

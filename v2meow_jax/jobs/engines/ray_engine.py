@@ -97,7 +97,7 @@ def run(
 
 def _ray() -> Any:
   try:
-    import ray  # pylint: disable=g-import-not-at-top
+    import ray
   except ImportError as e:
     raise ImportError(
       '--engine ray needs Ray: python -m pip install -c requirements.lock -e'

@@ -241,8 +241,8 @@ class Job:
 
   def _start_workers(self, num: int) -> None:
     """Processes that read and write, which load what they need."""
-    from v2meow_jax.jobs.generate import reading  # pylint: disable=g-import-not-at-top
-    from v2meow_jax.jobs.generate import writing  # pylint: disable=g-import-not-at-top
+    from v2meow_jax.jobs.generate import reading
+    from v2meow_jax.jobs.generate import writing
 
     batch = self.batch
     make_reader = batch.make_reader or reading.Reading(batch.system_dir)
@@ -255,8 +255,8 @@ class Job:
 
   def _load(self, attempts: Sequence[attempts_lib.Attempt]) -> None:
     """Loads the system, once; raises ValueError for what it cannot do."""
-    from v2meow_jax.inference import system as system_lib  # pylint: disable=g-import-not-at-top
-    from v2meow_jax.inference.programs import compile_cache  # pylint: disable=g-import-not-at-top
+    from v2meow_jax.inference import system as system_lib
+    from v2meow_jax.inference.programs import compile_cache
 
     batch = self.batch
     if self._system is None:
@@ -295,9 +295,9 @@ def exit_code(num_left: int, num_failed: int) -> int:
 
 def _settings(batch: Batch) -> dict[str, Any]:
   """What acts on the sound of every item."""
-  from v2meow_jax.inference import restore  # pylint: disable=g-import-not-at-top
-  from v2meow_jax.inference import system  # pylint: disable=g-import-not-at-top
-  from v2meow_jax.models.sampling import options  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.inference import restore
+  from v2meow_jax.inference import system
+  from v2meow_jax.models.sampling import options
 
   if batch.rows is not None:
     options.Windows(rows=batch.rows)  # Refuses other numbers of rows.
