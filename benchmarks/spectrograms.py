@@ -27,7 +27,8 @@ def loudest(audio: media.Audio, seconds: float) -> media.Audio:
   length = round(seconds * audio.rate_hz)
   if len(audio.samples) <= length:
     return audio.fitted(length)
-  energy = np.cumsum(np.square(audio.samples, dtype=np.float64))
+  power = np.square(audio.samples, dtype=np.float64)
+  energy = np.cumsum(np.concatenate([[0.0], power]))
   first = int(np.argmax(energy[length:] - energy[:-length]))
   return media.Audio(
     samples=audio.samples[first : first + length], rate_hz=audio.rate_hz

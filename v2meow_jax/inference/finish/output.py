@@ -72,6 +72,8 @@ def write(
   Returns:
     What was written.
   """
+  if path.suffix.lower() in containers.SUFFIXES:
+    video = probe.probe_video(video)  # Once for both.
   sound = finished(video, path, music, finish, has_ending=has_ending)
   return write_sound(video, path, sound or music, sound)
 

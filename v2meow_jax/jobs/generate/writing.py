@@ -8,7 +8,6 @@ from typing import Any
 
 from v2meow_jax import media
 from v2meow_jax.files import atomic
-from v2meow_jax.files import probe
 from v2meow_jax.files.films import film_part
 from v2meow_jax.inference.finish import options as finish_options
 from v2meow_jax.inference.finish import output as output_lib
@@ -55,10 +54,7 @@ def write(
   """
   target = pathlib.Path(path)
   output = output_lib.write(
-    # Others would scan it again.
-    film_part.cut(
-      probe.probe_video(video), options.get('start'), options.get('end')
-    ),
+    film_part.cut(video, options.get('start'), options.get('end')),
     target,
     audio,
     finish_options.of_options(options),
