@@ -1,6 +1,7 @@
 """What every test runs under: the CPU, offline, and honest about TensorFlow."""
 
 import collections
+import gc
 import os
 import pathlib
 import re
@@ -59,6 +60,12 @@ def pytest_ignore_collect(collection_path, config):
     if f'not {tier}' in wanted and whole_file:
       return True
   return None
+
+
+def pytest_collection_finish():
+  """Leaves what was imported and collected out of every later collection."""
+  gc.collect()
+  gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)

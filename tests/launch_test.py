@@ -83,9 +83,10 @@ def calls(folder):
 
 
 def launch(script, folder, *flags, **variables):
+  own = {k: v for k, v in os.environ.items() if k != 'V2MEOW_DATA_DIR'}
   return subprocess.Popen(
     ['bash', LAUNCH / script, *flags],
-    env={**os.environ, 'PATH': f'{folder}:{os.environ["PATH"]}', **variables},
+    env={**own, 'PATH': f'{folder}:{own["PATH"]}', **variables},
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
     text=True,

@@ -272,6 +272,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_everything_but_data_loads_neither_tensorflow_nor_torch_nor_gin():
   names = [m for m in modules() if layer(m) not in HEAVY]
   loaded = set(fresh_interpreter(_IMPORT_ALL, *names)['modules'])
@@ -305,6 +306,7 @@ def test_data_loads_no_network():
   assert not hits(loaded, NEVER['data'] - {'gin'})
 
 
+@pytest.mark.slow
 def test_importing_has_no_effect():
   names = [m for m in modules() if layer(m) not in HEAVY]
   found = fresh_interpreter(_IMPORT_ALL, *names)

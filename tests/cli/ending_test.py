@@ -71,6 +71,8 @@ import hashlib, sys
 from v2meow_jax.cli import main
 from v2meow_jax.cli.verbs import train
 
+pytestmark = pytest.mark.slow
+
 def run(args):
   print('started', flush=True)
   hashlib.pbkdf2_hmac('sha256', b'', b'', 2_000_000_000)
@@ -93,7 +95,6 @@ def test_a_run_that_is_stopped_before_its_first_step_asks_to_start_again(root):
   assert 'start again' in errors
 
 
-@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.timeout(1500)
 def test_every_verb_ends_soon_after_its_last_line(root, tmp_path):

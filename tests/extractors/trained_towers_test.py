@@ -11,6 +11,8 @@ from v2meow_jax.files import released
 from v2meow_jax.files import tensors
 from v2meow_jax.models import towers
 
+pytestmark = pytest.mark.slow
+
 SIZES = {
   'joint_dim': 6,
   'emb_dim': 8,
@@ -55,7 +57,6 @@ def by_hand(rows, center):
   return rows / np.sqrt((rows**2).sum(1, keepdims=True))
 
 
-@pytest.mark.slow
 def test_a_centre_is_taken_away_before_vectors_are_of_unit_length(
   weights, folder
 ):

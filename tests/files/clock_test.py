@@ -16,6 +16,8 @@ from v2meow_jax.files import read
 from v2meow_jax.files import write
 from v2meow_jax.files.films import remux
 
+pytestmark = pytest.mark.slow
+
 RATE_HZ = 25
 HOUR = 3600 * RATE_HZ
 SILENCE = media.Audio(samples=np.zeros(16_000, np.float32), rate_hz=16_000)

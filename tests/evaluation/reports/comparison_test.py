@@ -16,6 +16,8 @@ from v2meow_jax.evaluation.reports import report as report_lib
 from v2meow_jax.evaluation.reports import tables
 from v2meow_jax.files import read
 
+pytestmark = pytest.mark.slow
+
 RATE_HZ = 16_000
 TONES = {f'clip{i}': 200.0 * 1.3**i for i in range(6)}
 
@@ -203,7 +205,6 @@ def test_what_was_heard_is_known_by_its_bytes_not_its_name(folders, tmp_path):
   assert ear.calls > calls + len(TONES)
 
 
-@pytest.mark.slow
 def test_rate_channels_and_length_do_not_change_what_is_heard(
   folders, tmp_path
 ):

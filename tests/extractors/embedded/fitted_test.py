@@ -12,6 +12,8 @@ from v2meow_jax.extractors.embedded import joint_embedding
 from v2meow_jax.extractors.embedded import semantic_tokens
 from v2meow_jax.files import tensors
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def clips():

@@ -292,7 +292,6 @@ def test_finishing_again_gives_the_same_bytes(tmp_path):
   assert isinstance(remux.check(film, outs[0]), int)
 
 
-@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length_of_the_sound(tmp_path):
   finish = options.Finish(loudness_lufs=-12.0, fade_out_seconds=2.0)
   peaks = []
@@ -334,6 +333,8 @@ from v2meow_jax.files import write
 from v2meow_jax.inference.finish import options
 from v2meow_jax.inference.finish import output
 
+pytestmark = pytest.mark.slow
+
 seconds, folder = int(sys.argv[1]), pathlib.Path(sys.argv[2])
 
 
@@ -353,7 +354,6 @@ print(peak() - before)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != 'linux', reason='sizes in kilobytes')
 def test_a_long_film_is_finished_and_written_in_the_memory_of_a_short_one(
   tmp_path,

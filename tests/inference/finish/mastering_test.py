@@ -14,6 +14,8 @@ from v2meow_jax import media
 from v2meow_jax.inference.finish import levels
 from v2meow_jax.inference.finish import mastering
 
+pytestmark = pytest.mark.slow
+
 RATE_HZ = 48_000
 
 

@@ -13,6 +13,8 @@ from v2meow_jax.synthetic.bank import banks
 from v2meow_jax.synthetic.songs import mixing
 from v2meow_jax.synthetic.songs import song as song_lib
 
+pytestmark = pytest.mark.slow
+
 RATE_HZ = speech.RATE_HZ
 SECONDS = 20.0
 STRETCHES = [(1.5, 5.0), (8.0, 10.5), (13.0, 18.0)]

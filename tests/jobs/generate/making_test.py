@@ -14,6 +14,8 @@ from v2meow_jax.jobs.generate import making
 from v2meow_jax.jobs.generate import workers
 from v2meow_jax.jobs.generate import writing
 
+pytestmark = pytest.mark.slow
+
 ROWS = 3
 
 
@@ -124,7 +126,6 @@ def test_each_group_of_devices_has_rows_of_its_own(tmp_path):
   assert [len(call) for call in system.calls] == [2 * ROWS] * 2
 
 
-@pytest.mark.slow
 def test_a_clip_that_the_stages_fail_on_fails_alone(tmp_path):
   system = Listening(broken=['item_1'])
   tries = [of_options(n) for n in range(ROWS)]

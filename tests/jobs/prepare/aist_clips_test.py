@@ -18,6 +18,8 @@ from v2meow_jax.files import write
 from v2meow_jax.jobs.prepare import aist
 from v2meow_jax.jobs.prepare import aist_clips
 
+pytestmark = pytest.mark.slow
+
 RATE_HZ = 30
 SOUND_RATE_HZ = 44_100
 EVENT_SECONDS = 6.7  # A frame begins there.
@@ -97,7 +99,6 @@ def test_a_video_without_sound_is_refused(tmp_path):
     aist_clips.write([segment(video, 0.0, 1.0)], tmp_path / 'out')
 
 
-@pytest.mark.slow
 def test_from_videos_to_a_row_of_table_2(tmp_path, capsys):
   videos, out = tmp_path / 'videos', tmp_path / 'aist_2s'
   videos.mkdir()

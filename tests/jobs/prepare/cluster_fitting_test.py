@@ -15,6 +15,8 @@ from v2meow_jax.jobs.prepare import cluster_fitting
 from v2meow_jax.jobs.prepare import preparation
 from v2meow_jax.jobs.prepare import token_fitting
 
+pytestmark = pytest.mark.slow
+
 K = 3
 RATE_HZ = 8_000
 # Each frame of 25 Hz is as loud as one of these.

@@ -10,6 +10,8 @@ from v2meow_jax.study import protocol
 from v2meow_jax.study import storage
 from v2meow_jax.study.results import report
 
+pytestmark = pytest.mark.slow
+
 STUDY = study_sites.bare(num_clips=4, genres=('rock', None), num_silent=1)
 LOGITS = (-1.5, 0.0, 1.5)
 
