@@ -278,9 +278,14 @@ def _coverage(
   truths: Sequence[media.Audio], clips: Sequence[media.Audio]
 ) -> dict[str, float]:
   """BCS and BHS of MuVi's form."""
+  # A picture a little longer than its scene has longer music.
+  cut = [
+    clip.fitted(len(truth.samples))
+    for truth, clip in zip(truths, clips, strict=True)
+  ]
   bins = (
     [beat_coverage.bins(clip, 'unadjusted') for clip in side]
-    for side in (truths, clips)
+    for side in (truths, cut)
   )
   found = beat_coverage.beat_coverage(*bins, form='unadjusted')
   return {name: score.value for name, score in found.items()}
