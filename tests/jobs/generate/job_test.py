@@ -284,6 +284,15 @@ def test_two_processes_do_not_work_at_one_shard(tmp_path):
   assert seen
 
 
+def test_a_file_in_place_of_the_folder_is_named_with_the_way_out(tmp_path):
+  manifest = small_batch.write_manifest(tmp_path / 'clips', 1, poison=False)
+  out = tmp_path / 'out'
+  out.write_text('mine')
+  with pytest.raises(OSError, match='out cannot be a folder .*another'):
+    small_batch.run(manifest, out)
+  assert out.read_text() == 'mine'
+
+
 class Killed(BaseException):
   """Nothing more reaches the bucket."""
 

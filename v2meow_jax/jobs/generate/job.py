@@ -128,7 +128,13 @@ class Job:
     }
     self._out = paths.path(batch.out)
     if not paths.is_remote(self._out):
-      self._out.mkdir(parents=True, exist_ok=True)
+      try:
+        self._out.mkdir(parents=True, exist_ok=True)
+      except OSError as e:
+        raise OSError(
+          f'{self._out} cannot be a folder of results ({e.strerror}); give -o'
+          ' another.'
+        ) from e
     paths.require_writable(self._out)
     self._system: Any = None
     self._readers: list[workers.Worker] = []
