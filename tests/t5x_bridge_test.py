@@ -18,17 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
 import gin
+from tests.fakes import noise_records
 from tests.fakes import token_stage
 from v2meow_jax import gin_config
 from v2meow_jax import specs
 from v2meow_jax import stages
 from v2meow_jax import tokens
 from v2meow_jax.data import record_source
-from v2meow_jax.data import records
-from v2meow_jax.data import shards
 from v2meow_jax.files import tensors
 from v2meow_jax.inference import export
 from v2meow_jax.inference import restore
@@ -95,58 +93,14 @@ SIZES = {
   'stages.fine.crop_seconds': 1.0,
   'stages.acoustic_parallel.crop_seconds': 2.0,
 }
-ACOUSTIC = specs.TokenSpec(
-  name='acoustic', codebook_size=256, rate_hz=25.0, num_codebooks=4
-)
-NUM_EXAMPLES = {'train': 12, 'validation': 5}
-
-
-def plant(folder: pathlib.Path, seed: int) -> None:
-  """Records of noise, in the streams of tiny.gin."""
-  names = ('appearance', 'motion', 'style', 'semantic')
-  streams = (*(stages.TINY[name] for name in names), ACOUSTIC)
-  folder.mkdir(parents=True)
-  rng = np.random.default_rng(seed)
-  index, splits = {}, []
-  for split, count in NUM_EXAMPLES.items():
-    rows = [clip(f'{split}{i}', streams, rng) for i in range(count)]
-    name = f'v2meow-{split}.tfrecord-00000-of-00001'
-    index[name] = shards.write(str(folder / name), rows)
-    splits.append(
-      tfds.core.SplitInfo(
-        name=split, shard_lengths=[count], num_bytes=index[name].bytes
-      )
-    )
-  shards.write_index(str(folder), index)
-  tfds.folder_dataset.write_metadata(
-    data_dir=str(folder),
-    features=records.tfds_features(streams),
-    split_infos=splits,
-    metadata=tfds.core.MetadataDict(streams=records.streams_to_json(streams)),
-    check_data=False,
-  )
-
-
-def clip(name, streams, rng, seconds=6.0) -> shards.Recording:
-  values = {}
-  for s in streams:
-    shape = (records.num_frames(s, seconds), records.width(s))
-    is_tokens = isinstance(s, specs.TokenSpec)
-    values[s.name] = (
-      rng.integers(s.codebook_size, size=shape)
-      if is_tokens
-      else rng.normal(size=shape)
-    )
-  pieces = records.serialise(name, seconds, values, streams)
-  return shards.Recording(seconds=seconds, pieces=pieces)
 
 
 @pytest.fixture(scope='module', autouse=True)
 def workspace(tmp_path_factory):
   """Where commands run: the recipes' root, with the datasets of tiny.gin."""
   folder = tmp_path_factory.mktemp('t5x')
-  plant(folder / 'data' / 'synthetic', seed=0)
-  plant(folder / 'data' / 'contrary', seed=1)
+  noise_records.write(folder / 'data' / 'synthetic', seed=0)
+  noise_records.write(folder / 'data' / 'contrary', seed=1)
   with pytest.MonkeyPatch.context() as patch:
     patch.chdir(ROOT)
     patch.setitem(sys.modules, '__main__', sys.modules['__main__'])
@@ -267,7 +221,7 @@ def test_infer_writes_the_ids_that_the_restored_run_samples(
   codes = stage_run.sample(inputs, keys, options.Sampling(temperature=0.0))
   ids = tokens.IdSpace(spec).codes_to_ids(codes, spec.target)
   assert [w['inputs']['id'] for w in written] == [
-    f'validation{i}' for i in range(NUM_EXAMPLES['validation'])
+    f'validation{i}' for i in range(noise_records.NUM_EXAMPLES['validation'])
   ]
   np.testing.assert_array_equal([w['prediction'] for w in written], ids)
 
@@ -292,7 +246,7 @@ def stage_inputs(model, batch):
   """What a pipeline would hand to the stage: features and codes by stream."""
   spec, inputs, first = model.spec, {}, 0
   for s in spec.inputs:
-    rows = slice(NUM_EXAMPLES['validation'])
+    rows = slice(noise_records.NUM_EXAMPLES['validation'])
     if isinstance(s, specs.FeatureSpec):
       inputs[s.name] = batch[f'encoder_inputs_{s.name}'][rows]
     else:
@@ -504,5 +458,8 @@ def test_documented_commands_run(workspace):
     assert done.returncode == 0, done.stderr[-3000:]
   assert checkpoints.restore_variables(out)[1] == NUM_STEPS
   (ids,) = (out / 'ids').glob('*.jsonl-*of-00001')
-  assert len(ids.read_text().splitlines()) == NUM_EXAMPLES['validation']
+  assert (
+    len(ids.read_text().splitlines())
+    == noise_records.NUM_EXAMPLES['validation']
+  )
   assert list((out / 'loss' / 'inference_eval').glob('*-metrics.jsonl'))

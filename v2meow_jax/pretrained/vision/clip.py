@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from v2meow_jax.pretrained.vision import attention
 from v2meow_jax.pretrained.vision import patch_grid
+from v2meow_jax.pretrained.vision import vit
 
 # Statistics of the pixels of CLIP's training images, in [0, 1], RGB.
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
@@ -85,14 +85,7 @@ class Layer(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """float32[b, length, emb_dim], the same."""
     config = self.config
-    heads = (*x.shape[:2], config.num_heads, -1)
-    y = _norm('attention_norm')(x)
-    query, key, value = (
-      nn.Dense(config.emb_dim, name=name)(y).reshape(heads)
-      for name in ('query', 'key', 'value')
-    )
-    y = attention.full(query, key, value).reshape(x.shape)
-    x += nn.Dense(config.emb_dim, name='out')(y)
+    x += vit.self_attention(_norm('attention_norm')(x), config.num_heads)
     y = nn.Dense(config.mlp_dim, name='wide')(_norm('mlp_norm')(x))
     # The logistic approximation of GELU, which CLIP was trained with.
     y *= jax.nn.sigmoid(1.702 * y)
@@ -120,16 +113,9 @@ class ImageTower(nn.Module):
       patch_size)^2, emb_dim].
     """
     config = self.config
-    patch = (config.patch_size, config.patch_size)
-    x = nn.Conv(
-      config.emb_dim, patch, patch, 'VALID', use_bias=False, name='patches'
-    )(pixels)
-    x = x.reshape(len(x), -1, config.emb_dim)
-    normal = nn.initializers.normal(0.02)
-    first = self.param('class', normal, (config.emb_dim,))
-    first = jnp.broadcast_to(first, (len(x), 1, config.emb_dim))
-    x = jnp.concatenate([first, x], 1)
-    x += self.param('positions', normal, x.shape[1:])
+    x = vit.tokens(
+      self, pixels, config.patch_size, config.emb_dim, use_bias=False
+    )
     x = _norm('first_norm')(x)
     for i in range(config.num_layers):
       x = Layer(config, name=f'layer_{i}')(x)

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2meow_jax.pretrained import tensors
-from v2meow_jax.pretrained.vision import attention
 from v2meow_jax.pretrained.vision import patch_grid
+from v2meow_jax.pretrained.vision import vit
 
 # Statistics of the pixels of ImageNet, in [0, 1], RGB.
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -87,14 +87,7 @@ class ScaledLayer(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """float32[b, length, emb_dim], the same."""
     dim = self.config.emb_dim
-    heads = (*x.shape[:2], self.config.num_heads, -1)
-    y = _norm('attention_norm')(x)
-    query, key, value = (
-      nn.Dense(dim, name=name)(y).reshape(heads)
-      for name in ('query', 'key', 'value')
-    )
-    y = attention.full(query, key, value).reshape(x.shape)
-    y = nn.Dense(dim, name='out')(y)
+    y = vit.self_attention(_norm('attention_norm')(x), self.config.num_heads)
     x += self.param('attention_scale', nn.initializers.ones, (dim,)) * y
     y = nn.Dense(_MLP_RATIO * dim, name='wide')(_norm('mlp_norm')(x))
     y = nn.Dense(dim, name='narrow')(jax.nn.gelu(y, approximate=False))
@@ -114,14 +107,9 @@ class Dinov2(nn.Module):
   def __call__(self, pixels: jax.Array) -> jax.Array:
     """float32[b, size, size, 3] -> float32[b, side^2, emb_dim], normalised."""
     config = self.config
-    patch = (config.patch_size, config.patch_size)
-    x = nn.Conv(config.emb_dim, patch, patch, 'VALID', name='patches')(pixels)
-    x = x.reshape(len(x), -1, config.emb_dim)
-    normal = nn.initializers.normal(0.02)
-    first = self.param('class', normal, (config.emb_dim,))
-    first = jnp.broadcast_to(first, (len(x), 1, config.emb_dim))
-    x = jnp.concatenate([first, x], 1)
-    x += self.param('positions', normal, x.shape[1:])
+    x = vit.tokens(
+      self, pixels, config.patch_size, config.emb_dim, use_bias=True
+    )
     for i in range(config.num_layers):
       x = ScaledLayer(config, name=f'layer_{i}')(x)
     return _norm('norm')(x)[:, 1:]
