@@ -231,3 +231,37 @@ def weighted(
     + config.feature_weight * losses['feature']
     + losses['discriminator']
   )
+
+
+def init(
+  config: AdversarialConfig | None, rng: jax.Array, waveform: arrays.Waveform
+) -> dict[str, Any]:
+  """{'discriminator': parameters of `Discriminators`}; nothing without them."""
+  if config is None:
+    return {}
+  return {'discriminator': Discriminators(config).init(rng, waveform)['params']}
+
+
+def loss(
+  config: AdversarialConfig | None,
+  params: Mapping[str, Any],
+  waveform: arrays.Waveform,
+  output: arrays.Waveform,
+  step: jax.Array,
+) -> tuple[Any, dict[str, Float[Array, '']]]:
+  """Computes what discriminators add to the loss of a codec.
+
+  Args:
+    config: Sizes and weights; None: there are none.
+    params: Parameters with those of `init`.
+    waveform: Recordings.
+    output: Waveforms that were made of them.
+    step: Number of steps before this one.
+
+  Returns:
+    The weighted sum and the `terms`; 0 and nothing without discriminators.
+  """
+  if config is None:
+    return 0.0, {}
+  found = terms(config, params['discriminator'], waveform, output, step)
+  return weighted(found, config), found

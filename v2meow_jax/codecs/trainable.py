@@ -50,13 +50,11 @@ class CodecModel:
     variables = soundstream.SoundStream(self.config).init(
       generator_rng, batch['waveform']
     )
-    params = {'generator': variables['params']}
-    if self.adversarial is not None:
-      params['discriminator'] = adversarial.Discriminators(
-        self.adversarial
-      ).init(discriminator_rng, batch['waveform'])['params']
+    discriminators = adversarial.init(
+      self.adversarial, discriminator_rng, batch['waveform']
+    )
     return {
-      'params': params,
+      'params': {'generator': variables['params'], **discriminators},
       'codebooks': variables['codebooks'],
       'counters': {'step': jnp.zeros((), jnp.int32)},
     }
@@ -81,16 +79,10 @@ class CodecModel:
     metrics['commitment'] = commitment
     use = rvq.perplexity(codebooks['quantizer']['state']['counts'])
     metrics |= {f'perplexity_{k}': use[k] for k in range(use.shape[0])}
-    if self.adversarial is not None:
-      terms = adversarial.terms(
-        self.adversarial,
-        params['discriminator'],
-        waveform,
-        output,
-        extras['counters']['step'],
-      )
-      metrics |= terms
-      loss += adversarial.weighted(terms, self.adversarial)
+    added, terms = adversarial.loss(
+      self.adversarial, params, waveform, output, extras['counters']['step']
+    )
+    loss, metrics = loss + added, {**metrics, **terms}
     if rng is None:
       return loss, (metrics, extras)
     step = extras['counters']['step'] + 1

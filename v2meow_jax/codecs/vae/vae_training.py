@@ -44,13 +44,11 @@ class VaeModel:
     generator_rng, discriminator_rng = jax.random.split(rng)
     waveform = batch['waveform']
     variables = self.config.module().init(generator_rng, waveform)
-    params = {'generator': variables['params']}
-    if self.adversarial is not None:
-      params['discriminator'] = adversarial.Discriminators(
-        self.adversarial
-      ).init(discriminator_rng, waveform)['params']
+    discriminators = adversarial.init(
+      self.adversarial, discriminator_rng, waveform
+    )
     return {
-      'params': params,
+      'params': {'generator': variables['params'], **discriminators},
       'counters': {'step': jnp.zeros((), jnp.int32)},
     }
 
@@ -75,16 +73,10 @@ class VaeModel:
     loss = reconstruction.weighted(metrics, self.reconstruction)
     metrics['kl'] = found.kl().sum(-1).mean()
     loss += self.kl_weight * metrics['kl']
-    if self.adversarial is not None:
-      terms = adversarial.terms(
-        self.adversarial,
-        params['discriminator'],
-        waveform,
-        output,
-        extras['counters']['step'],
-      )
-      metrics |= terms
-      loss += adversarial.weighted(terms, self.adversarial)
+    added, terms = adversarial.loss(
+      self.adversarial, params, waveform, output, extras['counters']['step']
+    )
+    loss, metrics = loss + added, {**metrics, **terms}
     if rng is not None:
       extras = {**extras, 'counters': {'step': extras['counters']['step'] + 1}}
     return loss, (metrics, extras)
