@@ -195,6 +195,25 @@ def test_an_option_of_several_values_says_how_it_ends(capsys):
     with pytest.raises(SystemExit):
       main.main(command)
     assert 'put -- before the next argument' in capsys.readouterr().err
+  for option in (
+    ['--loudness', 'loud'],
+    ['--temperature', '1', '--loudness', 'x'],
+  ):
+    with pytest.raises(SystemExit):
+      main.main(['generate', 'clip.mp4', '-o', 'out.wav', *option])
+    assert 'put --' not in capsys.readouterr().err
   command = ['generate', '-o', 'o.wav', '--temperature', '1', '--', 'none.mp4']
   assert main.main(command) == 2
   assert 'none.mp4' in capsys.readouterr().err
+
+
+def test_an_unknown_option_leads_to_the_help_of_its_verb(capsys):
+  for verb, arguments in (
+    ('generate', ['clip.mp4', '-o', 'out.wav', '--nonsense']),
+    ('batch run', ['clips.jsonl', '-o', 'out', '--nonsense']),
+  ):
+    with pytest.raises(SystemExit):
+      main.main([*verb.split(), *arguments])
+    error = capsys.readouterr().err
+    assert f'usage: v2meow {verb} ' in error
+    assert f'--nonsense; v2meow {verb} --help' in error

@@ -76,15 +76,25 @@ class _Parser(argparse.ArgumentParser):
 
   def __init__(self, **options):
     super().__init__(**{'formatter_class': _Help, **options})
+    self._words: Sequence[str] = ()
+
+  def parse_known_args(self, args=None, namespace=None):
+    """Keeps the words, and leaves the innermost parser in `parser`."""
+    self._words = args or ()
+    found, unknown = super().parse_known_args(args, namespace)
+    found.parser = getattr(found, 'parser', self)
+    return found, unknown
 
   def error(self, message: str) -> NoReturn:
     """Prints the usage and what is wrong, and exits with 2."""
     greedy = [
       action.option_strings[-1]
       for action in self._actions
-      if action.nargs == '+' and action.option_strings
+      if action.nargs == '+' and set(action.option_strings) & set(self._words)
     ]
-    if greedy and re.search('are required|invalid float', message):
+    if greedy and re.search(
+      f'are required|({"|".join(greedy)}): invalid float', message
+    ):
       message += (
         f'; after the values of {" or ".join(greedy)} put -- before the next'
         ' argument.'
@@ -198,7 +208,10 @@ def _parsed(given: list[str]) -> argparse.Namespace:
   if args.gin_bindings and not getattr(args, 'takes_gin_bindings', False):
     strange = unknown
   if strange:
-    top.error(f'unrecognized arguments: {" ".join(strange)}')
+    args.parser.error(
+      f'unrecognized arguments: {" ".join(strange)}; {args.parser.prog} --help'
+      ' lists all that are.'
+    )
   return args
 
 
