@@ -135,6 +135,9 @@ def test_a_table_that_is_torn_or_empty_is_named(tmp_path):
     with pytest.raises(ValueError, match='no manifest.* folder of videos') as e:
       read(tmp_path / name)
     assert 'split' not in str(e.value)
+  (tmp_path / 'film.MP4').write_bytes(b'\xff')
+  with pytest.raises(ValueError, match='is a video, not a list'):
+    read(tmp_path / 'film.MP4')
 
 
 def test_all_but_where_things_lie_is_in_the_digest():

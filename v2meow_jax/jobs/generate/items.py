@@ -87,6 +87,11 @@ def read(
   if not path.exists():
     raise ValueError(f'there is no manifest {manifest!r}; {_WANTED_LIST}.')
   of_folder = path.is_dir()
+  if not of_folder and path.suffix.lower() in media.VIDEO_SUFFIXES:
+    raise ValueError(
+      f'{manifest} is a video, not a list of them; {_WANTED_LIST}; `v2meow'
+      ' generate` makes music for one.'
+    )
   folder = os.fspath(path if of_folder else path.parent)
   # A default is wrong by itself, not in each row.
   said = _said(defaults)
