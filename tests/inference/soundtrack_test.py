@@ -317,6 +317,8 @@ def test_a_plan_of_a_part_wants_its_part_before_a_system_is_loaded(
     patch.setattr(system_lib, 'load', lambda *_: pytest.fail('loaded'))
     with pytest.raises(ValueError, match='give the --start and --end that it'):
       write(str(tmp_path / 'out.wav'))
+    with pytest.raises(ValueError, match='the part of the video has 0.2 s'):
+      write(str(tmp_path / 'out.wav'), start=0.5, end=0.7)
   monkeypatch.setattr(system_lib, 'load', lambda *_: Listening(16_000))
   write(str(tmp_path / 'out.wav'), start=0.5, end=0.9)
   assert (tmp_path / 'out.wav').exists()

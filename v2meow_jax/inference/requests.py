@@ -14,6 +14,8 @@ import numpy as np
 from v2meow_jax import media
 from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.extractors.planning import planner
+from v2meow_jax.files import probe
+from v2meow_jax.files.films import film_part
 
 MAX_PROMPT_CHARACTERS = 2000
 
@@ -123,20 +125,27 @@ class PartClock:
     self.seconds[part] = round(time.perf_counter() - start, 3)
 
 
-def check_plan(plan: PlanLike, seconds: float) -> None:
+def check_plan(plan: PlanLike, clip: probe.MediaInfo | media.Video) -> None:
   """Raises ValueError where a plan is given that is for another clip.
 
   Args:
     plan: Plan of a request, or wishes for one.
-    seconds: Length of the clip, in seconds.
+    clip: Video of the request.
   """
   if not isinstance(plan, plan_lib.MusicPlan):
     return
-  if abs(plan.seconds - seconds) > _SAME_SECONDS:
+  if abs(plan.seconds - clip.seconds) > _SAME_SECONDS:
+    name = 'video'
+    advice = (
+      'plan this video with `v2meow plan`, or, where the plan is for a part, give'
+      ' the --start and --end that it was made with'
+    )
+    if isinstance(clip, film_part.FilmPart):
+      name = 'part of the video'
+      advice = 'plan this part: `v2meow plan` with the same --start and --end'
     raise ValueError(
-      f'the plan is for a clip of {plan.seconds:g} s, and the video has'
-      f' {seconds:g} s; plan this video with `v2meow plan`, or, where the plan'
-      ' is for a part, give the --start and --end that it was made with.'
+      f'the plan is for a clip of {plan.seconds:g} s, and the {name} has'
+      f' {clip.seconds:g} s; {advice}.'
     )
 
 

@@ -121,7 +121,7 @@ def write(
   written = [p for take in paths for p in (take, outputs.sidecar(take))]
   outputs.check_inputs_survive(written, video, style_audio)
   info = film_part.cut(check_video(video, out, takes), start, end)
-  requests_lib.check_plan(plan, info.seconds)
+  requests_lib.check_plan(plan, info)
   music = probe.probe(style_audio) if style_audio else None
   if music and not music.has_audio:
     raise probe.UnsupportedMedia(f'{style_audio}: no audio track; wanted one.')

@@ -196,19 +196,19 @@ def _visual(
   """Reads a video once: its visual streams, and its analysis for plans."""
   config = loaded.config
   pieces: Iterable[media.Video]
+  clip: probe.MediaInfo | media.Video
   if isinstance(video, media.Video):
-    pieces = video.pieces(config['piece_seconds'])
-    seconds = video.seconds
+    clip = video
+    pieces = clip.pieces(config['piece_seconds'])
   else:
-    info = probe.probe_video(video)
-    seconds = info.seconds
+    clip = probe.probe_video(video)
     pieces = media_read.iter_video(
-      info,
+      clip,
       piece_seconds=config['piece_seconds'],
       max_side=config['max_side'],
     )
   for plan in plans:
-    requests_lib.check_plan(plan, seconds)
+    requests_lib.check_plan(plan, clip)
   with_analysis = any(isinstance(plan, planner.Wishes) for plan in plans)
   left_out = set() if with_motion else set(_moving(loaded))
   names = [
@@ -226,7 +226,7 @@ def _visual(
     on_piece(piece.seconds)
   return _Seen(
     streams={n: np.concatenate(p) for n, p in parts.items()},
-    seconds=seconds,
+    seconds=clip.seconds,
     analysis=analyser.analysis() if with_analysis else None,
   )
 
