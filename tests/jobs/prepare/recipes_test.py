@@ -7,6 +7,7 @@ import pytest
 import gin
 from tasks import datasets
 from v2meow_jax import gin_config
+from v2meow_jax.pretrained.vision import dinov2
 from v2meow_jax.pretrained.vision import vit_vqgan
 
 pytestmark = pytest.mark.data
@@ -52,3 +53,18 @@ def test_music_alone_is_recorded_for_all_stages_that_read_it(prepared):
   }
   levels = {'coarse', 'fine'}  # of the codec's stream
   assert read - levels | {'acoustic'} == {s.name for s in music.streams}
+
+
+@pytest.mark.parametrize('recipe', ['muvi', 'vmas'])
+def test_dinov2_takes_the_place_of_clips_patches(prepared, recipe):
+  own = prepared(f'prepare/{recipe}.gin')
+  other = prepared(f'prepare/{recipe}.gin', 'networks/dinov2_patches.gin')
+  wanted = {'clip_patches': 'dinov2_patches'}
+  assert [p.kind for p in other.parts] == [
+    wanted.get(p.kind, p.kind) for p in own.parts
+  ]
+  assert 'dinov2_patches' in [p.kind for p in other.parts]
+  # Stages are as they are.
+  assert other.streams == own.streams
+  widths = {s.dim for s in other.streams if s.name.endswith('patches')}
+  assert widths == {dinov2.LARGE.emb_dim}
