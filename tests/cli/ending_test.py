@@ -12,6 +12,8 @@ import pytest
 from tests.fakes import endings
 from v2meow_jax.cli import main
 
+pytestmark = pytest.mark.slow
+
 # The threads of a command that hangs sleep for 1000 s.
 _HANGS_SECONDS = 200.0
 
@@ -70,8 +72,6 @@ _BUSY = """
 import hashlib, sys
 from v2meow_jax.cli import main
 from v2meow_jax.cli.verbs import train
-
-pytestmark = pytest.mark.slow
 
 def run(args):
   print('started', flush=True)

@@ -22,6 +22,8 @@ from v2meow_jax.inference.finish import finished
 from v2meow_jax.inference.finish import options
 from v2meow_jax.inference.finish import output
 
+pytestmark = pytest.mark.slow
+
 RATE_HZ = 16_000
 SECONDS = 4.0
 TONE_HZ = 440.0
@@ -332,8 +334,6 @@ from v2meow_jax.files import probe
 from v2meow_jax.files import write
 from v2meow_jax.inference.finish import options
 from v2meow_jax.inference.finish import output
-
-pytestmark = pytest.mark.slow
 
 seconds, folder = int(sys.argv[1]), pathlib.Path(sys.argv[2])
 
