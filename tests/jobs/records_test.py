@@ -1,9 +1,13 @@
 """Records survive torn lines, and count only for a result that is there."""
 
+import dataclasses
+import hashlib
+import json
 import pathlib
 
 import pytest
 
+from v2meow_jax.files import outputs
 from v2meow_jax.jobs import commit
 from v2meow_jax.jobs import records
 from v2meow_jax.jobs import shards
@@ -119,6 +123,28 @@ def test_a_kill_while_a_result_is_replaced_mixes_nothing_up(
   results = records.Results(tmp_path)
   results.unrecorded('x', 'x.wav')
   assert bool(results.done('x', 'p')) == (instant == 'described')
+
+
+@pytest.mark.parametrize('is_replaced', [False, True])
+def test_a_kill_while_a_stretch_is_made_again_leaves_a_record_of_the_file(
+  tmp_path, job, is_replaced
+):
+  put(job)
+  sidecar, output = tmp_path / 'x.wav.json', tmp_path / 'x.wav'
+  facts = json.loads(sidecar.read_bytes())
+  if is_replaced:
+    output.write_bytes(b'abcdef')
+  digest = hashlib.sha256(b'abcdef').hexdigest()
+  again = record(attempt=2, num_bytes=6, sha256=digest)
+  facts[outputs.REPLACED_BY] = {
+    'output_sha256': digest,
+    'record': dataclasses.asdict(again),
+  }
+  sidecar.write_text(json.dumps(facts))
+  results = records.Results(tmp_path)
+  unrecorded = results.unrecorded('x', 'x.wav')
+  assert unrecorded == (again if is_replaced else None)
+  assert results.done('x', 'o') == (again if is_replaced else record())
 
 
 def _die(*_, **__):

@@ -16,6 +16,7 @@ import threading
 import time
 from typing import Any
 
+from v2meow_jax.files import atomic
 from v2meow_jax.files import outputs
 from v2meow_jax.files import paths
 from v2meow_jax.jobs import shards
@@ -259,6 +260,8 @@ class Results:
       return None
     try:
       facts = json.loads(sidecar.read_bytes())
-    except (OSError, ValueError, RecursionError):
+      if outputs.REPLACED_BY in facts:  # A kill came while it was replaced.
+        facts = outputs.of_file(facts, atomic.sha256(self._out / output))
+    except (OSError, TypeError, ValueError, RecursionError):
       return None
     return parse(facts.get('record')) if isinstance(facts, dict) else None
