@@ -130,7 +130,7 @@ def score(
   for metric in chosen:
     if metric.needs == 'similarities' and similarities is None:
       missing[metric.name] = _NO_SIMILARITIES
-    elif metric.needs == 'similarities' or metric.detector is not None:
+    elif metric.output is None:
       compute(metric, None, None)
   return results, missing
 
