@@ -14,10 +14,8 @@ there, a frame is disturbed where the ratio is above 1.5 dB in some band.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-import dataclasses
 import functools
 import os
 import pathlib
@@ -30,6 +28,7 @@ import av
 import numpy as np
 
 from benchmarks import report
+from tests.fakes import channels
 from v2meow_jax import media
 from v2meow_jax.files import probe
 from v2meow_jax.files.films import containers
@@ -55,29 +54,17 @@ CODERS: Mapping[str, Mapping[str, str] | None] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TwoSided:
-  """Samples on two sides.
+class TwoSided(channels.Channels):
+  """Samples on two sides."""
 
-  Attributes:
-    samples: float32[2, n] at `RATE_HZ`.
-    has_equal_channels: Whether both are the same.
-  """
-
-  samples: np.ndarray
-  has_equal_channels: bool
-  rate_hz: int = RATE_HZ
-  num_channels: int = 2
+  def __init__(self, samples: np.ndarray):
+    """Keeps samples, float32[2, n] at `RATE_HZ`."""
+    super().__init__(samples, media.PIECE_SAMPLES, RATE_HZ)
 
   @property
-  def num_samples(self) -> int:
-    """Number of samples of a side."""
-    return self.samples.shape[1]
-
-  def pieces(self) -> Iterator[np.ndarray]:
-    """See `media.Sound`."""
-    for start in range(0, self.num_samples, media.PIECE_SAMPLES):
-      yield self.samples[:, start : start + media.PIECE_SAMPLES]
+  def has_equal_channels(self) -> bool:
+    """Whether both sides are the same."""
+    return bool((self.samples[0] == self.samples[1]).all())
 
 
 def song(index: int, seconds: float) -> TwoSided:
@@ -87,26 +74,23 @@ def song(index: int, seconds: float) -> TwoSided:
   (mono,) = np.concatenate(
     list(sounds.Resampled(audio, RATE_HZ).pieces()), axis=1
   )
-  samples = np.clip(np.stack([mono, mono]), -1, 1).astype(np.float32)
-  return TwoSided(samples=samples, has_equal_channels=True)
+  samples = np.clip(np.stack([mono, mono]), -1, 1)
+  return TwoSided(samples.astype(np.float32))
 
 
 def recording(path: str, seconds: float) -> TwoSided:
   """The first seconds of a file's sound."""
   sound = own_sound.OwnSound(probe.probe(path), RATE_HZ, 2)
   samples = np.concatenate(list(sound.pieces()), axis=1)
-  samples = np.clip(samples[:, : round(seconds * RATE_HZ)], -1, 1)
-  is_mono = bool((samples[0] == samples[1]).all())
-  return TwoSided(samples=samples, has_equal_channels=is_mono)
+  return TwoSided(np.clip(samples[:, : round(seconds * RATE_HZ)], -1, 1))
 
 
 def coded(
   sound: TwoSided, options: Mapping[str, str] | None
 ) -> tuple[np.ndarray, float, int]:
   """Decoded samples of an encoded sound, seconds of encoding, bytes."""
-  descriptor, path = tempfile.mkstemp(suffix='.mp4')
-  os.close(descriptor)
-  try:
+  with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, 'out.mp4')
     with av.open(path, 'w', format='mp4', options=encode.BITEXACT) as out:
       encoder = encode.add_sound(out, containers.of(path), sound)
       if options is not None:
@@ -120,8 +104,6 @@ def coded(
     num_bytes = pathlib.Path(path).stat().st_size
     with av.open(path) as made:
       frames = [frame.to_ndarray() for frame in made.decode(audio=0)]
-  finally:
-    os.unlink(path)
   decoded = np.concatenate(frames, axis=1)
   return decoded[:, : sound.num_samples], seconds, num_bytes
 

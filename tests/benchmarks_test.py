@@ -278,9 +278,7 @@ def test_sound_of_films_is_coded_no_worse_than_by_the_default_coder():
   decay = np.exp(-6 * (times % 0.25))
   both = np.sin(2 * np.pi * 220 * times) + rng.normal(size=len(times)) / 5
   sides = 0.2 * decay * (both + 0.1 * rng.normal(size=(2, len(times))))
-  wide = aac.TwoSided(
-    samples=sides.astype(np.float32), has_equal_channels=False
-  )
+  wide = aac.TwoSided(sides.astype(np.float32))
   ours, slow, intensity = (
     aac.compare(wide, aac.CODERS[name])
     for name in ('as in films', 'twoloop', 'fast')
@@ -290,7 +288,7 @@ def test_sound_of_films_is_coded_no_worse_than_by_the_default_coder():
   # Noise above 20 kHz is cut off, whatever the coder.
   assert abs(ours['level_db']) < 0.2 and abs(slow['level_db']) < 0.2
   assert intensity['nmr_db'] > ours['nmr_db'] + 3
-  narrow = aac.TwoSided(samples=wide.samples[[0, 0]], has_equal_channels=True)
+  narrow = aac.TwoSided(wide.samples[[0, 0]])
   made, _, num_bytes = aac.coded(narrow, None)
   np.testing.assert_array_equal(*made)
   assert made.shape == narrow.samples.shape
