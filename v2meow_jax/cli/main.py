@@ -210,7 +210,7 @@ def _parsed(given: list[str]) -> argparse.Namespace:
   if strange:
     args.parser.error(
       f'unrecognized arguments: {" ".join(strange)}; {args.parser.prog} --help'
-      ' lists all that are.'
+      ' lists those that there are.'
     )
   return args
 
