@@ -180,12 +180,16 @@ def draw(
   shown = list(firsts.values())[::-1][:num_plots]
   for number, (pair, *sides) in enumerate(shown):
     file = f'spectrograms_{number}.png'
-    plots.spectrograms(folder / file, plots.sides(pair), title=pair.name)
+    sounds = plots.sides(pair)
+    plots.spectrograms(folder / file, sounds, title=pair.name)
     drawn.append((f'Spectrograms of {pair.name}', f'{PLOTS_NAME}/{file}'))
     if beats:
       file = f'beats_{number}.png'
       name = detectors.BEATS.name
-      rhythms = [detectors.rhythm(side.arrays[name]) for side in sides]
-      plots.beats(folder / file, pair, *rhythms)
+      rhythms = {
+        kind: detectors.rhythm(side.arrays[name])
+        for kind, side in zip(sounds, sides, strict=True)
+      }
+      plots.beats(folder / file, sounds, rhythms, title=pair.name)
       drawn.append((f'Beats of {pair.name}', f'{PLOTS_NAME}/{file}'))
   return drawn

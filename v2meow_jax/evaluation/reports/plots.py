@@ -93,14 +93,21 @@ def _draw_spectrogram(axis: Any, audio: media.Audio) -> Any:
 
 def beats(
   path: str | os.PathLike,
-  pair: pairs.ClipPair,
-  reference: timing.Rhythm,
-  generated: timing.Rhythm,
+  sounds: Mapping[str, media.Audio],
+  rhythms: Mapping[str, timing.Rhythm],
+  *,
+  title: str,
 ) -> None:
-  """Draws onset strength and the beats of both clips over that of each."""
-  rhythms = {'reference': reference, 'generated': generated}
+  """Draws onset strength and the beats of both clips over that of each.
+
+  Args:
+    path: Path of the picture.
+    sounds: Sounds of a pair, as `sides` gives them.
+    rhythms: Rhythms of both, by the same names.
+    title: Line above both.
+  """
   with _figure(path, 2, 1, (9.0, 4.2), sharex=True) as (figure, axes):
-    for axis, (title, audio) in zip(axes, sides(pair).items(), strict=True):
+    for axis, (name, audio) in zip(axes, sounds.items(), strict=True):
       envelope = beat_scores.onset_envelope(audio)
       times = np.arange(len(envelope)) * beat_scores.HOP_SECONDS
       axis.plot(times, envelope, color='0.25', linewidth=0.9)
@@ -115,18 +122,18 @@ def beats(
           _COLOURS[side],
           linewidth=2,
         )
-      beats = rhythms[title].beats
+      beats = rhythms[name].beats
       axis.vlines(
-        beats.times, 0.0, top, _COLOURS[title], linewidth=5.0, alpha=0.3
+        beats.times, 0.0, top, _COLOURS[name], linewidth=5.0, alpha=0.3
       )
       bpm = beats.tempo_bpm
       tempo = 'no pulse' if bpm is None else f'{bpm:.1f} bpm'
-      axis.set_title(f'{title}, {tempo}', loc='left', fontsize=10)
+      axis.set_title(f'{name}, {tempo}', loc='left', fontsize=10)
       axis.set_ylim(0.0, 1.4 * top)
       axis.set_yticks([])
       axis.set_ylabel('onset strength')
     axes[-1].set_xlabel('seconds')
-    axes[-1].set_xlim(0.0, pair.seconds)
+    axes[-1].set_xlim(0.0, audio.seconds)
     figure.legend(
       handles=[
         _patch(_COLOURS['reference'], 'beats of the reference'),
@@ -136,7 +143,7 @@ def beats(
       frameon=False,
       fontsize=9,
     )
-    figure.suptitle(pair.name, x=0.02, ha='left')
+    figure.suptitle(title, x=0.02, ha='left')
 
 
 def distributions(
