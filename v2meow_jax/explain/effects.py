@@ -1,5 +1,6 @@
 """Measures how the inputs of a stage act on the codes or frames that it wrote."""
 
+import abc
 from collections.abc import Callable
 from collections.abc import Mapping
 import math
@@ -65,8 +66,7 @@ def measure(
   """
   check_layer(stage, settings)
   sums = _Sums(stage.spec, streams, seconds, settings)
-  is_flow = isinstance(stage.spec.target, specs.FeatureSpec)
-  kind = _FlowWindow if is_flow else _CodesWindow
+  kind = _FlowWindow if sums.is_flow else _CodesWindow
   starts = pipeline.window_starts(
     seconds, stage.spec.crop_seconds, windows.prefix_seconds
   )
@@ -143,7 +143,7 @@ class _Sums:
     )
 
 
-class _Window:
+class _Window(abc.ABC):
   """One window: inputs and target of the stage, and what of it counts."""
 
   def __init__(
@@ -203,17 +203,17 @@ class _Window:
           lost = self._lost(whole, name, seen == column)
           sums.without_bin[name][:, column] += lost
 
+  @abc.abstractmethod
   def _look(self) -> None:
     """Adds what the stage looks at."""
-    raise NotImplementedError
 
+  @abc.abstractmethod
   def _predicted(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     """What the stage says of each place that counts, first axis."""
-    raise NotImplementedError
 
+  @abc.abstractmethod
   def _distances(self, whole: np.ndarray, other: np.ndarray) -> np.ndarray:
     """How far two predictions of each place are apart."""
-    raise NotImplementedError
 
   def _lost(self, whole: np.ndarray, name: str, gone: np.ndarray) -> np.ndarray:
     """Sums what is lost in each bin of music by blanking some frames."""
