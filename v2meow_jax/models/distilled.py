@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from v2meow_jax.models import stage_model
-from v2meow_jax.models.objectives import losses
 from v2meow_jax.models.objectives import objective as objective_lib
 from v2meow_jax.models.sampling import guidance
 from v2meow_jax.models.sampling import options
@@ -30,20 +29,17 @@ class DistilledStageModel(stage_model.StageModel):
     copies = jax.tree.map(jnp.copy, variables['params'])
     return {**variables, TEACHER: copies}
 
-  def train_loss(
+  def corrupted(
     self,
-    params: stage_model.Params,
-    extras: dict[str, Any],
     batch: stage_model.Batch,
     rng: jax.Array | None,
-  ) -> tuple[jax.Array, tuple[dict[str, jax.Array], dict[str, Any]]]:
-    """See `StageModel.train_loss`; `extras` hold the teacher."""
-    batch = self.objective.corrupt(self.spec, self.scaled_target(batch), rng)
-    batch = self._straightened(extras[TEACHER], batch)
-    outputs = self.outputs(params, batch, self.objective.reads, rng)
-    found = self.objective(self.spec, outputs, batch)
-    means = {k: losses.weighted_mean(*m) for k, m in found.metrics.items()}
-    return losses.weighted_mean(found.values, found.weights), (means, extras)
+    extras: dict[str, Any] | None,
+  ) -> stage_model.Batch:
+    """On chords of the teacher's path; without `extras` on the path itself."""
+    batch = super().corrupted(batch, rng, extras)
+    if extras is None:
+      return batch
+    return self._straightened(extras[TEACHER], batch)
 
   def _straightened(
     self, teacher: stage_model.Params, batch: objective_lib.Batch

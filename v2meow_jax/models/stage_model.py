@@ -254,18 +254,29 @@ class StageModel:
       'decoder_loss_weights': jnp.ones(known.shape, jnp.float32),
     }
 
-  def scaled_target(self, batch: Batch) -> Batch:
-    """Returns a batch whose target, if it has moments, is standardised."""
-    if not self._target_moments:
-      return batch
-    frames = batch['decoder_target_frames']
-    frames = standardised.scaled(frames, **self._target_moments)
-    return {**batch, 'decoder_target_frames': frames}
+  def scaled_target(self, frames: jax.Array) -> jax.Array:
+    """Returns frames of the target, standardised where it has moments."""
+    moments = self._target_moments
+    return standardised.scaled(frames, **moments) if moments else frames
+
+  def corrupted(
+    self, batch: Batch, rng: jax.Array | None, extras: dict[str, Any] | None
+  ) -> Batch:
+    """What the objective makes of a batch; `extras` are those of `train_loss`."""
+    del extras  # Of models that learn from more than their batches.
+    if self._target_moments:
+      frames = self.scaled_target(batch['decoder_target_frames'])
+      batch = {**batch, 'decoder_target_frames': frames}
+    return self.objective.corrupt(self.spec, batch, rng)
 
   def _losses(
-    self, params: Params, batch: Batch, rng: jax.Array | None
+    self,
+    params: Params,
+    batch: Batch,
+    rng: jax.Array | None,
+    extras: dict[str, Any] | None = None,
   ) -> objective_lib.Losses:
-    batch = self.objective.corrupt(self.spec, self.scaled_target(batch), rng)
+    batch = self.corrupted(batch, rng, extras)
     outputs = self.outputs(params, batch, self.objective.reads, rng)
     return self.objective(self.spec, outputs, batch)
 
@@ -287,7 +298,7 @@ class StageModel:
       batch = {**batch, objective_lib.EXAMPLES_SEEN: seen}
       if rng is not None:
         extras = {**extras, _PROGRESS: {'examples': seen + rows}}
-    values, weights, metrics = self._losses(params, batch, rng)
+    values, weights, metrics = self._losses(params, batch, rng, extras)
     means = {name: losses.weighted_mean(*m) for name, m in metrics.items()}
     return losses.weighted_mean(values, weights), (means, extras)
 
@@ -378,8 +389,7 @@ class StageModel:
         )
     elif prefix is not None:
       _check_frames(self.spec, prefix, rngs.shape[0], num_frames)
-      if self._target_moments:
-        prefix = standardised.scaled(prefix, **self._target_moments)
+      prefix = self.scaled_target(prefix)
     drawn = self.sampler.sample(
       self.network,
       self.spec,

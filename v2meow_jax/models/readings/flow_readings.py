@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2meow_jax.models import stage_model
-from v2meow_jax.models.adaptors import standardised
 from v2meow_jax.models.blocks import layer_stacking
 from v2meow_jax.models.objectives import flow_schedule
 
@@ -77,9 +76,7 @@ def velocities(
   """
   module, variables, num_frames = _parts(model, params)
   inputs = model.standardised(inputs)
-  moments = model.moments.get(model.spec.target.name)
-  if moments:
-    target = standardised.scaled(target, **moments)
+  target = model.scaled_target(target)
   schedule = flow_schedule.FlowSchedule()
   noise = jax.random.normal(jax.random.key(0), target.shape[1:])
   known = jnp.asarray(is_known)
