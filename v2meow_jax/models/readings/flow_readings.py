@@ -6,7 +6,6 @@ from typing import Any
 from flax import traverse_util
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from v2meow_jax.models import stage_model
 from v2meow_jax.models.blocks import layer_stacking
@@ -93,7 +92,7 @@ def velocities(
       method='velocity',
     )
 
-  return jnp.stack([at(time) for time in np.float32(TIMES)])
+  return jax.vmap(at)(jnp.float32(TIMES))
 
 
 def _parts(model: stage_model.StageModel, params: Any):
