@@ -127,46 +127,47 @@ def draw(
 
 def _panels(result: influence.Influence) -> list[_Panel]:
   attention, without = result.attention, result.without_bin
-
-  def near(tables: Mapping[str, np.ndarray]) -> dict[str, str]:
-    shares = {k: influence.near_share(x) for k, x in tables.items()}
-    return {k: f'{s:.0%} ({c:.0%})' for k, (s, c) in shares.items()}
-
-  panels = [
-    _Panel(
-      title=f'influence: change of the music without the stream, {result.unit}',
-      rows=result.without_stream,
-      notes={
-        k: f'mean {x.mean():.2f}' for k, x in result.without_stream.items()
-      },
-      colours='Oranges',
-    ),
-    _Panel(
-      title='influence of each moment of the picture, summed over the music;'
-      ' right: near it in time (by chance)',
-      rows={k: x.sum(0) for k, x in without.items()},
-      notes=near(without),
-      colours='Oranges',
-    ),
-  ]
+  panels = _pair(
+    f'influence: change of the music without the stream, {result.unit}',
+    result.without_stream,
+    'influence of each moment of the picture, summed over the music',
+    without,
+    'Oranges',
+  )
   if not attention:
     return panels
-  timed = {k: attention[k] for k in without}
+  of_attention = _pair(
+    'attention of the music to each stream, share',
+    {k: x.sum(1) for k, x in attention.items()},
+    'attention that each moment of the picture gets',
+    {k: attention[k] for k in without},
+    'Blues',
+  )
+  return of_attention + panels
+
+
+def _pair(
+  whole_title: str,
+  wholes: Mapping[str, np.ndarray],
+  moments_title: str,
+  moments: Mapping[str, np.ndarray],
+  colours: str,
+) -> list[_Panel]:
+  """Panels of whole streams, [bins of music], and of their moments."""
+  near = {k: influence.near_share(x) for k, x in moments.items()}
   return [
     _Panel(
-      title='attention of the music to each stream, share',
-      rows={k: x.sum(1) for k, x in attention.items()},
-      notes={k: f'mean {x.sum(1).mean():.2f}' for k, x in attention.items()},
-      colours='Blues',
+      title=whole_title,
+      rows=wholes,
+      notes={k: f'mean {x.mean():.2f}' for k, x in wholes.items()},
+      colours=colours,
     ),
     _Panel(
-      title='attention that each moment of the picture gets;'
-      ' right: near it in time (by chance)',
-      rows={k: x.sum(0) for k, x in timed.items()},
-      notes=near(timed),
-      colours='Blues',
+      title=f'{moments_title}; right: near it in time (by chance)',
+      rows={k: x.sum(0) for k, x in moments.items()},
+      notes={k: f'{s:.0%} ({c:.0%})' for k, (s, c) in near.items()},
+      colours=colours,
     ),
-    *panels,
   ]
 
 
