@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2meow_jax import specs
-from v2meow_jax import tokens
 from v2meow_jax.models import batch_layouts
 from v2meow_jax.models import fused_attention
 from v2meow_jax.models import layers
@@ -107,10 +106,8 @@ class ParallelConformer(nn.Module):
   def setup(self):
     """Makes the parameters and layers."""
     c, spec = self.config, self.spec
-    names = (axes.VOCAB, axes.EMBED)
-    shape = (tokens.IdSpace(spec).vocab_size, c.emb_dim)
-    self.token_embedding = self.param(
-      'token_embedding', layers.normal(1.0, *names), shape
+    self.token_embedding = layers.id_table(
+      self, 'token_embedding', 1.0, spec, c.emb_dim
     )
     self.adaptors = {
       s.name: linear.LinearAdaptor(c.emb_dim, c.dtype, s.num_positions)
@@ -119,13 +116,11 @@ class ParallelConformer(nn.Module):
     self.decoder = transformer_layers.stack(
       ParallelConformerLayer, c, c.num_layers
     )
-    self.bias = position_bias.RelativeBias(
-      c.num_heads, c.relative_num_buckets, c.relative_max_distance, True
-    )
+    self.bias = position_bias.relative_bias(c, bidirectional=True)
     self.norm = layers.RMSNorm(c.dtype)
     self.dropout = layers.Dropout(c.dropout_rate)
-    self.logits_kernel = self.param(
-      'logits', layers.normal(c.emb_dim**-0.5, *names), shape
+    self.logits_kernel = layers.id_table(
+      self, 'logits', c.emb_dim**-0.5, spec, c.emb_dim
     )
 
   def condition(self, inputs: Mapping[str, jax.Array]) -> jax.Array:

@@ -39,6 +39,14 @@ def zeros(*names: str):
   return nn.with_logical_partitioning(nn.initializers.zeros, names)
 
 
+def id_table(
+  module: nn.Module, name: str, stddev: float, spec: specs.StageSpec, dim: int
+) -> jax.Array:
+  """A parameter float32[vocab_size, dim] with a row for each id of a stage."""
+  shape = (tokens.IdSpace(spec).vocab_size, dim)
+  return module.param(name, normal(stddev, axes.VOCAB, axes.EMBED), shape)
+
+
 def unit(x: jax.Array) -> jax.Array:
   """Vectors of the last axis, scaled to length 1; zeros stay zeros."""
   return x * jax.lax.rsqrt(jnp.sum(x * x, -1, keepdims=True) + 1e-12)

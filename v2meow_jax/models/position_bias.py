@@ -4,6 +4,7 @@ A bias is kept small, by distance or by time, until some of its matrix is wanted
 at full size the matrix of one layer has hundreds of megabytes.
 """
 
+from typing import Any
 from typing import NamedTuple
 from typing import Protocol
 
@@ -179,6 +180,16 @@ class RelativeBias(nn.Module):
     return jnp.where(distance > 0, layers.NEG_INF, bias)
 
 
+def relative_bias(config: Any, bidirectional: bool) -> RelativeBias:
+  """`RelativeBias` of sizes such as `transformer.TransformerConfig`."""
+  return RelativeBias(
+    config.num_heads,
+    config.relative_num_buckets,
+    config.relative_max_distance,
+    bidirectional,
+  )
+
+
 def _time_bias_init(rate_hz: float, max_distance: int):
   """-|seconds| / reach, with a reach per head: see `TimeBias`."""
 
@@ -243,3 +254,13 @@ class TimeBias(nn.Module):
       jnp.asarray(query_places, jnp.int32),
       jnp.asarray(key_places, jnp.int32),
     )
+
+
+def time_bias(config: Any) -> TimeBias:
+  """`TimeBias` of sizes such as `transformer.TransformerConfig`."""
+  return TimeBias(
+    config.num_heads,
+    config.relative_num_buckets,
+    config.relative_max_distance,
+    config.time_bias_rate_hz,
+  )

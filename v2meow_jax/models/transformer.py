@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from v2meow_jax import specs
-from v2meow_jax import tokens
 from v2meow_jax.models import batch_layouts
 from v2meow_jax.models import layers
 from v2meow_jax.models import logical_axes as axes
@@ -129,10 +128,9 @@ class Transformer(nn.Module):
   def setup(self):
     """Makes the parameters and layers."""
     c, spec = self.config, self.spec
-    width, vocab = c.emb_dim, tokens.IdSpace(spec).vocab_size
-    names = (axes.VOCAB, axes.EMBED)
-    self.token_embedding = self.param(
-      'token_embedding', layers.normal(1.0, *names), (vocab, width)
+    width = c.emb_dim
+    self.token_embedding = layers.id_table(
+      self, 'token_embedding', 1.0, spec, width
     )
     if c.level_embedding:
       num_levels = sum(s.num_codebooks for s in spec.token_streams)
@@ -149,23 +147,18 @@ class Transformer(nn.Module):
       self.encoder = transformer_layers.stack(
         transformer_layers.EncoderLayer, c, c.num_encoder_layers
       )
-      self.encoder_bias = _relative_bias(c, bidirectional=True)
+      self.encoder_bias = position_bias.relative_bias(c, bidirectional=True)
       self.encoder_norm = layers.RMSNorm(c.dtype)
     if c.time_bias:
-      self.cross_bias = position_bias.TimeBias(
-        c.num_heads,
-        c.relative_num_buckets,
-        c.relative_max_distance,
-        c.time_bias_rate_hz,
-      )
+      self.cross_bias = position_bias.time_bias(c)
     self.decoder = transformer_layers.stack(
       transformer_layers.DecoderLayer, c, c.num_decoder_layers
     )
-    self.decoder_bias = _relative_bias(c, bidirectional=False)
+    self.decoder_bias = position_bias.relative_bias(c, bidirectional=False)
     self.decoder_norm = layers.RMSNorm(c.dtype)
     self.dropout = layers.Dropout(c.dropout_rate)
-    self.logits_kernel = self.param(
-      'logits', layers.normal(width**-0.5, *names), (vocab, width)
+    self.logits_kernel = layers.id_table(
+      self, 'logits', width**-0.5, spec, width
     )
 
   def embed(self, ids: jax.Array, levels: jax.Array | None) -> jax.Array:
@@ -203,11 +196,10 @@ class Transformer(nn.Module):
     x = jnp.concatenate(parts, 1)[:, positions.encoder_layout(spec).order]
     x = self.dropout(x, deterministic)
     bias = position_bias.DistanceBias(self.encoder_bias(x.shape[1]))
-    x = self._through(self.encoder, x, self._whole(bias), deterministic)
+    x = transformer_layers.through(
+      self.encoder, x, self._whole(bias), deterministic
+    )
     return self.dropout(self.encoder_norm(x), deterministic)
-
-  def _through(self, stack, x: jax.Array, *args) -> jax.Array:
-    return transformer_layers.through(stack, x, *args)
 
   def cross_keys_values(self, encoded: jax.Array) -> transformer_layers.Caches:
     """Keys and values of the encoder's output, one pair for each layer."""
@@ -301,7 +293,7 @@ class Transformer(nn.Module):
       streams = (spec.target,)
     ids = batch['decoder_input_tokens']
     x = self.embed(ids, positions.token_levels(spec, streams))
-    x = self._through(
+    x = transformer_layers.through(
       self.decoder,
       self.dropout(x, deterministic),
       self._whole(position_bias.DistanceBias(self.decoder_bias(ids.shape[1]))),
@@ -328,14 +320,3 @@ class Transformer(nn.Module):
     # [b, frames * levels, emb_dim] -> [b, frames, levels, emb_dim]
     frames = x.reshape(x.shape[0], -1, levels, x.shape[-1])
     return layers.code_logits(self.logits_kernel, self.spec, frames)
-
-
-def _relative_bias(
-  c: TransformerConfig, bidirectional: bool
-) -> position_bias.RelativeBias:
-  return position_bias.RelativeBias(
-    c.num_heads,
-    c.relative_num_buckets,
-    c.relative_max_distance,
-    bidirectional,
-  )

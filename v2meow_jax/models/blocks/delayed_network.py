@@ -21,10 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2meow_jax import specs
-from v2meow_jax import tokens
 from v2meow_jax.models import batch_layouts
 from v2meow_jax.models import layers
-from v2meow_jax.models import logical_axes as axes
 from v2meow_jax.models import position_bias
 from v2meow_jax.models.adaptors import dense_temporal
 from v2meow_jax.models.adaptors import linear
@@ -55,10 +53,8 @@ class DelayedDecoder(nn.Module):
   def setup(self):
     """Makes the parameters and layers."""
     c, spec = self.config, self.spec
-    names = (axes.VOCAB, axes.EMBED)
-    shape = (tokens.IdSpace(spec).vocab_size, c.emb_dim)
-    self.token_embedding = self.param(
-      'token_embedding', layers.normal(1.0, *names), shape
+    self.token_embedding = layers.id_table(
+      self, 'token_embedding', 1.0, spec, c.emb_dim
     )
     self.adaptors = {s.name: self._adaptor(s) for s in spec.feature_inputs}
     self.music = transformer_layers.stack(
@@ -69,17 +65,12 @@ class DelayedDecoder(nn.Module):
       c.block(True),
       c.num_decoder_layers,
     )
-    buckets = (c.relative_num_buckets, c.relative_max_distance)
-    self.decoder_bias = position_bias.RelativeBias(
-      c.num_heads, *buckets, bidirectional=False
-    )
-    self.cross_bias = position_bias.TimeBias(
-      c.num_heads, *buckets, c.time_bias_rate_hz
-    )
+    self.decoder_bias = position_bias.relative_bias(c, bidirectional=False)
+    self.cross_bias = position_bias.time_bias(c)
     self.decoder_norm = layers.RMSNorm(c.dtype)
     self.dropout = layers.Dropout(c.dropout_rate)
-    self.logits_kernel = self.param(
-      'logits', layers.normal(c.emb_dim**-0.5, *names), shape
+    self.logits_kernel = layers.id_table(
+      self, 'logits', c.emb_dim**-0.5, spec, c.emb_dim
     )
     self.onset_head = heads.OnsetHead(c.emb_dim, c.dtype)
     if c.modulates:
