@@ -114,7 +114,7 @@ def each(
   grid: dict[str, np.ndarray],
 ) -> dict[str, dict[str, float]]:
   """Computes `{mean, low, high}` of each metric by a `bootstrap` interval."""
-  return {m: dataclasses.asdict(interval(grid[m])) for m in judges.METRICS}
+  return {m: dataclasses.asdict(interval(x)) for m, x in grid.items()}
 
 
 def generate(

@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
-import os
 import pathlib
-import shlex
-import subprocess
-import sys
-from typing import Any
+
+from benchmarks import report
 
 SECONDS = 10.0
 ADAPTORS = ('sigmoid', 'attention', 'average')
@@ -106,12 +103,12 @@ def train(
   folder.mkdir(parents=True, exist_ok=True)
   clips, records = folder / 'world', folder / 'muvi_world'
   if not (clips / 'manifest.jsonl').exists():
-    _command(
+    report.verb(
       folder, 'data', 'synth', clips, '--num', world, '--seed', 0,
       '--seconds', SECONDS,
     )  # fmt: skip
   if not (records / 'moments.json').exists():
-    _command(
+    report.verb(
       folder, 'data', 'prepare', clips / 'manifest.jsonl', records, _PREPARATION
     )
   systems = {}
@@ -138,7 +135,7 @@ def _train(
   if done.exists():
     return
   paths = tuple(str(folder / source) for source in sources)
-  _command(
+  report.verb(
     folder,
     *('train', '--gin_file=runs/train.gin'),
     f'--gin_file={_RECIPES}{run.recipe}.gin',
@@ -158,14 +155,7 @@ def _export(folder: pathlib.Path, name: str, num_steps: int) -> pathlib.Path:
   system = folder / 'systems' / f'{name}_{num_steps}'
   if not system.exists():
     system.parent.mkdir(exist_ok=True)
-    _command(folder, 'export', system, '--stages', folder / name, _PREPARATION)
+    report.verb(
+      folder, 'export', system, '--stages', folder / name, _PREPARATION
+    )
   return system
-
-
-def _command(folder: pathlib.Path, *words: Any) -> None:
-  """Runs a verb as a user would, from the root of the repository."""
-  argv = [sys.executable, '-m', 'v2meow_jax.cli.main', *map(str, words)]
-  print('+', shlex.join(argv[3:]), flush=True)
-  env = {**os.environ, 'V2MEOW_DATA_DIR': str(folder)}
-  if subprocess.run(argv, env=env).returncode:
-    raise ValueError(f'{shlex.join(argv)} failed; see above.')

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import json
 import os
 import pathlib
+import shlex
+import subprocess
 import sys
 from typing import Any
 
@@ -110,6 +112,19 @@ def progress(items: Sequence, what: str) -> Iterable:
   from v2meow_jax import progress as progress_lib
 
   return progress_lib.bar(items, desc=what)
+
+
+def verb(data_dir: pathlib.Path, *words: Any) -> None:
+  """Runs a verb as a user would, on the records of a folder.
+
+  Raises:
+    ValueError: It failed, and said why.
+  """
+  argv = [sys.executable, '-m', 'v2meow_jax.cli.main', *map(str, words)]
+  print('+', shlex.join(argv[3:]), flush=True)
+  env = {**os.environ, 'V2MEOW_DATA_DIR': str(data_dir)}
+  if subprocess.run(argv, env=env).returncode:
+    raise ValueError(f'{shlex.join(argv)} failed; see above.')
 
 
 def run(main: Callable[[], None]) -> int:

@@ -20,9 +20,7 @@ import argparse
 from collections.abc import Sequence
 import dataclasses
 import json
-import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 from typing import Any
@@ -84,20 +82,17 @@ def train(work: pathlib.Path, variant: str, steps: int) -> pathlib.Path:
   recipe = {'joint': 'music'}.get(variant, f'ablations/{variant}')
   run = work / 'runs' / variant
   files = ('runs/train.gin', f'systems/vmas/{recipe}.gin')
-  command = [sys.executable, '-m', 'v2meow_jax.cli.main', 'train']
-  command += [f'--gin_file={f}' for f in (*files, 'systems/vmas/tiny.gin')]
-  command += [
+  report.verb(
+    work / 'data',
+    'train',
+    *(f'--gin_file={f}' for f in (*files, 'systems/vmas/tiny.gin')),
     f"--gin.MODEL_DIR='{run}'",
     f'--gin.TRAIN_STEPS={steps}',
     f'--gin.WARMUP_STEPS={min(50, steps // 4)}',
     '--gin.loop.train.save_every=100',
     '--gin.loop.train.eval_every=100',
     '--gin.loop.train.tensorboard=False',
-  ]
-  data = {'V2MEOW_DATA_DIR': str(work / 'data')}
-  ended = subprocess.run(command, check=False, env={**os.environ, **data})
-  if ended.returncode:
-    raise ValueError(f'the training of {variant} ended: see above.')
+  )
   return run
 
 
@@ -148,8 +143,8 @@ def judge(
   music = [held_out.music(scene) for scene in scenes]
   grids['onset_f'] = _onset_grid(made, music)
   return {
-    'real': _each(lambda g: bootstrap.mean_interval(np.diagonal(g)), grids),
-    'shuffled': _each(bootstrap.shuffled_interval, grids),
+    'real': correspondence.matched(grids),
+    'shuffled': correspondence.each(bootstrap.shuffled_interval, grids),
     'steps': system.config['stages'][0]['trained_steps'],
   }
 
@@ -162,10 +157,6 @@ def _onset_grid(
     [beat_coverage.onsets(clip) for clip in clips] for clips in (made, music)
   )
   return np.array([[beat_scores.beat_f(h, w) for w in wanted] for h in heard])
-
-
-def _each(interval: Any, grids: dict[str, np.ndarray]) -> dict[str, Any]:
-  return {m: dataclasses.asdict(interval(grids[m])) for m in METRICS}
 
 
 def retrieve(
