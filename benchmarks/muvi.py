@@ -37,7 +37,6 @@ from benchmarks import muvi_runs
 from benchmarks import report
 from v2meow_jax import media
 from v2meow_jax.evaluation.controls import judges
-from v2meow_jax.evaluation.listening import genre_probe
 from v2meow_jax.evaluation.metrics import beat_coverage
 from v2meow_jax.evaluation.metrics import bootstrap
 from v2meow_jax.evaluation.metrics import scores
@@ -198,9 +197,7 @@ def measure(
     'seconds_per_clip': held.seconds(embedded),
     **_say('embedded', correspondence.matched(held.judge(clips))),
   }
-  figures['beat_coverage'] = {
-    name: _coverage(held.truths, clips) for name, clips in made.items()
-  }
+  figures['beat_coverage'] = _coverages(held.truths, made)
   return {
     **figures,
     'num': {'real': len(real), 'blank': len(blank), 'steps': few},
@@ -238,14 +235,16 @@ def _in_context(
   prompts = _prompts(options, {*others})
   styles = [prompts[genre] for genre in others]
   clips = held.generate(system, 'in context', styles=styles)
-  heard = held.probe.predict(np.stack([genre_probe.features(c) for c in clips]))
+  judged = correspondence.judge(clips, held.probe)
   followed, kept = (
-    _mean([h == w for h, w in zip(heard, wanted, strict=True)])
+    _mean([clip.genre == w for clip, w in zip(judged, wanted, strict=True)])
     for wanted in (others, own)
   )
   print('genre of the prompt', bootstrap.Interval(**followed), flush=True)
   return {
-    **_say('in context', correspondence.matched(held.judge(clips))),
+    **_say(
+      'in context', correspondence.matched(judges.grids(judged, held.scenes))
+    ),
     'genre_of_the_prompt': followed,
     'genre_of_the_picture': kept,
   }
@@ -274,21 +273,24 @@ def _round_trip_error(clips: Sequence[media.Audio], codec: Any) -> float:
   return float(np.mean(errors))
 
 
-def _coverage(
-  truths: Sequence[media.Audio], clips: Sequence[media.Audio]
-) -> dict[str, float]:
-  """BCS and BHS of MuVi's form."""
-  # A picture a little longer than its scene has longer music.
-  cut = [
-    clip.fitted(len(truth.samples))
-    for truth, clip in zip(truths, clips, strict=True)
-  ]
-  bins = (
-    [beat_coverage.bins(clip, 'unadjusted') for clip in side]
-    for side in (truths, cut)
-  )
-  found = beat_coverage.beat_coverage(*bins, form='unadjusted')
-  return {name: score.value for name, score in found.items()}
+def _coverages(
+  truths: Sequence[media.Audio], made: dict[str, list[media.Audio]]
+) -> dict[str, dict[str, float]]:
+  """BCS and BHS of MuVi's form, by the name of the music."""
+
+  def bins(clips):
+    return [beat_coverage.bins(clip, 'unadjusted') for clip in clips]
+
+  wanted, found = bins(truths), {}
+  for name, clips in made.items():
+    # A picture a little longer than its scene has longer music.
+    cut = [
+      clip.fitted(len(truth.samples))
+      for truth, clip in zip(truths, clips, strict=True)
+    ]
+    scored = beat_coverage.beat_coverage(wanted, bins(cut), form='unadjusted')
+    found[name] = {metric: score.value for metric, score in scored.items()}
+  return found
 
 
 def learnt(run: pathlib.Path) -> dict[str, float]:
