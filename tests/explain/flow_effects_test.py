@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from tests.fakes import fitting
 from v2meow_jax import specs
 from v2meow_jax.explain import effects
 from v2meow_jax.explain import gates
@@ -54,25 +55,17 @@ def trained():
     flow.FlowSampling(steps=8),
   )  # fmt: skip
   params = nn.unbox(model.init(jax.random.key(0), model.example_batch(1)))
-  params, optimizer = params['params'], optax.adam(5e-3)
 
-  def step(i, carried):
-    params, state = carried
-    rng = jax.random.fold_in(jax.random.key(1), i)
+  def loss(params, rng):
     seen, music = draw(rng, 64)
     batch = {
       'encoder_inputs_patches': seen,
       'decoder_target_frames': music,
       'decoder_loss_weights': jnp.ones((64, FRAMES)),
     }
-    gradient = jax.grad(lambda p: model.train_loss(p, {}, batch, rng)[0])(
-      params
-    )
-    updates, state = optimizer.update(gradient, state, params)
-    return optax.apply_updates(params, updates), state
+    return model.train_loss(params, {}, batch, rng)[0]
 
-  carried = (params, optimizer.init(params))
-  params, _ = jax.jit(lambda c: jax.lax.fori_loop(0, 400, step, c))(carried)
+  params = fitting.fitted(loss, params['params'], optax.adam(5e-3), 400)
   return restore.ModelStage(model, params)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from tests.fakes import fitting
 from tests.fakes import gaussian_flow
 from v2meow_jax import specs
 from v2meow_jax.inference import restore
@@ -153,10 +154,7 @@ def student():
   extras, params = {'teacher': params['teacher']}, params['params']
   optimizer = optax.adam(optax.cosine_decay_schedule(4e-3, 1500))
 
-  @jax.jit
-  def step(i, carried):
-    params, state = carried
-    rng = jax.random.fold_in(jax.random.key(1), i)
+  def loss(params, rng):
     which, drawn, shown, rest = jax.random.split(rng, 4)
     shape = (256, 1, 2)
     which = jax.random.bernoulli(which, SHARES[1], shape).astype(int)
@@ -168,15 +166,9 @@ def student():
       'decoder_target_frames': frames,
       'decoder_loss_weights': jnp.ones((256, 1)),
     }
-    gradient = jax.grad(lambda p: model.train_loss(p, extras, batch, rest)[0])(
-      params
-    )
-    updates, state = optimizer.update(gradient, state, params)
-    return optax.apply_updates(params, updates), state
+    return model.train_loss(params, extras, batch, rest)[0]
 
-  carried = (params, optimizer.init(params))
-  params, _ = jax.jit(lambda c: jax.lax.fori_loop(0, 1500, step, c))(carried)
-  return model, params
+  return model, fitting.fitted(loss, params, optimizer, 1500)
 
 
 def moments(x):
