@@ -26,8 +26,14 @@ install_venv() {
   esac
   echo "Installing into .venv (a few minutes the first time) ..."
   rm -f .venv/installed
-  # Python compiles what is imported; pip would compile everything for a minute.
+  # uv installs in a fifth of the time that pip takes. Where it cannot be had,
+  # or cannot do it, pip does.
+  local wanted=(-c requirements.lock -e ".$extras")
   .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-    --no-compile -c requirements.lock -e ".$extras"
+    -c requirements.lock uv &&
+    UV_FIND_LINKS=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}} \
+      .venv/bin/uv pip install --quiet --python .venv/bin/python "${wanted[@]}" ||
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+      --no-compile "${wanted[@]}"
   echo "$sum $extras" >.venv/installed
 }
