@@ -82,7 +82,7 @@ LONG = (
   'explain {clip} -o {out}.png',
   'batch {folder}/clips.jsonl -o {out}',
   'data fit {manifest} -o {out}.safetensors --num 2',
-  'data prepare {manifest} {out}',
+  'data prepare {folder}/held_out.jsonl {out}',
   'evaluate --generated {world} --reference {world} -o {out}',
   'experiments',
   'doctor',
@@ -341,6 +341,12 @@ def _materials(zygote: Zygote, folder: str) -> dict[str, str]:
   list(zygote.run([Run(world)]))
   with open(f'{folder}/clips.jsonl', 'w') as file:
     json.dump({'id': 'a', 'path': 'world/clips/000000.mp4'}, file)
+  # Clips of 2 s train nothing, and can be evaluated.
+  rows = pathlib.Path(folder, 'world/manifest.jsonl').read_text().splitlines()
+  with open(f'{folder}/held_out.jsonl', 'w') as file:
+    for row in map(json.loads, rows):
+      row |= {'path': f'world/{row["path"]}', 'split': 'validation'}
+      print(json.dumps(row), file=file)
   return {
     'folder': folder,
     'world': f'{folder}/world/clips',

@@ -100,12 +100,32 @@ def test_an_extractor_that_cannot_load_stops_the_run_and_leaves_nothing(
   assert not os.listdir(tmp_path)
 
 
+@pytest.mark.slow  # Beam runs once more.
 def test_when_every_clip_is_rejected_it_says_why(planted_prepare, tmp_path):
   clips = {'a': ('train', None), 'b': ('validation', None)}
   manifest = planted_records.write_manifest(tmp_path / 'media', clips)
   with pytest.raises(ValueError, match='all 2 clips were rejected.*no file'):
     planted_prepare(tmp_path / 'out', manifest=manifest)
   assert not (tmp_path / 'out').exists()
+
+
+def test_when_no_clip_to_train_on_is_left_nothing_is_written(
+  planted_prepare, tmp_path
+):
+  short = {'seconds': 2.0}
+  clips = {
+    'a': ('train', short),
+    'b': ('train', short),
+    'c': ('validation', short),
+  }
+  manifest = planted_records.write_manifest(tmp_path / 'media', clips)
+  why = (
+    "all 2 clips to train on were rejected.*2 at 'align', such as 'a': .*gives"
+    r' 2 s of .*at least 10 s, the shortest to train on\.'
+  )
+  with pytest.raises(ValueError, match=why):
+    planted_prepare(tmp_path / 'out', manifest=manifest)
+  assert os.listdir(tmp_path) == ['media']
 
 
 def test_a_folder_of_something_else_is_not_replaced(planted_prepare, tmp_path):

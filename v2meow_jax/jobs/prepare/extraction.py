@@ -357,6 +357,7 @@ def _common_seconds(
     raise ValueError(
       f'the clip gives {seconds:g} s of {shown}; wanted at least'
       f' {max(least, float(period)):g} s'
+      + (', the shortest to train on' if least > period else '')
     )
   return seconds
 

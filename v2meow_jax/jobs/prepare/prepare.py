@@ -94,7 +94,7 @@ def prepare(
 
   Raises:
     ValueError: The manifest is malformed, `out` holds something else, or every
-      clip was rejected.
+      clip, or every clip to train on, was rejected.
   """
   clips = manifests.read(manifest)
   if not atomic.is_replaceable(out, marker=shards.INDEX):
@@ -118,7 +118,7 @@ def prepare(
       _run(groups, extract, building, pipeline_options)
     if is_local:
       shutil.rmtree(progress_dir)
-    summary = _finish(building, reading.streams, piece_seconds)
+    summary = _finish(building, clips, reading.streams, piece_seconds)
   logging.info('Prepared %s: %s', out, summary)
   return summary
 
@@ -196,13 +196,17 @@ def _write_ledger(
 
 
 def _finish(
-  folder: str, streams: Sequence[specs.Stream], piece_seconds: float
+  folder: str,
+  clips: Sequence[manifests.ManifestClip],
+  streams: Sequence[specs.Stream],
+  piece_seconds: float,
 ) -> Summary:
   """Parts -> numbered shards, their index and what TFDS reads."""
   ledger = paths.path(folder) / LEDGER
   if not ledger.exists():
     atomic.write_text(ledger, '')
-  rejected = ledger.read_bytes().decode().splitlines()
+  lines = ledger.read_bytes().decode().splitlines()
+  rejected = [json.loads(line) for line in lines]
   index: dict[str, shards.Shard] = {}
   splits, num_examples, sound = [], {}, []
   for split in manifests.SPLITS:
@@ -216,10 +220,7 @@ def _finish(
     if written:
       num_examples[split] = sum(s.num_recordings for s in written.values())
       splits.append(_split_info(split, list(written.values())))
-  if not splits:
-    raise ValueError(
-      f'all {len(rejected)} clips were rejected; the first: {rejected[0]}'
-    )
+  _require_clips(clips, num_examples, rejected)
   sound.sort(key=lambda row: row['id'])
   lines = [json.dumps(row) + '\n' for row in sound]
   atomic.write_text(os.path.join(folder, SOUND), ''.join(lines))
@@ -241,6 +242,33 @@ def _finish(
     num_sound={
       name: sum(name in row for row in sound) for name in sound_checks.SENTENCES
     },
+  )
+
+
+def _require_clips(
+  clips: Sequence[manifests.ManifestClip],
+  num_examples: Mapping[str, int],
+  rejected: Sequence[Mapping[str, str]],
+) -> None:
+  """Raises ValueError where no clip is left, or none to train on."""
+  training = {clip.id for clip in clips if clip.split == 'train'}
+  if num_examples.get('train' if training else 'validation'):
+    return
+  kind = 'clips'
+  if num_examples:
+    kind = 'clips to train on'
+    rejected = [row for row in rejected if row['id'] in training]
+  by_stage: dict[str, list[Mapping[str, str]]] = {}
+  for row in rejected:
+    by_stage.setdefault(row['stage'], []).append(row)
+  reasons = [
+    f'{len(rows)} at {stage!r}, such as {rows[0]["id"]!r}:'
+    f' {rows[0]["message"].rstrip(".")}'
+    for stage, rows in by_stage.items()
+  ]
+  raise ValueError(
+    f'all {len(rejected)} {kind} were rejected, and nothing was written;'
+    f' {"; ".join(reasons)}.'
   )
 
 
