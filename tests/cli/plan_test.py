@@ -5,6 +5,7 @@ import pytest
 from tests.fakes import pulsing_clips
 from v2meow_jax.cli import main
 from v2meow_jax.extractors.planning import plan as plan_lib
+from v2meow_jax.files import atomic
 from v2meow_jax.files import write
 
 
@@ -26,6 +27,7 @@ def test_a_video_gets_its_plan_and_a_plot(clip, tmp_path, capsys):
   plan = plan_lib.read(out)
   assert plan.tempo_bpm == pytest.approx(100, rel=0.01)
   assert plan.source == 'picture'
+  assert plan.video_sha256 == atomic.sha256(clip)
   assert plot.read_bytes().startswith(b'\x89PNG')
 
 

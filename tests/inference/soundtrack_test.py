@@ -11,6 +11,7 @@ import pytest
 from tests.fakes import media_clips
 from v2meow_jax import media
 from v2meow_jax.extractors.planning import plan as plan_lib
+from v2meow_jax.files import atomic
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.files import write
@@ -224,6 +225,46 @@ def test_a_take_that_is_silent_is_no_success_and_leaves_no_file(
   assert made == ['out_1.wav', 'out_1.wav.json', 'out_3.wav', 'out_3.wav.json']
 
 
+class Planned(Listening):
+  """A system that follows the plan of a request."""
+
+  def run_batch(self, requests, **options):
+    (made,) = super().run_batch(requests, **options)
+    made.plan = requests[0].plan
+    return [made]
+
+
+@pytest.mark.parametrize('whose', ['of no file', 'of this', 'of another'])
+def test_a_plan_of_another_video_is_followed_and_said(
+  tmp_path, monkeypatch, capsys, whose
+):
+  video, out = tmp_path / 'in.mp4', tmp_path / 'out.wav'
+  media_clips.encode(video, media_clips.planted(range(10)))
+  digests = {'of this': atomic.sha256(video), 'of another': '0a' * 32}
+  plan = _plan(video_sha256=digests.get(whose))
+  monkeypatch.setattr(system_lib, 'load', lambda *_: Planned(16_000))
+  soundtrack.write(str(video), str(out), plan=plan)
+  facts = json.loads((tmp_path / 'out.wav.json').read_bytes())
+  said = capsys.readouterr().err
+  if whose != 'of another':
+    assert 'notes' not in facts and '--plan' not in said
+    return
+  assert 'made for another file' in facts['notes']['plan']
+  assert said.count(f'v2meow: --plan {facts["notes"]["plan"]}') == 1
+
+
+def _plan(**changes):
+  return plan_lib.MusicPlan(
+    seconds=0.4,
+    tempo_bpm=120.0,
+    beats_per_bar=4,
+    source='given',
+    beats=(plan_lib.Beat(seconds=0.1, downbeat=True, energy=0.5),),
+    sections=(plan_lib.Section(start_seconds=0.0, mood='', energy=0.5),),
+    **changes,
+  )
+
+
 class Interrupted(Listening):
   """A system that is interrupted at its third take, and notes what was kept."""
 
@@ -239,15 +280,8 @@ class Interrupted(Listening):
     if len(self.kept) == 3:
       raise KeyboardInterrupt
     (made,) = super().run_batch(requests, **options)
-    plan = plan_lib.MusicPlan(
-      seconds=0.4,
-      tempo_bpm=120.0,
-      beats_per_bar=4,
-      source='given',
-      beats=(plan_lib.Beat(seconds=0.1, downbeat=True, energy=0.5),),
-      sections=(plan_lib.Section(start_seconds=0.0, mood='', energy=0.5),),
-    )
-    fields = vars(made) | {'settings': {'seed': requests[0].seed}, 'plan': plan}
+    settings = {'seed': requests[0].seed}
+    fields = vars(made) | {'settings': settings, 'plan': _plan()}
     return [requests_lib.Soundtrack(codes=np.zeros((1, 1)), **fields)]
 
 

@@ -149,6 +149,25 @@ def check_plan(plan: PlanLike, clip: probe.MediaInfo | media.Video) -> None:
     )
 
 
+def notes(plan: PlanLike, video_sha256: str) -> dict[str, str]:
+  """What is odd about parts of a request that are used all the same.
+
+  Args:
+    plan: Plan of the request, or wishes for one.
+    video_sha256: Digest of the file of the video.
+
+  Returns:
+    Sentences without a subject and a full stop, by the name of the part.
+  """
+  if not isinstance(plan, plan_lib.MusicPlan):
+    return {}
+  if plan.video_sha256 in (None, video_sha256):
+    return {}
+  return {
+    'plan': 'was made for another file, or for this video before it was changed'
+  }
+
+
 def clean_prompt(prompt: str | None) -> str | None:
   """A prompt in NFC without control characters; empty means none.
 

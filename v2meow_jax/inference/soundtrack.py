@@ -157,6 +157,8 @@ def write(
   together = (rows or 1) * system.num_groups
   settings = system.describe(*system.resolve(samplings, rows))
   video_sha256 = atomic.sha256(video)
+  for name, note in requests_lib.notes(plan, video_sha256).items():
+    _say(f'--{name} {note}; it is followed all the same.')
   acting = {**settings, 'start': start, 'end': end}
   keys = [unfinished.key(system, r, video_sha256, acting) for r in requests]
   # What acts on the file besides.
@@ -366,11 +368,14 @@ def describe(
     output: Report on what was written.
     video_sha256: Digest of the video; None: it is computed.
   """
+  video_sha256 = video_sha256 or atomic.sha256(video)
+  notes = requests_lib.notes(soundtrack.plan, video_sha256)
   return {
     'video': str(video),
-    'video_sha256': video_sha256 or atomic.sha256(video),
+    'video_sha256': video_sha256,
     'output': path.name,
     **output.describe(),
     'version': v2meow_jax.__version__,
     **soundtrack.settings,
+    **({'notes': notes} if notes else {}),
   }

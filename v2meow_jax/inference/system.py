@@ -17,6 +17,7 @@ import pathlib
 from typing import Any
 
 from v2meow_jax import media
+from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import paths
 from v2meow_jax.files import probe
@@ -341,7 +342,7 @@ class System:
       seconds_per_part=clock.seconds,
       settings={
         **read.settings,
-        'plan': plan and dataclasses.asdict(plan),
+        'plan': plan and plan_lib.to_content(plan),
         'not_used': read.not_used,
         **facts,
       },

@@ -32,9 +32,14 @@ def example(**changes):
 
 
 def test_a_plan_survives_its_file(tmp_path):
-  for plan in (example(), example(beats=(), end_seconds=None)):
+  known = example(video_sha256='0a' * 32)
+  for plan in (example(), example(beats=(), end_seconds=None), known):
     plan_lib.write(tmp_path / 'plan.json', plan)
     assert plan_lib.read(tmp_path / 'plan.json') == plan
+
+
+def test_a_plan_of_an_unknown_file_says_nothing_of_it():
+  assert 'video_sha256' not in plan_lib.to_json(example())
 
 
 def test_a_key_with_a_sharp_is_the_same_as_with_a_flat():
@@ -85,6 +90,7 @@ REFUSED = {
   'another version': lambda c: c.update(version=2),
   'a key without a mode': lambda c: c.update(key='C'),
   'a key that is none': lambda c: c.update(key='H major'),
+  'a digest that is none': lambda c: c.update(video_sha256='0A' * 32),
   'a strange source': lambda c: c.update(source='stars'),
   'beats that are no list': lambda c: c.update(beats={}),
   'a beat that is no object': lambda c: c['beats'].__setitem__(0, 1.0),

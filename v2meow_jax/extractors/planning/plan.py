@@ -27,6 +27,8 @@ MODES = ('major', 'minor')
 MAX_PROMPT_CHARACTERS = 2000
 _KEY = re.compile(rf'([A-G])([b#])? ({"|".join(MODES)})')
 
+_SHA256 = re.compile('[0-9a-f]{64}')
+
 Source = Literal['picture', 'prior', 'given']
 
 _MOST_BYTES = 64 * 2**20
@@ -94,6 +96,7 @@ class MusicPlan:
     end_seconds: Time of the last downbeat, after which the music rings out;
       None: the music goes on to the end of the clip.
     key: Tonic and mode, such as 'Eb minor'; None: any.
+    video_sha256: Digest of the file of the clip; None: not known.
     version: Version of this format.
   """
 
@@ -105,6 +108,7 @@ class MusicPlan:
   sections: tuple[Section, ...]
   end_seconds: float | None = None
   key: str | None = None
+  video_sha256: str | None = None
   version: int = VERSION
 
   def __post_init__(self):
@@ -125,6 +129,12 @@ class MusicPlan:
       )
     if self.key is not None:
       object.__setattr__(self, 'key', named_key(self.key))
+    digest = self.video_sha256
+    if digest is not None and not _SHA256.fullmatch(digest):
+      raise ValueError(
+        f'video_sha256 is {digest!r:.80}; wanted 64 of the characters'
+        ' 0-9 and a-f, or no such field.'
+      )
     times = [beat.seconds for beat in self.beats]
     self._check_times('beats', times, _SHORTEST_BEAT_SECONDS)
     starts = [section.start_seconds for section in self.sections]
@@ -240,11 +250,18 @@ def _check_text(name: str, text: str, most: int) -> None:
     )
 
 
+def to_content(plan: MusicPlan) -> dict[str, Any]:
+  """Inverts `from_content`; a digest that is not known is left out."""
+  content = dataclasses.asdict(plan)
+  if plan.video_sha256 is None:
+    del content['video_sha256']
+  return content
+
+
 def to_json(plan: MusicPlan) -> str:
   """Writes a plan as json with one line for each beat and section."""
-  fields = dataclasses.asdict(plan)
   lines = []
-  for name, value in fields.items():
+  for name, value in to_content(plan).items():
     if isinstance(value, tuple):
       items = ',\n'.join(f'  {_json(item)}' for item in value)
       lines.append(f' "{name}": [\n{items}\n ]' if items else f' "{name}": []')

@@ -1,5 +1,6 @@
 """`v2meow plan`: from a video to its plan, and a plot of it."""
 
+import dataclasses
 import importlib.util
 import pathlib
 
@@ -7,6 +8,7 @@ from v2meow_jax.extractors.planning import analysis
 from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.extractors.planning import plan_plot
 from v2meow_jax.extractors.planning import planner
+from v2meow_jax.files import atomic
 from v2meow_jax.files import outputs
 from v2meow_jax.files import read
 from v2meow_jax.files.films import film_part
@@ -60,6 +62,7 @@ def write(
     read.iter_video(part, piece_seconds=_PIECE_SECONDS, max_side=_MAX_SIDE)
   )
   plan = planner.plan(seen, prompt=prompt, wishes=wishes)
+  plan = dataclasses.replace(plan, video_sha256=atomic.sha256(video))
   plan_lib.write(paths[0], plan)
   if plot is not None:
     plan_plot.write(paths[1], plan, seen)
