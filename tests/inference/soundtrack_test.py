@@ -3,6 +3,7 @@
 import collections
 import functools
 import json
+import pathlib
 import types
 
 import numpy as np
@@ -20,6 +21,7 @@ from v2meow_jax.inference import soundtrack
 from v2meow_jax.inference import system as system_lib
 from v2meow_jax.inference.films import unfinished
 from v2meow_jax.inference.finish import options as finish_options
+from v2meow_jax.inference.finish import output as output_lib
 
 TONE_HZ = 15_000
 
@@ -178,6 +180,30 @@ def test_what_became_of_the_film_is_said_and_in_the_sidecar(
     assert ('encoded again, as H.264' in capsys.readouterr().err) == (
       picture == 'H.264'
     )
+
+
+@pytest.mark.parametrize(
+  ('stretches', 'said'),
+  [
+    ([], '--duck found no speech in the sound of in.mp4.'),
+    ([(1.2, 3.0)], '--duck found 1.8 s of speech, at 1.2-3 s in the sound'),
+    (
+      [(2.0 * i, 2.0 * i + 1) for i in range(9)],
+      'found 9 s of speech, at 0-1, 2-3, 4-5 and 6 more up to 17 s in the sound',
+    ),
+    (None, ''),
+  ],
+)
+def test_speech_that_ducks_the_music_is_said(capsys, stretches, said):
+  written = output_lib.Output(
+    film=None,
+    seconds=20.0,
+    rate_hz=48_000,
+    finish={} if stretches is None else {'speech': stretches},
+  )
+  soundtrack.say_output('in.mp4', pathlib.Path('out.wav'), written)
+  told = capsys.readouterr().err
+  assert said in told and bool(said) == bool(told)
 
 
 def test_a_film_for_another_container_is_refused_before_a_system_is_loaded(

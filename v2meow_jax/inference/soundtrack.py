@@ -339,6 +339,11 @@ def say_output(
     )
   if film and film.left_out:
     _say(f'{path} leaves out of {video}: {"; ".join(film.left_out)}.')
+  if 'speech' in finish:
+    from v2meow_jax.inference.finish import speech
+
+    found = speech.sentence(finish['speech'])
+    _say(f'--duck found {found} in the sound of {video}.')
   for name, reason in finish.get('not_used', {}).items():
     _say(f'--{name} is not used: {reason}.')
   if 'loudness_missed' in finish:

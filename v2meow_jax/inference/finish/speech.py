@@ -18,6 +18,7 @@ measures it on other voices, noises and songs.
 """
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 import dataclasses
 import itertools
 
@@ -50,6 +51,7 @@ _NUM_FIGURES = 4  # Of a frame.
 # ours: shorter bursts are not talk, and breaths do not end it.
 _SHORTEST_SECONDS = 0.8
 _PAUSE_SECONDS = 0.7
+_MOST_SAID = 4  # Stretches in a sentence.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +78,27 @@ def segments(sound: media.Sound) -> list[tuple[float, float]]:
     sound: Sound of one channel at `RATE_HZ`.
   """
   return _segments(probabilities(sound) > 0.5)
+
+
+def sentence(stretches: Sequence[Sequence[float]]) -> str:
+  """Says how much speech there is, and where.
+
+  >>> sentence([(1.0, 2.5), (4.0, 8.0)])
+  '5.5 s of speech, at 1-2.5 and 4-8 s'
+
+  Args:
+    stretches: Start and end of each stretch, in seconds.
+  """
+  if not stretches:
+    return 'no speech'
+  total = sum(end - start for start, end in stretches)
+  where = [f'{start:g}-{end:g}' for start, end in stretches]
+  if len(where) > _MOST_SAID:
+    others = f'{len(where) - _MOST_SAID + 1} more up to {stretches[-1][1]:g}'
+    where[_MOST_SAID - 1 :] = [others]
+  *first, last = where
+  shown = ' and '.join([', '.join(first), last] if first else [last])
+  return f'{total:.3g} s of speech, at {shown} s'
 
 
 def probabilities(sound: media.Sound) -> np.ndarray:
