@@ -8,6 +8,10 @@ import tqdm
 
 _LIVE_SECONDS = 0.5
 _LOG_SECONDS = 30.0
+_SHARE = (
+  '{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}'
+)
+_COUNT = '{desc}: {n_fmt} {unit}s, {elapsed}{postfix}'
 
 
 class _Lines:
@@ -25,11 +29,14 @@ def bar(items: Iterable[Any] | None = None, **options: Any) -> tqdm.tqdm:
 
   Args:
     items: Items to iterate over; None: call `update`.
-    **options: Options of tqdm: `total`, `unit`, `desc`, `initial`, `disable`.
+    **options: Options of tqdm: `total`, `unit`, `desc`, `initial`, `disable`,
+      `bar_format`.
 
   Returns:
     The bar, which is iterable and a context manager.
   """
+  if options.get('total') is None and not hasattr(items, '__len__'):
+    options = {'bar_format': _COUNT, 'unit': 'item', **options}
   if sys.stderr.isatty():
     return tqdm.tqdm(
       items, dynamic_ncols=True, mininterval=_LIVE_SECONDS, **options
@@ -41,3 +48,16 @@ def bar(items: Iterable[Any] | None = None, **options: Any) -> tqdm.tqdm:
     maxinterval=_LOG_SECONDS,
     **options,
   )
+
+
+def share_bar(total: float, desc: str) -> tqdm.tqdm:
+  """Makes a bar that shows a share and the time left, and no numbers.
+
+  Args:
+    total: Sum of what `update` will get.
+    desc: Name of what is made.
+
+  Returns:
+    The bar, whose postfix says what is at work.
+  """
+  return bar(total=total, desc=desc, bar_format=_SHARE)

@@ -1,5 +1,6 @@
 """What was planted in a stage is found at its stream and second."""
 
+import collections
 import functools
 
 import jax
@@ -68,6 +69,33 @@ def test_planted_attention_is_found_at_its_stream_and_second():
   assert found.attention['style'].shape == (7, 1)
   total = sum(x.sum(1) for x in found.attention.values())
   np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+def test_passes_are_shares_of_all_and_none_is_made_where_nothing_changes(
+  monkeypatch,
+):
+  stage, streams = planted()
+  count, shares = collections.Counter(), []
+  predict = restore.ModelStage.log_probabilities
+
+  def counted(*args):
+    count['passes'] += 1
+    return predict(*args)
+
+  monkeypatch.setattr(restore.ModelStage, 'log_probabilities', counted)
+  effects.measure(
+    stage,
+    streams,
+    seconds=SECONDS,
+    windows=WINDOWS,
+    settings=influence.Settings(),
+    on_pass=shares.append,
+  )
+  assert sum(shares) == pytest.approx(1)
+  # Of two windows of four seconds: attention apart, all, and what is marked of
+  # three streams. Second 3 is in both; FAR's and NEAR's other seconds are blank.
+  assert count['passes'] == 2 * (1 + 3 + 2)
+  assert len(shares) == 2 * (1 + 1 + 3 + 4 + 4)
 
 
 def test_a_stream_that_is_copied_has_influence_where_it_is_looked_at():

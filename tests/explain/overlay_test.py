@@ -62,6 +62,8 @@ def test_the_command_writes_a_video_of_the_clips_length(clip, tmp_path, capsys):
 class PlantedSystem:
   """Silence, for a picture with a marked cell in its second 1."""
 
+  parts = ('streams',)
+
   def __init__(self):
     inputs = (planted_stage.PICTURE, planted_stage.STYLE)
     self.stages = [restore.ModelStage(*planted_stage.encoder_decoder(*inputs))]

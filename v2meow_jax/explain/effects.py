@@ -41,7 +41,7 @@ def measure(
   seconds: float,
   windows: options.Windows,
   settings: influence.Settings,
-  on_pass: Callable[[], None] = lambda: None,
+  on_pass: Callable[[float], object] = lambda share: None,
 ) -> influence.Influence:
   """Measures attention and influence over a clip, window by window.
 
@@ -56,7 +56,8 @@ def measure(
     seconds: Length of the clip, in seconds.
     windows: Windows of the sampling.
     settings: Settings of the measurement.
-    on_pass: Function called after each pass of the network, for progress.
+    on_pass: Function called after each pass of the network with its share of
+      all, for progress.
 
   Returns:
     Attention, or gates, and influence of every input of the stage.
@@ -72,7 +73,11 @@ def measure(
   )
   for start in starts:
     prefix_seconds = windows.prefix_seconds if start else 0.0
-    window = kind(stage, sums, start, prefix_seconds, on_pass)
+
+    def on_share(share: float) -> None:
+      on_pass(share / len(starts))
+
+    window = kind(stage, sums, start, prefix_seconds, on_share)
     # A clip may end before the middle of the first code that a window writes.
     if window.is_written:
       window.measure()
@@ -152,11 +157,11 @@ class _Window(abc.ABC):
     sums: _Sums,
     start: float,
     prefix_seconds: float,
-    on_pass: Callable[[], None],
+    on_share: Callable[[float], None],
   ):
     spec, target = stage.spec, stage.spec.target
     crop_seconds = spec.crop_seconds
-    self._stage, self._sums, self._on_pass = stage, sums, on_pass
+    self._stage, self._sums, self._on_share = stage, sums, on_share
     # Frames of the clip in the window.
     self._frames = {
       s.name: pipeline.cut(
@@ -192,11 +197,17 @@ class _Window(abc.ABC):
   def measure(self) -> None:
     """Adds the window to the sums."""
     sums = self._sums
+    seen_bins = {
+      name: sums.key_bins[name][self._frames[name]] for name in self._inputs
+    }
+    num_passes = 2 + len(seen_bins)
+    num_passes += sum(len(np.unique(seen_bins[n])) for n in sums.without_bin)
+    self._share = 1 / num_passes
     sums.counts += np.bincount(self._bins, minlength=sums.num_bins)
     self._look()
     whole = self._predicted(self._inputs)
     for name in self._inputs:
-      seen = sums.key_bins[name][self._frames[name]]
+      seen = seen_bins[name]
       sums.without_stream[name] += self._lost(whole, name, seen >= 0)
       if name in sums.without_bin:
         for column in np.unique(seen):
@@ -219,6 +230,9 @@ class _Window(abc.ABC):
     """Sums what is lost in each bin of music by blanking some frames."""
     values = self._inputs[name].copy()
     values[:, gone] = self._sums.blanks[name]
+    if np.array_equal(values, self._inputs[name]):
+      self._on_share(self._share)
+      return np.zeros(self._sums.num_bins)
     other = self._predicted({**self._inputs, name: values})
     lost = self._distances(whole, other)
     return np.bincount(self._bins, lost, minlength=self._sums.num_bins)
@@ -230,7 +244,7 @@ class _CodesWindow(_Window):
   def _look(self) -> None:
     sums, layer = self._sums, self._sums.settings.layer
     weights = self._stage.attention(self._inputs, self._target)
-    self._on_pass()
+    self._on_share(self._share)
     for name, of_layers in weights.items():
       chosen = of_layers.mean(0) if layer is None else of_layers[layer]
       drawn = np.float64(chosen[0, self._drawn])
@@ -247,7 +261,7 @@ class _CodesWindow(_Window):
 
   def _predicted(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     log_p = self._stage.log_probabilities(inputs, self._target)
-    self._on_pass()
+    self._on_share(self._share)
     return log_p[0, self._drawn]
 
   def _distances(self, whole: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -264,11 +278,11 @@ class _FlowWindow(_Window):
       of_clip = sums.gates.setdefault(name, np.zeros(shape))
       # A gate depends on its frame alone, so that windows agree.
       of_clip[self._frames[name]] = weights[0]
-    self._on_pass()
+    self._on_share(self._share)
 
   def _predicted(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     velocities = self._stage.velocities(inputs, self._target, self._is_known)
-    self._on_pass()
+    self._on_share(self._share)
     return np.float64(velocities[:, 0, self._drawn]).swapaxes(0, 1)
 
   def _distances(self, whole: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -77,37 +77,35 @@ def write(
   # JAX comes with these, after all that can be refused without it.
   from v2meow_jax.explain import effects
   from v2meow_jax.inference import system as system_lib
+  from v2meow_jax.inference.films import making
   from v2meow_jax.inference.programs import compile_cache
 
   compile_cache.enable()
   system = system_lib.load(system_dir)
   stage, windows = system.stages[0], system.windows[0]
   effects.check_layer(stage, settings)
-  with progress_lib.bar(unit='part', desc=out.name) as bar:
-
-    def show(part: str, seconds: float = 0.0) -> None:
-      del seconds
-      bar.set_postfix_str(part, refresh=False)
-      bar.update()
-
-    result = system.run(info, prompt, seed, plan=plan, on_progress=show)
+  with making.shown(system, out.name, info.seconds) as on_progress:
+    result = system.run(info, prompt, seed, plan=plan, on_progress=on_progress)
+  with progress_lib.share_bar(1.0, out.name) as bar:
+    bar.set_postfix_str('influence', refresh=False)
     effect = effects.measure(
       stage,
       result.streams,
       seconds=info.seconds,
       windows=windows,
       settings=settings,
-      on_pass=lambda: show('influence'),
+      on_pass=bar.update,
     )
-    show('drawing')
-    plot = influence_plot.draw(result.audio, effect, width=_PNG_WIDTH)
-    _write_png(picture, plot.pixels)
+  plot = influence_plot.draw(result.audio, effect, width=_PNG_WIDTH)
+  _write_png(picture, plot.pixels)
   soundtrack.say_unused(result.settings.get('not_used', {}))
   if is_video:
     frames = _frames(info, result.audio, effect, stage.spec)
     media_write.write_video(
       out,
-      progress_lib.bar(frames, unit='frame', desc=out.name),
+      progress_lib.bar(
+        frames, total=len(_times(info)), unit='frame', desc=out.name
+      ),
       rate_hz=info.rate_hz,
       audio=result.audio,
     )
@@ -145,8 +143,7 @@ def _frames(
   spec: specs.StageSpec,
 ) -> Iterator[np.ndarray]:
   """Yields each frame with its heat, over the plot with its cursor."""
-  rate_hz = info.rate_hz
-  times = (np.arange(max(1, round(info.seconds * rate_hz))) + 0.5) / rate_hz
+  times = _times(info)
   rates = {s.name: s.rate_hz for s in spec.inputs}
   # Heat is shown as a share of the clip's hottest cell.
   heat, opened = (
@@ -173,6 +170,12 @@ def _frames(
       for grid in at(opened, time):
         frame = gates.tinted(frame, grid)
       yield np.concatenate([_fit(frame, plot.pixels.shape[1]), plot.at(time)])
+
+
+def _times(info: probe.MediaInfo) -> np.ndarray:
+  """The middle of each frame of the overlay, in seconds."""
+  num_frames = max(1, round(info.seconds * info.rate_hz))
+  return (np.arange(num_frames) + 0.5) / info.rate_hz
 
 
 def _fit(frame: np.ndarray, width: int) -> np.ndarray:

@@ -78,13 +78,7 @@ def shown(
     Function to call with a part and the seconds that it has done.
   """
   done = dict.fromkeys(system.parts, 0.0)
-  with progress_lib.bar(
-    total=seconds * len(done),
-    desc=name,
-    bar_format=(
-      '{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}'
-    ),
-  ) as bar:
+  with progress_lib.share_bar(seconds * len(done), name) as bar:
 
     def show(part: str, new: float) -> None:
       # Windows reach beyond the end of a clip.
