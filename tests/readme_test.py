@@ -105,6 +105,15 @@ def test_readme_shows_the_commands_of_a_newcomer():
   }
 
 
+@pytest.mark.parametrize('page', sorted((ROOT / 'docs').glob('*.md')))
+def test_a_page_activates_the_environment_before_its_first_command(page):
+  words = [c[0] for c in commands(page.read_text())]
+  ours = [w for w in words if w.rpartition('/')[2] in ('v2meow', 'python')]
+  assert set(ours) <= {'v2meow', 'python'}, ours
+  if ours:
+    assert 'source' in words[: words.index(ours[0])]
+
+
 @pytest.mark.slow
 def test_verbs_and_flags_exist():
   wrong = {}

@@ -14,12 +14,12 @@ import subprocess
 import sys
 from typing import Literal
 
+from v2meow_jax import installing
+
 _PACKAGE = 'v2meow_jax'
 _PYTHONS = ((3, 11), (3, 14))
 _MIN_FREE_BYTES = 1 << 30
 _IMPORT_TIMEOUT_SECONDS = 120
-
-_REINSTALL = 'python -m pip install -c requirements.lock -e .'
 
 # Modules that generation needs; a broken wheel fails on import.
 _BASE_MODULES = ('jax', 'flax', 'av', 'soundfile', 'soxr', 'safetensors')
@@ -179,11 +179,13 @@ def _base_packages() -> list[Check]:
       importlib.import_module(module)
       checks.append(Check(module, 'ok', metadata.version(module)))
     except Exception as error:  # A broken wheel may raise anything.
-      checks.append(Check(module, 'FAIL', _first_line(error), _REINSTALL))
+      checks.append(
+        Check(module, 'FAIL', _first_line(error), installing.extra())
+      )
   missing = missing_requirements(None, _requirements(), metadata.version)
   if missing:
     detail = f'without {", ".join(missing)}'
-    checks.append(Check('base install', 'FAIL', detail, _REINSTALL))
+    checks.append(Check('base install', 'FAIL', detail, installing.extra()))
   return checks
 
 
@@ -209,7 +211,8 @@ def _media_codecs() -> list[Check]:
     ('read vp9', 'vp9', 'r', 'off', 'webm videos'),
     ('read av1', 'av1', 'r', 'off', 'recent web videos'),
   )
-  fix = 'install the PyAV wheel: python -m pip install --force-reinstall av'
+  reinstall = installing.command('--force-reinstall av')
+  fix = f'install the PyAV wheel: {reinstall}'
   checks = []
   for name, codec, mode, otherwise, use in wanted:
     try:
@@ -231,7 +234,7 @@ def _system() -> Check:
     loaded = system.load()
   except Exception as error:  # Any failure to load is the finding.
     restore = 'restore the files: git checkout v2meow_jax/assets'
-    fix = _REINSTALL if isinstance(error, ImportError) else restore
+    fix = installing.extra() if isinstance(error, ImportError) else restore
     return Check(name, 'FAIL', _first_line(error), fix)
   detail = f'loads; sha256 {loaded.digest[:12]}, files as it names them'
   return Check(name, 'ok', detail)
@@ -244,7 +247,7 @@ def _programs() -> Check:
 
     folder = compile_cache.folder()
   except ImportError as error:
-    return Check(name, 'off', _first_line(error), _REINSTALL)
+    return Check(name, 'off', _first_line(error), installing.extra())
   if folder:
     return Check(name, 'ok', f'kept in {folder}')
   fix = (
@@ -271,7 +274,7 @@ def _extra(extra: Extra) -> Check:
     problem = f'installed, but {problem}'
   else:
     return Check(name, 'ok', extra.enables)
-  install = f'python -m pip install -c requirements.lock -e ".[{extra.name}]"'
+  install = installing.extra(extra.name)
   return Check(name, 'off', f'{extra.enables}: {problem}', install)
 
 

@@ -12,6 +12,7 @@ import traceback
 from typing import NoReturn
 
 import v2meow_jax
+from v2meow_jax import installing
 from v2meow_jax.cli import ending
 from v2meow_jax.cli import terminal
 from v2meow_jax.cli.verbs import batch
@@ -55,10 +56,7 @@ _USER_ERRORS = (
 _INSIST_SECONDS = 0.05
 _EXIT_INTERRUPTED = 130  # 128 + SIGINT, as in shells.
 _EXIT_PIPE = 141  # 128 + SIGPIPE.
-_MISSING = (
-  '; what training and its data need is an extra: python -m pip install -c'
-  " requirements.lock -e '.[train]'"
-)
+_MISSING = '; what training and its data need is an extra:'
 
 
 class _Help(argparse.HelpFormatter):
@@ -176,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     message = ' '.join(str(e).split()).partition(' In call to config')[0]
     # Also when gin reports it: recipes import what only training needs.
     if 'No module named' in message:
-      message += _MISSING
+      message += f'{_MISSING} {installing.extra("train")}'
     print(f'v2meow: error: {message}', file=sys.stderr)
     return _EXIT_USER_ERROR
   except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import v2meow_jax
+from v2meow_jax import installing
 from v2meow_jax import media
 from v2meow_jax import progress as progress_lib
 from v2meow_jax import specs
@@ -124,8 +125,8 @@ def _require_drawing() -> None:
   ]
   if missing:
     raise ImportError(
-      f'explain draws with {" and ".join(missing)}, which is not installed;'
-      ' python -m pip install -c requirements.lock -e ".[eval]"'
+      f'explain draws with {" and ".join(missing)}, which is not installed:'
+      f' {installing.extra("eval")}'
     )
 
 

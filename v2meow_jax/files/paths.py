@@ -18,6 +18,8 @@ from etils import epath
 import fsspec.config
 import fsspec.core
 
+from v2meow_jax import installing
+
 # The package that fsspec and `epath` reach a scheme with.
 SCHEMES = {'gs': 'gcsfs', 's3': 's3fs'}
 _PACKAGES = {'aiohttp', 'botocore', 'google', *SCHEMES.values()}
@@ -166,8 +168,8 @@ def file_system(name: epath.PathLike) -> tuple[Any, str]:
   except ImportError as e:
     scheme = os.fspath(name).partition('://')[0]
     raise ImportError(
-      f'{scheme}:// needs {SCHEMES[scheme]}: python -m pip install'
-      f' {SCHEMES[scheme]}'
+      f'{scheme}:// needs {SCHEMES[scheme]}:'
+      f' {installing.command(SCHEMES[scheme])}'
     ) from e
 
 

@@ -17,6 +17,8 @@ import subprocess
 import sys
 from typing import Literal
 
+from v2meow_jax import installing
+
 Kind = Literal['torch', 'tensorflow']
 
 _TIMEOUT_SECONDS = 1800
@@ -73,17 +75,10 @@ _WANTED: dict[Kind, str] = {
     'Wanted a checkpoint of TensorFlow, with all its files, or a SavedModel.'
   ),
 }
-_MISSING: dict[Kind, str] = {
-  'torch': (
-    'a PyTorch file is converted by PyTorch, which is not installed: python'
-    " -m pip install -c requirements.lock -e '.[hub]', or import a"
-    ' .safetensors that was converted elsewhere'
-  ),
-  'tensorflow': (
-    'a checkpoint of TensorFlow is converted by TensorFlow, which is not'
-    " installed: python -m pip install -c requirements.lock -e '.[data]', or"
-    ' import a .safetensors that was converted elsewhere'
-  ),
+# What such a file is, what converts it, and the extra that brings that.
+_NEEDED: dict[Kind, tuple[str, str, str]] = {
+  'torch': ('PyTorch file', 'PyTorch', 'hub'),
+  'tensorflow': ('checkpoint of TensorFlow', 'TensorFlow', 'data'),
 }
 # How files of the first version end, and indices of the second (LevelDB's
 # tables).
@@ -93,7 +88,12 @@ _TABLE_END = bytes.fromhex('57fb808b247547db')
 def require(kind: Kind = 'torch') -> None:
   """Raises ImportError unless the library for such files is installed."""
   if importlib.util.find_spec(kind) is None:
-    raise ImportError(_MISSING[kind])
+    file, library, extra = _NEEDED[kind]
+    raise ImportError(
+      f'a {file} is converted by {library}, which is not installed:'
+      f' {installing.extra(extra)}, or import a .safetensors that was converted'
+      ' elsewhere'
+    )
 
 
 def tensorflow_files(path: str | os.PathLike) -> list[pathlib.Path]:

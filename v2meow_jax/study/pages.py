@@ -13,6 +13,7 @@ import re
 import shutil
 from typing import Any
 
+from v2meow_jax import installing
 from v2meow_jax.files import atomic
 from v2meow_jax.study import assignment
 from v2meow_jax.study import protocol
@@ -35,8 +36,8 @@ def require_extra() -> None:
   missing = [m for m in _EXTRA if importlib.util.find_spec(m) is None]
   if missing:
     raise ImportError(
-      f'The pages of a study need {", ".join(missing)}: python -m pip install'
-      " -c requirements.lock -e '.[study]'"
+      f'The pages of a study need {", ".join(missing)}:'
+      f' {installing.extra("study")}'
     )
 
 

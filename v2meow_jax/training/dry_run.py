@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from v2meow_jax import installing
 from v2meow_jax.models import stage_model
 from v2meow_jax.training import memory_estimate
 from v2meow_jax.training import mesh as mesh_lib
@@ -21,6 +22,7 @@ from v2meow_jax.training.monitoring import flops
 from v2meow_jax.training.monitoring import goodput
 
 DEFAULT_UTILISATION = 0.4
+_COMPILER = "-c requirements.lock 'jax[tpu]'"  # That of TPUs.
 
 
 # Chips by name: kind in `goodput.PEAK_FLOPS`, source of the peak.
@@ -90,7 +92,7 @@ def tpu_devices(topology: str) -> Sequence[Any]:
   if importlib.util.find_spec('libtpu') is None:
     raise ValueError(
       f'planning for {topology!r} takes the compiler of TPUs, which is not'
-      " installed: python -m pip install -c requirements.lock 'jax[tpu]'"
+      f' installed: {installing.command(_COMPILER)}'
     )
   from jax.experimental import topologies  # pylint: disable=g-import-not-at-top
 

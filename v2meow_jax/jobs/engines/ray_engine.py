@@ -15,6 +15,7 @@ from typing import Any
 
 from absl import logging
 
+from v2meow_jax import installing
 from v2meow_jax.jobs import shards
 from v2meow_jax.jobs.engines import sharing
 from v2meow_jax.jobs.generate import job
@@ -100,8 +101,7 @@ def _ray() -> Any:
     import ray
   except ImportError as e:
     raise ImportError(
-      '--engine ray needs Ray: python -m pip install -c requirements.lock -e'
-      " '.[ray]'"
+      f'--engine ray needs Ray: {installing.extra("ray")}'
     ) from e
   return ray
 

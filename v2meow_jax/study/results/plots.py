@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import pathlib
 
+from v2meow_jax import installing
 from v2meow_jax.study import protocol
 from v2meow_jax.study.results import analysis
 
@@ -122,8 +123,7 @@ def _figure(width: float, height: float):
     from matplotlib import figure  # pylint: disable=g-import-not-at-top
   except ImportError as error:
     raise ImportError(
-      'The plots of a report need the extra eval: python -m pip install -c'
-      " requirements.lock -e '.[eval]'"
+      f'The plots of a report need the extra eval: {installing.extra("eval")}'
     ) from error
   return figure.Figure(figsize=(width, height), layout='constrained')
 

@@ -11,6 +11,7 @@ from etils import epath
 import jax
 import numpy as np
 
+from v2meow_jax import installing
 from v2meow_jax import media
 from v2meow_jax.files import atomic
 from v2meow_jax.files import paths
@@ -44,7 +45,7 @@ class MetricsOut:
       try:
         from clu import metric_writers
       except ImportError:
-        logging.info('No TensorBoard events: pip install v2meow_jax[train]')
+        logging.info('No TensorBoard events: %s', installing.extra('train'))
       else:
         self._writer = metric_writers.SummaryWriter(str(model_dir))
 
