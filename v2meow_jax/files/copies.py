@@ -122,7 +122,7 @@ def _folder() -> pathlib.Path:
   """The folder of copies: $V2MEOW_CACHE_DIR, or one in the user's cache."""
   chosen = os.environ.get(DIR_VARIABLE)
   if not chosen:
-    chosen = paths.user_cache() / 'v2meow' / 'copies'
+    chosen = paths.user_cache() / 'copies'
   folder = pathlib.Path(chosen)
   folder.mkdir(parents=True, exist_ok=True)
   return folder

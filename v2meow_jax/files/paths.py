@@ -59,13 +59,16 @@ def _check_scheme(name: epath.PathLike) -> None:
 
 
 def user_cache() -> pathlib.Path:
-  """The folder of the user's caches: $XDG_CACHE_HOME, or ~/.cache.
+  """The folder of all that is kept for a user: v2meow in the user's caches.
+
+  These lie in $XDG_CACHE_HOME, or in ~/.cache.
 
   Raises:
     RuntimeError: The user has no home.
   """
   folder = os.environ.get('XDG_CACHE_HOME')
-  return pathlib.Path(folder) if folder else pathlib.Path.home() / '.cache'
+  caches = pathlib.Path(folder) if folder else pathlib.Path.home() / '.cache'
+  return caches / 'v2meow'
 
 
 def absolute(name: epath.PathLike) -> str:

@@ -33,7 +33,7 @@ def default_dir() -> pathlib.Path:
   folder = os.environ.get(VARIABLE)
   if folder:
     return paths.path(folder)
-  return paths.user_cache() / 'v2meow' / 'weights'
+  return paths.user_cache() / 'weights'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,11 @@ import pathlib
 import jax
 import pytest
 
+from v2meow_jax.evaluation.metrics import numba_cache
+from v2meow_jax.files import copies
 from v2meow_jax.files import private_files
 from v2meow_jax.inference.programs import compile_cache
+from v2meow_jax.pretrained import store
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +39,19 @@ def enabled() -> pathlib.Path:
 def test_the_cache_lies_in_the_users_cache_folder(tmp_path, monkeypatch):
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
   folder = enabled()
-  assert folder.parent == tmp_path / 'v2meow_jax'
+  assert folder.parent == tmp_path / 'v2meow'
   assert jax.config.jax_compilation_cache_dir == str(folder)
   assert compile_cache.enable() == folder
+
+
+def test_all_that_is_kept_lies_in_one_folder(tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  for variable in (copies.DIR_VARIABLE, store.VARIABLE, 'NUMBA_CACHE_DIR'):
+    monkeypatch.delenv(variable, raising=False)
+  kept = [enabled(), copies._folder(), store.default_dir()]
+  kept.append(numba_cache._folder('1'))
+  assert {folder.parent for folder in kept} == {tmp_path / 'v2meow'}
+  assert len(set(kept)) == len(kept)
 
 
 def test_a_variable_names_the_folder_or_turns_it_off(tmp_path, monkeypatch):

@@ -58,9 +58,7 @@ def _unique_name(file, number: int) -> str:
 def _folder(version: str) -> pathlib.Path:
   """Folder of what this version of numba compiled under unique names."""
   try:
-    base = pathlib.Path(
-      os.environ.get(_VARIABLE) or paths.user_cache() / 'v2meow_jax'
-    )
+    base = pathlib.Path(os.environ.get(_VARIABLE) or paths.user_cache())
     folder = base / f'numba-{version}'
     if private_files.make_folder(folder):
       return folder

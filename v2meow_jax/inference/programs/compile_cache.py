@@ -45,7 +45,7 @@ def enable() -> pathlib.Path | None:
 def folder() -> pathlib.Path | None:
   """The folder of compiled programs, for this processor and user alone.
 
-  It lies in $V2MEOW_PROGRAMS_DIR, or without it in the user's cache folder.
+  It lies in $V2MEOW_PROGRAMS_DIR, or without it in `paths.user_cache`.
   Programs compiled for one processor can crash on another, and home folders
   are shared: each kind of processor has a folder of its own. Beyond 1 GB, what
   was used longest ago leaves.
@@ -59,7 +59,7 @@ def folder() -> pathlib.Path | None:
     return None
   try:
     if base is None:
-      base = paths.user_cache() / 'v2meow_jax'
+      base = paths.user_cache()
     made = pathlib.Path(base) / f'xla-{processor()}'
     return made if private_files.make_folder(made) else None
   except (OSError, RuntimeError):  # There may be no home at all.
