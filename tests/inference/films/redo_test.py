@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -38,6 +39,16 @@ def test_a_stretch_that_is_none_is_refused(text):
 def test_stretches_and_takes_out_of_range_are_refused(text, take, reason):
   with pytest.raises(ValueError, match=reason):
     redo.span(text, take)
+
+
+def test_a_stretch_beyond_the_music_of_a_part_is_told_of_the_music():
+  clip = types.SimpleNamespace(seconds=3.0)
+  part_of_film = types.SimpleNamespace(_read=types.SimpleNamespace(clip=clip))
+  beyond = redo.span('2-4', 2)
+  with pytest.raises(
+    ValueError, match='ends at 4 s of the music, which has 3 s'
+  ):
+    redo.Redoing.redo(part_of_film, beyond, [], [], None, None)
 
 
 def test_takes_draw_with_seeds_of_their_own():

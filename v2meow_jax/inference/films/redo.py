@@ -276,8 +276,8 @@ class Redoing:
     clip = self._read.clip
     if part.end > clip.seconds + 1e-6:
       raise ValueError(
-        f'the stretch to make again ends at {part.end:g} s, and the video has'
-        f' {clip.seconds:g} s.'
+        f'the stretch to make again ends at {part.end:g} s of the music, which'
+        f' has {clip.seconds:g} s.'
       )
     remade = windows_lib.Remade(
       start=part.start, end=part.end, codes=self.codes
