@@ -1,6 +1,7 @@
 """`v2meow explain`: its files are whole, as long as the clip, and hot in place."""
 
 import json
+import types
 
 from matplotlib import image
 import numpy as np
@@ -10,6 +11,7 @@ from tests.fakes import planted_stage
 from v2meow_jax import media
 from v2meow_jax.cli import main
 from v2meow_jax.explain import overlay
+from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.files import write
@@ -41,7 +43,9 @@ def test_the_command_writes_a_video_of_the_clips_length(clip, tmp_path, capsys):
   assert main.main(['explain', str(clip), '-o', str(out), '--seed', '3']) == 0
   written = ['out.mp4', 'out.mp4.json', 'out.png']
   assert names(tmp_path) == ['clip.mp4', *written]
-  printed = capsys.readouterr().out.split()
+  said = capsys.readouterr()
+  printed = said.out.split()
+  assert 'the style stand in for appearance and motion' in said.err
   assert sorted(printed) == [str(tmp_path / name) for name in written]
   info = probe.probe(out)
   assert info.seconds == pytest.approx(SECONDS)
@@ -57,6 +61,44 @@ def test_the_command_writes_a_video_of_the_clips_length(clip, tmp_path, capsys):
   np.testing.assert_allclose(rows, np.ones(3), atol=1e-3)
   assert len(streams['motion']['influence_of_stream_nats']) == 3
   assert np.shape(streams['motion']['influence_of_bin_nats']) == (3, 3)
+
+
+@pytest.mark.parametrize(
+  ('empty', 'style', 'has_plan', 'said'),
+  [
+    (['near'], 0, True, 'the plan stands in for near, without influence here'),
+    (
+      ['near', 'far'],
+      1,
+      True,
+      'the plan and the style stand in for near and far',
+    ),
+    ([], 1, True, None),
+    (['near'], 0, False, None),
+  ],
+)
+def test_inputs_that_a_plan_left_empty_are_named(empty, style, has_plan, said):
+  inputs = (planted_stage.NEAR, planted_stage.FAR, planted_stage.STYLE)
+  spec = planted_stage.spec(*inputs)
+  streams = {s.name: np.ones((4, 2)) * (s.name not in empty) for s in inputs}
+  streams['style'] = np.full((1, 2), style)
+  result = types.SimpleNamespace(
+    streams=streams, plan=_plan(SECONDS) if has_plan else None
+  )
+  told = overlay.stand_in(spec, result)
+  assert told == said or (said and told.startswith(said))
+
+
+def _plan(seconds):
+  section = plan_lib.Section(start_seconds=0.0, mood='', energy=0.5)
+  return plan_lib.MusicPlan(
+    seconds=seconds,
+    tempo_bpm=77.0,
+    beats_per_bar=4,
+    source='given',
+    beats=(),
+    sections=(section,),
+  )
 
 
 class PlantedSystem:
@@ -122,6 +164,7 @@ def fails(capsys, tmp_path, *argv):
     (('-o', 'out.png', '--bin-seconds', '0'), 'bin_seconds'),
     (('-o', 'no/out.png'), 'cannot be written'),
     (('-o', 'clip.mp4'), 'is an input as well'),
+    (('-o', 'out.png', '--plan', 'no.json'), 'no plan'),
   ],
 )
 def test_what_cannot_be_done_is_known_before_the_work(
@@ -129,6 +172,23 @@ def test_what_cannot_be_done_is_known_before_the_work(
 ):
   monkeypatch.chdir(tmp_path)
   assert said in fails(capsys, tmp_path, clip, *options)
+
+
+class Asked(PlantedSystem):
+  """A system that says what it was to follow."""
+
+  def run(self, video, prompt, seed, *, plan, on_progress):
+    raise ValueError(f'asked for {plan.tempo_bpm:g} bpm')
+
+
+def test_a_plan_is_followed_for_its_clip_alone(
+  clip, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(system_lib, 'load', lambda path: Asked())
+  out, path = tmp_path / 'out.png', tmp_path / 'plan.json'
+  for seconds, said in ((SECONDS, 'asked for 77 bpm'), (9, 'clip of 9 s')):
+    plan_lib.write(path, _plan(float(seconds)))
+    assert said in fails(capsys, tmp_path, clip, '-o', out, '--plan', path)
 
 
 def test_a_layer_that_is_not_there_is_known_before_the_work(

@@ -67,7 +67,11 @@ class _Panel:
 
 
 def draw(
-  audio: media.Audio, result: influence.Influence, *, width: int
+  audio: media.Audio,
+  result: influence.Influence,
+  *,
+  width: int,
+  note: str = '',
 ) -> Plot:
   """Draws the spectrogram with onsets, and under it rows of heat by stream.
 
@@ -75,6 +79,7 @@ def draw(
     audio: Generated music.
     result: Influence of the streams on it.
     width: Even width of the plot, in pixels.
+    note: Words for below the plot; '': none.
 
   Returns:
     The plot.
@@ -107,7 +112,8 @@ def draw(
     axes.tick_params(labelbottom=False)
     axes = axes_below(_ROW * len(panel.rows))
     _draw_panel(axes, panel, result.bin_seconds)
-  axes.set_xlabel('seconds', fontsize=_FONT_POINTS, labelpad=1)
+  below = '; '.join(filter(None, ('seconds', note)))
+  axes.set_xlabel(below, fontsize=_FONT_POINTS, labelpad=1)
   canvas.draw()
   pixels = np.asarray(canvas.buffer_rgba())[..., :3]
   height = len(pixels)

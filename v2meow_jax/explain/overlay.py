@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import dataclasses
 import importlib.util
 import pathlib
+import sys
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,7 @@ def write(
   paths = list(dict.fromkeys((out, picture, outputs.sidecar(out))))
   outputs.check_inputs_survive(paths, video)
   info = probe.probe_video(video)
+  requests_lib.check_plan(plan, info)
   influence.count_bins(info.seconds, settings.bin_seconds)
   # JAX comes with these, after all that can be refused without it.
   from v2meow_jax.explain import effects
@@ -85,6 +87,8 @@ def write(
   system = system_lib.load(system_dir)
   stage, windows = system.stages[0], system.windows[0]
   effects.check_layer(stage, settings)
+  video_sha256 = atomic.sha256(video)
+  soundtrack.say_notes(requests_lib.notes(plan, video_sha256))
   with making.shown(system, out.name, info.seconds) as on_progress:
     result = system.run(info, prompt, seed, plan=plan, on_progress=on_progress)
   with progress_lib.share_bar(1.0, out.name) as bar:
@@ -97,11 +101,17 @@ def write(
       settings=settings,
       on_pass=bar.update,
     )
-  plot = influence_plot.draw(result.audio, effect, width=_PNG_WIDTH)
+  note = stand_in(stage.spec, result)
+  plot = influence_plot.draw(
+    result.audio, effect, width=_PNG_WIDTH, note=note or ''
+  )
   _write_png(picture, plot.pixels)
   soundtrack.say_unused(result.settings.get('not_used', {}))
+  if note:
+    advice = '--no_plan shows how the picture itself acts'
+    print(f'v2meow: {note}; {advice}.', file=sys.stderr)
   if is_video:
-    frames = _frames(info, result.audio, effect, stage.spec)
+    frames = _frames(info, result.audio, effect, stage.spec, note or '')
     media_write.write_video(
       out,
       progress_lib.bar(
@@ -111,10 +121,34 @@ def write(
       audio=result.audio,
     )
   facts = _facts(video, result, stage.spec, settings, effect)
+  facts |= {'video_sha256': video_sha256, 'stand_in': note}
+  if notes := requests_lib.notes(plan, video_sha256):
+    facts['notes'] = notes
   outputs.write_json(outputs.sidecar(out), facts)
   for path in paths:
     print(path)
   return paths
+
+
+def stand_in(
+  spec: specs.StageSpec, result: requests_lib.Soundtrack
+) -> str | None:
+  """Says which inputs a plan left empty; None: it left none.
+
+  Args:
+    spec: Inputs of the first stage.
+    result: Soundtrack, with the streams that were read.
+  """
+  static, timed = [], []
+  for stream in spec.inputs:
+    if isinstance(stream, specs.FeatureSpec):
+      (static if stream.is_static else timed).append(stream.name)
+  empty = [name for name in timed if not result.streams[name].any()]
+  if result.plan is None or not empty:
+    return None
+  has_style = any(result.streams[name].any() for name in static)
+  who = 'the plan and the style stand' if has_style else 'the plan stands'
+  return f'{who} in for {" and ".join(empty)}, without influence here'
 
 
 def _require_drawing() -> None:
@@ -142,6 +176,7 @@ def _frames(
   audio: media.Audio,
   effect: influence.Influence,
   spec: specs.StageSpec,
+  note: str,
 ) -> Iterator[np.ndarray]:
   """Yields each frame with its heat, over the plot with its cursor."""
   times = _times(info)
@@ -163,7 +198,7 @@ def _frames(
   ):
     if plot is None:
       width = max(_MIN_WIDTH, piece.frames.shape[2] // 2 * 2)
-      plot = influence_plot.draw(audio, effect, width=width)
+      plot = influence_plot.draw(audio, effect, width=width, note=note)
     end = piece.start_seconds + piece.seconds
     now = times[(times >= piece.start_seconds) & (times < end)]
     for time, frame in zip(now, piece.at(now), strict=True):
@@ -227,7 +262,6 @@ def _facts(
       streams[name]['gates_of_patches'] = rounded(effect.gates[name])
   return {
     'video': str(video),
-    'video_sha256': atomic.sha256(video),
     'seconds': result.audio.seconds,
     'version': v2meow_jax.__version__,
     **result.settings,

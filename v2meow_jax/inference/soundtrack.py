@@ -157,8 +157,7 @@ def write(
   together = (rows or 1) * system.num_groups
   settings = system.describe(*system.resolve(samplings, rows))
   video_sha256 = atomic.sha256(video)
-  for name, note in requests_lib.notes(plan, video_sha256).items():
-    _say(f'--{name} {note}; it is followed all the same.')
+  say_notes(requests_lib.notes(plan, video_sha256))
   acting = {**settings, 'start': start, 'end': end}
   keys = [unfinished.key(system, r, video_sha256, acting) for r in requests]
   # What acts on the file besides.
@@ -284,6 +283,12 @@ def say_unused(reasons: Mapping[str, str]) -> None:
   """Says what of a request was left out, as it says nothing."""
   for name, reason in reasons.items():
     _say(f'{_SAID.get(name, "--" + name)} is not used: {reason}.')
+
+
+def say_notes(notes: Mapping[str, str]) -> None:
+  """Says what is odd about parts of a request, as `requests.notes` has it."""
+  for name, note in notes.items():
+    _say(f'--{name} {note}; it is followed all the same.')
 
 
 def _is_made(path: pathlib.Path, key: str) -> bool:

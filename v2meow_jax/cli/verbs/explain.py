@@ -15,14 +15,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ' A system of latents (MuVi) attends to nothing: its frames show, from blue'
     ' to yellow, how much of each patch its adaptor lets through, and influence'
     ' is how far the velocity of its flow moves.'
-    " Where music is planned, the stream 'motion' is that of the plan (`v2meow"
-    ' plan`), which is made of the whole picture; --no_plan shows how the motion'
-    ' of the picture itself acts.'
+    ' Where music is planned, the plan (`v2meow plan`), which is made of the whole'
+    ' picture, stands in for its motion, and with a style for its colours. Streams'
+    ' that this leaves without influence are named; --no_plan shows how the picture'
+    ' itself acts.'
   )
   parser.epilog = (
     'examples:\n'
     '  v2meow explain cat.mp4 -o overlay.mp4\n'
-    '  v2meow explain cat.mp4 -o overlay.png --layer 0 --blank mean'
+    '  v2meow explain cat.mp4 -o overlay.png --layer 0 --blank mean\n'
+    '  v2meow explain cat.mp4 -o overlay.mp4 --plan plan.json'
   )
   flags.video(parser)
   parser.add_argument(
@@ -52,7 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       ' clip; default: zero'
     ),
   )
-  flags.no_plan(parser)
+  plan = parser.add_mutually_exclusive_group()
+  plan.add_argument(
+    '--plan',
+    metavar='JSON',
+    help='plan of the music to explain, as in `generate`',
+  )
+  flags.no_plan(plan)
   flags.system(parser)
 
 
@@ -60,14 +68,16 @@ def run(args: argparse.Namespace) -> None:
   """Writes the overlay or the plot."""
   from v2meow_jax.explain import influence  # pylint: disable=g-import-not-at-top
   from v2meow_jax.explain import overlay  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.extractors.planning import plan as plan_lib  # pylint: disable=g-import-not-at-top
   from v2meow_jax.inference import requests  # pylint: disable=g-import-not-at-top
 
+  plan = None if args.no_plan else requests.FROM_PICTURE
   overlay.write(
     args.video,
     args.output,
     prompt=args.prompt,
     seed=args.seed,
-    plan=None if args.no_plan else requests.FROM_PICTURE,
+    plan=plan_lib.read(args.plan) if args.plan else plan,
     settings=influence.Settings(
       bin_seconds=args.bin_seconds, layer=args.layer, blank=args.blank
     ),
