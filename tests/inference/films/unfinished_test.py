@@ -3,15 +3,13 @@
 import dataclasses
 import fcntl
 import os
-import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 
+from tests.fakes import forks
 from tests.fakes import scene_clips
 from tests.fakes import small_system
 from v2meow_jax import specs
@@ -207,23 +205,23 @@ def test_killed_at_any_instant_it_ends_with_the_same_bytes(tmp_path):
   outputs = tmp_path / 'outputs'
   outputs.mkdir()
   out = outputs / 'out.wav'
-  env = {
-    **os.environ,
-    'PYTHONPATH': str(pathlib.Path(__file__).parents[3]),
-    'V2MEOW_PROGRAMS_DIR': str(tmp_path / 'programs'),
-  }
-  command = [sys.executable, '-c', _RUN, *map(str, (video, out, system))]
+  programs = {'V2MEOW_PROGRAMS_DIR': str(tmp_path / 'programs')}
+  parent = forks.Parent(
+    'v2meow_jax.inference.soundtrack',
+    'v2meow_jax.inference.system',
+    environment={**os.environ, **programs},
+  )
 
   def run(until=None):
     """Runs the command, or kills it; bytes that were kept when it began."""
     folder = unfinished.folder(out)
     before = sum(f.stat().st_size for f in folder.glob('*.windows'))
-    with subprocess.Popen(command, env=env) as process:
-      while until is not None and process.poll() is None:
+    with parent.start(_RUN, video, out, system) as process:
+      while until is not None and not process.has_ended():
         if until(folder):
-          process.send_signal(signal.SIGKILL)
+          process.kill()
         time.sleep(0.002)
-    return before, process.returncode
+      return before, process.wait()
 
   def more_than(name, share):
     def reached(folder):
@@ -232,27 +230,28 @@ def test_killed_at_any_instant_it_ends_with_the_same_bytes(tmp_path):
 
     return reached
 
-  assert run() == (0, 0)
-  wanted = out.read_bytes()
-  sidecar = (outputs / 'out.wav.json').read_text()
-  (outputs / 'out.wav.json').unlink()
-  rng = np.random.default_rng()
-  record = 50 * 4 + 8
-  kept_before = []
-  for until in (
-    lambda folder: folder.exists(),
-    more_than('semantic', record * rng.integers(0, 10)),
-    more_than('coarse', record * rng.integers(0, 10)),
-  ):
-    before, code = run(until)
-    kept_before.append(before)
-    assert code == -signal.SIGKILL
-  before, code = run()
-  assert code == 0 and out.read_bytes() == wanted
-  assert before > max(kept_before) > 0
-  assert sorted(path.name for path in outputs.iterdir()) == [
-    'out.wav',
-    'out.wav.json',
-  ]
-  made = (outputs / 'out.wav.json').read_text()
-  assert made.count('\n') == sidecar.count('\n')
+  with parent:
+    assert run() == (0, 0)
+    wanted = out.read_bytes()
+    sidecar = (outputs / 'out.wav.json').read_text()
+    (outputs / 'out.wav.json').unlink()
+    rng = np.random.default_rng()
+    record = 50 * 4 + 8
+    kept_before = []
+    for until in (
+      lambda folder: folder.exists(),
+      more_than('semantic', record * rng.integers(0, 10)),
+      more_than('coarse', record * rng.integers(0, 10)),
+    ):
+      before, code = run(until)
+      kept_before.append(before)
+      assert code == -signal.SIGKILL
+    before, code = run()
+    assert code == 0 and out.read_bytes() == wanted
+    assert before > max(kept_before) > 0
+    assert sorted(path.name for path in outputs.iterdir()) == [
+      'out.wav',
+      'out.wav.json',
+    ]
+    made = (outputs / 'out.wav.json').read_text()
+    assert made.count('\n') == sidecar.count('\n')

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import random
-import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 
 import pytest
 
+from tests.fakes import forks
 from tests.fakes import virtual_devices
 
 pytestmark = pytest.mark.slow
@@ -33,34 +33,33 @@ with checkpoints.Checkpoints(sys.argv[1]) as saved:
 """
 
 
-@pytest.mark.timeout(1800)
-def test_twenty_kills_while_saving_lose_nothing(tmp_path, root):
+@pytest.mark.timeout(600)
+def test_twenty_kills_while_saving_lose_nothing(tmp_path):
   rng = random.Random(0)
   committed, seconds = 0, 1.0
-  for kill in range(21):
-    with subprocess.Popen(
-      [sys.executable, '-c', _TRAINER, tmp_path],
-      cwd=root,
-      env={**os.environ, 'PYTHONPATH': str(root)},
-      stdout=subprocess.PIPE,
-      text=True,
-    ) as trainer:
-      words = trainer.stdout.readline().split()
-      assert words[:1] == ['restored'], f'after kill {kill}'
-      assert int(words[1]) >= committed
-      # Each line is written while a save is under way; the first trainer lives
-      # until it has committed some.
-      for _ in range(rng.randint(1, 2) if kill else 4):
-        before = time.monotonic()
-        committed = int(trainer.stdout.readline().split()[1])
-        seconds = time.monotonic() - before
-      time.sleep(rng.uniform(0, max(seconds, 0.1)))
-      os.kill(trainer.pid, signal.SIGKILL)
-      for line in trainer.stdout.read().splitlines():
-        committed = int(line.split()[1])
-    left = {p.name for p in (tmp_path / 'checkpoints').iterdir()}
-    assert any(name.isdigit() for name in left)
-    assert not any(name.startswith('corrupt') for name in left)
+  with forks.Parent(
+    'tests.fakes.planted_states',
+    'v2meow_jax.training.checkpoints.checkpoints',
+    environment=os.environ,
+  ) as parent:
+    for kill in range(21):
+      with parent.start(_TRAINER, tmp_path) as trainer:
+        words = trainer.stdout.readline().split()
+        assert words[:1] == ['restored'], f'after kill {kill}'
+        assert int(words[1]) >= committed
+        # Each line is written while a save is under way; the first trainer lives
+        # until it has committed some.
+        for _ in range(rng.randint(1, 2) if kill else 4):
+          before = time.monotonic()
+          committed = int(trainer.stdout.readline().split()[1])
+          seconds = time.monotonic() - before
+        time.sleep(rng.uniform(0, max(seconds, 0.1)))
+        trainer.kill()
+        for line in trainer.stdout.read().splitlines():
+          committed = int(line.split()[1])
+      left = {p.name for p in (tmp_path / 'checkpoints').iterdir()}
+      assert any(name.isdigit() for name in left)
+      assert not any(name.startswith('corrupt') for name in left)
 
 
 # A state sharded over two processes of two devices is saved twice, the newer
