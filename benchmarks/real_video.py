@@ -17,7 +17,8 @@ python -m benchmarks.real_video CLIP... --seeds 1 2 --json out.json
   key_following      share of music in a key that was asked for by --key, or in
                      its relative key, which has the same notes
   prompt_following   share of music of the genre that a prompt names, for a
-                     classifier fitted on held-out drawn scenes
+                     classifier fitted on held-out music of the drawn world, or
+                     of songs (--judge)
 
 Means over clips, of the mean over seeds, with 95 % bootstrap intervals.
 `--no_plan` measures the same without a plan.
@@ -118,8 +119,8 @@ def measure(system: Any, options: argparse.Namespace) -> dict[str, Any]:
 
   Args:
     system: An `inference.system.System`, or anything with its `generate`.
-    options: Options `clips`, `seeds`, `no_plan` and `probe_per_genre` of the
-      command line.
+    options: Options `clips`, `seeds`, `no_plan`, `probe_per_genre` and `judge`
+      of the command line.
 
   Returns:
     The figures, as in the json.
@@ -289,6 +290,7 @@ def _prompt_following(
     per_genre=options.probe_per_genre,
     seconds=_PROBE_SECONDS,
     seed=options.seeds[0],
+    world=options.judge,
   )
   plan = None if options.no_plan else planner.FROM_PICTURE
   followed = []
@@ -366,6 +368,10 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
       ' 0: do not measure it (default 20)'
     ),
   )
+  parser.add_argument(
+    '--judge', default='drawn', choices=sorted(judges.WORLDS),
+    help='music that the classifier hears: as the system learnt (default drawn)',
+  )  # fmt: skip
   parser.add_argument(
     '--no_plan', action='store_true', help='make music without a plan'
   )

@@ -25,6 +25,9 @@ _FLOW = stages.flow_music(
 )
 # Music without a picture.
 _PLANNED = stages.semantic(inputs=('style', 'plan'), streams=stages.TINY)
+_PLANNED_FLOW = stages.flow_music(
+  inputs=('plan', 'style'), crop_seconds=8.0, streams=stages.TINY
+)
 _OF_THE_OWNERS = 'clips: those of their owners on YouTube'
 
 DATASETS = (
@@ -121,6 +124,14 @@ DATASETS = (
     licence='made here, free of rights',
     terms='v2meow_jax/synthetic, LICENSE; docs/songs.md on the instruments',
     stages=(_PLANNED, *_WORLD[1:]),
+  ),
+  datasets.Dataset(
+    name='muvi_songs',
+    about='the same songs as plans, styles and latents: prepare/muvi_songs.gin',
+    page='v2meow data synth --world songs',
+    licence='made here, free of rights',
+    terms='v2meow_jax/synthetic, LICENSE; docs/songs.md on the instruments',
+    stages=(_PLANNED_FLOW,),
   ),
 )
 

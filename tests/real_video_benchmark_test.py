@@ -68,7 +68,7 @@ def clips(tmp_path_factory):
 
 def measured(system, clips, no_plan=False):
   options = argparse.Namespace(
-    clips=clips, seeds=[1], no_plan=no_plan, probe_per_genre=0
+    clips=clips, seeds=[1], no_plan=no_plan, probe_per_genre=0, judge='drawn'
   )
   figures = real_video.measure(system, options)
   assert json.loads(json.dumps(figures)) == figures

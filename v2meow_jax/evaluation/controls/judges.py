@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
+import functools
 from typing import Any
 from typing import Protocol
 
@@ -13,10 +14,13 @@ from v2meow_jax import progress as progress_lib
 from v2meow_jax.evaluation.listening import genre_probe
 from v2meow_jax.evaluation.metrics import beat_scores
 from v2meow_jax.synthetic import held_out
+from v2meow_jax.synthetic.songs import held_out_songs
 
 METRICS = ('tempo_accuracy', 'tempo_octave', 'beat_f', 'genre_accuracy')
 # Number of clips of each genre that the classifier is fitted on.
 PROBE_PER_GENRE = 40
+# A genre, and what plays a piece of it.
+Piece = tuple[str, Callable[[], media.Audio]]
 
 
 class Truth(Protocol):
@@ -94,33 +98,51 @@ def fit_probe(
   rows: Callable[
     [Callable[[], genre_probe.Rows]], genre_probe.Rows
   ] = lambda compute: compute(),
+  world: str = 'drawn',
 ) -> genre_probe.GenreProbe:
-  """Fits the genre classifier on scenes of its own, plain and coded.
+  """Fits the genre classifier on music of its own, plain and coded.
 
   Args:
     codec: A `codecs.codec.Codec`, whose sound must not change the genre.
-    per_genre: Number of scenes of each genre, at least 2.
-    seconds: Length of each scene, in seconds.
-    seed: Seed of the scenes and of the split.
+    per_genre: Number of pieces of each genre, at least 2.
+    seconds: Length of each piece, in seconds.
+    seed: Seed of the pieces and of the split.
     rows: Function that calls its argument, or returns a cached result of it.
+    world: One of `WORLDS`: what plays the pieces.
 
   Returns:
     The classifier.
   """
-  scenes = held_out.probe_scenes(seed, per_genre, seconds)
+  pieces = WORLDS[world](seed, per_genre, seconds)
   return genre_probe.fit(
     rows(
       lambda: genre_probe.rows(
-        (held_out.music(scene) for scene in scenes),
+        (play() for _, play in pieces),
         colour=lambda clip: round_trip(codec, clip),
         progress=lambda clips: progress_lib.bar(
-          clips, desc='genre judge', total=len(scenes)
+          clips, desc='genre judge', total=len(pieces)
         ),
       )
     ),
-    [scene.genre for scene in scenes],
+    [genre for genre, _ in pieces],
     seed=seed,
   )
+
+
+def _drawn(seed: int, per_genre: int, seconds: float) -> list[Piece]:
+  scenes = held_out.probe_scenes(seed, per_genre, seconds)
+  return [(s.genre, functools.partial(held_out.music, s)) for s in scenes]
+
+
+def _songs(seed: int, per_genre: int, seconds: float) -> list[Piece]:
+  songs = held_out_songs.probe_songs(seed, per_genre, seconds)
+  return [
+    (held_out_songs.GENRES[s.style], functools.partial(held_out_songs.music, s))
+    for s in songs
+  ]
+
+
+WORLDS = {'drawn': _drawn, 'songs': _songs}
 
 
 def round_trip(codec: Any, clip: media.Audio) -> media.Audio:
