@@ -16,6 +16,12 @@ from benchmarks import report
 SECONDS = 10.0
 ADAPTORS = ('sigmoid', 'attention', 'average')
 _RECIPES = 'systems/muvi/'
+_MUSIC = 'tiny_in_context'
+# Name of the records -> folder of the clips, and flags that make them.
+_WORLDS = {
+  'muvi_world': ('world', ('--seed', 0)),
+  'muvi_contrary': ('contrary', ('--seed', 1, '--surprise', 1)),
+}
 _PREPARATION = '--gin_file=prepare/muvi_tiny.gin'
 
 
@@ -48,7 +54,7 @@ def _with_adaptor(kind: str) -> dict[str, Run]:
       is_system=False,
     ),
     kind: Run(
-      recipe='tiny',
+      recipe=_MUSIC,
       steps='train_steps',
       sources=('pretraining', f'synchrony_{kind}'),
       bindings=bindings,
@@ -70,7 +76,7 @@ def table(variants: bool) -> dict[str, Run]:
       recipe='tiny_synchrony', steps='synchrony_steps', is_system=False
     ),
     'muvi': Run(
-      recipe='tiny',
+      recipe=_MUSIC,
       steps='train_steps',
       sources=('pretraining', 'synchrony'),
     ),
@@ -78,7 +84,7 @@ def table(variants: bool) -> dict[str, Run]:
       recipe='tiny_few_steps', steps='few_steps', sources=('muvi',)
     ),
     'no_synchrony': Run(
-      recipe='tiny', steps='ablation_steps', sources=('pretraining',)
+      recipe=_MUSIC, steps='ablation_steps', sources=('pretraining',)
     ),
   }
   for kind in ADAPTORS if variants else ():
@@ -101,16 +107,8 @@ def train(
     Folders of the systems, by the name of their run.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  clips, records = folder / 'world', folder / 'muvi_world'
-  if not (clips / 'manifest.jsonl').exists():
-    report.verb(
-      folder, 'data', 'synth', clips, '--num', world, '--seed', 0,
-      '--seconds', SECONDS,
-    )  # fmt: skip
-  if not (records / 'moments.json').exists():
-    report.verb(
-      folder, 'data', 'prepare', clips / 'manifest.jsonl', records, _PREPARATION
-    )
+  for name in _WORLDS:
+    _prepare(folder, name, world)
   systems = {}
   runs = table(variants)
   for name, run in runs.items():
@@ -122,6 +120,20 @@ def train(
     if run.is_system:
       systems[name] = _export(folder, name, num_steps)
   return systems
+
+
+def _prepare(folder: pathlib.Path, name: str, num_clips: int) -> None:
+  clips_name, flags = _WORLDS[name]
+  clips, records = folder / clips_name, folder / name
+  if not (clips / 'manifest.jsonl').exists():
+    report.verb(
+      folder, 'data', 'synth', clips, '--num', num_clips, '--seconds', SECONDS,
+      *flags,
+    )  # fmt: skip
+  if not (records / 'moments.json').exists():
+    report.verb(
+      folder, 'data', 'prepare', clips / 'manifest.jsonl', records, _PREPARATION
+    )
 
 
 def _train(

@@ -102,6 +102,14 @@ DATASETS = (
     stages=(_FLOW,),
   ),
   datasets.Dataset(
+    name='muvi_contrary',
+    about='the same with --surprise: pictures of another genre',
+    page='v2meow data synth --surprise',
+    licence='made here, free of rights',
+    terms='v2meow_jax/synthetic, LICENSE',
+    stages=(_FLOW,),
+  ),
+  datasets.Dataset(
     name='free',
     about='music of the synthetic world, of any tempo, with its plan',
     page='v2meow data synth --freedom --sound_only',

@@ -26,6 +26,8 @@ STAGES = {
   'contrary': WORLD,
   'free': {'semantic'},
   'muvi_world': {'music'},
+  'muvi_contrary': {'music'},
+  'muvi_songs': {'music'},
   'songs': WORLD,
 }
 ONLY_JUDGED = ('musiccaps', 'aistpp')
