@@ -81,6 +81,8 @@ LONG = (
   'plan {clip} -o {out}.json',
   'explain {clip} -o {out}.png',
   'batch {folder}/clips.jsonl -o {out}',
+  'data synth {out} --num 8 --seconds 2 --workers 2',
+  'export {out} --system embedded',
   'data fit {manifest} -o {out}.safetensors --num 2',
   'data prepare {folder}/held_out.jsonl {out}',
   'evaluate --generated {world} --reference {world} -o {out}',
