@@ -18,9 +18,8 @@ def shown(monkeypatch, is_terminal):
 
 def test_a_log_has_a_line_for_the_begin_and_one_for_the_end(monkeypatch):
   lines = shown(monkeypatch, is_terminal=False).split('\n')
-  told = [line for line in lines if line.strip()]
-  assert len(told) == 2
-  assert '0/1000' in told[0] and '1000/1000' in told[1]
+  assert len(lines) == 3 and not lines[2]
+  assert '0/1000' in lines[0] and '1000/1000' in lines[1]
   assert '\r' not in ''.join(lines)
 
 

@@ -18,7 +18,9 @@ class _Lines:
   """Writes each state of a bar as a line on standard error."""
 
   def write(self, text: str) -> None:
-    sys.stderr.write(text.replace('\r', '\n'))
+    # What else writes to it begins a line of its own.
+    if line := text.strip('\r\n'):
+      sys.stderr.write(line + '\n')
 
   def flush(self) -> None:
     sys.stderr.flush()

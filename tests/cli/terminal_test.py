@@ -105,6 +105,24 @@ def test_tensorflow_starts_without_a_line(root, monkeypatch):
   assert process.returncode == 0
 
 
+@pytest.mark.parametrize('beside', ['', 'import tqdm'])
+def test_what_is_logged_is_a_line_that_says_who_warns(beside, root):
+  code = f"""
+from v2meow_jax.cli import terminal
+terminal.prepare()
+import logging
+from absl import logging as ours
+{beside}
+ours.warning('%s is damaged', 'a.mp4')
+ours.info('fine')
+logging.getLogger('jax.x').warning('no GPU')
+"""
+  done = subprocess.run(
+    [sys.executable, '-c', code], cwd=root, capture_output=True, text=True
+  )
+  assert done.stderr == 'v2meow: a.mp4 is damaged\njax.x: no GPU\n'
+
+
 def test_a_command_without_output_streams_works(root):
   command = _COMMAND.format(body='print(1); print(2, file=sys.stderr)')
   done = subprocess.run(

@@ -30,6 +30,7 @@ def prepare() -> None:
   _open_streams()
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   logging.getLogger().addFilter(_is_wanted)
+  logging.getLogger().addHandler(_Said(logging.WARNING))
   warnings.showwarning = _PlainWarnings(warnings.showwarning)
   sys.meta_path.insert(0, _QuietStart())
 
@@ -56,6 +57,20 @@ def _printable(error: UnicodeError) -> tuple[str | bytes, int]:
 def _is_wanted(record: logging.LogRecord) -> bool:
   """Drops Beam's remark about a library of Google Cloud that is absent."""
   return not record.getMessage().startswith('apitools not found')
+
+
+class _Said(logging.Handler):
+  """Prints what is logged as the lines of a command, above its bar."""
+
+  def emit(self, record: logging.LogRecord) -> None:
+    """Says who warns: `v2meow`, or the library."""
+    name = 'v2meow' if record.name == 'absl' else record.name
+    line = f'{name}: {self.format(record)}'
+    tqdm = sys.modules.get('tqdm')
+    if tqdm is None:
+      print(line, file=sys.stderr)
+    else:
+      tqdm.tqdm.write(line, file=sys.stderr)
 
 
 class _PlainWarnings:
