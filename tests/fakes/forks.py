@@ -41,11 +41,11 @@ class Fork:
     """Kills it, as SIGKILL does, if it has not ended."""
     os.kill(self._pid, signal.SIGKILL)  # Its number is kept for it.
 
-  def has_ended(self) -> bool:
-    """Whether it has; waits for nothing."""
-    return self._code is not None or bool(
-      select.select([self._channel], [], [], 0)[0]
-    )
+  def has_ended(self, seconds: float = 0) -> bool:
+    """Whether it has ended, or does so within some seconds."""
+    if self._code is not None:
+      return True
+    return bool(select.select([self._channel], [], [], seconds)[0])
 
   def wait(self) -> int:
     """Waits for its end; its exit code, or minus the signal that ended it."""

@@ -14,12 +14,10 @@ from collections.abc import Sequence
 import contextlib
 import dataclasses
 import json
-import multiprocessing
 import os
 import pathlib
 import random
 import signal
-import sys
 import tempfile
 import time
 import types
@@ -27,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.fakes import forks
 from v2meow_jax import media
 from v2meow_jax.files import paths
 from v2meow_jax.jobs import shards
@@ -37,6 +36,13 @@ POISON = {'crash': 'crash', 'hang': 'time', 'cut short': 'refused'}
 LIMIT_SECONDS = 1.0
 # From the sound of an item to its record, some 20 ms, and to the next ones.
 _MOST_FINISH_SECONDS = 0.05
+# The whole of a process.
+_RUN = """
+import sys
+from tests.fakes import small_batch
+manifest, out, log = sys.argv[1:]
+sys.exit(small_batch.run(manifest, out, log=log))
+"""
 
 
 def write_manifest(
@@ -167,14 +173,6 @@ def load_humming(*_: Any) -> HummingSystem:
   return HummingSystem()
 
 
-def run_and_exit(
-  *args: Any, environment: Mapping[str, str], **fields: Any
-) -> None:
-  """`run`, as the whole of a process."""
-  os.environ.update(environment)
-  sys.exit(run(*args, **fields))
-
-
 def digests(out: pathlib.Path) -> dict[str, bytes]:
   """Content of the results in a folder or bucket, by name."""
   names = [name for name in paths.inside(out) if name.endswith('.wav')]
@@ -239,29 +237,29 @@ def run_killed(
   Raises:
     AssertionError: An item was made again after it was committed.
   """
-  context = multiprocessing.get_context('forkserver')
   log.touch()
   before: set[str] = set()
-  process: Any = None
-  for kill in (*kills, None):
-    num_lines = len(log.read_text().split())
-    process = context.Process(
-      target=run_and_exit,
-      args=(manifest, os.fspath(out)),
-      kwargs={'log': log, 'environment': environment},
-    )
-    process.start()
-    if kill is not None:
-      wanted = num_lines + kill.num_items
-      while process.is_alive() and len(log.read_text().split()) < wanted:
-        time.sleep(0.002)
-      process.join(kill.seconds)
-      process.kill()
-    process.join()
-    again = before.intersection(log.read_text().split()[num_lines:])
-    assert not again, f'made again after they were committed: {again}'
-    before = committed(out)
-  return process.exitcode
+  code = 0
+  with forks.Parent(
+    'tests.fakes.small_batch',
+    'v2meow_jax.jobs.generate.job',
+    environment={**os.environ, **environment},
+  ) as parent:
+    for kill in (*kills, None):
+      num_lines = len(log.read_text().split())
+      with parent.start(_RUN, manifest, out, log) as process:
+        if kill is not None:
+          wanted = num_lines + kill.num_items
+          while not process.has_ended():
+            if len(log.read_text().split()) >= wanted:
+              process.has_ended(kill.seconds)
+              process.kill()
+            time.sleep(0.002)
+        code = process.wait()
+      again = before.intersection(log.read_text().split()[num_lines:])
+      assert not again, f'made again after they were committed: {again}'
+      before = committed(out)
+  return code
 
 
 def main() -> None:
