@@ -28,6 +28,10 @@ def undisturbed(tmp_path_factory):
   return manifest, folder / 'out'
 
 
+def fail_to_load(*_):
+  raise AssertionError('a system is loaded')
+
+
 def failures(out):
   lines = (out / report.FAILED).read_text().splitlines()
   return {row['id']: row for row in map(json.loads, lines)}
@@ -230,6 +234,20 @@ def test_a_batch_that_is_stopped_keeps_what_is_finished(tmp_path):
   assert 0 < num < 24 and not (out / '.building').exists()
   assert small_batch.run(manifest, out) == job.EXIT_DONE
   assert len(small_batch.digests(out)) == 24
+
+
+def test_a_batch_that_is_stopped_as_it_begins_loads_no_system(tmp_path):
+  manifest = small_batch.write_manifest(tmp_path / 'clips', 2, poison=False)
+  answers = iter([False, True])  # Before and after its workers start.
+  for is_stopped in (lambda: True, lambda: next(answers)):
+    code = small_batch.run(
+      manifest,
+      tmp_path / 'out',
+      load_system=fail_to_load,
+      is_stopped=is_stopped,
+    )
+    assert code == job.EXIT_TRY_AGAIN
+  assert not list((tmp_path / 'out').glob('*.wav'))
 
 
 def test_a_bucket_gets_the_same_and_is_gone_on_with(

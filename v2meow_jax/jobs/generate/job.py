@@ -185,7 +185,7 @@ class Job:
     with self._lock, commit.ShardFolder(self._out, shard) as folder:
       stock = self._take_stock(shard, folder)
       figures = making.Figures(stock.num_done, stock.num_failed)
-      if stock.attempts:
+      if stock.attempts and not is_stopped():
         self._make(stock.attempts, folder, figures, is_stopped)
       folder.journal.close()
       report.write_failed(self._out, self._options, folder.workshop.write_text)
@@ -211,6 +211,8 @@ class Job:
     """Makes items; counts them in `figures`."""
     num = min(self.batch.num_workers, len(attempts))
     self._start_workers(num)
+    if is_stopped():  # Starting them takes seconds.
+      return
     self._load(attempts)
     before = figures.num_done + figures.num_failed
     with progress_lib.bar(
