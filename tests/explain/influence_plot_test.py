@@ -43,6 +43,13 @@ def test_silence_has_no_onsets():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings('error::UserWarning')
+def test_a_clip_of_one_frame_is_drawn_without_a_warning():
+  plot = influence_plot.draw(clicks([0.0], 0.04), found(1), width=640)
+  assert plot.seconds == 0.04
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(('seconds', 'width'), [(3.4, 640), (40.0, 854)])
 def test_the_plot_has_the_width_and_its_time_under_the_cursor(seconds, width):
   bins = influence.count_bins(seconds, 1.0)

@@ -22,6 +22,7 @@ _TITLE, _AXIS = 0.24, 0.42
 _FONT_POINTS = 7.0
 _MOST_NUMBERS = 16  # Most columns with room for numbers.
 _SPECTRUM_DB = 70.0
+_FFT = 1024
 _CURSOR = (255, 59, 48)
 _MOST_HEAT = 0.65  # Largest share of the colour in a blended picture.
 
@@ -181,13 +182,14 @@ def _draw_spectrogram(axes, audio: media.Audio) -> None:
   librosa = numba_cache.librosa()
 
   hop = round(beat_scores.HOP_SECONDS * audio.rate_hz)
+  missing = max(0, _FFT - len(audio.samples))
   power = librosa.feature.melspectrogram(
-    y=np.float32(audio.samples),
+    y=np.pad(np.float32(audio.samples), (0, missing)),
     sr=audio.rate_hz,
-    n_fft=1024,
+    n_fft=_FFT,
     hop_length=hop,
     n_mels=64,
-  )
+  )[:, : len(audio.samples) // hop + 1]
   level = librosa.power_to_db(power, ref=max(power.max(), 1e-10), top_db=None)
   edges = librosa.mel_frequencies(66, fmin=0.0, fmax=audio.rate_hz / 2)
   image = axes.imshow(

@@ -65,6 +65,14 @@ def test_silence_has_no_beats(seconds):
   assert not beat_scores.tempo_agrees(heard.tempo_bpm, 120.0)
 
 
+@pytest.mark.filterwarnings('error::UserWarning')
+@pytest.mark.parametrize('num_samples', [1, 100, 511, 512, 640])
+def test_a_sound_shorter_than_a_window_is_heard_without_a_warning(num_samples):
+  samples = np.random.default_rng(0).normal(size=num_samples)
+  audio = media.Audio(samples=samples.astype(np.float32), rate_hz=16_000)
+  assert len(beat_scores.onset_envelope(audio)) == num_samples // 160 + 1
+
+
 def test_beats_of_a_constant_tone_are_rising_and_inside_the_clip():
   tone = np.sin(np.arange(5 * RATE_HZ) * 0.2).astype(np.float32)
   heard = beat_scores.track(media.Audio(samples=tone, rate_hz=RATE_HZ))

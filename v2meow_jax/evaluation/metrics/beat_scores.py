@@ -21,6 +21,7 @@ BEAT_TOLERANCE_SECONDS = 0.070  # mir_eval and MIREX
 _PRIOR_BPM = 115.0
 _PRIOR_OCTAVES = 0.9
 _TIGHTNESS = 300.0
+_FFT = 512
 _WINDOW_SECONDS = 0.032
 _STRAIGHT_SECONDS = 0.020  # Half of the beats are this close to their line.
 
@@ -57,16 +58,19 @@ def onset_envelope(audio: media.Audio) -> Float[np.ndarray, 'frames']:
   frames = len(audio.samples) // hop + 1
   if not np.any(audio.samples):
     return np.zeros(frames)
+  # Silence after it, which librosa adds as well, for its warning alone.
+  missing = max(0, _FFT - len(audio.samples))
   power = librosa.feature.melspectrogram(
-    y=np.asarray(audio.samples, np.float32),
+    y=np.pad(np.asarray(audio.samples, np.float32), (0, missing)),
     sr=audio.rate_hz,
-    n_fft=512,
+    n_fft=_FFT,
     win_length=round(_WINDOW_SECONDS * audio.rate_hz),
     hop_length=hop,
     n_mels=40,
     fmin=30.0,
     fmax=min(8_000.0, audio.rate_hz / 2),
   )
+  power = power[:, :frames]
   level = librosa.power_to_db(power, ref=np.max, top_db=60.0)
   rise = np.maximum(0.0, np.diff(level, axis=1, prepend=level[:, :1]))
   strength = rise.mean(axis=0)
