@@ -188,7 +188,8 @@ def test_a_plan_is_followed_for_its_clip_alone(
   out, path = tmp_path / 'out.png', tmp_path / 'plan.json'
   for seconds, said in ((SECONDS, 'asked for 77 bpm'), (9, 'clip of 9 s')):
     plan_lib.write(path, _plan(float(seconds)))
-    assert said in fails(capsys, tmp_path, clip, '-o', out, '--plan', path)
+    error = fails(capsys, tmp_path, clip, '-o', out, '--plan', path)
+    assert said in error and '--start' not in error
 
 
 def test_a_layer_that_is_not_there_is_known_before_the_work(

@@ -279,6 +279,17 @@ def test_a_plan_of_another_video_is_followed_and_said(
   assert said.count(f'v2meow: --plan {facts["notes"]["plan"]}') == 1
 
 
+def test_a_negative_prompt_without_guidance_is_refused_before_the_work(
+  tmp_path, monkeypatch
+):
+  video, system = tmp_path / 'in.mp4', Listening(16_000)
+  media_clips.encode(video, media_clips.planted(range(10)))
+  monkeypatch.setattr(system_lib, 'load', lambda *_: system)
+  with pytest.raises(ValueError, match='guidance of style, which is off'):
+    soundtrack.write(str(video), str(tmp_path / 'out.wav'), negative='drums')
+  assert not system.batches
+
+
 def _plan(**changes):
   return plan_lib.MusicPlan(
     seconds=0.4,

@@ -75,7 +75,7 @@ def write(
   paths = list(dict.fromkeys((out, picture, outputs.sidecar(out))))
   outputs.check_inputs_survive(paths, video)
   info = probe.probe_video(video)
-  requests_lib.check_plan(plan, info)
+  requests_lib.check_plan(plan, info, takes_parts=False)
   influence.count_bins(info.seconds, settings.bin_seconds)
   # JAX comes with these, after all that can be refused without it.
   from v2meow_jax.explain import effects

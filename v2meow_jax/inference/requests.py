@@ -125,21 +125,29 @@ class PartClock:
     self.seconds[part] = round(time.perf_counter() - start, 3)
 
 
-def check_plan(plan: PlanLike, clip: probe.MediaInfo | media.Video) -> None:
+def check_plan(
+  plan: PlanLike,
+  clip: probe.MediaInfo | media.Video,
+  *,
+  takes_parts: bool = True,
+) -> None:
   """Raises ValueError where a plan is given that is for another clip.
 
   Args:
     plan: Plan of a request, or wishes for one.
     clip: Video of the request.
+    takes_parts: Whether a part of a video may be asked for.
   """
   if not isinstance(plan, plan_lib.MusicPlan):
     return
   if abs(plan.seconds - clip.seconds) > _SAME_SECONDS:
     name = 'video'
-    advice = (
-      'plan this video with `v2meow plan`, or, where the plan is for a part, give'
-      ' the --start and --end that it was made with'
-    )
+    advice = 'plan this video with `v2meow plan`'
+    if takes_parts:
+      advice += (
+        ', or, where the plan is for a part, give the --start and --end that it'
+        ' was made with'
+      )
     if isinstance(clip, film_part.FilmPart):
       name = 'part of the video'
       advice = 'plan this part: `v2meow plan` with the same --start and --end'

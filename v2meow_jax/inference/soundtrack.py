@@ -139,7 +139,9 @@ def write(
   samplings = [options.Sampling(**fields) for fields in sampling] or None
   compile_cache.enable()
   system = system_lib.load(system_dir, dtype, tensor)
-  system.resolve(samplings, rows)
+  resolved = system.resolve(samplings, rows)
+  if negative:
+    system_lib.require_guidance(resolved[0])
   style = None
   if music:
     style = read.read_audio(music, rate_hz=system.style_rate_hz)
@@ -155,7 +157,7 @@ def write(
     for take in range(count)
   ]
   together = (rows or 1) * system.num_groups
-  settings = system.describe(*system.resolve(samplings, rows))
+  settings = system.describe(*resolved)
   video_sha256 = atomic.sha256(video)
   say_notes(requests_lib.notes(plan, video_sha256))
   acting = {**settings, 'start': start, 'end': end}
