@@ -1,5 +1,6 @@
 import json
 import pathlib
+import re
 
 import pytest
 
@@ -25,6 +26,17 @@ def test_a_bad_manifest_names_every_bad_line(tmp_path):
   for number in range(2, 10):
     assert f'line {number}: ' in str(error.value)
   assert 'line 1:' not in str(error.value)
+
+
+def test_the_example_in_an_error_is_a_manifest(tmp_path):
+  path = tmp_path / 'manifest.jsonl'
+  path.write_text('my.mp4')
+  with pytest.raises(ValueError, match='no JSON') as raised:
+    manifests.read(path)
+  (example,) = re.findall(r'such as ({.*})', str(raised.value))
+  path.write_text(example)
+  (clip,) = manifests.read(path)
+  assert clip.path == str(tmp_path / 'my.mp4')
 
 
 def test_paths_are_relative_to_the_manifest_and_the_split_is_train(tmp_path):

@@ -23,7 +23,7 @@ from v2meow_jax.files import paths
 SPLITS = ('train', 'validation')
 _ID = re.compile(r'[A-Za-z0-9._-]{1,128}')
 _MOST_ERRORS = 20
-_EXAMPLE = '{"path": "my.mp4"}'
+_EXAMPLE = '{"id": "my", "path": "my.mp4"}'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
