@@ -1,10 +1,12 @@
 """A pool of Ray's actors makes what one process makes, also when one dies."""
 
 import functools
+import gc
 import logging
 import os
 import pathlib
 import signal
+import time
 
 import pytest
 
@@ -17,6 +19,7 @@ pytestmark = pytest.mark.slow
 ray = pytest.importorskip('ray', reason='extra `ray` is not installed')
 NUM = 24
 NUM_ACTORS = 3
+_MOST_SECONDS = 60.0
 
 
 @pytest.fixture(scope='module')
@@ -46,6 +49,20 @@ def load_and_note(notes, *_):
 
 def load_nothing(*_):
   raise ValueError('the system is gone')
+
+
+def have_ended(pids):
+  """Whether processes end, of which no garbage collection tells Ray."""
+  end = time.monotonic() + _MOST_SECONDS
+  gc.disable()
+  try:
+    while any(map(os.path.exists, map('/proc/{}'.format, pids))):
+      if time.monotonic() > end:
+        return False
+      time.sleep(0.05)
+  finally:
+    gc.enable()
+  return True
 
 
 def test_an_actor_that_is_killed_changes_nothing(cluster, tmp_path, caplog):
@@ -84,6 +101,7 @@ def test_an_actor_that_is_killed_changes_nothing(cluster, tmp_path, caplog):
   assert names[0] == names[1]
   again = committed.intersection(log.read_text().split()[num_lines:])
   assert not again
+  assert have_ended(pids=[int(path.name) for path in notes.iterdir()])
   # Of a batch of which nothing is left, no shard is handed out.
   before = set(notes.iterdir())
   assert ray_engine.run(batch, num_actors=2) == job.EXIT_FAILURES

@@ -149,21 +149,26 @@ class _Pool:
 
     Actors that the cluster has no room for yet are waited for by nobody.
     """
-    for _ in range(num_actors):
-      self._start_actor()
-    was_stopped = False
-    while self._left or any(shard for _, shard in self._at_work.values()):
-      if is_stopped() and not was_stopped:
-        was_stopped = True
-        self._left.clear()
-        for actor, _ in self._at_work.values():
-          actor.stop.remote()
-      while self._idle and self._left:
-        actor, shard = self._idle.pop(), self._left.popleft()
-        self._at_work[actor.make.remote(shard)] = actor, shard
-      ready, _ = self._ray.wait(list(self._at_work), timeout=_POLL_SECONDS)
-      for reference in ready:
-        self._take(reference, was_stopped)
+    try:
+      for _ in range(num_actors):
+        self._start_actor()
+      was_stopped = False
+      while self._left or any(shard for _, shard in self._at_work.values()):
+        if is_stopped() and not was_stopped:
+          was_stopped = True
+          self._left.clear()
+          for actor, _ in self._at_work.values():
+            actor.stop.remote()
+        while self._idle and self._left:
+          actor, shard = self._idle.pop(), self._left.popleft()
+          self._at_work[actor.make.remote(shard)] = actor, shard
+        ready, _ = self._ray.wait(list(self._at_work), timeout=_POLL_SECONDS)
+        for reference in ready:
+          self._take(reference, was_stopped)
+    finally:
+      # As garbage, they would hold what others of the cluster wait for.
+      for actor in (*self._idle, *(a for a, _ in self._at_work.values())):
+        self._ray.kill(actor)
     return self._errors
 
   def _start_actor(self) -> None:
