@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
+import v2meow_jax
 from v2meow_jax import doctor
-from v2meow_jax import installing
 
 REQUIREMENTS = [
   'jax<0.11,>=0.10.2',
@@ -79,7 +79,7 @@ def test_a_module_that_breaks_on_import_is_named(tmp_path, monkeypatch):
   assert by_name['extra whole'].state == 'ok'
   assert by_name['extra cracked'].state == 'off'
   assert 'bad wheel' in by_name['extra cracked'].detail
-  assert by_name['extra cracked'].fix == (installing.extra('cracked'))
+  assert by_name['extra cracked'].fix == (v2meow_jax.extra_command('cracked'))
   # The interpreter that runs the tests, with PyAV and jax, is a sound one.
   assert sys.executable in by_name['python'].detail
   sound = ('python', 'jax', 'av', 'devices', 'read h264', 'write aac')

@@ -12,7 +12,7 @@ MAX_LINES = 500
 # The tree of the library at its top.
 TOP = {
   *('__init__', 'specs', 'stages', 'tokens', 'media', 'parts', 'gin_config'),
-  *('experiments', 'doctor', 'installing', 'progress', 't5x_bridge'),
+  *('experiments', 'doctor', 'progress', 't5x_bridge'),
 }
 ROOMS = {
   *('files', 'pretrained', 'extractors', 'clusters', 'codecs', 'models'),

@@ -30,7 +30,6 @@ ONLY = {
   'tokens': {'numpy', 'jaxtyping', 'v2meow_jax.specs'},
   'media': {'numpy', 'v2meow_jax.specs'},
   'progress': {'tqdm'},
-  'installing': set(),
 }
 
 
@@ -40,10 +39,7 @@ def rooms(*names: str) -> set[str]:
 
 # Rooms from the ground up; a room imports from those before it.
 FLOORS = (
-  (
-    *('specs', 'stages', 'tokens', 'media', 'progress', 'installing'),
-    'gin_config',
-  ),
+  ('specs', 'stages', 'tokens', 'media', 'progress', 'gin_config'),
   ('files', 'models', 'clusters'),
   ('pretrained', 'synthetic', 'data'),
   ('extractors', 'codecs', 'training'),

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from typing import Literal
 
-from v2meow_jax import installing
+import v2meow_jax
 
 _PACKAGE = 'v2meow_jax'
 _PYTHONS = ((3, 11), (3, 14))
@@ -180,12 +180,14 @@ def _base_packages() -> list[Check]:
       checks.append(Check(module, 'ok', metadata.version(module)))
     except Exception as error:  # A broken wheel may raise anything.
       checks.append(
-        Check(module, 'FAIL', _first_line(error), installing.extra())
+        Check(module, 'FAIL', _first_line(error), v2meow_jax.extra_command())
       )
   missing = missing_requirements(None, _requirements(), metadata.version)
   if missing:
     detail = f'without {", ".join(missing)}'
-    checks.append(Check('base install', 'FAIL', detail, installing.extra()))
+    checks.append(
+      Check('base install', 'FAIL', detail, v2meow_jax.extra_command())
+    )
   return checks
 
 
@@ -211,7 +213,7 @@ def _media_codecs() -> list[Check]:
     ('read vp9', 'vp9', 'r', 'off', 'webm videos'),
     ('read av1', 'av1', 'r', 'off', 'recent web videos'),
   )
-  reinstall = installing.command('--force-reinstall av')
+  reinstall = v2meow_jax.install_command('--force-reinstall av')
   fix = f'install the PyAV wheel: {reinstall}'
   checks = []
   for name, codec, mode, otherwise, use in wanted:
@@ -234,7 +236,9 @@ def _system() -> Check:
     loaded = system.load()
   except Exception as error:  # Any failure to load is the finding.
     restore = 'restore the files: git checkout v2meow_jax/assets'
-    fix = installing.extra() if isinstance(error, ImportError) else restore
+    fix = (
+      v2meow_jax.extra_command() if isinstance(error, ImportError) else restore
+    )
     return Check(name, 'FAIL', _first_line(error), fix)
   detail = f'loads; sha256 {loaded.digest[:12]}, files as it names them'
   return Check(name, 'ok', detail)
@@ -247,7 +251,7 @@ def _programs() -> Check:
 
     folder = compile_cache.folder()
   except ImportError as error:
-    return Check(name, 'off', _first_line(error), installing.extra())
+    return Check(name, 'off', _first_line(error), v2meow_jax.extra_command())
   if folder:
     return Check(name, 'ok', f'kept in {folder}')
   fix = (
@@ -274,7 +278,7 @@ def _extra(extra: Extra) -> Check:
     problem = f'installed, but {problem}'
   else:
     return Check(name, 'ok', extra.enables)
-  install = installing.extra(extra.name)
+  install = v2meow_jax.extra_command(extra.name)
   return Check(name, 'off', f'{extra.enables}: {problem}', install)
 
 

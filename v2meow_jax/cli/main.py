@@ -12,7 +12,6 @@ import traceback
 from typing import NoReturn
 
 import v2meow_jax
-from v2meow_jax import installing
 from v2meow_jax.cli import ending
 from v2meow_jax.cli import terminal
 from v2meow_jax.cli.verbs import batch
@@ -174,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     message = ' '.join(str(e).split()).partition(' In call to config')[0]
     # Also when gin reports it: recipes import what only training needs.
     if 'No module named' in message:
-      message += f'{_MISSING} {installing.extra("train")}'
+      message += f'{_MISSING} {v2meow_jax.extra_command("train")}'
     print(f'v2meow: error: {message}', file=sys.stderr)
     return _EXIT_USER_ERROR
   except KeyboardInterrupt:

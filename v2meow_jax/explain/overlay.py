@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 import v2meow_jax
-from v2meow_jax import installing
 from v2meow_jax import media
 from v2meow_jax import progress as progress_lib
 from v2meow_jax import specs
@@ -160,7 +159,7 @@ def _require_drawing() -> None:
   if missing:
     raise ImportError(
       f'explain draws with {" and ".join(missing)}, which is not installed:'
-      f' {installing.extra("eval")}'
+      f' {v2meow_jax.extra_command("eval")}'
     )
 
 

@@ -18,7 +18,7 @@ from etils import epath
 import fsspec.config
 import fsspec.core
 
-from v2meow_jax import installing
+import v2meow_jax
 
 # The package that fsspec and `epath` reach a scheme with.
 SCHEMES = {'gs': 'gcsfs', 's3': 's3fs'}
@@ -172,7 +172,7 @@ def file_system(name: epath.PathLike) -> tuple[Any, str]:
     scheme = os.fspath(name).partition('://')[0]
     raise ImportError(
       f'{scheme}:// needs {SCHEMES[scheme]}:'
-      f' {installing.command(SCHEMES[scheme])}'
+      f' {v2meow_jax.install_command(SCHEMES[scheme])}'
     ) from e
 
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 from typing import Literal
 
-from v2meow_jax import installing
+import v2meow_jax
 
 Kind = Literal['torch', 'tensorflow']
 
@@ -91,7 +91,7 @@ def require(kind: Kind = 'torch') -> None:
     file, library, extra = _NEEDED[kind]
     raise ImportError(
       f'a {file} is converted by {library}, which is not installed:'
-      f' {installing.extra(extra)}, or import a .safetensors that was converted'
+      f' {v2meow_jax.extra_command(extra)}, or import a .safetensors that was converted'
       ' elsewhere'
     )
 

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from typing import Any
 
-from v2meow_jax import installing
+import v2meow_jax
 from v2meow_jax.files import atomic
 from v2meow_jax.files import copies
 from v2meow_jax.files import paths
@@ -353,7 +353,7 @@ def _download(artefact: ledger.Artefact, folder: pathlib.Path) -> pathlib.Path:
     import pooch
   except ImportError as e:
     raise ImportError(
-      f'fetching weights needs pooch: {installing.extra("weights")}'
+      f'fetching weights needs pooch: {v2meow_jax.extra_command("weights")}'
     ) from e
   digest = f'sha256:{artefact.sha256}' if artefact.sha256 else None
   try:

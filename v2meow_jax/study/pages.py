@@ -13,7 +13,7 @@ import re
 import shutil
 from typing import Any
 
-from v2meow_jax import installing
+import v2meow_jax
 from v2meow_jax.files import atomic
 from v2meow_jax.study import assignment
 from v2meow_jax.study import protocol
@@ -37,7 +37,7 @@ def require_extra() -> None:
   if missing:
     raise ImportError(
       f'The pages of a study need {", ".join(missing)}:'
-      f' {installing.extra("study")}'
+      f' {v2meow_jax.extra_command("study")}'
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from v2meow_jax import installing
+import v2meow_jax
 from v2meow_jax.models import stage_model
 from v2meow_jax.training import memory_estimate
 from v2meow_jax.training import mesh as mesh_lib
@@ -92,7 +92,7 @@ def tpu_devices(topology: str) -> Sequence[Any]:
   if importlib.util.find_spec('libtpu') is None:
     raise ValueError(
       f'planning for {topology!r} takes the compiler of TPUs, which is not'
-      f' installed: {installing.command(_COMPILER)}'
+      f' installed: {v2meow_jax.install_command(_COMPILER)}'
     )
   from jax.experimental import topologies  # pylint: disable=g-import-not-at-top
 

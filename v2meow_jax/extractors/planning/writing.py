@@ -4,7 +4,7 @@ import dataclasses
 import importlib.util
 import pathlib
 
-from v2meow_jax import installing
+import v2meow_jax
 from v2meow_jax.extractors.planning import analysis
 from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.extractors.planning import plan_plot
@@ -53,7 +53,7 @@ def write(
   if plot is not None:
     if importlib.util.find_spec('matplotlib') is None:
       raise ImportError(
-        f'a plot needs matplotlib: {installing.extra("eval")}; or leave out'
+        f'a plot needs matplotlib: {v2meow_jax.extra_command("eval")}; or leave out'
         ' --plot.'
       )
     paths.append(outputs.checked(plot, ('.png',)))

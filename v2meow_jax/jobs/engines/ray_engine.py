@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import logging
 
-from v2meow_jax import installing
+import v2meow_jax
 from v2meow_jax.jobs import shards
 from v2meow_jax.jobs.engines import sharing
 from v2meow_jax.jobs.generate import job
@@ -101,7 +101,7 @@ def _ray() -> Any:
     import ray
   except ImportError as e:
     raise ImportError(
-      f'--engine ray needs Ray: {installing.extra("ray")}'
+      f'--engine ray needs Ray: {v2meow_jax.extra_command("ray")}'
     ) from e
   return ray
 

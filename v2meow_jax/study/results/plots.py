@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import pathlib
 
-from v2meow_jax import installing
+import v2meow_jax
 from v2meow_jax.study import protocol
 from v2meow_jax.study.results import analysis
 
@@ -123,7 +123,7 @@ def _figure(width: float, height: float):
     from matplotlib import figure  # pylint: disable=g-import-not-at-top
   except ImportError as error:
     raise ImportError(
-      f'The plots of a report need the extra eval: {installing.extra("eval")}'
+      f'The plots of a report need the extra eval: {v2meow_jax.extra_command("eval")}'
     ) from error
   return figure.Figure(figsize=(width, height), layout='constrained')
 

@@ -11,7 +11,7 @@ from etils import epath
 import jax
 import numpy as np
 
-from v2meow_jax import installing
+import v2meow_jax
 from v2meow_jax import media
 from v2meow_jax.files import atomic
 from v2meow_jax.files import paths
@@ -45,7 +45,9 @@ class MetricsOut:
       try:
         from clu import metric_writers
       except ImportError:
-        logging.info('No TensorBoard events: %s', installing.extra('train'))
+        logging.info(
+          'No TensorBoard events: %s', v2meow_jax.extra_command('train')
+        )
       else:
         self._writer = metric_writers.SummaryWriter(str(model_dir))
 
