@@ -10,6 +10,8 @@ import json
 import numpy as np
 from safetensors import numpy as st
 
+from tests.fakes import large_noise
+
 RATE = 24_000
 MEAN, STD = 6.5, 18.0
 
@@ -134,14 +136,13 @@ FULL = Sizes(
 
 def tensors(sizes):
   """Random weights by their published names, those of training among them."""
-  rng = np.random.default_rng(0)
+  draw = large_noise.Noise()
   found = {}
 
   def add(name, *shape, mean=0.0, deviation=None):
     fan = np.prod(shape[1:]) if len(shape) > 1 else 25
     deviation = fan**-0.5 if deviation is None else deviation
-    values = np.float32(deviation) * rng.standard_normal(shape, np.float32)
-    found[f'mulan.{name}'] = values + np.float32(mean)
+    found[f'mulan.{name}'] = draw(shape, mean, deviation)
 
   def dense(name, outputs, inputs):
     add(f'{name}.weight', outputs, inputs)

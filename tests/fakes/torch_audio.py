@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tests.fakes import large_noise
 from v2meow_jax.evaluation.metrics import numba_cache
 
 # Of the convolutions among the modules, ReLU and pooling counted.
@@ -16,13 +17,13 @@ VGGISH_PLACES = (0, 3, 6, 8, 11, 13)
 
 def vggish_state(config, seed=0) -> dict[str, np.ndarray]:
   """Of https://github.com/harritaylor/torchvggish."""
-  rng = np.random.default_rng(seed)
+  draw = large_noise.Noise(seed)
   state = {}
 
   def layer(name, shape):
     fan_in = np.prod(shape[1:])
-    state[f'{name}.weight'] = rng.normal(0, (2 / fan_in) ** 0.5, shape)
-    state[f'{name}.bias'] = rng.normal(0, 0.1, shape[0])
+    state[f'{name}.weight'] = draw(shape, 0, (2 / fan_in) ** 0.5)
+    state[f'{name}.bias'] = draw(shape[:1], 0, 0.1)
 
   flat = [c for group in config.channels for c in group]
   for place, inputs, outputs in zip(
@@ -32,7 +33,7 @@ def vggish_state(config, seed=0) -> dict[str, np.ndarray]:
   sizes = [6 * 4 * flat[-1], *config.hidden, config.dim]
   for i, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
     layer(f'embeddings.{2 * i}', (outputs, inputs))
-  return {k: v.astype(np.float32) for k, v in state.items()}
+  return state
 
 
 def vggish_whitening(dim, seed=5) -> dict[str, np.ndarray]:
@@ -76,7 +77,7 @@ def panns_mel_weights() -> np.ndarray:
 
 def panns_state(config, seed=0) -> dict[str, np.ndarray]:
   """Of https://github.com/qiuqiangkong/audioset_tagging_cnn."""
-  rng = np.random.default_rng(seed)
+  rng, draw = np.random.default_rng(seed), large_noise.Noise(seed)
   state = {}
 
   def normalisation(name, size):
@@ -94,12 +95,12 @@ def panns_state(config, seed=0) -> dict[str, np.ndarray]:
   for i, outputs in enumerate(config.channels, 1):
     for j in (1, 2):
       scale = (2 / (9 * inputs)) ** 0.5
-      kernel = rng.normal(0, scale, (outputs, inputs, 3, 3))
+      kernel = draw((outputs, inputs, 3, 3), 0, scale)
       state[f'conv_block{i}.conv{j}.weight'] = kernel
       normalisation(f'conv_block{i}.bn{j}', outputs)
       inputs = outputs
   for name, outputs in (('fc1', inputs), ('fc_audioset', config.num_classes)):
-    state[f'{name}.weight'] = rng.normal(0, inputs**-0.5, (outputs, inputs))
+    state[f'{name}.weight'] = draw((outputs, inputs), 0, inputs**-0.5)
     state[f'{name}.bias'] = rng.normal(0, 0.1, outputs)
   state = {k: np.asarray(v, np.float32) for k, v in state.items()}
   state['logmel_extractor.melW'] = panns_mel_weights()

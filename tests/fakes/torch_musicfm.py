@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors import numpy as st
 
+from tests.fakes import large_noise
 from v2meow_jax.pretrained.audio import mel as mel_lib
 from v2meow_jax.pretrained.audio import musicfm
 
@@ -23,14 +24,13 @@ STATISTICS = {'melspec_2048_mean': -20.5, 'melspec_2048_std': 18.25}
 
 def musicfm_state(config: musicfm.MusicFMConfig) -> dict[str, np.ndarray]:
   """Random tensors by their published names, all of them."""
-  rng = np.random.default_rng(0)
+  rng, draw = np.random.default_rng(0), large_noise.Noise()
   tensors = {}
 
   def add(name, *shape, mean=0.0):
     # Deviation of a sum over the inputs about 1, so that no part is silent.
     deviation = np.prod(shape[1:]) ** -0.5 if len(shape) > 1 else 0.3
-    values = rng.standard_normal(shape, np.float32) * np.float32(deviation)
-    tensors[f'model.{name}'] = values + np.float32(mean)
+    tensors[f'model.{name}'] = draw(shape, mean, deviation)
 
   def affine(name, outputs, *inputs):
     add(f'{name}.weight', outputs, *inputs)
@@ -113,6 +113,7 @@ def prepared(
   import torch
   from torch import nn
   import transformers
+  from transformers import initialization
   from transformers.models.wav2vec2_conformer import (
     modeling_wav2vec2_conformer as reference,
   )
@@ -146,13 +147,14 @@ def prepared(
   settings._attn_implementation = 'eager'
   network: Any = nn.Module()
   network.conv = nn.Module()
-  network.conv.conv = nn.Sequential(
-    Block(1, channels), Block(channels, channels)
-  )
-  network.conv.linear = nn.Linear(
-    channels * config.num_bands // 4, sizes.emb_dim
-  )
-  network.conformer = reference.Wav2Vec2ConformerEncoder(settings)
+  with initialization.no_init_weights():
+    network.conv.conv = nn.Sequential(
+      Block(1, channels), Block(channels, channels)
+    )
+    network.conv.linear = nn.Linear(
+      channels * config.num_bands // 4, sizes.emb_dim
+    )
+    network.conformer = reference.Wav2Vec2ConformerEncoder(settings)
   state = {}
   for name, x in tensors.items():
     name = name.removeprefix('model.')

@@ -77,7 +77,7 @@ def test_every_layer_equals_torch_through_the_published_files(
     assert states.std() > 0.3
     network = musicfm.MusicFM(TINY, layer)
     params = musicfm_weights.read(here.locate(artefact), network)
-    got = network.apply({'params': params}, samples[None])[0]
+    got = jax.jit(network.apply)({'params': params}, samples[None])[0]
     np.testing.assert_allclose(got, states, rtol=0, atol=TOLERANCE)
 
 

@@ -79,6 +79,7 @@ def music_law(state, sizes, samples, layer):
   import torch
   from torch.nn import functional
   from transformers import audio_utils
+  from transformers import initialization
   from transformers.models.wav2vec2_conformer import (
     modeling_wav2vec2_conformer as modeling,
   )
@@ -133,7 +134,8 @@ def music_law(state, sizes, samples, layer):
       hidden_size=sizes.width,
       num_hidden_layers=sizes.depth,
     )
-    encoder = modeling.Wav2Vec2ConformerEncoder(config).eval()
+    with initialization.no_init_weights():
+      encoder = modeling.Wav2Vec2ConformerEncoder(config).eval()
     own = {
       k.removeprefix('conformer.'): v
       for k, v in p.items()
@@ -155,9 +157,11 @@ def music_law(state, sizes, samples, layer):
 def text_law(state, sizes, folder, text):
   import torch
   import transformers
+  from transformers import initialization
 
   config = transformers.XLMRobertaConfig.from_pretrained(folder)
-  model = transformers.XLMRobertaModel(config).eval()
+  with initialization.no_init_weights():
+    model = transformers.XLMRobertaModel(config).eval()
   prefix = 'mulan.text.model.'
   own = {
     k.removeprefix(prefix): torch.from_numpy(v)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors import numpy as st
 
+from tests.fakes import large_noise
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax import stages
@@ -42,14 +43,13 @@ FC1 = 'vision_model.encoder.layers.1.mlp.fc1.weight'
 
 def published(config):
   """Random weights by their published names, with those that are ignored."""
-  rng = np.random.default_rng(0)
+  draw = large_noise.Noise()
   tensors = {}
 
   def add(name, *shape, mean=0.0):
     # Deviation of a sum over the inputs about 1, so that no part is silent.
     deviation = np.prod(shape[1:]) ** -0.5 if len(shape) > 1 else 0.3
-    values = rng.standard_normal(shape, np.float32) * np.float32(deviation)
-    tensors[name] = values + np.float32(mean)
+    tensors[name] = draw(shape, mean, deviation)
 
   def affine(name, outputs, inputs):
     add(f'{name}.weight', outputs, inputs)
