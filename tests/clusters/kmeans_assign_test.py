@@ -53,7 +53,7 @@ print(json.dumps({
 
 @pytest.mark.slow
 def test_eight_devices_give_the_clusters_of_one():
-  eight = virtual_devices.run('-c', _ON_EIGHT, timeout=300)
+  eight = virtual_devices.run_code(_ON_EIGHT)
   assert eight['devices'] == 8
   one = kmeans.fit(blobs.blobs(), 12, rng=jax.random.key(0))
   np.testing.assert_allclose(eight['centroids'], one.centroids, rtol=1e-5)

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 @pytest.fixture(scope='module')
 def figures():
   """What one device, eight, and two groups of four draw and hold."""
-  return virtual_devices.run('-m', 'tests.fakes.spread_sampling')
+  return virtual_devices.run('tests.fakes.spread_sampling')
 
 
 def test_rows_on_eight_devices_draw_the_codes_of_one_to_the_bit(figures):

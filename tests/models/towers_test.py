@@ -163,7 +163,7 @@ def test_full_size_has_the_parameters_that_the_recipe_tells():
 def test_negatives_are_those_of_all_devices(tmp_path):
   meshes = ('1,1,1', '8,1,1', '2,2,2')
   found = virtual_devices.run(
-    '-m', 'tests.fakes.contrastive_losses', tmp_path, *meshes
+    'tests.fakes.contrastive_losses', tmp_path, *meshes
   )
   assert len(found['1,1,1']) == 4
   # log(rows of a device) would be the loss at chance of what it sees alone.

@@ -29,7 +29,7 @@ def costs():
   kinds = {kind for kind, _ in LIMITS}
   names = [f'{kind}:8,1,1' for kind in sorted(kinds)]
   names += [':'.join(key) for key in LIMITS]
-  return virtual_devices.run('-m', 'tests.fakes.mesh_costs', *names)
+  return virtual_devices.run('tests.fakes.mesh_costs', *names)
 
 
 @pytest.mark.parametrize(('kind', 'mesh'), LIMITS)

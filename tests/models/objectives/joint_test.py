@@ -125,9 +125,7 @@ def test_a_description_gives_the_objective_back():
 
 def test_on_a_mesh_negatives_are_those_of_all_devices(tmp_path):
   meshes = ('1,1,1', '2,4,1')
-  losses = virtual_devices.run(
-    '-m', 'tests.fakes.joint_losses', tmp_path, *meshes
-  )
+  losses = virtual_devices.run('tests.fakes.joint_losses', tmp_path, *meshes)
   alone = losses['1,1,1']
   assert [losses[m]['parts'] for m in meshes] == [1, 8]
   for mesh in meshes:

@@ -17,7 +17,7 @@ TOLERANCE = 1e-6  # Of float32 against float64.
 
 @pytest.fixture(scope='module')
 def on_eight_devices():
-  return virtual_devices.run('-m', 'tests.fakes.split_pairs')
+  return virtual_devices.run('tests.fakes.split_pairs')
 
 
 @pytest.mark.parametrize('form', split_pairs.FORMS)
