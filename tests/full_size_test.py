@@ -1,5 +1,6 @@
 """The proof of the paper's sizes fails where something is not as it should be."""
 
+from concurrent import futures
 import importlib
 import json
 
@@ -81,6 +82,12 @@ def test_a_tiny_system_is_proven_from_the_command_line(
   tmp_path, root, monkeypatch
 ):
   monkeypatch.chdir(root)
+
+  def thread(count, mp_context):
+    del mp_context  # A process would import torch and TensorFlow again.
+    return futures.ThreadPoolExecutor(count)
+
+  monkeypatch.setattr(full_size.futures, 'ProcessPoolExecutor', thread)
   path = tmp_path / 'out.json'
   full_size.main(['--tiny', '--json', str(path)])
   found = json.loads(path.read_text())
