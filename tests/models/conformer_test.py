@@ -1,6 +1,7 @@
 """The ParallelConformer: where inputs stand, its convolution, and bad sizes."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,8 @@ pytestmark = pytest.mark.slow
 def test_a_frame_takes_the_inputs_of_its_time():
   params, batch = parallel_stage.params(), parallel_stage.batch(2)
   module = parallel_stage.SIZES.module(parallel_stage.STAGE)
-  total = module.apply({'params': params}, batch, method='condition')
+  condition = jax.jit(functools.partial(module.apply, method='condition'))
+  total = condition({'params': params}, batch)
   melody = np.asarray(params['token_embedding'])[batch['encoder_inputs_melody']]
   style = batch['encoder_inputs_style']
   style = style / np.sqrt((style**2).mean(-1, keepdims=True) + 1e-8)
@@ -31,12 +33,10 @@ def test_a_frame_takes_the_inputs_of_its_time():
 
 def test_masked_frames_are_told_by_their_neighbours_on_both_sides():
   params, batch = parallel_stage.params(), parallel_stage.batch(1)
-  module = parallel_stage.SIZES.module(parallel_stage.STAGE)
+  run = jax.jit(parallel_stage.SIZES.module(parallel_stage.STAGE).apply)
 
   def logits(ids):
-    outputs = module.apply(
-      {'params': params}, {**batch, 'decoder_input_tokens': ids}
-    )
+    outputs = run({'params': params}, {**batch, 'decoder_input_tokens': ids})
     return np.asarray(outputs['code_logits']).reshape(20, 3, 8)
 
   ids = batch['decoder_target_tokens'].copy()
@@ -51,7 +51,7 @@ def test_masked_frames_are_told_by_their_neighbours_on_both_sides():
 def test_the_convolution_is_that_of_lax():
   module = conformer.GatedConvolution(kernel_size=5, dtype=jnp.dtype('float32'))
   x = jax.random.normal(jax.random.key(0), (2, 9, 6))
-  variables = module.init(jax.random.key(1), x)
+  variables = jax.jit(module.init)(jax.random.key(1), x)
   values = jax.tree.map(
     lambda p: p.value,
     variables['params'],
@@ -69,22 +69,22 @@ def test_the_convolution_is_that_of_lax():
   y = y * jax.lax.rsqrt(jnp.mean(y**2, -1, keepdims=True) + 1e-6)
   wanted = (y * jax.nn.sigmoid(y)) @ values['wo']
   np.testing.assert_allclose(
-    module.apply(variables, x), wanted, rtol=1e-4, atol=1e-5
+    jax.jit(module.apply)(variables, x), wanted, rtol=1e-4, atol=1e-5
   )
+
+
+@functools.cache
+def gradient(config):
+  module, batch = config.module(parallel_stage.STAGE), parallel_stage.batch(2)
+
+  def total(p):
+    return (module.apply({'params': p}, batch)['code_logits'] ** 2).sum()
+
+  return jax.jit(jax.grad(total))(parallel_stage.params())
 
 
 @pytest.mark.parametrize('option', ['remat', 'fused_attention'])
 def test_what_saves_memory_has_the_same_gradient(option):
-  batch, params = parallel_stage.batch(2), parallel_stage.params()
-
-  def gradient(config):
-    module = config.module(parallel_stage.STAGE)
-
-    def total(p):
-      return (module.apply({'params': p}, batch)['code_logits'] ** 2).sum()
-
-    return jax.grad(total)(params)
-
   plain = gradient(parallel_stage.SIZES)
   again = gradient(dataclasses.replace(parallel_stage.SIZES, **{option: True}))
   jax.tree.map(

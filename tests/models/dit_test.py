@@ -1,6 +1,7 @@
 """The Diffusion Transformer: lengths, times, adaptors, and what it learns."""
 
 import dataclasses
+import functools
 
 from flax import linen as nn
 import jax
@@ -45,13 +46,10 @@ def make(spec=SPEC, sizes=SIZES, objective=None, **sampler):
 def random_params(model, seed=0):
   """Parameters of which none is zero, as after some training."""
   params = nn.unbox(model.init(jax.random.key(0), model.example_batch(1)))
-  leaves, tree = jax.tree.flatten(params['params'])
-  keys = jax.random.split(jax.random.key(seed), len(leaves))
-  return tree.unflatten(
-    [
-      leaf + 0.1 * jax.random.normal(key, leaf.shape)
-      for leaf, key in zip(leaves, keys, strict=True)
-    ]
+  rng = np.random.default_rng(seed)
+  return jax.tree.map(
+    lambda x: np.asarray(x) + rng.normal(0, 0.1, x.shape).astype('f4'),
+    params['params'],
   )
 
 
@@ -64,19 +62,26 @@ def random_inputs(rows=2, seed=0):
 
 
 def velocity(model, params, inputs, frames, times=0.4, known=None, **kwargs):
-  module, variables = model.module, {'params': params}
-  rows, num_frames = frames.shape[:2]
-  known = np.zeros((rows, num_frames), 'f4') if known is None else known
+  known = np.zeros(frames.shape[:2], 'f4') if known is None else known
+  variables, times = {'params': params}, np.full(len(frames), times, 'f4')
+  return np.asarray(
+    _compiled_velocity(model)(variables, inputs, frames, known, times, **kwargs)
+  )
+
+
+@functools.cache
+def _compiled_velocity(model):
+  module = model.module
 
   @jax.jit
-  def run(inputs, frames, known):
-    condition = module.apply(variables, inputs, num_frames, method='condition')
-    t = jnp.full(rows, times)
+  def run(variables, inputs, frames, known, times, **kwargs):
+    length = frames.shape[1]
+    condition = module.apply(variables, inputs, length, method='condition')
     return module.apply(
-      variables, condition, frames, known, t, method='velocity', **kwargs
+      variables, condition, frames, known, times, method='velocity', **kwargs
     )
 
-  return np.asarray(run(inputs, frames, known))
+  return run
 
 
 @pytest.fixture(scope='module')
@@ -220,16 +225,17 @@ def test_the_velocity_of_gaussian_data_is_learnt():
   for i in range(500):
     params, state, _ = step(params, state, batch(32), jax.random.key(i))
   held_out = batch(512)
-  corrupted = model.objective.corrupt(spec, held_out, None)
-  t = np.asarray(corrupted['flow_times'])
+  corrupt = jax.jit(lambda batch: model.objective.corrupt(spec, batch, None))
+  t = np.asarray(corrupt(held_out)['flow_times'])
   least = (std**2 / ((1 - t) ** 2 + (t * std) ** 2)).mean()
   blind = {
     **held_out,
     'encoder_inputs_patches': 0 * held_out['encoder_inputs_patches'],
   }
 
+  @jax.jit
   def loss(batch):
-    return float(model.train_loss(params, {}, batch, None)[0])
+    return model.train_loss(params, {}, batch, None)[0]
 
   assert least * 0.95 < loss(held_out) < least * 1.2
   assert loss(blind) > least * 1.5

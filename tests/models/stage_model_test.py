@@ -102,7 +102,7 @@ def test_summed_loss_is_the_mean_times_the_summed_weights():
   model, params = make()
   batch = random_batch(model)
   batch['decoder_loss_weights'][:, 20:] = 0
-  total, metrics = model.loss_fn(params, batch, None)
+  total, metrics = jax.jit(model.loss_fn)(params, batch, None)
   mean, (scalars, _) = train_loss(model)(params, {}, batch)
   assert metrics['loss'].count == 40
   assert float(total) == pytest.approx(40 * float(mean), rel=1e-5)
@@ -192,12 +192,12 @@ def test_hidden_history_is_that_of_the_target_in_some_rows(spec, config):
 def test_history_is_hidden_in_training_alone():
   model, params = make()
   batch = random_batch(model)
-  whole = model.train_loss(params, {}, batch, None)[0]
+  whole = train_loss(model)(params, {}, batch)[0]
   plain = dataclasses.replace(model.network, dropout_rate=0.0)
   hiding, _ = make(config=plain, history_drop_rate=1.0)
-  assert hiding.train_loss(params, {}, batch, None)[0] == whole
+  assert train_loss(hiding)(params, {}, batch)[0] == whole
+  hidden = jax.jit(hiding.train_loss)
   losses = [
-    float(hiding.train_loss(params, {}, batch, jax.random.key(k))[0])
-    for k in (0, 1)
+    float(hidden(params, {}, batch, jax.random.key(k))[0]) for k in (0, 1)
   ]
   assert losses[0] != losses[1]

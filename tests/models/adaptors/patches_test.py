@@ -1,6 +1,7 @@
 """Visual adaptors: what each makes of patches, and when."""
 
 import dataclasses
+import functools
 
 from flax import linen as nn
 import jax
@@ -19,8 +20,9 @@ def apply(kind, x, params=None, **config):
     8, 'float32', patches.PatchAdaptorConfig(kind=kind, **config), x.shape[2]
   )
   if params is None:
-    params = nn.unbox(adaptor.init(jax.random.key(0), x)['params'])
-  y, sown = adaptor.apply({'params': params}, x, mutable=['intermediates'])
+    params = nn.unbox(jax.jit(adaptor.init)(jax.random.key(0), x)['params'])
+  run = jax.jit(functools.partial(adaptor.apply, mutable=['intermediates']))
+  y, sown = run({'params': params}, x)
   gates = sown.get('intermediates', {}).get('gates', (None,))[0]
   return np.asarray(y), gates, params
 

@@ -1,6 +1,7 @@
 """Synchrony: windows and negatives are where they should be; a shift is told."""
 
 import dataclasses
+import functools
 
 from flax import linen as nn
 import jax
@@ -92,20 +93,24 @@ def test_a_quarter_to_half_of_the_music_is_the_next_clip_s_at_its_place():
   assert (replaced[..., 0] == np.where(other, wanted, own[..., 0])).all()
 
 
+@functools.cache
+def names(**changes):
+  """Loss, and names of the metrics."""
+  negatives = dataclasses.replace(NEGATIVES, **changes)
+  model = synchrony.SynchronyModel(
+    SPEC, dataclasses.replace(CONFIG, negatives=negatives)
+  )
+  params = nn.unbox(model.init(jax.random.key(0), numbered()))['params']
+  batch = planted(np.random.default_rng(0), 6)
+  loss, (metrics, _) = jax.jit(model.train_loss)(params, {}, batch, None)
+  return float(loss), set(metrics)
+
+
 @pytest.mark.parametrize(
   ('kind', 'metric'),
   [('temporal_shift', 'shift_auc'), ('random_replacement', 'replacement_auc')],
 )
 def test_each_negative_is_switched_on_and_off(kind, metric):
-  def names(**changes):
-    negatives = dataclasses.replace(NEGATIVES, **changes)
-    config = dataclasses.replace(CONFIG, negatives=negatives)
-    model = synchrony.SynchronyModel(SPEC, config)
-    params = nn.unbox(model.init(jax.random.key(0), numbered()))['params']
-    batch = planted(np.random.default_rng(0), 6)
-    loss, (metrics, _) = model.train_loss(params, {}, batch, None)
-    return float(loss), set(metrics)
-
   loss, metrics = names()
   less, fewer = names(**{kind: False})
   assert metrics - fewer == {metric}
@@ -120,21 +125,26 @@ def test_the_loss_among_a_batch_is_that_of_the_whole_matrix():
   model = synchrony.SynchronyModel(SPEC, config)
   batch = planted(np.random.default_rng(0), 8)
   params = nn.unbox(model.init(jax.random.key(0), batch))['params']
-  loss, _ = model.train_loss(params, {}, batch, None)
+  loss, _ = jax.jit(model.train_loss)(params, {}, batch, None)
   draws, _ = jax.random.split(jax.random.key(0))
-  found = model.module.apply({'params': params}, off.cut(SPEC, batch, draws))
+
+  @jax.jit
+  def outputs(params, batch):
+    return model.module.apply({'params': params}, off.cut(SPEC, batch, draws))
+
+  found = outputs(params, batch)
   logits = found.scale * found.video @ found.music.T
   np.testing.assert_allclose(loss, contrastive.info_nce(logits), rtol=1e-4)
   lengths = jnp.linalg.norm(found.video, axis=1)
   np.testing.assert_allclose(lengths, 1.0, atol=1e-3)
 
 
-def trained(timed, steps=250):
+@functools.cache
+def training():
+  """Fresh parameters and state, a step, and what tells the metrics."""
   model = synchrony.SynchronyModel(SPEC, CONFIG)
-  rng = np.random.default_rng(0)
   params = nn.unbox(model.init(jax.random.key(0), numbered()))['params']
   optimizer = optax.adam(3e-3)
-  state = optimizer.init(params)
 
   @jax.jit
   def step(params, state, batch, rng):
@@ -147,6 +157,12 @@ def trained(timed, steps=250):
   evaluate = jax.jit(
     lambda p, batch: model.train_loss(p, {}, batch, None)[1][0]
   )
+  return params, optimizer.init(params), step, evaluate
+
+
+def trained(timed, steps=250):
+  params, state, step, evaluate = training()
+  rng = np.random.default_rng(0)
   held_out = planted(np.random.default_rng(1), 128, timed)
   before = {k: float(x) for k, x in evaluate(params, held_out).items()}
   for i in range(steps):

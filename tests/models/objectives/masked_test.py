@@ -1,5 +1,7 @@
 """Masked prediction: what is hidden, what it is scored by, what it learns."""
 
+import functools
+
 import jax
 import numpy as np
 import optax
@@ -15,11 +17,16 @@ pytestmark = pytest.mark.slow
 STAGE = parallel_stage.STAGE
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def corrupt(objective, batch, key):
+  return objective.corrupt(STAGE, batch, key)
+
+
 def corrupted(rows=2_000, objective=None, seed=0):
   """Batch, what was read bool[b, frames, levels], and what was asked for."""
   batch = parallel_stage.batch(rows)
   objective = objective or masked.MaskedPrediction()
-  seen = objective.corrupt(STAGE, batch, jax.random.key(seed))
+  seen = corrupt(objective, batch, jax.random.key(seed))
   shape = (rows, 20, 3)
   known = np.asarray(seen['decoder_input_tokens']) != specs.MASK_ID
   asked = np.asarray(seen['decoder_loss_weights']) > 0
@@ -67,25 +74,31 @@ def test_what_is_hidden_does_not_act_on_what_is_asked_for():
   ids = batch['decoder_target_tokens'].reshape(known.shape)
   changed = np.where(known | asked, ids, other).reshape(8, -1)
   assert (changed != batch['decoder_target_tokens']).any()
-  key = jax.random.key(0)
   objective = masked.MaskedPrediction()
-  losses = [
-    objective(STAGE, model.outputs(params, seen, ('code_logits',)), seen)
-    for seen in (
-      objective.corrupt(STAGE, {**batch, 'decoder_target_tokens': x}, key)
-      for x in (batch['decoder_target_tokens'], changed)
-    )
-  ]
+
+  @jax.jit
+  def losses(ids):
+    told = {**batch, 'decoder_target_tokens': ids}
+    seen = objective.corrupt(STAGE, told, jax.random.key(0))
+    outputs = model.outputs(params, seen, ('code_logits',))
+    return objective(STAGE, outputs, seen).values
+
   flat = asked.reshape(8, -1)
-  np.testing.assert_array_equal(*(np.asarray(x.values)[flat] for x in losses))
+  np.testing.assert_array_equal(
+    *(
+      np.asarray(losses(ids))[flat]
+      for ids in (batch['decoder_target_tokens'], changed)
+    )
+  )
 
 
 def test_a_row_has_one_score_whatever_its_neighbours():
   model, params = parallel_stage.make(), parallel_stage.params()
   batch = parallel_stage.batch(4)
-  scores = np.asarray(model.score_batch(params, batch))
+  score = jax.jit(model.score_batch)
+  scores = np.asarray(score(params, batch))
   turned = {k: x[[2, 2, 0, 1]] for k, x in batch.items()}
-  again = np.asarray(model.score_batch(params, turned))
+  again = np.asarray(score(params, turned))
   np.testing.assert_allclose(again, scores[[2, 2, 0, 1]], rtol=1e-6)
   assert len(set(scores.tolist())) == 4
 
@@ -94,7 +107,7 @@ def test_the_mean_of_a_batch_is_that_of_its_parts():
   objective = masked.MaskedPrediction()
   batch = parallel_stage.batch(6)
   batch['decoder_loss_weights'][1, 30:] = 0.0  # A clip of half the length.
-  seen = objective.corrupt(STAGE, batch, None)
+  seen = corrupt(objective, batch, None)
   np.testing.assert_allclose(
     seen['decoder_loss_weights'].sum(1),
     batch['decoder_loss_weights'].sum(1),
@@ -102,9 +115,10 @@ def test_the_mean_of_a_batch_is_that_of_its_parts():
   )
   model, params = parallel_stage.make(), parallel_stage.params()
 
+  mean = jax.jit(lambda part: model.train_loss(params, {}, part, None)[0])
+
   def loss(rows):
-    part = {k: x[rows] for k, x in batch.items()}
-    return float(model.train_loss(params, {}, part, None)[0])
+    return float(mean({k: x[rows] for k, x in batch.items()}))
 
   counts = np.array([30.0 + 60.0, 120.0, 120.0])
   parts = [loss(slice(i, i + 2)) for i in (0, 2, 4)]
