@@ -25,8 +25,9 @@ _CACHE = _ROOT / '.pytest_cache'
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(_CACHE / 'jax'))
 os.environ.setdefault('NUMBA_CACHE_DIR', str(_CACHE / 'numba'))
-# Tests change what programs are made of, by monkeypatches too: nothing is kept.
-os.environ['V2MEOW_PROGRAMS_DIR'] = ''
+# Tests change what programs are made of, by monkeypatches too: no file is kept.
+_PROGRAMS = 'V2MEOW_PROGRAMS_DIR'
+os.environ[_PROGRAMS] = ''
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
 # Programs of tests run once or twice: compiling them is most of their time.
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
@@ -66,6 +67,41 @@ def pytest_collection_finish():
   """Leaves what was imported and collected out of every later collection."""
   gc.collect()
   gc.freeze()
+  if kept := sys.modules.get('v2meow_jax.inference.programs.kept'):
+    _compile_once(kept.Program)
+
+
+def _compile_once(program):
+  """Lets systems that are loaded again in this process share their programs.
+
+  While something is patched, programs are of code that their keys do not tell.
+  """
+  shared, patched = {}, set()
+  make, patch = program._make, pytest.MonkeyPatch
+  setattr_, setenv_, undo_ = patch.setattr, patch.setenv, patch.undo
+
+  def make_once(self, key, *args):
+    if patched or self._identity is None:
+      return make(self, key, *args)
+    if key not in shared:
+      shared[key] = make(self, key, *args)
+    return shared[key]
+
+  def setattr(self, *args, **kwargs):
+    patched.add(id(self))
+    setattr_(self, *args, **kwargs)
+
+  def setenv(self, name, *args, **kwargs):
+    if name == _PROGRAMS:  # A test of where programs are kept.
+      patched.add(id(self))
+    setenv_(self, name, *args, **kwargs)
+
+  def undo(self):
+    undo_(self)
+    patched.discard(id(self))
+
+  program._make = make_once
+  patch.setattr, patch.setenv, patch.undo = setattr, setenv, undo
 
 
 @pytest.hookimpl(trylast=True)
