@@ -38,6 +38,9 @@ TRAINING = (
   'loop.train.eval_batches = None',
   'loop.train.tensorboard = False',
 )
+# Ablations read other inputs, and their parameters are of the same kinds: a
+# third less to compile in a step.
+PLAIN = 'loop.train.make_optimizer = @optax.sgd'
 BLIND = 'stages/coarse.gin'
 SEEN = {'clip', 'flow', 'vit_vqgan', 'maskgit_vqgan'}
 DAC = random_system.TINY_DAC | {'num_levels': 2}
@@ -138,6 +141,7 @@ def train(recipe, folder):
   }
   lines = [
     'from __gin__ import dynamic_registration',
+    'import optax',
     'from v2meow_jax import stages',
     'from v2meow_jax.training import loop',
     *random_system.TINY_STAGES,
@@ -146,6 +150,7 @@ def train(recipe, folder):
     'PREFIX_SHARE = 0.0',
     f"MODEL_DIR = '{out}'",
     own.get(recipe, ''),
+    PLAIN if recipe.startswith('stages/ablations/') else '',
   ]
   # A file may bind what a recipe has no use for.
   tiny = folder / f'{name}.gin'
