@@ -87,8 +87,9 @@ def test_the_tiny_encoder_does_not_hear_phase():
   config = _config('patch')
   module = soundstream.SoundStream(config)
   x = jnp.asarray(_waveform(32 * 24))
-  variables = module.init(jax.random.key(0), x)
+  variables = jax.jit(module.init)(jax.random.key(0), x)
 
+  @jax.jit
   def latents(x):
     return module.apply(variables, x, method=lambda m, x: m.encoder(x))
 

@@ -111,7 +111,7 @@ def trained(latent_dim, kl_weight=1e-3):
 def errors(model, params):
   """Share of the variance that is lost, and the Gaussians of the latents."""
   x = planted(jax.random.key(9), 400)
-  again, found = model.config.module().apply({'params': params}, x)
+  again, found = jax.jit(model.config.module().apply)({'params': params}, x)
   return float(((again - x) ** 2).mean() / (x**2).mean()), found
 
 

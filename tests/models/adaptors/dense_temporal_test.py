@@ -1,6 +1,7 @@
 """Windows see what they should; the cost grows with the frames, not their square."""
 
 import dataclasses
+import functools
 
 from flax.core import meta
 import jax
@@ -30,8 +31,9 @@ def module(**changes):
   )
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def run(net, params, x):
-  return jax.jit(net.apply)(params, x)
+  return net.apply(params, x)
 
 
 @pytest.fixture(scope='module')
@@ -116,12 +118,11 @@ def test_patches_are_pooled_by_attention_with_a_key_and_a_value_of_each(params):
   np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_positions_are_seconds():
+def test_positions_are_seconds(params):
   """A stream of half the rate sees twice the time between its frames."""
   slow = dataclasses.replace(STREAM, rate_hz=5.0)
   one = dataclasses.replace(SIZES, num_layers=1, num_poolings=0)
   x = inputs(8)
-  params = jax.jit(module().init)(jax.random.key(0), x)
   fast = run(dense_temporal.DenseTemporal(one, STREAM), params, x)[0]
   late = run(dense_temporal.DenseTemporal(one, slow), params, x)[0]
   assert np.abs(fast - late).max() > 1e-3
@@ -131,8 +132,8 @@ def flops(frames, window):
   net = module(window_frames=window, num_poolings=0)
   shapes = jax.eval_shape(net.init, jax.random.key(0), inputs(frames))
   x = jax.ShapeDtypeStruct((1, frames, 6, 5), np.float32)
-  compiled = jax.jit(lambda p, x: net.apply(p, x)[0]).lower(shapes, x).compile()
-  return compiled.cost_analysis()['flops']
+  lowered = jax.jit(lambda p, x: net.apply(p, x)[0]).lower(shapes, x)
+  return lowered.cost_analysis()['flops']
 
 
 def test_cost_is_linear_in_the_frames_where_full_attention_is_not():
