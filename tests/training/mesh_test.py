@@ -1,10 +1,7 @@
 """State lies on the mesh as the rules say, and the mesh changes no loss."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -99,21 +96,34 @@ def test_a_coordinator_without_numbers_is_refused():
     distributed.initialize({'V2MEOW_COORDINATOR': 'localhost:1'})
 
 
-def start(root, out, devices, meshes, **variables):
-  """Starts mesh_losses on so many virtual devices."""
-  return subprocess.Popen(
-    [sys.executable, '-m', 'tests.fakes.mesh_losses', str(out), *meshes],
-    cwd=root,
-    env=virtual_devices.environment(devices, **variables),
-    stdout=subprocess.PIPE,
-    text=True,
-  )
+# Two processes that fork from one, in which nothing has run yet.
+_TWO_PROCESSES = """
+import os, runpy, signal, sys
 
-
-def finish(process):
-  out, _ = process.communicate(timeout=1200)
-  assert process.returncode == 0
-  return json.loads(out.splitlines()[-1])
+port, flags, *arguments = sys.argv[1:]
+processes = set()
+for number in range(2):
+  pid = os.fork()
+  if not pid:
+    os.environ['XLA_FLAGS'] = flags
+    os.environ['V2MEOW_COORDINATOR'] = f'localhost:{port}'
+    os.environ['V2MEOW_NUM_PROCESSES'] = '2'
+    os.environ['V2MEOW_PROCESS_ID'] = str(number)
+    sys.argv[1:] = arguments
+    runpy.run_module(
+      'tests.fakes.mesh_losses', run_name='__main__', alter_sys=True
+    )
+    sys.exit()
+  processes.add(pid)
+while processes:
+  pid, status = os.wait()
+  processes.remove(pid)
+  if status:
+    for pid in processes:
+      os.kill(pid, signal.SIGKILL)
+    sys.exit(1)
+print('null')
+"""
 
 
 def logged(folder):
@@ -135,9 +145,8 @@ def losses(folder):
 def eight(tmp_path_factory):
   """Folder and layouts of one process with eight devices."""
   out = tmp_path_factory.mktemp('eight')
-  root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
   meshes = ('1,1,1', '8,1,1', '1,8,1', '2,2,2', '1,1,8')
-  return out, finish(start(root, out, 8, meshes))
+  return out, virtual_devices.run('tests.fakes.mesh_losses', out, *meshes)
 
 
 @pytest.mark.slow
@@ -162,22 +171,13 @@ def test_every_mesh_gives_the_losses_of_one_device(eight, mesh, share):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_two_processes_give_the_losses_of_one(eight, tmp_path, root):
+def test_two_processes_give_the_losses_of_one(eight, tmp_path):
   with socket.socket() as free:
     free.bind(('localhost', 0))
     port = free.getsockname()[1]
+  flags = virtual_devices.environment(4)['XLA_FLAGS']
   meshes = ('8,1,1', '1,1,8')
-  processes = [
-    start(
-      root, tmp_path, 4, meshes,
-      V2MEOW_COORDINATOR=f'localhost:{port}',
-      V2MEOW_NUM_PROCESSES='2',
-      V2MEOW_PROCESS_ID=str(i),
-    )
-    for i in range(2)
-  ]  # fmt: skip
-  for process in processes:
-    finish(process)
+  virtual_devices.run_code(_TWO_PROCESSES, port, flags, tmp_path, *meshes)
   out, _ = eight
   for name in ('8x1x1', '1x1x8'):
     np.testing.assert_allclose(
