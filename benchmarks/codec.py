@@ -1,9 +1,10 @@
-"""Measures a codec level by level: log-mel error and codebook use.
+"""Measures a codec level by level: log-mel error, pitch and codebook use.
 
 python -m benchmarks.codec --media song.mp3 --json out.json
 
 The error of every group should fall with every level used: a level that does
-not help costs a stage its ids for nothing.
+not help costs a stage its ids for nothing. Mel bands are too wide to tell a note
+from a buzz at its place; chroma, compared frame by frame, are not.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from jaxtyping import Int
 import numpy as np
 
 from benchmarks import report
+from v2meow_jax import specs
 from v2meow_jax.evaluation.metrics import numba_cache
 from v2meow_jax.synthetic import held_out
 
@@ -61,6 +63,41 @@ def log_mel_error(
   return float(np.mean(errors))
 
 
+def chroma_correlation(
+  reference: Float[np.ndarray, 'samples'],
+  estimate: Float[np.ndarray, 'samples'],
+  rate_hz: int,
+) -> float:
+  """Computes how far the notes of a waveform are those aimed at.
+
+  Args:
+    reference: The waveform aimed at.
+    estimate: Samples of the same length.
+    rate_hz: Sample rate of both, in Hz.
+
+  Returns:
+    The mean over frames of the correlation of the powers of the twelve pitch
+    classes, by spectra of a quarter of a second; 1 for the same notes, whatever
+    their loudness, near 0 for others. Frames without any are left out; 0 where
+    none is left.
+  """
+  librosa = numba_cache.librosa()
+
+  window = 1 << round(np.log2(rate_hz / 4))
+  a, b = (
+    librosa.feature.chroma_stft(
+      y=x, sr=rate_hz, n_fft=window, norm=None, tuning=0.0
+    )
+    for x in (reference, estimate)
+  )
+  a, b = (x - x.mean(0) for x in (a, b))
+  norm = np.sqrt((a**2).sum(0) * (b**2).sum(0))
+  heard = norm > 1e-9
+  if not heard.any():
+    return 0.0
+  return float(((a * b).sum(0)[heard] / norm[heard]).mean())
+
+
 def _log_mel(
   x: Float[np.ndarray, 'samples'], rate_hz: int, window: int
 ) -> Float[np.ndarray, 'mels frames']:
@@ -100,39 +137,39 @@ def measure(
   """Measures error after 1..all levels and perplexity of each level.
 
   Args:
-    codec: A `codecs.codec.Codec`.
+    codec: A `codecs.codec.Codec`; or an `Autoencoder`, all of whose numbers count
+      as one level, of no codes.
     pieces: Waveforms at its rate, each of whole frames.
     what: Label of the progress bar.
 
   Returns:
-    'log_mel_error_db' and 'perplexity', one number per level; whether the
-    error 'falls_with_every_level'; the 'seconds' of audio.
+    'log_mel_error_db', 'chroma_correlation' and 'perplexity', one number per
+    level; whether the error 'falls_with_every_level'; the 'seconds' of audio.
   """
-  levels = codec.stream.num_codebooks
-  errors, codes = [], []
+  stream, rate_hz = codec.stream, codec.sample_rate_hz
+  is_coded = isinstance(stream, specs.TokenSpec)
+  levels = range(1, stream.num_codebooks + 1) if is_coded else [stream.dim]
+  errors, notes, codes = [], [], []
   for piece in report.progress(pieces, what):
     code = np.asarray(codec.encode(piece[None]))
     codes.append(code[0])
-    errors.append(
-      [
-        log_mel_error(
-          piece,
-          np.asarray(codec.decode(code[..., : n + 1]))[0],
-          codec.sample_rate_hz,
-        )
-        for n in range(levels)
-      ]
-    )
+    decoded = [
+      np.asarray(codec.decode(code[..., :level]))[0] for level in levels
+    ]
+    errors.append([log_mel_error(piece, x, rate_hz) for x in decoded])
+    notes.append([chroma_correlation(piece, x, rate_hz) for x in decoded])
   frames = np.concatenate(codes)
   error = np.mean(errors, axis=0)
   return {
     'log_mel_error_db': [float(e) for e in error],
+    'chroma_correlation': [float(r) for r in np.mean(notes, axis=0)],
     'perplexity': [
-      perplexity(frames[:, n], codec.stream.codebook_size)
-      for n in range(levels)
+      perplexity(frames[:, level - 1], stream.codebook_size)
+      for level in levels
+      if is_coded
     ],
     'falls_with_every_level': bool((np.diff(error) < 0).all()),
-    'seconds': sum(len(p) for p in pieces) / codec.sample_rate_hz,
+    'seconds': sum(len(p) for p in pieces) / rate_hz,
     'num_frames': len(frames),
   }
 
@@ -161,11 +198,13 @@ def show(groups: dict[str, dict[str, Any]]) -> str:
   parts = []
   for title, key, digits in (
     ('log-mel error, dB', 'log_mel_error_db', 3),
+    ('correlation of chroma', 'chroma_correlation', 3),
     ('perplexity of the level', 'perplexity', 1),
   ):
     rows = [
       [n + 1, *(f'{groups[g][key][n]:.{digits}f}' for g in names)]
       for n in levels
+      if n < len(groups[names[0]][key])
     ]
     parts += [title, report.table(['levels', *names], rows), '']
   parts += [
@@ -181,8 +220,8 @@ def show(groups: dict[str, dict[str, Any]]) -> str:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
   parser = report.parser(
     'benchmarks.codec',
-    'Measures the codec of a system: log-mel error with 1..all levels, and'
-    ' how many codes of each level are in use.',
+    'Measures the codec of a system: log-mel error and pitch with 1..all levels,'
+    ' and how many codes of each level are in use.',
     'python -m benchmarks.codec --media song.mp3 --json out.json',
   )
   report.add_system(parser)

@@ -210,6 +210,29 @@ def test_codec_error_of_finer_steps_falls_with_every_level():
   assert 'falls with every level' in codec_benchmark.show({'test': figures})
 
 
+def test_an_autoencoder_is_measured_as_one_level_without_codes():
+  class Scaled:
+    stream = specs.FeatureSpec(name='latents', dim=40, rate_hz=100.0)
+    sample_rate_hz = 4_000
+
+    def encode(self, waveform):
+      return waveform.reshape(len(waveform), -1, 40)
+
+    def decode(self, latents):
+      return latents.reshape(len(latents), -1) / 2
+
+  noise = np.random.default_rng(0).normal(size=4_000).astype(np.float32)
+  figures = codec_benchmark.measure(Scaled(), [noise], 'test')
+  (error,), (notes,) = (
+    figures['log_mel_error_db'],
+    figures['chroma_correlation'],
+  )
+  assert error == pytest.approx(20 * np.log10(2), abs=1e-3)
+  assert notes == pytest.approx(1, abs=1e-4)
+  assert figures['perplexity'] == []
+  assert 'correlation of chroma' in codec_benchmark.show({'test': figures})
+
+
 def test_log_mel_error_of_half_the_amplitude_is_six_db():
   noise = 0.3 * np.random.default_rng(0).normal(size=16_000)
   error = codec_benchmark.log_mel_error(noise, noise / 2, 16_000)
@@ -223,6 +246,21 @@ def test_log_mel_of_a_full_scale_sine_peaks_near_zero_db():
   error = codec_benchmark._log_mel(np.sin(2 * np.pi * 2_000 * t), 16_000, 1024)
   assert error.max() == pytest.approx(0.0, abs=3.0)
   assert codec_benchmark._log_mel(silence, 16_000, 1024).max() == -80
+
+
+def test_chroma_tell_a_note_from_a_buzz_at_its_place():
+  t = np.arange(16_000) / 16_000
+
+  def tones(*hertz):
+    return sum(0.1 * np.sin(2 * np.pi * hz * t) for hz in hertz)
+
+  chord = tones(262, 330, 392)
+  hear = codec_benchmark.chroma_correlation
+  assert hear(chord, chord / 2, 16_000) == pytest.approx(1, abs=1e-4)
+  assert hear(chord, tones(277, 349, 415), 16_000) < 0
+  # All multiples of 25 Hz there.
+  assert hear(chord, tones(*range(250, 401, 25)), 16_000) < 0.7
+  assert hear(chord, 0 * chord, 16_000) == 0
 
 
 @pytest.fixture(scope='module')
