@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Trains the system that plays plans in the manner of songs, on two cores in about
+# two hours. Every step resumes, or is skipped when done: after a stop, run it
+# again. Wants a bank of instruments (docs/songs.md).
+# usage: bash launch/train_songs_system.sh [WORK_DIR [OUT]]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source launch/venv.sh
+install_venv '[train]'
+work=${1:-runs/songs_system}
+out=${2:-v2meow_jax/assets/songs_system}
+v2meow=.venv/bin/v2meow
+songs=$work/songs/manifest.jsonl
+export V2MEOW_DATA_DIR=$work/data
+
+train() { # NAME FLAG...
+  local name=$1
+  shift
+  "$v2meow" train --gin_file=runs/train.gin "$@" \
+    --gin.MODEL_DIR="'$work/$name'" --gin.loop.train.save_every=250
+}
+
+"$v2meow" data synth "$work/songs" --world songs --num 600 --seconds 60 \
+  --seed 1 --workers 2
+# Pictures are none of this system's: they are fitted for the sake of the file.
+"$v2meow" data synth "$work/world" --num 200 --seconds 10 --seed 0 --workers 2
+[ -f "$work/features.safetensors" ] ||
+  "$v2meow" data fit "$work/world/manifest.jsonl" --sounds "$songs" \
+    -o "$work/features.safetensors" --num 120
+train style --gin_file=style.gin --gin.MANIFEST="'$songs'" \
+  --gin.FEATURES="'$work/features.safetensors'"
+train vae --gin_file=codecs/vae_tiny.gin --gin.MANIFEST="'$songs'"
+networks=(--gin_file=prepare/muvi_songs.gin
+  --gin.LATENT_WEIGHTS="'$work/vae'"
+  --gin.FEATURES="'$work/features.safetensors'"
+  --gin.STYLE_WEIGHTS="'$work/style'")
+[ -d "$work/data/muvi_songs" ] ||
+  "$v2meow" data prepare "$songs" "$work/data/muvi_songs" "${networks[@]}" \
+    -- --direct_num_workers=2 --direct_running_mode=multi_processing
+train music --gin_file=systems/muvi/songs.gin
+"$v2meow" export "$out" --name songs --stages "$work/music" "${networks[@]}"
