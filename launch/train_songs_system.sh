@@ -29,9 +29,9 @@ train() { # NAME FLAG...
     -o "$work/features.safetensors" --num 120
 train style --gin_file=style.gin --gin.MANIFEST="'$songs'" \
   --gin.FEATURES="'$work/features.safetensors'"
-train vae --gin_file=codecs/vae_tiny.gin --gin.MANIFEST="'$songs'"
+train sines --gin_file=codecs/sines.gin --gin.MANIFEST="'$songs'"
 networks=(--gin_file=prepare/muvi_songs.gin
-  --gin.LATENT_WEIGHTS="'$work/vae'"
+  --gin.LATENT_WEIGHTS="'$work/sines'"
   --gin.FEATURES="'$work/features.safetensors'"
   --gin.STYLE_WEIGHTS="'$work/style'")
 [ -d "$work/data/muvi_songs" ] ||

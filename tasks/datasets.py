@@ -26,7 +26,9 @@ _FLOW = stages.flow_music(
 # Music without a picture.
 _PLANNED = stages.semantic(inputs=('style', 'plan'), streams=stages.TINY)
 _PLANNED_FLOW = stages.flow_music(
-  inputs=('plan', 'style'), crop_seconds=8.0, streams=stages.TINY
+  inputs=('plan', 'style'),
+  crop_seconds=8.0,
+  streams=stages.tiny_streams(latent_dim=112),
 )
 _OF_THE_OWNERS = 'clips: those of their owners on YouTube'
 

@@ -155,6 +155,9 @@ KINDS = {
       read=f'{_TRAINED}.read',
     ),
     _codec('vae_latents', f'{_TRAINED}.vae_latents', read=f'{_TRAINED}.read'),
+    _codec(
+      'sines_latents', f'{_TRAINED}.sines_latents', read=f'{_TRAINED}.read'
+    ),
     # Published by others: pictures.
     _picture('clip', 'extractors.clip.load', 'clip-vit-l14'),
     _picture('clip_patches', 'extractors.clip.load_patches', 'clip-vit-l14'),

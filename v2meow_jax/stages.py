@@ -157,9 +157,14 @@ def check_acoustic_rate(rate_hz: float) -> None:
     )
 
 
-def tiny_streams() -> Mapping[str, specs.Stream]:
-  """The embedded default's streams; bind as `streams` of a stage in gin."""
-  return TINY
+def tiny_streams(latent_dim: int = 64) -> Mapping[str, specs.Stream]:
+  """The embedded default's streams; bind as `streams` of a stage in gin.
+
+  Args:
+    latent_dim: Width of the latents of an autoencoder.
+  """
+  latents = specs.FeatureSpec(name='latents', dim=latent_dim, rate_hz=25.0)
+  return {**TINY, 'latents': latents}
 
 
 def acoustic(streams: Mapping[str, specs.Stream]) -> specs.TokenSpec:

@@ -23,7 +23,8 @@ class ReconstructionConfig:
 
   Attributes:
     window_samples: Windows of the spectra; hops are a quarter of them.
-    num_mels: Number of mel bands of each spectrum.
+    num_mels: Number of mel bands of each spectrum; one number is that of all.
+      Long windows with few bands cannot tell a note from a buzz at its place.
     mel_floor: Mel magnitude below which is silence.
     mel_weight: Weight of the L1 distance of log-mel spectra.
     stft_weight: Weight of the relative L2 distance of magnitudes.
@@ -31,14 +32,23 @@ class ReconstructionConfig:
   """
 
   window_samples: Sequence[int] = (128, 256, 512, 1024, 2048)
-  num_mels: int = 64
+  num_mels: int | Sequence[int] = 64
   mel_floor: float = 1e-4
   mel_weight: float = 1.0
   stft_weight: float = 1.0
   waveform_weight: float = 0.0
 
   def __post_init__(self):
-    object.__setattr__(self, 'window_samples', tuple(self.window_samples))
+    windows = tuple(self.window_samples)
+    bands = self.num_mels
+    bands = (bands,) * len(windows) if isinstance(bands, int) else tuple(bands)
+    if len(bands) != len(windows):
+      raise ValueError(
+        f'num_mels is {bands} and window_samples {windows}; wanted one number'
+        ' of bands, or one for each window.'
+      )
+    object.__setattr__(self, 'window_samples', windows)
+    object.__setattr__(self, 'num_mels', bands)
 
 
 def reconstruction_losses(
@@ -61,13 +71,13 @@ def reconstruction_losses(
     'waveform': L1 distance of samples over the mean |sample|; 1 for silence.
   """
   mel, stft = 0.0, 0.0
-  for window in config.window_samples:
+  for window, bands in zip(config.window_samples, config.num_mels, strict=True):
     ours, true = (
       spectral.magnitude(x, window, window // 4)
       for x in (reconstruction, waveform)
     )
     ours_mel, true_mel = (
-      spectral.log_mel(m, config.num_mels, sample_rate_hz, config.mel_floor)
+      spectral.log_mel(m, bands, sample_rate_hz, config.mel_floor)
       for m in (ours, true)
     )
     mel += jnp.mean(jnp.abs(ours_mel - true_mel))

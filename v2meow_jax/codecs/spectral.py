@@ -60,6 +60,18 @@ def stft(
   )
 
 
+def centred_stft(
+  x: Float[Array, 'b samples'], window_samples: int, hop_samples: int
+) -> Complex[Array, 'b hops bins']:
+  """Computes a Hann-windowed spectrum around the middle of each whole hop."""
+  before = (window_samples - hop_samples) // 2
+  after = window_samples - hop_samples - before
+  padded = jnp.pad(x, ((0, 0), (before, after)))
+  starts = np.arange(0, x.shape[-1], hop_samples)
+  windows = padded[:, starts[:, None] + np.arange(window_samples)]
+  return jnp.fft.rfft(windows * hann(window_samples))
+
+
 def inverse_stft(
   spectra: Complex[Array, '*b frames bins'],
   hop_samples: int,

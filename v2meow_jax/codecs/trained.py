@@ -1,7 +1,7 @@
 """Codecs that were trained here, from a run or from a released file.
 
-Each also serves as an autoencoder, without its quantiser; variational ones are
-nothing else.
+Each also serves as an autoencoder, without its quantiser; variational ones and
+those of sines and noise are nothing else.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from typing import Any
 
 from etils import epath
 
+from v2meow_jax.codecs.sines import sines as sines_lib
 from v2meow_jax.codecs.soundstream import soundstream as soundstream_lib
 from v2meow_jax.codecs.vae import vae as vae_lib
 from v2meow_jax.files import paths
@@ -24,15 +25,16 @@ _ENDS = {
   'soundstream_latents': 'seanet',
   'embedded_latents': 'patch',
 }
-_VAE = 'VaeModel'
-_MODELS = ('CodecModel', _VAE)
+_AUTOENCODER = 'AutoencoderModel'
+_MODELS = ('CodecModel', _AUTOENCODER)
 
 
 def kind(model_dir: epath.PathLike) -> str:
   """The kind of part that a codec's run trained; ValueError for other runs."""
   model, config = _description(model_dir)
-  if model == _VAE:
-    return 'vae_latents'
+  if model == _AUTOENCODER:
+    is_sines = config['kind'] == sines_lib.KIND
+    return 'sines_latents' if is_sines else 'vae_latents'
   return next(name for name, ends in _ENDS.items() if ends == config['kind'])
 
 
@@ -45,11 +47,11 @@ def read(
     stream: Name of the stream of codes.
     path: MODEL_DIR of a run, or folder of a released system; with `config`,
       file of a released system.
-    config: Sizes, as `CodecConfig.to_dict` or `VaeConfig.to_dict` gives them.
+    config: Sizes, as `to_dict` of the config gives them.
 
   Returns:
-    {'params': ..., 'codebooks': ...} of `SoundStream`, or {'params': ...} of
-    `Vae`, and {'config': ...}.
+    {'params': ..., 'codebooks': ...} of `SoundStream`, or {'params': ...} of an
+    autoencoder, and {'config': ...}.
 
   Raises:
     ValueError: The run trained something else.
@@ -64,7 +66,7 @@ def read(
     return _of_system(folder)
   model, config = _description(path)
   variables, _ = checkpoints.restore_variables(path)
-  if model == _VAE:
+  if model == _AUTOENCODER:
     return {'params': variables['params']['generator']}, {'config': config}
   # Averages that only training needs stay behind.
   vectors = variables['codebooks']['quantizer']['state']['vectors']
@@ -114,6 +116,15 @@ def vae_latents(
   """Builds a variational autoencoder from what `read` returns."""
   return soundstream_lib.TrainedLatents(
     vae_lib.VaeConfig.from_dict(config), weights
+  )
+
+
+def sines_latents(
+  weights: Mapping[str, Any], *, config: Mapping[str, Any]
+) -> soundstream_lib.TrainedLatents:
+  """Builds an autoencoder of sines and noise from what `read` returns."""
+  return soundstream_lib.TrainedLatents(
+    sines_lib.SinesConfig.from_dict(config), weights
   )
 
 

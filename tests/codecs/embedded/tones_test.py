@@ -53,3 +53,12 @@ def test_the_bank_is_dense_and_rising():
   assert (np.diff(HERTZ) > 0).all()
   audible = HERTZ[HERTZ > 100]
   assert (audible[1:] / audible[:-1]).max() < 2 ** (1.6 / 36)
+
+
+def test_every_note_of_a_tuned_bank_has_its_oscillator():
+  hertz = tones.frequencies_hz(36, tuned=True)
+  notes = 440 * 2.0 ** (np.arange(-12, 36) / 12)
+  cents = np.abs(1200 * np.log2(hertz / notes[:, None])).min(1)
+  assert cents.max() < 4  # Of whole hertz at 220 Hz.
+  untuned = np.abs(1200 * np.log2(HERTZ / notes[:, None])).min(1)
+  assert untuned.min() > 8

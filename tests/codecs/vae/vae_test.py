@@ -11,11 +11,11 @@ import optax
 import pytest
 
 from v2meow_jax.codecs import adversarial
+from v2meow_jax.codecs import autoencoding
 from v2meow_jax.codecs import reconstruction
 from v2meow_jax.codecs.embedded import patch
 from v2meow_jax.codecs.soundstream import soundstream
 from v2meow_jax.codecs.vae import vae
-from v2meow_jax.codecs.vae import vae_training
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +79,7 @@ def planted(rng, rows=32):
 
 def trained(latent_dim, kl_weight=1e-3):
   ends: Any = LinearEnds()
-  model = vae_training.VaeModel(
+  model = autoencoding.AutoencoderModel(
     config=vae.VaeConfig(ends=ends, latent_dim=latent_dim),
     reconstruction=reconstruction.ReconstructionConfig(
       window_samples=(16,), num_mels=4, mel_weight=0.0, stft_weight=0.0,
@@ -134,7 +134,7 @@ def test_a_number_too_many_carries_nothing():
 
 
 def model_of_patches(**kwargs):
-  return vae_training.VaeModel(
+  return autoencoding.AutoencoderModel(
     config=vae.VaeConfig(ends=SMALL, latent_dim=8),
     reconstruction=reconstruction.ReconstructionConfig(
       window_samples=(64,), num_mels=8

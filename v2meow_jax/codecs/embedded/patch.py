@@ -171,23 +171,14 @@ class PatchDecoder(nn.Module):
   def __call__(self, latents: arrays.Latents) -> arrays.Waveform:
     """Decodes to `hop_samples` samples per frame; their end needs the next."""
     c = self.config
-    batch_size, num_frames, _ = latents.shape
-    x = nn.Dense(c.frame_dim)(latents)
-    for _ in range(c.num_decoder_blocks):
-      x = CausalBlock(c.kernel_size, c.expansion)(x)
-    x = nn.Dense(c.num_subframes * c.subframe_dim)(nn.LayerNorm()(x))
-    # [b, frames, num_subframes * dim] -> [b, subframes, dim]
-    x = x.reshape(batch_size, num_frames * c.num_subframes, c.subframe_dim)
-    for _ in range(c.num_subframe_blocks):
-      x = CausalBlock(c.kernel_size, c.expansion)(x)
-    x = nn.LayerNorm()(x)
+    x = subframes(c, latents)
     log_magnitude = nn.Dense(c.num_bins)(x)
     direction = nn.Dense(2 * c.num_bins)(x)
     waveform = spectral.inverse_stft(
       _spectra(log_magnitude, direction, c),
       c.subframe_samples,
       skip_samples=(c.window_samples - c.subframe_samples) // 2,
-      num_samples=num_frames * c.hop_samples,
+      num_samples=latents.shape[1] * c.hop_samples,
     )
     if not c.oscillators_per_octave:
       return waveform
@@ -202,6 +193,29 @@ class PatchDecoder(nn.Module):
     )
 
 
+def subframes(config: PatchConfig, latents: arrays.Latents) -> arrays.Latents:
+  """Latents to the rate of the spectra, in a compact method of a decoder.
+
+  Args:
+    config: Sizes.
+    latents: float[b, frames, dim].
+
+  Returns:
+    float[b, frames * num_subframes, subframe_dim].
+  """
+  c = config
+  batch_size, num_frames, _ = latents.shape
+  x = nn.Dense(c.frame_dim)(latents)
+  for _ in range(c.num_decoder_blocks):
+    x = CausalBlock(c.kernel_size, c.expansion)(x)
+  x = nn.Dense(c.num_subframes * c.subframe_dim)(nn.LayerNorm()(x))
+  # [b, frames, num_subframes * dim] -> [b, subframes, dim]
+  x = x.reshape(batch_size, num_frames * c.num_subframes, c.subframe_dim)
+  for _ in range(c.num_subframe_blocks):
+    x = CausalBlock(c.kernel_size, c.expansion)(x)
+  return nn.LayerNorm()(x)
+
+
 def _log_power(spectra):
   # About unit variance for music, and finite for silence.
   power = jnp.real(spectra) ** 2 + jnp.imag(spectra) ** 2
@@ -210,12 +224,9 @@ def _log_power(spectra):
 
 def _pitch_spectra(waveform, config):
   # The lowest quarter of the band: above it, short spectra separate notes.
-  size, hop = config.pitch_window_samples, config.hop_samples
-  before = (size - hop) // 2
-  padded = jnp.pad(waveform, ((0, 0), (before, size - hop - before)))
-  starts = np.arange(0, waveform.shape[-1], hop)
-  windows = padded[:, starts[:, None] + np.arange(size)] * spectral.hann(size)
-  return jnp.fft.rfft(windows)[..., : size // 8]
+  size = config.pitch_window_samples
+  spectra = spectral.centred_stft(waveform, size, config.hop_samples)
+  return spectra[..., : size // 8]
 
 
 def _spectra(log_magnitude, direction, config):

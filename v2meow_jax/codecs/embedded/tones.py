@@ -19,20 +19,33 @@ SAMPLE_RATE_HZ = 16_000
 PERIOD_SAMPLES = SAMPLE_RATE_HZ
 _LOWEST_HZ = 40.0
 _HIGHEST_HZ = 7600.0
+_A_HZ = 440.0
 
 
 @functools.cache
-def frequencies_hz(per_octave: int) -> np.ndarray:
-  """Returns rising frequencies, int64[oscillators], evenly spaced in pitch."""
+def frequencies_hz(per_octave: int, tuned: bool = False) -> np.ndarray:
+  """Returns rising frequencies, int64[oscillators], evenly spaced in pitch.
+
+  Args:
+    per_octave: Number of oscillators per octave.
+    tuned: Whether one of them is A at 440 Hz, so that of a multiple of twelve
+      every note of the usual tuning has its own.
+  """
   octaves = np.log2(_HIGHEST_HZ / _LOWEST_HZ)
   steps = np.arange(int(octaves * per_octave) + 1) / per_octave
-  return np.unique(np.round(_LOWEST_HZ * 2.0**steps).astype(np.int64))
+  if tuned:
+    below = int(np.log2(_A_HZ / _LOWEST_HZ) * per_octave)
+    hertz = _A_HZ * 2.0 ** (steps - below / per_octave)
+    hertz = hertz[hertz <= _HIGHEST_HZ]
+  else:
+    hertz = _LOWEST_HZ * 2.0**steps
+  return np.unique(np.round(hertz).astype(np.int64))
 
 
 @functools.cache
-def _table(per_octave: int, hop_samples: int) -> np.ndarray:
+def _table(per_octave: int, hop_samples: int, tuned: bool) -> np.ndarray:
   """Renders a second of every tone, float32[hops per second, hop, oscillators]."""
-  hertz = frequencies_hz(per_octave)
+  hertz = frequencies_hz(per_octave, tuned)
   # Random phases, so that equal levels do not add up to a click.
   offsets = np.random.default_rng(0).uniform(size=len(hertz))
   # Integers remove whole cycles exactly.
@@ -45,6 +58,7 @@ def render(
   levels: Float[Array, 'b hops oscillators'],
   per_octave: int,
   hop_samples: int,
+  tuned: bool = False,
 ) -> Float[Array, 'b samples']:
   """Sums all tones, from time 0 of their clock.
 
@@ -53,8 +67,9 @@ def render(
       linearly and constant after the last.
     per_octave: Number of oscillators per octave.
     hop_samples: Number of samples per hop, a divisor of a second.
+    tuned: Whether one of them is A at 440 Hz, as of `frequencies_hz`.
   """
-  table = _table(per_octave, hop_samples)
+  table = _table(per_octave, hop_samples, tuned)
   batch_size, num_hops, _ = levels.shape
   hops = len(table)
   missing = -num_hops % hops

@@ -1,4 +1,4 @@
-"""Trains a variational autoencoder in the training loop, as a codec is."""
+"""Trains an autoencoder in the training loop, as a codec is."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import jax.numpy as jnp
 
 from v2meow_jax.codecs import adversarial
 from v2meow_jax.codecs import reconstruction
+from v2meow_jax.codecs.sines import sines
 from v2meow_jax.codecs.vae import vae
 
 Batch = Mapping[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VaeModel:
+class AutoencoderModel:
   """A `Trainable` autoencoder with the losses of a codec.
 
   Batches are {'waveform': float32[b, samples]}, whole frames. Parameters are
@@ -28,11 +29,11 @@ class VaeModel:
     config: Sizes of the autoencoder.
     reconstruction: Spectra and weights of the reconstruction losses.
     kl_weight: Weight of the distance of the latents to a standard Gaussian, in
-      nats a frame.
+      nats a frame; nothing where none are drawn.
     adversarial: Discriminators; None trains by reconstruction alone.
   """
 
-  config: vae.VaeConfig
+  config: vae.VaeConfig | sines.SinesConfig
   reconstruction: reconstruction.ReconstructionConfig = (
     reconstruction.ReconstructionConfig()
   )
@@ -61,7 +62,8 @@ class VaeModel:
   ) -> tuple[jax.Array, tuple[dict[str, jax.Array], dict[str, Any]]]:
     """Computes the loss of generator and discriminators; see `Trainable`.
 
-    The metrics are those of a codec, and 'kl' in nats a frame.
+    The metrics are those of a codec, and of a variational one 'kl' in nats a
+    frame.
     """
     waveform = batch['waveform']
     output, found = self.config.module().apply(
@@ -71,8 +73,9 @@ class VaeModel:
       output, waveform, self.config.sample_rate_hz, self.reconstruction
     )
     loss = reconstruction.weighted(metrics, self.reconstruction)
-    metrics['kl'] = found.kl().sum(-1).mean()
-    loss += self.kl_weight * metrics['kl']
+    if found is not None:
+      metrics['kl'] = found.kl().sum(-1).mean()
+      loss += self.kl_weight * metrics['kl']
     added, terms = adversarial.loss(
       self.adversarial, params, waveform, output, extras['counters']['step']
     )
@@ -83,4 +86,4 @@ class VaeModel:
 
   def describe(self) -> dict[str, Any]:
     """Returns JSON data that rebuilds the autoencoder."""
-    return {'model': 'VaeModel', 'config': self.config.to_dict()}
+    return {'model': 'AutoencoderModel', 'config': self.config.to_dict()}
