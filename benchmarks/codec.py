@@ -194,7 +194,6 @@ def cut(
 def show(groups: dict[str, dict[str, Any]]) -> str:
   """Prints the figures as tables."""
   names = list(groups)
-  levels = range(len(groups[names[0]]['log_mel_error_db']))
   parts = []
   for title, key, digits in (
     ('log-mel error, dB', 'log_mel_error_db', 3),
@@ -203,16 +202,17 @@ def show(groups: dict[str, dict[str, Any]]) -> str:
   ):
     rows = [
       [n + 1, *(f'{groups[g][key][n]:.{digits}f}' for g in names)]
-      for n in levels
-      if n < len(groups[names[0]][key])
+      for n in range(len(groups[names[0]][key]))
     ]
-    parts += [title, report.table(['levels', *names], rows), '']
+    if rows:
+      parts += [title, report.table(['levels', *names], rows), '']
   parts += [
     f'{name}: the error '
     + ('falls' if group['falls_with_every_level'] else 'does NOT fall')
     + f' with every level ({group["seconds"]:.0f} s,'
     f' {group["num_frames"]} frames)'
     for name, group in groups.items()
+    if group['perplexity']
   ]
   return '\n'.join(parts)
 
