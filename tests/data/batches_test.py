@@ -227,10 +227,12 @@ def test_a_short_recording_is_evaluated_as_far_as_it_goes(
     'long': ('validation', {'seconds': 12.0}),
     'short': ('validation', {'seconds': 3.0}),
     'useless': ('train', {'seconds': 3.0}),
+    'useful': ('train', {'seconds': 12.0}),
   }
   manifest = planted_records.write_manifest(tmp_path / 'media', clips)
   summary = planted_prepare(tmp_path / 'few', manifest)
-  assert (summary.num_examples, summary.num_rejected) == ({'validation': 2}, 1)
+  assert summary.num_examples == {'train': 1, 'validation': 2}
+  assert summary.num_rejected == 1
   monkeypatch.setenv('V2MEOW_DATA_DIR', str(tmp_path))
   options = {'dataset': 'few', 'split': 'validation', 'batch_size': 2}
   wanted = np.arange(100) < 75  # Three of four seconds, at 25 Hz.

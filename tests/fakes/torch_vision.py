@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.fakes import large_noise
-
 
 def i3d_state(config, seed=0) -> dict[str, np.ndarray]:
   """Of https://github.com/piergiaj/pytorch-i3d; the classifier is a stub."""
@@ -134,7 +132,7 @@ def dinov2_state(c, seed=0) -> dict[str, np.ndarray]:
 
 def vit_vqgan_state(c, seed=0) -> dict[str, np.ndarray]:
   """Of https://github.com/thuanz123/enhancing-transformers."""
-  draw = large_noise.Noise(seed)
+  rng = np.random.default_rng(seed)
   shapes = {
     'encoder.to_patch_embedding.0.weight': (
       c.emb_dim, 3, c.patch_size, c.patch_size,
@@ -169,7 +167,7 @@ def vit_vqgan_state(c, seed=0) -> dict[str, np.ndarray]:
     # Places and pixels count, so that there are many codes.
     fan_in = np.prod(shape[1:]) if 'pos_embedding' not in name else 1
     scale = 2 * fan_in**-0.5 if len(shape) > 1 else 0.1
-    state[name] = draw(shape, 0, scale)
+    state[name] = rng.normal(0, scale, shape).astype(np.float32)
   return state
 
 

@@ -1,5 +1,6 @@
 """A world on disk is reproducible, resumable, and says what is in it."""
 
+import concurrent.futures.process
 import hashlib
 import json
 
@@ -117,3 +118,21 @@ def test_a_world_of_sound_alone_has_the_same_music_and_plans(written, tmp_path):
     )
   with pytest.raises(ValueError, match='sound_only'):
     _write(tmp_path)
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_workers_start_is_that_and_nothing_else(monkeypatch):
+  thread = concurrent.futures.process._ExecutorManagerThread
+  start = thread.start
+
+  def interrupted(self):
+    start(self)
+    raise KeyboardInterrupt
+
+  def not_started(self, timeout=None):
+    raise RuntimeError('cannot join thread before it is started')
+
+  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    patch.setattr(thread, 'start', interrupted)
+    patch.setattr(thread, 'join', not_started)
+    list(world.each(abs, 4, 2))

@@ -105,10 +105,16 @@ def each(one, num: int, workers: int):
     return
   # Forking a process that runs JAX's threads may deadlock.
   context = multiprocessing.get_context('spawn')
-  with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
+  pool = concurrent.futures.ProcessPoolExecutor(workers, context)
+  try:
     yield from pool.map(
       one, range(num), chunksize=max(1, min(8, num // workers))
     )
+  except BaseException:
+    # Ctrl-C may come while its thread starts, for which nobody can wait then.
+    pool.shutdown(wait=False, cancel_futures=True)
+    raise
+  pool.shutdown()
 
 
 def claim(out: pathlib.Path, run: dict) -> None:
