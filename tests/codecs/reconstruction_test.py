@@ -64,3 +64,27 @@ def test_gradients_on_silence_are_finite():
     return reconstruction.weighted(losses, _CONFIG)
 
   assert np.isfinite(jax.jit(jax.grad(total))(silence)).all()
+
+
+def test_a_number_of_bands_is_that_of_every_window_or_one_is_given_for_each():
+  config = reconstruction.ReconstructionConfig(window_samples=(64, 256))
+  assert config.num_mels == (64, 64)
+  with pytest.raises(ValueError, match='one for each window'):
+    reconstruction.ReconstructionConfig(
+      window_samples=(64, 256), num_mels=(8, 16, 32)
+    )
+
+
+def test_narrow_bands_of_long_windows_tell_a_note_from_its_neighbour():
+  t = np.arange(16_000) / 16_000
+  note, other = (0.3 * np.sin(2 * np.pi * hz * t)[None] for hz in (440, 466))
+
+  def distance(bands):
+    config = reconstruction.ReconstructionConfig(
+      window_samples=(4096,), num_mels=bands
+    )
+    return float(
+      reconstruction.reconstruction_losses(note, other, 16_000, config)['mel']
+    )
+
+  assert distance(320) > 2 * distance(16)

@@ -161,9 +161,8 @@ class SinesDecoder(nn.Module):
     filters, is_note = _oscillators_of_notes(c)
     said = analysis.log_amplitude(latents[..., : c.num_notes]) @ filters
     said = jnp.where(is_note, said, _FAINT)
-    levels = nn.Dense(len(is_note), kernel_init=nn.initializers.normal(0.01))(
-      x
-    ) + jnp.repeat(said, ends.num_subframes, 1)
+    learnt = nn.Dense(len(is_note), kernel_init=nn.initializers.normal(0.01))
+    levels = learnt(x) + jnp.repeat(said, ends.num_subframes, 1)
     sines = tones.render(
       jnp.exp(jnp.minimum(levels, 0.0)),
       ends.oscillators_per_octave,
