@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains the system that plays plans in the manner of songs, on two cores in about
-# two hours. Every step resumes, or is skipped when done: after a stop, run it
-# again. Wants a bank of instruments (docs/songs.md).
+# an hour and a half. Every step resumes, or is skipped when done: after a stop,
+# run it again. Wants a bank of instruments (docs/songs.md).
 # usage: bash launch/train_songs_system.sh [WORK_DIR [OUT]]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,16 +9,8 @@ source launch/venv.sh
 install_venv '[train]'
 work=${1:-runs/songs_system}
 out=${2:-v2meow_jax/assets/songs_system}
-v2meow=.venv/bin/v2meow
 songs=$work/songs/manifest.jsonl
-export V2MEOW_DATA_DIR=$work/data
-
-train() { # NAME FLAG...
-  local name=$1
-  shift
-  "$v2meow" train --gin_file=runs/train.gin "$@" \
-    --gin.MODEL_DIR="'$work/$name'" --gin.loop.train.save_every=250
-}
+source launch/training.sh
 
 "$v2meow" data synth "$work/songs" --world songs --num 600 --seconds 60 \
   --seed 1 --workers 2

@@ -8,18 +8,10 @@ source launch/venv.sh
 install_venv '[train]'
 work=${1:-runs/tiny_system}
 out=${2:-v2meow_jax/assets/tiny_system}
-v2meow=.venv/bin/v2meow
 manifest=$work/world/manifest.jsonl
 contrary=$work/contrary/manifest.jsonl
 free=$work/free/manifest.jsonl
-export V2MEOW_DATA_DIR=$work/data
-
-train() { # NAME FLAG...
-  local name=$1
-  shift
-  "$v2meow" train --gin_file=runs/train.gin "$@" \
-    --gin.MODEL_DIR="'$work/$name'" --gin.loop.train.save_every=250
-}
+source launch/training.sh
 
 # A world whose pictures match the genre, and one where only the style does.
 "$v2meow" data synth "$work/world" --num 800 --seed 1 --seconds 12 --workers 2

@@ -4,6 +4,7 @@ A new one is a row. `tasks/seqio_tasks.py` registers all rows with SeqIO.
 """
 
 import dataclasses
+from typing import Any
 
 from v2meow_jax import stages
 from v2meow_jax.data import datasets
@@ -31,6 +32,16 @@ _PLANNED_FLOW = stages.flow_music(
   streams=stages.tiny_streams(latent_dim=112),
 )
 _OF_THE_OWNERS = 'clips: those of their owners on YouTube'
+
+
+def _made_here(more_terms: str = '', **fields: Any) -> datasets.Dataset:
+  """A row of what `v2meow data synth` makes."""
+  return datasets.Dataset(
+    licence='made here, free of rights',
+    terms=f'v2meow_jax/synthetic, LICENSE{more_terms}',
+    **fields,
+  )
+
 
 DATASETS = (
   datasets.Dataset(
@@ -79,68 +90,54 @@ DATASETS = (
     stages=_PAPER,
     evaluation_only='its rhythm is judged without training on dances',
   ),
-  datasets.Dataset(
+  _made_here(
     name='synthetic',
     about='the synthetic world: music that goes with its picture',
     page='v2meow data synth',
-    licence='made here, free of rights',
-    terms='v2meow_jax/synthetic, LICENSE',
     stages=_WORLD,
   ),
-  datasets.Dataset(
+  _made_here(
     name='contrary',
     about='the synthetic world with --surprise: pictures of another genre',
     page='v2meow data synth --surprise',
-    licence='made here, free of rights',
-    terms='v2meow_jax/synthetic, LICENSE',
     stages=_WORLD,
   ),
-  datasets.Dataset(
+  _made_here(
     name='muvi_world',
     about='the synthetic world as patches and latents: prepare/muvi_tiny.gin',
     page='v2meow data synth',
-    licence='made here, free of rights',
-    terms='v2meow_jax/synthetic, LICENSE',
     stages=(_FLOW,),
   ),
-  datasets.Dataset(
+  _made_here(
     name='muvi_contrary',
     about='the same with --surprise: pictures of another genre',
     page='v2meow data synth --surprise',
-    licence='made here, free of rights',
-    terms='v2meow_jax/synthetic, LICENSE',
     stages=(_FLOW,),
   ),
-  datasets.Dataset(
+  _made_here(
     name='free',
     about='music of the synthetic world, of any tempo, with its plan',
     page='v2meow data synth --freedom --sound_only',
-    licence='made here, free of rights',
-    terms='v2meow_jax/synthetic, LICENSE',
     stages=(_PLANNED,),
   ),
-  datasets.Dataset(
+  _made_here(
     name='vmas',
     about='the synthetic world with patches of its pictures ten times a second',
     page='v2meow data synth',
-    licence='made here, free of rights',
-    terms='v2meow_jax/synthetic, LICENSE',
     stages=(stages.music(streams=stages.TINY),),
   ),
-  datasets.Dataset(
+  _made_here(
     name='songs',
     about='pieces of nineteen styles with their plans, by sampled instruments',
     page='v2meow data synth --world songs',
-    licence='made here, free of rights',
-    terms='v2meow_jax/synthetic, LICENSE; docs/songs.md on the instruments',
+    more_terms='; docs/songs.md on the instruments',
     stages=(_PLANNED, *_WORLD[1:]),
   ),
-  datasets.Dataset(
+  _made_here(
     name='muvi_songs',
     about='the same songs as plans, styles and latents: prepare/muvi_songs.gin',
     page='v2meow data synth --world songs',
-    licence='made here, free of rights',
-    terms='v2meow_jax/synthetic, LICENSE; docs/songs.md on the instruments',
+    more_terms='; docs/songs.md on the instruments',
     stages=(_PLANNED_FLOW,),
   ),
 )

@@ -1,31 +1,18 @@
 import numpy as np
 import pytest
 
-from v2meow_jax import specs
+from tests.fakes import bit_codec
 from v2meow_jax.evaluation.controls import judges
 from v2meow_jax.evaluation.listening import genre_probe
 from v2meow_jax.synthetic.bank import banks
 from v2meow_jax.synthetic.songs import held_out_songs
 
 
-class Same:
-  """A codec whose codes are the samples."""
-
-  sample_rate_hz = 16_000
-  stream = specs.FeatureSpec(name='acoustic', dim=1, rate_hz=16_000.0)
-
-  def encode(self, waveform):
-    return waveform
-
-  def decode(self, codes):
-    return codes
-
-
 @pytest.mark.slow
 def test_a_judge_of_songs_knows_the_genre_of_others(monkeypatch):
   monkeypatch.setenv(banks.VARIABLE, banks.NUMPY)
   probe = judges.fit_probe(
-    Same(), per_genre=4, seconds=6.0, seed=3, world='songs'
+    bit_codec.BitCodec(), per_genre=4, seconds=6.0, seed=3, world='songs'
   )
   assert probe.genres == tuple(sorted(held_out_songs.STYLES))
   others = held_out_songs.probe_songs(4, 2, 6.0)
