@@ -61,9 +61,15 @@ def _build(cls: type, fields: Mapping[str, Any]) -> Any:
   hints = typing.get_type_hints(cls)
   return cls(
     **{
-      name: _build(hints[name], value)
-      if dataclasses.is_dataclass(hints.get(name))
-      else value
-      for name, value in fields.items()
+      name: _field(hints.get(name), value) for name, value in fields.items()
     }
   )
+
+
+def _field(hint: Any, value: Any) -> Any:
+  """A value; of a field that may be a dataclass and has fields, that."""
+  if not isinstance(value, Mapping):
+    return value
+  choices = [c for c in (hint, *typing.get_args(hint)) if isinstance(c, type)]
+  cls = next(filter(dataclasses.is_dataclass, choices), None)
+  return _build(cls, value) if cls else value

@@ -20,12 +20,13 @@ from v2meow_jax.models import logical_axes as axes
 from v2meow_jax.models.adaptors import alignment
 from v2meow_jax.models.adaptors import linear
 from v2meow_jax.models.adaptors import patches
+from v2meow_jax.models.adaptors import transposition as transposition_lib
 from v2meow_jax.models.blocks import dit_layers
 from v2meow_jax.models.blocks import transformer_layers
 
-# What `Dit.condition` gives: [b, frames, emb_dim] of the video, or 0.0; and
-# [b, emb_dim] of the style, or 0.0.
-Condition = tuple[jax.Array | float, jax.Array | float]
+# What `Dit.condition` gives: [b, frames, emb_dim] of the video, or 0.0;
+# [b, emb_dim] of the style, or 0.0; and the tonics, int32[b], or None.
+Condition = tuple[jax.Array | float, jax.Array | float, jax.Array | None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class DitConfig:
     mlp_dim: Width of the hidden layer of the feed-forward blocks.
     num_layers: Number of layers.
     adaptor: Way in which the patches of a frame are joined.
+    transposition: Reads and writes the notes of a target from the tonic that
+      an input names; None: as they are.
     dropout_rate: Share to drop in embeddings and blocks.
     dtype: Computation in 'float32' or 'bfloat16'; parameters, norms, softmax
       and velocities stay float32.
@@ -54,6 +57,7 @@ class DitConfig:
   mlp_dim: int
   num_layers: int
   adaptor: patches.PatchAdaptorConfig = patches.PatchAdaptorConfig()
+  transposition: transposition_lib.Transposition | None = None
   dropout_rate: float = 0.0
   dtype: str = 'float32'
   scan_layers: bool = False
@@ -90,6 +94,8 @@ class DitConfig:
         f' {[s.name for s in spec.token_inputs]}; a Diffusion Transformer reads'
         ' continuous streams, so name another network.'
       )
+    if self.transposition:
+      self.transposition.check(spec)
     return Dit(spec=spec, config=self)
 
 
@@ -109,6 +115,7 @@ class Dit(nn.Module):
   def setup(self):
     """Makes the parameters and layers."""
     c, dim = self.config, self.spec.target.frame_shape[-1]
+    places = c.transposition.num_places(dim) if c.transposition else dim
     self.adaptors = {
       s.name: linear.LinearAdaptor(c.emb_dim, c.dtype)
       if s.is_static
@@ -118,8 +125,12 @@ class Dit(nn.Module):
     self.frames_kernel = self.param(
       'frames',
       layers.normal(dim**-0.5, axes.INPUT_DIM, axes.EMBED),
-      (dim, c.emb_dim),
+      (places, c.emb_dim),
     )
+    if c.transposition:
+      self.keys_kernel = self.param(
+        'keys', layers.normal(0.5, axes.INPUT_DIM, axes.EMBED), (12, c.emb_dim)
+      )
     self.known = self.param(
       'known', layers.normal(1.0, axes.EMBED), (c.emb_dim,)
     )
@@ -132,7 +143,7 @@ class Dit(nn.Module):
     )
     self.dropout = layers.Dropout(c.dropout_rate)
     self.last_modulation = _ZeroDense(2 * c.emb_dim, name='last_modulation')
-    self.last = _ZeroDense(dim, name='last')
+    self.last = _ZeroDense(places, name='last')
 
   def condition(
     self, inputs: Mapping[str, jax.Array], num_frames: int
@@ -147,17 +158,22 @@ class Dit(nn.Module):
       See `Condition`.
     """
     spec = self.spec
-    by_frame, whole = 0.0, 0.0
+    transposition = self.config.transposition
+    by_frame, whole, tonics = 0.0, 0.0, None
     for s in spec.feature_inputs:
       x = inputs[f'encoder_inputs_{s.name}']
       if s.is_static:
         whole += self.adaptors[s.name](linear.unit_rms(x))[:, 0]
         continue
-      x = self.adaptors[s.name](x)
+      y = self.adaptors[s.name](x)
+      if transposition and s.name == transposition.stream:
+        tonics = transposition.tonics(x)
+        relative = transposition.relative(x, tonics).astype(y.dtype)
+        y += relative @ self.keys_kernel.astype(y.dtype)
       by_frame += alignment.brought(
-        x, s.rate_hz, num_frames, spec.target.rate_hz
+        y, s.rate_hz, num_frames, spec.target.rate_hz
       )
-    return by_frame, whole
+    return by_frame, whole, tonics
 
   def velocity(
     self,
@@ -184,7 +200,9 @@ class Dit(nn.Module):
       float32[b, frames, dim].
     """
     c = self.config
-    by_frame, whole = condition
+    by_frame, whole, tonics = condition
+    if tonics is not None:
+      frames = c.transposition.placed(frames, tonics)
     x = frames.astype(c.dtype) @ self.frames_kernel.astype(c.dtype)
     x = x + is_known[..., None].astype(c.dtype) * self.known.astype(c.dtype)
     x = self.dropout(axes.split_rows(x + by_frame), deterministic)
@@ -203,7 +221,8 @@ class Dit(nn.Module):
     )
     last = self.last_modulation(signal)[:, None]
     shift, scale = jnp.split(last, 2, -1)
-    return self.last(dit_layers.modulated(x, shift, scale, 'float32'))
+    values = self.last(dit_layers.modulated(x, shift, scale, 'float32'))
+    return values if tonics is None else c.transposition.taken(values, tonics)
 
   def __call__(
     self,
