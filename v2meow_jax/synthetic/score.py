@@ -53,6 +53,7 @@ def with_faults(
   energies: np.ndarray,
   starts: Sequence[float],
   rng: np.random.Generator,
+  names_key: float = _NAMES_KEY,
 ) -> dict[str, Any]:
   """A plan of known music, which a stage that reads it must forgive.
 
@@ -67,6 +68,7 @@ def with_faults(
     energies: Energy at each beat, from 0 to 1.
     starts: Times in seconds at which sections begin, the first one left out.
     rng: Source of the faults.
+    names_key: Share of the plans that name the key.
 
   Returns:
     The plan as JSON data.
@@ -84,7 +86,7 @@ def with_faults(
     starts.append(float(rng.uniform(1.0, seconds)))
   return {
     **facts,
-    'key': facts['key'] if rng.random() < _NAMES_KEY else None,
+    'key': facts['key'] if rng.random() < names_key else None,
     'source': 'given',
     'beats': [
       {
