@@ -229,7 +229,7 @@ class Extract(beam.DoFn):
     for name, extractor in self._of('audio').items():
       audio = _fit_audio(audios[extractor.sample_rate_hz], seconds)
       with self._stage(f'extract {name}'):
-        parts[name].append(np.asarray(extractor(audio)))
+        parts[name].append(_heard(clip, extractor, audio))
     for name, extractor in self._of('plan').items():
       with self._stage(f'extract {name}'):
         parts[name].append(_planned(clip, extractor, seconds))
@@ -366,6 +366,15 @@ def _moments(frames: np.ndarray) -> standardize.Moments:
   """Moments of frames as they are recorded, float[frames, ..., dim]."""
   rows = frames.astype(np.float16).reshape(-1, frames.shape[-1])
   return standardize.Moments.empty(frames.shape[-1]).with_rows(rows)
+
+
+def _heard(
+  clip: manifests.ManifestClip, extractor: Any, audio: Any
+) -> np.ndarray:
+  """The stream of a clip's music; a style may be said by its caption."""
+  said = getattr(extractor, 'said', None)
+  style = said(clip) if said else None
+  return np.asarray(extractor(audio)) if style is None else style
 
 
 def _planned(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import functools
+import hashlib
 import pathlib
 from typing import Any
 
@@ -20,6 +21,7 @@ from v2meow_jax.clusters import clustering
 from v2meow_jax.codecs import codec as codec_lib
 from v2meow_jax.codecs import pretrained
 from v2meow_jax.extractors import extractor
+from v2meow_jax.files import manifests
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.files import released
@@ -48,6 +50,8 @@ class Preparation:
     clustering: Way to cluster frames of music, for `v2meow data fit`.
     sampling: Frames that are clustered.
     min_seconds: Shortest length of a clip to train on; see `prepare`.
+    caption_share: Share of the captioned clips whose style is that of their
+      caption, as that of a prompt will be; others have that of their music.
   """
 
   table: Mapping[str, specs.Stream]
@@ -57,6 +61,7 @@ class Preparation:
   clustering: clustering.MiniBatch | clustering.Lloyd = clustering.MiniBatch()
   sampling: token_fitting.FrameSampling = token_fitting.FrameSampling()
   min_seconds: float = _MIN_SECONDS
+  caption_share: float = 0.0
 
   @property
   def streams(self) -> list[specs.Stream]:
@@ -81,11 +86,64 @@ class Preparation:
     for part, stream in zip(self.parts, self.streams, strict=True):
       built = part.build(stream)
       if part.role == 'style':
-        built = built['style']  # That of music.
+        music, words = built['style'], built['style_text']
+        built = StyleOfClip(music, words, self.caption_share)
       if part.role == 'codec':
         built = CodecLevels(built)
       extractors[stream.name] = built
     return extractors
+
+
+@dataclasses.dataclass(frozen=True)
+class StyleOfClip:
+  """The style of a clip: that of its music, or of its caption.
+
+  Both lie in one space but not in one place: a stage that has seen the styles
+  of music alone follows those of prompts less.
+
+  Attributes:
+    music: Extractor of music.
+    words: Extractor of words.
+    share: Share of the clips for which a caption says it.
+  """
+
+  reads = 'audio'
+
+  music: extractor.Extractor
+  words: Any
+  share: float
+
+  def __post_init__(self):
+    if not 0 <= self.share <= 1:
+      raise ValueError(
+        f'caption_share is {self.share}; wanted a share in [0, 1].'
+      )
+
+  @property
+  def stream(self) -> specs.Stream:
+    """Stream of either."""
+    return self.music.stream
+
+  @property
+  def sample_rate_hz(self) -> int | None:
+    """Samples a second of the music."""
+    return self.music.sample_rate_hz
+
+  def __call__(self, item: media.Audio) -> np.ndarray:
+    """float32[1, dim] of music."""
+    return self.music(item)
+
+  def said(self, clip: manifests.ManifestClip) -> np.ndarray | None:
+    """float32[1, dim] of the caption; None for clips whose music says it.
+
+    Which clips these are depends on their ids alone.
+    """
+    digest = hashlib.sha256(f'style of {clip.id}'.encode()).digest()
+    draw = int.from_bytes(digest[:4], 'big') / 2**32
+    caption = clip.caption or ''
+    if draw >= self.share or not self.words.knows(caption):
+      return None
+    return self.words(caption)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +204,7 @@ def of_system(folder: pathlib.Path) -> Preparation:
 
 
 def trained_here(*, features: str, style: str, codec: str) -> Preparation:
-  """The parts of the embedded system's kinds; see `parts.trained_here`."""
+  """The parts of the tiny system's kinds; see `parts.trained_here`."""
   parts = parts_lib.trained_here(features=features, style=style, codec=codec)
   return Preparation(table=stages.TINY, parts=parts, clips_at_once=1)
 
