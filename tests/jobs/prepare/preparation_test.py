@@ -51,7 +51,7 @@ def test_music_says_the_style_where_a_caption_does_not():
     assert either.said(clip(0, caption)) is None
   never = preparation.StyleOfClip(Music(), Words(), 0.0)
   assert all(never.said(clip(i)) is None for i in range(100))
-  audio = media.Audio(np.zeros(16_000, np.float32), 16_000)
+  audio = media.Audio(samples=np.zeros(16_000, np.float32), rate_hz=16_000)
   np.testing.assert_array_equal(never(audio), np.zeros((1, 2)))
 
 

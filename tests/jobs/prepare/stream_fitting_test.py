@@ -1,4 +1,4 @@
-"""`v2meow data fit` fits the embedded default's streams to the clips it chooses."""
+"""`v2meow data fit` fits the tiny system's streams to the clips it chooses."""
 
 import json
 
