@@ -2,6 +2,7 @@
 
 from concurrent import futures
 import dataclasses
+import math
 import os
 from typing import Any
 
@@ -24,13 +25,19 @@ X = np.linspace(0, 1, 7, dtype=np.float32)
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-  """Where programs are kept; JAX's own cache is empty."""
+  """Where programs are kept; JAX's own cache is empty and stays so."""
   monkeypatch.setenv(compile_cache.VARIABLE, str(tmp_path))
-  before = jax.config.jax_compilation_cache_dir
-  jax.config.update('jax_compilation_cache_dir', str(tmp_path / 'jax'))
+  settings = {
+    'jax_compilation_cache_dir': str(tmp_path / 'jax'),
+    'jax_persistent_cache_min_compile_time_secs': math.inf,
+  }
+  before = {name: getattr(jax.config, name) for name in settings}
+  for name, value in settings.items():
+    jax.config.update(name, value)
   compilation_cache.reset_cache()
   yield compile_cache.folder()
-  jax.config.update('jax_compilation_cache_dir', before)
+  for name, value in before.items():
+    jax.config.update(name, value)
   compilation_cache.reset_cache()
   kept.constant_facts.cache_clear()
 
