@@ -106,22 +106,6 @@ def test_temperature_zero_is_the_argmax_of_uncached_logits(spec, config):
   )
 
 
-@BOTH_KINDS
-@pytest.mark.parametrize('prefix_frames', [0, 1])
-def test_cached_logits_equal_uncached_ones(
-  spec, config, prefix_frames, monkeypatch
-):
-  model, params = make(spec, config)
-  inputs = inputs_of(model)
-  targets = random_batch(model)['decoder_target_tokens'][:, -30:]
-  start = 3 * prefix_frames
-  ids, seen = sample_and_logits(
-    model, params, inputs, monkeypatch, prefix=targets[:, :start]
-  )
-  wanted = legal(forced(model, params, inputs, ids))[:, start:]
-  np.testing.assert_allclose(seen, wanted, atol=2e-5, rtol=1e-5)
-
-
 def test_a_row_does_not_depend_on_its_batch():
   model, params = make()
   inputs = inputs_of(model, 4)
@@ -141,17 +125,6 @@ def test_a_row_does_not_depend_on_its_batch():
   moved = {k: v[order] for k, v in inputs.items()}
   permuted = sample(model, params, moved, rngs=rngs[order])
   np.testing.assert_array_equal(permuted, together[order])
-
-
-def test_the_growth_of_the_cache_does_not_change_what_is_drawn(monkeypatch):
-  model, params = make()
-  inputs = inputs_of(model)
-  before = sample(model, params, inputs)
-  monkeypatch.setattr(autoregressive, '_FIRST_CACHE_LENGTH', 64)
-  autoregressive.sample.clear_cache()
-  after = sample(model, params, inputs)
-  autoregressive.sample.clear_cache()
-  np.testing.assert_array_equal(before, after)
 
 
 @BOTH_KINDS
@@ -207,19 +180,6 @@ def test_top_k_draws_only_among_the_k_most_likely():
     logits, rngs, jnp.int32(0), options.Sampling(temperature=10.0, top_k=2)
   )
   assert set(np.asarray(codes).tolist()) == {1, 2}
-
-
-def test_bfloat16_differs_with_a_cache_no_more_than_from_float32(monkeypatch):
-  model, params = make()
-  config = dataclasses.replace(model.network, dtype='bfloat16')
-  half = token_stage.make(model.spec, config)
-  inputs = inputs_of(model)
-  ids, seen = sample_and_logits(half, params, inputs, monkeypatch)
-  wanted = legal(forced(half, params, inputs, ids))
-  exact = legal(forced(model, params, inputs, ids))
-  rounding = np.sqrt(np.mean((wanted - exact) ** 2))
-  assert 0 < rounding < 0.1 * exact.std()
-  assert np.sqrt(np.mean((seen - wanted) ** 2)) < 2 * rounding
 
 
 def test_stacked_layers_are_taken_apart_to_sample():
@@ -324,3 +284,46 @@ def test_what_does_not_fit_is_refused_by_name():
     sample(model, params, inputs, sampling=options.Sampling(top_k=25))
   with pytest.raises(ValueError, match=r"'encoder_inputs_picture'.*\[3, 4, 6"):
     sample(model, params, inputs, batch_size=3)
+
+
+# These forget what was compiled, so they are the last.
+
+
+@BOTH_KINDS
+@pytest.mark.parametrize('prefix_frames', [0, 1])
+def test_cached_logits_equal_uncached_ones(
+  spec, config, prefix_frames, monkeypatch
+):
+  model, params = make(spec, config)
+  inputs = inputs_of(model)
+  targets = random_batch(model)['decoder_target_tokens'][:, -30:]
+  start = 3 * prefix_frames
+  ids, seen = sample_and_logits(
+    model, params, inputs, monkeypatch, prefix=targets[:, :start]
+  )
+  wanted = legal(forced(model, params, inputs, ids))[:, start:]
+  np.testing.assert_allclose(seen, wanted, atol=2e-5, rtol=1e-5)
+
+
+def test_the_growth_of_the_cache_does_not_change_what_is_drawn(monkeypatch):
+  model, params = make()
+  inputs = inputs_of(model)
+  before = sample(model, params, inputs)
+  monkeypatch.setattr(autoregressive, '_FIRST_CACHE_LENGTH', 64)
+  autoregressive.sample.clear_cache()
+  after = sample(model, params, inputs)
+  autoregressive.sample.clear_cache()
+  np.testing.assert_array_equal(before, after)
+
+
+def test_bfloat16_differs_with_a_cache_no_more_than_from_float32(monkeypatch):
+  model, params = make()
+  config = dataclasses.replace(model.network, dtype='bfloat16')
+  half = token_stage.make(model.spec, config)
+  inputs = inputs_of(model)
+  ids, seen = sample_and_logits(half, params, inputs, monkeypatch)
+  wanted = legal(forced(half, params, inputs, ids))
+  exact = legal(forced(model, params, inputs, ids))
+  rounding = np.sqrt(np.mean((wanted - exact) ** 2))
+  assert 0 < rounding < 0.1 * exact.std()
+  assert np.sqrt(np.mean((seen - wanted) ** 2)) < 2 * rounding

@@ -51,7 +51,7 @@ def test_cold_draws_are_the_likeliest_codes_of_the_whole_pass(
 ):
   """So a step with its caches computes what training computes."""
   monkeypatch.setattr(autoregressive, '_FIRST_CACHE_LENGTH', cache)
-  jax.clear_caches()
+  delayed.sample.clear_cache()
   given = inputs(2)
   codes = codes_of(sample(given, COLD))
   batch = {**delayed_stage.batch(2, codes), **given}
