@@ -103,6 +103,9 @@ def read(
     probe.UnsupportedMedia: A file is not a video that can be read.
   """
   follows = [_follows(request, loaded) for request in requests]
+  sees_look = any(
+    isinstance(e, color_motion.Appearance) for e in loaded.extractors.values()
+  )
   seen: dict[int, _Seen] = {}
   of_plans: dict[
     tuple[plan_lib.MusicPlan | None, float], dict[str, np.ndarray]
@@ -124,7 +127,7 @@ def read(
         on_piece=on_piece,
       )
     found = seen[id(video)]
-    plan = _plan(request, found) if is_planned else None
+    plan = _plan(request, found, sees_look) if is_planned else None
     key = plan, found.seconds
     if key not in of_plans:
       of_plans[key] = _of_plan(plan, loaded, found.seconds)
@@ -175,12 +178,20 @@ def _follows(request: requests_lib.Request, loaded: loading.Loaded) -> bool:
   Raises:
     ValueError: It wants to, and the system cannot.
   """
-  can = bool(_planned(loaded) or _moving(loaded))
+  planned = _planned(loaded)
+  can = bool(planned or _moving(loaded))
   if not can and request.plan not in (None, planner.FROM_PICTURE):
     raise ValueError(
       f'the system {loaded.config["name"]!r} reads no stream of kind'
       " 'plan' or 'motion', by which it could follow a plan or a tempo; leave"
-      ' them out, or choose the embedded system.'
+      ' them out, or choose the tiny system.'
+    )
+  others = set(loaded.config['visual']) - set(planned)
+  if request.plan is None and planned and not others:
+    raise ValueError(
+      f'the system {loaded.config["name"]!r} knows a video by its plan alone,'
+      ' so that without one its music would follow nothing; leave out'
+      ' --no_plan, or choose the tiny system (--system tiny).'
     )
   return can and request.plan is not None
 
@@ -231,13 +242,20 @@ def _visual(
   )
 
 
-def _plan(request: requests_lib.Request, seen: _Seen) -> plan_lib.MusicPlan:
+def _plan(
+  request: requests_lib.Request, seen: _Seen, look_decides: bool
+) -> plan_lib.MusicPlan:
   """The plan of a request: its own, or one that is made of the picture."""
   if isinstance(request.plan, plan_lib.MusicPlan):
     return request.plan
   assert seen.analysis is not None
   assert request.plan is not None
-  return planner.plan(seen.analysis, prompt=request.prompt, wishes=request.plan)
+  return planner.plan(
+    seen.analysis,
+    prompt=request.prompt,
+    wishes=request.plan,
+    look_decides=look_decides,
+  )
 
 
 def _of_plan(

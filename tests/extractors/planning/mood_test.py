@@ -52,6 +52,15 @@ def test_prompts_name_their_genres():
   for genre, text in held_out.PROMPTS.items():
     named = mood.genres_of_prompt(text)
     assert max(named, key=named.__getitem__) == genre
+  for genre, text in {
+    'solo_piano': 'calm piano',
+    'techno': 'dark techno at 128 bpm',
+    'strings': 'sad string music',
+    'orchestra': 'a film score',
+    'waltz': 'a waltz for strings and solo piano',
+  }.items():
+    named = mood.genres_of_prompt(text)
+    assert max(named, key=named.__getitem__) == genre
   assert mood.genres_of_prompt('music of the spheres') == {}
 
 

@@ -31,13 +31,18 @@ def nearest(times, events):
 
 def test_a_planted_pulse_is_kept():
   beats = 0.36 + 60 / 104 * np.arange(16)
-  plan = planner.plan(pulsing_clips.analysed(10.0, beats=beats))
+  seen = pulsing_clips.analysed(10.0, beats=beats)
+  plan = planner.plan(seen)
   assert plan.source == 'picture'
   assert plan.tempo_bpm == pytest.approx(104, rel=0.01)
   assert nearest(plan.beat_times, beats).max() < 0.04
   assert plan.end_seconds is None
-  # The picture alone decides.
-  assert plan.key is None and plan.sections[0].prompt is None
+  assert plan.key and plan.sections[0].prompt
+  left = planner.plan(seen, look_decides=True)
+  assert left.key is None and left.sections[0].prompt is None
+  wished = planner.Wishes(key='D minor')
+  both = planner.plan(seen, wishes=wished, look_decides=True)
+  assert both.key == 'D minor' and both.beats == plan.beats
 
 
 def test_tempo_beats_metre_and_downbeats_of_drawn_scenes_are_found():

@@ -22,6 +22,7 @@ import bisect
 from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
+import functools
 import re
 
 import numpy as np
@@ -29,8 +30,9 @@ import numpy as np
 from v2meow_jax.extractors.planning import analysis as analysis_lib
 from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.synthetic import genres
+from v2meow_jax.synthetic.songs import song as song_lib
 
-# Energy and valence of each genre.
+# Energy and valence of each genre that a mood may have.
 _GENRES: Mapping[str, tuple[float, float]] = {
   'ambient': (0.15, 0.5),
   'waltz': (0.35, 0.7),
@@ -40,6 +42,8 @@ _GENRES: Mapping[str, tuple[float, float]] = {
   'drum_and_bass': (0.95, 0.4),
 }
 _GENRE_WIDTH = 0.2
+# Weight of the name of a genre that no picture is drawn for.
+_OTHER_SHARE = 0.7
 # Tempi of a genre lie around the middle of its range, by half of it and this,
 # in octaves; and those of any genre.
 _TEMPO_OCTAVES = 0.03
@@ -122,20 +126,55 @@ def genres_of_prompt(prompt: str) -> dict[str, float]:
   'waltz'
   """
   text = f' {re.sub("[^a-z0-9]+", " ", prompt.lower())} '
-  weights = dict.fromkeys(_GENRES, 0.0)
+  weights = dict.fromkeys(_kinds(), 0.0)
   for words, weight in ((_names(), 3.0), (_instruments(), 1.0)):
     for phrase, named in words.items():
       if f' {phrase} ' in text:
         for genre in named:
-          weights[genre] += weight / len(named)
+          # A waltz for strings is a waltz.
+          share = 1.0 if genre in genres.GENRES else _OTHER_SHARE
+          weights[genre] += share * weight / len(named)
   return _normalised(weights) if any(weights.values()) else {}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+  """A genre that prompts may name: its tempi, metre and names."""
+
+  tempo_bpm: tuple[float, float]
+  beats_per_bar: int
+  names: tuple[str, ...]
+
+
+@functools.cache
+def _kinds() -> dict[str, _Kind]:
+  """Genres of drawn clips, and the styles of songs that are none of them."""
+  kinds = {
+    name: _Kind(genre.tempo_bpm, genre.beats_per_bar, (name, *genre.names))
+    for name, genre in genres.GENRES.items()
+  }
+  known = {name.replace('_', '') for name in kinds}
+  for name, style in song_lib.STYLES.items():
+    if name.replace('_', '') not in known:
+      kinds[name] = _Kind(
+        style.tempo_bpm,
+        style.beats_per_bar[0],
+        (name, *style.names, *(n.removesuffix(' music') for n in style.names)),
+      )
+  return kinds
+
+
+def metre(genre: str) -> int:
+  """Beats in a bar of a genre."""
+  return _kinds()[genre].beats_per_bar
 
 
 def _names() -> dict[str, list[str]]:
   """Genres by each of their names, without articles."""
-  return _by_phrase(
-    {g: (g, *genre.names) for g, genre in genres.GENRES.items()}
-  )
+  kinds = _kinds()
+  named = _by_phrase({g: kind.names for g, kind in kinds.items()})
+  # What has a genre of its own is no other: techno is not house.
+  return named | {g.replace('_', ' '): [g] for g in kinds}
 
 
 def _instruments() -> dict[str, list[str]]:
@@ -149,9 +188,9 @@ def _by_phrase(
 ) -> dict[str, list[str]]:
   named: dict[str, list[str]] = {}
   for genre, words in phrases.items():
-    for phrase in words:
-      plain = re.sub('[^a-z0-9]+', ' ', phrase.lower()).strip()
-      named.setdefault(plain.removeprefix('a ').strip(), []).append(genre)
+    plain = [re.sub('[^a-z0-9]+', ' ', w.lower()).strip() for w in words]
+    for phrase in {p.removeprefix('a ').removeprefix('an ') for p in plain}:
+      named.setdefault(phrase, []).append(genre)
   return named
 
 
@@ -167,7 +206,8 @@ def prompt(mode: str, genre: str) -> str:
   'bright ambient'
   """
   word = {'major': 'bright', 'minor': 'dark'}[mode]
-  return f'{word} {genres.GENRES[genre].names[0].removeprefix("a ")}'
+  name = genres.GENRES[genre].names[0] if genre in genres.GENRES else genre
+  return f'{word} {name.removeprefix("a ").replace("_", " ")}'
 
 
 def bpm_of_prompt(prompt: str) -> float | None:
@@ -228,7 +268,7 @@ def genre_of_tempo(probabilities: Mapping[str, float], tempo_bpm: float) -> str:
 
 
 def _of_genre(octaves: np.ndarray, genre: str) -> np.ndarray:
-  low, high = np.log2(genres.GENRES[genre].tempo_bpm)
+  low, high = np.log2(_kinds()[genre].tempo_bpm)
   return _bell(octaves - (low + high) / 2, (high - low) / 2 + _TEMPO_OCTAVES)
 
 

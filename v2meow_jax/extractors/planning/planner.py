@@ -19,7 +19,6 @@ from v2meow_jax.extractors.planning import form
 from v2meow_jax.extractors.planning import grid as grid_lib
 from v2meow_jax.extractors.planning import mood as mood_lib
 from v2meow_jax.extractors.planning import plan as plan_lib
-from v2meow_jax.synthetic import genres
 
 PLANNER_VERSION = 3  # Raised when a video and a prompt get another plan.
 
@@ -45,7 +44,7 @@ class Wishes:
   Attributes:
     bpm: Tempo in beats a minute; None: one that fits the picture.
     key: Tonic and mode, such as 'Eb minor'; None: that of the prompt, else one
-      that fits the mood, unless the picture has a pulse of its own.
+      that fits the mood.
   """
 
   bpm: float | None = None
@@ -69,6 +68,7 @@ def plan(
   *,
   prompt: str | None = None,
   wishes: Wishes = FROM_PICTURE,
+  look_decides: bool = False,
 ) -> plan_lib.MusicPlan:
   """Plans the music of a clip, or of the acts of a film.
 
@@ -78,13 +78,16 @@ def plan(
       or a tempo that it names over the tempo of the mood. A pulse of the
       picture's own is kept, unless the prompt names a tempo.
     wishes: Wishes of the user, which win over all.
+    look_decides: Whether the stages see the picture too: where it has a pulse
+      of its own, they know what goes with its look, and the plan names neither
+      key nor style by its mood.
 
   Returns:
     The plan.
   """
   acts = form.acts(seen)
   if len(acts) == 1:
-    return _clip(seen, prompt, wishes)
+    return _clip(seen, prompt, wishes, look_decides)
   plans: list[plan_lib.MusicPlan] = []
   of_labels: dict[str, plan_lib.MusicPlan] = {}
   for act in acts:
@@ -96,6 +99,7 @@ def plan(
       form.between(seen, act),
       words,
       wished,
+      look_decides,
       beats_per_bar=plans[0].beats_per_bar if plans else None,
       is_first=not plans,
       is_last=act is acts[-1],
@@ -109,6 +113,7 @@ def _clip(
   seen: analysis_lib.Analysis,
   prompt: str | None,
   wishes: Wishes,
+  look_decides: bool,
   *,
   beats_per_bar: int | None = None,
   is_first: bool = True,
@@ -120,6 +125,7 @@ def _clip(
     seen: Analysis of the clip.
     prompt: Style in words.
     wishes: Wishes of the user, or what returns of an earlier act.
+    look_decides: Whether stages that see the picture decide, as in `plan`.
     beats_per_bar: Metre of the act before; None: that which fits.
     is_first: Whether nothing comes before; else it begins with a new scene.
     is_last: Whether the music ends with it.
@@ -138,7 +144,7 @@ def _clip(
   beats_per_bar, first = _bars(
     _strengths(seen, times, changes),
     pulse.is_own and not named and beats_per_bar is None,
-    beats_per_bar or genres.GENRES[genre].beats_per_bar,
+    beats_per_bar or mood_lib.metre(genre),
   )
   energies = _energies(seen, times)
   downbeats = (np.arange(len(times)) - first) % beats_per_bar == 0
@@ -157,7 +163,8 @@ def _clip(
     )
   ]
   key = wishes.key or mood_lib.key_of_prompt(prompt or '')
-  if key is None and not pulse.is_own:
+  is_left_to_look = look_decides and pulse.is_own
+  if key is None and not is_left_to_look:
     key = mood_lib.key_of_mood(mood, float(seen.warmth.mean()))
   if bpm is not None:
     source = 'given'
@@ -173,17 +180,15 @@ def _clip(
       seen,
       sections,
       beats,
-      prompt or _prompt(key, genre, pulse),
+      prompt or (None if is_left_to_look else _prompt(key, genre)),
     ),
     end_seconds=None if end is None else round(end, 4),
     key=key,
   )
 
 
-def _prompt(key: str | None, genre: str, pulse: grid_lib.Pulse) -> str | None:
-  """Words for mode and genre; a picture with its own pulse decides alone."""
-  if pulse.is_own or key is None:
-    return None
+def _prompt(key: str, genre: str) -> str:
+  """Words for mode and genre."""
   return mood_lib.prompt(key.split()[1], genre)
 
 

@@ -14,7 +14,7 @@ from v2meow_jax.files import outputs
 from v2meow_jax.files import read
 from v2meow_jax.files.films import film_part
 
-# As the embedded system reads videos.
+# As the tiny system reads videos.
 _PIECE_SECONDS = 10.0
 _MAX_SIDE = 128
 
