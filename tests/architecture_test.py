@@ -64,7 +64,7 @@ class Entered:
 
 
 @pytest.mark.slow
-def test_the_walk_from_a_video_to_its_sound_is_what_runs(tmp_path):
+def test_the_walk_from_a_video_to_its_sound_is_what_runs(tmp_path, monkeypatch):
   from v2meow_jax.files import write
   from v2meow_jax.inference import soundtrack
 
@@ -72,7 +72,9 @@ def test_the_walk_from_a_video_to_its_sound_is_what_runs(tmp_path):
   frames = np.random.default_rng(0).integers(0, 255, (25, 48, 64, 3), np.uint8)
   write.write_video(video, frames, rate_hz=25)
   with Entered() as entered:
-    soundtrack.write(str(video), str(tmp_path / 'out.mp4'))
+    # Programs are made anew, and shared with no other test.
+    monkeypatch.setenv('V2MEOW_PROGRAMS_DIR', '')
+    soundtrack.write(str(video), str(tmp_path / 'out.mp4'), system_dir='tiny')
   assert set(walk(GENERATION)) - entered.files == set()
 
 

@@ -145,7 +145,7 @@ class ModelStage:
   def prepare(
     self, rows: int, sampling: options.Sampling, prefix_frames: int = 0
   ) -> None:
-    """Loads or compiles what `sample` runs, without a negative style.
+    """Loads or compiles what `sample` runs.
 
     Args:
       rows: Number of rows in a call.
@@ -161,13 +161,18 @@ class ModelStage:
       frames = (rows, prefix_frames, target.dim)
       prefix = jax.ShapeDtypeStruct(frames, jnp.float32)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows))
+    inputs = self.model.example_inputs(rows)
+    negative = None
+    if sampling.style_guidance not in (None, 1):
+      names = map('encoder_inputs_{}'.format, guidance.style_streams(self.spec))
+      negative = {name: inputs[name] for name in names}
     self._sample.prepare(
       self._params,
-      self.model.example_inputs(rows),
+      inputs,
       jax.eval_shape(jax.random.key_data, keys),
       guidance.active(sampling, self.spec),
       prefix,
-      None,
+      negative,
     )
 
   def attention(
