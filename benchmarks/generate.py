@@ -105,10 +105,12 @@ def measure_warm(system: Any, clip: pathlib.Path, repeats: int):
 def sequential_steps(system: Any, seconds: float) -> dict[str, int]:
   """Counts decoder steps that wait for one another, by stage and 'total'.
 
-  A stage writes one id a step. Windows with a prefix follow one another and
+  A stage of codes writes one id a step, one that follows a flow a window in a few.
+  Windows with a prefix follow one another and
   write only what the prefix does not give; others run side by side, `rows` at
   a time.
   """
+  from v2meow_jax import specs
   from v2meow_jax.inference import pipeline
 
   steps = {}
@@ -117,6 +119,12 @@ def sequential_steps(system: Any, seconds: float) -> dict[str, int]:
     starts = pipeline.window_starts(
       seconds, spec.crop_seconds, windows.prefix_seconds
     )
+    if isinstance(spec.target, specs.FeatureSpec):
+      calls = len(starts)
+      if not windows.prefix_seconds:
+        calls = math.ceil(calls / windows.rows)
+      steps[spec.name] = calls * stage.model.sampler.steps
+      continue
     length = spec.target.length(spec.crop_seconds)
     if windows.prefix_seconds:
       kept = round(windows.prefix_seconds * spec.target.rate_hz)
@@ -170,7 +178,7 @@ def measure_lengths(
   Args:
     clips: Paths of the videos by their seconds, the shortest first.
     out: Path of the soundtrack, beside which programs are kept.
-    system: Folder of a system; None: the embedded one.
+    system: Folder of a system; None: the default.
   """
   peaks, walls = [], []
   for clip in report.progress(list(clips.values()), 'long videos'):

@@ -14,7 +14,7 @@ Stopped, the same command goes on: worlds, records and runs that are whole in
   N steps       the first clips with 4 to 50 steps: seconds, and beats
   few_steps     a student that was straightened for 4 steps without guidance
   no_synchrony  without the contrastive pre-training; by --variants others
-  embedded      the autoregressive system that ships, on the first clips
+  embedded      the tiny, autoregressive system, on the first clips
 """
 
 from __future__ import annotations
@@ -446,7 +446,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
   systems = {name: system_lib.load(path) for name, path in folders.items()}
   # The embedded codec, without whose quantiser the latents are.
-  figures = measure(systems, system_lib.load(), options)
+  figures = measure(systems, system_lib.load('tiny'), options)
   figures['synchrony'] = synchrony
   print(show(figures))
   report.write_json(

@@ -369,8 +369,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     ),
   )
   parser.add_argument(
-    '--judge', default='drawn', choices=sorted(judges.WORLDS),
-    help='music that the classifier hears: as the system learnt (default drawn)',
+    '--judge', default='songs', choices=sorted(judges.WORLDS),
+    help='music that the classifier hears: as the system learnt (default songs)',
   )  # fmt: skip
   parser.add_argument(
     '--no_plan', action='store_true', help='make music without a plan'

@@ -44,7 +44,7 @@ def add_system(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--system',
     metavar='DIR',
-    help='folder of a released system (default: the embedded one)',
+    help='folder of a released system (default: the one of songs)',
   )
 
 

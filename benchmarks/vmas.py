@@ -46,13 +46,13 @@ _KINDS = {'slow_patches': 'patches'}  # Others are called as their streams.
 
 
 def _parts() -> list[Any]:
-  """The embedded system's codec and style, and patches of both rates."""
+  """The tiny system's codec and style, and patches of both rates."""
   from v2meow_jax import parts
   from v2meow_jax.files import released
   from v2meow_jax.inference import loading
   from v2meow_jax.inference import system as system_lib
 
-  folder = system_lib.folder()
+  folder = system_lib.folder('tiny')
   config = loading.upgraded(released.read_config(folder))
   own = [part for part, _ in loading.read_parts(folder, config)]
   kept = [p for p in own if p.stream in ('style', 'acoustic')]
@@ -62,7 +62,7 @@ def _parts() -> list[Any]:
 
 
 def prepare(work: pathlib.Path, num: int) -> None:
-  """Draws the world, and records it with the parts of the embedded system."""
+  """Draws the world, and records it with the parts of the tiny system."""
   from v2meow_jax import stages
   from v2meow_jax.jobs.prepare import preparation
   from v2meow_jax.synthetic import world
@@ -97,7 +97,7 @@ def train(work: pathlib.Path, variant: str, steps: int) -> pathlib.Path:
 
 
 def export(work: pathlib.Path, variant: str, run: pathlib.Path) -> pathlib.Path:
-  """Packs a run with the codec and the style of the embedded system."""
+  """Packs a run with the codec and the style of the tiny system."""
   from v2meow_jax.inference import export as export_lib
 
   out = work / 'systems' / variant

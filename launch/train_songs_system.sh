@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains the system that plays plans in the manner of songs, on two cores in about
-# an hour and a half. Every step resumes, or is skipped when done: after a stop,
+# Trains `songs`, the system that plays plans, on two cores in about two and a half
+# hours. Every step resumes, or is skipped when done: after a stop,
 # run it again. Wants a bank of instruments (docs/songs.md).
 # usage: bash launch/train_songs_system.sh [WORK_DIR [OUT]]
 set -euo pipefail
@@ -12,7 +12,7 @@ out=${2:-v2meow_jax/assets/songs_system}
 songs=$work/songs/manifest.jsonl
 source launch/training.sh
 
-"$v2meow" data synth "$work/songs" --world songs --num 600 --seconds 60 \
+"$v2meow" data synth "$work/songs" --world songs --num 1200 --seconds 60 \
   --seed 1 --workers 2
 # Pictures are none of this system's: they are fitted for the sake of the file.
 "$v2meow" data synth "$work/world" --num 200 --seconds 10 --seed 0 --workers 2

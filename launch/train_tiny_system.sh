@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains the embedded default from scratch, on two cores in about three hours.
+# Trains the tiny system from scratch, on two cores in about three hours.
 # Every step resumes, or is skipped when done: after a stop, run it again.
 # usage: bash launch/train_tiny_system.sh [WORK_DIR [OUT]]
 set -euo pipefail

@@ -199,6 +199,20 @@ def test_sequential_steps_of_windows_with_and_without_prefix():
   }
 
 
+def test_a_flow_takes_its_steps_for_each_window():
+  target = specs.FeatureSpec(name='x', dim=3, rate_hz=25.0)
+  spec = specs.StageSpec(name='m', inputs=(), target=target, crop_seconds=8.0)
+  sampler = types.SimpleNamespace(steps=12)
+  model = types.SimpleNamespace(sampler=sampler)
+  system = types.SimpleNamespace(
+    stages=[types.SimpleNamespace(spec=spec, model=model)],
+    windows=[types.SimpleNamespace(prefix_seconds=2.0, rows=1)],
+  )
+  # 20 s: windows begin at 0, 6 and 12 s.
+  steps = generate_benchmark.sequential_steps(system, 20.0)
+  assert steps == {'m': 36, 'total': 36}
+
+
 def test_peak_memory_of_a_process_is_what_it_took(tmp_path):
   import sys
 

@@ -61,7 +61,7 @@ def test_soundtracks_are_made_from_bucket_to_bucket(bucket_url, tmp_path):
   clip = tmp_path / 'clip.mp4'
   media_clips.encode(clip, media_clips.planted(np.arange(10)))
   atomic.copy(clip, f'{bucket_url}/clip.mp4')
-  for file in system.EMBEDDED.iterdir():
+  for file in system.SHIPPED['tiny'].iterdir():
     atomic.copy(file, f'{bucket_url}/system/{file.name}')
   video, out = f'{bucket_url}/clip.mp4', f'{bucket_url}/out.mp4'
   arguments = ['--system', f'{bucket_url}/system', '--seed', '3']
@@ -72,7 +72,7 @@ def test_soundtracks_are_made_from_bucket_to_bucket(bucket_url, tmp_path):
   assert (facts['video'], facts['seed']) == (video, 3)
   assert facts['video_sha256'] == atomic.sha256(clip)
   assert facts['system_sha256'] == atomic.sha256(
-    system.EMBEDDED / released.CONFIG_NAME
+    system.SHIPPED['tiny'] / released.CONFIG_NAME
   )
 
 

@@ -91,7 +91,7 @@ def test_a_system_that_does_not_load_stops_generation(monkeypatch):
   monkeypatch.setitem(sys.modules, 'v2meow_jax.inference.system', None)
   monkeypatch.delattr('v2meow_jax.inference.system', raising=False)
   checks = doctor.report()
-  (system,) = [c for c in checks if c.name == 'embedded system']
+  (system,) = [c for c in checks if c.name == 'system']
   assert system.state == 'FAIL'
   assert doctor.exit_code(checks) == 1
 

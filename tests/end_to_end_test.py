@@ -1,4 +1,4 @@
-"""The embedded system, from a file to a file: what a user gets."""
+"""The tiny system, from a file to a file: what a user gets."""
 
 import dataclasses
 import functools
@@ -52,7 +52,7 @@ def packets(path):
 
 @pytest.fixture(scope='module')
 def embedded():
-  return system.load()
+  return system.load('tiny')
 
 
 @pytest.fixture(scope='module')
@@ -128,11 +128,9 @@ def test_a_video_file_keeps_its_picture_and_gets_sound(tmp_path, capsys):
   assert len(facts['system_sha256']) == 64
   digest = hashlib.sha256(clip.read_bytes()).hexdigest()
   assert facts['video_sha256'] == digest
-  assert set(facts['seconds_per_part']) == {
-      'streams', 'semantic', 'coarse', 'fine', 'codec',
-  }  # fmt: skip
+  assert set(facts['seconds_per_part']) == {'streams', 'music', 'codec'}
   usual = dataclasses.asdict(system.load().samplings[0])
-  assert facts['sampling']['semantic'] == usual
+  assert facts['sampling']['music'] == usual
   assert usual['temperature'] is not None
 
 
@@ -169,7 +167,7 @@ def test_a_tempo_that_is_asked_for_is_played(embedded):
     assert beat_scores.tempo_agrees(tempo_bpm, bpm)
 
 
-def test_an_edited_plan_is_followed_and_recorded(tmp_path):
+def test_an_edited_plan_is_followed_and_recorded(tmp_path, capsys):
   clip = write_clip(tmp_path / 'clip.mp4', 5, 6.0)
   plan, out = tmp_path / 'plan.json', tmp_path / 'out.wav'
   assert main.main(['plan', str(clip), '-o', str(plan), '--bpm', '110']) == 0
@@ -180,7 +178,10 @@ def test_an_edited_plan_is_followed_and_recorded(tmp_path):
   assert main.main(command) == 0
   facts = json.loads((tmp_path / 'out.wav.json').read_text())
   assert facts['plan'] == content
-  assert main.main(['generate', str(clip), '-o', str(out), '--no_plan']) == 0
+  command = ['generate', str(clip), '-o', str(out), '--no_plan']
+  assert main.main(command) == 2
+  assert 'choose the tiny system' in capsys.readouterr().err
+  assert main.main([*command, '--system', 'tiny']) == 0
   assert json.loads((tmp_path / 'out.wav.json').read_text())['plan'] is None
 
 

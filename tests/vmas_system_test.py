@@ -59,8 +59,8 @@ def folder(tmp_path_factory):
 
 
 def own_parts():
-  """Codec and style of the system that ships, and patches of both rates."""
-  ships = system.folder()
+  """Codec and style of the tiny system, and patches of both rates."""
+  ships = system.folder('tiny')
   config = loading.upgraded(released.read_config(ships))
   own = [part for part, _ in loading.read_parts(ships, config)]
   kept = [part for part in own if part.stream in ('style', 'acoustic')]
@@ -131,7 +131,7 @@ def test_every_ablation_is_trained_and_exported(recipe, folder):
 
 def test_a_system_that_compares_nothing_says_so(folder, capsys):
   clip = str(folder / 'world/clips/000000.mp4')
-  assert main.main(['rank', clip, clip, clip, '--system', 'embedded']) == 2
+  assert main.main(['rank', clip, clip, clip, '--system', 'tiny']) == 2
   assert 'cannot compare videos with music' in capsys.readouterr().err
-  assert main.main(['rank', clip, clip, '--system', 'embedded']) == 2
+  assert main.main(['rank', clip, clip, '--system', 'tiny']) == 2
   assert 'name two or more' in capsys.readouterr().err

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from typing import Any
 from typing import Literal
 
 import v2meow_jax
@@ -93,7 +94,7 @@ def main() -> int:
 def report() -> list[Check]:
   """Runs every check."""
   checks = [_python(), *_base_packages(), _devices(), *_media_codecs()]
-  checks += [_system(), _programs(), _disk()]
+  checks += [*_systems(), _programs(), _disk()]
   # Each waits for an interpreter of its own.
   with futures.ThreadPoolExecutor() as pool:
     return checks + list(pool.map(_extra, EXTRAS))
@@ -228,20 +229,23 @@ def _media_codecs() -> list[Check]:
   return checks
 
 
-def _system() -> Check:
-  name = 'embedded system'
+def _systems() -> list[Check]:
   try:
     from v2meow_jax.inference import system
+  except ImportError as error:
+    fix = v2meow_jax.extra_command()
+    return [Check('system', 'FAIL', _first_line(error), fix)]
+  return [_system(name, system.load) for name in system.SHIPPED]
 
-    loaded = system.load()
+
+def _system(name: str, load: Callable[[str], Any]) -> Check:
+  try:
+    loaded = load(name)
   except Exception as error:  # Any failure to load is the finding.
-    restore = 'restore the files: git checkout v2meow_jax/assets'
-    fix = (
-      v2meow_jax.extra_command() if isinstance(error, ImportError) else restore
-    )
-    return Check(name, 'FAIL', _first_line(error), fix)
+    fix = 'restore the files: git checkout v2meow_jax/assets'
+    return Check(f'system {name}', 'FAIL', _first_line(error), fix)
   detail = f'loads; sha256 {loaded.digest[:12]}, files as it names them'
-  return Check(name, 'ok', detail)
+  return Check(f'system {name}', 'ok', detail)
 
 
 def _programs() -> Check:

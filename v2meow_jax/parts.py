@@ -459,7 +459,7 @@ def video_reading(parts: Sequence[Part]) -> dict[str, Any]:
 def trained_here(
   *, features: str, style: str, codec: str | os.PathLike
 ) -> list[Part]:
-  """The parts of the embedded system's kinds.
+  """The parts of the tiny system's kinds.
 
   Args:
     features: File that `v2meow data fit` wrote.

@@ -2,7 +2,7 @@
 
 A stage is a `StageSpec`: which streams it reads and which one it writes.
 V2Meow has three, VMAs and MuVi one each. The papers' streams are `PAPER`; those
-of the embedded default, small enough for a laptop, are `TINY`. A stage names its
+of the tiny system, small enough for a laptop, are `TINY`. A stage names its
 streams; gin chooses the names.
 """
 
@@ -158,7 +158,7 @@ def check_acoustic_rate(rate_hz: float) -> None:
 
 
 def tiny_streams(latent_dim: int = 64) -> Mapping[str, specs.Stream]:
-  """The embedded default's streams; bind as `streams` of a stage in gin.
+  """The tiny system's streams; bind as `streams` of a stage in gin.
 
   Args:
     latent_dim: Width of the latents of an autoencoder.

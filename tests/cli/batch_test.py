@@ -22,16 +22,18 @@ def test_an_item_is_the_same_as_alone_and_other_options_are_refused(
   ]
   manifest = tmp_path / 'clips.jsonl'
   manifest.write_text('\n'.join(map(json.dumps, rows)))
-  loaded = system.load()
+  loaded = system.load('tiny')
   monkeypatch.setattr(system, 'load', lambda *_: loaded)
   out = tmp_path / 'music'
   command = ['batch', str(manifest), '-o', str(out), '--rows', '4']
+  command += ['--system', 'tiny']
   command += ['--loudness', '-16', '--fade_in', '0.2']
   assert main.main([*command, '--bpm', '100']) == 0
   assert 'the stages waited for' in capsys.readouterr().out
   for row in rows:
     alone = tmp_path / f'{row["id"]}.mp4'
     words = ['generate', str(tmp_path / row['path']), '-o', str(alone)]
+    words += ['--system', 'tiny']
     words += ['--rows', '4', '--bpm', '100', '--seed', str(row.get('seed', 0))]
     words += ['--loudness', '-16', '--fade_in', '0.2']
     for name in ('prompt', 'start', 'end', 'best_of'):
@@ -50,6 +52,7 @@ def test_an_item_is_the_same_as_alone_and_other_options_are_refused(
     path = out / f'{row["id"]}.mp4'
     before, video = path.read_bytes(), str(tmp_path / row['path'])
     words = ['generate', video, '-o', str(path), '--redo', '0.5-1']
+    words += ['--system', 'tiny']
     assert main.main(words) == 0
     redone[path] = path.read_bytes()
     assert redone[path] != before

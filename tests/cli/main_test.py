@@ -171,7 +171,7 @@ def test_temperatures_are_one_for_all_stages_or_one_per_stage(
 ):
   error = fails(
       capsys, tmp_path, clip, '-o', tmp_path / 'out.mp4',
-      '--temperature', '1.0', '0.9',
+      '--temperature', '1.0', '0.9', '--system', 'tiny',
   )  # fmt: skip
   assert '2 temperatures for 3 stages' in error
   assert 'semantic, coarse, fine' in error
@@ -203,7 +203,7 @@ def test_a_prompt_is_brought_to_one_form():
 
 def test_a_damaged_system_names_file_and_digest(clip, tmp_path, capsys):
   folder = tmp_path / 'system'
-  shutil.copytree(system.EMBEDDED, folder)
+  shutil.copytree(system.SHIPPED['tiny'], folder)
   weights = folder / 'coarse.safetensors'
   data = bytearray(weights.read_bytes())
   data[len(data) // 2] ^= 1

@@ -23,7 +23,9 @@ RATE = 16_000
 def embedded():
   """The released codec, and the same as an autoencoder."""
   part = parts.Part(
-    kind='embedded_latents', stream='latents', weights=str(system.EMBEDDED)
+    kind='embedded_latents',
+    stream='latents',
+    weights=str(system.SHIPPED['tiny']),
   )
   weights, settings = part.read()
   codec = trained.embedded_codec(weights, **settings)
@@ -118,13 +120,17 @@ def test_a_dac_serves_as_one_too(tmp_path):
 def test_records_of_another_width_and_systems_of_others_are_refused():
   wide = specs.FeatureSpec(name='latents', dim=32, rate_hz=25.0)
   part = parts.Part(
-    kind='embedded_latents', stream='latents', weights=str(system.EMBEDDED)
+    kind='embedded_latents',
+    stream='latents',
+    weights=str(system.SHIPPED['tiny']),
   )
   with pytest.raises(ValueError, match='the autoencoder writes'):
     part.build(wide)
 
   seanet = parts.Part(
-    kind='soundstream_latents', stream='latents', weights=str(system.EMBEDDED)
+    kind='soundstream_latents',
+    stream='latents',
+    weights=str(system.SHIPPED['tiny']),
   )
   with pytest.raises(ValueError, match='has ends of kind'):
     seanet.build(stages.TINY['latents'])

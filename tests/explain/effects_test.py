@@ -254,7 +254,7 @@ def test_another_kind_of_blank_is_refused():
 def test_the_embedded_system_looks_at_the_motion_of_the_moment():
   scene = scene_lib.sample(5, 0, 10.0)
   frames = np.stack(list(render.frames(scene)))
-  whole = system.load()
+  whole = system.load('tiny')
   stage, windows = whole.stages[0], whole.windows[0]
   streams = {
     name: whole.extractors[name](

@@ -31,7 +31,7 @@ def test_a_vocabulary_depends_on_the_set_of_texts_alone():
 
 
 def test_the_embedded_system_knows_the_captions_it_was_trained_on():
-  style = system.load().styles['style_text']
+  style = system.load('tiny').styles['style_text']
   for index in range(0, 1600, 40):
     caption = captions.caption(scene.sample(0, index))
     strange = [w for w in re.findall(r'\w+', caption) if not style.knows(w)]

@@ -65,8 +65,10 @@ def random_stage(spec):
 
 
 def embedded_parts():
-  config = loading.upgraded(released.read_config(system.EMBEDDED))
-  return [part for part, _ in loading.read_parts(system.EMBEDDED, config)]
+  config = loading.upgraded(released.read_config(system.SHIPPED['tiny']))
+  return [
+    part for part, _ in loading.read_parts(system.SHIPPED['tiny'], config)
+  ]
 
 
 def pack(out, chain):

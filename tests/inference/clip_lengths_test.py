@@ -25,7 +25,7 @@ CLIPS = [(30, NTSC), (99, 25), (300, NTSC)]
 
 @pytest.fixture(scope='module')
 def embedded():
-  return system.load()
+  return system.load('tiny')
 
 
 def name_of(num_frames, rate_hz):
@@ -115,7 +115,7 @@ def test_clips_of_any_length_become_records_or_say_that_they_are_short(
   )
   manifest.write_text('\n'.join(map(json.dumps, lines)))
   out = tmp_path / 'records'
-  command = ['data', 'prepare', str(manifest), str(out), '--system', 'embedded']
+  command = ['data', 'prepare', str(manifest), str(out), '--system', 'tiny']
   assert main.main(command) == 0
   rejected = (out / 'rejected.jsonl').read_text().splitlines()
   faults = {f['id']: f['message'] for f in map(json.loads, rejected)}

@@ -262,7 +262,7 @@ def test_other_numbers_of_temperatures_are_refused(runs, tmp_path):
 
 
 def test_a_config_of_before_keeps_its_temperatures_and_windows():
-  config = dict(system.load().config)
+  config = dict(system.load('tiny').config)
   config['stages'] = [
     {**row, 'temperature': 0.7, 'windows': {'prefix_seconds': 0.4, 'rows': 3}}
     for row in config['stages']

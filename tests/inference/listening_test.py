@@ -64,7 +64,7 @@ def test_true_sounds_are_the_decoded_codes_of_both_streams(layers):
     mesh_lib.replicated(mesh_lib.make_mesh()),
   )
   sounds = on_eval(0, variables)
-  codec = system.load().codec
+  codec = system.load('tiny').codec
   all_codes = np.concatenate([codes['coarse'], codes['fine']], -1)[:2]
   for i, wanted in enumerate(codec.decode(jnp.asarray(all_codes))):
     np.testing.assert_array_equal(sounds[f'true/{i}'].samples, wanted)

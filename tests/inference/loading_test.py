@@ -12,7 +12,7 @@ from v2meow_jax.files import released
 from v2meow_jax.inference import loading
 from v2meow_jax.inference import system
 
-# The configs with which one embedded system was released, in both formats.
+# The configs with which one tiny system was released, in both formats.
 FAKES = pathlib.Path(__file__).parents[1] / 'fakes'
 FORMAT_1 = FAKES / 'embedded_format_1.json'
 FORMAT_2 = FAKES / 'embedded_format_2.json'
@@ -42,19 +42,19 @@ def test_networks_of_format_1_become_rows_with_their_digests():
 
 
 def test_a_config_of_today_stays_as_it_is():
-  config = released.read_config(system.EMBEDDED)
+  config = released.read_config(system.SHIPPED['tiny'])
   assert loading.upgraded(config) == config
 
 
 def test_a_folder_of_format_1_is_loaded(tmp_path):
   folder = tmp_path / 'system'
-  shutil.copytree(system.EMBEDDED, folder)
+  shutil.copytree(system.SHIPPED['tiny'], folder)
   config = json.loads(FORMAT_1.read_text())
   # Stage 1 has been trained again since, and reads plans.
   name = 'semantic.safetensors'
   config['files'][name] = atomic.sha256(folder / name)
   (folder / released.CONFIG_NAME).write_text(json.dumps(config))
-  old, new = loading.load(folder), loading.load(system.EMBEDDED)
+  old, new = loading.load(folder), loading.load(system.SHIPPED['tiny'])
   assert {*old.extractors, 'plan'} == {*new.extractors}
   assert old.codec.stream == stages.acoustic(stages.TINY)
   np.testing.assert_array_equal(

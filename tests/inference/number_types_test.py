@@ -34,9 +34,9 @@ STAGES = ('semantic', 'coarse', 'fine')
 
 @pytest.fixture(scope='module')
 def packed(tmp_path_factory):
-  """The embedded system with kernels in int8, as the command packs it."""
+  """The tiny system with kernels in int8, as the command packs it."""
   out = tmp_path_factory.mktemp('packed') / 'small'
-  main.main(['export', str(out), '--system', 'embedded', '--weights', 'int8'])
+  main.main(['export', str(out), '--system', 'tiny', '--weights', 'int8'])
   return out
 
 
@@ -47,9 +47,9 @@ def sizes(folder):
 
 def test_files_are_a_quarter_of_float32_and_half_of_float16(packed, tmp_path):
   whole = export.export_again(
-    str(tmp_path / 'whole'), system.EMBEDDED, weights='float32'
+    str(tmp_path / 'whole'), system.SHIPPED['tiny'], weights='float32'
   )
-  half, small = sizes(system.EMBEDDED), sizes(packed)
+  half, small = sizes(system.SHIPPED['tiny']), sizes(packed)
   for name, size in sizes(whole).items():
     # Embeddings, which stay in float16, are 3 to 6 % of these networks.
     assert small[name] < 0.275 * size
@@ -60,7 +60,7 @@ def test_the_config_says_the_type_and_keeps_the_rest(packed):
   config = released.read_config(packed)
   assert config['format'] == 3
   assert [row['weights'] for row in config['stages']] == ['int8'] * 3
-  before = loading.upgraded(released.read_config(system.EMBEDDED))
+  before = loading.upgraded(released.read_config(system.SHIPPED['tiny']))
   for name in ('name', 'licences', 'networks', 'visual', 'sound'):
     assert config[name] == before[name], name
   for row, old in zip(config['stages'], before['stages'], strict=True):
@@ -69,22 +69,28 @@ def test_the_config_says_the_type_and_keeps_the_rest(packed):
     assert model.describe() == old_model.describe()
   for name in ('codec.safetensors', 'extractors.safetensors'):
     ours = tensors.flatten(tensors.read(packed / name))
-    theirs = tensors.flatten(tensors.read(system.EMBEDDED / name))
+    theirs = tensors.flatten(tensors.read(system.SHIPPED['tiny'] / name))
     assert set(ours) == set(theirs)
     for key, value in ours.items():
       np.testing.assert_array_equal(value, theirs[key])
   card = 'MODEL_CARD.md'
-  assert (packed / card).read_text() == (system.EMBEDDED / card).read_text()
+  assert (packed / card).read_text() == (
+    system.SHIPPED['tiny'] / card
+  ).read_text()
 
 
 def test_float16_and_float32_keep_every_bit(tmp_path):
   out = tmp_path / 'again'
-  export.export_again(str(out), system.EMBEDDED, weights='float32', name='b')
+  export.export_again(
+    str(out), system.SHIPPED['tiny'], weights='float32', name='b'
+  )
   export.export_again(str(out), out)  # In its own place.
   assert released.read_config(out)['name'] == 'b'
   for name in STAGES:
     file = f'{name}.safetensors'
-    assert (out / file).read_bytes() == (system.EMBEDDED / file).read_bytes()
+    assert (out / file).read_bytes() == (
+      system.SHIPPED['tiny'] / file
+    ).read_bytes()
 
 
 def nats(stages, clips):
@@ -96,14 +102,14 @@ def nats(stages, clips):
 
 
 def test_held_out_codes_are_as_likely_to_one_percent(packed):
-  loaded = system.load()
+  loaded = system.load('tiny')
   (scene,) = held_out.scenes(7, 1, SECONDS)
   clips = [number_types.streams_of(loaded, scene)]
   exact = nats(loaded.stages, clips)
   # There is something to lose.
   assert exact['semantic'] < 0.6 * np.log(512)
   assert exact['coarse'] < 0.6 * np.log(256)
-  half = nats(system.load(dtype='bfloat16').stages, clips)
+  half = nats(system.load('tiny', dtype='bfloat16').stages, clips)
   # The same programs, which need no tracing again.
   for stage, other in zip(
     loaded.stages, system.load(packed).stages, strict=True
@@ -139,7 +145,7 @@ def test_the_device_chooses_the_type_once(monkeypatch):
   assert restore.device_dtype() == 'float32'
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
   for dtype, wanted in ((None, 'bfloat16'), ('float32', 'float32')):
-    loaded = loading.load(system.EMBEDDED, dtype)
+    loaded = loading.load(system.SHIPPED['tiny'], dtype)
     assert loaded.dtype == wanted
     for stage in loaded.stages:
       assert stage.model.network.dtype == wanted
@@ -193,5 +199,5 @@ def test_weights_of_no_known_type_are_refused_by_name(packed, tmp_path, capsys):
   with pytest.raises(released.DamagedSystem, match='fine.* logits holds'):
     system.load(file.parent)
   capsys.readouterr()
-  assert main.main(['export', 'out', '--system', 'embedded', '--stages', 'a'])
+  assert main.main(['export', 'out', '--system', 'tiny', '--stages', 'a'])
   assert 'give one of the two' in capsys.readouterr().err

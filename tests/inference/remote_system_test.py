@@ -19,19 +19,21 @@ CONFIG = 'bucket/systems/mine/config.json'
 
 
 def pack(out: str):
-  """Packs the parts of the embedded system anew."""
-  config = loading.upgraded(released.read_config(system.EMBEDDED))
+  """Packs the parts of the tiny system anew."""
+  config = loading.upgraded(released.read_config(system.SHIPPED['tiny']))
   return export.pack(
     out,
     stages=[
       (
         {'model': 'StageModel', **row['model']},
-        tensors.read(system.EMBEDDED / f'{row["name"]}.safetensors'),
+        tensors.read(system.SHIPPED['tiny'] / f'{row["name"]}.safetensors'),
         row['trained_steps'],
       )
       for row in config['stages']
     ],
-    parts=[part for part, _ in loading.read_parts(system.EMBEDDED, config)],
+    parts=[
+      part for part, _ in loading.read_parts(system.SHIPPED['tiny'], config)
+    ],
     name='mine',
     weights='float16',
     licence='ours',

@@ -1,4 +1,4 @@
-"""What a clip gets from the embedded system depends on no other clip."""
+"""What a clip gets from the tiny system depends on no other clip."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def video_of(seed, seconds):
 
 @pytest.fixture(scope='module')
 def embedded():
-  return system.load()
+  return system.load('tiny')
 
 
 @pytest.fixture(scope='module')

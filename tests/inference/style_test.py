@@ -35,7 +35,7 @@ def request(**fields):
 
 @pytest.fixture(scope='module')
 def embedded():
-  return system.load()
+  return system.load('tiny')
 
 
 @pytest.mark.parametrize(

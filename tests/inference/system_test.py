@@ -71,7 +71,7 @@ def test_a_window_far_beyond_a_short_clip_swings_back_and_forth():
 
 def test_a_config_that_describes_no_system_is_named(tmp_path):
   folder = tmp_path / 'system'
-  shutil.copytree(system.EMBEDDED, folder)
+  shutil.copytree(system.SHIPPED['tiny'], folder)
   config = folder / 'config.json'
   text = config.read_text().replace('"num_heads"', '"num_heaes"', 1)
   facts = json.loads(text)

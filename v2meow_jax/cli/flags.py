@@ -64,8 +64,8 @@ def key(parser: argparse._ActionsContainer) -> None:
     metavar='KEY',
     help=(
       "key of the music, such as 'C major' or 'Eb minor'; default: that of the"
-      ' prompt, else one that fits the mood. The embedded system has learnt C,'
-      ' Eb, F and A, and seldom follows it (docs/plan.md has the share)'
+      ' prompt, else one that fits the mood. The tiny system has learnt C,'
+      ' Eb, F and A, and seldom follows it (docs/plan.md has shares)'
     ),
   )
 
@@ -78,7 +78,8 @@ def no_plan(parser: argparse._ActionsContainer) -> None:
     action='store_true',
     help=(
       'plan nothing: the first stage reads the motion of the picture itself,'
-      ' which it knows from drawn pictures alone'
+      ' which the tiny system knows from drawn pictures alone, and songs not at'
+      ' all'
     ),
   )
 
@@ -88,8 +89,9 @@ def system(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--system',
     help=(
-      'folder of a released system, here or in a bucket (gs://bucket/NAME);'
-      ' default: the embedded one'
+      'folder of a released system, here or in a bucket (gs://bucket/NAME), or'
+      ' one that ships: songs, which plays plans with sampled instruments, or'
+      ' tiny, the three stages of V2Meow for drawn clips; default: songs'
     ),
   )
 

@@ -54,7 +54,7 @@ def write(
     seed: Seed of every draw.
     plan: Plan of the music, or wishes for one, as in `generate`; None: none.
     settings: Settings of the measurement.
-    system_dir: Folder of a released system; None: the embedded one.
+    system_dir: Folder of a released system; None: the default.
 
   Returns:
     The paths written.

@@ -52,7 +52,7 @@ class StageSounds:
       model: Model of the stage.
       batches: Held-out data of the stage.
       codec: MODEL_DIR of the codec that the records were made with; None: that
-        of the embedded system.
+        of the tiny system.
       num: Number of crops.
       seed: Seed of every draw: each evaluation draws the same way.
       sampling: Options of the sampler.
@@ -62,7 +62,7 @@ class StageSounds:
     """
     spec = model.spec
     if codec is None:
-      self._codec = system.load().codec
+      self._codec = system.load('tiny').codec
     else:
       self._codec = parts.Part(
         kind=trained.kind(codec), stream='acoustic', weights=str(codec)

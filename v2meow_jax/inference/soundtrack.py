@@ -88,7 +88,7 @@ def write(
     finish: Options for what becomes of the music before it is written.
     resume: Whether to go on where an interrupted command of equal arguments
       stopped, and to leave takes that are there.
-    system_dir: Folder of a released system; None: the embedded one.
+    system_dir: Folder of a released system; None: the default.
     dtype: Type in which the stages compute; None: that of the device.
     tensor: Number of devices that split the weights of the stages.
 

@@ -37,7 +37,12 @@ from v2meow_jax.inference.programs import kept
 from v2meow_jax.inference.programs import warm_up
 from v2meow_jax.models.sampling import options
 
-EMBEDDED = pathlib.Path(__file__).parent.parent / 'assets' / 'tiny_system'
+_ASSETS = pathlib.Path(__file__).parent.parent / 'assets'
+# Systems that come with the library, the default first: one whose single stage
+# plays plans in the manner of songs, and V2Meow's three stages at a tiny size,
+# of drawn clips.
+SHIPPED = {name: _ASSETS / f'{name}_system' for name in ('songs', 'tiny')}
+DEFAULT = next(iter(SHIPPED))
 
 OnProgress = Callable[[str, float], None]
 
@@ -459,8 +464,9 @@ def _seconds(request: requests_lib.Request) -> float:
 
 
 def folder(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
-  """Folder of a system; None or 'embedded': the embedded default."""
-  return paths.path(path) if path and path != 'embedded' else EMBEDDED
+  """Folder of a system, by its path or a name of `SHIPPED`; None: the default."""
+  shipped = SHIPPED.get(str(path or DEFAULT))
+  return shipped or paths.path(path)
 
 
 def load(
@@ -474,7 +480,7 @@ def load(
   one device a group, unless a system is larger than that.
 
   Args:
-    path: Folder, here or in a bucket; None: the embedded default.
+    path: Folder, here or in a bucket, or a name of `SHIPPED`; None: the default.
     dtype: Type in which stages compute, 'float32' or 'bfloat16'; softmax and
       logits are float32 in both. None: float32 on a CPU, else bfloat16. Each
       rounds in its own way, so that a seed may give other music.

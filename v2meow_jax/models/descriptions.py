@@ -60,9 +60,7 @@ def _find(module_name: str, name: str) -> type | None:
 def _build(cls: type, fields: Mapping[str, Any]) -> Any:
   hints = typing.get_type_hints(cls)
   return cls(
-    **{
-      name: _field(hints.get(name), value) for name, value in fields.items()
-    }
+    **{name: _field(hints.get(name), value) for name, value in fields.items()}
   )
 
 

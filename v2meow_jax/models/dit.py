@@ -201,7 +201,7 @@ class Dit(nn.Module):
     """
     c = self.config
     by_frame, whole, tonics = condition
-    if tonics is not None:
+    if c.transposition and tonics is not None:
       frames = c.transposition.placed(frames, tonics)
     x = frames.astype(c.dtype) @ self.frames_kernel.astype(c.dtype)
     x = x + is_known[..., None].astype(c.dtype) * self.known.astype(c.dtype)
@@ -222,7 +222,9 @@ class Dit(nn.Module):
     last = self.last_modulation(signal)[:, None]
     shift, scale = jnp.split(last, 2, -1)
     values = self.last(dit_layers.modulated(x, shift, scale, 'float32'))
-    return values if tonics is None else c.transposition.taken(values, tonics)
+    if c.transposition and tonics is not None:
+      values = c.transposition.taken(values, tonics)
+    return values
 
   def __call__(
     self,

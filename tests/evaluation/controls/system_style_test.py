@@ -37,7 +37,7 @@ def test_music_lies_nearest_the_words_of_its_genre(network):
 
 
 def test_rows_are_the_vectors_that_the_system_s_stages_would_read(network):
-  plays = system.load()
+  plays = system.load('tiny')
   rng = np.random.default_rng(0)
   noise = rng.normal(0, 0.1, 400_000).astype(np.float32)
   audio = media.Audio(samples=noise, rate_hz=16_000)
@@ -55,7 +55,7 @@ def test_rows_are_the_vectors_that_the_system_s_stages_would_read(network):
 
 def test_another_system_names_it_and_must_be_whole(network, tmp_path):
   folder = tmp_path / 'mine'
-  shutil.copytree(system.folder(None), folder)
+  shutil.copytree(system.folder('tiny'), folder)
   mine = system_style.load('ignored', folder)
   assert (network.name, mine.name) == ('tiny-style', 'tiny-style')
   assert mine.digest == network.digest

@@ -91,7 +91,7 @@ def music(seconds):
 def test_the_style_of_the_embedded_system_needs_nothing():
   assert networks.missing('tiny-style') is None
   network = networks.load('tiny-style')
-  whole = system.load()
+  whole = system.load('tiny')
   assert network.name == 'tiny-style' and network.output == 'embedding'
   assert network.digest == whole.digest
   assert 'not comparable' in networks.find('tiny-style').what
@@ -104,5 +104,5 @@ def test_the_style_of_the_embedded_system_needs_nothing():
 
 
 def test_the_style_of_another_system_is_named_after_it():
-  network = networks.load('tiny-style', system.EMBEDDED)
-  assert network.name == f'{system.load().config["name"]}-style'
+  network = networks.load('tiny-style', system.SHIPPED['tiny'])
+  assert network.name == f'{system.load("tiny").config["name"]}-style'

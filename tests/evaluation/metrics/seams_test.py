@@ -77,7 +77,7 @@ def test_windows_of_the_embedded_system_meet_without_a_seam():
     times=times,
     seconds=seconds,
   )
-  loaded = system.load()
+  loaded = system.load('tiny')
   audio = loaded.generate(video)
   borders = set()
   for stage, window in zip(loaded.stages, loaded.windows, strict=True):

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from v2meow_jax.inference import system
 from v2meow_jax.inference.programs import compile_cache
 
 pytestmark = pytest.mark.slow
@@ -25,22 +26,22 @@ def count(name, *_, **__):
     made.append(name)
 jax.monitoring.register_event_duration_secs_listener(count)
 digests = {}
-for seconds in map(float, sys.argv[1:]):
+for seconds in map(float, sys.argv[2:]):
   times = np.arange(0, seconds, 0.1)
   frames = np.random.default_rng(0).integers(0, 255, (len(times), 32, 32, 3))
   video = media.Video(frames=np.uint8(frames), times=times, seconds=seconds)
-  samples = system.load().generate(video, seed=3).samples
+  samples = system.load(sys.argv[1]).generate(video, seed=3).samples
   digests[seconds] = hashlib.sha256(samples.tobytes()).hexdigest()
 print(json.dumps({'made': len(made), 'digests': digests}))
 """
 
 
-def start(folder, *seconds):
+def start(folder, name, *seconds):
   """Soundtracks of clips of some lengths, by a process of their own."""
   env = {**os.environ, compile_cache.VARIABLE: str(folder)}
   del env['JAX_COMPILATION_CACHE_DIR']  # What is there already is not kept.
   done = subprocess.run(
-    [sys.executable, '-c', _PROCESS, *map(str, seconds)],
+    [sys.executable, '-c', _PROCESS, name, *map(str, seconds)],
     env=env,
     capture_output=True,
     text=True,
@@ -50,10 +51,11 @@ def start(folder, *seconds):
   return json.loads(done.stdout)
 
 
-def test_after_a_short_clip_one_of_any_length_compiles_nothing(tmp_path):
-  first = start(tmp_path, 3.0)
+@pytest.mark.parametrize('name', system.SHIPPED)
+def test_after_a_short_clip_one_of_any_length_compiles_nothing(tmp_path, name):
+  first = start(tmp_path, name, 3.0)
   assert first['made']
   # A second window of every stage, and the first clip again.
-  second = start(tmp_path, 10.01, 3.0)
+  second = start(tmp_path, name, 10.01, 3.0)
   assert not second['made']
   assert second['digests']['3.0'] == first['digests']['3.0']

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.epilog = (
     'examples:\n'
     '  v2meow evaluate --generated takes --reference music -o report\n'
-    '  v2meow evaluate --system embedded --dataset synthetic --num 32'
+    '  v2meow evaluate --system tiny --dataset synthetic --num 32'
     ' -o report\n'
     '  v2meow evaluate table report'
   )
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   option(
     '--system',
-    help='folder of a system, or embedded: generates the clips to score',
+    help='folder or name of a system: generates the clips to score',
   )
   option(
     '--control',

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metavar='FOLDER',
     help=(
       'system to pack anew, in the place of --stages and parts, such as with'
-      ' --weights int8; "embedded": the one that ships'
+      ' --weights int8, or the name of one that ships: songs, tiny'
     ),
   )
   flags.parts(parser)

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.epilog = 'example: v2meow licenses my_system'
   parser.add_argument(
-    'system', nargs='?', help='folder of a system; default: the embedded one'
+    'system', nargs='?', help='folder of a system; default: the one of songs'
   )
 
 

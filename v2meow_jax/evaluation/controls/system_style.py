@@ -1,6 +1,6 @@
 """Loads the style embedding of a system as a network of the metrics.
 
-The one of the embedded system needs no download. It is this project's own:
+The one of the tiny system needs no download. It is this project's own:
 compare checkpoints with it, and nothing with the papers' figures.
 """
 
@@ -16,7 +16,7 @@ def load(
   """Loads the style embedding of a system.
 
   Args:
-    name: Name of the network of the embedded system.
+    name: Name of the network of the tiny system.
     path: Folder of another system, which names the network; None: the embedded
       one.
 
@@ -26,7 +26,7 @@ def load(
   Raises:
     DamagedSystem: The folder is no whole system.
   """
-  system = system_lib.load(path)
+  system = system_lib.load(path or 'tiny')
   return joint_embedding.JointEmbedding(
     name=f'{system.config["name"]}-style' if path else name,
     sample_rate_hz=system.styles['style'].sample_rate_hz,

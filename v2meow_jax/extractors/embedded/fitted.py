@@ -1,4 +1,4 @@
-"""Fits the embedded default's extractors to clips, and reads their parameters."""
+"""Fits the tiny system's extractors to clips, and reads their parameters."""
 
 from collections.abc import Callable
 from collections.abc import Iterable

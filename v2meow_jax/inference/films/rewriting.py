@@ -47,7 +47,7 @@ def write(
     output: Path of an output of `soundtrack.write` for it.
     part: Stretch and take.
     style_audio: Path of the music that was its style, if there was any.
-    system_dir: Folder of the released system; None: the embedded one.
+    system_dir: Folder of the released system; None: the default.
 
   Returns:
     The path of the output.

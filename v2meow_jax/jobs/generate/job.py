@@ -42,7 +42,7 @@ class Batch:
     manifest: List of the videos; see `items.read`.
     out: Folder of the results, here or in a bucket.
     defaults: Options for rows that say nothing.
-    system_dir: Folder of a released system; None: the embedded one.
+    system_dir: Folder of a released system; None: the default.
     dtype: Type in which the stages compute; None: that of the device.
     tensor: Number of devices that split the weights of the stages.
     rows: Number of windows in a call of a stage, and of clips that are made

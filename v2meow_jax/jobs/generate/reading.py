@@ -29,7 +29,7 @@ class Reading:
   """Makes the function that reads items, in a process of its own.
 
   Attributes:
-    system_dir: Folder of a released system; None: the embedded one.
+    system_dir: Folder of a released system; None: the default.
   """
 
   system_dir: str | None

@@ -1,4 +1,4 @@
-"""Fits the embedded default's streams to clips, and saves their parameters."""
+"""Fits the tiny system's streams to clips, and saves their parameters."""
 
 import pathlib
 

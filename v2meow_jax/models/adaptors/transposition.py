@@ -24,8 +24,8 @@ class Transposition:
 
   Attributes:
     stream: Input whose frames hold the triad of the key.
-    first_column: Its first of twelve columns of pitch classes, C the first;
-      zeros where there is no key.
+    first_column: Column of C, the first of its twelve pitch classes; zeros
+      where there is no key.
     num_notes: Numbers of a frame of the target that are notes, the first ones,
       in semitones; others stay where they are.
     lowest_note: Number in MIDI of the first note.

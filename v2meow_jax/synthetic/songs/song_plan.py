@@ -9,7 +9,6 @@ import numpy as np
 from v2meow_jax.synthetic import score
 from v2meow_jax.synthetic.songs import song as song_lib
 
-
 # Nearly all: a plan that is made of a picture names one.
 _NAMES_KEY = 0.95
 
