@@ -186,6 +186,12 @@ def test_no_plan_of_one_video_is_not_that_of_another(video):
   short = pulsing_clips.video(3.0)
   clips, _ = streams.read(
     [requests_lib.Request(video=v, plan=None) for v in (video, short)],
-    system_of(PLAN),
+    system_of(PLAN, MOTION),
   )
   assert [len(c.streams['plan']) for c in clips] == [275, 75]
+
+
+def test_a_system_that_knows_a_plan_alone_does_not_go_without(video):
+  request = requests_lib.Request(video=video, plan=None)
+  with pytest.raises(ValueError, match='would follow nothing'):
+    streams.read([request], system_of(PLAN))

@@ -229,7 +229,8 @@ def preparation(args: argparse.Namespace):
   if not any(_part_flags(args).values()):
     from v2meow_jax.inference import system as system_lib  # pylint: disable=g-import-not-at-top
 
-    return preparation_lib.of_system(system_lib.folder(args.system))
+    # The system whose streams the recipes of the tiny stages read.
+    return preparation_lib.of_system(system_lib.folder(args.system or 'tiny'))
   return preparation_lib.trained_here(
     features=args.features, style=args.style, codec=args.codec
   )

@@ -6,6 +6,7 @@ import pytest
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.files import manifests
+from v2meow_jax.inference import system
 from v2meow_jax.jobs.prepare import preparation
 
 STYLE = specs.FeatureSpec(name='style', dim=2, rate_hz=0.0)
@@ -58,3 +59,15 @@ def test_music_says_the_style_where_a_caption_does_not():
 def test_a_share_outside_of_0_to_1_is_refused():
   with pytest.raises(ValueError, match='caption_share is 1.5'):
     preparation.StyleOfClip(Music(), Words(), 1.5)
+
+
+@pytest.mark.parametrize(
+  ('name', 'streams'),
+  [
+    ('songs', {'plan', 'style', 'latents'}),
+    ('tiny', {'appearance', 'motion', 'plan', 'style', 'semantic', 'acoustic'}),
+  ],
+)
+def test_parts_of_a_system_give_its_own_streams(name, streams):
+  parts = preparation.of_system(system.folder(name))
+  assert {stream.name for stream in parts.streams} == streams

@@ -141,7 +141,7 @@ def _add_prepare(kinds) -> None:
   )
   flags.parts(prepare)
   prepare.add_argument(
-    '--system', help='folder of a system to take all parts from'
+    '--system', help='system to take all parts from; default: tiny'
   )
   prepare.add_argument(
     '--num-shards',

@@ -66,7 +66,9 @@ class Preparation:
   @property
   def streams(self) -> list[specs.Stream]:
     """Streams that are recorded."""
-    table = {**self.table, 'acoustic': stages.acoustic(self.table)}
+    table = dict(self.table)
+    if {'coarse', 'fine'} <= set(table):
+      table['acoustic'] = stages.acoustic(table)
     return [parts_lib.stream_of(part, table) for part in self.parts]
 
   def check(self) -> None:
