@@ -47,7 +47,7 @@ def read_config_alone(folder: pathlib.Path) -> dict[str, Any]:
   if not path.is_file():
     raise DamagedSystem(
       f'{folder} is not a system: it has no {CONFIG_NAME}; give a folder that'
-      ' `v2meow export` wrote.'
+      ' `v2meow export` wrote, or the name of one that ships: songs, tiny.'
     )
   try:
     config = json.loads(path.read_bytes())

@@ -183,7 +183,7 @@ def test_what_does_not_match_is_refused_and_stays(folder):
     sidecar.write_text(json.dumps(changed_facts))
     refused(reason)
   sidecar.write_text('{}')
-  refused('it has no codes')
+  refused('its system wrote no codes')
   sidecar.write_text(json.dumps(facts))
   out.write_bytes(out.read_bytes() + b'x')
   refused('is another file, or was changed')

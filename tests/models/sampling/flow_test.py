@@ -145,7 +145,7 @@ def test_a_target_may_be_shorter_than_a_crop():
 @pytest.mark.parametrize(
   ('changes', 'named'),
   [
-    ({'sampling': options.Sampling(top_k=3)}, 'top_k is 3'),
+    ({'sampling': options.Sampling(top_k=3)}, 'top_k was given'),
     ({'prefix': np.zeros((4, 12, 2))}, 'prefix of stage'),
     ({'prefix': np.zeros((4, 3, 5))}, 'prefix of stage'),
     ({'num_frames': 13}, 'num_frames is 13'),

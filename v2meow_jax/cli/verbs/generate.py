@@ -73,7 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metavar='START-END',
     help=(
       'make a stretch of OUT again, in seconds, such as 12.5-20, and keep every'
-      ' sample of the sound outside it; all else is as OUT.json says, so that'
+      ' sample of the sound outside it, where OUT is of a system that writes'
+      ' codes, such as tiny; all else is as OUT.json says, so that'
       ' other options than --take, --style-audio and --system are refused'
     ),
   )
@@ -101,7 +102,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--negative',
     metavar='WORDS',
-    help='style in words that the music is to avoid; wants --style-guidance',
+    help='style in words that the music is to avoid; wants a guidance of style',
   )
   plan = parser.add_mutually_exclusive_group()
   plan.add_argument(
@@ -120,12 +121,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     metavar='T',
     help=(
       'sampling temperature, one for all stages or one per stage, in their'
-      ' order: higher is freer, lower is safer, 0 takes the likeliest code;'
+      ' order: higher is freer, lower is safer, 0 takes the likeliest code, or'
+      ' of systems that write none, such as songs, what every seed gives alike;'
       " default: the system's own"
     ),
   )
   parser.add_argument(
-    '--top-k', type=int, help='draw from the k likeliest codes only'
+    '--top-k',
+    type=int,
+    help='draw from the k likeliest codes only, of systems that write codes',
   )
   parser.add_argument(
     '--top-p',
@@ -138,15 +142,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     type=float,
     metavar='W',
     help=(
-      'how strictly the style is followed: 1 (the default) as trained, 2 to 4'
-      ' more strictly, at the cost of a second pass of the stages that read it'
+      'how strictly the style is followed: 1 as trained, 2 to 4 more strictly,'
+      ' at the cost of a second pass of the stages that read it; default: the'
+      " system's own, 1.5 of songs and 1 of tiny"
     ),
   )
   parser.add_argument(
     '--video-guidance',
     type=float,
     metavar='W',
-    help='how strictly the picture is followed, in the same way',
+    help=(
+      'how strictly the picture, or its plan, is followed, in the same way;'
+      " default: the system's own, 2.5 of songs and 1 of tiny"
+    ),
   )
   parser.add_argument(
     '--max-run',
@@ -159,8 +167,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     type=int,
     metavar='N',
     help=(
-      'number of steps of a system that follows a flow, such as MuVi: more are'
-      " slower and closer to what was trained; default: the system's own"
+      'number of steps of a system that follows a flow, such as songs: more are'
+      " slower and closer to what was trained; default: the system's own, 12"
     ),
   )
 

@@ -99,13 +99,14 @@ def read_facts(sidecar: pathlib.Path, digest: str | None) -> dict[str, Any]:
       raise ValueError(f'it is larger than {_MOST_BYTES} bytes')
     facts = outputs.of_file(json.loads(path.read_bytes()), digest)
     if 'codes' not in facts:
-      raise ValueError('it has no codes')
+      raise ValueError('its system wrote no codes')
     if facts.get('redo_sha256') != recorded_codes.facts_sha256(facts):
       raise ValueError('it was changed since it was written')
   except (OSError, TypeError, ValueError, RecursionError) as e:
     raise ValueError(
       f'{sidecar}: a stretch cannot be made again from it ({e}); generate the'
-      ' whole first, with this version and a system that writes codes.'
+      ' whole first, with this version and a system that writes codes (--system'
+      ' tiny).'
     ) from e
   return facts
 

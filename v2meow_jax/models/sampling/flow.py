@@ -123,8 +123,8 @@ class FlowSampling:
     for name in ('top_k', 'top_p', 'max_run'):
       if getattr(sampling, name) is not None:
         raise ValueError(
-          f'{name} is {getattr(sampling, name)}, and stage {spec.name!r} writes'
-          ' no codes that it could choose among; leave it out.'
+          f'{name} was given, and stage {spec.name!r} writes no codes that it'
+          ' could choose among; leave it out.'
         )
     inputs, weights = guidance.branches(spec, inputs, sampling, negative)
     if not isinstance(spec.target, specs.FeatureSpec):
