@@ -105,10 +105,9 @@ def measure_warm(system: Any, clip: pathlib.Path, repeats: int):
 def sequential_steps(system: Any, seconds: float) -> dict[str, int]:
   """Counts decoder steps that wait for one another, by stage and 'total'.
 
-  A stage of codes writes one id a step, one that follows a flow a window in a few.
-  Windows with a prefix follow one another and
-  write only what the prefix does not give; others run side by side, `rows` at
-  a time.
+  A stage of codes writes one id a step, one that follows a flow a whole window
+  in a few. Windows with a prefix follow one another and write only what the
+  prefix does not give; others run side by side, `rows` at a time.
   """
   from v2meow_jax import specs
   from v2meow_jax.inference import pipeline

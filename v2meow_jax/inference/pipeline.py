@@ -162,13 +162,11 @@ def sample_stage(
       [clips[row.clip].seed for row in padded],
       [row.window for row in padded],
     )
-    negative = None
-    if sampling.style_guidance not in (None, 1):
-      negative = {
-        name: np.stack([_negative(clips[row.clip], name) for row in padded])
-        for name in guidance.style_streams(spec)
-      }
-    codes = stage.sample(inputs, keys, sampling, prefix, negative)
+    negative = {
+      name: np.stack([_negative(clips[row.clip], name) for row in padded])
+      for name in guidance.negative_streams(spec, sampling)
+    }
+    codes = stage.sample(inputs, keys, sampling, prefix, negative or None)
     for row, window in zip(rows, codes, strict=False):
       tracks[row.clip].add(window)
       if (kept := clips[row.clip].kept) is not None:

@@ -162,10 +162,9 @@ class ModelStage:
       prefix = jax.ShapeDtypeStruct(frames, jnp.float32)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows))
     inputs = self.model.example_inputs(rows)
-    negative = None
-    if sampling.style_guidance not in (None, 1):
-      names = map('encoder_inputs_{}'.format, guidance.style_streams(self.spec))
-      negative = {name: inputs[name] for name in names}
+    names = guidance.negative_streams(self.spec, sampling)
+    keys_of = map('encoder_inputs_{}'.format, names)
+    negative = {key: inputs[key] for key in keys_of} or None
     self._sample.prepare(
       self._params,
       inputs,

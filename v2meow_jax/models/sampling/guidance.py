@@ -24,6 +24,18 @@ def style_streams(spec: specs.StageSpec) -> list[str]:
   return [s.name for s in spec.feature_inputs if s.is_static]
 
 
+def negative_streams(
+  spec: specs.StageSpec, sampling: options.Sampling
+) -> list[str]:
+  """Names of the styles that a sampler is given a negative of.
+
+  None where style is not guided; what makes programs ready and what calls them
+  both ask here, for a call with other arguments is another program.
+  """
+  is_guided = sampling.style_guidance not in (None, 1)
+  return style_streams(spec) if is_guided else []
+
+
 def video_streams(spec: specs.StageSpec) -> list[str]:
   """Names of the continuous inputs that go along with time."""
   return [s.name for s in spec.moving_inputs]
