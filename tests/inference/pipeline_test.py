@@ -285,3 +285,12 @@ def test_a_stretch_is_made_again_and_the_rest_stays(prefix_seconds, start, end):
   np.testing.assert_array_equal(again[stop:44], codes[stop:, 0])
   np.testing.assert_array_equal(again[first:stop] // 10, seen[first:stop])
   assert len(calls) == -(-(stop - first) // round(4 * (4 - prefix_seconds)))
+
+
+@pytest.mark.parametrize('choice', ['top_k', 'top_p', 'max_run'])
+def test_nothing_is_chosen_among_codes_where_none_are_written(choice):
+  target = specs.FeatureSpec(name='x', dim=3, rate_hz=5.0)
+  spec = specs.StageSpec(name='m', inputs=(), target=target, crop_seconds=2.0)
+  wanted = options.Sampling(**{choice: 1})
+  with pytest.raises(ValueError, match=f'{choice} was given, and no stage'):
+    pipeline.resolve(wanted, [options.Sampling()], [spec])

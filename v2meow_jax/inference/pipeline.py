@@ -254,8 +254,8 @@ def resolve(
   """Options of the sampler of each stage; what is open is filled from `own`.
 
   Raises:
-    ValueError: There are other numbers of them, or top_k is above the number of
-      codes.
+    ValueError: There are other numbers of them, top_k is above the number of
+      codes, or codes are to be chosen where none are written.
   """
   if sampling is None or isinstance(sampling, options.Sampling):
     sampling = [sampling or options.Sampling()]
@@ -279,6 +279,12 @@ def resolve(
       'a number of steps was given, and every stage of the system writes codes,'
       ' which take none; leave it out.'
     )
+  for name in () if any(of_codes) else ('top_k', 'top_p', 'max_run'):
+    if any(getattr(s, name) is not None for s in given):
+      raise ValueError(
+        f'{name} was given, and no stage of the system writes codes that it'
+        ' could choose among; leave it out.'
+      )
   for top_k in (s.top_k for s in given):
     if top_k is not None and not 1 <= top_k <= fewest:
       raise ValueError(
