@@ -62,7 +62,7 @@ def without(inputs, *names):
     ({'video_guidance': 0.5}, lambda vs, v, s, o: s + 0.5 * (vs - s)),
     (
       {'style_guidance': 2.0, 'video_guidance': 4.0},
-      lambda vs, v, s, o: o + 4 * (v - o) + 2 * (vs - v),
+      lambda vs, v, s, o: o + 2 * (s - o) + 4 * (vs - s),
     ),
   ],
 )

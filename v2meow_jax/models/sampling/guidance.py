@@ -2,9 +2,12 @@
 
 The logits of a row are l(without) + w * (l(with) - l(without)): Ho and Salimans
 2022, https://arxiv.org/abs/2207.12598. Style and video have weights of their
-own, and where both are guided the style is taken away first, as in Brooks et
-al. 2023, https://arxiv.org/abs/2211.09800. What is taken away is zeros, as
-dropped in training; of a style it may be a negative one instead.
+own, and where both are guided one is taken away after the other, as in Brooks
+et al. 2023, https://arxiv.org/abs/2211.09800: the video first. So what the video
+adds is what it adds to that style; taken away from no style at all, it would
+bring the style that most music of such a video has, and a strong weight of the
+video would drown the prompt. What is taken away is zeros, as dropped in
+training; of a style it may be a negative one instead.
 """
 
 from collections.abc import Mapping
@@ -84,24 +87,23 @@ def branches(
   style, video = sampling.style_guidance, sampling.video_guidance
   if style is None and video is None:
     return dict(inputs), None
-  keys = {name: f'encoder_inputs_{name}' for name in style_streams(spec)}
-  no_style = {**inputs}
-  for key in keys.values():
-    no_style[key] = jnp.zeros_like(inputs[key])
-    if negative is not None:
-      no_style[key] = jnp.asarray(negative[key])
-  below = dict(inputs) if style is None else no_style
-  no_video = {**below}
+  no_video = dict(inputs)
   for name in video_streams(spec):
     key = f'encoder_inputs_{name}'
     no_video[key] = jnp.zeros_like(inputs[key])
+  no_style = dict(inputs if video is None else no_video)
+  for name in style_streams(spec):
+    key = f'encoder_inputs_{name}'
+    no_style[key] = jnp.zeros_like(inputs[key])
+    if negative is not None:
+      no_style[key] = jnp.asarray(negative[key])
   if video is None:
     made, weights = [inputs, no_style], [style, 1.0 - style]
   elif style is None:
     made, weights = [inputs, no_video], [video, 1.0 - video]
   else:
-    made = [inputs, no_style, no_video]
-    weights = [style, video - style, 1.0 - video]
+    made = [inputs, no_video, no_style]
+    weights = [video, style - video, 1.0 - style]
   joined = {key: jnp.concatenate([b[key] for b in made]) for key in inputs}
   return joined, jnp.stack([jnp.asarray(w, jnp.float32) for w in weights])
 
