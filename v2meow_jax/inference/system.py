@@ -23,7 +23,6 @@ from v2meow_jax.files import paths
 from v2meow_jax.files import probe
 from v2meow_jax.files.films import film_part
 from v2meow_jax.files.films import scratch as scratch_lib
-from v2meow_jax.inference import dynamics
 from v2meow_jax.inference import loading
 from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import requests as requests_lib
@@ -31,6 +30,8 @@ from v2meow_jax.inference import restore
 from v2meow_jax.inference import sound
 from v2meow_jax.inference import streams as streams_lib
 from v2meow_jax.inference import style
+from v2meow_jax.inference.expression import dynamics
+from v2meow_jax.inference.expression import harmony
 from v2meow_jax.inference.films import unfinished
 from v2meow_jax.inference.programs import compile_cache
 from v2meow_jax.inference.programs import kept
@@ -336,8 +337,9 @@ class System:
     """
     clip, plan = read.clip, read.plan
     make = scratch_lib.room(scratch, clip.seconds)
+    streams = harmony.in_key(clip.streams, self.codec, plan)
     audio, codes = sound.decode(
-      self.codec, clip.streams, self._sound, clip.seconds, make, on_piece
+      self.codec, streams, self._sound, clip.seconds, make, on_piece
     )
     sound.bring_to_range(audio)
     return requests_lib.Soundtrack(

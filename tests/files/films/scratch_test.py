@@ -51,7 +51,7 @@ from v2meow_jax import specs
 from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.files.films import scratch
 from v2meow_jax.files import write
-from v2meow_jax.inference import dynamics
+from v2meow_jax.inference.expression import dynamics
 from v2meow_jax.inference import sound
 
 SECONDS, FOLDER = float(sys.argv[1]), sys.argv[2]

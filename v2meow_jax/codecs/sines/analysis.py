@@ -6,6 +6,7 @@ own, and so has each band of hertz in each part of a frame.
 """
 
 import functools
+import math
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -48,6 +49,11 @@ def note_matrix(
 def log_power(power: Float[Array, '*b']) -> Float[Array, '*b']:
   """From -2.6, silence, to about 2, a full-scale sine."""
   return _SCALE * jnp.log(power + _SILENCE) + _SHIFT
+
+
+def decibels(difference: float) -> float:
+  """A difference in decibels as one of `log_power`."""
+  return _SCALE * math.log(10) * difference / 10
 
 
 def log_amplitude(latents: Float[Array, '*b']) -> Float[Array, '*b']:

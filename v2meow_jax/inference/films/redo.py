@@ -23,11 +23,11 @@ from v2meow_jax.files import outputs
 from v2meow_jax.files import paths
 from v2meow_jax.files.films import scratch
 from v2meow_jax.files.films import spliced
-from v2meow_jax.inference import dynamics
 from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import sound
 from v2meow_jax.inference import streams as streams_lib
 from v2meow_jax.inference import windows as windows_lib
+from v2meow_jax.inference.expression import dynamics
 from v2meow_jax.inference.films import recorded_codes
 from v2meow_jax.models.sampling import options
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax.extractors.planning import plan as plan_lib
-from v2meow_jax.inference import dynamics
+from v2meow_jax.inference.expression import dynamics
 
 RATE_HZ = 8_000
 
