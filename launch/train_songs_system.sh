@@ -24,10 +24,14 @@ train style --gin_file=style.gin --gin.MANIFEST="'$songs'" \
 train sines --gin_file=codecs/sines.gin --gin.MANIFEST="'$songs'"
 networks=(--gin_file=prepare/muvi_songs.gin
   --gin.LATENT_WEIGHTS="'$work/sines'"
-  --gin.FEATURES="'$work/features.safetensors'"
-  --gin.STYLE_WEIGHTS="'$work/style'")
+  --gin.FEATURES="'$work/features.safetensors'")
 [ -d "$work/data/muvi_songs" ] ||
   "$v2meow" data prepare "$songs" "$work/data/muvi_songs" "${networks[@]}" \
+    --gin.STYLE_WEIGHTS="'$work/style'" \
     -- --direct_num_workers=2 --direct_running_mode=multi_processing
 train music --gin_file=systems/muvi/songs.gin
-"$v2meow" export "$out" --name songs --stages "$work/music" "${networks[@]}"
+# Prompts in words that no caption has, for the styles that the music has learnt.
+train style_synonyms --gin_file=style_synonyms.gin \
+  --gin.STYLE_WEIGHTS="'$work/style'"
+"$v2meow" export "$out" --name songs --stages "$work/music" "${networks[@]}" \
+  --gin.STYLE_WEIGHTS="'$work/style_synonyms'" --gin.SYNONYMS=True

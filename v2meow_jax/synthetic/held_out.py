@@ -29,6 +29,24 @@ PROMPTS = {
   'drum_and_bass': 'fast drum and bass',
 }
 
+# Others, which a system may know by words that no caption has.
+EVERYDAY_PROMPTS = (
+  ('ambient', 'dreamy synth pads without a beat'),
+  ('ambient', 'relaxing background drone'),
+  ('ambient', 'peaceful atmospheric pads'),
+  ('rock', 'distorted electric guitars and big drums'),
+  ('rock', 'a driving rock anthem'),
+  ('rock', 'punk band'),
+  ('hiphop', 'chill lo-fi hip hop beats'),
+  ('hiphop', 'a trap beat with 808'),
+  ('house', 'club music with a four on the floor beat'),
+  ('house', 'uplifting dance track'),
+  ('waltz', 'a romantic waltz'),
+  ('waltz', 'ballroom dance in three four time'),
+  ('drum_and_bass', 'liquid dnb'),
+  ('drum_and_bass', 'breakbeat jungle'),
+)
+
 
 def scenes(
   seed: int, num: int, seconds: float, first: int = SCORED_INDEX

@@ -5,13 +5,16 @@ import json
 import numpy as np
 import pytest
 
+from v2meow_jax.extractors import vocabulary
 from v2meow_jax.extractors.planning import plan as plan_lib
+from v2meow_jax.synthetic import held_out
 from v2meow_jax.synthetic.bank import orchestra
 from v2meow_jax.synthetic.songs import arrangement
 from v2meow_jax.synthetic.songs import harmony
 from v2meow_jax.synthetic.songs import song as song_lib
-from v2meow_jax.synthetic.songs import song_captions
 from v2meow_jax.synthetic.songs import song_plan
+from v2meow_jax.synthetic.songs.words import song_captions
+from v2meow_jax.synthetic.songs.words import song_prompts
 
 SONGS = [song_lib.sample(2, n, 40.0) for n in range(300)]
 
@@ -196,3 +199,21 @@ def test_what_is_out_of_range_is_refused():
     song_lib.sample(-1, 0, 40.0)
   with pytest.raises(ValueError, match='lasts 1.0 s'):
     song_lib.sample(0, 0, 1.0)
+
+
+def test_prompts_say_styles_and_instruments_in_everyday_words():
+  prompts = [song_prompts.prompt(s) for s in SONGS]
+  assert song_prompts.prompt(SONGS[3]) == prompts[3]
+  assert len(set(prompts)) > 0.8 * len(prompts)
+  assert set(song_prompts._STYLES) == set(song_lib.STYLES)
+  assert set(song_prompts._INSTRUMENTS) <= {
+    *orchestra.INSTRUMENTS,
+    *orchestra.KITS,
+  }
+  said = {word for text in prompts for word in vocabulary.words(text)}
+  assert {'synth', 'electric', 'piano', 'beats'} <= said
+  known = vocabulary.of_texts(song_prompts.phrases())
+  fillers = {'with', 'and', 'music'}
+  assert all(vocabulary.knows(known, word) for word in said - fillers)
+  # The words that systems are judged by are not learnt by heart.
+  assert not set(held_out.PROMPTS.values()).intersection(prompts)

@@ -12,6 +12,7 @@ import numpy as np
 from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.clusters import standardize
+from v2meow_jax.extractors import vocabulary
 from v2meow_jax.extractors.embedded import color_motion
 from v2meow_jax.extractors.embedded import joint_embedding
 from v2meow_jax.extractors.embedded import semantic_tokens
@@ -19,6 +20,7 @@ from v2meow_jax.extractors.embedded import style_features
 from v2meow_jax.files import paths
 from v2meow_jax.files import tensors
 from v2meow_jax.pretrained.text_music import segments
+from v2meow_jax.synthetic.songs.words import song_prompts
 
 # Arrays of the clips of `fit`, which centre the style embedding.
 EXAMPLES = ('text_features', 'music_features')
@@ -42,7 +44,11 @@ def read(
 
 
 def read_style(
-  stream: str, path: epath.PathLike, *, features: str | None = None
+  stream: str,
+  path: epath.PathLike,
+  *,
+  features: str | None = None,
+  synonyms: bool = False,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
   """Reads the parameters of the style embedding; it has no settings.
 
@@ -50,6 +56,8 @@ def read_style(
     stream: Name of its stream.
     path: MODEL_DIR of its run; without `features`, a released system's file.
     features: File that `v2meow data fit` wrote, on which it was trained.
+    synonyms: Whether the run was one of `style_synonyms.gin`, which knows the
+      words of prompts too.
 
   Returns:
     Flat parameters of `joint_embedding.extractors`, and {}.
@@ -61,6 +69,9 @@ def read_style(
   flat = tensors.flatten(tensors.read(paths.path(features)))
   variables, _ = checkpoints.restore_variables(path)
   example = {k: flat[f'example/{k}'] for k in EXAMPLES}
+  if synonyms:
+    words = vocabulary.of_texts(song_prompts.phrases())
+    flat['style/vocabulary'] = np.union1d(flat['style/vocabulary'], words)
   return _under(with_style(flat, variables['params'], example), 'style'), {}
 
 

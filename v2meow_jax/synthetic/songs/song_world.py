@@ -16,8 +16,8 @@ from v2meow_jax.synthetic import world
 from v2meow_jax.synthetic.bank import banks
 from v2meow_jax.synthetic.songs import mixing
 from v2meow_jax.synthetic.songs import song as song_lib
-from v2meow_jax.synthetic.songs import song_captions
 from v2meow_jax.synthetic.songs import song_plan
+from v2meow_jax.synthetic.songs.words import song_captions
 
 # Increases whenever the same seed gives other songs.
 SONGS_VERSION = 1

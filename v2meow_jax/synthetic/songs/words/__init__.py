@@ -1,0 +1,1 @@
+"""What is said about a song: captions, and prompts of users."""
