@@ -48,6 +48,19 @@ def test_calm_pictures_are_ambient_and_wild_ones_are_not():
   assert wild in ('rock', 'drum_and_bass')
 
 
+def test_calm_songs_have_a_pulse_unless_nothing_moves():
+  def likeliest(**look):
+    probabilities = mood.genres_of_mood(of(**look), of_songs=True)
+    assert abs(sum(probabilities.values()) - 1) < 1e-9
+    return max(probabilities, key=probabilities.__getitem__)
+
+  assert likeliest(motion=0.0, warmth=-0.3) == 'ambient'
+  assert likeliest(motion=0.2) == 'folk'
+  assert likeliest(motion=0.2, brightness=0.1) == 'solo_piano'
+  wild = likeliest(motion=1.0, warmth=0.3, cuts=range(1, 10))
+  assert wild in ('rock', 'drum_and_bass', 'techno')
+
+
 def test_prompts_name_their_genres():
   for genre, text in held_out.PROMPTS.items():
     named = mood.genres_of_prompt(text)

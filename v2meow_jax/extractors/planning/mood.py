@@ -32,7 +32,7 @@ from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.synthetic import genres
 from v2meow_jax.synthetic.songs import song as song_lib
 
-# Energy and valence of each genre that a mood may have.
+# Energy and valence of each genre that a mood may have: those of drawn clips.
 _GENRES: Mapping[str, tuple[float, float]] = {
   'ambient': (0.15, 0.5),
   'waltz': (0.35, 0.7),
@@ -41,7 +41,22 @@ _GENRES: Mapping[str, tuple[float, float]] = {
   'rock': (0.8, 0.5),
   'drum_and_bass': (0.95, 0.4),
 }
-_GENRE_WIDTH = 0.2
+# Those of songs. Ours: calm ones have a pulse too, unless next to nothing moves, and
+# none is so full of sixteenths that no cut can be heard in it.
+_SONGS: Mapping[str, tuple[float, float]] = {
+  'ambient': (0.05, 0.5),
+  'solo_piano': (0.15, 0.25),
+  'folk': (0.25, 0.55),
+  'bossa_nova': (0.3, 0.85),
+  'pop': (0.4, 0.55),
+  'synthwave': (0.55, 0.3),
+  'funk': (0.55, 0.8),
+  'house': (0.65, 0.75),
+  'techno': (0.85, 0.2),
+  'rock': (0.8, 0.5),
+  'drum_and_bass': (0.95, 0.4),
+}
+_GENRE_WIDTH, _SONG_WIDTH = 0.2, 0.15
 # Weight of the name of a genre that no picture is drawn for.
 _OTHER_SHARE = 0.7
 # Tempi of a genre lie around the middle of its range, by half of it and this,
@@ -107,14 +122,15 @@ def of_picture(seen: analysis_lib.Analysis, start: float, end: float) -> Mood:
   return Mood(energy=float(energy), valence=float(valence))
 
 
-def genres_of_mood(mood: Mood) -> dict[str, float]:
-  """Probability of each genre for a mood."""
+def genres_of_mood(mood: Mood, of_songs: bool = False) -> dict[str, float]:
+  """Probability of each genre for a mood, of those of songs or drawn clips."""
+  places, width = (_SONGS, _SONG_WIDTH) if of_songs else (_GENRES, _GENRE_WIDTH)
   weights = {
     genre: np.exp(
       -((mood.energy - energy) ** 2 + (mood.valence - valence) ** 2)
-      / (2 * _GENRE_WIDTH**2)
+      / (2 * width**2)
     )
-    for genre, (energy, valence) in _GENRES.items()
+    for genre, (energy, valence) in places.items()
   }
   return _normalised(weights)
 

@@ -20,7 +20,7 @@ from v2meow_jax.extractors.planning import grid as grid_lib
 from v2meow_jax.extractors.planning import mood as mood_lib
 from v2meow_jax.extractors.planning import plan as plan_lib
 
-PLANNER_VERSION = 3  # Raised when a video and a prompt get another plan.
+PLANNER_VERSION = 4  # Raised when a video and a prompt get another plan.
 
 _CUT_COST = 2.0  # Weight of missed cuts against the logarithm of the prior.
 _SECTION_SECONDS = 4.0  # Least length of a section.
@@ -78,7 +78,8 @@ def plan(
       or a tempo that it names over the tempo of the mood. A pulse of the
       picture's own is kept, unless the prompt names a tempo.
     wishes: Wishes of the user, which win over all.
-    look_decides: Whether the stages see the picture too: where it has a pulse
+    look_decides: Whether the stages see the picture too, and have learnt from
+      drawn clips: genres are those of such clips. Where the picture has a pulse
       of its own, they know what goes with its look, and the plan names neither
       key nor style by its mood.
 
@@ -133,7 +134,9 @@ def _clip(
   bpm = wishes.bpm or tempo_in_range(mood_lib.bpm_of_prompt(prompt or ''))
   named = mood_lib.genres_of_prompt(prompt or '')
   mood = mood_lib.of_picture(seen, 0.0, seen.seconds)
-  probabilities = named or mood_lib.genres_of_mood(mood)
+  probabilities = named or mood_lib.genres_of_mood(
+    mood, of_songs=not look_decides
+  )
   pulse, bent = _beats(seen, probabilities, bpm)
   grid, tempo_bpm = bent.grid, pulse.grid.tempo_bpm
   numbers = _numbers(grid, seen.seconds)
