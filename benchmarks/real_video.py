@@ -18,7 +18,8 @@ python -m benchmarks.real_video CLIP... --seeds 1 2 --json out.json
                      its relative key, which has the same notes
   prompt_following   share of music of the genre that a prompt names, for a
                      classifier fitted on held-out music of the drawn world, or
-                     of songs (--judge)
+                     of songs (--judge); everyday_prompt_following: of prompts
+                     that have other words, all of them for each clip
 
 Means over clips, of the mean over seeds, with 95 % bootstrap intervals.
 `--no_plan` measures the same without a plan.
@@ -177,7 +178,7 @@ def measure(system: Any, options: argparse.Namespace) -> dict[str, Any]:
   if not options.no_plan:
     figures['key_following'] = _key_following(system, real, options)
   if options.probe_per_genre:
-    figures['prompt_following'] = _prompt_following(system, real, options)
+    figures |= _prompts_following(system, real, options)
   return {'figures': figures, 'clips': means}
 
 
@@ -281,9 +282,9 @@ def _key_following(
   return _interval([np.mean(f) for f in followed])
 
 
-def _prompt_following(
+def _prompts_following(
   system: Any, clips: Sequence[Clip], options: argparse.Namespace
-) -> dict[str, float] | None:
+) -> dict[str, Any]:
   """Share of music of a prompt's genre; different prompts for each clip."""
   probe = judges.fit_probe(
     system.codec,
@@ -292,27 +293,51 @@ def _prompt_following(
     seed=options.seeds[0],
     world=options.judge,
   )
-  plan = None if options.no_plan else planner.FROM_PICTURE
-  followed = []
-  for number, clip in enumerate(report.progress(clips, 'asking by prompts')):
-    genres = _turns(tuple(held_out.PROMPTS), number, _PROMPTS_A_CLIP)
-    made = [
-      system.generate(
-        clip.video,
-        prompt=held_out.PROMPTS[genre],
-        seed=options.seeds[0],
-        plan=plan,
-      )
-      for genre in genres
-    ]
-    judged = probe.predict(np.stack([genre_probe.features(m) for m in made]))
-    followed.append(
-      np.mean([a == b for a, b in zip(judged, genres, strict=True)])
+  ways = {
+    'prompt_following': (tuple(held_out.PROMPTS.items()), _PROMPTS_A_CLIP),
+    'everyday_prompt_following': (held_out.EVERYDAY_PROMPTS, None),
+  }
+  return {
+    way: _interval(
+      [
+        _follows(system, probe, clip, asked, options)
+        for clip, asked in report.progress(
+          [
+            (clip, _turns(prompts, number, count or len(prompts)))
+            for number, clip in enumerate(clips)
+          ],
+          'asking by prompts',
+        )
+      ]
     )
-  return _interval(followed)
+    for way, (prompts, count) in ways.items()
+  }
 
 
-def _turns(values: Sequence[str], number: int, count: int) -> list[str]:
+def _follows(
+  system: Any,
+  probe: genre_probe.GenreProbe,
+  clip: Clip,
+  asked: Sequence[tuple[str, str]],
+  options: argparse.Namespace,
+) -> float:
+  """Share of music for a clip of the genres of some prompts."""
+  plan = None if options.no_plan else planner.FROM_PICTURE
+  heard = [
+    genre_probe.features(
+      system.generate(
+        clip.video, prompt=prompt, seed=options.seeds[0], plan=plan
+      )
+    )
+    for _, prompt in asked
+  ]
+  judged = probe.predict(np.stack(heard))
+  return float(
+    np.mean([a == genre for a, (genre, _) in zip(judged, asked, strict=True)])
+  )
+
+
+def _turns(values: Sequence[Any], number: int, count: int) -> list[Any]:
   """`count` of some values, those of clip `number` in turn."""
   return [values[(count * number + i) % len(values)] for i in range(count)]
 

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from benchmarks.networks import sides
+from v2meow_jax.pretrained import hub
 
 
 def dac_way(way: str, name: str, tiny: bool) -> sides.Sides:
@@ -20,7 +21,7 @@ def dac_way(way: str, name: str, tiny: bool) -> sides.Sides:
     )
 
   def model():
-    import transformers
+    transformers = hub.import_library('transformers')
 
     return transformers.DacModel(
       transformers.DacConfig(
@@ -58,7 +59,7 @@ def encodec_way(way: str, name: str, tiny: bool) -> sides.Sides:
   kilobits = config.stream.rate_hz * config.num_levels * bits / 1000
 
   def model():
-    import transformers
+    transformers = hub.import_library('transformers')
 
     return transformers.EncodecModel(
       transformers.EncodecConfig(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import training
+from v2meow_jax.pretrained import hub
 
 Decode = Callable[[], np.ndarray]
 Params = Mapping[str, Any]
@@ -116,7 +117,8 @@ def hf(model: Any, params: Params, read: np.ndarray) -> Decode:
   """`generate` of Hugging Face's T5 in torch, on a GPU where JAX has one."""
   import jax
   import torch
-  import transformers
+
+  transformers = hub.import_library('transformers')
 
   from v2meow_jax import tokens
 

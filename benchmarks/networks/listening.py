@@ -14,6 +14,7 @@ from benchmarks.networks import sides
 from tests.fakes import torch_audio
 from tests.fakes import torch_musicfm
 from tests.fakes import torch_runner
+from v2meow_jax.pretrained import hub
 
 
 def musicfm_states(tiny: bool) -> sides.Sides:
@@ -112,7 +113,7 @@ def panns_classes(tiny: bool) -> sides.Sides:
 
 def w2v_bert_states(tiny: bool) -> sides.Sides:
   """w2v-BERT 2.0 up to layer 17, as torch runs it."""
-  import transformers
+  transformers = hub.import_library('transformers')
 
   from v2meow_jax.pretrained.audio import w2v_bert
 
@@ -144,7 +145,7 @@ def w2v_bert_states(tiny: bool) -> sides.Sides:
 
 def mert_states(large: bool, tiny: bool) -> sides.Sides:
   """MERT up to layer 7, as torch runs it."""
-  import transformers
+  transformers = hub.import_library('transformers')
 
   from v2meow_jax.pretrained.audio import mert
 

@@ -22,6 +22,7 @@ from benchmarks.networks import listening
 from benchmarks.networks import sides
 from tests.fakes import torch_runner
 from tests.fakes import torch_vision
+from v2meow_jax.pretrained import hub
 
 _SHORT_SIDE, _LONG_SIDE = 256, 456  # Of a video of 16:9, as flow is read.
 
@@ -55,7 +56,8 @@ def clip_tower(tiny: bool) -> sides.Sides:
 
   def reference(device):
     import torch
-    import transformers
+
+    transformers = hub.import_library('transformers')
 
     tower = transformers.CLIPVisionModelWithProjection(
       transformers.CLIPVisionConfig(

@@ -15,6 +15,7 @@ import safetensors
 
 from v2meow_jax import media
 from v2meow_jax.files import atomic
+from v2meow_jax.pretrained import hub
 from v2meow_jax.pretrained import ledger
 from v2meow_jax.pretrained import network
 
@@ -96,7 +97,7 @@ def load(name: str, path: pathlib.Path) -> AudioTransformer:
     ValueError: The weights are not those of the configured network; names what
       differs.
   """
-  import transformers
+  transformers = hub.import_library('transformers')
 
   folder = path if path.is_dir() else path.parent
   file = folder / _FILE
