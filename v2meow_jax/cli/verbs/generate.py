@@ -144,7 +144,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     help=(
       'how strictly the style is followed: 1 as trained, 2 to 4 more strictly,'
       ' at the cost of a second pass of the stages that read it; default: the'
-      " system's own, 1.5 of songs and 1 of tiny"
+      " system's own, 2 of songs and 1 of tiny"
     ),
   )
   parser.add_argument(
@@ -153,7 +153,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     metavar='W',
     help=(
       'how strictly the picture, or its plan, is followed, in the same way;'
-      " default: the system's own, 2.5 of songs and 1 of tiny"
+      " default: the system's own, 2 of songs and 1 of tiny"
     ),
   )
   parser.add_argument(
@@ -184,9 +184,11 @@ def run(args: argparse.Namespace) -> None:
     _redo(args)
     return
   if args.key and (args.plan or args.no_plan):
+    fix = 'leave out --no_plan'
+    if args.plan:
+      fix = f'write it into {args.plan}, as "key"'
     raise ValueError(
-      '--key is a wish for a plan that is made; write it into the file of'
-      ' --plan, or leave out --no_plan.'
+      f'--key {args.key!r} is a wish for a plan that is made; {fix}.'
     )
   plan = None
   if args.plan:

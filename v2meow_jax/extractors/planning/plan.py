@@ -198,13 +198,13 @@ class MusicPlan:
 def named_key(key: str) -> str:
   """The name in plans of a key that a person wrote.
 
-  >>> named_key('F# minor')
+  >>> named_key('f# MINOR')
   'Gb minor'
 
   Raises:
     ValueError: It is no key.
   """
-  named = _KEY.fullmatch(key)
+  named = _KEY.fullmatch(key[:1].upper() + key[1:].lower())
   if named is None:
     raise ValueError(
       f'the key is {key!r:.80}; wanted a tonic such as C, Eb or F#, a blank, and'

@@ -80,7 +80,7 @@ class Sampling:
         raise ValueError(f'{name} is {count}; wanted 1 or more, or None.')
     if isinstance(self.steps, int) and not 1 <= self.steps <= MAX_STEPS:
       raise ValueError(
-        f'steps is {self.steps}; wanted 1 to {MAX_STEPS} (25 to 50 are usual,'
+        f'steps is {self.steps}; wanted 1 to {MAX_STEPS} (12 to 50 are usual,'
         ' fewer are faster and rougher).'
       )
 
