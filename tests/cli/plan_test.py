@@ -53,7 +53,14 @@ def test_a_tempo_and_a_prompt_are_obeyed(clip, tmp_path):
     (['plan', '{clip}', '-o', '{out}/a.json', '--key', 'X'], "key is 'X'"),
     (
       ['generate', '{clip}', '-o', '{out}/a.wav', '--key', 'C', '--no_plan'],
-      '--key is a wish',
+      'leave out --no_plan.',
+    ),
+    (
+      [
+        *('generate', '{clip}', '-o', '{out}/a.wav', '--key', 'C'),
+        *('--plan', '{bad}'),
+      ],
+      'write it into {bad}, as "key".',
     ),
   ],
 )
@@ -64,5 +71,5 @@ def test_what_cannot_be_planned_is_said_in_a_line(
   bad.write_text('{"seconds": 1}')
   filled = [a.format(clip=clip, out=tmp_path, bad=bad) for a in arguments]
   assert main.main(filled) == 2
-  assert message in capsys.readouterr().err
+  assert message.format(bad=bad) in capsys.readouterr().err
   assert [p.name for p in tmp_path.iterdir()] == ['bad.json']
