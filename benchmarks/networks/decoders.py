@@ -118,10 +118,9 @@ def hf(model: Any, params: Params, read: np.ndarray) -> Decode:
   import jax
   import torch
 
-  transformers = hub.import_library('transformers')
-
   from v2meow_jax import tokens
 
+  transformers = hub.import_library('transformers')
   c = model.network
   sizes = {
     'vocab_size': tokens.IdSpace(model.spec).vocab_size,

@@ -113,10 +113,9 @@ def panns_classes(tiny: bool) -> sides.Sides:
 
 def w2v_bert_states(tiny: bool) -> sides.Sides:
   """w2v-BERT 2.0 up to layer 17, as torch runs it."""
-  transformers = hub.import_library('transformers')
-
   from v2meow_jax.pretrained.audio import w2v_bert
 
+  transformers = hub.import_library('transformers')
   sizes: dict[str, Any] = {'mask_time_prob': 0.0, 'mask_feature_prob': 0.0}
   if tiny:
     sizes |= {
@@ -145,10 +144,9 @@ def w2v_bert_states(tiny: bool) -> sides.Sides:
 
 def mert_states(large: bool, tiny: bool) -> sides.Sides:
   """MERT up to layer 7, as torch runs it."""
-  transformers = hub.import_library('transformers')
-
   from v2meow_jax.pretrained.audio import mert
 
+  transformers = hub.import_library('transformers')
   sizes: dict[str, Any] = {'mask_time_prob': 0.0, 'mask_feature_prob': 0.0}
   if large:
     sizes |= {

@@ -177,7 +177,7 @@ def freeze(
   Returns:
     'mean', 'std', 'vocabulary', 'text_center', 'music_center', 'towers/...'.
   """
-  towers = _towers_of(towers_params)
+  towers = towers_of(towers_params)
   variables = {'params': towers_params}
   method = StyleTowers.embed_text
   text_center = towers.apply(variables, jnp.asarray(text), method=method)
@@ -192,7 +192,8 @@ def freeze(
   }
 
 
-def _towers_of(params: Mapping[str, Any]) -> StyleTowers:
+def towers_of(params: Mapping[str, Any]) -> StyleTowers:
+  """The networks whose 'params' collection is given."""
   hidden_dim, emb_dim = params['text_out']['kernel'].shape
   return StyleTowers(emb_dim=emb_dim, hidden_dim=hidden_dim)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -188,6 +189,15 @@ class MusicPlan:
       return np.array([s.energy for s in self.sections])[np.maximum(at, 0)]
     energies = [beat.energy for beat in self.beats]
     return np.interp(times, self.beat_times, energies)
+
+  def keys_of(self, times: np.ndarray) -> Iterator[tuple[slice, str]]:
+    """Stretches of rising times, and the key that each has, if it has one."""
+    starts = [section.start_seconds for section in self.sections]
+    firsts = np.searchsorted(times, starts)
+    stops = [*firsts[1:], len(times)]
+    for section, first, stop in zip(self.sections, firsts, stops, strict=True):
+      if key := section.key or self.key:
+        yield slice(first, stop), key
 
   def section_at(self, seconds: float) -> Section:
     """The section that holds a time of the clip."""

@@ -51,11 +51,8 @@ class PlanStream:
     frames[:, _ENERGY] = 2 * item.energy_at(times) - 1
     frames[:, _METRE] = 4 - item.beats_per_bar
     starts = [section.start_seconds for section in item.sections]
-    firsts = np.searchsorted(times, starts)
-    stops = [*firsts[1:], num_frames]
-    for section, first, stop in zip(item.sections, firsts, stops, strict=True):
-      if key := section.key or item.key:
-        frames[first:stop, _triad(key)] = 1
+    for stretch, key in item.keys_of(times):
+      frames[stretch, _triad(key)] = 1
 
     def at(seconds) -> np.ndarray:
       """Frames that hold some times."""

@@ -24,8 +24,8 @@ _FIRST = {'train': 0, 'validation': 500_000_000}
 class SynonymBatches:
   """Captions and prompts of songs that nobody has to play.
 
-  Half of the rows are captions, so that what is known stays known. Batch k depends
-  on seed and k alone.
+  Half of the rows are captions, so that what is known stays known. Batch k
+  depends on seed and k alone.
   """
 
   def __init__(
@@ -68,9 +68,7 @@ class SynonymBatches:
     ]
     captions = _features([song_captions.caption(song) for song in songs])
     prompts = _features([song_prompts.prompt(song) for song in songs])
-    hidden_dim, emb_dim = params['text_out']['kernel'].shape
-    towers = joint_embedding.StyleTowers(emb_dim=emb_dim, hidden_dim=hidden_dim)
-    wanted = towers.apply(
+    wanted = joint_embedding.towers_of(params).apply(
       {'params': params},
       jnp.asarray(captions),
       method=joint_embedding.StyleTowers.embed_text,
@@ -96,7 +94,7 @@ class SynonymBatches:
     for step in itertools.count(start_step):
       rng = np.random.default_rng([self._settings['seed'], step])
       drawn = rng.integers(len(self), size=self._settings['batch_size'])
-      chosen = drawn[rows.start : rows.stop : rows.step]
+      chosen = drawn[rows]
       yield {name: x[chosen] for name, x in self._arrays.items()}
 
 

@@ -60,9 +60,7 @@ def caption(song: song_lib.Song) -> str:
     return words[rng.integers(len(words))]
 
   template = pick(_TEMPLATES)
-  name = pick(style.names)
-  if not template.startswith('{style}'):
-    name = name.removeprefix('a ').removeprefix('an ')
+  name = in_place(pick(style.names), template)
   energies = np.array([p.energies for p in song.phrases])
   text = template.format(
     style=name,
@@ -76,6 +74,13 @@ def caption(song: song_lib.Song) -> str:
     key=f'{song.key_name} {song.mode}',
   )
   return ' '.join(text.split())
+
+
+def in_place(name: str, template: str) -> str:
+  """The name of a style, without its article inside of a text."""
+  if template.startswith('{style}'):
+    return name
+  return name.removeprefix('a ').removeprefix('an ')
 
 
 def _listed(song: song_lib.Song, rng: np.random.Generator) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from v2meow_jax.synthetic.bank import orchestra
 from v2meow_jax.synthetic.songs import song as song_lib
+from v2meow_jax.synthetic.songs.words import song_captions
 
 _PAD = ('synth pads', 'soft pads', 'a synth pad', 'airy pads')
 _LEAD = ('a synth', 'a lead synth', 'synths')
@@ -120,11 +121,8 @@ def prompt(song: song_lib.Song) -> str:
   chosen = rng.permutation(list(dict.fromkeys(players)))
   said = [pick(_INSTRUMENTS.get(name, (name,))) for name in chosen]
   template = pick(_TEMPLATES)
-  name = pick(names)
-  if not template.startswith('{style}'):
-    name = name.removeprefix('a ').removeprefix('an ')
   return template.format(
-    style=name,
+    style=song_captions.in_place(pick(names), template),
     word=pick(_words(song)),
     instrument=said[0],
     other=said[-1],
