@@ -2,7 +2,7 @@
 # Sourced by the scripts that train a system, from the repository root, once
 # `work`, the folder of all that is made, is known.
 v2meow=.venv/bin/v2meow
-export V2MEOW_DATA_DIR=$work/data
+export V2MEOW_DATA_DIR=${work:?}/data
 
 train() { # NAME FLAG...
   local name=$1
