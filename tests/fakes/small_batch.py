@@ -105,6 +105,11 @@ class HummingSystem:
     del samplings
     return (), rows
 
+  def follows(self, plan: Any) -> bool:
+    if plan is None:
+      raise ValueError('it knows a video by its plan alone')
+    return True
+
   def describe(self, samplings: Any, rows: Any) -> dict[str, Any]:
     del samplings
     return {'rows': rows}

@@ -102,7 +102,7 @@ def read(
       plan that a request gives.
     probe.UnsupportedMedia: A file is not a video that can be read.
   """
-  follows = [_follows(request, loaded) for request in requests]
+  follows = [music_follows(request.plan, loaded) for request in requests]
   sees_look = any(
     isinstance(e, color_motion.Appearance) for e in loaded.extractors.values()
   )
@@ -172,28 +172,28 @@ def _planned(loaded: loading.Loaded) -> dict[str, plan_stream.PlanStream]:
   }
 
 
-def _follows(request: requests_lib.Request, loaded: loading.Loaded) -> bool:
-  """Whether a request is to follow a plan.
+def music_follows(plan: requests_lib.PlanLike, loaded: loading.Loaded) -> bool:
+  """Whether music follows a plan, where this is asked for.
 
   Raises:
-    ValueError: It wants to, and the system cannot.
+    ValueError: The system can follow no plan, or nothing else.
   """
   planned = _planned(loaded)
   can = bool(planned or _moving(loaded))
-  if not can and request.plan not in (None, planner.FROM_PICTURE):
+  if not can and plan not in (None, planner.FROM_PICTURE):
     raise ValueError(
       f'the system {loaded.config["name"]!r} reads no stream of kind'
       " 'plan' or 'motion', by which it could follow a plan or a tempo; leave"
       ' them out, or choose the tiny system.'
     )
   others = set(loaded.config['visual']) - set(planned)
-  if request.plan is None and planned and not others:
+  if plan is None and planned and not others:
     raise ValueError(
       f'the system {loaded.config["name"]!r} knows a video by its plan alone,'
       ' so that without one its music would follow nothing; leave out'
       ' --no_plan, or choose the tiny system (--system tiny).'
     )
-  return can and request.plan is not None
+  return can and plan is not None
 
 
 def _visual(

@@ -418,6 +418,14 @@ class System:
     names = (stage.spec.name for stage in self.stages)
     return dict(zip(names, values, strict=True))
 
+  def follows(self, plan: requests_lib.PlanLike) -> bool:
+    """Whether music follows a plan, where this is asked for.
+
+    Raises:
+      ValueError: The system can follow no plan, or nothing else.
+    """
+    return streams_lib.music_follows(plan, self._loaded)
+
   def resolve(
     self, sampling: pipeline.Samplings | None, rows: int | None
   ) -> tuple[list[options.Sampling], list[options.Windows]]:

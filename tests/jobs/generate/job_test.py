@@ -236,6 +236,18 @@ def test_a_batch_that_is_stopped_keeps_what_is_finished(tmp_path):
   assert len(small_batch.digests(out)) == 24
 
 
+def test_a_row_without_the_plan_that_the_system_needs_is_named_before_any_work(
+  tmp_path,
+):
+  manifest = small_batch.write_manifest(tmp_path / 'clips', 3, poison=False)
+  rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+  rows[1]['no_plan'] = True
+  manifest.write_text('\n'.join(map(json.dumps, rows)))
+  with pytest.raises(ValueError, match='line 2: it knows a video by its plan'):
+    small_batch.run(manifest, tmp_path / 'out')
+  assert not list((tmp_path / 'out').glob('*.wav'))
+
+
 def test_a_batch_that_is_stopped_as_it_begins_loads_no_system(tmp_path):
   manifest = small_batch.write_manifest(tmp_path / 'clips', 2, poison=False)
   answers = iter([False, True])  # Before and after its workers start.

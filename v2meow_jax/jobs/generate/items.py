@@ -59,6 +59,15 @@ class Item:
   files: Mapping[str, str]
   options: Mapping[str, Any]
 
+  @property
+  def wishes(self) -> planner.Wishes | None:
+    """What its plan is to be like, where it has no file of one; None: no plan."""
+    if self.options.get('no_plan'):
+      return None
+    return planner.Wishes(
+      bpm=self.options.get('bpm'), key=self.options.get('key')
+    )
+
   def digest(self, settings: Mapping[str, Any]) -> str:
     """Hex digest of all that acts on the sound but the content of its files."""
     facts = [dict(self.options), sorted(self.files), dict(settings)]

@@ -277,6 +277,7 @@ class Job:
         samplings, _ = making.resolved(self._system, item, batch.rows)
         if item.options.get('negative'):
           system_lib.require_guidance(samplings)
+        self._system.follows(item.wishes)
       except ValueError as e:
         errors.append(f'{item.where}: {e}')
     manifests.require_none(paths.path(batch.manifest), errors)

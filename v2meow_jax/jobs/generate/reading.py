@@ -9,7 +9,6 @@ from typing import Any
 import jax
 
 from v2meow_jax.extractors.planning import plan as plan_lib
-from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import atomic
 from v2meow_jax.files import copies
 from v2meow_jax.files import read as media_read
@@ -66,13 +65,9 @@ def read(
     music = media_read.read_audio(
       item.files['style_audio'], rate_hz=style.rate_hz(loaded.styles)
     )
-  plan: requests_lib.PlanLike = planner.Wishes(
-    bpm=options.get('bpm'), key=options.get('key')
-  )
+  plan: requests_lib.PlanLike = item.wishes
   if 'plan' in item.files:
     plan = plan_lib.read(item.files['plan'])
-  elif options.get('no_plan'):
-    plan = None
   request = requests_lib.Request(
     video=film_part.cut(info, options.get('start'), options.get('end')),
     prompt=options.get('prompt'),
