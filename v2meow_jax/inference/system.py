@@ -63,7 +63,7 @@ class System:
     self.stages = self._loaded.stages
     samplers = [stage.model.sampler for stage in self.stages]
     self.windows = [sampler.windows for sampler in samplers]
-    self.samplings = [sampler.sampling for sampler in samplers]
+    self.samplings = [_own_sampling(sampler) for sampler in samplers]
     self._sound = sound.levels(
       self.config['sound'], [stage.spec.target for stage in self.stages]
     )
@@ -443,6 +443,12 @@ class System:
         for w in self.windows
       ],
     )
+
+
+def _own_sampling(sampler: Any) -> options.Sampling:
+  """What a sampler does where a call says nothing, for all to be told."""
+  steps = getattr(sampler, 'steps', None)
+  return sampler.sampling.over(options.Sampling(steps=steps))
 
 
 def require_guidance(samplings: Iterable[options.Sampling]) -> None:
