@@ -22,6 +22,7 @@ from v2meow_jax.inference import system as system_lib
 from v2meow_jax.inference.films import unfinished
 from v2meow_jax.inference.finish import options as finish_options
 from v2meow_jax.inference.finish import output as output_lib
+from v2meow_jax.models.sampling import options as sampling_options
 
 TONE_HZ = 15_000
 
@@ -410,6 +411,18 @@ def test_takes_that_cannot_be_compared_are_refused_before_a_system_is_loaded(
   ):
     with pytest.raises(ValueError, match=message):
       soundtrack.write(str(video), str(tmp_path / 'out.mp4'), **options)
+
+
+def test_takes_of_which_nothing_is_drawn_are_refused(tmp_path, monkeypatch):
+  video = tmp_path / 'video.mp4'
+  media_clips.encode(video, media_clips.planted(range(10)))
+  system = Listening(16_000)
+  still = sampling_options.Sampling(temperature=0.0)
+  monkeypatch.setattr(system, 'resolve', lambda *_: ((still, still), (None,)))
+  monkeypatch.setattr(system_lib, 'load', lambda *_: system)
+  out = str(tmp_path / 'out.wav')
+  with pytest.raises(ValueError, match='so that 2 takes would be the same'):
+    soundtrack.write(str(video), out, takes=2)
 
 
 def test_music_for_a_part_is_asked_for_the_part_alone(tmp_path, monkeypatch):

@@ -5,6 +5,11 @@ import argparse
 from v2meow_jax.cli import flags
 
 
+def loudness(text: str) -> float | str:
+  """Reads a loudness in LUFS, or the word for none."""
+  return text if text == 'as_is' else float(text)
+
+
 def add(parser: argparse.ArgumentParser) -> None:
   """Adds the options that act on finished music, not on how it is made."""
   group = parser.add_argument_group(
@@ -40,11 +45,13 @@ def add(parser: argparse.ArgumentParser) -> None:
   )
   option(
     '--loudness',
-    type=float,
+    type=loudness,
     metavar='LUFS',
     help=(
       'integrated loudness of the whole (EBU R128), such as -14 for the web or'
-      ' -23 for broadcast, its true peak below -1 dBTP; default: as it is'
+      ' -23 for broadcast, its true peak below -1 dBTP; `as_is` leaves the music'
+      ' as loud as it was made; default: -16, and with --keep_audio music of -20'
+      " beside the video's own sound"
     ),
   )
   option(

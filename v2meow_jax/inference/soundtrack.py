@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
-import dataclasses
 import hashlib
 import json
 import pathlib
@@ -56,7 +55,7 @@ def write(
   best_of: int = 1,
   start: float | None = None,
   end: float | None = None,
-  finish: finish_options.Finish = finish_options.NOTHING,
+  finish: finish_options.Finish = finish_options.USUAL,
   resume: bool = False,
   system_dir: str | None = None,
   dtype: str | None = None,
@@ -140,6 +139,11 @@ def write(
   compile_cache.enable()
   system = system_lib.load(system_dir, dtype, tensor)
   resolved = system.resolve(samplings, rows)
+  if count > 1 and resolved[0] and not any(s.temperature for s in resolved[0]):
+    raise ValueError(
+      f'at a temperature of 0 nothing is drawn, so that {count} takes would be'
+      ' the same; make one, or give a --temperature above 0.'
+    )
   if negative:
     system_lib.require_guidance(resolved[0])
   style = None
@@ -163,7 +167,7 @@ def write(
   acting = {**settings, 'start': start, 'end': end}
   keys = [unfinished.key(system, r, video_sha256, acting) for r in requests]
   # What acts on the file besides.
-  whole = f'{dataclasses.asdict(finish)} {finish_options.VERSION} {best_of}'
+  whole = f'{finish_options.record(finish)} {best_of}'
   made_from = [
     hashlib.sha256(f'{k} {whole}'.encode()).hexdigest() for k in keys
   ]
@@ -258,7 +262,7 @@ def with_codes(
   """
   from v2meow_jax.inference.films import recorded_codes
 
-  facts = {**facts, 'finish_options': dataclasses.asdict(finish)}
+  facts = {**facts, 'finish_options': finish_options.record(finish)}
   if recorded_codes.recordable(system.stages):
     facts['sound_sha256'] = recorded_codes.sound_sha256(soundtrack.audio)
     facts['codes'] = recorded_codes.of_clip(

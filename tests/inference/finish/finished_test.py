@@ -1,5 +1,6 @@
 """A finished sound is what its film and its options say, and measures so."""
 
+import dataclasses
 import pathlib
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import tracemalloc
 
 import av
 import numpy as np
+import pyloudnorm
 import pytest
 
 from tests.fakes import endless
@@ -79,7 +81,11 @@ def test_own_sound_keeps_its_sides_and_its_level(tmp_path):
     tmp_path / 'film.mkv', tones([300, 900], SECONDS, 48_000), 48_000, 'stereo'
   )
   finish = options.Finish(
-    keep_audio=True, audio_level_db=-6.0, rate_hz=48_000, num_channels=2
+    loudness_lufs=options.AS_IS,
+    keep_audio=True,
+    audio_level_db=-6.0,
+    rate_hz=48_000,
+    num_channels=2,
   )
   sound = finished.finished(tone(), film, finish)
   samples = sound.samples()
@@ -137,7 +143,9 @@ def test_music_goes_down_where_the_film_talks_and_nowhere_else(tmp_path):
     tmp_path / 'film.mkv', 0.2 * talk[None], talking.RATE_HZ, 'mono', 12.0
   )
   music = tone(12.0, 5000.0)
-  finish = options.Finish(keep_audio=True, duck_db=12.0)
+  finish = options.Finish(
+    keep_audio=True, duck_db=12.0, loudness_lufs=options.AS_IS
+  )
   sound = finished.finished(music, film, finish)
   samples = sound.samples()[:, 0]
   heard = [
@@ -155,7 +163,9 @@ def test_music_goes_down_where_the_film_talks_and_nowhere_else(tmp_path):
 def test_left_and_right_add_up_to_the_music_to_the_bit():
   one, two = (
     finished.finished(
-      tone(), None, options.Finish(rate_hz=48_000, num_channels=n)
+      tone(),
+      None,
+      dataclasses.replace(options.NOTHING, rate_hz=48_000, num_channels=n),
     ).samples()
     for n in (1, 2)
   )
@@ -169,10 +179,16 @@ def test_left_and_right_add_up_to_the_music_to_the_bit():
 def test_a_film_without_sound_has_music_alone_and_says_so(tmp_path):
   path = tmp_path / 'film.mp4'
   media_clips.encode(path, media_clips.planted(range(100)))
-  finish = options.Finish(keep_audio=True, duck_db=12.0)
-  sound = finished.finished(tone(), probe.probe_video(path), finish)
+  finish = options.Finish(
+    keep_audio=True, duck_db=12.0, loudness_lufs=options.AS_IS
+  )
+  film = probe.probe_video(path)
+  sound = finished.finished(tone(), film, finish)
   np.testing.assert_allclose(sound.samples()[:, 0], tone().samples, atol=1e-6)
   assert sound.facts()['not_used'] == {'keep_audio': 'the film has no sound'}
+  finish = options.Finish(keep_audio=True)
+  samples = finished.finished(tone(), film, finish).samples()
+  assert loudness_of(samples) == pytest.approx(options.MUSIC_LUFS, abs=0.1)
 
 
 def test_music_for_a_part_stands_in_its_place_in_the_whole(tmp_path):
@@ -181,7 +197,7 @@ def test_music_for_a_part_stands_in_its_place_in_the_whole(tmp_path):
   )
   part = film_part.cut(film, 1.0, 2.5)
   for keeps, own in ((False, 0.0), (True, 0.2)):
-    finish = options.Finish(keep_audio=keeps)
+    finish = options.Finish(keep_audio=keeps, loudness_lufs=options.AS_IS)
     samples = finished.finished(tone(1.5), part, finish).samples()[:, 0]
     assert len(samples) == round(SECONDS * RATE_HZ)
     for start, size, level in ((0.1, 0.8, 0), (1.1, 1.3, 0.3), (2.6, 1.3, 0)):
@@ -195,7 +211,7 @@ def test_music_for_a_part_stands_in_its_place_in_the_whole(tmp_path):
 @pytest.mark.parametrize('has_ending', [True, False])
 @pytest.mark.parametrize('fade_out', [None, 0.0, 2.0])
 def test_music_that_nothing_ends_fades_out(has_ending, fade_out):
-  finish = options.Finish(fade_out_seconds=fade_out)
+  finish = dataclasses.replace(options.NOTHING, fade_out_seconds=fade_out)
   sound = finished.finished(tone(), None, finish, has_ending=has_ending)
   samples = sound.samples()[:, 0]
   expected = {None: 0.0 if has_ending else 1.0}.get(fade_out, fade_out)
@@ -246,6 +262,47 @@ def test_what_is_written_has_the_loudness_that_was_asked_for(tmp_path, suffix):
   assert facts['true_peak_dbtp'] < -1.0
   # What a lossy codec adds to the peaks is its own.
   assert peak < (-1.0 if suffix in ('.mkv', '.wav') else 0.0)
+
+
+def loudness_of(samples, rate_hz=RATE_HZ):
+  meter = pyloudnorm.Meter(rate_hz, filter_class='DeMan')
+  return meter.integrated_loudness(samples)
+
+
+@pytest.mark.parametrize('level', [0.003, 0.05, 0.9])
+def test_music_alone_is_of_one_loudness_however_soft_it_was_made(level):
+  sound = finished.finished(tone(level=level), None, options.Finish())
+  assert loudness_of(sound.samples()) == pytest.approx(
+    options.MUSIC_LUFS, abs=0.1
+  )
+  facts = sound.facts()
+  assert facts['loudness_lufs'] == options.MUSIC_LUFS
+  assert facts['reached_lufs'] == pytest.approx(options.MUSIC_LUFS, abs=0.1)
+
+
+def test_what_has_no_loudness_is_no_fault_unless_one_was_asked_for():
+  for finish in (options.Finish(), options.Finish(loudness_lufs=-16)):
+    sound = finished.finished(tone(0.2), None, finish)
+    np.testing.assert_array_equal(sound.samples()[:, 0], tone(0.2).samples)
+    was_asked = finish.loudness_lufs is not None
+    assert ('loudness_missed' in sound.facts()) == was_asked
+
+
+def test_music_beside_the_sound_of_a_film_has_its_loudness_and_the_film_its_own(
+  tmp_path,
+):
+  film = film_with(
+    tmp_path / 'film.mkv', tones([900], SECONDS, 48_000), 48_000, 'mono'
+  )
+  finish = options.Finish(keep_audio=True)
+  heard = []
+  for level in (0.003, 0.3):
+    sound = finished.finished(tone(level=level), film, finish)
+    heard.append(sound.samples()[4800:-4800, 0])
+    assert level_at(heard[-1], 900, RATE_HZ) == pytest.approx(0.2, rel=0.01)
+  np.testing.assert_allclose(*heard, atol=1e-3)
+  music = level_at(heard[0], TONE_HZ, RATE_HZ) / 0.3 * tone().samples
+  assert loudness_of(music) == pytest.approx(options.BESIDE_SOUND_LUFS, abs=0.1)
 
 
 def test_nothing_is_done_to_music_alone_of_which_nothing_is_asked(tmp_path):

@@ -14,6 +14,7 @@ from v2meow_jax.inference.finish import options
     ({'keep_audio': True, 'audio_level': 30.0}, 'audio_level is 30 dB'),
     ({'loudness': 0.0}, 'loudness is 0 LUFS; wanted -50 to -5'),
     ({'loudness': float('nan')}, 'loudness is nan LUFS'),
+    ({'loudness': 'loud'}, "loudness is 'loud'; wanted LUFS, or 'as_is'"),
     ({'fade_in': -1.0}, 'fade_in is -1 s; wanted 0 or more'),
     ({'fade_out': float('inf')}, 'fade_out is inf s'),
     ({'rate': 100}, 'rate is 100 Hz; wanted 8000 to 192000'),
@@ -51,3 +52,14 @@ def test_films_have_what_players_expect_and_sound_the_rate_of_the_system(
 def test_a_rate_that_a_film_cannot_have_is_refused(path, rate):
   with pytest.raises(ValueError, match='leave --rate out, or write .mkv'):
     options.of_options({'rate': rate}).of(path, 16_000)
+
+
+@pytest.mark.parametrize('loudness', [None, options.AS_IS, -14.0])
+def test_what_was_recorded_before_music_had_a_loudness_is_as_it_was(loudness):
+  finish = options.Finish(loudness_lufs=loudness, fade_in_seconds=1.0)
+  record = options.record(finish)
+  assert options.of_record(record) == finish
+  del record['version']
+  before = options.of_record(record)
+  assert before.loudness_lufs == (loudness or options.AS_IS)
+  assert before.fade_in_seconds == 1.0

@@ -147,7 +147,7 @@ def _write(
   a loudness: sounds are put together once they are finished.
   """
   try:
-    finish = finish_options.Finish(**facts['finish_options'])
+    finish = finish_options.of_record(facts['finish_options'])
   except (KeyError, TypeError) as e:
     raise ValueError(f'the sidecar is damaged ({e!r}).') from e
   sounds = [

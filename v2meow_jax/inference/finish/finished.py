@@ -44,13 +44,15 @@ class Finished:
     num_channels: int,
     facts: dict[str, Any],
     folder: str | os.PathLike[str] | None,
+    *,
+    with_loudness: bool,
   ):
     """See `finished`."""
     self._sound = sound
     self._folder = folder
     self._num_channels = num_channels
     self._facts = facts
-    self._is_of_loudness = facts['loudness_lufs'] is not None
+    self._with_loudness = with_loudness
     self._levels: levels_lib.Levels | None = None
 
   @property
@@ -79,7 +81,7 @@ class Finished:
     meter = levels_lib.Meter(
       self._sound,
       copies,
-      with_loudness=self._is_of_loudness,
+      with_loudness=self._with_loudness,
       folder=self._folder,
     )
     left = self.num_samples
@@ -98,7 +100,7 @@ class Finished:
     """What a sidecar says of it: options, and levels once it has passed."""
     facts = {**self._facts}
     if self._levels is not None:
-      if self._is_of_loudness:
+      if self._with_loudness:
         loudness = self._levels.loudness()
         facts['reached_lufs'] = loudness and round(loudness, 2)
       facts['true_peak_dbtp'] = round(self._levels.true_peak_db, 2)
@@ -148,28 +150,46 @@ def finished(
     first = round(film.offset_seconds * rate_hz)
     sound = mixing.Placed(sound, first, round(whole.seconds * rate_hz))
   num_channels = finish.num_channels or 1
+  was_asked = isinstance(finish.loudness_lufs, int | float)
   if finish.keep_audio and whole is not None and not whole.has_audio:
     facts['not_used'] = {'keep_audio': 'the film has no sound'}
+    finish = finish.without_own_sound()
   elif finish.keep_audio:
-    sound, said = _mix(sound, whole, finish, num_channels)
+    level = _mastering(sound, finish.music_lufs, num_channels, folder)
+    facts['music_gain_db'] = round(level.gain_db, 2)
+    music = mastering.Mastered(sound, level)
+    sound, said = _mix(music, whole, finish, num_channels)
     facts |= said
-  copies = num_channels // sound.num_channels
-  levels = levels_lib.measured(
-    sound,
-    copies,
-    with_loudness=finish.loudness_lufs is not None,
-    folder=folder,
-  )
-  chosen = mastering.plan(levels, finish.loudness_lufs)
+  chosen = _mastering(sound, finish.target_lufs, num_channels, folder)
   facts |= {
+    'loudness_lufs': finish.target_lufs,
     'num_channels': num_channels,
     'gain_db': round(chosen.gain_db, 2),
     'limited_db': round(chosen.limited_db, 2),
   }
-  if chosen.why:
+  if chosen.why and was_asked:
     facts['loudness_missed'] = chosen.why
   mastered = mastering.Mastered(sound, chosen)
-  return Finished(mastered, num_channels, facts, folder)
+  with_loudness = finish.target_lufs is not None
+  return Finished(
+    mastered, num_channels, facts, folder, with_loudness=with_loudness
+  )
+
+
+def _mastering(
+  sound: media.Sound,
+  target_lufs: float | None,
+  num_channels: int,
+  folder: str | os.PathLike[str] | None,
+) -> mastering.Mastering:
+  """What brings a sound on so many channels to a loudness, in LUFS."""
+  levels = levels_lib.measured(
+    sound,
+    num_channels // sound.num_channels,
+    with_loudness=target_lufs is not None,
+    folder=folder,
+  )
+  return mastering.plan(levels, target_lufs)
 
 
 def _mix(

@@ -1,6 +1,6 @@
 """Measures loudness and true peak of a sound in one pass over its pieces.
 
-Loudness is that of EBU R128 (ITU-R BS.1770-5), with the filters of pyloudnorm;
+Loudness is that of EBU R128 (ITU-R BS.1770-5), with De Man's filters;
 the true peak is the largest sample after oversampling four times, as in annex 2.
 Both are kept for each 5 ms, so that it can be computed what a gain that changes
 with time would make of them; those of a film lie on a disk, and are looked at in
@@ -12,7 +12,6 @@ from collections.abc import Iterator
 import dataclasses
 import math
 import os
-from typing import Any
 
 import numpy as np
 import soxr
@@ -20,6 +19,7 @@ import soxr
 from v2meow_jax import media
 from v2meow_jax.files.films import scratch
 from v2meow_jax.files.films import sounds
+from v2meow_jax.inference.finish import weighting
 
 HOPS_HZ = 200
 # Shorter sounds have no block of BS.1770, in seconds, and so no loudness.
@@ -32,12 +32,6 @@ _RELATIVE_GATE = -10.0
 _OFFSET = -0.691
 _OVERSAMPLING = 4
 _QUIETEST = 1e-9
-# Pre-filter and RLB filter of BS.1770 for any rate: gain in dB, Q, frequency in
-# Hz (De Man 2014, as in pyloudnorm's class of that name).
-_FILTERS = (
-  (3.99984385397, 0.7071752369554193, 1681.9744509555319, 'high_shelf_DeMan'),
-  (0.0, 0.5003270373253953, 38.13547087613982, 'high_pass_DeMan'),
-)
 
 
 def edge(hop: int | np.ndarray, rate_hz: int) -> int | np.ndarray:
@@ -146,8 +140,7 @@ class Meter:
     Args:
       sound: Sound to be measured, for its rate and size.
       copies: Number of channels that each of its channels will be played on.
-      with_loudness: Whether to measure more than peaks, which takes longer and
-        loads SciPy.
+      with_loudness: Whether to measure more than peaks, which takes longer.
       folder: Folder of this machine, on whose disk the levels of a film lie;
         None: in memory.
     """
@@ -161,8 +154,7 @@ class Meter:
       self._energies = scratch.room(folder, seconds, np.float64)(size)
     self._peaks = scratch.room(folder, seconds)(size)
     self._true_peak = 0.0
-    self._filters = _filters(rate_hz) if with_loudness else []
-    self._states = [np.zeros((channels, 2)) for _ in self._filters]
+    self._weighted = weighting.Weighting(rate_hz, channels)
     self._oversampler = soxr.ResampleStream(
       rate_hz, _OVERSAMPLING * rate_hz, channels, quality='HQ'
     )
@@ -179,17 +171,6 @@ class Meter:
     self._num_heard += piece.shape[1]
     samples = np.ascontiguousarray(piece.T, np.float32)
     self._add_oversampled(self._oversampler.resample_chunk(samples))
-
-  def _weighted(self, piece: np.ndarray) -> np.ndarray:
-    """The samples as an ear weighs them: float64[channels, n]."""
-    from scipy import signal  # pylint: disable=g-import-not-at-top
-
-    weighted = piece.astype(np.float64)
-    for i, part in enumerate(self._filters):
-      weighted, self._states[i] = signal.lfilter(
-        part.b, part.a, weighted, zi=self._states[i]
-      )
-    return weighted
 
   def levels(self) -> Levels:
     """What was measured, after the last piece; nothing can be added then."""
@@ -232,16 +213,6 @@ class Meter:
     reduced = function.reduceat(values, np.concatenate([[0], inner]))
     hops[low : high + 1] = function(hops[low : high + 1], reduced)
     media.release(hops)
-
-
-def _filters(rate_hz: int) -> list[Any]:
-  """The filters of BS.1770 at a rate."""
-  import pyloudnorm  # pylint: disable=g-import-not-at-top
-
-  return [
-    pyloudnorm.IIRfilter(gain_db, quality, hertz, rate_hz, kind)
-    for gain_db, quality, hertz, kind in _FILTERS
-  ]
 
 
 def _hop(sample: int, rate_hz: int) -> int:

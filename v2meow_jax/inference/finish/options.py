@@ -8,13 +8,21 @@ import math
 import os
 import pathlib
 from typing import Any
+from typing import Literal
 
 from v2meow_jax import media
 from v2meow_jax.files.films import containers
 from v2meow_jax.files.films import encode
 
 # Raised when equal options give other samples.
-VERSION = 2
+VERSION = 3
+# A loudness that leaves music as loud as the system made it.
+AS_IS: Literal['as_is'] = 'as_is'
+# ours: what services that play music and spoken word bring it to, -14 to -16.
+MUSIC_LUFS = -16.0
+# ours: beside the sound of a film, before it goes down under speech, which films
+# for the web have at -14 to -20.
+BESIDE_SOUND_LUFS = -20.0
 NO_PLAN = (
   'best_of compares takes by the beats of their plan, and there is none; leave'
   ' out --no_plan, or give --takes and choose yourself.'
@@ -45,7 +53,10 @@ class Finish:
     audio_level_db: Gain of the clip's own sound in the mix, in decibels.
     duck_db: Decibels by which the music goes down where the clip's own sound is
       speech; None: it does not.
-    loudness_lufs: Integrated loudness of the result, in LUFS; None: as it is.
+    loudness_lufs: Integrated loudness of the result, in LUFS; None: music alone
+      has `MUSIC_LUFS`, and in a mix with the clip's own sound the music has
+      `BESIDE_SOUND_LUFS`, where that can be reached; `AS_IS`: music is as loud as
+      the system made it.
     fade_in_seconds: Time in which the music fades in, in seconds.
     fade_out_seconds: Time in which the music fades out, in seconds; None: a
       second where no plan ends the music.
@@ -58,7 +69,7 @@ class Finish:
   keep_audio: bool = False
   audio_level_db: float = 0.0
   duck_db: float | None = None
-  loudness_lufs: float | None = None
+  loudness_lufs: float | Literal['as_is'] | None = None
   fade_in_seconds: float = 0.0
   fade_out_seconds: float | None = None
   rate_hz: int | None = None
@@ -74,7 +85,12 @@ class Finish:
       )
     _check('audio_level', self.audio_level_db, *_LEVEL_DB, 'dB')
     _check('duck', self.duck_db, 0.0, _MOST_DUCK_DB, 'dB')
-    _check('loudness', self.loudness_lufs, *_LOUDNESS_LUFS, 'LUFS')
+    if isinstance(self.loudness_lufs, int | float):
+      _check('loudness', self.loudness_lufs, *_LOUDNESS_LUFS, 'LUFS')
+    elif self.loudness_lufs not in (None, AS_IS):
+      raise ValueError(
+        f"loudness is {self.loudness_lufs!r}; wanted LUFS, or '{AS_IS}'."
+      )
     _check('fade_in', self.fade_in_seconds, 0.0, math.inf, 's')
     _check('fade_out', self.fade_out_seconds, 0.0, math.inf, 's')
     _check('rate', self.rate_hz, *_RATES_HZ, 'Hz')
@@ -85,8 +101,27 @@ class Finish:
 
   @property
   def is_nothing(self) -> bool:
-    """Whether nothing was asked for."""
+    """Whether music alone is left as it is."""
     return self == NOTHING
+
+  @property
+  def target_lufs(self) -> float | None:
+    """Integrated loudness of the result, in LUFS; None: that of its parts."""
+    if self.loudness_lufs is None and not self.keep_audio:
+      return MUSIC_LUFS
+    return None if self.loudness_lufs == AS_IS else self.loudness_lufs
+
+  @property
+  def music_lufs(self) -> float | None:
+    """Loudness of the music that enters a mix, in LUFS; None: as it is."""
+    is_mixed = self.keep_audio and self.loudness_lufs != AS_IS
+    return BESIDE_SOUND_LUFS if is_mixed else None
+
+  def without_own_sound(self) -> Finish:
+    """The same for a clip whose own sound does not stay."""
+    return dataclasses.replace(
+      self, keep_audio=False, audio_level_db=0.0, duck_db=None
+    )
 
   def of(self, path: str | os.PathLike[str], rate_hz: int) -> Finish:
     """What is left open is filled as the kind of the file that is written wants.
@@ -116,7 +151,8 @@ class Finish:
     return filled
 
 
-NOTHING = Finish()
+USUAL = Finish()
+NOTHING = Finish(loudness_lufs=AS_IS)
 # Names of the options of a command line, and of the columns of a manifest.
 FIELDS = {
   'keep_audio': 'keep_audio',
@@ -147,6 +183,24 @@ def of_options(options: Mapping[str, Any]) -> Finish:
       if options.get(name) is not None
     }
   )
+
+
+def record(finish: Finish) -> dict[str, Any]:
+  """A finish as json, with what its numbers mean."""
+  return {**dataclasses.asdict(finish), 'version': VERSION}
+
+
+def of_record(recorded: Mapping[str, Any]) -> Finish:
+  """The finish that `record` has written down, now or in earlier versions.
+
+  Raises:
+    TypeError: It has other fields.
+    ValueError: A value is out of range.
+  """
+  fields = dict(recorded)
+  if fields.pop('version', 2) < 3 and fields.get('loudness_lufs') is None:
+    fields['loudness_lufs'] = AS_IS  # Nothing was levelled.
+  return Finish(**fields)
 
 
 def _rates_of(container: containers.Container) -> tuple[int, ...]:

@@ -250,6 +250,10 @@ def _number(value: Any) -> float:
   return float(value)
 
 
+def _loudness(value: Any) -> float | str:
+  return value if value == finish_options.AS_IS else _number(value)
+
+
 def _numbers(value: Any) -> list[float]:
   several = value.split() if isinstance(value, str) else value
   return [
@@ -285,7 +289,7 @@ _KINDS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
   'keep_audio': (_flag, 'true or false'),
   'audio_level': (_number, 'decibels'),
   'duck': (_number, 'decibels'),
-  'loudness': (_number, 'LUFS'),
+  'loudness': (_loudness, 'LUFS, or as_is'),
   'fade_in': (_number, 'seconds'),
   'fade_out': (_number, 'seconds'),
   'rate': (_whole, 'Hz'),
