@@ -7,11 +7,13 @@ music goes on; a stage without one has independent windows.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 import itertools
 import math
+from typing import Any
 import zlib
 
 import jax
@@ -244,6 +246,21 @@ def _fold(seeds: jax.Array, number: jax.Array, windows: jax.Array) -> jax.Array:
 
 
 _row_keys = kept.Program(_fold, name='row keys', identity='')
+
+
+def own_sampling(sampler: Any) -> options.Sampling:
+  """What a sampler does where a call says nothing, for all to be told."""
+  steps = getattr(sampler, 'steps', None)
+  return sampler.sampling.over(options.Sampling(steps=steps))
+
+
+def require_guidance(samplings: Iterable[options.Sampling]) -> None:
+  """Raises ValueError where a negative prompt would act on no stage."""
+  if not any(s.style_guidance not in (None, 1) for s in samplings):
+    raise ValueError(
+      'a negative prompt acts through the guidance of style, which is off;'
+      ' give a style_guidance above 1, such as 3.'
+    )
 
 
 def resolve(

@@ -125,6 +125,7 @@ def write(
   if music and not music.has_audio:
     raise probe.UnsupportedMedia(f'{style_audio}: no audio track; wanted one.')
   # JAX comes with these, after all that can be refused without it.
+  from v2meow_jax.inference import pipeline
   from v2meow_jax.inference import sound
   from v2meow_jax.inference import system as system_lib
   from v2meow_jax.inference.films import making
@@ -145,7 +146,7 @@ def write(
       ' the same; make one, or give a --temperature above 0.'
     )
   if negative:
-    system_lib.require_guidance(resolved[0])
+    pipeline.require_guidance(resolved[0])
   style = None
   if music:
     style = read.read_audio(music, rate_hz=system.style_rate_hz)

@@ -63,7 +63,7 @@ class System:
     self.stages = self._loaded.stages
     samplers = [stage.model.sampler for stage in self.stages]
     self.windows = [sampler.windows for sampler in samplers]
-    self.samplings = [_own_sampling(sampler) for sampler in samplers]
+    self.samplings = [pipeline.own_sampling(sampler) for sampler in samplers]
     self._sound = sound.levels(
       self.config['sound'], [stage.spec.target for stage in self.stages]
     )
@@ -238,7 +238,7 @@ class System:
     """
     samplings, windows = self.resolve(sampling, rows)
     if any(request.negative for request in requests):
-      require_guidance(samplings)
+      pipeline.require_guidance(samplings)
     clock = requests_lib.PartClock()
     with clock('streams'):
       requests = _probed(requests)
@@ -442,21 +442,6 @@ class System:
         w if rows is None else dataclasses.replace(w, rows=rows)
         for w in self.windows
       ],
-    )
-
-
-def _own_sampling(sampler: Any) -> options.Sampling:
-  """What a sampler does where a call says nothing, for all to be told."""
-  steps = getattr(sampler, 'steps', None)
-  return sampler.sampling.over(options.Sampling(steps=steps))
-
-
-def require_guidance(samplings: Iterable[options.Sampling]) -> None:
-  """Raises ValueError where a negative prompt would act on no stage."""
-  if not any(s.style_guidance not in (None, 1) for s in samplings):
-    raise ValueError(
-      'a negative prompt acts through the guidance of style, which is off;'
-      ' give a style_guidance above 1, such as 3.'
     )
 
 

@@ -263,6 +263,7 @@ class Job:
 
   def _load(self, attempts: Sequence[attempts_lib.Attempt]) -> None:
     """Loads the system, once; raises ValueError for what it cannot do."""
+    from v2meow_jax.inference import pipeline
     from v2meow_jax.inference import system as system_lib
     from v2meow_jax.inference.programs import compile_cache
 
@@ -276,7 +277,7 @@ class Job:
       try:
         samplings, _ = making.resolved(self._system, item, batch.rows)
         if item.options.get('negative'):
-          system_lib.require_guidance(samplings)
+          pipeline.require_guidance(samplings)
         self._system.follows(item.wishes)
       except ValueError as e:
         errors.append(f'{item.where}: {e}')
