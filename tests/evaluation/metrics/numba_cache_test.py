@@ -1,5 +1,6 @@
 """Processes that compile the same functions at once never mix their code."""
 
+import fcntl
 import pathlib
 import re
 
@@ -7,6 +8,8 @@ from numba.core import caching
 import pytest
 
 from v2meow_jax.evaluation.metrics import numba_cache
+
+librosa = numba_cache.librosa()
 
 ROOT = pathlib.Path(numba_cache.__file__).parents[3]
 
@@ -61,6 +64,33 @@ def test_each_version_has_a_folder_of_its_own(tmp_path, monkeypatch):
   monkeypatch.setenv('NUMBA_CACHE_DIR', str(tmp_path))
   assert numba_cache._folder('1') != numba_cache._folder('2')
   assert numba_cache._folder('1').parent == tmp_path
+
+
+def test_no_other_process_compiles_while_modules_are_imported(
+  tmp_path, monkeypatch
+):
+  tried = []
+
+  def look(name):
+    with (folder / 'lock').open() as lock, pytest.raises(BlockingIOError):
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    tried.append(name)
+
+  monkeypatch.setattr(caching.config, 'CACHE_DIR', caching.config.CACHE_DIR)
+  monkeypatch.setenv('NUMBA_CACHE_DIR', str(tmp_path))
+  monkeypatch.setattr(numba_cache.importlib, 'import_module', look)
+  (folder := tmp_path / 'folder').mkdir()
+  monkeypatch.setattr(numba_cache, '_folder', lambda _: folder)
+  numba_cache.librosa.__wrapped__()
+  source = pathlib.Path(librosa.__file__).parent
+  compiling = [
+    'librosa.' + '.'.join(path.relative_to(source).with_suffix('').parts)
+    for path in source.rglob('*.py')
+    if 'guvectorize' in path.read_text()
+  ]
+  assert sorted(tried) == ['librosa', *sorted(compiling)]
+  with (folder / 'lock').open() as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_librosa_is_imported_in_one_place():
