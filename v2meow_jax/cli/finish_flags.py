@@ -50,7 +50,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     help=(
       'integrated loudness of the whole (EBU R128), such as -14 for the web or'
       ' -23 for broadcast, its true peak below -1 dBTP; `as_is` leaves the music'
-      ' as loud as it was made; default: -16, and with --keep_audio music of -20'
+      ' as loud as it was made; default: -18, and with --keep_audio music of -20'
       " beside the video's own sound"
     ),
   )

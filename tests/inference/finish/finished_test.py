@@ -21,6 +21,7 @@ from v2meow_jax.files.films import film_part
 from v2meow_jax.files.films import own_sound
 from v2meow_jax.files.films import remux
 from v2meow_jax.inference.finish import finished
+from v2meow_jax.inference.finish import mastering
 from v2meow_jax.inference.finish import options
 from v2meow_jax.inference.finish import output
 
@@ -286,6 +287,20 @@ def test_what_has_no_loudness_is_no_fault_unless_one_was_asked_for():
     np.testing.assert_array_equal(sound.samples()[:, 0], tone(0.2).samples)
     was_asked = finish.loudness_lufs is not None
     assert ('loudness_missed' in sound.facts()) == was_asked
+
+
+def test_hits_are_limited_gently_unless_a_loudness_is_asked_for():
+  hits = tone().samples * 0.01
+  hits[:: RATE_HZ // 2] = 0.9
+  music = media.Audio(samples=hits, rate_hz=RATE_HZ)
+  usual, asked = (
+    finished.finished(music, None, finish)
+    for finish in (options.Finish(), options.Finish(loudness_lufs=-18.0))
+  )
+  assert usual.facts()['limited_db'] == mastering.GENTLE_REDUCTION_DB
+  assert asked.facts()['limited_db'] == mastering.MOST_REDUCTION_DB
+  assert 'loudness_missed' in asked.facts()
+  assert 'loudness_missed' not in usual.facts()
 
 
 def test_music_beside_the_sound_of_a_film_has_its_loudness_and_the_film_its_own(

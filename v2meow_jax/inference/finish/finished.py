@@ -150,17 +150,24 @@ def finished(
     first = round(film.offset_seconds * rate_hz)
     sound = mixing.Placed(sound, first, round(whole.seconds * rate_hz))
   num_channels = finish.num_channels or 1
-  was_asked = isinstance(finish.loudness_lufs, int | float)
+  was_asked = finish.loudness_lufs is not None
+  most_db = (
+    mastering.MOST_REDUCTION_DB if was_asked else mastering.GENTLE_REDUCTION_DB
+  )
   if finish.keep_audio and whole is not None and not whole.has_audio:
     facts['not_used'] = {'keep_audio': 'the film has no sound'}
     finish = finish.without_own_sound()
   elif finish.keep_audio:
-    level = _mastering(sound, finish.music_lufs, num_channels, folder)
+    levels = _levels(sound, finish.music_lufs, num_channels, folder)
+    level = mastering.plan(
+      levels, finish.music_lufs, mastering.GENTLE_REDUCTION_DB
+    )
     facts['music_gain_db'] = round(level.gain_db, 2)
     music = mastering.Mastered(sound, level)
     sound, said = _mix(music, whole, finish, num_channels)
     facts |= said
-  chosen = _mastering(sound, finish.target_lufs, num_channels, folder)
+  levels = _levels(sound, finish.target_lufs, num_channels, folder)
+  chosen = mastering.plan(levels, finish.target_lufs, most_db)
   facts |= {
     'loudness_lufs': finish.target_lufs,
     'num_channels': num_channels,
@@ -176,20 +183,19 @@ def finished(
   )
 
 
-def _mastering(
+def _levels(
   sound: media.Sound,
   target_lufs: float | None,
   num_channels: int,
   folder: str | os.PathLike[str] | None,
-) -> mastering.Mastering:
-  """What brings a sound on so many channels to a loudness, in LUFS."""
-  levels = levels_lib.measured(
+) -> levels_lib.Levels:
+  """Levels of a sound on so many channels; of its loudness where it counts."""
+  return levels_lib.measured(
     sound,
     num_channels // sound.num_channels,
     with_loudness=target_lufs is not None,
     folder=folder,
   )
-  return mastering.plan(levels, target_lufs)
 
 
 def _mix(
