@@ -16,7 +16,7 @@ from benchmarks import report
 SECONDS = 10.0
 ADAPTORS = ('sigmoid', 'attention', 'average')
 _RECIPES = 'systems/muvi/'
-_MUSIC = 'tiny_in_context'
+_MUSIC = 'tiny'
 # Name of the records -> folder of the clips, and flags that make them.
 _WORLDS = {
   'muvi_world': ('world', ('--seed', 0)),
@@ -82,6 +82,11 @@ def table(variants: bool) -> dict[str, Run]:
     ),
     'few_steps': Run(
       recipe='tiny_few_steps', steps='few_steps', sources=('muvi',)
+    ),
+    'in_context': Run(
+      recipe='tiny_in_context',
+      steps='context_steps',
+      sources=('pretraining', 'synchrony'),
     ),
     'no_synchrony': Run(
       recipe=_MUSIC, steps='ablation_steps', sources=('pretraining',)
