@@ -131,7 +131,7 @@ def test_a_system_plays_explains_and_ranks(folder, capsys):
 def test_every_ablation_is_trained_and_exported(recipe, folder):
   plain = folder / 'plain.gin'
   plain.write_text(PLAIN)
-  small = ['delayed.DelayedDecoderConfig.num_dense_layers=1']
+  small = ['delayed.DelayedDecoderConfig.num_dense_layers=2']
   with random_start.drawn_by_numpy():  # Parameters of the same kinds.
     run = trained(recipe, folder, plain, bindings=small)
   out = exported(run, folder)

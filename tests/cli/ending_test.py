@@ -67,6 +67,33 @@ def test_threads_that_never_end_do_not_keep_a_command(
   assert out == 'left\n'
 
 
+_HALF_STARTED = """
+import threading
+from v2meow_jax.cli import ending
+
+def main():
+  start = threading._start_new_thread
+
+  def interrupted(*_):
+    threading._start_new_thread = start
+    raise KeyboardInterrupt
+
+  threading._start_new_thread = interrupted
+  threading.Thread(target=print).start()
+
+ending.run(main)
+"""
+
+
+def test_a_command_ends_that_is_interrupted_as_it_starts_a_thread(root):
+  done = subprocess.run(
+    [sys.executable, '-c', _HALF_STARTED],
+    cwd=root, capture_output=True, text=True, timeout=_HANGS_SECONDS,
+  )  # fmt: skip
+  assert (done.returncode, done.stdout) == (130, '')
+  assert done.stderr.strip() == 'v2meow: interrupted'
+
+
 # As a compiler that is at work in a library, where no handler of Python runs.
 _BUSY = """
 import hashlib, sys

@@ -101,4 +101,6 @@ def _finish(end: float) -> None:
       thread.start()
     elif thread.daemon or thread is threading.main_thread():
       continue
+    elif thread.ident is None:
+      continue  # A Ctrl-C came as it was being started: it cannot be joined.
     thread.join(max(0.1, end - time.monotonic()))
