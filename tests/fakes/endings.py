@@ -311,11 +311,6 @@ class _Round:
   command: str
   codes: set[int]  # that it may end with
 
-  @property
-  def has_threads(self) -> bool:
-    """Whether threads or processes run when it ends; an error comes before."""
-    return self.way != 'error' and self.command.startswith(THREADED)
-
 
 def _rounds(in_full: bool) -> list[_Round]:
   """Every verb, with every way to end."""
@@ -368,7 +363,7 @@ def main() -> int:
   parser.add_argument('folder', help='empty folder to work in')
   parser.add_argument('--times', type=int, default=20)
   parser.add_argument(
-    '--times-of-plain', type=int, help='of ends before any thread starts'
+    '--times-of-plain', type=int, help='of verbs that start no threads'
   )
   parser.add_argument('--in-full', action='store_true')
   parser.add_argument('--only', default='', help='how commands begin')
@@ -386,7 +381,7 @@ def main() -> int:
       for number in count
     )
     times = args.times
-    if args.times_of_plain and not this.has_threads:
+    if args.times_of_plain and not this.command.startswith(THREADED):
       times = args.times_of_plain
     endings = _endings(zygote, this, words, times, args.in_full)
     worst = max(endings, key=lambda e: e.share)

@@ -77,7 +77,6 @@ def test_no_other_process_compiles_while_modules_are_imported(
     tried.append(name)
 
   monkeypatch.setattr(caching.config, 'CACHE_DIR', caching.config.CACHE_DIR)
-  monkeypatch.setenv('NUMBA_CACHE_DIR', str(tmp_path))
   monkeypatch.setattr(numba_cache.importlib, 'import_module', look)
   (folder := tmp_path / 'folder').mkdir()
   monkeypatch.setattr(numba_cache, '_folder', lambda _: folder)

@@ -318,6 +318,9 @@ def test_music_beside_the_sound_of_a_film_has_its_loudness_and_the_film_its_own(
   np.testing.assert_allclose(*heard, atol=1e-3)
   music = level_at(heard[0], TONE_HZ, RATE_HZ) / 0.3 * tone().samples
   assert loudness_of(music) == pytest.approx(options.BESIDE_SOUND_LUFS, abs=0.1)
+  as_is = options.Finish(keep_audio=True, loudness_lufs=options.AS_IS)
+  assert 'music_gain_db' in sound.facts()
+  assert 'music_gain_db' not in finished.finished(tone(), film, as_is).facts()
 
 
 def test_nothing_is_done_to_music_alone_of_which_nothing_is_asked(tmp_path):

@@ -1,7 +1,10 @@
 """Options out of range, or that a kind of file cannot hold, are refused."""
 
+import argparse
+
 import pytest
 
+from v2meow_jax.cli import finish_flags
 from v2meow_jax.inference.finish import options
 
 
@@ -63,3 +66,24 @@ def test_what_was_recorded_before_music_had_a_loudness_is_as_it_was(loudness):
   before = options.of_record(record)
   assert before.loudness_lufs == (loudness or options.AS_IS)
   assert before.fade_in_seconds == 1.0
+
+
+def test_a_mix_of_a_loudness_before_music_had_its_own_is_not_made_otherwise():
+  finish = options.Finish(keep_audio=True, loudness_lufs=-14.0)
+  record = options.record(finish)
+  assert options.of_record(record) == finish
+  del record['version']
+  with pytest.raises(ValueError, match='generate the whole again'):
+    options.of_record(record)
+  record['loudness_lufs'] = None
+  assert options.of_record(record).music_lufs is None
+
+
+def test_help_tells_the_loudness_that_music_has_unless_another_is_asked_for():
+  parser = argparse.ArgumentParser()
+  finish_flags.add(parser)
+  said = ' '.join(parser.format_help().split())
+  usual = f'default: {options.MUSIC_LUFS:g}, and with --keep_audio music of'
+  assert f'{usual} {options.BESIDE_SOUND_LUFS:g} beside' in said
+  assert parser.parse_args([]).loudness is None
+  assert parser.parse_args(['--loudness', 'as_is']).loudness == options.AS_IS

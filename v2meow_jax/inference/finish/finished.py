@@ -44,15 +44,13 @@ class Finished:
     num_channels: int,
     facts: dict[str, Any],
     folder: str | os.PathLike[str] | None,
-    *,
-    with_loudness: bool,
   ):
     """See `finished`."""
     self._sound = sound
     self._folder = folder
     self._num_channels = num_channels
     self._facts = facts
-    self._with_loudness = with_loudness
+    self._is_of_loudness = facts['loudness_lufs'] is not None
     self._levels: levels_lib.Levels | None = None
 
   @property
@@ -81,7 +79,7 @@ class Finished:
     meter = levels_lib.Meter(
       self._sound,
       copies,
-      with_loudness=self._with_loudness,
+      with_loudness=self._is_of_loudness,
       folder=self._folder,
     )
     left = self.num_samples
@@ -100,7 +98,7 @@ class Finished:
     """What a sidecar says of it: options, and levels once it has passed."""
     facts = {**self._facts}
     if self._levels is not None:
-      if self._with_loudness:
+      if self._is_of_loudness:
         loudness = self._levels.loudness()
         facts['reached_lufs'] = loudness and round(loudness, 2)
       facts['true_peak_dbtp'] = round(self._levels.true_peak_db, 2)
@@ -158,13 +156,14 @@ def finished(
     facts['not_used'] = {'keep_audio': 'the film has no sound'}
     finish = finish.without_own_sound()
   elif finish.keep_audio:
-    levels = _levels(sound, finish.music_lufs, num_channels, folder)
-    level = mastering.plan(
-      levels, finish.music_lufs, mastering.GENTLE_REDUCTION_DB
-    )
-    facts['music_gain_db'] = round(level.gain_db, 2)
-    music = mastering.Mastered(sound, level)
-    sound, said = _mix(music, whole, finish, num_channels)
+    if finish.music_lufs is not None:
+      levels = _levels(sound, finish.music_lufs, num_channels, folder)
+      level = mastering.plan(
+        levels, finish.music_lufs, mastering.GENTLE_REDUCTION_DB
+      )
+      facts['music_gain_db'] = round(level.gain_db, 2)
+      sound = mastering.Mastered(sound, level)
+    sound, said = _mix(sound, whole, finish, num_channels)
     facts |= said
   levels = _levels(sound, finish.target_lufs, num_channels, folder)
   chosen = mastering.plan(levels, finish.target_lufs, most_db)
@@ -177,10 +176,7 @@ def finished(
   if chosen.why and was_asked:
     facts['loudness_missed'] = chosen.why
   mastered = mastering.Mastered(sound, chosen)
-  with_loudness = finish.target_lufs is not None
-  return Finished(
-    mastered, num_channels, facts, folder, with_loudness=with_loudness
-  )
+  return Finished(mastered, num_channels, facts, folder)
 
 
 def _levels(

@@ -196,11 +196,19 @@ def of_record(recorded: Mapping[str, Any]) -> Finish:
 
   Raises:
     TypeError: It has other fields.
-    ValueError: A value is out of range.
+    ValueError: A value is out of range, or it is not done in that way any more.
   """
   fields = dict(recorded)
-  if fields.pop('version', 2) < 3 and fields.get('loudness_lufs') is None:
-    fields['loudness_lufs'] = AS_IS  # Nothing was levelled.
+  if (
+    fields.pop('version', 2) < 3
+  ):  # Nothing was levelled that was not asked for.
+    if fields.get('loudness_lufs') is None:
+      fields['loudness_lufs'] = AS_IS
+    elif fields.get('keep_audio'):
+      raise ValueError(
+        'an older version mixed it, in which music beside the sound of a film had'
+        ' no loudness of its own; generate the whole again.'
+      )
   return Finish(**fields)
 
 
