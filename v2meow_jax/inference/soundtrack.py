@@ -220,7 +220,7 @@ def write(
         facts['seconds_per_part'] = soundtrack.seconds_per_part
         facts['made_from'] = made_from[n]
         facts['output_sha256'] = atomic.sha256(path)
-        facts = with_codes(facts, system, soundtrack, finish)
+        facts = redoable(facts, system, soundtrack, finish)
         outputs.write_json(outputs.sidecar(path), facts)
         print(path)
         made.append(path)
@@ -247,7 +247,7 @@ def _forget_inputs(system: Any, soundtrack: requests_lib.Soundtrack) -> None:
     del soundtrack.streams[name]
 
 
-def with_codes(
+def redoable(
   facts: Mapping[str, Any],
   system: Any,
   soundtrack: requests_lib.Soundtrack,
@@ -264,12 +264,14 @@ def with_codes(
   from v2meow_jax.inference.films import recorded_codes
 
   facts = {**facts, 'finish_options': finish_options.record(finish)}
-  if recorded_codes.recordable(system.stages):
-    facts['sound_sha256'] = recorded_codes.sound_sha256(soundtrack.audio)
-    facts['codes'] = recorded_codes.of_clip(
-      system.stages, soundtrack.streams, soundtrack.seconds
+  facts['sound_sha256'] = recorded_codes.sound_sha256(soundtrack.audio)
+  targets = [stage.spec.target for stage in system.stages]
+  if recorded_codes.recordable(targets):
+    codes = recorded_codes.up_to_end(
+      targets, soundtrack.streams, soundtrack.seconds
     )
-    facts['redo_sha256'] = recorded_codes.facts_sha256(facts)
+    facts['codes'] = {n: recorded_codes.pack(c) for n, c in codes.items()}
+  facts['redo_sha256'] = recorded_codes.facts_sha256(facts)
   return facts
 
 

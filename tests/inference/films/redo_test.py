@@ -48,7 +48,7 @@ def test_a_stretch_beyond_the_music_of_a_part_is_told_of_the_music():
   with pytest.raises(
     ValueError, match='ends at 4 s of the music, which has 3 s'
   ):
-    redo.Redoing.redo(part_of_film, beyond, [], [], None, None)
+    redo.Redoing.redo(part_of_film, beyond)
 
 
 def test_takes_draw_with_seeds_of_their_own():
@@ -138,6 +138,39 @@ def test_a_take_is_the_same_each_time_and_another_is_another(folder, tmp_path):
 
 
 @pytest.mark.slow
+def test_latents_are_sampled_again_and_all_outside_stays(tmp_path):
+  video, out = tmp_path / 'in.mp4', tmp_path / 'out.wav'
+  scene_clips.write(video, 7.0, 3)
+  soundtrack.write(
+    str(video), str(out), seed=5
+  )  # By the system that is shipped.
+  first = samples(tmp_path)
+  again(tmp_path, '2.5-4', system_dir=None)
+  second = samples(tmp_path)
+  again(tmp_path, '3.5-5', take=3, system_dir=None)
+  third = samples(tmp_path)
+  for before, after, start, stop in (
+    (first, second, 2.5, 4.0),
+    (second, third, 3.5, 5.0),
+  ):
+    begin, end = changed(before, after)
+    assert start <= begin < start + 0.05 and stop - 0.05 < end < stop
+  facts = json.loads((tmp_path / 'out.wav.json').read_bytes())
+  assert 'codes' not in facts
+  assert [(e['start'], e['end'], e['take']) for e in facts['redone']] == [
+    (2.5, 4.0, 2),
+    (3.5, 5.0, 3),
+  ]
+  # Another seed gives other music, of which no stretch is made again.
+  facts['seed'] = 6
+  facts['redo_sha256'] = recorded_codes.facts_sha256(facts)
+  (tmp_path / 'out.wav.json').write_text(json.dumps(facts))
+  with pytest.raises(ValueError, match='do not give the sound'):
+    again(tmp_path, '1-2', system_dir=None)
+  assert samples(tmp_path).tobytes() == third.tobytes()
+
+
+@pytest.mark.slow
 def test_pictures_stay_and_lossy_sound_is_near(folder):
   before = samples(folder, 'out.mp4')
   again(folder, '2.5-4', name='out.mp4')
@@ -183,7 +216,7 @@ def test_what_does_not_match_is_refused_and_stays(folder):
     sidecar.write_text(json.dumps(changed_facts))
     refused(reason)
   sidecar.write_text('{}')
-  refused('its system wrote no codes')
+  refused('does not say all that acts on the sound')
   sidecar.write_text(json.dumps(facts))
   out.write_bytes(out.read_bytes() + b'x')
   refused('is another file, or was changed')

@@ -73,8 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metavar='START-END',
     help=(
       'make a stretch of OUT again, in seconds, such as 12.5-20, and keep every'
-      ' sample of the sound outside it, where OUT is of a system that writes'
-      ' codes, such as tiny; all else is as OUT.json says, so that'
+      ' sample of the sound outside it; all else is as OUT.json says, so that'
       ' other options than --take, --style-audio and --system are refused'
     ),
   )

@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Mapping
+from collections.abc import Sequence
 import hashlib
 import json
 import math
@@ -57,30 +58,34 @@ def unpack(packed: Any) -> np.ndarray:
   return np.frombuffer(data, _TYPE).reshape(frames, levels).astype(np.int32)
 
 
-def recordable(stages: Any) -> bool:
-  """Whether all that stages write are codes that can be recorded."""
+def recordable(targets: Sequence[specs.Stream]) -> bool:
+  """Whether all that stages write are codes that can be recorded.
+
+  Latents are not: they are many times as large, and sampled again in their place.
+  """
   return all(
-    isinstance(stage.spec.target, specs.TokenSpec)
-    and stage.spec.target.codebook_size <= 1 << 16
-    for stage in stages
+    isinstance(target, specs.TokenSpec) and target.codebook_size <= 1 << 16
+    for target in targets
   )
 
 
-def of_clip(
-  stages: Any, streams: Mapping[str, np.ndarray], seconds: float
-) -> dict[str, Any]:
+def up_to_end(
+  targets: Sequence[specs.Stream],
+  streams: Mapping[str, np.ndarray],
+  seconds: float,
+) -> dict[str, np.ndarray]:
   """What stages wrote of a clip, up to its end, by stream.
 
   Args:
-    stages: Stages of the system.
-    streams: Codes that they wrote, by stream, [frames, levels].
+    targets: Streams that the stages write.
+    streams: What they wrote, by stream, [frames, levels | dim].
     seconds: Length of the clip, in seconds.
   """
   return {
-    target.name: pack(
-      streams[target.name][: math.ceil(seconds * target.rate_hz - 1e-9)]
-    )
-    for target in (stage.spec.target for stage in stages)
+    target.name: streams[target.name][
+      : math.ceil(seconds * target.rate_hz - 1e-9)
+    ]
+    for target in targets
   }
 
 

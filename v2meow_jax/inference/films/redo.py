@@ -1,11 +1,13 @@
 """Makes a stretch of an output again: `generate --redo 12.5-20 --take 2`.
 
-The sound is made again from the codes in its sidecar, to the sample, and another
-take of the stretch is put in between: every sample outside is as it was.
+The sound is made again, to the sample, from the codes in its sidecar, or from its
+seed where a system writes no codes; and another take of the stretch is put in
+between: every sample outside is as it was.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -23,11 +25,13 @@ from v2meow_jax.files import outputs
 from v2meow_jax.files import paths
 from v2meow_jax.files.films import scratch
 from v2meow_jax.files.films import spliced
+from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import sound
 from v2meow_jax.inference import streams as streams_lib
 from v2meow_jax.inference import windows as windows_lib
 from v2meow_jax.inference.expression import dynamics
+from v2meow_jax.inference.expression import harmony
 from v2meow_jax.inference.films import recorded_codes
 from v2meow_jax.models.sampling import options
 
@@ -98,15 +102,14 @@ def read_facts(sidecar: pathlib.Path, digest: str | None) -> dict[str, Any]:
     if path.stat().st_size > _MOST_BYTES:
       raise ValueError(f'it is larger than {_MOST_BYTES} bytes')
     facts = outputs.of_file(json.loads(path.read_bytes()), digest)
-    if 'codes' not in facts:
-      raise ValueError('its system wrote no codes')
+    if 'redo_sha256' not in facts:
+      raise ValueError('it does not say all that acts on the sound')
     if facts.get('redo_sha256') != recorded_codes.facts_sha256(facts):
       raise ValueError('it was changed since it was written')
   except (OSError, TypeError, ValueError, RecursionError) as e:
     raise ValueError(
       f'{sidecar}: a stretch cannot be made again from it ({e}); generate the'
-      ' whole first, with this version and a system that writes codes (--system'
-      ' tiny).'
+      ' whole first, with this version.'
     ) from e
   return facts
 
@@ -177,6 +180,29 @@ def settings(system: Any, facts: Mapping[str, Any]) -> tuple[list, list]:
     raise ValueError(f'the sidecar is damaged ({e!r}).') from e
 
 
+def are_recorded(facts: Mapping[str, Any]) -> bool:
+  """Whether a sidecar holds what its system wrote; else it is sampled again."""
+  return 'codes' in facts
+
+
+def sampled_seconds(facts: Mapping[str, Any], seconds: float) -> float:
+  """Seconds that each stage writes again before another stretch, for progress.
+
+  Args:
+    facts: Content of the sidecar.
+    seconds: Length of the music.
+
+  Raises:
+    ValueError: The sidecar is damaged.
+  """
+  if are_recorded(facts):
+    return 0.0
+  try:
+    return seconds + sum(e['end'] - e['start'] for e in facts.get('redone', ()))
+  except (KeyError, TypeError) as e:
+    raise ValueError(f'the sidecar is damaged ({e!r}).') from e
+
+
 class Redoing:
   """An output whose stretches are made again, one after the other.
 
@@ -194,6 +220,7 @@ class Redoing:
     facts: Mapping[str, Any],
     read: streams_lib.ReadRequest,
     folder: pathlib.Path,
+    sample: Callable[[pipeline.ClipStreams], None],
   ):
     """Makes the sound that is there again.
 
@@ -202,19 +229,25 @@ class Redoing:
       facts: Content of the sidecar.
       read: Request of the output, with what was read of the video.
       folder: Folder on whose disk the samples lie.
+      sample: Function that runs all stages on a clip, with the options and the
+        windows that the output was made with.
 
     Raises:
       ValueError: It does not become the sound that it was.
     """
     self._system = system
     self._read = read
+    self._sample = sample
     self._stages = [stage.spec.target for stage in system.stages]
     self._parts = sound.levels(system.config['sound'], self._stages)
-    self.codes = _unpacked(facts['codes'], self._stages)
+    if are_recorded(facts):
+      self.codes = _unpacked(facts['codes'], self._stages)
+    else:
+      self.codes = self._sampled(read.clip)
     seconds = read.clip.seconds
     make = scratch.room(folder, seconds)
     self.audio, _ = sound.decode(
-      system.codec, self.codes, self._parts, seconds, make
+      system.codec, self._heard(), self._parts, seconds, make
     )
     self._divisor = sound.bring_to_range(self.audio)
     self._scale = lambda first, samples: samples
@@ -230,17 +263,43 @@ class Redoing:
     for entry in self.redone:
       try:
         part = Span(**{name: entry[name] for name in ('start', 'end', 'take')})
-        self._put(part, self._spliced(part, entry['codes']))
+        if are_recorded(facts):
+          self._put(part, self._spliced(part, entry['codes']))
+        else:
+          self._put(part, self._another(part))
       except (KeyError, TypeError) as e:
         raise ValueError(f'the sidecar is damaged ({e!r}).') from e
     if recorded_codes.sound_sha256(self.musics[-1]) != facts.get(
       'sound_sha256'
     ):
       raise ValueError(
-        'the codes in the sidecar do not give the sound that it tells of, as on'
-        ' another kind of processor or with another version of a library; make'
-        ' the stretch where the whole was made, or generate the whole again.'
+        'the codes or the seed in the sidecar do not give the sound that it tells'
+        ' of, as on another kind of processor or with another version of a'
+        ' library; make the stretch where the whole was made, or generate the'
+        ' whole again.'
       )
+
+  def _sampled(self, clip: pipeline.ClipStreams) -> dict[str, np.ndarray]:
+    """What the stages write of a clip, by stream, up to its end."""
+    own = dataclasses.replace(clip, streams=dict(clip.streams))
+    self._sample(own)
+    return recorded_codes.up_to_end(self._stages, own.streams, clip.seconds)
+
+  def _another(self, part: Span) -> dict[str, np.ndarray]:
+    """What the stages write with another take of a stretch."""
+    clip = self._read.clip
+    remade = windows_lib.Remade(
+      start=part.start, end=part.end, codes=self.codes
+    )
+    return self._sampled(
+      dataclasses.replace(
+        clip, seed=part.seed(clip.seed), returns=(), remade=remade
+      )
+    )
+
+  def _heard(self) -> Mapping[str, np.ndarray]:
+    """What is decoded: the streams, in the key of the plan."""
+    return harmony.in_key(self.codes, self._system.codec, self._read.plan)
 
   def _spliced(
     self, part: Span, packed: Mapping[str, Any]
@@ -254,22 +313,11 @@ class Redoing:
       spliced[target.name] = codes
     return spliced
 
-  def redo(
-    self,
-    part: Span,
-    samplings: Sequence[options.Sampling],
-    windows: Sequence[options.Windows],
-    on_progress: Any,
-    clock: requests_lib.PartClock,
-  ) -> None:
+  def redo(self, part: Span) -> None:
     """Makes another take of a stretch, and puts it into the sound.
 
     Args:
       part: Stretch and take.
-      samplings: Options of each stage.
-      windows: Windows of each stage.
-      on_progress: Function to call, as in `System.sample`.
-      clock: Clock that measures the stages.
 
     Raises:
       ValueError: The stretch is not within the clip.
@@ -280,24 +328,16 @@ class Redoing:
         f'the stretch to make again ends at {part.end:g} s of the music, which'
         f' has {clip.seconds:g} s.'
       )
-    remade = windows_lib.Remade(
-      start=part.start, end=part.end, codes=self.codes
-    )
-    another = dataclasses.replace(
-      clip,
-      streams=dict(clip.streams),
-      seed=part.seed(clip.seed),
-      returns=(),
-      remade=remade,
-    )
-    self._system.sample([another], samplings, windows, on_progress, clock)
-    codes = {t.name: another.streams[t.name] for t in self._stages}
-    packed = {}
-    for target in self._stages:
-      first, stop = _frames(part, target.rate_hz, len(codes[target.name]))
-      packed[target.name] = recorded_codes.pack(codes[target.name][first:stop])
+    codes = self._another(part)
     self._put(part, codes)
-    self.redone.append({**dataclasses.asdict(part), 'codes': packed})
+    entry = dataclasses.asdict(part)
+    if recorded_codes.recordable(self._stages):
+      entry['codes'] = packed = {}
+      for target in self._stages:
+        some = codes[target.name]
+        first, stop = _frames(part, target.rate_hz, len(some))
+        packed[target.name] = recorded_codes.pack(some[first:stop])
+    self.redone.append(entry)
 
   def _put(self, part: Span, codes: dict[str, np.ndarray]) -> None:
     """Puts a stretch of other codes into the sound, with fades inside it."""
@@ -309,8 +349,9 @@ class Redoing:
     # Pieces begin where those of the whole do.
     low = max(0, first // hop // _AROUND_FRAMES - 1) * _AROUND_FRAMES
     high = -(-stop // hop) + _AROUND_FRAMES
+    heard = self._heard()
     some = np.concatenate(
-      [codes[s.name][low:high] for s in self._parts], axis=-1
+      [heard[s.name][low:high] for s in self._parts], axis=-1
     )
     pieces = self._system.codec.decode_in_pieces(some[None], sound.PIECE_FRAMES)
     samples = np.concatenate([piece[0] for piece in pieces])

@@ -13,6 +13,7 @@ from v2meow_jax.files import read as media_read
 from v2meow_jax.files.films import film_part
 from v2meow_jax.files.films import scratch
 from v2meow_jax.files.films import spliced
+from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import requests as requests_lib
 from v2meow_jax.inference import soundtrack
 from v2meow_jax.inference import system as system_lib
@@ -82,16 +83,19 @@ def write(
     style = media_read.read_audio(style_audio, rate_hz=system.style_rate_hz)
   request = redo.request(facts, info, style)
   clock = requests_lib.PartClock()
-  length = part.end - part.start
+  length = redo.sampled_seconds(facts, info.seconds) + part.end - part.start
   with making.shown(system, path.name, length) as on_progress:
     with clock('streams'):
       (read,) = system.read(
         [request],
         on_piece=lambda s: on_progress('streams', s * length / info.seconds),
       )
-    with clock('codec'):
-      redoing = redo.Redoing(system, facts, read, scratch.folder(path))
-    redoing.redo(part, samplings, windows, on_progress, clock)
+
+    def sample(clip: pipeline.ClipStreams) -> None:
+      system.sample([clip], samplings, windows, on_progress, clock)
+
+    redoing = redo.Redoing(system, facts, read, scratch.folder(path), sample)
+    redoing.redo(part)
     on_progress('codec', length)
   made = requests_lib.Soundtrack(
     audio=_held(redoing.musics[-1], path, read.clip.seconds),

@@ -344,7 +344,7 @@ class Maker:
     )
     finish = finish_options.of_options(item.options)
     described['output_sha256'] = written.sha256
-    described = soundtrack_lib.with_codes(described, self._system, made, finish)
+    described = soundtrack_lib.redoable(described, self._system, made, finish)
     self._workshop.commit(path, record, described, self._journal)
     for name in attempt.replaced:
       self._workshop.drop(name)
