@@ -75,6 +75,7 @@ def write(
   video_sha256 = atomic.sha256(video)
   _require_same(facts, 'video_sha256', video, video_sha256)
   _require_same(facts, 'output_sha256', path, digest)
+  finish = _finish(facts)
   compile_cache.enable()
   system = system_lib.load(system_dir, facts.get('dtype'), _tensor(facts))
   samplings, windows = redo.settings(system, facts)
@@ -110,7 +111,7 @@ def write(
   has_ending = read.plan is not None
   with atomic.replacing(path) as temp:
     whole = pathlib.Path(temp)
-    written = _write(info, whole, redoing, facts, has_ending=has_ending)
+    written = _write(info, whole, redoing, finish, has_ending=has_ending)
     changed = soundtrack.describe(path, video, made, written, video_sha256)
     changed |= {
       'seconds_per_part': clock.seconds,
@@ -137,11 +138,19 @@ def write(
   return path
 
 
+def _finish(facts: Mapping[str, Any]) -> finish_options.Finish:
+  """How the music was finished."""
+  try:
+    return finish_options.of_record(facts['finish_options'])
+  except (KeyError, TypeError) as e:
+    raise ValueError(f'the sidecar is damaged ({e!r}).') from e
+
+
 def _write(
   info: probe.MediaInfo,
   path: pathlib.Path,
   redoing: redo.Redoing,
-  facts: Mapping[str, Any],
+  finish: finish_options.Finish,
   *,
   has_ending: bool,
 ) -> output_lib.Output:
@@ -150,10 +159,6 @@ def _write(
   What a limiter does in a stretch would reach beyond it, and so would the gain of
   a loudness: sounds are put together once they are finished.
   """
-  try:
-    finish = finish_options.of_record(facts['finish_options'])
-  except (KeyError, TypeError) as e:
-    raise ValueError(f'the sidecar is damaged ({e!r}).') from e
   sounds = [
     output_lib.finished(info, path, music, finish, has_ending=has_ending)
     for music in redoing.musics
