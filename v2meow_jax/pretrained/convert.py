@@ -46,10 +46,13 @@ if not tensors:
 safetensors_torch.save_file(tensors, target)
 """
 # Drops integers and strings: steps and the graph of objects.
+# Keras is two fifths of what TensorFlow imports; with the older one asked for, which
+# is not there, TensorFlow goes without.
 _TENSORFLOW = """
 import os
 import sys
-os.environ.update(TF_CPP_MIN_LOG_LEVEL='3', CUDA_VISIBLE_DEVICES='')
+os.environ.update(TF_CPP_MIN_LOG_LEVEL='3', CUDA_VISIBLE_DEVICES='',
+                  TF_USE_LEGACY_KERAS='1')
 import numpy as np
 from safetensors import numpy as safetensors_numpy
 import tensorflow as tf
