@@ -169,11 +169,17 @@ def test_variants_stand_in_a_table_with_the_same_music_for_other_videos():
       'median_rank': 3.0,
     },
   }
-  lines = vmas.show({'joint': row, 'slow': row}).splitlines()
+  joint, slow = (
+    {**row, 'per_clip': dict.fromkeys(vmas.METRICS, values)}
+    for values in ([0.5, 1.0, 0.75], [0.25, 0.75, 0.5])
+  )
+  lines = vmas.show({'joint': joint, 'slow': slow}).splitlines()
   assert lines[0].split()[-5:] == ['R@1', 'of', '64', 'R@10', 'rank']
   names = [line.split('  ')[0] for line in lines[1:]]
-  assert names == ['joint (7 steps)', '', 'slow (7 steps)', '']
+  assert names == ['joint (7 steps)', '', 'slow (7 steps)', '', 'joint - slow']
   assert lines[1].count('0.500 [0.250, 0.750]') == len(vmas.METRICS) + 2
+  # Of pairs of clips: one says as much as the mean.
+  assert lines[5].count('0.250 [0.250, 0.250]') == len(vmas.METRICS)
 
 
 def test_sequential_steps_of_windows_with_and_without_prefix():
