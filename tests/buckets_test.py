@@ -57,23 +57,32 @@ def test_a_bucket_that_is_not_there_is_one_line(bucket_url, capsys):
     paths.require_writable(paths.path('gs://nowhere-at-all'))
 
 
-def test_soundtracks_are_made_from_bucket_to_bucket(bucket_url, tmp_path):
+@pytest.mark.parametrize('name', list(system.SHIPPED))
+def test_soundtracks_are_made_from_bucket_to_bucket(bucket_url, tmp_path, name):
   clip = tmp_path / 'clip.mp4'
-  media_clips.encode(clip, media_clips.planted(np.arange(10)))
+  media_clips.encode(clip, media_clips.planted(np.arange(30)))
   atomic.copy(clip, f'{bucket_url}/clip.mp4')
-  for file in system.SHIPPED['tiny'].iterdir():
+  for file in system.SHIPPED[name].iterdir():
     atomic.copy(file, f'{bucket_url}/system/{file.name}')
   video, out = f'{bucket_url}/clip.mp4', f'{bucket_url}/out.mp4'
+  assert not main.main(['plan', video, '-o', f'{bucket_url}/plan.json'])
   arguments = ['--system', f'{bucket_url}/system', '--seed', '3']
+  arguments += ['--plan', f'{bucket_url}/plan.json']
   assert not main.main(['generate', video, '-o', out, *arguments])
   info = probe.probe(out)
-  assert info.num_frames == 10 and info.has_audio
+  assert info.num_frames == 30 and info.has_audio
   facts = json.loads(paths.path(f'{out}.json').read_bytes())
   assert (facts['video'], facts['seed']) == (video, 3)
   assert facts['video_sha256'] == atomic.sha256(clip)
   assert facts['system_sha256'] == atomic.sha256(
-    system.SHIPPED['tiny'] / released.CONFIG_NAME
+    system.SHIPPED[name] / released.CONFIG_NAME
   )
+  before = atomic.sha256(out)
+  again = ['--system', f'{bucket_url}/system', '--redo', '0.4-1.0']
+  assert not main.main(['generate', video, '-o', out, *again])
+  after = json.loads(paths.path(f'{out}.json').read_bytes())
+  assert [e['take'] for e in after['redone']] == [2]
+  assert after['output_sha256'] == atomic.sha256(out) != before
 
 
 def test_a_run_resumed_in_a_bucket_equals_one_on_a_disk(bucket_url, tmp_path):

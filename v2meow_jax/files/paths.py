@@ -149,6 +149,14 @@ def inside(folder: pathlib.Path) -> list[str]:
   return sorted(names, key=pathlib.PurePosixPath)
 
 
+def size(file: pathlib.Path) -> int:
+  """Size of a file in bytes; FileNotFoundError where there is none."""
+  if is_remote(file):
+    remote, name = file_system(file)
+    return remote.size(name)
+  return file.stat().st_size
+
+
 def sizes(folder: pathlib.Path) -> dict[str, int]:
   """Names and sizes in bytes of the files that lie in a folder directly."""
   if is_remote(folder):

@@ -279,7 +279,7 @@ def _check_whole(path: pathlib.Path, name: str) -> None:
   wanted = 8 + int.from_bytes(head[4:8], 'little')
   # Pipes write 0, or all bits; a last byte may be padding.
   if (head[:4], head[8:]) == (b'RIFF', b'WAVE') and 8 < wanted < 2**32:
-    size = path.stat().st_size
+    size = paths.size(path)
     if size < wanted - 1:
       raise ValueError(
         f'{name} is cut short: {size} bytes, and its header says {wanted}.'

@@ -299,7 +299,7 @@ def read(path: str | os.PathLike) -> MusicPlan:
   """
   path = paths.path(path)
   try:
-    size = path.stat().st_size
+    size = paths.size(path)
   except FileNotFoundError as e:
     raise ValueError(
       f'there is no plan {os.fspath(path)!r}; write one with `v2meow plan`.'

@@ -99,7 +99,7 @@ def read_facts(sidecar: pathlib.Path, digest: str | None) -> dict[str, Any]:
   """
   path = paths.path(sidecar)
   try:
-    if path.stat().st_size > _MOST_BYTES:
+    if paths.size(path) > _MOST_BYTES:
       raise ValueError(f'it is larger than {_MOST_BYTES} bytes')
     facts = outputs.of_file(json.loads(path.read_bytes()), digest)
     if 'redo_sha256' not in facts:
