@@ -5,6 +5,7 @@ import shutil
 import types
 
 import numpy as np
+import pyloudnorm
 import pytest
 
 from tests.fakes import scene_clips
@@ -43,12 +44,13 @@ def test_stretches_and_takes_out_of_range_are_refused(text, take, reason):
 
 def test_a_stretch_beyond_the_music_of_a_part_is_told_of_the_music():
   clip = types.SimpleNamespace(seconds=3.0)
-  part_of_film = types.SimpleNamespace(_read=types.SimpleNamespace(clip=clip))
-  beyond = redo.span('2-4', 2)
+  part_of_film = types.SimpleNamespace(
+    _read=types.SimpleNamespace(clip=clip), _part=redo.span('2-4', 2)
+  )
   with pytest.raises(
     ValueError, match='ends at 4 s of the music, which has 3 s'
   ):
-    redo.Redoing.redo(part_of_film, beyond)
+    redo.Redoing.redo(part_of_film)
 
 
 def test_takes_draw_with_seeds_of_their_own():
@@ -135,6 +137,33 @@ def test_a_take_is_the_same_each_time_and_another_is_another(folder, tmp_path):
     again(copy, '2.5-4', take=take)
     sounds.append((copy / 'out.wav').read_bytes())
   assert sounds[0] == sounds[1] != sounds[2]
+  # After others of the stretch, or of some of it, it is the same again.
+  again(copy, '3-3.5', take=4)
+  again(copy, '2.5-4')
+  assert (copy / 'out.wav').read_bytes() == sounds[0]
+  facts = json.loads((copy / 'out.wav.json').read_bytes())
+  assert [(e['start'], e['take']) for e in facts['redone']] == [(2.5, 2)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['out.wav', 'out.mkv'])
+def test_a_stretch_has_the_gain_of_the_whole_and_levels_are_of_the_file(
+  folder, name
+):
+  def finish():
+    return json.loads((folder / f'{name}.json').read_bytes())['finish']
+
+  before = finish()
+  again(folder, '2.5-6', name=name)
+  after = finish()
+  assert after['gain_db'] == before['gain_db'] != 0
+  assert after['reached_lufs'] != before['reached_lufs']
+  rate_hz = RATE_HZ if name == 'out.wav' else FILM_RATE_HZ
+  sound = read.read_audio(folder / name, rate_hz=rate_hz).samples
+  channels = 1 if name == 'out.wav' else 2
+  meter = pyloudnorm.Meter(rate_hz, filter_class='DeMan')
+  heard = meter.integrated_loudness(np.stack([sound] * channels, 1))
+  assert after['reached_lufs'] == pytest.approx(heard, abs=0.02)
 
 
 @pytest.mark.slow
@@ -199,9 +228,18 @@ def test_what_does_not_match_is_refused_and_stays(folder):
   refused('ends at 8 s, and the music at 7 s', '5-8')
   refused('ends at 7.2 s', '5-7.2')
   refused('video_sha256', video='other.mp4')
-  refused('made with system_sha256', system_dir=str(folder / 'other_system'))
+  refused(
+    "system 'random' .* give the --system",
+    system_dir=str(folder / 'other_system'),
+  )
   shutil.copy(out, folder / 'style.wav')
   refused('without --style-audio', style_audio=str(folder / 'style.wav'))
+  styled = {**facts, 'style_audio_sha256': 'x'}
+  styled['redo_sha256'] = recorded_codes.facts_sha256(styled)
+  sidecar.write_text(json.dumps(styled))
+  refused('with a --style-audio; give it again')
+  refused('another --style-audio', style_audio=str(folder / 'style.wav'))
+  sidecar.write_text(json.dumps(facts))
   for change, reason in (
     ({'seed': 6, 'sound_sha256': 'x'}, 'do not give the sound'),
     ({'codes': {}}, 'the sidecar is damaged'),

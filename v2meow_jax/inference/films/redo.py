@@ -63,13 +63,18 @@ class Span:
     if not 0 <= self.start <= self.end - SHORTEST_SECONDS:
       raise ValueError(
         f'the stretch to make again is {self.start:g}-{self.end:g} s; wanted a'
-        f' start and a later end, {SHORTEST_SECONDS:g} s apart at least.'
+        f' start and a later end, {SHORTEST_SECONDS:g} s apart at least; shorter'
+        ' music is made again as a whole, with another --seed.'
       )
     if not 2 <= self.take <= MOST_TAKE:
       raise ValueError(
         f'take is {self.take}; wanted 2 to {MOST_TAKE}: take 1 is the one of the'
         ' whole.'
       )
+
+  def covers(self, other: Span) -> bool:
+    """Whether nothing of another stretch lies outside this one."""
+    return self.start <= other.start and other.end <= self.end
 
   def seed(self, seed: int) -> int:
     """Seed of the draws of this take, given that of the whole."""
@@ -98,6 +103,14 @@ def read_facts(sidecar: pathlib.Path, digest: str | None) -> dict[str, Any]:
     ValueError: There is none, or nothing can be made again from it.
   """
   path = paths.path(sidecar)
+  if not path.exists():
+    output = sidecar.with_suffix('')
+    first = output.with_stem(f'{output.stem}_1')
+    raise ValueError(
+      f'{sidecar} is not there, by which a stretch of {output.name} is made again;'
+      ' generate the whole first'
+      + (f', or name a take, such as {first}.' if first.exists() else '.')
+    )
   try:
     if paths.size(path) > _MOST_BYTES:
       raise ValueError(f'it is larger than {_MOST_BYTES} bytes')
@@ -143,12 +156,12 @@ def request(
     raise ValueError(f'the sidecar is damaged ({e!r}).') from e
   wanted = facts.get('style_audio_sha256')
   if made.describe()['style_audio_sha256'] != wanted:
-    raise ValueError(
-      'the output was made'
-      + (
-        ' with another --style-audio.' if wanted else ' without --style-audio.'
-      )
-    )
+    how = 'without --style-audio; leave it out'
+    if wanted:
+      how = 'with another --style-audio; give that one'
+      if style_audio is None:
+        how = 'with a --style-audio; give it again'
+    raise ValueError(f'the output was made {how}.')
   return made
 
 
@@ -159,15 +172,13 @@ def settings(system: Any, facts: Mapping[str, Any]) -> tuple[list, list]:
     ValueError: The output was made with another system.
   """
   names = [stage.spec.name for stage in system.stages]
-  for name, is_now in (
-    ('system_sha256', system.digest),
-    ('dtype', system.dtype),
-  ):
-    if facts.get(name) != is_now:
-      raise ValueError(
-        f'the output was made with {name} {facts.get(name)}, and this is'
-        f' {is_now}; give the --system and the --dtype that it was made with.'
-      )
+  digest = facts.get('system_sha256')
+  if digest != system.digest:
+    raise ValueError(
+      f'the output was made with the system {facts.get("system")!r:.80}'
+      f' ({str(digest):.8}), and this is {system.config["name"]!r}'
+      f' ({system.digest:.8}); give the --system that it was made with.'
+    )
   try:
     return (
       [options.Sampling(**facts['sampling'][name]) for name in names],
@@ -204,7 +215,7 @@ def sampled_seconds(facts: Mapping[str, Any], seconds: float) -> float:
 
 
 class Redoing:
-  """An output whose stretches are made again, one after the other.
+  """An output of which a stretch is made again.
 
   Attributes:
     audio: Music of the whole as it was made first.
@@ -221,8 +232,12 @@ class Redoing:
     read: streams_lib.ReadRequest,
     folder: pathlib.Path,
     sample: Callable[[pipeline.ClipStreams], None],
+    part: Span,
   ):
     """Makes the sound that is there again.
+
+    The stretches that were made last go, where the new one covers them: a take is
+    what it is without those that were tried before.
 
     Args:
       system: System that the output was made with.
@@ -231,6 +246,7 @@ class Redoing:
       folder: Folder on whose disk the samples lie.
       sample: Function that runs all stages on a clip, with the options and the
         windows that the output was made with.
+      part: Stretch and take that are wanted.
 
     Raises:
       ValueError: It does not become the sound that it was.
@@ -238,6 +254,7 @@ class Redoing:
     self._system = system
     self._read = read
     self._sample = sample
+    self._part = part
     self._stages = [stage.spec.target for stage in system.stages]
     self._parts = sound.levels(system.config['sound'], self._stages)
     if are_recorded(facts):
@@ -259,16 +276,25 @@ class Redoing:
       self._divisor_of_plan = 1.0
     self.musics: list[media.Sound] = [self.audio]
     self.parts: list[Span] = []
-    self.redone = list(facts.get('redone', ()))
-    for entry in self.redone:
-      try:
-        part = Span(**{name: entry[name] for name in ('start', 'end', 'take')})
+    try:
+      self.redone = list(facts.get('redone', ()))
+      spans = [
+        Span(**{name: entry[name] for name in ('start', 'end', 'take')})
+        for entry in self.redone
+      ]
+      kept = len(spans)
+      while kept and part.covers(spans[kept - 1]):
+        kept -= 1
+      codes = self.codes
+      for n, (span_, entry) in enumerate(zip(spans, self.redone, strict=True)):
+        if n == kept:
+          codes = self.codes
         if are_recorded(facts):
-          self._put(part, self._spliced(part, entry['codes']))
+          self._put(span_, self._spliced(span_, entry['codes']))
         else:
-          self._put(part, self._another(part))
-      except (KeyError, TypeError) as e:
-        raise ValueError(f'the sidecar is damaged ({e!r}).') from e
+          self._put(span_, self._another(span_))
+    except (KeyError, TypeError) as e:
+      raise ValueError(f'the sidecar is damaged ({e!r}).') from e
     if recorded_codes.sound_sha256(self.musics[-1]) != facts.get(
       'sound_sha256'
     ):
@@ -278,6 +304,9 @@ class Redoing:
         ' library; make the stretch where the whole was made, or generate the'
         ' whole again.'
       )
+    if kept < len(spans):
+      self.codes = codes
+      del self.redone[kept:], self.parts[kept:], self.musics[kept + 1 :]
 
   def _sampled(self, clip: pipeline.ClipStreams) -> dict[str, np.ndarray]:
     """What the stages write of a clip, by stream, up to its end."""
@@ -313,16 +342,13 @@ class Redoing:
       spliced[target.name] = codes
     return spliced
 
-  def redo(self, part: Span) -> None:
-    """Makes another take of a stretch, and puts it into the sound.
-
-    Args:
-      part: Stretch and take.
+  def redo(self) -> None:
+    """Makes another take of the stretch, and puts it into the sound.
 
     Raises:
       ValueError: The stretch is not within the clip.
     """
-    clip = self._read.clip
+    clip, part = self._read.clip, self._part
     if part.end > clip.seconds + 1e-6:
       raise ValueError(
         f'the stretch to make again ends at {part.end:g} s of the music, which'

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 
@@ -95,8 +96,9 @@ def write(
     def sample(clip: pipeline.ClipStreams) -> None:
       system.sample([clip], samplings, windows, on_progress, clock)
 
-    redoing = redo.Redoing(system, facts, read, scratch.folder(path), sample)
-    redoing.redo(part)
+    folder = scratch.folder(path)
+    redoing = redo.Redoing(system, facts, read, folder, sample, part)
+    redoing.redo()
     on_progress('codec', length)
   made = requests_lib.Soundtrack(
     audio=_held(redoing.musics[-1], path, read.clip.seconds),
@@ -156,24 +158,28 @@ def _write(
 ) -> output_lib.Output:
   """Finishes the music as it was, and writes what was there but the stretches.
 
-  What a limiter does in a stretch would reach beyond it, and so would the gain of
-  a loudness: sounds are put together once they are finished.
+  What a limiter does in a stretch would reach beyond it: sounds are put together
+  once they are finished, all with the gains of the first, so that they fit.
   """
-  sounds = [
-    output_lib.finished(info, path, music, finish, has_ending=has_ending)
-    for music in redoing.musics
-  ]
-  last = sounds[-1]
-  if last is None:
+  finished = functools.partial(
+    output_lib.finished, info, path, finish=finish, has_ending=has_ending
+  )
+  whole = finished(redoing.audio)
+  if whole is None:
     return output_lib.write_sound(info, path, redoing.musics[-1], None)
   offset = info.offset_seconds if isinstance(info, film_part.FilmPart) else 0.0
-  sound: media.Sound = sounds[0] or redoing.audio
-  for part, other in zip(redoing.parts, sounds[1:], strict=True):
-    first = round((part.start + offset) * last.rate_hz)
-    stop = min(round((part.end + offset) * last.rate_hz), last.num_samples)
-    fade = round(_FADE_SECONDS * last.rate_hz)
-    sound = spliced.Spliced(sound, other or last, first, stop, fade)
-  return output_lib.write_sound(info, path, sound, last)
+  rate_hz, others = whole.rate_hz, []
+  sound: media.Sound = whole
+  for part, music in zip(redoing.parts, redoing.musics[1:], strict=True):
+    other = finished(music, gains_db=whole.gains_db)
+    assert other is not None
+    others.append(other)
+    first = round((part.start + offset) * rate_hz)
+    stop = min(round((part.end + offset) * rate_hz), whole.num_samples)
+    fade = round(_FADE_SECONDS * rate_hz)
+    sound = spliced.Spliced(sound, other, first, stop, fade)
+  joined = whole.joined(sound, others)
+  return output_lib.write_sound(info, path, joined, joined)
 
 
 def _in_music(part: redo.Span, info: probe.MediaInfo) -> redo.Span:

@@ -8,7 +8,10 @@ for each tenth of one. The few for each 5 ms that the limiter needs of a film li
 a disk.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from collections.abc import Sequence
 import dataclasses
 import os
 from typing import Any
@@ -31,6 +34,17 @@ from v2meow_jax.inference.finish import speech
 ENDING_SECONDS = 1.0
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gains:
+  """Gains of a mastering, in decibels; None: there is none yet."""
+
+  music: float | None = None
+  whole: float | None = None
+
+
+OWN_GAINS = Gains()
+
+
 class Finished:
   """A finished sound, as long as its film, and what was done to it.
 
@@ -44,9 +58,11 @@ class Finished:
     num_channels: int,
     facts: dict[str, Any],
     folder: str | os.PathLike[str] | None,
+    gains_db: Gains = OWN_GAINS,
   ):
     """See `finished`."""
     self._sound = sound
+    self._gains_db = gains_db
     self._folder = folder
     self._num_channels = num_channels
     self._facts = facts
@@ -90,6 +106,24 @@ class Finished:
         self._levels = meter.levels()
       yield np.broadcast_to(piece, (self.num_channels, piece.shape[1]))
 
+  @property
+  def gains_db(self) -> Gains:
+    """Gains that it got."""
+    return self._gains_db
+
+  def joined(self, sound: media.Sound, parts: Sequence[Finished]) -> Finished:
+    """The same, with parts of others that were finished alike.
+
+    Args:
+      sound: This sound with the parts in it.
+      parts: Sounds that the parts are of.
+    """
+    limited = [s.facts()['limited_db'] for s in (self, *parts)]
+    facts = {**self._facts, 'limited_db': max(limited)}
+    return Finished(
+      sound, self.num_channels, facts, self._folder, self._gains_db
+    )
+
   def samples(self) -> np.ndarray:
     """All of it: float32[num_samples, num_channels]."""
     return np.concatenate(list(self.pieces()), axis=1).T
@@ -112,6 +146,7 @@ def finished(
   *,
   has_ending: bool = True,
   folder: str | os.PathLike[str] | None = None,
+  gains_db: Gains = OWN_GAINS,
 ) -> Finished:
   """Finishes the music of a film, or of a part of one.
 
@@ -124,6 +159,8 @@ def finished(
       the options say otherwise, it fades out.
     folder: Folder of this machine, on whose disk numbers about a film lie; None:
       in memory, some 10 MB an hour.
+    gains_db: Gains to take in place of those for a loudness, where there are
+      any: of other music for the same film, that parts of both fit.
 
   Returns:
     Sound of the whole film, silent where there is neither music nor own sound.
@@ -159,14 +196,19 @@ def finished(
     if finish.music_lufs is not None:
       levels = _levels(sound, finish.music_lufs, num_channels, folder)
       level = mastering.plan(
-        levels, finish.music_lufs, mastering.GENTLE_REDUCTION_DB
+        levels,
+        finish.music_lufs,
+        mastering.GENTLE_REDUCTION_DB,
+        gains_db.music,
       )
+      gains_db = dataclasses.replace(gains_db, music=level.gain_db)
       facts['music_gain_db'] = round(level.gain_db, 2)
       sound = mastering.Mastered(sound, level)
     sound, said = _mix(sound, whole, finish, num_channels)
     facts |= said
   levels = _levels(sound, finish.target_lufs, num_channels, folder)
-  chosen = mastering.plan(levels, finish.target_lufs, most_db)
+  chosen = mastering.plan(levels, finish.target_lufs, most_db, gains_db.whole)
+  gains_db = dataclasses.replace(gains_db, whole=chosen.gain_db)
   facts |= {
     'loudness_lufs': finish.target_lufs,
     'num_channels': num_channels,
@@ -176,7 +218,7 @@ def finished(
   if chosen.why and was_asked:
     facts['loudness_missed'] = chosen.why
   mastered = mastering.Mastered(sound, chosen)
-  return Finished(mastered, num_channels, facts, folder)
+  return Finished(mastered, num_channels, facts, folder, gains_db)
 
 
 def _levels(

@@ -68,6 +68,7 @@ def plan(
   levels: levels_lib.Levels,
   target_lufs: float | None = None,
   most_reduction_db: float = MOST_REDUCTION_DB,
+  gain_db: float | None = None,
 ) -> Mastering:
   """The mastering that brings a sound to a loudness.
 
@@ -77,10 +78,14 @@ def plan(
       limiter alone.
     most_reduction_db: Most that the limiter may take off for the target, in
       decibels.
+    gain_db: Gain to take, whatever it leads to, in decibels; None: that for the
+      target.
 
   Returns:
     The gains; those of a sound without loudness only limit.
   """
+  if gain_db is not None:
+    return _mastering(levels, gain_db, None)
   before = None if target_lufs is None else levels.loudness()
   if target_lufs is None or before is None:
     why = None

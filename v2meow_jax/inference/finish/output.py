@@ -85,10 +85,11 @@ def finished(
   finish: options_lib.Finish,
   *,
   has_ending: bool,
+  gains_db: finished_lib.Gains = finished_lib.OWN_GAINS,
 ) -> finished_lib.Finished | None:
   """The finished sound for a file; None where the music is written as it is.
 
-  Arguments are those of `write`.
+  Arguments are those of `write`, and `gains_db` of `finished.finished`.
   """
   is_film = path.suffix.lower() in containers.SUFFIXES
   is_part = isinstance(video, film_part.FilmPart)
@@ -103,6 +104,7 @@ def finished(
     finish.of(path, music.rate_hz),
     has_ending=has_ending,
     folder=scratch.folder(path),
+    gains_db=gains_db,
   )
 
 
