@@ -43,7 +43,7 @@ def path(name: epath.PathLike) -> pathlib.Path:
   _check_scheme(name)
   if not is_remote(name):
     return pathlib.Path(name).expanduser()
-  _use_fsspec()
+  _require_package(os.fspath(name).partition('://')[0])
   remote: Any = epath.Path(os.fspath(name))
   return remote
 
@@ -173,11 +173,17 @@ def file_system(name: epath.PathLike) -> tuple[Any, str]:
   Raises:
     ImportError: The package that reaches this scheme is not installed.
   """
+  _require_package(os.fspath(name).partition('://')[0])
+  return fsspec.core.url_to_fs(os.fspath(name))
+
+
+@functools.cache
+def _require_package(scheme: str) -> None:
+  """Raises ImportError where what reaches a scheme is not installed."""
   _use_fsspec()
   try:
-    return fsspec.core.url_to_fs(os.fspath(name))
+    fsspec.get_filesystem_class(scheme)
   except ImportError as e:
-    scheme = os.fspath(name).partition('://')[0]
     raise ImportError(
       f'{scheme}:// needs {SCHEMES[scheme]}:'
       f' {v2meow_jax.install_command(SCHEMES[scheme])}'
