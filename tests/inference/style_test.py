@@ -104,6 +104,8 @@ def planned(*prompts):
       'the style audio wins',
     ),
     ({'prompt': 'house at 20 bpm'}, 'tempo_of_prompt', '20 bpm; wanted 50'),
+    ({'prompt': 'house in H minor'}, 'key_of_prompt', "'h minor' is none"),
+    ({'prompt': 'house in Xb major'}, 'key_of_prompt', "'xb major' is none"),
   ],
 )
 def test_what_a_plan_leaves_out_has_a_reason(fields, name, reason, embedded):

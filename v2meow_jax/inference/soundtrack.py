@@ -35,6 +35,7 @@ _SAID = {
   'style_audio': '--style-audio',
   'section_prompts': "the plan's style in words",
   'tempo_of_prompt': 'the tempo in --prompt',
+  'key_of_prompt': 'the key in --prompt',
 }
 MAX_SEED = 2**32
 MAX_TAKES = 1000

@@ -73,8 +73,11 @@ def unusable(
     reasons['style_audio'] = 'it is silent'
   if isinstance(request.plan, plan_lib.MusicPlan):
     reasons |= _unusable_sections(request, request.plan, reasons, extractors)
-  elif request.prompt and request.plan is not None and not request.plan.bpm:
-    reasons |= _unusable_tempo(request.prompt)
+  elif request.prompt and request.plan is not None:
+    if not request.plan.bpm:
+      reasons |= _unusable_tempo(request.prompt)
+    if not request.plan.key:
+      reasons |= _unusable_key(request.prompt)
   return reasons
 
 
@@ -103,6 +106,15 @@ def _unusable_tempo(prompt: str) -> dict[str, str]:
   least, most = plan_lib.MIN_BPM, plan_lib.MAX_BPM
   reason = f'it is {bpm:g} bpm; wanted {least:g} to {most:g}'
   return {'tempo_of_prompt': reason}
+
+
+def _unusable_key(prompt: str) -> dict[str, str]:
+  """The reason why a key in a prompt says nothing, if so."""
+  if (key := mood.unknown_key(prompt)) is None:
+    return {}
+  return {
+    'key_of_prompt': f"'{key}' is none; wanted one such as 'E flat minor'"
+  }
 
 
 def _quoted(texts: Sequence[str]) -> str:

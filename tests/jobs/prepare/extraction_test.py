@@ -172,7 +172,7 @@ def test_a_plan_becomes_a_stream_and_none_becomes_zeros(tmp_path):
     (result,) = extract.process([(('train', 0), clip)])
     if plan and 'seconds' not in plan:
       assert result.tag == 'rejected'
-      assert 'the plan has the fields' in result.value['message']
+      assert 'the plan lacks beats_per_bar' in result.value['message']
       continue
     _, done = result
     data = [

@@ -74,6 +74,10 @@ _WARMTHS = (-0.06, 0.0, 0.06)
 _KEY = re.compile(
   r'\bin ([a-g])(?:[ -]?(b|flat|#|sharp))? (major|minor)\b(?! (?:key|mode))'
 )
+# What is put as a key is, whether or not there is such a note.
+_KEY_OR_NOT = re.compile(
+  r'\bin ([a-z](?:[ -]?(?:b|flat|#|sharp))? (?:major|minor))\b(?! (?:key|mode))'
+)
 _BPM = re.compile(
   r'(?<![\d.])(\d{2,3}(?:\.\d+)?)[ -]?(?:bpm|beats (?:a|per) min)'
 )
@@ -247,6 +251,16 @@ def key_of_prompt(prompt: str) -> str | None:
     return None
   sign = {'flat': 'b', 'sharp': '#', None: ''}.get(named[2], named[2])
   return plan_lib.named_key(f'{named[1].upper()}{sign} {named[3]}')
+
+
+def unknown_key(prompt: str) -> str | None:
+  """What a prompt names as a key and is none, if so.
+
+  >>> unknown_key('jazz in H minor')
+  'h minor'
+  """
+  named = _KEY_OR_NOT.search(prompt.lower())
+  return named[1] if named and key_of_prompt(prompt) is None else None
 
 
 def key_of_mood(mood: Mood, warmth: float) -> str:

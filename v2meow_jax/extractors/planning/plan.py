@@ -140,10 +140,11 @@ class MusicPlan:
     self._check_times('beats', times, _SHORTEST_BEAT_SECONDS)
     starts = [section.start_seconds for section in self.sections]
     self._check_times('sections', starts, _EPS_SECONDS)
-    if not starts or starts[0] != 0:
+    if not starts:
+      raise ValueError('sections is empty; wanted one at least, from 0 on.')
+    if starts[0] != 0:
       raise ValueError(
-        f'the first section starts at {starts[0] if starts else None}; wanted'
-        ' one that starts at 0.'
+        f'the first section starts at {starts[0]}; wanted one that starts at 0.'
       )
     if self.end_seconds is not None:
       _check_number('end_seconds', self.end_seconds, 0.0, self.seconds)
@@ -368,9 +369,14 @@ def _fields(kind: type, content: Any, where: str) -> dict[str, Any]:
   if not isinstance(content, dict):
     raise ValueError(f'{where} is {type(content).__name__}; wanted an object.')
   needed = {n for n, f in known.items() if f.default is dataclasses.MISSING}
-  if set(content) - set(known) or needed - set(content):
+  if missing := needed - set(content):
     raise ValueError(
-      f'{where} has the fields {sorted(content)}; wanted {sorted(known)}.'
+      f'{where} lacks {", ".join(sorted(missing))}; wanted a value for each.'
+    )
+  if unknown := sorted(set(content) - set(known)):
+    raise ValueError(
+      f'{where} has a field {unknown[0]!r:.80}; wanted none but'
+      f' {", ".join(known)}.'
     )
   for name, value in content.items():
     wanted = str(known[name].type)
