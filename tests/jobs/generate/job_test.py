@@ -246,6 +246,13 @@ def test_a_row_without_the_plan_that_the_system_needs_is_named_before_any_work(
   with pytest.raises(ValueError, match='line 2: it knows a video by its plan'):
     small_batch.run(manifest, tmp_path / 'out')
   assert not list((tmp_path / 'out').glob('*.wav'))
+  code = small_batch.run(manifest, tmp_path / 'out', skip_bad_rows=True)
+  assert code == job.EXIT_FAILURES
+  assert len(list((tmp_path / 'out').glob('*.wav'))) == 2
+  (failed,) = (tmp_path / 'out' / 'failed.jsonl').read_text().splitlines()
+  failure = json.loads(failed)
+  assert (failure['id'], failure['part']) == (rows[1]['id'], 'row')
+  assert 'by its plan' in failure['message'] and '--system' in failure['fix']
 
 
 def test_a_batch_that_is_stopped_as_it_begins_loads_no_system(tmp_path):

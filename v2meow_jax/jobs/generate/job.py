@@ -213,7 +213,7 @@ class Job:
     self._start_workers(num)
     if is_stopped():  # Starting them takes seconds.
       return
-    self._load(attempts)
+    refused = self._load(attempts)
     before = figures.num_done + figures.num_failed
     with progress_lib.bar(
       total=before + len(attempts),
@@ -237,6 +237,7 @@ class Job:
         rows=self.batch.rows,
         is_stopped=is_stopped,
         on_item=show,
+        refused=refused,
       ).make(attempts)
     if num_made := figures.num_done + figures.num_failed - before:
       minutes = figures.seconds / 60
@@ -261,8 +262,16 @@ class Job:
     for worker in (*self._readers, *self._writers):
       worker.start()
 
-  def _load(self, attempts: Sequence[attempts_lib.Attempt]) -> None:
-    """Loads the system, once; raises ValueError for what it cannot do."""
+  def _load(self, attempts: Sequence[attempts_lib.Attempt]) -> dict[str, str]:
+    """Loads the system, once.
+
+    Returns:
+      Why it cannot make some of the items, by id, where bad rows are skipped;
+      they fail.
+
+    Raises:
+      ValueError: It cannot make some, and bad rows are not skipped.
+    """
     from v2meow_jax.inference import pipeline
     from v2meow_jax.inference import system as system_lib
     from v2meow_jax.inference.programs import compile_cache
@@ -272,7 +281,7 @@ class Job:
       compile_cache.enable()
       load = batch.load_system or system_lib.load
       self._system = load(batch.system_dir, batch.dtype, batch.tensor)
-    errors = []
+    errors, refused = [], {}
     for item in (a.item for a in attempts):
       try:
         samplings, _ = making.resolved(self._system, item, batch.rows)
@@ -281,7 +290,10 @@ class Job:
         self._system.follows(item.wishes)
       except ValueError as e:
         errors.append(f'{item.where}: {e}')
-    manifests.require_none(paths.path(batch.manifest), errors)
+        refused[item.id] = str(e)
+    if not batch.skip_bad_rows:
+      manifests.require_none(paths.path(batch.manifest), errors)
+    return refused
 
 
 def _of_number(

@@ -100,6 +100,7 @@ class Maker:
     rows: int | None,
     is_stopped: Callable[[], bool],
     on_item: Callable[[Figures], Any],
+    refused: Mapping[str, str] | None = None,
   ):
     """Starts nothing yet.
 
@@ -113,8 +114,10 @@ class Maker:
         each group of devices; None: the system's own, and one clip.
       is_stopped: Function that says whether to stop.
       on_item: Function to call with the figures after each item.
+      refused: Why the system cannot make an item, by id.
     """
     self.figures = figures
+    self._refused = refused or {}
     self._system = system
     self._workshop = folder.workshop
     self._journal = folder.journal
@@ -197,6 +200,10 @@ class Maker:
         attempt = next(left, None)
       if attempt is None:
         break
+      if why := self._refused.get(attempt.item.id):
+        fix = 'change the row, or give --system another one'
+        self._fail(attempt, workers.ItemFailure('refused', why, fix), 'row')
+        continue
       try:
         path = str(self._workshop.folder / attempt.output)
         read, files = worker(attempt.item, path)
