@@ -53,7 +53,7 @@ _DEFAULT_STEPS = {
   'synchrony_steps': 250,
   'train_steps': 2000,
   'few_steps': 200,
-  'context_steps': 2000,
+  'context_steps': 6000,
   'ablation_steps': 2000,
 }
 

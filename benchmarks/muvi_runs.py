@@ -86,7 +86,7 @@ def table(variants: bool) -> dict[str, Run]:
     'in_context': Run(
       recipe='tiny_in_context',
       steps='context_steps',
-      sources=('pretraining', 'synchrony'),
+      sources=('muvi',),
     ),
     'no_synchrony': Run(
       recipe=_MUSIC, steps='ablation_steps', sources=('pretraining',)

@@ -21,16 +21,16 @@ if grep -rnE --include='*.py' "$unsafe" v2meow_jax | grep -vE "$safe"; then
   exit 1
 fi
 # Files in the order of tests/conftest.py, and not by their number of tests.
-by_file=(pytest --dist loadfile --no-loadscope-reorder)
+by_file=(pytest --dist loadfile --no-loadscope-reorder -n 2)
 step 'unit tests'
-"${by_file[@]}" -n 2 -m 'not data and not slow and not torch and not t5x'
+"${by_file[@]}" -m 'not data and not slow and not torch and not t5x'
 # Types take one core for minutes: beside the tests, whose files end unevenly.
 types=$(mktemp)
 trap 'rm -f "$types"' EXIT
 pyright --level error >"$types" 2>&1 &
 checked=$!
-step 'the other tests'  # Some wait for their processes: one more than there are cores.
-"${by_file[@]}" -n 3 --durations 40 -m 'data or slow or torch or t5x' || failed=1
+step 'the other tests'
+"${by_file[@]}" --durations 40 -m 'data or slow or torch or t5x' || failed=1
 step types
 wait "$checked" || failed=1
 cat "$types"

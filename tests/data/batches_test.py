@@ -335,6 +335,24 @@ def test_a_mixture_holds_the_rows_of_its_parts(planted_data):
     batches.MixedBatches([])
 
 
+def test_parts_say_how_many_of_their_rows_may_have_a_known_beginning(
+  planted_data,
+):
+  parts = [
+    _make(batch_size=size, prefix_rate=rate)
+    for size, rate in ((3, 0.5), (1, 1))
+  ]
+  batch = next(batches.MixedBatches(parts)(0))
+  np.testing.assert_array_equal(
+    batch['decoder_prefix_rates'], np.array([0.5, 0.5, 0.5, 1.0], np.float32)
+  )
+  assert 'decoder_prefix_rates' not in next(_make()(0))
+  with pytest.raises(ValueError, match='others none; give all of them'):
+    batches.MixedBatches([parts[0], _make()])
+  with pytest.raises(ValueError, match='prefix_rate is 2'):
+    _make(prefix_rate=2)
+
+
 def test_a_mixture_that_evaluates_ends_for_all_processes_at_once(planted_data):
   parts = [
     _make(split=split, batch_size=4, repeat=False)

@@ -143,6 +143,41 @@ def test_time_style_video_and_known_frames_all_count(made):
   )
 
 
+def test_what_is_known_is_told_to_all_frames_whatever_its_length(made):
+  model, params = made
+  teller = make(sizes=dataclasses.replace(SIZES, known_style=True))
+  inputs = random_inputs()
+  frames = np.random.default_rng(2).normal(size=(2, 16, 2)).astype('f4')
+  known = np.zeros((2, 16), 'f4')
+  known[:, :6] = 1
+  fresh = nn.unbox(teller.init(jax.random.key(0), teller.example_batch(1)))
+  began = {**params, 'known_style': fresh['params']['known_style']}
+  np.testing.assert_array_equal(
+    velocity(teller, began, inputs, frames, known=known),
+    velocity(model, params, inputs, frames, known=known),
+  )
+  told = random_params(teller)
+  style = {'known_style': told['known_style']}
+  unknown = {
+    'known_style': jax.tree.map(
+      lambda x: np.zeros_like(x), style['known_style']
+    )
+  }
+  # Of what is not known nothing is told.
+  np.testing.assert_array_equal(
+    velocity(teller, told, inputs, frames),
+    velocity(teller, told | unknown, inputs, frames),
+  )
+  # Of what is known, its frames in whatever order, and twice as many.
+  module = dit._KnownStyle(SIZES.emb_dim)
+  tell = functools.partial(module.apply, {'params': style['known_style']})
+  one = tell(frames[:, :6], known[:, :6])
+  assert abs(one).max() > 1e-3
+  mixed = np.concatenate([frames[:, 5::-1], frames[:, :6], frames[:, 6:8]], 1)
+  is_known = np.repeat([[1.0, 0.0]], 2, 0).astype('f4').repeat([12, 2], 1)
+  np.testing.assert_allclose(tell(mixed, is_known), one, atol=1e-6)
+
+
 def test_a_rotation_makes_scores_depend_on_the_distance_alone():
   rng = np.random.default_rng(0)
   query, key = rng.normal(size=(2, 1, 1, 2, 8)).astype('f4')

@@ -46,6 +46,7 @@ class TaskBatches:
     repeat: bool = True,
     layout: str = 'encoder-decoder',
     drop_rates: Mapping[str, float] | None = None,
+    prefix_rate: float | None = None,
   ):
     """Opens nothing yet; the first batch opens the data.
 
@@ -61,9 +62,13 @@ class TaskBatches:
       layout: Name of the model's batches, one of
         `feature_converters.BY_LAYOUT`.
       drop_rates: Rates of `preprocessors.drop_streams`.
+      prefix_rate: Share of the rows whose beginning an objective may tell, in
+        place of its own `prefix_rate`; None: as the objective has it.
     """
     if batch_size < 1:
       raise ValueError(f'batch_size is {batch_size}; wanted at least 1.')
+    if prefix_rate is not None and not 0 <= prefix_rate <= 1:
+      raise ValueError(f'prefix_rate is {prefix_rate}; wanted one in [0, 1].')
     dataset = datasets.named(dataset)
     dataset.check(split, training=repeat)
     self.batch_size = batch_size
@@ -73,6 +78,7 @@ class TaskBatches:
     self._split = split
     self._seed = seed
     self._repeat = repeat
+    self._prefix_rate = prefix_rate
     if layout not in feature_converters.BY_LAYOUT:
       raise ValueError(
         f'layout is {layout!r}; wanted one of'
@@ -90,6 +96,11 @@ class TaskBatches:
       training=repeat,
       drop_rates=drop_rates,
     )
+
+  @property
+  def has_prefix_rate(self) -> bool:
+    """Whether the batches hold `decoder_prefix_rates`."""
+    return self._prefix_rate is not None
 
   @property
   def num_examples(self) -> int:
@@ -150,6 +161,9 @@ class TaskBatches:
       if batch is None:
         return
       batch['example_ids'] = batch.pop('id').astype('S64')
+      if self._prefix_rate is not None:
+        rates = np.full(len(rows), self._prefix_rate, np.float32)
+        batch['decoder_prefix_rates'] = rates
       if not self._repeat:
         is_real = (positions < len(recordings))[:, None]
         batch['decoder_loss_weights'] = batch['decoder_loss_weights'] * is_real
@@ -227,10 +241,15 @@ class MixedBatches:
       parts: Batches of the same stage and layout; rows come in this order.
 
     Raises:
-      ValueError: There are no parts.
+      ValueError: There are no parts, or only some have a `prefix_rate`.
     """
     if not parts:
       raise ValueError('parts is empty; wanted at least one TaskBatches.')
+    if len({part.has_prefix_rate for part in parts}) > 1:
+      raise ValueError(
+        'some of the parts have a prefix_rate and others none; give all of them'
+        ' one.'
+      )
     self._parts = tuple(parts)
     self.licences = {k: v for p in parts for k, v in p.licences.items()}
 

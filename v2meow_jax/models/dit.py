@@ -42,6 +42,8 @@ class DitConfig:
     adaptor: Way in which the patches of a frame are joined.
     transposition: Reads and writes the notes of a target from the tonic that
       an input names; None: as they are.
+    known_style: Whether what is known of the target also joins the time of the
+      flow, as a style does: what it is like, whatever its length.
     dropout_rate: Share to drop in embeddings and blocks.
     dtype: Computation in 'float32' or 'bfloat16'; parameters, norms, softmax
       and velocities stay float32.
@@ -58,6 +60,7 @@ class DitConfig:
   num_layers: int
   adaptor: patches.PatchAdaptorConfig = patches.PatchAdaptorConfig()
   transposition: transposition_lib.Transposition | None = None
+  known_style: bool = False
   dropout_rate: float = 0.0
   dtype: str = 'float32'
   scan_layers: bool = False
@@ -134,6 +137,8 @@ class Dit(nn.Module):
     self.known = self.param(
       'known', layers.normal(1.0, axes.EMBED), (c.emb_dim,)
     )
+    if c.known_style:
+      self.known_style = _KnownStyle(c.emb_dim, name='known_style')
     self.time = _TimeEmbedding(c.emb_dim, name='time')
     self.modulation = _ZeroDense(
       dit_layers.NUM_MODULATIONS * c.emb_dim, name='modulation'
@@ -203,6 +208,8 @@ class Dit(nn.Module):
     by_frame, whole, tonics = condition
     if c.transposition and tonics is not None:
       frames = c.transposition.placed(frames, tonics)
+    if c.known_style:
+      whole += self.known_style(frames, is_known)
     x = frames.astype(c.dtype) @ self.frames_kernel.astype(c.dtype)
     x = x + is_known[..., None].astype(c.dtype) * self.known.astype(c.dtype)
     x = self.dropout(axes.split_rows(x + by_frame), deterministic)
@@ -270,6 +277,23 @@ class _TimeEmbedding(nn.Module):
       kernel = self.param(f'wi_{i}', init, (x.shape[-1], self.emb_dim))
       x = (nn.silu(x) if i else x) @ kernel
     return x
+
+
+class _KnownStyle(nn.Module):
+  """What known frames are like, float32[b, emb_dim]; zeros at first."""
+
+  emb_dim: int
+
+  @nn.compact
+  def __call__(self, frames: jax.Array, is_known: jax.Array) -> jax.Array:
+    init = layers.normal(frames.shape[-1] ** -0.5, axes.INPUT_DIM, axes.EMBED)
+    kernel = self.param('kernel', init, (frames.shape[-1], self.emb_dim))
+    x = nn.silu(frames.astype(jnp.float32) @ kernel) * is_known[..., None]
+    num_known = is_known.sum(-1, keepdims=True)
+    mean = x.sum(-2) / jnp.maximum(num_known, 1)
+    # A bias would speak where nothing is known.
+    out = layers.zeros(axes.EMBED, axes.MLP)
+    return mean @ self.param('out', out, (self.emb_dim, self.emb_dim))
 
 
 class _ZeroDense(nn.Module):

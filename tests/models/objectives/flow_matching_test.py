@@ -140,6 +140,16 @@ def test_half_of_the_rows_begin_with_up_to_half_of_a_crop():
   assert not hidden[counts == 0].any()
 
 
+def test_rows_may_say_themselves_how_often_their_beginning_is_known():
+  objective = flow_matching.FlowMatching(prefix_rate=0.0)
+  raw = gaussian_batch(4000)
+  raw['decoder_prefix_rates'] = np.repeat([0.0, 1.0], 2000).astype('f4')
+  batch = objective.corrupt(SPEC, raw, jax.random.key(3))
+  is_known = np.asarray(batch['decoder_is_known']).any(1)
+  assert not is_known[:2000].any()
+  assert is_known[2000:].mean() == pytest.approx(6 / 7, abs=0.03)
+
+
 def test_evaluation_depends_on_the_row_alone_and_hides_nothing():
   objective = flow_matching.FlowMatching(short_rate=1.0)
   raw = gaussian_batch(6)

@@ -74,7 +74,9 @@ class FlowMatching:
 
     Args:
       spec: Streams of the stage.
-      batch: Batch with 'decoder_target_frames' and 'decoder_loss_weights'.
+      batch: Batch with 'decoder_target_frames' and 'decoder_loss_weights';
+        'decoder_prefix_rates' float32[b], where it is there, takes the place of
+        `prefix_rate`.
       rng: Key of the draws; None to evaluate.
 
     Returns:
@@ -92,7 +94,11 @@ class FlowMatching:
       lengths = jnp.full(rows, frames)
     else:
       rngs = jax.random.split(jax.random.fold_in(rng, 1), rows)
-      known, blind, lengths = jax.vmap(self._draw, (0, None))(rngs, frames)
+      rates = batch.get('decoder_prefix_rates')
+      if rates is None:
+        rates = jnp.full(rows, self.prefix_rate)
+      draw = jax.vmap(self._draw, (0, 0, None))
+      known, blind, lengths = draw(rngs, rates, frames)
       batch = _blinded(spec, batch, known.sum(1), blind)
     there = (given > 0) & (jnp.arange(frames) < lengths[:, None])
     times = jax.vmap(self.schedule.draw_times)(_folded(rngs, 2))
@@ -114,12 +120,12 @@ class FlowMatching:
       'flow_target': self.schedule.target(noise, data),
     }
 
-  def _draw(self, rng, num_frames: int):
+  def _draw(self, rng, prefix_rate: jax.Array, num_frames: int):
     """Known frames, whether they are blind, and the length of one example."""
     use, size, blind, cut, length = jax.random.split(rng, 5)
     longest = round(self.max_prefix_share * num_frames)
     prefix = jax.random.randint(size, (), 0, longest + 1)
-    prefixed = jax.random.bernoulli(use, self.prefix_rate)
+    prefixed = jax.random.bernoulli(use, prefix_rate)
     prefix = jnp.where(prefixed, prefix, 0)
     # A known beginning leaves something to write.
     least = max(1, round(self.min_length_share * num_frames))
