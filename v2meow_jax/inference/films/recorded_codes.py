@@ -78,7 +78,7 @@ def up_to_end(
 
   Args:
     targets: Streams that the stages write.
-    streams: What they wrote, by stream, [frames, levels | dim].
+    streams: Codes or latents that they wrote, by stream, [frames, levels | dim].
     seconds: Length of the clip, in seconds.
   """
   return {
