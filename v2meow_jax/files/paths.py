@@ -27,8 +27,13 @@ _PACKAGES = {'aiohttp', 'botocore', 'google', *SCHEMES.values()}
 
 def is_remote(path: epath.PathLike) -> bool:
   """Whether a path names something in a bucket."""
-  scheme, colon, _ = os.fspath(path).partition('://')
-  return bool(colon) and scheme in SCHEMES
+  return _scheme(path) in SCHEMES
+
+
+def _scheme(name: epath.PathLike) -> str:
+  """What a path has before '://', or ''."""
+  scheme, colon, _ = os.fspath(name).partition('://')
+  return scheme if colon else ''
 
 
 def path(name: epath.PathLike) -> pathlib.Path:
@@ -43,7 +48,7 @@ def path(name: epath.PathLike) -> pathlib.Path:
   _check_scheme(name)
   if not is_remote(name):
     return pathlib.Path(name).expanduser()
-  _require_package(os.fspath(name).partition('://')[0])
+  _require_package(_scheme(name))
   remote: Any = epath.Path(os.fspath(name))
   return remote
 
@@ -173,7 +178,7 @@ def file_system(name: epath.PathLike) -> tuple[Any, str]:
   Raises:
     ImportError: The package that reaches this scheme is not installed.
   """
-  _require_package(os.fspath(name).partition('://')[0])
+  _require_package(_scheme(name))
   return fsspec.core.url_to_fs(os.fspath(name))
 
 

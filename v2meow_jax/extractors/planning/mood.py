@@ -71,12 +71,13 @@ _VALENCE_WORDS = ((0.35, 'dark'), (0.6, 'neutral'))
 # F is blue and C orange. Films lie around 0.
 _WARMTH_TONICS = ('F', 'Eb', 'A', 'C')
 _WARMTHS = (-0.06, 0.0, 0.06)
-_KEY = re.compile(
-  r'\bin ([a-g])(?:[ -]?(b|flat|#|sharp))? (major|minor)\b(?! (?:key|mode))'
-)
-# What is put as a key is, whether or not there is such a note.
-_KEY_OR_NOT = re.compile(
-  r'\bin ([a-z](?:[ -]?(?:b|flat|#|sharp))? (?:major|minor))\b(?! (?:key|mode))'
+# A key, and what is put as one is, whether or not there is such a note.
+_KEY, _KEY_OR_NOT = (
+  re.compile(
+    rf'\bin ([{notes}])(?:[ -]?(b|flat|#|sharp))? (major|minor)\b'
+    r'(?! (?:key|mode))'
+  )
+  for notes in ('a-g', 'a-z')
 )
 _BPM = re.compile(
   r'(?<![\d.])(\d{2,3}(?:\.\d+)?)[ -]?(?:bpm|beats (?:a|per) min)'
@@ -260,7 +261,9 @@ def unknown_key(prompt: str) -> str | None:
   'h minor'
   """
   named = _KEY_OR_NOT.search(prompt.lower())
-  return named[1] if named and key_of_prompt(prompt) is None else None
+  if named is None or _KEY.search(prompt.lower()):
+    return None
+  return named[0].removeprefix('in ')
 
 
 def key_of_mood(mood: Mood, warmth: float) -> str:

@@ -169,7 +169,7 @@ def _write(
     return output_lib.write_sound(info, path, redoing.musics[-1], None)
   offset = info.offset_seconds if isinstance(info, film_part.FilmPart) else 0.0
   rate_hz, others = whole.rate_hz, []
-  sound: media.Sound = whole
+  sound = whole.mastered
   for part, music in zip(redoing.parts, redoing.musics[1:], strict=True):
     other = finished(music, gains_db=whole.gains_db)
     assert other is not None
@@ -177,7 +177,7 @@ def _write(
     first = round((part.start + offset) * rate_hz)
     stop = min(round((part.end + offset) * rate_hz), whole.num_samples)
     fade = round(_FADE_SECONDS * rate_hz)
-    sound = spliced.Spliced(sound, other, first, stop, fade)
+    sound = spliced.Spliced(sound, other.mastered, first, stop, fade)
   joined = whole.joined(sound, others)
   return output_lib.write_sound(info, path, joined, joined)
 

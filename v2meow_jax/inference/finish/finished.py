@@ -111,11 +111,16 @@ class Finished:
     """Gains that it got."""
     return self._gains_db
 
+  @property
+  def mastered(self) -> media.Sound:
+    """The sound as it is before it is measured, on the channels that differ."""
+    return self._sound
+
   def joined(self, sound: media.Sound, parts: Sequence[Finished]) -> Finished:
     """The same, with parts of others that were finished alike.
 
     Args:
-      sound: This sound with the parts in it.
+      sound: Mastered sound of this, with the parts in it.
       parts: Sounds that the parts are of.
     """
     limited = [s.facts()['limited_db'] for s in (self, *parts)]
@@ -194,20 +199,22 @@ def finished(
     finish = finish.without_own_sound()
   elif finish.keep_audio:
     if finish.music_lufs is not None:
-      levels = _levels(sound, finish.music_lufs, num_channels, folder)
-      level = mastering.plan(
-        levels,
+      level = _planned(
+        sound,
         finish.music_lufs,
         mastering.GENTLE_REDUCTION_DB,
         gains_db.music,
+        num_channels,
+        folder,
       )
       gains_db = dataclasses.replace(gains_db, music=level.gain_db)
       facts['music_gain_db'] = round(level.gain_db, 2)
       sound = mastering.Mastered(sound, level)
     sound, said = _mix(sound, whole, finish, num_channels)
     facts |= said
-  levels = _levels(sound, finish.target_lufs, num_channels, folder)
-  chosen = mastering.plan(levels, finish.target_lufs, most_db, gains_db.whole)
+  chosen = _planned(
+    sound, finish.target_lufs, most_db, gains_db.whole, num_channels, folder
+  )
   gains_db = dataclasses.replace(gains_db, whole=chosen.gain_db)
   facts |= {
     'loudness_lufs': finish.target_lufs,
@@ -221,19 +228,22 @@ def finished(
   return Finished(mastered, num_channels, facts, folder, gains_db)
 
 
-def _levels(
+def _planned(
   sound: media.Sound,
   target_lufs: float | None,
+  most_reduction_db: float,
+  gain_db: float | None,
   num_channels: int,
   folder: str | os.PathLike[str] | None,
-) -> levels_lib.Levels:
-  """Levels of a sound on so many channels; of its loudness where it counts."""
-  return levels_lib.measured(
+) -> mastering.Mastering:
+  """`mastering.plan` of a sound on so many channels."""
+  levels = levels_lib.measured(
     sound,
     num_channels // sound.num_channels,
-    with_loudness=target_lufs is not None,
+    with_loudness=target_lufs is not None and gain_db is None,
     folder=folder,
   )
+  return mastering.plan(levels, target_lufs, most_reduction_db, gain_db)
 
 
 def _mix(

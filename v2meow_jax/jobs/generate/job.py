@@ -281,17 +281,21 @@ class Job:
       compile_cache.enable()
       load = batch.load_system or system_lib.load
       self._system = load(batch.system_dir, batch.dtype, batch.tensor)
-    errors, refused = [], {}
-    for item in (a.item for a in attempts):
+    items, refused = [a.item for a in attempts], {}
+    for item in items:
       try:
         samplings, _ = making.resolved(self._system, item, batch.rows)
         if item.options.get('negative'):
           pipeline.require_guidance(samplings)
         self._system.follows(item.wishes)
       except ValueError as e:
-        errors.append(f'{item.where}: {e}')
         refused[item.id] = str(e)
     if not batch.skip_bad_rows:
+      errors = [
+        f'{item.where}: {refused[item.id]}'
+        for item in items
+        if item.id in refused
+      ]
       manifests.require_none(paths.path(batch.manifest), errors)
     return refused
 
