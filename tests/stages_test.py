@@ -1,5 +1,7 @@
 """The paper's streams, and those of another codec in SoundStream's place."""
 
+import dataclasses
+
 import pytest
 
 from v2meow_jax import parts
@@ -26,6 +28,15 @@ def test_another_codec_changes_coarse_and_fine_alone():
   assert fine.feature_lengths() == {'coarse': 150, 'fine': 450}
   assert tokens.IdSpace(fine).num_ids == 2 + 4 * 2048
   assert fine.target.first_codebook == 1
+
+
+def test_another_network_s_patches_change_their_width_alone():
+  table = stages.paper_streams(patch_dim=768)
+  changed = {name for name in table if table[name] != stages.PAPER[name]}
+  assert changed == {'patches', 'slow_patches'}
+  for name in changed:
+    wanted = dataclasses.replace(stages.PAPER[name], dim=768)
+    assert table[name] == wanted
 
 
 def test_a_rate_without_whole_frames_says_so():

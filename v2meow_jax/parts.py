@@ -86,8 +86,10 @@ _FITTED = f'{_EMBEDDED}.fitted.read'
 _TOWERS = 'extractors.trained_towers'
 _TRAINED = 'codecs.trained'
 _TOKENS = 'extractors.picture_tokens'
+_PATCHES = 'extractors.network_patches'
 _AUDIO = 'pretrained.audio'
 _TEXT_MUSIC = 'pretrained.text_music'
+_trained_codec = functools.partial(_codec, read=f'{_TRAINED}.read')
 KINDS = {
   kind.name: kind
   for kind in (
@@ -139,33 +141,30 @@ KINDS = {
       load=f'{_EMBEDDED}.joint_embedding.extractors',
     ),
     _style('towers', f'{_TOWERS}.build', read=f'{_TOWERS}.read'),
-    _codec('soundstream', f'{_TRAINED}.soundstream', read=f'{_TRAINED}.read'),
-    _codec(
-      'embedded_codec', f'{_TRAINED}.embedded_codec', read=f'{_TRAINED}.read'
-    ),
+    _trained_codec('soundstream', f'{_TRAINED}.soundstream'),
+    _trained_codec('embedded_codec', f'{_TRAINED}.embedded_codec'),
     # The same two without their quantisers.
-    _codec(
-      'soundstream_latents',
-      f'{_TRAINED}.soundstream_latents',
-      read=f'{_TRAINED}.read',
-    ),
-    _codec(
-      'embedded_latents',
-      f'{_TRAINED}.embedded_latents',
-      read=f'{_TRAINED}.read',
-    ),
-    _codec('vae_latents', f'{_TRAINED}.vae_latents', read=f'{_TRAINED}.read'),
-    _codec(
-      'sines_latents', f'{_TRAINED}.sines_latents', read=f'{_TRAINED}.read'
-    ),
+    _trained_codec('soundstream_latents', f'{_TRAINED}.soundstream_latents'),
+    _trained_codec('embedded_latents', f'{_TRAINED}.embedded_latents'),
+    _trained_codec('vae_latents', f'{_TRAINED}.vae_latents'),
+    _trained_codec('sines_latents', f'{_TRAINED}.sines_latents'),
     # Published by others: pictures.
     _picture('clip', 'extractors.clip.load', 'clip-vit-l14'),
     _picture('clip_patches', 'extractors.clip.load_patches', 'clip-vit-l14'),
     _picture(
       'dinov2_patches',
-      'extractors.dinov2.load_patches',
+      f'{_PATCHES}.load_dinov2',
       'dinov2-base',
       'dinov2-large',
+    ),
+    _picture(
+      'hiera_patches', f'{_PATCHES}.load_hiera', 'hiera-base', 'hiera-large'
+    ),
+    _picture(
+      'videomae_patches',
+      f'{_PATCHES}.load_videomae',
+      'videomae2-base',
+      'videomae2-large',
     ),
     _picture('i3d_flow', 'extractors.flow.load', 'i3d-flow'),
     _picture('vit_vqgan', f'{_TOKENS}.load_vit_vqgan', 'vit-vqgan-base'),

@@ -5,7 +5,9 @@ from v2meow_jax.pretrained.audio import musicfm
 from v2meow_jax.pretrained.audio import panns
 from v2meow_jax.pretrained.audio import vggish_weights
 from v2meow_jax.pretrained.vision import dinov2
+from v2meow_jax.pretrained.vision import hiera
 from v2meow_jax.pretrained.vision import i3d
+from v2meow_jax.pretrained.vision import videomae
 from v2meow_jax.pretrained.vision import vit_vqgan
 from v2meow_jax.pretrained.vision import vqgan
 
@@ -23,6 +25,22 @@ DINOV2 = dinov2.Dinov2Config(
   num_layers=2,
   num_heads=2,
   artefact='dinov2-base',
+)
+HIERA = hiera.HieraConfig(
+  image_size=64,
+  first_dim=8,
+  first_heads=1,
+  layers=(1, 2, 2, 2),
+  artefact='hiera-base',
+)
+VIDEOMAE = videomae.VideoMaeConfig(
+  num_frames=8,
+  image_size=28,
+  patch_size=7,
+  emb_dim=16,
+  num_layers=2,
+  num_heads=2,
+  artefact='videomae2-base',
 )
 VIT_VQGAN = vit_vqgan.VitVqganConfig(
   image_size=32,

@@ -88,45 +88,96 @@ def i3d(t, config, x):
   return x.mean((2, 3, 4))
 
 
+class _State(dict[str, np.ndarray]):
+  """Random tensors under published names, as large as training leaves them."""
+
+  def __init__(self, seed: int):
+    super().__init__()
+    self._rng = np.random.default_rng(seed)
+
+  def add(self, name, *shape, mean=0.0):
+    fan_in = np.prod(shape[1:]) if len(shape) > 1 else 10.0
+    values = self._rng.normal(mean, fan_in**-0.5, shape)
+    self[name] = values.astype(np.float32)
+
+  def affine(self, name, outputs, *inputs):
+    self.add(f'{name}.weight', outputs, *inputs)
+    self.add(f'{name}.bias', outputs)
+
+  def norm(self, name, dim):
+    self.add(f'{name}.weight', dim, mean=1.0)
+    self.add(f'{name}.bias', dim)
+
+  def places(self, name, *shape):
+    # Of unit deviation, so that a wrong place is seen.
+    self[name] = self._rng.normal(size=shape).astype(np.float32)
+
+
 def dinov2_state(c, seed=0) -> dict[str, np.ndarray]:
   """Of the published files, which `transformers.Dinov2Model` reads."""
-  rng = np.random.default_rng(seed)
-  state: dict[str, np.ndarray] = {}
-
-  def add(name, *shape, mean=0.0):
-    fan_in = np.prod(shape[1:]) if len(shape) > 1 else 10.0
-    values = rng.normal(mean, fan_in**-0.5, shape)
-    state[name] = values.astype(np.float32)
-
-  def affine(name, outputs, *inputs):
-    add(f'{name}.weight', outputs, *inputs)
-    add(f'{name}.bias', outputs)
-
-  def norm(name):
-    add(f'{name}.weight', c.emb_dim, mean=1.0)
-    add(f'{name}.bias', c.emb_dim)
-
+  state = _State(seed)
   dim, patch = c.emb_dim, c.patch_size
   places = (c.trained_size // patch) ** 2 + 1
-  add('embeddings.cls_token', 1, 1, dim)
-  add('embeddings.mask_token', 1, dim)
-  # Of unit deviation, so that a wrong place is seen.
-  state['embeddings.position_embeddings'] = rng.normal(
-    size=(1, places, dim)
-  ).astype(np.float32)
-  affine('embeddings.patch_embeddings.projection', dim, 3, patch, patch)
-  norm('layernorm')
+  state.add('embeddings.cls_token', 1, 1, dim)
+  state.add('embeddings.mask_token', 1, dim)
+  state.places('embeddings.position_embeddings', 1, places, dim)
+  state.affine('embeddings.patch_embeddings.projection', dim, 3, patch, patch)
+  state.norm('layernorm', dim)
   for i in range(c.num_layers):
     layer = f'encoder.layer.{i}'
-    norm(f'{layer}.norm1')
-    norm(f'{layer}.norm2')
+    state.norm(f'{layer}.norm1', dim)
+    state.norm(f'{layer}.norm2', dim)
     for name in ('attention.query', 'attention.key', 'attention.value'):
-      affine(f'{layer}.attention.{name}', dim, dim)
-    affine(f'{layer}.attention.output.dense', dim, dim)
-    affine(f'{layer}.mlp.fc1', 4 * dim, dim)
-    affine(f'{layer}.mlp.fc2', dim, 4 * dim)
-    add(f'{layer}.layer_scale1.lambda1', dim, mean=0.5)
-    add(f'{layer}.layer_scale2.lambda1', dim, mean=0.5)
+      state.affine(f'{layer}.attention.{name}', dim, dim)
+    state.affine(f'{layer}.attention.output.dense', dim, dim)
+    state.affine(f'{layer}.mlp.fc1', 4 * dim, dim)
+    state.affine(f'{layer}.mlp.fc2', dim, 4 * dim)
+    state.add(f'{layer}.layer_scale1.lambda1', dim, mean=0.5)
+    state.add(f'{layer}.layer_scale2.lambda1', dim, mean=0.5)
+  return state
+
+
+def hiera_state(c, seed=0) -> dict[str, np.ndarray]:
+  """Of published files: `transformers.HieraForImageClassification`."""
+  state = _State(seed)
+  before, tokens = c.first_dim, (c.image_size // 4) ** 2
+  embeddings = 'hiera.embeddings'
+  state.places(f'{embeddings}.position_embeddings', 1, tokens, before)
+  state.affine(f'{embeddings}.patch_embeddings.projection', before, 3, 7, 7)
+  for stage, num_layers in enumerate(c.layers):
+    dim = c.first_dim * 2**stage
+    for i in range(num_layers):
+      layer = f'hiera.encoder.stages.{stage}.layers.{i}'
+      state.norm(f'{layer}.layernorm_before', before)
+      state.affine(f'{layer}.attn.qkv', 3 * dim, before)
+      state.affine(f'{layer}.attn.proj', dim, dim)
+      state.norm(f'{layer}.layernorm_after', dim)
+      state.affine(f'{layer}.mlp.fc1', 4 * dim, dim)
+      state.affine(f'{layer}.mlp.fc2', dim, 4 * dim)
+      if dim != before:
+        state.affine(f'{layer}.proj', dim, before)
+      before = dim
+  state.norm('hiera.pooler.layernorm', before)
+  state.affine('classifier', 5, before)
+  return state
+
+
+def videomae_state(c, seed=0) -> dict[str, np.ndarray]:
+  """Of https://huggingface.co/OpenGVLab/VideoMAEv2-Base."""
+  state = _State(seed)
+  dim, patch = c.emb_dim, c.patch_size
+  state.affine('model.patch_embed.proj', dim, 3, 2, patch, patch)
+  for i in range(c.num_layers):
+    layer = f'model.blocks.{i}'
+    state.norm(f'{layer}.norm1', dim)
+    state.norm(f'{layer}.norm2', dim)
+    state.add(f'{layer}.attn.q_bias', dim)
+    state.add(f'{layer}.attn.v_bias', dim)
+    state.add(f'{layer}.attn.qkv.weight', 3 * dim, dim)
+    state.affine(f'{layer}.attn.proj', dim, dim)
+    state.affine(f'{layer}.mlp.fc1', 4 * dim, dim)
+    state.affine(f'{layer}.mlp.fc2', dim, 4 * dim)
+  state.norm('model.fc_norm', dim)
   return state
 
 

@@ -16,7 +16,9 @@ from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.audio import panns
 from v2meow_jax.pretrained.audio import vggish
 from v2meow_jax.pretrained.vision import dinov2
+from v2meow_jax.pretrained.vision import hiera
 from v2meow_jax.pretrained.vision import i3d_weights
+from v2meow_jax.pretrained.vision import videomae
 from v2meow_jax.pretrained.vision import vit_vqgan
 from v2meow_jax.pretrained.vision import vqgan
 
@@ -38,6 +40,18 @@ LOADERS = {
     of_state(dinov2.read, tiny_networks.DINOV2),
     'encoder.layer.1.mlp.fc1.weight',
     (64, 16),
+  ),
+  'hiera-base': (
+    lambda: torch_vision.hiera_state(tiny_networks.HIERA),
+    of_state(hiera.read, tiny_networks.HIERA),
+    'hiera.encoder.stages.1.layers.0.attn.qkv.weight',
+    (48, 8),
+  ),
+  'videomae2-base': (
+    lambda: torch_vision.videomae_state(tiny_networks.VIDEOMAE),
+    of_state(videomae.read, tiny_networks.VIDEOMAE),
+    'model.blocks.1.attn.qkv.weight',
+    (48, 16),
   ),
   'vit-vqgan-base': (
     lambda: torch_vision.vit_vqgan_state(tiny_networks.VIT_VQGAN),

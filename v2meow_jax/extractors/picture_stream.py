@@ -111,17 +111,33 @@ class PatchFeatures(PictureStream):
   def _check(self) -> None:
     stream, config = self.stream, self.config
     extractor.check_dim(stream.name, stream.dim, config.emb_dim)
-    across = config.image_size // config.patch_size
-    self._side = math.isqrt(stream.num_positions)
-    if self._side**2 != stream.num_positions or across % self._side:
-      raise ValueError(
-        f'stream {stream.name!r} has {stream.num_positions} positions a frame,'
-        f' and the network {across} x {across} patches; wanted a square whose'
-        f' side divides {across}.'
-      )
+    self._side = cells_across(stream, config.image_size // config.patch_size)
 
   def outputs(self, inputs: np.ndarray) -> np.ndarray:
     """uint8[batch_size, size, size, 3] -> float32[batch_size, positions, dim]."""
     return np.asarray(
       self._network(self.config, self._params, inputs, self._side)
     )
+
+
+def cells_across(stream: specs.FeatureSpec, num_patches: int) -> int:
+  """Cells along a side of the pictures of a stream.
+
+  Args:
+    stream: Stream whose positions are the cells.
+    num_patches: Patches along a side, as a network sees them.
+
+  Returns:
+    The number of cells.
+
+  Raises:
+    ValueError: They are no square, or more than patches.
+  """
+  side = math.isqrt(stream.num_positions)
+  if side**2 != stream.num_positions or side > num_patches:
+    raise ValueError(
+      f'stream {stream.name!r} has {stream.num_positions} positions a frame,'
+      f' and the network {num_patches} x {num_patches} patches; wanted a square'
+      f' of {num_patches} x {num_patches} cells or fewer.'
+    )
+  return side

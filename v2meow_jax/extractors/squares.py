@@ -29,11 +29,21 @@ def of_video(
   Returns:
     uint8[frames, size, size, 3].
   """
+  return at(video, video.middles(rate_hz), size, method)
+
+
+def at(
+  video: media.Video,
+  times: np.ndarray,
+  size: int,
+  method: resampling.Method = 'bicubic',
+) -> np.ndarray:
+  """As `of_video`, at float64[n] clip seconds: uint8[n, size, size, 3]."""
   # One by one: frames may be large, and the squares are not.
   return np.concatenate(
     [
       resampling.center_square(video.at(time), size, method)
-      for time in video.middles(rate_hz)[:, None]
+      for time in times[:, None]
     ]
   )
 

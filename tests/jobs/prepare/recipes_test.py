@@ -1,5 +1,7 @@
 """Recipes that prepare data record what the stages that read it want."""
 
+import dataclasses
+import importlib
 import pathlib
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 import gin
 from tasks import datasets
 from v2meow_jax import gin_config
-from v2meow_jax.pretrained.vision import dinov2
+from v2meow_jax.pretrained import ledger
 from v2meow_jax.pretrained.vision import vit_vqgan
 
 pytestmark = pytest.mark.data
@@ -56,15 +58,33 @@ def test_music_alone_is_recorded_for_all_stages_that_read_it(prepared):
 
 
 @pytest.mark.parametrize('recipe', ['muvi', 'vmas'])
-def test_dinov2_takes_the_place_of_clips_patches(prepared, recipe):
+@pytest.mark.parametrize(
+  'network, replaced, dim',
+  [
+    ('dinov2', {'patches', 'slow_patches'}, 1024),
+    ('hiera', {'patches', 'slow_patches'}, 768),
+    ('videomae', {'patches'}, 1024),
+  ],
+)
+def test_another_network_takes_the_place_of_clips_patches(
+  prepared, recipe, network, replaced, dim
+):
   own = prepared(f'prepare/{recipe}.gin')
-  other = prepared(f'prepare/{recipe}.gin', 'networks/dinov2_patches.gin')
-  wanted = {'clip_patches': 'dinov2_patches'}
-  assert [p.kind for p in other.parts] == [
-    wanted.get(p.kind, p.kind) for p in own.parts
-  ]
-  assert 'dinov2_patches' in [p.kind for p in other.parts]
-  # Stages are as they are.
-  assert other.streams == own.streams
-  widths = {s.dim for s in other.streams if s.name.endswith('patches')}
-  assert widths == {dinov2.LARGE.emb_dim}
+  other = prepared(f'prepare/{recipe}.gin', f'networks/{network}_patches.gin')
+  wanted = {
+    p.stream: f'{network}_patches' if p.stream in replaced else p.kind
+    for p in own.parts
+  }
+  assert {p.stream: p.kind for p in other.parts} == wanted
+  # Other streams are as they were, and so are stages where no width changes.
+  assert [
+    dataclasses.replace(s, dim=dim) if s.name.endswith('patches') else s
+    for s in own.streams
+  ] == list(other.streams)
+  # The weights that the recipe names are of that width.
+  part = next(p for p in other.parts if p.stream == 'patches')
+  module = importlib.import_module(
+    ledger.find(part.weights).reader.rpartition('.')[0]
+  )
+  sizes = {c.artefact: c.emb_dim for c in (module.BASE, module.LARGE)}
+  assert sizes[part.weights] == dim

@@ -12,9 +12,10 @@ from tests.fakes import tiny_networks
 from tests.fakes import torch_vision
 from v2meow_jax import media
 from v2meow_jax import specs
-from v2meow_jax.extractors import dinov2 as dinov2_stream
+from v2meow_jax.extractors import network_patches
 from v2meow_jax.pretrained.vision import dinov2
 from v2meow_jax.pretrained.vision import patch_grid
+from v2meow_jax.pretrained.vision import vit
 
 TINY = tiny_networks.DINOV2
 PATCHES = specs.FeatureSpec(
@@ -32,7 +33,7 @@ def file(tmp_path_factory):
 
 def load(file, side=4, config=TINY):
   stream = dataclasses.replace(PATCHES, num_positions=side**2)
-  return dinov2_stream.load_patches(
+  return network_patches.load_dinov2(
     stream, file, config=dataclasses.asdict(config), batch_size=3
   )
 
@@ -64,7 +65,7 @@ def test_patches_equal_hugging_face_at_any_size(file, image_size, side):
   )
   # The names of the test are the published ones, all of them.
   assert not any(told[k] for k in ('missing_keys', 'unexpected_keys'))
-  pixels = (images / np.float32(255) - dinov2.MEAN) / dinov2.STD
+  pixels = (images / np.float32(255) - vit.MEAN) / vit.STD
   with torch.no_grad():
     states = network.eval()(
       torch.from_numpy(np.moveaxis(pixels, -1, 1))
@@ -126,4 +127,4 @@ def test_sizes_are_the_published_ones(config, num_layers, dim):
 def test_a_stream_of_another_width_is_refused(file):
   stream = dataclasses.replace(PATCHES, dim=17)
   with pytest.raises(ValueError, match='dim 17; DINOv2 gives .768, 1024.'):
-    dinov2_stream.load_patches(stream, file)
+    network_patches.load_dinov2(stream, file)

@@ -147,4 +147,4 @@ def patch_features(
   with jax.default_matmul_precision('float32'):
     tower = ImageTower(config, of_patches=True)
     x = tower.apply({'params': params}, normalize(images))
-  return patch_grid.cell_means(x, side)
+    return patch_grid.cell_means(x, side)

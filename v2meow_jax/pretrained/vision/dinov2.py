@@ -11,16 +11,12 @@ from typing import Any
 
 from flax import linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from v2meow_jax.pretrained import tensors
 from v2meow_jax.pretrained.vision import patch_grid
 from v2meow_jax.pretrained.vision import vit
 
-# Statistics of the pixels of ImageNet, in [0, 1], RGB.
-MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-STD = np.array([0.229, 0.224, 0.225], np.float32)
 _MLP_RATIO = 4
 
 
@@ -70,10 +66,6 @@ LARGE = Dinov2Config(
 )
 
 
-def _norm(name: str) -> nn.LayerNorm:
-  return nn.LayerNorm(1e-6, use_fast_variance=False, name=name)
-
-
 class ScaledLayer(nn.Module):
   """Self-attention and a feed-forward layer, each with a scale per channel.
 
@@ -87,9 +79,9 @@ class ScaledLayer(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """float32[b, length, emb_dim], the same."""
     dim = self.config.emb_dim
-    y = vit.self_attention(_norm('attention_norm')(x), self.config.num_heads)
+    y = vit.self_attention(vit.norm('attention_norm')(x), self.config.num_heads)
     x += self.param('attention_scale', nn.initializers.ones, (dim,)) * y
-    y = nn.Dense(_MLP_RATIO * dim, name='wide')(_norm('mlp_norm')(x))
+    y = nn.Dense(_MLP_RATIO * dim, name='wide')(vit.norm('mlp_norm')(x))
     y = nn.Dense(dim, name='narrow')(jax.nn.gelu(y, approximate=False))
     return x + self.param('mlp_scale', nn.initializers.ones, (dim,)) * y
 
@@ -112,7 +104,7 @@ class Dinov2(nn.Module):
     )
     for i in range(config.num_layers):
       x = ScaledLayer(config, name=f'layer_{i}')(x)
-    return _norm('norm')(x)[:, 1:]
+    return vit.norm('norm')(x)[:, 1:]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
@@ -125,9 +117,8 @@ def patch_features(
   by row.
   """
   with jax.default_matmul_precision('float32'):
-    pixels = (images.astype(jnp.float32) / 255 - MEAN) / STD
-    x = Dinov2(config).apply({'params': params}, pixels)
-  return patch_grid.cell_means(x, side)
+    x = Dinov2(config).apply({'params': params}, vit.normalize(images))
+    return patch_grid.cell_means(x, side)
 
 
 def read(state: Mapping[str, Any], config: Dinov2Config) -> dict[str, Any]:

@@ -1,26 +1,37 @@
 """Grids of patches: fewer cells of one, and places of one of another size."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 _KEYS_A = -0.75  # Of the cubic kernel of `torch.nn.functional.interpolate`.
 
 
 def cell_means(patches: jax.Array, side: int) -> jax.Array:
-  """Means of the patches of each cell of a coarser grid.
+  """Means of the patches of each cell of a coarser grid, by their areas.
+
+  A patch that lies in several cells counts in each by what lies in it.
 
   Args:
     patches: float[b, n, dim] of a square grid, row by row.
-    side: Cells along a side; divides that of the grid.
+    side: Cells along a side, not more than patches.
 
   Returns:
     float[b, side^2, dim], row by row.
   """
   b, num_patches, dim = patches.shape
   across = round(num_patches**0.5)
-  step = across // side
-  cells = patches.reshape(b, side, step, side, step, dim)
-  return cells.mean((2, 4)).reshape(b, side * side, dim)
+  shares = _shares(across, side).astype(patches.dtype)
+  grid = patches.reshape(b, across, across, dim)
+  cells = jnp.einsum('ri,cj,bijd->brcd', shares, shares, grid)
+  return cells.reshape(b, side * side, dim)
+
+
+def _shares(source: int, target: int) -> np.ndarray:
+  """float64[target, source]: of each cell of a line, what is of each patch."""
+  ends = np.arange(1, target + 1)[:, None] * source / target
+  until = np.clip(ends - np.arange(source), 0, 1)
+  return np.diff(until, axis=0, prepend=0) * target / source
 
 
 def resized(places: np.ndarray, side: int) -> np.ndarray:

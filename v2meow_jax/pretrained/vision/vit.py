@@ -1,4 +1,4 @@
-"""Parts of vision Transformers that begin with a class token.
+"""Parts of vision Transformers.
 
 Functions that a module calls in its compact method, whose layers they become.
 """
@@ -6,8 +6,23 @@ Functions that a module calls in its compact method, whose layers they become.
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from v2meow_jax.pretrained.vision import attention
+
+# Statistics of the pixels of ImageNet, in [0, 1], RGB.
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+def normalize(images: jax.Array) -> jax.Array:
+  """uint8[..., 3] RGB -> float32[..., 3], as in training on ImageNet."""
+  return (images.astype(jnp.float32) / 255 - MEAN) / STD
+
+
+def norm(name: str) -> nn.LayerNorm:
+  """The norm of the networks that follow DeiT, such as DINOv2 and Hiera."""
+  return nn.LayerNorm(1e-6, use_fast_variance=False, name=name)
 
 
 def tokens(

@@ -1,0 +1,184 @@
+"""Turns video into features of patches: of DINOv2, Hiera and VideoMAE V2.
+
+Published processors resize to 256 or so and cut 224 out of the middle; the whole
+square is resized to 224 here, because music follows its borders too. CLIP's
+patches are in `clip`, beside the rest of its tower.
+"""
+
+from collections.abc import Mapping
+import os
+from typing import Any
+
+import jax
+import numpy as np
+
+from v2meow_jax import media
+from v2meow_jax import specs
+from v2meow_jax.extractors import extractor
+from v2meow_jax.extractors import picture_stream
+from v2meow_jax.extractors import squares
+from v2meow_jax.pretrained import tensors
+from v2meow_jax.pretrained.vision import dinov2
+from v2meow_jax.pretrained.vision import hiera
+from v2meow_jax.pretrained.vision import videomae
+
+_DINOV2 = (dinov2.BASE, dinov2.LARGE)
+_HIERA = (hiera.BASE, hiera.LARGE)
+_VIDEOMAE = (videomae.BASE, videomae.LARGE)
+# ours: a clip is a stretch of 2 s then, as videos are read for these networks.
+_MIN_RATE_HZ = 4.0
+
+
+class ClipPatches:
+  """Patches of each step, as a network over clips of several frames sees them.
+
+  Each step of the stream is two frames, a quarter of a step before and after its
+  middle. A stretch of video is cut into clips of whole steps; the last begins
+  earlier, so that it ends with the stretch, and a stretch that is shorter than a
+  clip goes on with its last frame.
+  """
+
+  reads = 'video'
+  sample_rate_hz = None
+
+  def __init__(
+    self,
+    stream: specs.FeatureSpec,
+    config: videomae.VideoMaeConfig,
+    params: Mapping[str, Any],
+    *,
+    batch_size: int = 4,
+  ):
+    """Puts the parameters of the network on the device.
+
+    Args:
+      stream: Stream to emit; its dim is the `emb_dim` of the config.
+      config: Sizes of the network.
+      params: Parameters of `videomae.read`.
+      batch_size: Clips in one call of the network; bounds its memory.
+
+    Raises:
+      ValueError: The stream does not fit the network, or its rate is so low
+        that a clip is longer than the stretches that videos are read in.
+    """
+    extractor.check_dim(stream.name, stream.dim, config.emb_dim)
+    squares.check_rate(stream, batch_size)
+    if stream.rate_hz < _MIN_RATE_HZ:
+      raise ValueError(
+        f'stream {stream.name!r} has a step every {1 / stream.rate_hz:g} s, so'
+        f' that a clip of {config.num_frames} frames takes'
+        f' {config.num_steps / stream.rate_hz:g} s, longer than the stretches'
+        f' that videos are read in; wanted rate_hz={_MIN_RATE_HZ:g} or more.'
+      )
+    across = config.image_size // config.patch_size
+    self.stream = stream
+    self.config = config
+    self.batch_size = batch_size
+    self._side = picture_stream.cells_across(stream, across)
+    self._params = jax.device_put(dict(params))
+
+  def __call__(self, item: media.Video) -> np.ndarray:
+    """float32[frames, positions, dim], without positions if there is one."""
+    starts, clips = self._clips(item)
+    num_steps = self.config.num_steps
+    found = squares.in_batches(self.outputs, clips, self.batch_size)
+    steps = np.empty((starts[-1] + num_steps, *found.shape[2:]), np.float32)
+    for start, rows in zip(starts, found, strict=True):
+      steps[start : start + num_steps] = rows
+    steps = steps[: item.num_steps(self.stream.rate_hz)]
+    return steps.reshape(len(steps), *self.stream.frame_shape)
+
+  def outputs(self, inputs: np.ndarray) -> np.ndarray:
+    """uint8[b, frames, size, size, 3] -> float32[b, steps, positions, dim]."""
+    return np.asarray(
+      videomae.patch_features(self.config, self._params, inputs, self._side)
+    )
+
+  def _clips(self, item: media.Video) -> tuple[list[int], np.ndarray]:
+    """First steps of clips, and uint8[clips, frames, size, size, 3]."""
+    step, config = 1 / self.stream.rate_hz, self.config
+    offsets = np.array([-step, step]) / 4
+    times = item.middles(self.stream.rate_hz)[:, None] + offsets
+    # As the published processor resizes.
+    frames = squares.at(item, times.ravel(), config.image_size, 'bilinear')
+    missing = max(config.num_frames - len(frames), 0)
+    frames = np.pad(frames, ((0, missing), *[(0, 0)] * 3), mode='edge')
+    last = len(frames) // videomae.TUBELET - config.num_steps
+    starts = [*range(0, last, config.num_steps), last]
+    firsts = [start * videomae.TUBELET for start in starts]
+    return starts, np.stack([frames[i : i + config.num_frames] for i in firsts])
+
+
+def load_dinov2(
+  stream: specs.FeatureSpec,
+  file: os.PathLike,
+  *,
+  config: Mapping[str, Any] | None = None,
+  batch_size: int = 32,
+) -> picture_stream.PatchFeatures:
+  """Loads DINOv2 for the patches of the picture, after the last norm.
+
+  Args:
+    stream: Stream to emit; its dim says which of the published sizes it is of.
+    file: A .safetensors file in the published layout.
+    config: Sizes other than the published ones.
+    batch_size: Images in one call of the network.
+
+  Raises:
+    ValueError: There is no published size of the stream's dim, the stream does
+      not fit the network, or the file is of another.
+  """
+  sizes = _sizes('DINOv2', stream, dinov2.Dinov2Config, _DINOV2, config)
+  params = dinov2.read(tensors.load(file), sizes)
+  return picture_stream.PatchFeatures(
+    stream, sizes, dinov2.patch_features, params, batch_size=batch_size
+  )
+
+
+def load_hiera(
+  stream: specs.FeatureSpec,
+  file: os.PathLike,
+  *,
+  config: Mapping[str, Any] | None = None,
+  batch_size: int = 32,
+) -> picture_stream.PatchFeatures:
+  """As `load_dinov2`, of Hiera: cells of its 7 x 7 last tokens, by area."""
+  sizes = _sizes('Hiera', stream, hiera.HieraConfig, _HIERA, config)
+  params = hiera.read(tensors.load(file), sizes)
+  return picture_stream.PatchFeatures(
+    stream, sizes, hiera.patch_features, params, batch_size=batch_size
+  )
+
+
+def load_videomae(
+  stream: specs.FeatureSpec,
+  file: os.PathLike,
+  *,
+  config: Mapping[str, Any] | None = None,
+  batch_size: int = 4,
+) -> ClipPatches:
+  """As `load_dinov2`, of VideoMAE V2; a batch is of clips of 16 frames."""
+  sizes = _sizes(
+    'VideoMAE V2', stream, videomae.VideoMaeConfig, _VIDEOMAE, config
+  )
+  params = videomae.read(tensors.load(file), sizes)
+  return ClipPatches(stream, sizes, params, batch_size=batch_size)
+
+
+def _sizes(
+  name: str,
+  stream: specs.FeatureSpec,
+  kind: type[Any],
+  published: tuple[Any, ...],
+  config: Mapping[str, Any] | None,
+) -> Any:
+  if config:
+    return kind(**config)
+  for sizes in published:
+    if sizes.emb_dim == stream.dim:
+      return sizes
+  raise ValueError(
+    f'stream {stream.name!r} has dim {stream.dim}; {name} gives'
+    f' {[sizes.emb_dim for sizes in published]}: bind'
+    ' stages.paper_streams.patch_dim.'
+  )
