@@ -5,6 +5,8 @@ cd "$(dirname "$0")/.."
 source launch/venv.sh
 install_venv '[dev]'
 export PATH="$PWD/.venv/bin:$PATH"
+# Tests start hundreds of processes, each of which would compile its libraries.
+unset PYTHONDONTWRITEBYTECODE
 step() { printf '\n== %s\n' "$*"; }
 
 step format
