@@ -81,17 +81,17 @@ class ClipPatches:
     """float32[frames, positions, dim], without positions if there is one."""
     starts, clips = self._clips(item)
     num_steps = self.config.num_steps
-    found = squares.in_batches(self.outputs, clips, self.batch_size)
+    found = squares.in_batches(self.embed_clips, clips, self.batch_size)
     steps = np.empty((starts[-1] + num_steps, *found.shape[2:]), np.float32)
     for start, rows in zip(starts, found, strict=True):
       steps[start : start + num_steps] = rows
     steps = steps[: item.num_steps(self.stream.rate_hz)]
     return steps.reshape(len(steps), *self.stream.frame_shape)
 
-  def outputs(self, inputs: np.ndarray) -> np.ndarray:
+  def embed_clips(self, clips: np.ndarray) -> np.ndarray:
     """uint8[b, frames, size, size, 3] -> float32[b, steps, positions, dim]."""
     return np.asarray(
-      videomae.patch_features(self.config, self._params, inputs, self._side)
+      videomae.patch_features(self.config, self._params, clips, self._side)
     )
 
   def _clips(self, item: media.Video) -> tuple[list[int], np.ndarray]:

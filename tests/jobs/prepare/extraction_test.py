@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import weakref
 
@@ -6,10 +7,14 @@ import pytest
 import tensorflow as tf
 
 from tests.fakes import planted_records
+from tests.fakes import tiny_networks
+from tests.fakes import torch_vision
 from v2meow_jax import parts
 from v2meow_jax import stages
+from v2meow_jax.extractors import network_patches
 from v2meow_jax.files import manifests
 from v2meow_jax.jobs.prepare import extraction
+from v2meow_jax.pretrained.vision import videomae
 from v2meow_jax.synthetic import scene as scene_lib
 from v2meow_jax.synthetic import score
 
@@ -147,6 +152,29 @@ def test_what_is_in_memory_does_not_grow_with_the_length_of_a_video(
   assert pieces.total == seconds / 4 and pieces.most <= 3
   # A batch is of two stretches of four frames.
   assert waiting.total == seconds / 4 and waiting.most <= 3
+
+
+def test_a_network_over_clips_of_frames_gives_the_steps_of_a_stream(tmp_path):
+  sizes = dataclasses.replace(tiny_networks.VIDEOMAE, emb_dim=2, num_heads=1)
+  params = videomae.read(torch_vision.videomae_state(sizes), sizes)
+  extractors = planted_records.make_extractors()
+  stream = extractors['motion'].stream
+  network = network_patches.ClipPatches(stream, sizes, params)
+  extractors |= {'motion': network}
+  (tmp_path / 'a.json').write_text(json.dumps({'seconds': 9.0}))
+  extract = extraction.Extract(
+    planted_records.reading(make_extractors=lambda: extractors)
+  )
+  extract.setup()
+  clip = manifests.ManifestClip(id='a', path=str(tmp_path / 'a.json'))
+  (result,) = extract.process([(('train', 0), clip)])
+  (found,) = _features(result)['motion'].bytes_list.value
+  pieces = planted_records.read_video(clip.path)
+  wanted = np.concatenate([network(piece) for piece in pieces])
+  np.testing.assert_array_equal(
+    np.frombuffer(found, np.float16).reshape(-1, 2),
+    wanted[:112].astype(np.float16),  # Of 12.5 a second, the whole ones.
+  )
 
 
 def test_a_plan_becomes_a_stream_and_none_becomes_zeros(tmp_path):

@@ -117,7 +117,7 @@ def test_cells_of_each_step_equal_hugging_faces(file, side):
   wanted = normed(grid.mean((3, 5))).reshape(3, 4, side**2, -1)
   assert wanted.std() > 0.1
   np.testing.assert_allclose(
-    load(file, side).outputs(frames), wanted, rtol=0, atol=TOLERANCE
+    load(file, side).embed_clips(frames), wanted, rtol=0, atol=TOLERANCE
   )
 
 
@@ -154,7 +154,7 @@ def test_a_stretch_is_clips_of_whole_steps_of_two_frames_each(file, start):
   found = extractor(video)
   # 11 steps: clips of 4 from steps 0, 4 and 7, of frames 0, 8 and 14.
   frames = video.frames
-  wanted = extractor.outputs(
+  wanted = extractor.embed_clips(
     np.stack([frames[:8], frames[8:16], frames[14:22]])
   )
   assert found.shape == (11, 16, 16)
@@ -167,7 +167,7 @@ def test_a_stretch_shorter_than_a_clip_goes_on_with_its_last_frame(file):
   video = moving(0.2)
   extractor = load(file)
   held = [*video.frames, *[video.frames[-1]] * 4]
-  wanted = extractor.outputs(np.stack([held] * 3))
+  wanted = extractor.embed_clips(np.stack([held] * 3))
   np.testing.assert_array_equal(extractor(video), wanted[0][:2])
 
 
