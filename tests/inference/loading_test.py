@@ -5,6 +5,7 @@ import pathlib
 import shutil
 
 import numpy as np
+import pytest
 
 from v2meow_jax import stages
 from v2meow_jax.files import atomic
@@ -61,3 +62,9 @@ def test_a_folder_of_format_1_is_loaded(tmp_path):
     old.styles['style_text']('calm piano'),
     new.styles['style_text']('calm piano'),
   )
+
+
+@pytest.mark.parametrize('tensor', [0, 2])
+def test_groups_that_the_devices_do_not_make_are_named(tensor):
+  with pytest.raises(ValueError, match=f'tensor is {tensor}: .*1 here; wanted'):
+    loading.load(system.SHIPPED['tiny'], tensor=tensor)

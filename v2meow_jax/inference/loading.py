@@ -139,7 +139,13 @@ def load(
 
 def _mesh(tensor: int) -> jax.sharding.Mesh | None:
   """The devices of this process, in groups of `tensor`; None: it has but one."""
-  if tensor == 1 and jax.local_device_count() == 1:
+  count = jax.local_device_count()
+  if tensor < 1 or count % tensor:
+    raise ValueError(
+      f'tensor is {tensor}: groups of so many devices split the weights of the'
+      f' stages, and there are {count} here; wanted 1, or a divisor of {count}.'
+    )
+  if count == 1:
     return None
   # Optimisers come with it, which one device does not wait for.
   from v2meow_jax.training import mesh  # pylint: disable=g-import-not-at-top

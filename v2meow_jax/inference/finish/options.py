@@ -77,12 +77,12 @@ class Finish:
   num_channels: int | None = None
 
   def __post_init__(self):
-    if not self.keep_audio and (
-      self.duck_db is not None or self.audio_level_db
-    ):
+    own = {'duck': self.duck_db, 'audio_level': self.audio_level_db or None}
+    given = [name for name, value in own.items() if value is not None]
+    if given and not self.keep_audio:
       raise ValueError(
-        'duck and audio_level are about the sound of the clip, which is not kept;'
-        ' give --keep_audio, too.'
+        f'{" and ".join(given)} is about the sound of the clip, which is not'
+        ' kept; give --keep_audio, too.'
       )
     _check('audio_level', self.audio_level_db, *_LEVEL_DB, 'dB')
     _check('duck', self.duck_db, 0.0, _MOST_DUCK_DB, 'dB')

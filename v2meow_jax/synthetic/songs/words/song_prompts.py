@@ -99,6 +99,7 @@ _TEMPLATES = (
   '{word} music with {instrument}',
   '{style}, {word}, {instrument}, {other}',
 )
+_TEMPLATES_OF_ONE = tuple(t for t in _TEMPLATES if '{other}' not in t)
 _QUIET_BELOW, _LOUD_FROM = 0.35, 0.6
 
 
@@ -120,7 +121,8 @@ def prompt(song: song_lib.Song) -> str:
   players = [p for p in (*song.players, song.kit) if p is not None]
   chosen = rng.permutation(list(dict.fromkeys(players)))
   said = [pick(_INSTRUMENTS.get(name, (name,))) for name in chosen]
-  template = pick(_TEMPLATES)
+  # A single player is named once.
+  template = pick(_TEMPLATES if len(said) > 1 else _TEMPLATES_OF_ONE)
   return template.format(
     style=song_captions.in_place(pick(names), template),
     word=pick(_words(song)),
