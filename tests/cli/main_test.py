@@ -424,6 +424,7 @@ for command in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_what_a_glance_can_refuse_is_refused_before_jax_is_imported(root):
   commands = (
     'generate no.mp4 -o out.wav',

@@ -70,6 +70,7 @@ def _full_size_outputs():
   )
 
 
+@pytest.mark.slow
 def test_there_is_a_spectral_net_and_three_waveform_scales():
   spectral, *waves = _full_size_outputs()
   # 61 spectra, halved by three of the six blocks: 61, 31, 16, 8.

@@ -75,6 +75,7 @@ def test_a_number_of_bands_is_that_of_every_window_or_one_is_given_for_each():
     )
 
 
+@pytest.mark.slow
 def test_narrow_bands_of_long_windows_tell_a_note_from_its_neighbour():
   t = np.arange(16_000) / 16_000
   note, other = (0.3 * np.sin(2 * np.pi * hz * t)[None] for hz in (440, 466))

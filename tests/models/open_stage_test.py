@@ -124,6 +124,7 @@ def losses(tmp_path_factory):
   return losses
 
 
+@pytest.mark.slow
 def test_a_continuous_stage_trains_in_the_loop(losses):
   assert len(losses) >= 2 and losses[-1] < losses[0]
 

@@ -144,6 +144,7 @@ def test_adafactor_factors_and_clips_each_of_stacked_layers_by_itself():
   assert (rows.shape, columns.shape) == ((8, 6), (8, 8))
 
 
+@pytest.mark.slow
 def test_discriminators_are_clipped_by_their_own_norm():
   codec = {'generator': {'w': jnp.ones((2, 2))}}
   clip = schedules.clip_sides(1.0)

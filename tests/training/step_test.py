@@ -131,6 +131,7 @@ def test_a_spike_is_judged_as_numpy_does():
   assert_equal(after, recent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('make', [schedules.adamw, schedules.adafactor])
 def test_an_optimiser_by_name_descends(make):
   optimizer = make(lambda _: jnp.float32(0.1))

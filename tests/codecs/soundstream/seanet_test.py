@@ -9,6 +9,7 @@ def _noise(*shape):
   return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_causal_conv_equals_numpy_at_every_stride_and_dilation():
   x = _noise(1, 12, 1)
   for stride, dilation, kernel in ((1, 1, 3), (1, 3, 3), (2, 1, 4), (4, 1, 8)):

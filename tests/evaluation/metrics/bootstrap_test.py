@@ -16,6 +16,7 @@ def test_interval_of_many_values_matches_the_normal_approximation():
   assert got.high == pytest.approx(values.mean() + half, abs=0.05 * half)
 
 
+@pytest.mark.slow
 def test_interval_covers_the_true_mean_about_as_often_as_it_says():
   rng = np.random.default_rng(1)
   hits = 0

@@ -23,6 +23,7 @@ def test_one_take_a_clip_changes_nothing():
   assert take_scores.rule(['a', 'b', 'c']) == ''
 
 
+@pytest.mark.slow
 def test_takes_that_are_alike_have_the_intervals_of_single_takes():
   """Figures of copies are those of the clips, as certain and no more."""
   rng = np.random.default_rng(0)

@@ -56,6 +56,7 @@ def with_edits(data: bytes, edits: list[tuple[float, float | None]]) -> bytes:
   return bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('b_frames', [0, 2])
 @pytest.mark.parametrize(
   ('edits', 'copied'),

@@ -43,6 +43,7 @@ def mastered(path, films, num_sounds=0):
       out.mux(stream.encode(None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'films',
   [

@@ -63,6 +63,7 @@ def test_the_later_the_notes_the_lower_the_score():
   assert scores[0] > 1.5 > 0 > scores[-1]
 
 
+@pytest.mark.slow
 def test_scattered_notes_score_less_than_notes_on_the_beats():
   on, off = (
     [scoring.beats_heard(take(n, 0.0, s).audio, PLAN) for n in range(5)]

@@ -32,6 +32,7 @@ def _found(samples, rate_hz=RATE_HZ):
   return sound_checks.troubles(media.Audio(samples=samples, rate_hz=rate_hz))
 
 
+@pytest.mark.slow
 def test_music_loud_or_soft_is_left_alone():
   for gain in (0.003, 0.3, 0.95):
     for rate_hz in (RATE_HZ, 24_000, 16_000):
@@ -61,6 +62,7 @@ def test_what_is_silent_is_so_for_every_verb():
     assert ('silent' in sound_checks.troubles(audio)) == audio.is_silent, gain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('suffix', ['.wav', '.flac'])
 def test_clipping_of_one_channel_alone_is_found(tmp_path, suffix):
   loud, soft = np.clip(_music(4.0, gain=1.5), -1, 1), _music(4.0, gain=0.1)

@@ -76,6 +76,7 @@ def test_a_tonic_has_the_same_place_in_every_key_and_comes_back():
     assert place % 12 == 0
 
 
+@pytest.mark.slow
 def test_music_in_another_key_is_the_same_music():
   """A semitone up in plan and frames is a semitone up in the velocity."""
   model = stage_model.StageModel(

@@ -212,6 +212,7 @@ def test_patches_equal_hugging_face_through_a_file(folder, tensors, side):
   np.testing.assert_allclose(got, wanted, rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_an_event_in_a_patch_comes_out_at_its_time_and_place(folder):
   extractor = clip_stream.load_patches(
     PATCHES, folder, config=dataclasses.asdict(TINY)
@@ -311,6 +312,7 @@ def test_half_precision_is_read_as_float32(tensors, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_full_tower_has_304_million_parameters():
   pixels = jnp.zeros((1, 224, 224, 3))
   tower = clip.ImageTower(clip.VIT_L_14)

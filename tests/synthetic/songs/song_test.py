@@ -110,6 +110,7 @@ def test_captions_name_style_tempo_instruments_and_key():
   assert len(set(captions)) > 0.95 * len(captions)
 
 
+@pytest.mark.slow
 def test_no_note_begins_in_a_rest_and_all_lie_in_the_song():
   for song in SONGS[:40]:
     notes = arrangement.notes(song)
@@ -122,6 +123,7 @@ def test_no_note_begins_in_a_rest_and_all_lie_in_the_song():
     assert not inside.any()
 
 
+@pytest.mark.slow
 def test_notes_lie_in_their_chord_or_scale():
   for song in SONGS[:40]:
     scale = {(song.key + c) % 12 for c in harmony.SCALES[song.mode]}
@@ -217,3 +219,15 @@ def test_prompts_say_styles_and_instruments_in_everyday_words():
   assert all(vocabulary.knows(known, word) for word in said - fillers)
   # The words that systems are judged by are not learnt by heart.
   assert not set(held_out.PROMPTS.values()).intersection(prompts)
+
+
+def test_a_prompt_names_nobody_twice():
+  alone = [s for s in SONGS if len({*s.players, s.kit} - {None}) == 1]
+  assert alone
+  for song in alone:
+    (player,) = {*song.players, song.kit} - {None}
+    names = song_prompts._INSTRUMENTS.get(player, (player,))
+    text = song_prompts.prompt(song)
+    for name in names:
+      assert f'{name} and {name}' not in text
+      assert f'{name}, {name}' not in text

@@ -243,6 +243,7 @@ def test_no_step_goes_while_the_newest_cannot_be_relied_on(tmp_path):
   planted_states.assert_is_that_of_step(restore(tmp_path), 4)
 
 
+@pytest.mark.slow
 def test_a_save_waits_for_no_reading_and_a_step_is_read_once(
   tmp_path, monkeypatch
 ):

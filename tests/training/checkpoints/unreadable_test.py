@@ -41,6 +41,7 @@ def failing(monkeypatch, number, times):
   monkeypatch.setattr(os, 'listdir', listdir)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('number', ERRORS)
 def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(
   model_dir, monkeypatch, number

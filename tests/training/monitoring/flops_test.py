@@ -69,6 +69,7 @@ def by_hand(model) -> int:
   return total + 2 * model.target_length * c.emb_dim * choices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('spec', 'config', 'legal'),
   [

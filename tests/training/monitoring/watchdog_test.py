@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from v2meow_jax.training.monitoring import watchdog
 
 
@@ -9,6 +11,7 @@ def hang_here():
   time.sleep(1.0)
 
 
+@pytest.mark.slow
 def test_a_hang_is_shown_with_its_place(capfd):
   with watchdog.Watchdog(0.2):
     hang_here()
