@@ -91,6 +91,12 @@ def table(variants: bool) -> dict[str, Run]:
     'no_synchrony': Run(
       recipe=_MUSIC, steps='ablation_steps', sources=('pretraining',)
     ),
+    'early': Run(
+      recipe=_MUSIC, steps='early_steps', sources=('pretraining', 'synchrony')
+    ),
+    'early_no_synchrony': Run(
+      recipe=_MUSIC, steps='early_steps', sources=('pretraining',)
+    ),
   }
   for kind in ADAPTORS if variants else ():
     runs |= _with_adaptor(kind)

@@ -206,7 +206,6 @@ def _macros():
   return {names: macros(names) for names in [*combinations(), *alone]}
 
 
-@pytest.mark.slow
 def test_a_preparation_names_networks_of_streams_that_stages_read(at_root):
   import gin
   from v2meow_jax import stages

@@ -213,7 +213,6 @@ def root_of(name: str) -> str:
   return name.partition('.')[0]
 
 
-@pytest.mark.slow
 def test_modules_import_only_what_their_layers_may():
   wrong = {m: names for m in modules() if (names := misplaced(m))}
   assert not wrong, f'move the modules, or import in the function: {wrong}'

@@ -31,7 +31,7 @@ def test_another_codec_changes_coarse_and_fine_alone():
 
 
 def test_another_network_s_patches_change_their_width_alone():
-  table = stages.paper_streams(patch_dim=768)
+  table = stages.paper_streams(patch_dim=768, slow_patch_dim=768)
   changed = {name for name in table if table[name] != stages.PAPER[name]}
   assert changed == {'patches', 'slow_patches'}
   for name in changed:

@@ -104,6 +104,7 @@ def paper_streams(
   picture_positions: int = 256,
   latent_dim: int = 1024,
   patch_dim: int = 1024,
+  slow_patch_dim: int = 1024,
 ) -> Mapping[str, specs.Stream]:
   """The paper's streams; bind as `streams` of a stage in gin.
 
@@ -117,6 +118,7 @@ def paper_streams(
     picture_positions: Cells of a picture of ViT-VQGAN.
     latent_dim: Width of the latents of an autoencoder, at the codec's rate.
     patch_dim: Width of what a network sees in each cell of the picture.
+    slow_patch_dim: Width of what one sees once a second.
 
   Returns:
     The streams by name.
@@ -135,7 +137,7 @@ def paper_streams(
     **_table(
       dataclasses.replace(PAPER['vit_vqgan'], num_positions=picture_positions),
       dataclasses.replace(PAPER['patches'], dim=patch_dim),
-      dataclasses.replace(PAPER['slow_patches'], dim=patch_dim),
+      dataclasses.replace(PAPER['slow_patches'], dim=slow_patch_dim),
       specs.FeatureSpec(name='style', dim=style_dim, rate_hz=0.0),
       specs.TokenSpec(name='coarse', num_codebooks=num_coarse_levels, **codec),
       specs.TokenSpec(

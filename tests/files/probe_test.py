@@ -90,7 +90,7 @@ def test_what_is_not_media_is_named(tmp_path, content, reason):
     ('.', 'not a file'),
     ('a\0b', 'null byte'),
     ('x' * 4096, 'too long'),
-    ('http://127.0.0.1:9/x.mp4', 'No such file'),
+    ('http://127.0.0.1:9/x.mp4', 'begins with http://; wanted a path'),
     ('concat:clip.mp4|clip.mp4', 'No such file'),
   ],
 )

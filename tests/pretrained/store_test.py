@@ -262,6 +262,17 @@ def test_a_refused_file_is_named_and_leaves_no_folder(tmp_path, here):
   assert not list(here.path.iterdir())
 
 
+def test_a_larger_network_is_not_taken_for_a_smaller_one(tmp_path, here):
+  wanted = artefact('https://example.org/model.safetensors', lacks='layer_12')
+  file = tmp_path / 'large.safetensors'
+  safetensors_numpy.save_file({'kernel': KERNEL, 'layer_12': KERNEL}, file)
+  with pytest.raises(store.WeightsError, match="large.* has 'layer_12', as a"):
+    here.take(wanted, file)
+  assert not here.path.exists()
+  safetensors_numpy.save_file({'kernel': KERNEL}, file)
+  assert here.take(wanted, file)
+
+
 def test_companions_are_listed_once_each(here):
   wanted = artefact('https://example.org/a.npz', companions=('b', 'c'))
   with pytest.raises(store.WeightsError) as caught:

@@ -25,11 +25,11 @@ from v2meow_jax.pretrained.vision import videomae
 _DINOV2 = (dinov2.BASE, dinov2.LARGE)
 _HIERA = (hiera.BASE, hiera.LARGE)
 _VIDEOMAE = (videomae.BASE, videomae.LARGE)
-# ours: a clip is a stretch of 2 s then, as videos are read for these networks.
-_MIN_RATE_HZ = 4.0
+# As videos are read for networks of others.
+_MOST_SECONDS = 2.0
 
 
-class ClipPatches:
+class VideoPatches:
   """Patches of each step, as a network over clips of several frames sees them.
 
   Each step of the stream is two frames, a quarter of a step before and after its
@@ -63,12 +63,14 @@ class ClipPatches:
     """
     extractor.check_dim(stream.name, stream.dim, config.emb_dim)
     squares.check_rate(stream, batch_size)
-    if stream.rate_hz < _MIN_RATE_HZ:
+    least = config.num_steps / _MOST_SECONDS
+    if stream.rate_hz < least:
       raise ValueError(
         f'stream {stream.name!r} has a step every {1 / stream.rate_hz:g} s, so'
         f' that a clip of {config.num_frames} frames takes'
-        f' {config.num_steps / stream.rate_hz:g} s, longer than the stretches'
-        f' that videos are read in; wanted rate_hz={_MIN_RATE_HZ:g} or more.'
+        f' {config.num_steps / stream.rate_hz:g} s, longer than the stretches of'
+        f' {_MOST_SECONDS:g} s that videos are read in; wanted'
+        f' rate_hz={least:g} or more.'
       )
     across = config.image_size // config.patch_size
     self.stream = stream
@@ -119,17 +121,17 @@ def load_dinov2(
   """Loads DINOv2 for the patches of the picture, after the last norm.
 
   Args:
-    stream: Stream to emit; its dim says which of the published sizes it is of.
-    file: A .safetensors file in the published layout.
+    stream: Stream to emit, of the width of the network.
+    file: A .safetensors file in the published layout, of either size.
     config: Sizes other than the published ones.
     batch_size: Images in one call of the network.
 
   Raises:
-    ValueError: There is no published size of the stream's dim, the stream does
-      not fit the network, or the file is of another.
+    ValueError: The stream does not fit the network, or the file is of another.
   """
-  sizes = _sizes('DINOv2', stream, dinov2.Dinov2Config, _DINOV2, config)
-  params = dinov2.read(tensors.load(file), sizes)
+  state = tensors.load(file)
+  sizes = _sizes(stream, state, dinov2.Dinov2Config, _DINOV2, config)
+  params = dinov2.read(state, sizes)
   return picture_stream.PatchFeatures(
     stream, sizes, dinov2.patch_features, params, batch_size=batch_size
   )
@@ -143,8 +145,9 @@ def load_hiera(
   batch_size: int = 32,
 ) -> picture_stream.PatchFeatures:
   """As `load_dinov2`, of Hiera: cells of its 7 x 7 last tokens, by area."""
-  sizes = _sizes('Hiera', stream, hiera.HieraConfig, _HIERA, config)
-  params = hiera.read(tensors.load(file), sizes)
+  state = tensors.load(file)
+  sizes = _sizes(stream, state, hiera.HieraConfig, _HIERA, config)
+  params = hiera.read(state, sizes)
   return picture_stream.PatchFeatures(
     stream, sizes, hiera.patch_features, params, batch_size=batch_size
   )
@@ -156,29 +159,36 @@ def load_videomae(
   *,
   config: Mapping[str, Any] | None = None,
   batch_size: int = 4,
-) -> ClipPatches:
+) -> VideoPatches:
   """As `load_dinov2`, of VideoMAE V2; a batch is of clips of 16 frames."""
-  sizes = _sizes(
-    'VideoMAE V2', stream, videomae.VideoMaeConfig, _VIDEOMAE, config
-  )
-  params = videomae.read(tensors.load(file), sizes)
-  return ClipPatches(stream, sizes, params, batch_size=batch_size)
+  state = tensors.load(file)
+  sizes = _sizes(stream, state, videomae.VideoMaeConfig, _VIDEOMAE, config)
+  params = videomae.read(state, sizes)
+  return VideoPatches(stream, sizes, params, batch_size=batch_size)
 
 
 def _sizes(
-  name: str,
   stream: specs.FeatureSpec,
+  state: Mapping[str, np.ndarray],
   kind: type[Any],
   published: tuple[Any, ...],
   config: Mapping[str, Any] | None,
 ) -> Any:
+  """The sizes of a config; else the published ones that a file is of."""
   if config:
     return kind(**config)
-  for sizes in published:
-    if sizes.emb_dim == stream.dim:
-      return sizes
-  raise ValueError(
-    f'stream {stream.name!r} has dim {stream.dim}; {name} gives'
-    f' {[sizes.emb_dim for sizes in published]}: bind'
-    ' stages.paper_streams.patch_dim.'
-  )
+  # Whatever the layers are called, norms are as wide as the network; of wider
+  # networks none is as narrow as a smaller one.
+  widths = {x.shape[0] for x in state.values() if x.ndim == 1}
+  sizes = next((c for c in published if c.emb_dim in widths), None)
+  if sizes is None:
+    return published[0]  # Whose reader says what is missing.
+  if sizes.emb_dim != stream.dim:
+    raise ValueError(
+      f'stream {stream.name!r} has dim {stream.dim}, but the weights are of'
+      f' {sizes.artefact}, which gives {sizes.emb_dim}: take others of'
+      f' {[c.artefact for c in published]}, or bind'
+      f' stages.paper_streams.patch_dim={sizes.emb_dim} (slow_patch_dim for'
+      ' what is seen once a second), in training too.'
+    )
+  return sizes

@@ -59,7 +59,7 @@ def _check_scheme(name: epath.PathLike) -> None:
     wanted = ' or '.join(f'{known}://' for known in SCHEMES)
     raise ValueError(
       f'{os.fspath(name)!r} begins with {scheme}://; wanted a path of this'
-      f' machine, or one in a bucket: {wanted}.'
+      f' machine, or one in a bucket: {wanted}. Download what lies elsewhere.'
     )
 
 
@@ -77,7 +77,12 @@ def user_cache() -> pathlib.Path:
 
 
 def absolute(name: epath.PathLike) -> str:
-  """The absolute name of a file or folder; that of a bucket is one already."""
+  """The absolute name of a file or folder; that of a bucket is one already.
+
+  Raises:
+    ValueError: The name has another scheme than those of buckets.
+  """
+  _check_scheme(name)
   return os.fspath(path(name)) if is_remote(name) else os.path.abspath(name)
 
 

@@ -127,7 +127,7 @@ def probe(
   if isinstance(path, MediaInfo):
     return path
   with open_input(path, limits) as container:
-    name = paths.absolute(path)
+    name = _absolute(path)
     video, audio = video_stream(container), audio_stream(container)
     main = video or audio
     if main is None:
@@ -155,6 +155,13 @@ def probe(
       num_channels=audio.codec_context.layout.nb_channels if audio else 0,
       aspect=(video and video.sample_aspect_ratio) or fractions.Fraction(1),
     )
+
+
+def _absolute(path: str | os.PathLike) -> str:
+  try:
+    return paths.absolute(path)
+  except ValueError as e:
+    raise UnsupportedMedia(str(e)) from e
 
 
 def probe_video(
@@ -185,7 +192,7 @@ def open_input(
   Raises:
     UnsupportedMedia: See `probe`; here from the headers alone.
   """
-  name = paths.absolute(path)
+  name = _absolute(path)
   sniff.require_media(name)
   options = {
     'protocol_whitelist': 'file',

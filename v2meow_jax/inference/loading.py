@@ -142,8 +142,8 @@ def _mesh(tensor: int) -> jax.sharding.Mesh | None:
   count = jax.local_device_count()
   if tensor < 1 or count % tensor:
     raise ValueError(
-      f'tensor is {tensor}: groups of so many devices split the weights of the'
-      f' stages, and there are {count} here; wanted 1, or a divisor of {count}.'
+      f'tensor is {tensor}, the number of devices that split the weights of the'
+      f' stages; devices here: {count}, wanted 1 or another divisor of it.'
     )
   if count == 1:
     return None

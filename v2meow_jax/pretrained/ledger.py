@@ -28,6 +28,8 @@ class Artefact:
       file.
     others: Tensor names of publications for TensorFlow that the reader also
       reads; these are imported, never fetched.
+    lacks: Name of a tensor by which a larger network of the kind is told from it;
+      None: there is none that is read.
     reader: Function that makes parameters from the file, 'module.function'.
     code_licence: Licence of the code that the network was trained with.
     weights_licence: Licence of the file.
@@ -48,6 +50,7 @@ class Artefact:
   code_licence: str
   weights_licence: str
   commercial: bool | None = None
+  lacks: str | None = None
   others: tuple[str, ...] = ()
   sha256: str | None = None
   git_blob: str | None = None

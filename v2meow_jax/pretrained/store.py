@@ -311,6 +311,11 @@ def _check_content(
   except ValueError as e:
     reason = str(e).replace(str(file), str(given))
     raise WeightsError(f'this is not {artefact.name}: {reason}.') from e
+  if artefact.lacks in names:
+    raise WeightsError(
+      f'this is not {artefact.name}: {given} has {artefact.lacks!r}, as a larger'
+      f' network of its kind.'
+    )
   known = (artefact.holds, *artefact.others)
   if not set(known).intersection(names):
     raise WeightsError(

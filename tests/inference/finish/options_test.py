@@ -13,7 +13,7 @@ from v2meow_jax.inference.finish import options
   [
     ({'duck': 6.0}, '^duck is about .*--keep_audio'),
     ({'audio_level': -3.0}, '^audio_level is about .*--keep_audio'),
-    ({'duck': 6.0, 'audio_level': -3.0}, '^duck and audio_level is about'),
+    ({'duck': 6.0, 'audio_level': -3.0}, '^duck and audio_level are about'),
     ({'keep_audio': True, 'duck': -1.0}, 'duck is -1 dB; wanted 0 to 60'),
     ({'keep_audio': True, 'audio_level': 30.0}, 'audio_level is 30 dB'),
     ({'loudness': 0.0}, 'loudness is 0 LUFS; wanted -50 to -5'),

@@ -159,7 +159,7 @@ def test_a_network_over_clips_of_frames_gives_the_steps_of_a_stream(tmp_path):
   params = videomae.read(torch_vision.videomae_state(sizes), sizes)
   extractors = planted_records.make_extractors()
   stream = extractors['motion'].stream
-  network = network_patches.ClipPatches(stream, sizes, params)
+  network = network_patches.VideoPatches(stream, sizes, params)
   extractors |= {'motion': network}
   (tmp_path / 'a.json').write_text(json.dumps({'seconds': 9.0}))
   extract = extraction.Extract(

@@ -31,3 +31,11 @@ def test_the_embedded_system_has_the_windows_of_its_recipes():
   shares = {'semantic': (0.2, 1), 'coarse': (0.25, 1), 'fine': (0.0, 5)}
   for stage, windows in zip(embedded.stages, embedded.windows, strict=True):
     assert windows == options.windows(stage.spec, *shares[stage.spec.name])
+
+
+@pytest.mark.parametrize('name', ['style_guidance', 'video_guidance'])
+@pytest.mark.parametrize('weight', [-1.0, 101.0, 1e30, float('nan')])
+def test_a_guidance_that_leaves_no_music_is_refused(name, weight):
+  options.Sampling(**{name: 100.0})
+  with pytest.raises(ValueError, match=f'{name} is .*; wanted 0 to 100 '):
+    options.Sampling(**{name: weight})

@@ -124,7 +124,16 @@ def test_sizes_are_the_published_ones(config, num_layers, dim):
   assert got / 1e6 == pytest.approx({768: 86, 1024: 304}[dim], rel=0.02)
 
 
-def test_a_stream_of_another_width_is_refused(file):
+def test_weights_of_another_kind_are_told_what_they_lack(file):
   stream = dataclasses.replace(PATCHES, dim=17)
-  with pytest.raises(ValueError, match='dim 17; DINOv2 gives .768, 1024.'):
+  with pytest.raises(ValueError, match='7, 7.; .*wanted .*dinov2-base'):
     network_patches.load_dinov2(stream, file)
+
+
+def test_a_size_that_the_stream_is_not_of_is_named_with_the_binding(tmp_path):
+  path = tmp_path / 'model.safetensors'
+  st.save_file({'layernorm.weight': np.ones(768, np.float32)}, path)
+  stream = dataclasses.replace(PATCHES, dim=1024)
+  told = r'dim 1024, .* of dinov2-base, .*768: .*dinov2-large.*patch_dim=768'
+  with pytest.raises(ValueError, match=told):
+    network_patches.load_dinov2(stream, path)

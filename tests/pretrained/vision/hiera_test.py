@@ -125,10 +125,18 @@ def test_sizes_are_the_published_ones(config, millions):
   assert got / 1e6 == pytest.approx(millions, rel=0.005)
 
 
-def test_a_stream_of_another_width_is_told_of_those_that_are_published(file):
-  stream = dataclasses.replace(PATCHES, dim=1024)
-  with pytest.raises(ValueError, match='1024; Hiera gives .768, 1152.: bind'):
-    network_patches.load_hiera(stream, file)
+@pytest.mark.slow
+def test_both_sizes_are_told_from_their_files(tmp_path):
+  for config, other in ((hiera.BASE, 1152), (hiera.LARGE, 768)):
+    path = tmp_path / 'model.safetensors'
+    vectors = {
+      k: x for k, x in torch_vision.hiera_state(config).items() if x.ndim == 1
+    }
+    st.save_file(vectors, path)
+    stream = dataclasses.replace(PATCHES, dim=other)
+    told = f'weights are of {config.artefact}, which gives {config.emb_dim}:'
+    with pytest.raises(ValueError, match=told):
+      network_patches.load_hiera(stream, path)
 
 
 @pytest.mark.parametrize(

@@ -77,12 +77,12 @@ class Finish:
   num_channels: int | None = None
 
   def __post_init__(self):
-    own = {'duck': self.duck_db, 'audio_level': self.audio_level_db or None}
-    given = [name for name, value in own.items() if value is not None]
+    own = {'duck': self.duck_db is not None, 'audio_level': self.audio_level_db}
+    given = [name for name, is_given in own.items() if is_given]
     if given and not self.keep_audio:
       raise ValueError(
-        f'{" and ".join(given)} is about the sound of the clip, which is not'
-        ' kept; give --keep_audio, too.'
+        f'{" and ".join(given)} {"is" if len(given) == 1 else "are"} about the'
+        ' sound of the clip, which is not kept; give --keep_audio, too.'
       )
     _check('audio_level', self.audio_level_db, *_LEVEL_DB, 'dB')
     _check('duck', self.duck_db, 0.0, _MOST_DUCK_DB, 'dB')

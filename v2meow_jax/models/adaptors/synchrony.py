@@ -40,7 +40,9 @@ class SynchronyConfig:
     num_heads: Attention heads.
     head_dim: Width of one head.
     mlp_dim: Width of the hidden layer of the feed-forward blocks.
-    num_layers: Number of layers of each tower.
+    num_layers: Number of layers of the tower of music.
+    num_video_layers: Number of layers of the tower of video. Without any, the
+      adaptor alone, each frame for itself, has to tell what belongs together.
     joint_dim: Width of the embedding of a frame.
     adaptor: Way in which the patches of a frame are joined.
     negatives: Kinds of music that do not belong to a picture.
@@ -56,6 +58,7 @@ class SynchronyConfig:
   head_dim: int
   mlp_dim: int
   num_layers: int
+  num_video_layers: int
   joint_dim: int
   adaptor: patches.PatchAdaptorConfig = patches.PatchAdaptorConfig()
   negatives: sync_windows.Negatives = sync_windows.Negatives()
@@ -118,8 +121,8 @@ class SynchronyTowers(nn.Module):
     }
     init = layers.normal(dim**-0.5, axes.INPUT_DIM, axes.EMBED)
     self.music_kernel = self.param('music_kernel', init, (dim, c.emb_dim))
-    self.video_tower = _Tower(c, name='video_tower')
-    self.music_tower = _Tower(c, name='music_tower')
+    self.video_tower = _Tower(c, c.num_video_layers, name='video_tower')
+    self.music_tower = _Tower(c, c.num_layers, name='music_tower')
     self.scale = self.param('scale', heads.first_log_scale, ())
 
   def see(
@@ -172,14 +175,16 @@ class _Tower(nn.Module):
   """dtype[b, frames, emb_dim] -> float32[b, frames * joint_dim], unit length."""
 
   config: SynchronyConfig
+  num_layers: int
 
   @nn.compact
   def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
     c = self.config
-    bias = position_bias.DistanceBias(
-      position_bias.RelativeBias(c.num_heads, 32, 128, True)(x.shape[1])
-    ).dense()
-    for i in range(c.num_layers):
+    if self.num_layers:
+      bias = position_bias.DistanceBias(
+        position_bias.RelativeBias(c.num_heads, 32, 128, True)(x.shape[1])
+      ).dense()
+    for i in range(self.num_layers):
       layer = transformer_layers.EncoderLayer(c, name=f'layer_{i}')  # pyright: ignore
       x = layer(x, bias, deterministic)
     x = layers.RMSNorm('float32')(x)

@@ -63,12 +63,10 @@ class Sampling:
       )
     for name in ('style_guidance', 'video_guidance'):
       weight = getattr(self, name)
-      if isinstance(weight, int | float) and not (
-        math.isfinite(weight) and weight >= 0
-      ):
+      if isinstance(weight, int | float) and not (0 <= weight <= MAX_GUIDANCE):
         raise ValueError(
-          f'{name} is {weight}; wanted a finite number of 0 or more (1 leaves'
-          ' the music as it is, 2 to 4 follow more strictly).'
+          f'{name} is {weight}; wanted 0 to {MAX_GUIDANCE} (1 leaves the music as'
+          ' it is, 2 to 4 follow more strictly).'
         )
     if isinstance(self.top_p, int | float) and not 0 < self.top_p <= 1:
       raise ValueError(
@@ -94,6 +92,7 @@ class Sampling:
     return dataclasses.replace(base, **given)
 
 
+MAX_GUIDANCE = 100  # ours: far beyond where music is still music.
 MAX_STEPS = 1000  # ours: far beyond where a solver gains anything.
 AS_TRAINED = Sampling(temperature=1.0)
 MAX_ROWS = 256  # ours: an accelerator is full long before.

@@ -120,8 +120,8 @@ def prompt(song: song_lib.Song) -> str:
   names = (*song_lib.STYLES[song.style].names, *_STYLES[song.style])
   players = [p for p in (*song.players, song.kit) if p is not None]
   chosen = rng.permutation(list(dict.fromkeys(players)))
-  said = [pick(_INSTRUMENTS.get(name, (name,))) for name in chosen]
-  # A single player is named once.
+  picked = [pick(_INSTRUMENTS.get(name, (name,))) for name in chosen]
+  said = list(dict.fromkeys(picked))  # Several guitars may be 'guitar'.
   template = pick(_TEMPLATES if len(said) > 1 else _TEMPLATES_OF_ONE)
   return template.format(
     style=song_captions.in_place(pick(names), template),
