@@ -173,7 +173,8 @@ def decode(
     math.ceil(seconds * codec.stream.rate_hz - 1e-9),
     *(len(streams[s.name]) for s in parts),
   )
-  codes = np.concatenate([streams[s.name][:length] for s in parts], axis=-1)
+  levels = [streams[s.name][:length] for s in parts]
+  codes = np.concatenate(levels, axis=-1) if len(levels) > 1 else levels[0]
   rate_hz = codec.sample_rate_hz
   audio = media.Audio(samples=make(round(seconds * rate_hz)), rate_hz=rate_hz)
   start = 0

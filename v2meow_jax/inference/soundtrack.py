@@ -242,9 +242,15 @@ def check(soundtrack: requests_lib.Soundtrack) -> None:
 
 
 def _forget_inputs(system: Any, soundtrack: requests_lib.Soundtrack) -> None:
-  """Drops what the stages read, of which a film has much and needs no more."""
-  targets = {stage.spec.target.name for stage in system.stages}
-  for name in soundtrack.streams.keys() - targets:
+  """Drops what a film has much of and nothing will tell of.
+
+  That is what the stages read, and latents, which no sidecar holds.
+  """
+  from v2meow_jax.inference.films import recorded_codes
+
+  targets = [stage.spec.target for stage in system.stages]
+  told = targets if recorded_codes.recordable(targets) else []
+  for name in soundtrack.streams.keys() - {target.name for target in told}:
     del soundtrack.streams[name]
 
 

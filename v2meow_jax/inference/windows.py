@@ -117,7 +117,8 @@ class Track:
     )
     self._end = math.ceil(seconds * self._rate_hz - 1e-9)
     self._returns = [r.frames(self._rate_hz) for r in returns]
-    self._written: list[np.ndarray] = []
+    # In one place from the start, so that a long film is never held twice.
+    self._written: np.ndarray | None = None
     self._num_frames = 0
     self._num_opening = 0
     self.num_added = 0
@@ -172,13 +173,7 @@ class Track:
   def prefix(self, number: int) -> np.ndarray:
     """Codes that lead a window: those written last."""
     wanted = self.windows[number].num_known
-    tail: list[np.ndarray] = []
-    for codes in reversed(self._written):
-      tail.insert(0, codes[-wanted:])
-      wanted -= len(tail[0])
-      if not wanted:
-        break
-    return np.concatenate(tail)
+    return self._all()[self._num_frames - wanted :]
 
   def add(self, codes: np.ndarray) -> None:
     """Adds the next window, with the frames that it was led by."""
@@ -190,14 +185,23 @@ class Track:
       self._append(self.codes()[frames])
 
   def _append(self, codes: np.ndarray) -> None:
-    self._written.append(codes)
-    self._num_frames += len(codes)
+    if self._written is None:
+      # The last window may reach beyond the end.
+      most = self._known + self._end + self._crop
+      self._written = np.empty((most, *codes.shape[1:]), codes.dtype)
+    end = self._num_frames + len(codes)
+    self._written[self._num_frames : end] = codes
+    self._num_frames = end
+
+  def _all(self) -> np.ndarray:
+    assert self._written is not None
+    return self._written[: self._num_frames]
 
   def codes(self) -> np.ndarray:
     """All that is written, [frames, levels]."""
     if self._after is not None and self.num_added == len(self.windows):
-      return np.concatenate([*self._written, self._after])
-    return np.concatenate(self._written)[self._num_opening :]
+      return np.concatenate([self._all(), self._after])
+    return self._all()[self._num_opening :]
 
 
 def _check_opening(
