@@ -100,6 +100,28 @@ class Tensors:
       )
     return tensor
 
+  def dense(
+    self, name: str, inputs: int, outputs: int
+  ) -> dict[str, np.ndarray]:
+    """Parameters of a `flax.linen.Dense` from `name`'s weight and bias.
+
+    Args:
+      name: Name of the layer, as PyTorch's `Linear` has it.
+      inputs: Width of what comes in.
+      outputs: Width of what comes out.
+    """
+    return {
+      'kernel': self.take(f'{name}.weight', outputs, inputs).T,
+      'bias': self.take(f'{name}.bias', outputs),
+    }
+
+  def norm(self, name: str, dim: int) -> dict[str, np.ndarray]:
+    """Parameters of a `flax.linen.LayerNorm` of `dim` numbers from `name`'s."""
+    return {
+      'scale': self.take(f'{name}.weight', dim),
+      'bias': self.take(f'{name}.bias', dim),
+    }
+
 
 def is_floating(tensor: np.ndarray) -> bool:
   """Whether a tensor holds floats, including bfloat16."""

@@ -137,20 +137,9 @@ def read(state: Mapping[str, Any], config: Dinov2Config) -> dict[str, Any]:
     ValueError: A tensor is missing, of another shape, or not finite.
   """
   what = f'weights of {config}'
-  take = tensors.Tensors(state, what, config.artefact).take
+  held = tensors.Tensors(state, what, config.artefact)
+  take, dense, norm = held.take, held.dense, held.norm
   dim, size = config.emb_dim, config.patch_size
-
-  def dense(name, inputs, outputs):
-    return {
-      'kernel': take(f'{name}.weight', outputs, inputs).T,
-      'bias': take(f'{name}.bias', outputs),
-    }
-
-  def norm(name):
-    return {
-      'scale': take(f'{name}.weight', dim),
-      'bias': take(f'{name}.bias', dim),
-    }
 
   patch = 'embeddings.patch_embeddings.projection'
   kernel = take(f'{patch}.weight', dim, 3, size, size)
@@ -164,17 +153,17 @@ def read(state: Mapping[str, Any], config: Dinov2Config) -> dict[str, Any]:
     },
     'class': take('embeddings.cls_token', 1, 1, dim)[0, 0],
     'positions': np.concatenate([places[:1], grid]),
-    'norm': norm('layernorm'),
+    'norm': norm('layernorm', dim),
   }
   for i in range(config.num_layers):
     layer = f'encoder.layer.{i}'
     inner = f'{layer}.attention.attention'
     params[f'layer_{i}'] = {
-      'attention_norm': norm(f'{layer}.norm1'),
+      'attention_norm': norm(f'{layer}.norm1', dim),
       **{n: dense(f'{inner}.{n}', dim, dim) for n in ('query', 'key', 'value')},
       'out': dense(f'{layer}.attention.output.dense', dim, dim),
       'attention_scale': take(f'{layer}.layer_scale1.lambda1', dim),
-      'mlp_norm': norm(f'{layer}.norm2'),
+      'mlp_norm': norm(f'{layer}.norm2', dim),
       'wide': dense(f'{layer}.mlp.fc1', dim, _MLP_RATIO * dim),
       'narrow': dense(f'{layer}.mlp.fc2', _MLP_RATIO * dim, dim),
       'mlp_scale': take(f'{layer}.layer_scale2.lambda1', dim),

@@ -202,19 +202,8 @@ def read(state: Mapping[str, Any], config: HieraConfig) -> dict[str, Any]:
   Raises:
     ValueError: A tensor is missing, of another shape, or not finite.
   """
-  take = tensors.Tensors(state, f'weights of {config}', config.artefact).take
-
-  def dense(name, inputs, outputs):
-    return {
-      'kernel': take(f'{name}.weight', outputs, inputs).T,
-      'bias': take(f'{name}.bias', outputs),
-    }
-
-  def norm(name, dim):
-    return {
-      'scale': take(f'{name}.weight', dim),
-      'bias': take(f'{name}.bias', dim),
-    }
+  held = tensors.Tensors(state, f'weights of {config}', config.artefact)
+  take, dense, norm = held.take, held.dense, held.norm
 
   before = config.first_dim
   patch = 'hiera.embeddings.patch_embeddings.projection'

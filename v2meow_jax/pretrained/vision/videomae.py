@@ -158,20 +158,9 @@ def read(state: Mapping[str, Any], config: VideoMaeConfig) -> dict[str, Any]:
   Raises:
     ValueError: A tensor is missing, of another shape, or not finite.
   """
-  take = tensors.Tensors(state, f'weights of {config}', config.artefact).take
+  held = tensors.Tensors(state, f'weights of {config}', config.artefact)
+  take, dense, norm = held.take, held.dense, held.norm
   dim, size = config.emb_dim, config.patch_size
-
-  def dense(name, inputs, outputs):
-    return {
-      'kernel': take(f'{name}.weight', outputs, inputs).T,
-      'bias': take(f'{name}.bias', outputs),
-    }
-
-  def norm(name):
-    return {
-      'scale': take(f'{name}.weight', dim),
-      'bias': take(f'{name}.bias', dim),
-    }
 
   def attention(name):
     # One matrix of all three; keys have no bias.
@@ -198,10 +187,10 @@ def read(state: Mapping[str, Any], config: VideoMaeConfig) -> dict[str, Any]:
   for i in range(config.num_layers):
     layer = f'model.blocks.{i}'
     network[f'layer_{i}'] = {
-      'attention_norm': norm(f'{layer}.norm1'),
+      'attention_norm': norm(f'{layer}.norm1', dim),
       **attention(f'{layer}.attn'),
-      'mlp_norm': norm(f'{layer}.norm2'),
+      'mlp_norm': norm(f'{layer}.norm2', dim),
       'wide': dense(f'{layer}.mlp.fc1', dim, _MLP_RATIO * dim),
       'narrow': dense(f'{layer}.mlp.fc2', _MLP_RATIO * dim, dim),
     }
-  return {'network': network, 'norm': norm('model.fc_norm')}
+  return {'network': network, 'norm': norm('model.fc_norm', dim)}
