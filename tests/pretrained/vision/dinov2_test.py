@@ -97,6 +97,20 @@ def test_places_are_read_between_as_torch_does(source, target):
   )
 
 
+@pytest.mark.parametrize('across, side', [(7, 4), (7, 7), (5, 2), (16, 4)])
+def test_cells_are_means_by_area(across, side):
+  patches = np.random.default_rng(0).normal(size=(2, across**2, 3))
+  grid = patches.reshape(2, across, across, 3)
+  # So fine that every cell is of whole pieces.
+  fine = grid.repeat(side, 1).repeat(side, 2)
+  fine = fine.reshape(2, side, across, side, across, 3).mean((2, 4))
+  np.testing.assert_allclose(
+    patch_grid.cell_means(jnp.asarray(patches), side),
+    fine.reshape(2, side**2, 3),
+    atol=1e-6,
+  )
+
+
 def test_an_event_in_a_patch_comes_out_at_its_time_and_place(file):
   times = np.arange(50) / 25
   frames = np.full((50, 28, 28, 3), 90, np.uint8)
