@@ -22,9 +22,6 @@ from v2meow_jax.pretrained.vision import dinov2
 from v2meow_jax.pretrained.vision import hiera
 from v2meow_jax.pretrained.vision import videomae
 
-_DINOV2 = (dinov2.BASE, dinov2.LARGE)
-_HIERA = (hiera.BASE, hiera.LARGE)
-_VIDEOMAE = (videomae.BASE, videomae.LARGE)
 # As videos are read for networks of others.
 _MOST_SECONDS = 2.0
 
@@ -129,9 +126,7 @@ def load_dinov2(
   Raises:
     ValueError: The stream does not fit the network, or the file is of another.
   """
-  state = tensors.load(file)
-  sizes = _sizes(stream, state, dinov2.Dinov2Config, _DINOV2, config)
-  params = dinov2.read(state, sizes)
+  sizes, params = _read(dinov2, dinov2.Dinov2Config, stream, file, config)
   return picture_stream.PatchFeatures(
     stream, sizes, dinov2.patch_features, params, batch_size=batch_size
   )
@@ -145,9 +140,7 @@ def load_hiera(
   batch_size: int = 32,
 ) -> picture_stream.PatchFeatures:
   """As `load_dinov2`, of Hiera: cells of its 7 x 7 last tokens, by area."""
-  state = tensors.load(file)
-  sizes = _sizes(stream, state, hiera.HieraConfig, _HIERA, config)
-  params = hiera.read(state, sizes)
+  sizes, params = _read(hiera, hiera.HieraConfig, stream, file, config)
   return picture_stream.PatchFeatures(
     stream, sizes, hiera.patch_features, params, batch_size=batch_size
   )
@@ -161,22 +154,28 @@ def load_videomae(
   batch_size: int = 4,
 ) -> VideoPatches:
   """As `load_dinov2`, of VideoMAE V2; a batch is of clips of 16 frames."""
-  state = tensors.load(file)
-  sizes = _sizes(stream, state, videomae.VideoMaeConfig, _VIDEOMAE, config)
-  params = videomae.read(state, sizes)
+  sizes, params = _read(videomae, videomae.VideoMaeConfig, stream, file, config)
   return VideoPatches(stream, sizes, params, batch_size=batch_size)
 
 
-def _sizes(
-  stream: specs.FeatureSpec,
-  state: Mapping[str, np.ndarray],
+def _read(
+  network: Any,
   kind: type[Any],
-  published: tuple[Any, ...],
+  stream: specs.FeatureSpec,
+  file: os.PathLike,
   config: Mapping[str, Any] | None,
+) -> tuple[Any, dict[str, Any]]:
+  """Sizes and parameters of a file, by a module with BASE, LARGE and `read`."""
+  state = tensors.load(file)
+  sizes = kind(**config) if config else _sizes(network, stream, state)
+  return sizes, network.read(state, sizes)
+
+
+def _sizes(
+  network: Any, stream: specs.FeatureSpec, state: Mapping[str, np.ndarray]
 ) -> Any:
-  """The sizes of a config; else the published ones that a file is of."""
-  if config:
-    return kind(**config)
+  """The published sizes that a file is of."""
+  published = (network.BASE, network.LARGE)
   # Whatever the layers are called, norms are as wide as the network; of wider
   # networks none is as narrow as a smaller one.
   widths = {x.shape[0] for x in state.values() if x.ndim == 1}

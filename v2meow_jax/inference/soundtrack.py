@@ -211,7 +211,7 @@ def write(
         except sound.UnusableSound as e:
           unusable.append(f'{path}: {e}')
           continue
-        _forget_inputs(system, soundtrack)
+        _forget_streams(system, soundtrack)
         has_ending = soundtrack.plan is not None
         written_sound = output_lib.write(
           info, path, soundtrack.audio, finish, has_ending=has_ending
@@ -241,7 +241,7 @@ def check(soundtrack: requests_lib.Soundtrack) -> None:
   )
 
 
-def _forget_inputs(system: Any, soundtrack: requests_lib.Soundtrack) -> None:
+def _forget_streams(system: Any, soundtrack: requests_lib.Soundtrack) -> None:
   """Drops what a film has much of and nothing will tell of.
 
   That is what the stages read, and latents, which no sidecar holds.

@@ -314,7 +314,7 @@ def _check_content(
   if artefact.lacks in names:
     raise WeightsError(
       f'this is not {artefact.name}: {given} has {artefact.lacks!r}, as a larger'
-      f' network of its kind.'
+      ' network of its kind.'
     )
   known = (artefact.holds, *artefact.others)
   if not set(known).intersection(names):

@@ -81,8 +81,7 @@ class ScaledLayer(nn.Module):
     dim = self.config.emb_dim
     y = vit.self_attention(vit.norm('attention_norm')(x), self.config.num_heads)
     x += self.param('attention_scale', nn.initializers.ones, (dim,)) * y
-    y = nn.Dense(_MLP_RATIO * dim, name='wide')(vit.norm('mlp_norm')(x))
-    y = nn.Dense(dim, name='narrow')(jax.nn.gelu(y, approximate=False))
+    y = vit.feed_forward(vit.norm('mlp_norm')(x), _MLP_RATIO)
     return x + self.param('mlp_scale', nn.initializers.ones, (dim,)) * y
 
 

@@ -108,9 +108,7 @@ class Layer(nn.Module):
     if x.shape[-1] != self.dim:
       x = _halved(nn.Dense(self.dim, name='widen')(y))
     x += self._attend(y)
-    y = nn.Dense(_MLP_RATIO * self.dim, name='wide')(vit.norm('mlp_norm')(x))
-    y = nn.Dense(self.dim, name='narrow')(jax.nn.gelu(y, approximate=False))
-    return x + y
+    return x + vit.feed_forward(vit.norm('mlp_norm')(x), _MLP_RATIO)
 
   def _attend(self, x: jax.Array) -> jax.Array:
     """Where the layer widens, 2 x 2 queries are one, their maximum."""

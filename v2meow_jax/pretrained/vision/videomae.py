@@ -83,12 +83,9 @@ class Layer(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """float32[b, length, emb_dim], the same."""
-    dim = self.config.emb_dim
     y = vit.norm('attention_norm')(x)
     x += vit.self_attention(y, self.config.num_heads)
-    y = nn.Dense(_MLP_RATIO * dim, name='wide')(vit.norm('mlp_norm')(x))
-    y = nn.Dense(dim, name='narrow')(jax.nn.gelu(y, approximate=False))
-    return x + y
+    return x + vit.feed_forward(vit.norm('mlp_norm')(x), _MLP_RATIO)
 
 
 class VideoMae(nn.Module):

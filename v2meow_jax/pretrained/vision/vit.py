@@ -76,3 +76,18 @@ def self_attention(x: jax.Array, num_heads: int) -> jax.Array:
   )
   y = attention.full(query, key, value).reshape(x.shape)
   return nn.Dense(dim, name='out')(y)
+
+
+def feed_forward(x: jax.Array, ratio: int) -> jax.Array:
+  """Widens and narrows by layers 'wide' and 'narrow', with an exact GELU.
+
+  Args:
+    x: float32[..., dim].
+    ratio: Width between the two, over dim.
+
+  Returns:
+    float32[..., dim].
+  """
+  dim = x.shape[-1]
+  y = nn.Dense(ratio * dim, name='wide')(x)
+  return nn.Dense(dim, name='narrow')(jax.nn.gelu(y, approximate=False))

@@ -137,19 +137,10 @@ def read(state: Mapping[str, Any], config: VitVqganConfig) -> dict[str, Any]:
   Raises:
     ValueError: A tensor is missing, of another shape, or not finite.
   """
-  take = tensors.Tensors(state, _WANTED, 'vit-vqgan-base').take
+  held = tensors.Tensors(state, _WANTED, 'vit-vqgan-base')
+  take, dense, norm = held.take, held.dense, held.norm
   c = config
   width = c.num_heads * c.head_dim
-
-  def dense(name, inputs, outputs, bias=True):
-    params = {'kernel': take(f'{name}.weight', outputs, inputs).T}
-    return params | ({'bias': take(f'{name}.bias', outputs)} if bias else {})
-
-  def norm(name):
-    return {
-      'scale': take(f'{name}.weight', c.emb_dim),
-      'bias': take(f'{name}.bias', c.emb_dim),
-    }
 
   patch = 'encoder.to_patch_embedding.0'
   size = c.patch_size
@@ -163,17 +154,18 @@ def read(state: Mapping[str, Any], config: VitVqganConfig) -> dict[str, Any]:
       'bias': take(f'{patch}.bias', c.emb_dim),
     },
     'positions': corner.reshape(c.num_tokens, c.emb_dim),
-    'norm': norm('encoder.transformer.norm'),
+    'norm': norm('encoder.transformer.norm', c.emb_dim),
     'pre_quant': dense('pre_quant', c.emb_dim, c.code_dim),
     'codebook': take('quantizer.embedding.weight', c.codebook_size, c.code_dim),
   }
   for i in range(c.num_layers):
     layer = f'encoder.transformer.layers.{i}'
+    qkv = take(f'{layer}.0.fn.to_qkv.weight', 3 * width, c.emb_dim)
     params[f'layers_{i}'] = {
-      'attention_norm': norm(f'{layer}.0.norm'),
-      'qkv': dense(f'{layer}.0.fn.to_qkv', c.emb_dim, 3 * width, bias=False),
+      'attention_norm': norm(f'{layer}.0.norm', c.emb_dim),
+      'qkv': {'kernel': qkv.T},
       'out': dense(f'{layer}.0.fn.to_out', width, c.emb_dim),
-      'mlp_norm': norm(f'{layer}.1.norm'),
+      'mlp_norm': norm(f'{layer}.1.norm', c.emb_dim),
       'wi': dense(f'{layer}.1.fn.net.0', c.emb_dim, c.mlp_dim),
       'wo': dense(f'{layer}.1.fn.net.2', c.mlp_dim, c.emb_dim),
     }
