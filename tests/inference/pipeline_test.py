@@ -227,6 +227,27 @@ def returning(start, stop, earlier):
   )
 
 
+def test_a_film_has_the_same_codes_on_a_disk_as_in_memory(tmp_path):
+  clip = dataclasses.replace(
+    clip_of(70.0), returns=(returning(62.0, 66.0, 1.0),)
+  )
+
+  def codes(scratch):
+    (codes,) = pipeline.sample_stage(
+      CopyingStage(),
+      [clip],
+      sampling=options.Sampling(temperature=1.0),
+      windows=options.Windows(prefix_seconds=1.0),
+      scratch=scratch,
+    )
+    return codes
+
+  on_disk = codes(tmp_path)
+  np.testing.assert_array_equal(on_disk, codes(None))
+  assert isinstance(on_disk, np.memmap)
+  assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize('prefix_seconds', [0.0, 1.0])
 def test_music_returns_and_goes_on_from_there(prefix_seconds):
   windows = options.Windows(prefix_seconds=prefix_seconds)

@@ -13,14 +13,17 @@ from collections.abc import Sequence
 import dataclasses
 import itertools
 import math
+import os
 from typing import Any
 import zlib
 
 import jax
 import numpy as np
 
+from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.extractors.planning import themes
+from v2meow_jax.files.films import scratch as scratch_lib
 from v2meow_jax.inference import restore
 from v2meow_jax.inference import windows as windows_lib
 from v2meow_jax.inference.programs import kept
@@ -102,6 +105,7 @@ def cut(
   if first < 0:
     window = np.array(window)
     window[place < 0] = 0
+  media.release(array)
   return window
 
 
@@ -113,6 +117,7 @@ def sample_stage(
   windows: options.Windows,
   num_groups: int = 1,
   on_call: Callable[[float], None] = lambda seconds: None,
+  scratch: str | os.PathLike[str] | None = None,
 ) -> list[np.ndarray]:
   """Samples a stage's target for whole clips, `windows.rows` windows at a time.
 
@@ -127,12 +132,16 @@ def sample_stage(
       a call.
     on_call: Called with the seconds of the clips that are written, after each
       call of the network, and for what was kept.
+    scratch: Folder of this machine, on whose disk what is written of films of
+      more than a minute lies; None: in memory.
 
   Returns:
     For each clip int32[frames, levels], at least as long as the clip.
   """
   spec = stage.spec
-  tracks = [_track(spec, clip, windows.prefix_seconds) for clip in clips]
+  tracks = [
+    _track(spec, clip, windows.prefix_seconds, scratch) for clip in clips
+  ]
   num_done = [track.num_added for track in tracks]
   for track, done in zip(tracks, num_done, strict=True):
     if done:
@@ -178,7 +187,10 @@ def sample_stage(
 
 
 def _track(
-  spec: specs.StageSpec, clip: ClipStreams, prefix_seconds: float
+  spec: specs.StageSpec,
+  clip: ClipStreams,
+  prefix_seconds: float,
+  scratch: str | os.PathLike[str] | None,
 ) -> windows_lib.Track:
   """The track of a clip, with the windows that are kept."""
   returns = () if spec.token_inputs else clip.returns
@@ -189,6 +201,7 @@ def _track(
     returns,
     clip.remade,
     clip.openings.get(spec.target.name),
+    scratch_lib.room(scratch, clip.seconds),
   )
   for codes in clip.kept.windows(spec) if clip.kept else ():
     track.add(codes)

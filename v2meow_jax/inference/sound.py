@@ -150,7 +150,7 @@ def decode(
   streams: Mapping[str, np.ndarray],
   parts: Sequence[specs.Stream],
   seconds: float,
-  make: Callable[[int], np.ndarray] = scratch.in_memory,
+  make: scratch.Room = scratch.in_memory,
   on_piece: Callable[[float], None] = lambda seconds: None,
 ) -> tuple[media.Audio, np.ndarray]:
   """The sound of a clip, as long as the clip to the sample.
@@ -161,7 +161,7 @@ def decode(
       they may reach beyond the end of the clip, each by its own.
     parts: Streams that hold the levels, coarsest first.
     seconds: Length of the clip.
-    make: Function that gives an array of so many zeros, float32, for the samples.
+    make: Function that gives the zeros that the samples are written over.
     on_piece: Function to call with the length of each piece, in seconds.
 
   Returns:
@@ -184,6 +184,7 @@ def decode(
     part[:] = piece[: len(part)]
     start += len(piece)
     media.release(part)
+    media.release(codes)
     on_piece(len(part) / rate_hz)
   return audio, codes
 

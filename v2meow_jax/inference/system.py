@@ -225,8 +225,8 @@ class System:
       rows: Number of windows in a call, as in `generate`.
       on_progress: Called with the name of the part at work, and how many seconds
         of the videos it has done; each of `parts` does all of them.
-      scratch: Folder of this machine, on whose disk the samples of films of more
-        than a minute lie; None: in memory.
+      scratch: Folder of this machine, on whose disk what stages write, and the
+        samples, of films of more than a minute lie; None: in memory.
       kept: Work at each so far, to go on with; none: there is none.
 
     Returns:
@@ -245,7 +245,8 @@ class System:
       with warm_up.ahead(self._programs(requests, samplings, windows)):
         on_piece = functools.partial(on_progress, 'streams')
         read = self.read(requests, kept, on_piece)
-    self.sample([r.clip for r in read], samplings, windows, on_progress, clock)
+    clips = [r.clip for r in read]
+    self.sample(clips, samplings, windows, on_progress, clock, scratch)
     with clock('codec'):
       facts = self.describe(samplings, windows)
       on_piece = functools.partial(on_progress, 'codec')
@@ -292,6 +293,7 @@ class System:
     windows: Sequence[options.Windows],
     on_progress: OnProgress,
     clock: requests_lib.PartClock,
+    scratch: str | os.PathLike[str] | None = None,
   ) -> None:
     """Runs every stage, and adds what it writes to the streams of the clips.
 
@@ -301,6 +303,7 @@ class System:
       windows: Windows of each stage.
       on_progress: Function to call, as in `run_batch`.
       clock: Clock that measures the stages.
+      scratch: Folder for what they write of a film, as in `run_batch`.
     """
     for stage, chosen, window in zip(
       self.stages, samplings, windows, strict=True
@@ -314,6 +317,7 @@ class System:
           windows=window,
           num_groups=self.num_groups,
           on_call=functools.partial(on_progress, spec.name),
+          scratch=scratch,
         )
       for clip, clip_codes in zip(clips, codes, strict=True):
         clip.streams[spec.target.name] = clip_codes
@@ -337,7 +341,7 @@ class System:
     """
     clip, plan = read.clip, read.plan
     make = scratch_lib.room(scratch, clip.seconds)
-    streams = harmony.in_key(clip.streams, self.codec, plan)
+    streams = harmony.in_key(clip.streams, self.codec, plan, make)
     audio, codes = sound.decode(
       self.codec, streams, self._sound, clip.seconds, make, on_piece
     )

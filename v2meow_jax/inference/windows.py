@@ -13,14 +13,16 @@ from typing import Protocol
 
 import numpy as np
 
+from v2meow_jax import media
 from v2meow_jax import specs
 from v2meow_jax.extractors.planning import themes
+from v2meow_jax.files.films import scratch
 
 
 class Kept(Protocol):
   """The windows of a clip that are done, wherever they are kept."""
 
-  def windows(self, spec: specs.StageSpec) -> list[np.ndarray]:
+  def windows(self, spec: specs.StageSpec) -> Iterable[np.ndarray]:
     """Codes of the windows that a stage has written, in their order."""
     ...
 
@@ -93,6 +95,7 @@ class Track:
     returns: Sequence[themes.Return] = (),
     remade: Remade | None = None,
     opening: np.ndarray | None = None,
+    make: scratch.Room = scratch.in_memory,
   ):
     """Nothing is written yet, but what is not made again.
 
@@ -105,6 +108,7 @@ class Track:
       opening: Frames that the first window goes on from, as many as a prefix
         has, which are no part of the clip; a stretch that is made again, and a
         clip with returns, go on from what is there.
+      make: Function that gives the zeros that are written over.
 
     Raises:
       ValueError: The opening has another length than a prefix.
@@ -117,17 +121,19 @@ class Track:
     )
     self._end = math.ceil(seconds * self._rate_hz - 1e-9)
     self._returns = [r.frames(self._rate_hz) for r in returns]
+    self._make = make
     # In one place from the start, so that a long film is never held twice.
     self._written: np.ndarray | None = None
     self._num_frames = 0
     self._num_opening = 0
     self.num_added = 0
-    self._after = None
+    self._num_after = 0
     if remade is not None:
       codes = remade.codes[spec.target.name]
       first, self._end = remade.frames(self._rate_hz, len(codes))
-      self._after = codes[self._end :]
+      self._num_after = len(codes) - self._end
       self._append(codes[:first])
+      self._put(self._end, codes[self._end :])
       self._returns = []
       self.windows = list(self._around_returns(first))
     elif not returns:
@@ -173,7 +179,8 @@ class Track:
   def prefix(self, number: int) -> np.ndarray:
     """Codes that lead a window: those written last."""
     wanted = self.windows[number].num_known
-    return self._all()[self._num_frames - wanted :]
+    assert self._written is not None
+    return self._written[self._num_frames - wanted : self._num_frames]
 
   def add(self, codes: np.ndarray) -> None:
     """Adds the next window, with the frames that it was led by."""
@@ -185,23 +192,23 @@ class Track:
       self._append(self.codes()[frames])
 
   def _append(self, codes: np.ndarray) -> None:
+    self._put(self._num_frames, codes)
+    self._num_frames += len(codes)
+
+  def _put(self, place: int, codes: np.ndarray) -> None:
     if self._written is None:
       # The last window may reach beyond the end.
-      most = self._known + self._end + self._crop
-      self._written = np.empty((most, *codes.shape[1:]), codes.dtype)
-    end = self._num_frames + len(codes)
-    self._written[self._num_frames : end] = codes
-    self._num_frames = end
-
-  def _all(self) -> np.ndarray:
-    assert self._written is not None
-    return self._written[: self._num_frames]
+      most = self._known + self._end + self._crop + self._num_after
+      self._written = self._make((most, *codes.shape[1:]), codes.dtype)
+    self._written[place : place + len(codes)] = codes
+    media.release(self._written)
 
   def codes(self) -> np.ndarray:
     """All that is written, [frames, levels]."""
-    if self._after is not None and self.num_added == len(self.windows):
-      return np.concatenate([self._all(), self._after])
-    return self._all()[self._num_opening :]
+    assert self._written is not None
+    is_done = self.num_added == len(self.windows)
+    end = self._num_frames + (self._num_after if is_done else 0)
+    return self._written[self._num_opening : end]
 
 
 def _check_opening(

@@ -1,4 +1,4 @@
-"""Samples that lie on a disk: nameless, never larger than the disk."""
+"""Numbers that lie on a disk: nameless, never larger than the disk."""
 
 import errno
 import os
@@ -48,27 +48,43 @@ import numpy as np
 
 from v2meow_jax import media
 from v2meow_jax import specs
+from v2meow_jax.codecs.sines import sines
 from v2meow_jax.extractors.planning import plan as plan_lib
 from v2meow_jax.files.films import scratch
 from v2meow_jax.files import write
-from v2meow_jax.inference.expression import dynamics
+from v2meow_jax.inference import pipeline
 from v2meow_jax.inference import sound
+from v2meow_jax.inference.expression import dynamics
+from v2meow_jax.inference.expression import harmony
+from v2meow_jax.models.sampling import options
 
 SECONDS, FOLDER = float(sys.argv[1]), sys.argv[2]
 RATE_HZ, HOP = 4_000, 160
-STREAM = specs.TokenSpec(name='acoustic', codebook_size=9, rate_hz=25.0)
+STREAM = sines.SinesConfig().latents
 
 
-def decode_in_pieces(codes, frames):
-  for start in range(0, codes.shape[1], frames):
-    piece = codes[:, start : start + frames, 0].repeat(HOP, 1) / np.float32(9)
+class Stage:
+  spec = specs.StageSpec(
+    name='latents', inputs=(), target=STREAM, crop_seconds=8.0
+  )
+
+  def sample(self, inputs, keys, *options):
+    rng = np.random.default_rng(0)
+    return rng.random((len(keys), 200, STREAM.dim), np.float32)
+
+
+def decode_in_pieces(latents, frames):
+  for start in range(0, latents.shape[1], frames):
+    piece = latents[:, start : start + frames, 0].repeat(HOP, 1)
     yield piece * np.sin(np.arange(piece.shape[1], dtype=np.float32))
 
 
 codec = types.SimpleNamespace(
-  stream=STREAM, sample_rate_hz=RATE_HZ, decode_in_pieces=decode_in_pieces
+  config=sines.SinesConfig(),
+  stream=STREAM,
+  sample_rate_hz=RATE_HZ,
+  decode_in_pieces=decode_in_pieces,
 )
-codes = np.arange(round(SECONDS * 25), dtype=np.int32)[:, None] % 9
 beats = tuple(
   plan_lib.Beat(seconds=float(i), downbeat=True, energy=i % 3 / 2)
   for i in range(int(SECONDS))
@@ -80,15 +96,20 @@ plan = plan_lib.MusicPlan(
   source='given',
   beats=beats,
   sections=(plan_lib.Section(start_seconds=0.0, mood='', energy=0.5),),
+  key='C major',
 )
+pipeline.row_keys('latents', [0], [0])  # Compiles.
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-audio, _ = sound.decode(
-  codec,
-  {'acoustic': codes},
-  [STREAM],
-  SECONDS,
-  lambda num: scratch.zeros(FOLDER, num),
+(latents,) = pipeline.sample_stage(
+  Stage(),
+  [pipeline.ClipStreams(streams={}, seconds=SECONDS, seed=0)],
+  sampling=options.Sampling(),
+  windows=options.Windows(),
+  scratch=FOLDER,
 )
+make = scratch.room(FOLDER, SECONDS)
+streams = harmony.in_key({'latents': latents}, codec, plan, make)
+audio, _ = sound.decode(codec, streams, [STREAM], SECONDS, make)
 audio = dynamics.follow(audio, plan)
 sound.require_usable(audio, SECONDS)
 write.write_audio(FOLDER + '/out.wav', audio)
@@ -98,7 +119,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != 'linux', reason='sizes in kilobytes')
-def test_two_hours_of_sound_take_the_memory_of_five_minutes(tmp_path):
+def test_two_hours_of_latents_and_sound_take_the_memory_of_five_minutes(
+  tmp_path,
+):
   def growth(seconds: int) -> int:
     command = [sys.executable, '-c', _FINISHING, str(seconds), str(tmp_path)]
     root = pathlib.Path(__file__).parents[3]

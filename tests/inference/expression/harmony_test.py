@@ -50,6 +50,14 @@ def change(latents, plan):
   return made['latents'] - latents
 
 
+def test_a_film_in_blocks_is_as_one_in_a_piece(latents, monkeypatch):
+  plan = plan_of('C major', [(0.0, None), (1.3, 'Gb major'), (2.7, None)])
+  whole = change(latents, plan)
+  assert len({*map(bytes, whole < 0)}) == 2  # Two keys.
+  monkeypatch.setattr(harmony, '_BLOCK_FRAMES', 7)
+  np.testing.assert_array_equal(change(latents, plan), whole)
+
+
 def classes_of(added):
   """Pitch classes that are changed in some frames."""
   places = np.flatnonzero(np.abs(added).max(0))

@@ -54,7 +54,7 @@ def test_windows_are_there_again_after_an_interruption(tmp_path):
   interrupted(out)
   assert unfinished.is_kept(out)
   with pytest.raises(KeyboardInterrupt), opened(out) as (work,):
-    np.testing.assert_array_equal(work.windows(SPEC)[2], codes(2))
+    np.testing.assert_array_equal(list(work.windows(SPEC))[2], codes(2))
     work.add(SPEC, codes(3))
     raise KeyboardInterrupt
   assert kept(out) == [0, 1, 2, 3]

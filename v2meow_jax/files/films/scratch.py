@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import functools
+import math
 import os
 import pathlib
 import tempfile
@@ -11,6 +12,9 @@ import numpy.typing as npt
 
 from v2meow_jax.files import full_disk
 from v2meow_jax.files import paths
+
+# Makes an array of zeros of a shape and type, float32 unless one is named.
+Room = Callable[..., np.ndarray]
 
 # ours: numbers of a minute are 4 MB at 16 kHz.
 _MEMORY_SECONDS = 60.0
@@ -23,49 +27,50 @@ def folder(output: pathlib.Path) -> pathlib.Path:
   return output.parent
 
 
-def in_memory(num: int, dtype: npt.DTypeLike = np.float32) -> np.ndarray:
-  """So many zeros in memory, dtype[num]."""
-  return np.zeros(num, dtype)
+def in_memory(
+  shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32
+) -> np.ndarray:
+  """Zeros in memory, dtype[shape]."""
+  return np.zeros(shape, dtype)
 
 
-def room(
-  folder: str | os.PathLike[str] | None,
-  seconds: float,
-  dtype: npt.DTypeLike = np.float32,
-) -> Callable[[int], np.ndarray]:
+def room(folder: str | os.PathLike[str] | None, seconds: float) -> Room:
   """Makes room for numbers about a clip, on a disk for those of a film.
 
   Args:
     folder: Folder of this machine, on whose disk numbers about more than a minute
       lie; None: all are in memory.
     seconds: Length of the clip, in seconds.
-    dtype: Type of the numbers.
 
   Returns:
-    Function that gives so many zeros, dtype[num].
+    Function that gives zeros of a shape and type.
   """
   if folder is None or seconds <= _MEMORY_SECONDS:
-    return functools.partial(in_memory, dtype=dtype)
-  return functools.partial(zeros, folder, dtype=dtype)
+    return in_memory
+  return functools.partial(zeros, folder)
 
 
 def zeros(
-  folder: str | os.PathLike, num: int, dtype: npt.DTypeLike = np.float32
+  folder: str | os.PathLike,
+  shape: int | tuple[int, ...],
+  dtype: npt.DTypeLike = np.float32,
 ) -> np.ndarray:
   """Zeros in a file without a name, which is gone when nobody holds them.
 
   Args:
     folder: Folder of this machine, on whose disk they lie.
-    num: Number of them, 1 or more.
+    shape: Number of them, 1 or more, or of each axis.
     dtype: Type of the numbers.
 
   Returns:
-    dtype[num], a `np.memmap`.
+    dtype[shape], a `np.memmap`.
 
   Raises:
     OSError: The disk has no room for them.
   """
-  num_bytes = np.dtype(dtype).itemsize * num
+  num_bytes = np.dtype(dtype).itemsize * math.prod(
+    np.atleast_1d(shape).tolist()
+  )
   full_disk.check(os.path.join(folder, 'samples'), num_bytes)
   with tempfile.TemporaryFile(dir=folder) as file:
     if hasattr(os, 'posix_fallocate'):
@@ -73,4 +78,4 @@ def zeros(
       os.posix_fallocate(file.fileno(), 0, num_bytes)
     else:
       file.truncate(num_bytes)
-    return np.memmap(file, dtype, 'r+', shape=(num,))
+    return np.memmap(file, dtype, 'r+', shape=shape)

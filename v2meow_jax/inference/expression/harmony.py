@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from v2meow_jax import media
 from v2meow_jax.codecs import autoencoder
 from v2meow_jax.codecs import codec as codec_lib
 from v2meow_jax.codecs.sines import analysis
 from v2meow_jax.codecs.sines import sines
 from v2meow_jax.extractors.planning import plan as plan_lib
+from v2meow_jax.files.films import scratch
 
 # Notes outside the key are this much softer. Ours: of 36 wishes for a key 27 are
 # heard with 0 dB, 29 with 6 to 12; less than 12 leaves borrowed chords a colour.
@@ -20,12 +22,14 @@ _SCALES = {
   'major': (0, 2, 4, 5, 7, 9, 11),
   'minor': (0, 2, 3, 5, 7, 8, 10, 11),
 }
+_BLOCK_FRAMES = 1500  # Of a film, at once: a minute at 25 Hz.
 
 
 def in_key(
   streams: Mapping[str, np.ndarray],
   codec: codec_lib.Codec | autoencoder.Autoencoder,
   plan: plan_lib.MusicPlan | None,
+  make: scratch.Room = scratch.in_memory,
 ) -> Mapping[str, np.ndarray]:
   """Makes notes softer that do not belong to the key of their section.
 
@@ -34,6 +38,7 @@ def in_key(
     codec: The codec; only that of notes and noises, `codecs/sines`, has notes.
     plan: Plan of the clip; without one, and where it names no key, nothing
       changes.
+    make: Function that gives the zeros that other latents are written over.
 
   Returns:
     The streams, with other latents where the codec has notes.
@@ -42,12 +47,18 @@ def in_key(
   if plan is None or not isinstance(config, sines.SinesConfig):
     return streams
   name = codec.stream.name
-  latents = np.array(streams[name], np.float32)
+  given = streams[name]
+  latents = make(given.shape)
   notes = config.lowest_note + np.arange(config.num_notes)
-  times = np.arange(len(latents)) / codec.stream.rate_hz
-  for stretch, key in plan.keys_of(times):
-    others = np.flatnonzero(~belongs(notes, key))
-    latents[stretch, others] -= analysis.decibels(_SOFTER_DB)
+  for first in range(0, len(given), _BLOCK_FRAMES):
+    block = latents[first : first + _BLOCK_FRAMES]
+    block[:] = given[first : first + _BLOCK_FRAMES]
+    times = np.arange(first, first + len(block)) / codec.stream.rate_hz
+    for stretch, key in plan.keys_of(times):
+      others = np.flatnonzero(~belongs(notes, key))
+      block[stretch, others] -= analysis.decibels(_SOFTER_DB)
+    media.release(given)
+    media.release(block)
   return {**streams, name: latents}
 
 

@@ -243,7 +243,7 @@ class Redoing:
       system: System that the output was made with.
       facts: Content of the sidecar.
       read: Request of the output, with what was read of the video.
-      folder: Folder on whose disk the samples lie.
+      folder: Folder on whose disk latents and samples lie.
       sample: Function that runs all stages on a clip, with the options and the
         windows that the output was made with.
       part: Stretch and take that are wanted.
@@ -262,9 +262,9 @@ class Redoing:
     else:
       self.codes = self._sampled(read.clip)
     seconds = read.clip.seconds
-    make = scratch.room(folder, seconds)
+    self._make = scratch.room(folder, seconds)
     self.audio, _ = sound.decode(
-      system.codec, self._heard(), self._parts, seconds, make
+      system.codec, self._heard(), self._parts, seconds, self._make
     )
     self._divisor = sound.bring_to_range(self.audio)
     self._scale = lambda first, samples: samples
@@ -328,7 +328,9 @@ class Redoing:
 
   def _heard(self) -> Mapping[str, np.ndarray]:
     """What is decoded: the streams, in the key of the plan."""
-    return harmony.in_key(self.codes, self._system.codec, self._read.plan)
+    return harmony.in_key(
+      self.codes, self._system.codec, self._read.plan, self._make
+    )
 
   def _spliced(
     self, part: Span, packed: Mapping[str, Any]

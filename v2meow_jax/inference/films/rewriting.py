@@ -85,6 +85,7 @@ def write(
     style = media_read.read_audio(style_audio, rate_hz=system.style_rate_hz)
   request = redo.request(facts, info, style)
   clock = requests_lib.PartClock()
+  folder = scratch.folder(path)
   length = redo.sampled_seconds(facts, info.seconds) + part.end - part.start
   with making.shown(system, path.name, length) as on_progress:
     with clock('streams'):
@@ -94,9 +95,8 @@ def write(
       )
 
     def sample(clip: pipeline.ClipStreams) -> None:
-      system.sample([clip], samplings, windows, on_progress, clock)
+      system.sample([clip], samplings, windows, on_progress, clock, folder)
 
-    folder = scratch.folder(path)
     redoing = redo.Redoing(system, facts, read, folder, sample, part)
     redoing.redo()
     on_progress('codec', length)

@@ -161,23 +161,26 @@ class Unfinished:
     }
     atomic.write_text(self.folder / 'read.json', json.dumps(facts))
 
-  def windows(self, spec: specs.StageSpec) -> list[np.ndarray]:
-    """See `windows.Kept`."""
+  def windows(self, spec: specs.StageSpec) -> Iterator[np.ndarray]:
+    """See `windows.Kept`; no more than one is held."""
     shape, dtype = _codes(spec)
     size = int(np.prod(shape)) * dtype.itemsize + _DIGEST_BYTES
     path = self.folder / f'{spec.name}.windows'
     path.touch()
     file = self._files[spec.name] = path.open('r+b', buffering=0)
-    codes = []
+    num = 0
     while len(record := file.read(size)) == size:
-      data = record[:-_DIGEST_BYTES]
-      if record[-_DIGEST_BYTES:] != _digest(data):
+      if record[-_DIGEST_BYTES:] != _digest(record[:-_DIGEST_BYTES]):
         break
-      codes.append(np.frombuffer(data, dtype).reshape(shape))
-    file.truncate(len(codes) * size)
-    file.seek(len(codes) * size)
-    self.num_kept += len(codes)
-    return codes
+      num += 1
+    file.truncate(num * size)
+    file.seek(num * size)
+    self.num_kept += num
+    records = (os.pread(file.fileno(), size, i * size) for i in range(num))
+    return (
+      np.frombuffer(record[:-_DIGEST_BYTES], dtype).reshape(shape)
+      for record in records
+    )
 
   def add(self, spec: specs.StageSpec, codes: np.ndarray) -> None:
     """See `windows.Kept`."""

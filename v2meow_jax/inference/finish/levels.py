@@ -149,10 +149,9 @@ class Meter:
     rate_hz, channels = sound.rate_hz, sound.num_channels
     size = num_hops(sound.num_samples, rate_hz)
     seconds = sound.num_samples / rate_hz
-    self._energies = None
-    if with_loudness:
-      self._energies = scratch.room(folder, seconds, np.float64)(size)
-    self._peaks = scratch.room(folder, seconds)(size)
+    make = scratch.room(folder, seconds)
+    self._energies = make(size, np.float64) if with_loudness else None
+    self._peaks = make(size)
     self._true_peak = 0.0
     self._weighted = weighting.Weighting(rate_hz, channels)
     self._oversampler = soxr.ResampleStream(
