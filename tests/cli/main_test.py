@@ -137,6 +137,27 @@ def test_an_output_that_cannot_be_written_is_named(
   assert folder in error
 
 
+@pytest.mark.parametrize('given', ['there', 'missing/'])
+def test_a_folder_as_the_output_wants_a_file_name(
+  given, clip, tmp_path, capsys
+):
+  (tmp_path / 'there').mkdir()
+  error = fails(capsys, tmp_path, clip, '-o', f'{tmp_path}/{given}')
+  wanted = tmp_path / given / 'out.mp4'
+  assert (
+    f'is a directory; wanted a file name in it, such as {str(wanted)!r}'
+    in error
+  )
+
+
+def test_a_missing_folder_of_the_output_says_how_to_make_it(
+  clip, tmp_path, capsys
+):
+  folder = tmp_path / 'my film'
+  error = fails(capsys, tmp_path, clip, '-o', folder / 'out.mp4')
+  assert f"make it (mkdir -p '{folder}')" in error
+
+
 def test_a_name_that_the_disk_cannot_hold_is_refused(
   clip, tmp_path, capsys, monkeypatch
 ):
@@ -353,6 +374,22 @@ def test_a_wrong_command_line_exits_with_2(argv, capsys):
     main.main(argv)
   assert stop.value.code == 2
   assert 'usage' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  'given, near',
+  [('--style_guidance=3', 'style-guidance'), ('--promt', 'prompt')],
+)
+def test_an_option_that_there_is_not_names_the_nearest(given, near, capsys):
+  with pytest.raises(SystemExit):
+    main.main(['generate', 'x.mp4', '-o', 'y.mp4', given])
+  assert f'did you mean --{near}?' in capsys.readouterr().err
+
+
+def test_an_option_like_no_other_names_none(capsys):
+  with pytest.raises(SystemExit):
+    main.main(['generate', 'x.mp4', '-o', 'y.mp4', '--zzz'])
+  assert 'did you mean' not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+import difflib
 import os
 import re
 import signal
@@ -205,9 +206,13 @@ def _parsed(given: list[str]) -> argparse.Namespace:
   if args.gin_bindings and not getattr(args, 'takes_gin_bindings', False):
     strange = unknown
   if strange:
+    options = re.findall(r'--\w[\w-]*', args.parser.format_help())
+    name = strange[0].partition('=')[0]
+    near = difflib.get_close_matches(name, options, n=1, cutoff=0.8)
     args.parser.error(
-      f'unrecognized arguments: {" ".join(strange)}; {args.parser.prog} --help'
-      ' lists those that there are.'
+      f'unrecognized arguments: {" ".join(strange)};'
+      + (f' did you mean {near[0]}?' if near else '')
+      + f' {args.parser.prog} --help lists those that there are.'
     )
   return args
 

@@ -46,5 +46,5 @@ def check_dim(name: str, wanted: int, got: int) -> None:
   if wanted != got:
     raise ValueError(
       f'stream {name!r} has dim {wanted}, but its extractor gives {got}; set'
-      f' dim={got} in the stream or use another extractor.'
+      f' its dim to {got} in the recipe, or use another extractor.'
     )

@@ -1,6 +1,7 @@
 """Cuts frames to the square images that networks read, in even batches."""
 
 from collections.abc import Callable
+import math
 
 import numpy as np
 
@@ -73,10 +74,10 @@ def in_batches(
 
 
 def check_rate(stream: specs.Stream, batch_size: int) -> None:
-  """Raises ValueError unless rate and batch size are more than 0."""
-  if not stream.rate_hz > 0 or batch_size < 1:
+  """Raises ValueError unless rate and batch size are numbers above 0."""
+  if not 0 < stream.rate_hz < math.inf or batch_size < 1:
     raise ValueError(
       f'stream {stream.name!r} has rate_hz={stream.rate_hz} and batch_size is'
       f' {batch_size}; pictures are read at a rate, so both must be more than'
-      ' 0.'
+      ' 0, and finite.'
     )

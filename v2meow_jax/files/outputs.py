@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from collections.abc import Sequence
 import json
+import os
 import pathlib
 import tempfile
 from typing import Any
@@ -29,6 +30,11 @@ def checked(output: str, suffixes: Sequence[str]) -> pathlib.Path:
     OSError: Its folder cannot be written to, or cannot hold its name.
   """
   path = paths.path(output)
+  if path.is_dir() or output.endswith(('/', os.sep)):
+    raise ValueError(
+      f'{output!r} is a directory; wanted a file name in it, such as'
+      f' {str(path / f"out{suffixes[0]}")!r}.'
+    )
   if path.suffix.lower() not in suffixes:
     raise ValueError(
       f'{output!r} has the extension {path.suffix or None}; wanted one of'
@@ -39,8 +45,6 @@ def checked(output: str, suffixes: Sequence[str]) -> pathlib.Path:
     _require_name(sidecar(path))
     if path.is_symlink():
       paths.require_writable(path.resolve().parent)
-  if path.is_dir():
-    raise ValueError(f'{output!r} is a directory; wanted a file name.')
   return path
 
 

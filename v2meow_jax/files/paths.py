@@ -11,6 +11,7 @@ import os
 import pathlib
 import posixpath
 import secrets
+import shlex
 import tempfile
 from typing import Any
 
@@ -112,9 +113,10 @@ def require_writable(folder: pathlib.Path) -> None:
   # Each package of buckets has errors of its own.
   except Exception as e:
     reason = getattr(e, 'strerror', None) or e
-    raise OSError(
-      f'{folder} cannot be written ({reason}); give -o another folder.'
-    ) from e
+    advice = 'give -o another folder.'
+    if isinstance(e, FileNotFoundError):
+      advice = f'make it (mkdir -p {shlex.quote(str(folder))}), or {advice}'
+    raise OSError(f'{folder} cannot be written ({reason}); {advice}') from e
 
 
 def join(folder: epath.PathLike, name: str) -> str:

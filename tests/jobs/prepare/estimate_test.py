@@ -52,6 +52,14 @@ def test_the_slow_step_comes_first(manifest):
   assert cost >= 0.05 * 5 / SECONDS
 
 
+def test_what_is_at_work_is_shown(manifest, capsys):
+  _estimate(manifest)
+  loading, _, measuring = capsys.readouterr().err.partition('measure:')
+  for shown in (loading, measuring):
+    assert 'read video' in shown and 'extract motion' in shown
+  assert 'load and compile:   0%' in loading and '6/6' in measuring
+
+
 def test_hours_default_to_those_of_the_manifest(manifest):
   first = _estimate(manifest).splitlines()[0]
   assert float(first.split()[0]) == pytest.approx(9 * SECONDS / 3600)

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 import apache_beam as beam
 import numpy as np
+import tqdm
 
+from v2meow_jax import progress as progress_lib
 from v2meow_jax import specs
 from v2meow_jax.data import records
 from v2meow_jax.data import shards
@@ -43,11 +45,7 @@ def estimate(
   clips = manifests.read(manifest)
   chosen = np.linspace(0, len(clips) - 1, min(_NUM_SAMPLES, len(clips)))
   sample = [clips[i] for i in chosen.astype(int)]
-  extract = extraction.Extract(reading)
-  extract.setup()
-  for _ in range(2):
-    extract.seconds.clear()
-    done, rejected = _run(extract, sample, reading.clips_at_once)
+  extract, done, rejected = _measured(reading, sample)
   if not done:
     raise ValueError(
       f'all {len(sample)} clips that were tried were rejected; the first:'
@@ -91,16 +89,41 @@ def _caution(num_clips: int, clips_at_once: int) -> list[str]:
   ]
 
 
+def _measured(
+  reading: extraction.ClipReading, sample: Sequence[manifests.ManifestClip]
+) -> tuple[extraction.Extract, list[shards.Recording], list[Mapping[str, str]]]:
+  """The second of two passes: its times, recordings, and rows of the ledger."""
+  told = set()
+
+  def show(step: str) -> None:
+    if (bar.desc, step) not in told:  # A log gets a line of each, once a pass.
+      told.add((bar.desc, step))
+      bar.set_postfix_str(step)
+
+  extract = extraction.Extract(reading, on_step=show)
+  with progress_lib.bar(
+    total=2 * len(sample), unit='clip', desc='load and compile'
+  ) as bar:
+    extract.setup()
+    _run(extract, sample, reading.clips_at_once, bar)
+    extract.seconds.clear()
+    bar.set_description('measure')
+    done, rejected = _run(extract, sample, reading.clips_at_once, bar)
+  return extract, done, rejected
+
+
 def _run(
   extract: extraction.Extract,
   sample: Sequence[manifests.ManifestClip],
   clips_at_once: int,
+  bar: tqdm.tqdm,
 ) -> tuple[list[shards.Recording], list[Mapping[str, str]]]:
   """Recordings, and rows of the ledger, of some clips."""
   done, rejected = [], []
   for i in range(0, len(sample), clips_at_once):
     group = [(('train', 0), clip) for clip in sample[i : i + clips_at_once]]
     for result in extract.process(group):
+      bar.update()
       if isinstance(result, beam.pvalue.TaggedOutput):
         rejected.append(result.value)
       else:

@@ -128,7 +128,17 @@ class Extract(beam.DoFn):
     reading: ClipReading,
     piece_seconds: float = records.PIECE_SECONDS,
     progress_dir: str | None = None,
+    on_step: Callable[[str], None] | None = None,
   ):
+    """Reads nothing yet.
+
+    Args:
+      reading: Streams to record, and the functions that read clips.
+      piece_seconds: Length of a record, in seconds.
+      progress_dir: Folder in which done clips are counted; None: they are not.
+      on_step: Function to call with the name of each step as it begins.
+    """
+    self._on_step = on_step or (lambda name: None)
     self._reading = reading
     self._piece_seconds = piece_seconds
     self._streams = tuple(reading.streams)
@@ -323,6 +333,7 @@ class Extract(beam.DoFn):
   @contextlib.contextmanager
   def _stage(self, name: str) -> Iterator[None]:
     """Anything that goes wrong inside rejects the clip, not the run."""
+    self._on_step(name)
     start = time.perf_counter()
     try:
       yield
