@@ -11,6 +11,7 @@ Beside them the errors of log-mel and linear spectra, which training does.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -57,7 +58,7 @@ def stft_distance(
 
 
 def embed(
-  clips: Float[np.ndarray, 'clips samples'], network: Any, rate_hz: int
+  clips: Iterable[Float[np.ndarray, 'samples']], network: Any, rate_hz: int
 ) -> list[Float[np.ndarray, 'seconds dim']]:
   """Embeds every whole second of each clip."""
   length = round(_EMBEDDED_SECONDS * rate_hz)
