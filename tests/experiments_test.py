@@ -151,13 +151,15 @@ def test_muvi_builds_at_the_sizes_of_its_paper():
     for recipe in RECIPES
     if recipe.startswith('systems/muvi/adaptors/')
   }
-  assert len(parameters) == 3  # And softmax, which is that of music.gin.
+  assert len(parameters) == 4  # And softmax, which is that of music.gin.
   (others,) = {n for r, n in parameters.items() if r.endswith(('average.gin',))}
   # A gate for each channel, and for each head; two maps besides.
   assert parameters['systems/muvi/adaptors/sigmoid.gin'] == others + 1024
   heads, maps = 8 * 1024, 2 * 1024**2
   attention = parameters['systems/muvi/adaptors/attention.gin']
   assert attention == others + heads + maps
+  # No places of 16 cells.
+  assert parameters['systems/muvi/adaptors/cls.gin'] == others - 16 * 1024
 
 
 def test_parameters_of_the_first_stage_are_those_of_a_t5_of_its_size():

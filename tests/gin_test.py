@@ -249,6 +249,8 @@ def test_stages_read_what_the_recipes_of_their_networks_record(at_root):
       of_system = of_muvi['/tiny' in recipe]
     if recipe == 'systems/muvi/songs.gin':
       of_system = of_songs
+    if recipe == 'systems/muvi/adaptors/cls.gin':
+      of_system = recorded('prepare/muvi.gin', 'networks/class_token.gin')
     records.check_stage(of_system, spec)
   of_paper = recorded('prepare/paper.gin')
   of_worlds = ('synthetic', 'contrary', 'free', 'songs', 'vmas')

@@ -105,6 +105,7 @@ def paper_streams(
   latent_dim: int = 1024,
   patch_dim: int = 1024,
   slow_patch_dim: int = 1024,
+  class_token: bool = False,
 ) -> Mapping[str, specs.Stream]:
   """The paper's streams; bind as `streams` of a stage in gin.
 
@@ -119,6 +120,8 @@ def paper_streams(
     latent_dim: Width of the latents of an autoencoder, at the codec's rate.
     patch_dim: Width of what a network sees in each cell of the picture.
     slow_patch_dim: Width of what one sees once a second.
+    class_token: Whether the class token of the network precedes the cells of
+      what is seen ten times a second.
 
   Returns:
     The streams by name.
@@ -127,6 +130,8 @@ def paper_streams(
     ValueError: The rate gives no whole number of frames a second.
   """
   check_acoustic_rate(acoustic_rate_hz)
+  patches = PAPER['patches']
+  num_positions = patches.num_positions + class_token
   codec = {
     'codebook_size': acoustic_codebook_size,
     'rate_hz': acoustic_rate_hz,
@@ -136,7 +141,7 @@ def paper_streams(
     **PAPER,
     **_table(
       dataclasses.replace(PAPER['vit_vqgan'], num_positions=picture_positions),
-      dataclasses.replace(PAPER['patches'], dim=patch_dim),
+      dataclasses.replace(patches, dim=patch_dim, num_positions=num_positions),
       dataclasses.replace(PAPER['slow_patches'], dim=slow_patch_dim),
       specs.FeatureSpec(name='style', dim=style_dim, rate_hz=0.0),
       specs.TokenSpec(name='coarse', num_codebooks=num_coarse_levels, **codec),

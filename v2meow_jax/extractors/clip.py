@@ -39,7 +39,12 @@ def load_patches(
   """As `load`, of patches as the last layer leaves them, before any norm."""
   sizes, params = _tower(file, config)
   return picture_stream.PatchFeatures(
-    stream, sizes, clip.patch_features, params, batch_size=batch_size
+    stream,
+    sizes,
+    clip.patch_features,
+    params,
+    batch_size=batch_size,
+    has_class_token=True,
   )
 
 

@@ -128,7 +128,12 @@ def load_dinov2(
   """
   sizes, params = _read(dinov2, dinov2.Dinov2Config, stream, file, config)
   return picture_stream.PatchFeatures(
-    stream, sizes, dinov2.patch_features, params, batch_size=batch_size
+    stream,
+    sizes,
+    dinov2.patch_features,
+    params,
+    batch_size=batch_size,
+    has_class_token=True,
   )
 
 

@@ -80,17 +80,19 @@ class PatchFeatures(PictureStream):
   """The patches of the frame at the middle of each step, as a network sees them.
 
   Neighbours are averaged to the positions of the stream, of which records hold
-  ten times a second. The dim of the stream is the `emb_dim` of the config.
+  ten times a second; one position more is the class token, which comes first. The
+  dim of the stream is the `emb_dim` of the config.
   """
 
   def __init__(
     self,
     stream: specs.FeatureSpec,
     config: Any,
-    network: Callable[[Any, Any, np.ndarray, int], jax.Array],
+    network: Callable[..., jax.Array],
     params: Mapping[str, Any],
     *,
     batch_size: int = 8,
+    has_class_token: bool = False,
   ):
     """Keeps a network whose features are those of patches.
 
@@ -98,34 +100,43 @@ class PatchFeatures(PictureStream):
       stream: Stream to emit.
       config: Sizes of the network, with `patch_size` and `emb_dim`.
       network: (config, parameters, uint8[b, size, size, 3], side) -> float32[b,
-        side^2, emb_dim]: `patch_features` of a network.
+        side^2, emb_dim]: `patch_features` of a network; with True as one more
+        argument the class token precedes the cells.
       params: Parameters of the network.
       batch_size: Images in one call.
+      has_class_token: Whether the network has a class token.
 
     Raises:
       ValueError: The stream does not fit the network, or has no rate.
     """
-    super().__init__(stream, config, params, batch_size=batch_size)
     self._network = network
+    self._has_class_token = has_class_token
+    super().__init__(stream, config, params, batch_size=batch_size)
 
   def _check(self) -> None:
     stream, config = self.stream, self.config
     extractor.check_dim(stream.name, stream.dim, config.emb_dim)
-    self._side = cells_across(stream, config.image_size // config.patch_size)
+    across = config.image_size // config.patch_size
+    side = cells_across(stream, across, self._has_class_token)
+    with_token = stream.num_positions > side**2
+    self._wanted = (side, True) if with_token else (side,)
 
   def outputs(self, inputs: np.ndarray) -> np.ndarray:
     """uint8[batch_size, size, size, 3] -> float32[batch_size, positions, dim]."""
     return np.asarray(
-      self._network(self.config, self._params, inputs, self._side)
+      self._network(self.config, self._params, inputs, *self._wanted)
     )
 
 
-def cells_across(stream: specs.FeatureSpec, num_patches: int) -> int:
+def cells_across(
+  stream: specs.FeatureSpec, num_patches: int, has_class_token: bool = False
+) -> int:
   """Cells along a side of the pictures of a stream.
 
   Args:
     stream: Stream whose positions are the cells.
     num_patches: Patches along a side, as a network sees them.
+    has_class_token: Whether one position more may be a class token.
 
   Returns:
     The number of cells.
@@ -134,10 +145,13 @@ def cells_across(stream: specs.FeatureSpec, num_patches: int) -> int:
     ValueError: They are no square, or more than patches.
   """
   side = math.isqrt(stream.num_positions)
-  if side**2 != stream.num_positions or side > num_patches:
+  left = stream.num_positions - side**2
+  if left > has_class_token or side > num_patches:
+    token = 'and a class token' if has_class_token else 'and no class token'
+    also = ', or one position more for the token' if has_class_token else ''
     raise ValueError(
       f'stream {stream.name!r} has {stream.num_positions} positions a frame,'
-      f' and the network {num_patches} x {num_patches} patches; wanted a square'
-      f' of {num_patches} x {num_patches} cells or fewer.'
+      f' and the network {num_patches} x {num_patches} patches {token}; wanted a'
+      f' square of {num_patches} x {num_patches} cells or fewer{also}.'
     )
   return side

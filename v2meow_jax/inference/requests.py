@@ -1,8 +1,10 @@
 """What is asked of a system and what it gives: a request, a soundtrack."""
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import os
 import time
@@ -104,6 +106,17 @@ class Soundtrack:
   settings: dict[str, Any]
   seconds: float
   plan: plan_lib.MusicPlan | None = None
+
+
+def probed(requests: Sequence[Request]) -> list[Request]:
+  """Requests whose files are described: each is scanned once."""
+  described = functools.cache(probe.probe_video)
+  return [
+    request
+    if isinstance(request.video, media.Video)
+    else dataclasses.replace(request, video=described(request.video))
+    for request in requests
+  ]
 
 
 class PartClock:

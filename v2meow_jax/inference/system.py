@@ -241,7 +241,7 @@ class System:
       pipeline.require_guidance(samplings)
     clock = requests_lib.PartClock()
     with clock('streams'):
-      requests = _probed(requests)
+      requests = requests_lib.probed(requests)
       with warm_up.ahead(self._programs(requests, samplings, windows)):
         on_piece = functools.partial(on_progress, 'streams')
         read = self.read(requests, kept, on_piece)
@@ -447,19 +447,6 @@ class System:
         for w in self.windows
       ],
     )
-
-
-def _probed(
-  requests: Sequence[requests_lib.Request],
-) -> list[requests_lib.Request]:
-  """Requests whose files are described: each is scanned once."""
-  described = functools.cache(probe.probe_video)
-  return [
-    request
-    if isinstance(request.video, media.Video)
-    else dataclasses.replace(request, video=described(request.video))
-    for request in requests
-  ]
 
 
 def _seconds(request: requests_lib.Request) -> float:

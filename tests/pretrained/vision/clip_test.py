@@ -191,11 +191,14 @@ def test_tower_equals_hugging_face_through_a_file(extractor, tensors):
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize('token', [0, 1])
 @pytest.mark.parametrize('side', [1, 2, 4])
-def test_patches_equal_hugging_face_through_a_file(folder, tensors, side):
+def test_patches_equal_hugging_face_through_a_file(
+  folder, tensors, side, token
+):
   import torch
 
-  stream = dataclasses.replace(PATCHES, num_positions=side**2)
+  stream = dataclasses.replace(PATCHES, num_positions=side**2 + token)
   extractor = clip_stream.load_patches(
     stream, folder, config=dataclasses.asdict(TINY), batch_size=4
   )
@@ -204,9 +207,11 @@ def test_patches_equal_hugging_face_through_a_file(folder, tensors, side):
   with torch.no_grad():
     pixels = torch.from_numpy(np.stack([processed(x, 28) for x in images]))
     states = tower.vision_model(pixels.permute(0, 3, 1, 2)).last_hidden_state
-  # Without the class token: 4 x 4 patches, of which cells are means.
-  grid = states.numpy()[:, 1:].reshape(3, side, 4 // side, side, 4 // side, -1)
-  wanted = grid.mean((2, 4)).reshape(3, side**2, -1)
+  # After the class token 4 x 4 patches, of which cells are means.
+  states = states.numpy()
+  grid = states[:, 1:].reshape(3, side, 4 // side, side, 4 // side, -1)
+  cells = grid.mean((2, 4)).reshape(3, side**2, -1)
+  wanted = np.concatenate([states[:, :token], cells], 1)
   got = extractor.outputs(np.pad(images, ((0, 1), *((0, 0),) * 3)))[:3]
   assert wanted.std() > 0.3
   np.testing.assert_allclose(got, wanted, rtol=0, atol=TOLERANCE)
@@ -232,6 +237,12 @@ def test_positions_that_are_no_grid_of_the_tower_are_refused():
     stream = dataclasses.replace(PATCHES, num_positions=count)
     with pytest.raises(ValueError, match=f'{count} positions a frame'):
       picture_stream.PatchFeatures(stream, TINY, clip.patch_features, {})
+  for count in (3, 18, 26):
+    stream = dataclasses.replace(PATCHES, num_positions=count)
+    with pytest.raises(ValueError, match='or one position more for the token'):
+      picture_stream.PatchFeatures(
+        stream, TINY, clip.patch_features, {}, has_class_token=True
+      )
 
 
 @pytest.mark.slow

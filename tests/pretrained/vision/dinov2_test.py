@@ -31,8 +31,8 @@ def file(tmp_path_factory):
   return path
 
 
-def load(file, side=4, config=TINY):
-  stream = dataclasses.replace(PATCHES, num_positions=side**2)
+def load(file, side=4, config=TINY, token=0):
+  stream = dataclasses.replace(PATCHES, num_positions=side**2 + token)
   return network_patches.load_dinov2(
     stream, file, config=dataclasses.asdict(config), batch_size=3
   )
@@ -40,15 +40,15 @@ def load(file, side=4, config=TINY):
 
 @pytest.mark.torch
 @pytest.mark.parametrize('image_size', [28, 49, 56])
-@pytest.mark.parametrize('side', [1, 2])
-def test_patches_equal_hugging_face_at_any_size(file, image_size, side):
+@pytest.mark.parametrize('side, token', [(1, 0), (2, 0), (2, 1)])
+def test_patches_equal_hugging_face_at_any_size(file, image_size, side, token):
   import torch
   import transformers
 
   config = dataclasses.replace(TINY, image_size=image_size)
   if config.side % side:
     config = dataclasses.replace(config, image_size=7 * 8)
-  extractor = load(file, side, config)
+  extractor = load(file, side, config, token)
   size = config.image_size
   images = np.random.default_rng(1).integers(
     0, 256, (3, size, size, 3), np.uint8
@@ -69,10 +69,11 @@ def test_patches_equal_hugging_face_at_any_size(file, image_size, side):
   with torch.no_grad():
     states = network.eval()(
       torch.from_numpy(np.moveaxis(pixels, -1, 1))
-    ).last_hidden_state.numpy()[:, 1:]
+    ).last_hidden_state.numpy()
   step = config.side // side
-  grid = states.reshape(3, side, step, side, step, -1)
-  wanted = grid.mean((2, 4)).reshape(3, side**2, -1)
+  grid = states[:, 1:].reshape(3, side, step, side, step, -1)
+  cells = grid.mean((2, 4)).reshape(3, side**2, -1)
+  wanted = np.concatenate([states[:, :token], cells], 1)
   assert wanted.std() > 0.1
   np.testing.assert_allclose(
     extractor.outputs(images), wanted, rtol=0, atol=TOLERANCE

@@ -97,8 +97,8 @@ class ImageTower(nn.Module):
 
   Attributes:
     config: Sizes.
-    of_patches: Whether it gives every patch as the last layer leaves it, not
-      the projected class token.
+    of_patches: Whether it gives the class token and every patch as the last
+      layer leaves them, not the projected class token.
   """
 
   config: ImageTowerConfig
@@ -109,8 +109,8 @@ class ImageTower(nn.Module):
     """Embeds normalised pixels, float32[b, size, size, 3].
 
     Returns:
-      float32[b, projection_dim]; or of patches, row by row, float32[b, (size /
-      patch_size)^2, emb_dim].
+      float32[b, projection_dim]; or of class token and patches, row by row,
+      float32[b, 1 + (size / patch_size)^2, emb_dim].
     """
     config = self.config
     x = vit.tokens(
@@ -120,7 +120,7 @@ class ImageTower(nn.Module):
     for i in range(config.num_layers):
       x = Layer(config, name=f'layer_{i}')(x)
     if self.of_patches:
-      return x[:, 1:]
+      return x
     x = _norm('last_norm')(x[:, 0])
     return nn.Dense(config.projection_dim, use_bias=False, name='projection')(x)
 
@@ -135,16 +135,20 @@ def embed(
     return ImageTower(config).apply({'params': params}, normalize(images))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
+@functools.partial(jax.jit, static_argnums=(0, 3, 4))
 def patch_features(
-  config: ImageTowerConfig, params: Any, images: jax.Array, side: int
+  config: ImageTowerConfig,
+  params: Any,
+  images: jax.Array,
+  side: int,
+  class_token: bool = False,
 ) -> jax.Array:
   """Means of the patches of each cell of a grid of `side` x `side`.
 
   uint8[b, size, size, 3] -> float32[b, side^2, emb_dim], in full precision; row
-  by row.
+  by row. With the class token, that comes first.
   """
   with jax.default_matmul_precision('float32'):
     tower = ImageTower(config, of_patches=True)
     x = tower.apply({'params': params}, normalize(images))
-    return patch_grid.cell_means(x, side)
+    return patch_grid.of_tokens(x, side, class_token)

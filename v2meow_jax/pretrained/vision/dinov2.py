@@ -86,7 +86,7 @@ class ScaledLayer(nn.Module):
 
 
 class Dinov2(nn.Module):
-  """A vision Transformer whose patches are its features.
+  """A vision Transformer whose class token and patches are its features.
 
   Attributes:
     config: Sizes.
@@ -96,28 +96,32 @@ class Dinov2(nn.Module):
 
   @nn.compact
   def __call__(self, pixels: jax.Array) -> jax.Array:
-    """float32[b, size, size, 3] -> float32[b, side^2, emb_dim], normalised."""
+    """float32[b, size, size, 3] -> float32[b, 1 + side^2, emb_dim], normalised."""
     config = self.config
     x = vit.tokens(
       self, pixels, config.patch_size, config.emb_dim, use_bias=True
     )
     for i in range(config.num_layers):
       x = ScaledLayer(config, name=f'layer_{i}')(x)
-    return vit.norm('norm')(x)[:, 1:]
+    return vit.norm('norm')(x)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
+@functools.partial(jax.jit, static_argnums=(0, 3, 4))
 def patch_features(
-  config: Dinov2Config, params: Any, images: jax.Array, side: int
+  config: Dinov2Config,
+  params: Any,
+  images: jax.Array,
+  side: int,
+  class_token: bool = False,
 ) -> jax.Array:
   """Means of the patches of each cell of a grid of `side` x `side`.
 
   uint8[b, size, size, 3] -> float32[b, side^2, emb_dim], in full precision; row
-  by row.
+  by row. With the class token, that comes first.
   """
   with jax.default_matmul_precision('float32'):
     x = Dinov2(config).apply({'params': params}, vit.normalize(images))
-    return patch_grid.cell_means(x, side)
+    return patch_grid.of_tokens(x, side, class_token)
 
 
 def read(state: Mapping[str, Any], config: Dinov2Config) -> dict[str, Any]:

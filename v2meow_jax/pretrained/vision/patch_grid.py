@@ -7,6 +7,21 @@ import numpy as np
 _KEYS_A = -0.75  # Of the cubic kernel of `torch.nn.functional.interpolate`.
 
 
+def of_tokens(tokens: jax.Array, side: int, class_token: bool) -> jax.Array:
+  """Cells of patches that follow a class token, as a Transformer leaves them.
+
+  Args:
+    tokens: float[b, 1 + n, dim], the class token first.
+    side: Cells along a side, not more than patches.
+    class_token: Whether the class token precedes the cells.
+
+  Returns:
+    float[b, side^2, dim], row by row, or one more.
+  """
+  cells = cell_means(tokens[:, 1:], side)
+  return jnp.concatenate([tokens[:, :1], cells], 1) if class_token else cells
+
+
 def cell_means(patches: jax.Array, side: int) -> jax.Array:
   """Means of the patches of each cell of a coarser grid, by their areas.
 
