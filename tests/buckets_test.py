@@ -7,6 +7,7 @@ import fsspec
 import jax
 import numpy as np
 import pytest
+import tensorstore as ts
 
 from tests.fakes import media_clips
 from tests.fakes import planted_model
@@ -46,6 +47,15 @@ def test_files_and_folders_are_put_listed_copied_and_moved(bucket_url):
   other.pipe_file(f'{name}/a/new', b'')
   assert 'new' in paths.inside(folder)
   assert 'new' in [path.name for path in folder.iterdir()]
+
+
+def test_what_was_read_is_written_again_on_condition(bucket_url):
+  bucket, _, name = bucket_url.removeprefix('gs://').partition('/')
+  kvstore = ts.KvStore.open({'driver': 'gcs', 'bucket': bucket}).result()
+  kvstore.write(f'{name}/a', b'1').result()
+  seen = kvstore.read(f'{name}/a').result().stamp.generation
+  kvstore.write(f'{name}/a', b'2', if_equal=seen).result()
+  assert kvstore.read(f'{name}/a').result().value == b'2'
 
 
 def test_a_bucket_that_is_not_there_is_one_line(bucket_url, capsys):

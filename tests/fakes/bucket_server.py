@@ -31,6 +31,7 @@ def serving() -> Iterator[dict[str, str]]:
 
 def _serve(patch):
   from gcp_storage_emulator import server as emulator
+  from gcp_storage_emulator.handlers import objects
   from gcsfs import core
 
   server = emulator.create_server(
@@ -46,6 +47,7 @@ def _serve(patch):
     await self._cp_file(source, target)
     await self._rm_file(source)
 
+  patch.setattr(objects, 'download', _with_generation(objects.download))
   environment = {
     # Nobody asks Google who this is, nor of which kind the bucket is.
     'NO_GCE_CHECK': 'true',
@@ -59,6 +61,22 @@ def _serve(patch):
   patch.setattr(core.GCSFileSystem, '_mv_file', move_file)
   yield environment
   server.stop()
+
+
+def _with_generation(download):
+  """Names the generation of an object, as Google Cloud Storage does.
+
+  Without it TensorStore cannot write again what it has read, which it does where
+  a write takes so long that it looks once more.
+  """
+
+  def handle(request, response, storage, *args, **kwargs):
+    download(request, response, storage, *args, **kwargs)
+    if response.status < 300:
+      names = request.params['bucket_name'], request.params['object_id']
+      response['X-Goog-Generation'] = storage.get_file_obj(*names)['generation']
+
+  return handle
 
 
 @pytest.fixture
