@@ -34,6 +34,9 @@ from benchmarks.networks import decoders
 
 AIMS = {'over_t5x': '>= 2.0, 2.5', 'roofline_share': '>= 0.75'}
 CPU_BATCHES, GPU_BATCHES = (1, 8), (1, 8, 64)
+# Random weights rank some ids so nearly alike that another order of additions
+# tells them otherwise: by some of so many seeds none of the ids written.
+_MOST_SEEDS = 4
 # 1 GB: more than any cache holds.
 _STREAM_SIDE = 2**14
 
@@ -84,7 +87,11 @@ SHAPES = {
 }
 
 
-def stage(shape: Shape, batch_size: int, on_cpu: bool):
+class OtherIds(ValueError):
+  """Two samplers wrote other ids."""
+
+
+def stage(shape: Shape, batch_size: int, on_cpu: bool, seed: int = 0):
   """Makes a stage, its parameters and ids to read.
 
   Of the ids only those of the target have weights that make them likely, as in
@@ -98,7 +105,7 @@ def stage(shape: Shape, batch_size: int, on_cpu: bool):
   num_targets = shape.num_cpu_targets if on_cpu else shape.num_targets
   model = training.stage_model(shape.num_inputs, num_targets, 1, shape.sizes)
   batch = training.random_batch(model, batch_size)
-  variables = model.init(jax.random.key(0), model.example_batch(1))
+  variables = model.init(jax.random.key(seed), model.example_batch(1))
   params = jax.tree.map(np.array, meta.unbox(variables)['params'])
   target = model.spec.target
   first = tokens.IdSpace(model.spec).offset(target)
@@ -147,7 +154,7 @@ def contenders(model: Any, params: Any, read: np.ndarray):
   """Makes the samplers that can run here, ours first.
 
   Raises:
-    ValueError: One writes other ids than ours.
+    OtherIds: One writes other ids than ours.
   """
   runs = {'ours': decoders.ours(model, params, read)}
   for name, make in (('t5x', decoders.t5x), ('hf', decoders.hf)):
@@ -159,7 +166,7 @@ def contenders(model: Any, params: Any, read: np.ndarray):
   for name, run in runs.items():
     theirs = run()
     if not np.array_equal(written, theirs):
-      raise ValueError(
+      raise OtherIds(
         f'{name} writes other ids than ours, from position'
         f' {np.argmax((written != theirs).any(0))} on: times of different'
         ' computations are no comparison.'
@@ -172,10 +179,16 @@ def measure(
 ) -> dict[str, Any]:
   """Measures one shape at one batch size; what is not installed is None."""
   shape = SHAPES[name]
-  model, params, read = stage(shape, batch_size, on_cpu)
+  for seed in range(_MOST_SEEDS):
+    model, params, read = stage(shape, batch_size, on_cpu, seed)
+    try:
+      runs = contenders(model, params, read)
+      break
+    except OtherIds:
+      if seed + 1 == _MOST_SEEDS:
+        raise
   moved = streams()
   kernels = {key: call for key, (_, call) in moved.items()}
-  runs = contenders(model, params, read)
   taken = training.seconds_in_turn({**runs, **kernels}, rounds)
   steps = model.target_length
   ms = {k: 1e3 * statistics.median(taken[k]) / steps for k in runs}
@@ -195,6 +208,7 @@ def measure(
     'inputs': shape.num_inputs,
     'targets': steps,
     'batch': batch_size,
+    'seed': seed,
     'ours_ms': ms['ours'],
     't5x_ms': ms.get('t5x'),
     'hf_ms': ms.get('hf'),
