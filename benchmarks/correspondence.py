@@ -230,10 +230,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     'python -m benchmarks.correspondence --num 64 --seed 7 --json out.json',
   )
   report.add_system(parser)
+  report.add_scenes(parser, 64, judges.PROBE_PER_GENRE)
   add = parser.add_argument
-  add('--num', type=report.positive, default=64, help='scenes (default 64)')
-  add('--seed', type=int, default=7, help='of scenes and draws (default 7)')
-  add('--seconds', type=float, default=10.0, help='of a clip (default 10)')
   add(
     '--num_blank',
     type=report.positive,
@@ -244,12 +242,6 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     '--num_prompted',
     type=report.positive,
     help='generations with a prompt (default: half of --num)',
-  )
-  add(
-    '--probe_per_genre',
-    type=report.positive,
-    default=judges.PROBE_PER_GENRE,
-    help='clips per genre that the classifier is fitted on (default 40)',
   )
   parser.add_argument(
     '--no_plan', action='store_true', help='make music without a plan'

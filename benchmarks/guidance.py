@@ -108,10 +108,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     'python -m benchmarks.guidance --num 32 --weights 1 2 4 --json out.json',
   )
   report.add_system(parser)
+  report.add_scenes(parser, 32, judges.PROBE_PER_GENRE)
   add = parser.add_argument
-  add('--num', type=report.positive, default=32, help='scenes (default 32)')
-  add('--seed', type=int, default=7, help='of scenes and draws (default 7)')
-  add('--seconds', type=float, default=10.0, help='of a clip (default 10)')
   add(
     '--weights',
     type=float,
@@ -123,12 +121,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     '--temperature',
     type=float,
     help="of all stages; a high one leaves room (default: the system's own)",
-  )
-  add(
-    '--probe_per_genre',
-    type=report.positive,
-    default=judges.PROBE_PER_GENRE,
-    help='clips per genre that the classifier is fitted on (default 40)',
   )
   options = parser.parse_args(argv)
   report.check_json_path(options.json)

@@ -286,6 +286,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     'python -m benchmarks.parallel --work runs/parallel --json out.json',
   )
   add = parser.add_argument
+  report.add_scenes(parser, num=48, probe_per_genre=12)
   add('--work', default='runs/parallel', help='folder of data and runs')
   add('--clips', type=report.positive, default=600, help='to train on')
   add('--coarse_steps', type=report.positive, default=1500, help='of the pair')
@@ -296,11 +297,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     default=4000,
     help='of the parallel stage',
   )
-  add('--num', type=report.positive, default=48, help='scenes (default 48)')
   add('--turns', type=report.positive, default=9, help='timed (default 9)')
-  add('--seed', type=int, default=7, help='of scenes and draws (default 7)')
-  add('--seconds', type=float, default=10.0, help='of a clip (default 10)')
-  add('--probe_per_genre', type=report.positive, default=12, help='clips')
   return parser.parse_args(argv)
 
 

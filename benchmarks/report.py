@@ -48,6 +48,31 @@ def add_system(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def add_scenes(
+  parser: argparse.ArgumentParser, num: int, probe_per_genre: int
+) -> None:
+  """Adds what says which held-out scenes a benchmark judges, and by whom.
+
+  Args:
+    parser: Parser of the benchmark.
+    num: Default number of scenes.
+    probe_per_genre: Default number of clips of a genre.
+  """
+  add = parser.add_argument
+  add(
+    '--num', type=positive, default=num, help=f'held-out scenes (default {num})'
+  )
+  add('--seed', type=int, default=7, help='of scenes and draws (default 7)')
+  add('--seconds', type=float, default=10.0, help='of a clip (default 10)')
+  add(
+    '--probe_per_genre',
+    type=positive,
+    default=probe_per_genre,
+    help='clips per genre that the classifier is fitted on (default'
+    f' {probe_per_genre})',
+  )
+
+
 def positive(text: str) -> int:
   """Parses a whole number above 0, for argparse."""
   value = int(text)

@@ -241,6 +241,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     'python -m benchmarks.vmas --work runs/vmas --json out.json',
   )
   add = parser.add_argument
+  report.add_scenes(parser, num=48, probe_per_genre=12)
   add('--work', default='runs/vmas', help='folder of data and runs')
   add(
     '--variants',
@@ -252,17 +253,11 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
   add('--clips', type=report.positive, default=200, help='to train on')
   add('--steps', type=report.positive, default=500, help='of each variant')
   add(
-    '--num', type=report.positive, default=48, help='scenes to make music for'
-  )
-  add(
     '--num_retrieved',
     type=report.positive,
     default=64,
     help='scenes among which music is found (default 64)',
   )
-  add('--seed', type=int, default=7, help='of scenes and draws (default 7)')
-  add('--seconds', type=float, default=10.0, help='of a clip (default 10)')
-  add('--probe_per_genre', type=report.positive, default=12, help='clips')
   return parser.parse_args(argv)
 
 
