@@ -86,10 +86,12 @@ def prepare(work: pathlib.Path, num: int) -> None:
 
 
 def train(work: pathlib.Path, stage: str, steps: int) -> float:
-  """Trains a stage to its last step, or goes on; its seconds of processor."""
+  """Trains a stage to its last step; seconds of processor since it last began."""
   run = work / 'runs' / stage
   spent = run.with_suffix('.json')
-  seconds = json.loads(spent.read_text()) if spent.exists() else 0.0
+  done = json.loads(spent.read_text()) if spent.exists() else {}
+  if done.get('steps') == steps:
+    return done['seconds']
   before = _children_seconds()
   report.verb(
     work / 'data',
@@ -104,8 +106,8 @@ def train(work: pathlib.Path, stage: str, steps: int) -> float:
     '--gin.loop.train.eval_every=500',
     '--gin.loop.train.tensorboard=False',
   )
-  seconds += _children_seconds() - before
-  spent.write_text(json.dumps(seconds))
+  seconds = _children_seconds() - before
+  spent.write_text(json.dumps({'steps': steps, 'seconds': seconds}))
   return seconds
 
 
@@ -294,8 +296,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
   add(
     '--acoustic_steps',
     type=report.positive,
-    default=4000,
-    help='of the parallel stage',
+    default=1900,
+    help='of the parallel stage (default 1900: about as long as the pair)',
   )
   add('--turns', type=report.positive, default=9, help='timed (default 9)')
   return parser.parse_args(argv)
