@@ -289,10 +289,19 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
   )
   add = parser.add_argument
   report.add_scenes(parser, num=48, probe_per_genre=12)
-  add('--work', default='runs/parallel', help='folder of data and runs')
-  add('--clips', type=report.positive, default=600, help='to train on')
-  add('--coarse_steps', type=report.positive, default=1500, help='of the pair')
-  add('--fine_steps', type=report.positive, default=1000, help='of the pair')
+  add(
+    '--work',
+    default='runs/parallel',
+    help='of data and runs (default runs/parallel)',
+  )
+  add(
+    '--clips',
+    type=report.positive,
+    default=600,
+    help='to train on (default 600)',
+  )
+  add('--coarse_steps', type=report.positive, default=1500, help='default 1500')
+  add('--fine_steps', type=report.positive, default=1000, help='default 1000')
   add(
     '--acoustic_steps',
     type=report.positive,

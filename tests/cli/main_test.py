@@ -243,6 +243,25 @@ def test_a_folder_that_is_no_system_is_refused(clip, tmp_path, capsys):
   assert 'config.json' in error
 
 
+def test_a_plan_is_never_replaced_by_a_sidecar(clip, tmp_path, capsys):
+  plan = tmp_path / 'out.wav.json'
+  plan.write_text('{}')
+  output = tmp_path / 'out.wav'
+  error = fails(capsys, tmp_path, clip, '-o', output, '--plan', plan)
+  assert f'{str(plan)!r} is an input as well, which would be lost' in error
+  assert plan.read_text() == '{}'
+
+
+@pytest.mark.parametrize(
+  'given, said', [('', 'is empty'), ('x', 'no extension')]
+)
+def test_an_output_without_an_extension_is_told_so(
+  given, said, clip, tmp_path, capsys
+):
+  error = fails(capsys, tmp_path, clip, '-o', given)
+  assert said in error and 'wanted one' in error
+
+
 def test_an_input_is_never_replaced(clip, tmp_path, capsys):
   before = pathlib.Path(clip).read_bytes()
   link = tmp_path / 'link.mp4'

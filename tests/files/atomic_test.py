@@ -3,6 +3,9 @@
 import hashlib
 import os
 import pathlib
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -24,6 +27,33 @@ def test_two_writers_of_one_file_do_not_share_a_temporary_name(tmp_path):
   path = tmp_path / 'a'
   with atomic.replacing(path) as one, atomic.replacing(path) as other:
     assert one != other
+  assert list(tmp_path.iterdir()) == [path]
+
+
+_KILLED = """
+import os, signal, sys
+from v2meow_jax.files import atomic
+with atomic.replacing(sys.argv[1]) as temp:
+  os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_what_a_killed_process_left_is_removed_and_what_is_written_stays(
+  tmp_path,
+):
+  path, other = tmp_path / 'out.mp4', tmp_path / 'other.mp4'
+  root = pathlib.Path(__file__).parents[2]
+  for target in (path, other):
+    command = [sys.executable, '-c', _KILLED, str(target)]
+    assert subprocess.run(command, cwd=root).returncode == -signal.SIGKILL
+  assert len(list(tmp_path.iterdir())) == 2
+  with atomic.replacing(path) as temp:
+    atomic.remove_left(path)
+    assert os.path.exists(temp)
+    # That of the other file is not ours.
+    assert len(list(tmp_path.iterdir())) == 2
+  atomic.remove_left(other)
   assert list(tmp_path.iterdir()) == [path]
 
 

@@ -96,3 +96,8 @@ def test_another_encoding_is_refused_with_the_way_out(tmp_path, data, reason):
 def test_a_manifest_that_is_not_there_says_what_was_wanted(tmp_path):
   with pytest.raises(ValueError, match='no manifest .*data synth'):
     manifests.read(str(tmp_path / 'no.jsonl'))
+
+
+def test_a_folder_in_place_of_a_manifest_names_what_is_wanted(tmp_path):
+  with pytest.raises(ValueError, match=r'is a folder; .*manifest\.jsonl'):
+    manifests.check_there(tmp_path)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import contextlib
+import fcntl
 import hashlib
 import os
 import pathlib
@@ -56,7 +57,7 @@ def replacing(path: epath.PathLike) -> Iterator[str]:
   try:
     if target.is_dir():
       raise IsADirectoryError(21, 'is a folder')
-    open(temp, 'xb').close()
+    lock = _locked(temp)
   except OSError as error:
     raise OSError(
       error.errno, f'cannot write here ({error.strerror})', str(target)
@@ -72,6 +73,32 @@ def replacing(path: epath.PathLike) -> Iterator[str]:
     if isinstance(error, OSError) and error.filename == str(temp):
       raise OSError(error.errno, error.strerror, str(target)) from error
     raise
+  finally:
+    os.close(lock)
+
+
+def _locked(temp: pathlib.Path) -> int:
+  """Descriptor of a new, empty file, locked while it is written."""
+  lock = os.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+  with contextlib.suppress(OSError):  # Not every file system has locks.
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  return lock
+
+
+def remove_left(path: epath.PathLike) -> None:
+  """Removes what killed processes of this machine have left of a file.
+
+  Args:
+    path: File that `replacing` was to replace; in a bucket nothing is left.
+  """
+  if paths.is_remote(path):
+    return
+  whole = pathlib.Path(os.path.realpath(path))
+  for temp in whole.parent.glob(f'{_mark(whole)}-*'):
+    with contextlib.suppress(OSError), open(temp, 'rb') as left:
+      # Whoever still writes it has it locked.
+      fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      temp.unlink()
 
 
 @contextlib.contextmanager
@@ -185,6 +212,11 @@ def sha256(path: epath.PathLike) -> str:
 
 def _beside(target, suffix: str | None = None):
   """A path in the target's folder, of its or another suffix, for us alone."""
-  host = socket.gethostname()[:32]
   suffix = target.suffix if suffix is None else suffix
-  return target.with_name(f'.{host}-{secrets.token_hex(8)}{suffix}')
+  return target.with_name(f'{_mark(target)}-{secrets.token_hex(8)}{suffix}')
+
+
+def _mark(target) -> str:
+  """How names begin that this machine gives to what becomes the target."""
+  name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
+  return f'.{socket.gethostname()[:32]}-{name}'

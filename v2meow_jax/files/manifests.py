@@ -162,6 +162,11 @@ def check_there(path: epath.PathLike) -> None:
       f'there is no manifest {os.fspath(path)!r}; wanted json lines of id, path'
       ' and split, as `v2meow data synth` writes them.'
     )
+  if paths.path(path).is_dir():
+    raise ValueError(
+      f'{os.fspath(path)!r} is a folder; wanted a manifest, json lines of id, path'
+      f' and split, such as {paths.join(path, "manifest.jsonl")!r}.'
+    )
 
 
 def _text(path: pathlib.Path) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from v2meow_jax.files import atomic
 from v2meow_jax.files import paths
 
+SIDECAR_SUFFIX = '.json'  # After that of the output.
 # In the sidecar of an output that is being replaced: the sidecar of the new one.
 REPLACED_BY = 'replaced_by'
 
@@ -29,6 +30,10 @@ def checked(output: str, suffixes: Sequence[str]) -> pathlib.Path:
     ValueError: Another suffix, or a directory.
     OSError: Its folder cannot be written to, or cannot hold its name.
   """
+  if not output:
+    raise ValueError(
+      f'the name of the output is empty; wanted one in {", ".join(suffixes)}.'
+    )
   path = paths.path(output)
   if path.is_dir() or output.endswith(('/', os.sep)):
     raise ValueError(
@@ -37,8 +42,8 @@ def checked(output: str, suffixes: Sequence[str]) -> pathlib.Path:
     )
   if path.suffix.lower() not in suffixes:
     raise ValueError(
-      f'{output!r} has the extension {path.suffix or None}; wanted one of'
-      f' {", ".join(suffixes)}.'
+      f'{output!r} has {f"the extension {path.suffix}" if path.suffix else "no extension"};'
+      f' wanted one of {", ".join(suffixes)}.'
     )
   paths.require_writable(path.parent)
   if not paths.is_remote(path):
@@ -62,7 +67,7 @@ def _require_name(path: pathlib.Path) -> None:
 
 def sidecar(path: pathlib.Path) -> pathlib.Path:
   """`out.mp4.json` of `out.mp4`."""
-  return path.with_name(path.name + '.json')
+  return path.with_name(path.name + SIDECAR_SUFFIX)
 
 
 def of_file(content: Any, digest: str | None) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def require_writable(folder: pathlib.Path) -> None:
   except Exception as e:
     reason = getattr(e, 'strerror', None) or e
     advice = 'give -o another folder.'
-    if isinstance(e, FileNotFoundError):
+    if isinstance(e, FileNotFoundError) and not folder.exists():
       advice = f'make it (mkdir -p {shlex.quote(str(folder))}), or {advice}'
     raise OSError(f'{folder} cannot be written ({reason}); {advice}') from e
 

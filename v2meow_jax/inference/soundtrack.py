@@ -15,6 +15,7 @@ from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import atomic
 from v2meow_jax.files import full_disk
 from v2meow_jax.files import outputs
+from v2meow_jax.files import paths as paths_lib
 from v2meow_jax.files import probe
 from v2meow_jax.files import read
 from v2meow_jax.files.films import containers
@@ -118,7 +119,7 @@ def write(
       f'seed is {seed}; wanted 0 to {MAX_SEED - count} for {count} take(s).'
     )
   paths = _take_paths(out, takes)
-  written = [p for take in paths for p in (take, outputs.sidecar(take))]
+  written = written_paths(out, takes)
   outputs.check_inputs_survive(written, video, style_audio)
   info = film_part.cut(check_video(video, out, takes), start, end)
   requests_lib.check_plan(plan, info)
@@ -136,7 +137,9 @@ def write(
   from v2meow_jax.models.sampling import options
 
   works = _take_paths(out, count)
-  making.say_resumable(works, resume)
+  making.check_resumable(works, resume)
+  for path in written:
+    atomic.remove_left(path)
   samplings = [options.Sampling(**fields) for fields in sampling] or None
   compile_cache.enable()
   system = system_lib.load(system_dir, dtype, tensor)
@@ -327,6 +330,14 @@ def _is_made(path: pathlib.Path, key: str) -> bool:
       ' --resume out to make it anew without them.'
     )
   return is_whole and made_from == key
+
+
+def written_paths(
+  out: str | pathlib.Path, takes: int = 1
+) -> list[pathlib.Path]:
+  """Outputs and sidecars of so many takes."""
+  paths = _take_paths(paths_lib.path(out), takes)
+  return [p for take in paths for p in (take, outputs.sidecar(take))]
 
 
 def _take_paths(out: pathlib.Path, takes: int) -> list[pathlib.Path]:

@@ -131,6 +131,35 @@ def test_shards_and_order_change_nothing_and_empty_shards_are_done(
   assert {row['path'] for row in rows} == made.keys()
 
 
+@pytest.mark.parametrize('is_link', [False, True])
+def test_a_video_is_never_replaced_by_its_music(tmp_path, is_link):
+  manifest = small_batch.write_manifest(tmp_path / 'clips', 2, poison=False)
+  clips = manifest.parent
+  out = clips
+  if is_link:
+    out = tmp_path / 'out'
+    out.mkdir()
+  for n in range(2):
+    old = clips / f'{n}.mp4'
+    if is_link:
+      (out / f'item_{n}.mp4').symlink_to(old)
+    else:
+      old.rename(clips / f'item_{n}.mp4')
+  if not is_link:
+    text = manifest.read_text()
+    manifest.write_text(
+      text.replace('"0.mp4"', '"item_0.mp4"').replace('"1.mp4"', '"item_1.mp4"')
+    )
+  before = {path.name: path.read_text() for path in clips.iterdir()}
+  with pytest.raises(ValueError) as refused:
+    small_batch.run(manifest, out, output_format='mp4')
+  # Each by its line, before any work.
+  for n in range(2):
+    assert f'line {n + 1}: ' in str(refused.value)
+    assert f"would be written for 'item_{n}'" in str(refused.value)
+  assert {path.name: path.read_text() for path in clips.iterdir()} == before
+
+
 def test_what_did_not_change_is_not_made_again_and_what_did_is(
   undisturbed, tmp_path, capsys
 ):

@@ -13,7 +13,6 @@ _KINDS = ('run', 'status', 'retry', 'collect')
 _FORMATS = ('mp4', 'mov', 'mkv', 'webm', 'wav', 'flac')
 _ENGINES = ('ray', 'beam')
 _BEAM_SHARDS = 64
-_ROWS = 8
 # ours: with one, a clip is decoded only when the one before it is written.
 _FEWEST_WORKERS = 2
 _MOST_WORKERS = 8
@@ -148,12 +147,14 @@ def _add_run(kinds) -> None:
       f' Ray, {_BEAM_SHARDS} for Beam'
     ),
   )
-  flags.value(
-    run_parser,
+  option(
     '--rows',
-    _ROWS,
-    'number of windows in each call of a stage, and of clips made together, at'
-    ' most 256; other numbers may round differently',
+    type=int,
+    help=(
+      'number of windows in each call of a stage, and of clips made together, at'
+      " most 256; other numbers may round differently; default: the system's own"
+      ' and clip by clip on a CPU, where more make a flow slower, else 8'
+    ),
   )
   option(
     '--workers',

@@ -49,8 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     type=int,
     help=(
       'number of windows in each call of a stage, and of takes made together,'
-      ' on each device: faster for several takes and long clips, at most 256,'
-      " and rounds differently; default: the system's own, and take by take"
+      ' on each device, at most 256: faster for several takes on an accelerator.'
+      ' A call always has so many, so that a clip by itself, whose windows follow'
+      ' one another, only becomes slower. Rounds differently; default: the'
+      " system's own, and take by take"
     ),
   )
   several = parser.add_mutually_exclusive_group()
@@ -176,6 +178,7 @@ def run(args: argparse.Namespace) -> None:
   """Generates and writes the takes."""
   from v2meow_jax.extractors.planning import plan as plan_lib  # pylint: disable=g-import-not-at-top
   from v2meow_jax.extractors.planning import planner  # pylint: disable=g-import-not-at-top
+  from v2meow_jax.files import outputs  # pylint: disable=g-import-not-at-top
   from v2meow_jax.inference import soundtrack  # pylint: disable=g-import-not-at-top
   from v2meow_jax.inference.finish import options as finish_options  # pylint: disable=g-import-not-at-top
 
@@ -191,6 +194,8 @@ def run(args: argparse.Namespace) -> None:
     )
   plan = None
   if args.plan:
+    written = soundtrack.written_paths(args.output, args.takes)
+    outputs.check_inputs_survive(written, args.plan)
     plan = plan_lib.read(args.plan)
   elif not args.no_plan:
     plan = planner.Wishes(bpm=args.bpm, key=args.key)

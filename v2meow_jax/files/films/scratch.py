@@ -71,7 +71,7 @@ def zeros(
   num_bytes = np.dtype(dtype).itemsize * math.prod(
     np.atleast_1d(shape).tolist()
   )
-  full_disk.check(os.path.join(folder, 'samples'), num_bytes)
+  full_disk.check(os.path.join(folder, ''), num_bytes)
   with tempfile.TemporaryFile(dir=folder) as file:
     if hasattr(os, 'posix_fallocate'):
       # Writing to a map of what the disk cannot hold kills the process.

@@ -59,7 +59,14 @@ def soundtracks(
         kept=works,
       )
 
+  left = [] if resume else [o for o in outputs if unfinished.is_kept(o)]
   with unfinished.opened(outputs, resume=resume) as works:
+    for out in left:
+      print(
+        f'v2meow: {out} begins anew; --resume would go on with what an'
+        ' interrupted command has left of it.',
+        file=sys.stderr,
+      )
     yield run(works)  # Not held here: the block may be long.
 
 
@@ -90,25 +97,11 @@ def shown(
     yield show
 
 
-def say_resumable(outputs: Sequence[pathlib.Path], resume: bool) -> None:
-  """Says what becomes of work that an interrupted command has left.
-
-  Args:
-    outputs: Paths of the outputs.
-    resume: Whether the command goes on with such work.
-
-  Raises:
-    ValueError: Work at an output in a bucket is not kept.
-  """
+def check_resumable(outputs: Sequence[pathlib.Path], resume: bool) -> None:
+  """Raises ValueError to go on with work at an output in a bucket: none is kept."""
   for out in outputs:
     if resume and paths.is_remote(out):
       raise ValueError(
         f'the work at {out} is not kept, as it is in a bucket; write to this'
         ' machine to be able to --resume.'
-      )
-    if not resume and unfinished.is_kept(out):
-      print(
-        f'v2meow: {out} begins anew; --resume would go on with what an'
-        ' interrupted command has left of it.',
-        file=sys.stderr,
       )

@@ -193,12 +193,12 @@ def _in_music(part: redo.Span, info: probe.MediaInfo) -> redo.Span:
   if part.start < first:
     raise ValueError(
       f'the stretch to make again begins at {part.start:g} s, and the music at'
-      f' {first:g} s.'
+      f' {first:g} s; wanted one from {first:g} to {last:g} s.'
     )
   if part.start >= last or part.end > last + _ROUNDED_SECONDS:
     raise ValueError(
       f'the stretch to make again ends at {part.end:g} s, and the music at'
-      f' {last:g} s.'
+      f' {last:g} s; wanted one from {first:g} to {last:g} s.'
     )
   return dataclasses.replace(
     part, start=part.start - first, end=min(part.end, last) - first

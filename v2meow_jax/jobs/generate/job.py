@@ -10,6 +10,8 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import functools
+import os
 import threading
 from typing import Any
 
@@ -18,6 +20,7 @@ from v2meow_jax import progress as progress_lib
 from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import atomic
 from v2meow_jax.files import manifests
+from v2meow_jax.files import outputs
 from v2meow_jax.files import paths
 from v2meow_jax.files import released
 from v2meow_jax.inference.finish import options as finish_options
@@ -32,6 +35,7 @@ from v2meow_jax.jobs.generate import workers
 EXIT_DONE = 0
 EXIT_FAILURES = 3
 EXIT_TRY_AGAIN = 75
+ACCELERATOR_ROWS = 8  # ours: a step of so many rows takes little more than one.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +50,8 @@ class Batch:
     dtype: Type in which the stages compute; None: that of the device.
     tensor: Number of devices that split the weights of the stages.
     rows: Number of windows in a call of a stage, and of clips that are made
-      together, for each group of devices; None: the system's own, and one clip.
+      together, for each group of devices; None: the system's own and one clip on
+      a CPU, else `ACCELERATOR_ROWS`.
     output_format: Suffix of the results, without its dot.
     num_workers: Number of processes that read media, and of those that write.
     limits: Limits of each call of these.
@@ -119,7 +124,9 @@ class Job:
       batch.manifest, batch.defaults, skip_bad_rows=batch.skip_bad_rows
     )
     _check_finish(batch, self._items)
-    self._settings = _settings(batch)
+    _check_inputs_survive(batch, self._items)
+    self._rows = _device_rows() if batch.rows is None else batch.rows
+    self._settings = _settings(batch, self._rows)
     self._options = {i.id: i.digest(self._settings) for i in self._items}
     self._content = {
       'manifest': paths.absolute(batch.manifest),
@@ -234,7 +241,7 @@ class Job:
         figures,
         readers=self._readers[:num],
         writers=self._writers[:num],
-        rows=self.batch.rows,
+        rows=self._rows,
         is_stopped=is_stopped,
         on_item=show,
         refused=refused,
@@ -284,7 +291,7 @@ class Job:
     items, refused = [a.item for a in attempts], {}
     for item in items:
       try:
-        samplings, _ = making.resolved(self._system, item, batch.rows)
+        samplings, _ = making.resolved(self._system, item, self._rows)
         if item.options.get('negative'):
           pipeline.require_guidance(samplings)
         self._system.follows(item.wishes)
@@ -319,14 +326,20 @@ def exit_code(num_left: int, num_failed: int) -> int:
   return EXIT_FAILURES if num_failed else EXIT_DONE
 
 
-def _settings(batch: Batch) -> dict[str, Any]:
+def _device_rows() -> int | None:
+  import jax
+
+  return None if jax.default_backend() == 'cpu' else ACCELERATOR_ROWS
+
+
+def _settings(batch: Batch, rows: int | None) -> dict[str, Any]:
   """What acts on the sound of every item."""
   from v2meow_jax.inference import restore
   from v2meow_jax.inference import system
   from v2meow_jax.models.sampling import options
 
-  if batch.rows is not None:
-    options.Windows(rows=batch.rows)  # Refuses other numbers of rows.
+  if rows is not None:
+    options.Windows(rows=rows)  # Refuses other numbers of rows.
   folder = system.folder(batch.system_dir)
   released.read_config_alone(folder)
   return {
@@ -336,7 +349,7 @@ def _settings(batch: Batch) -> dict[str, Any]:
     'finish_version': finish_options.VERSION,
     'dtype': batch.dtype or restore.device_dtype(),
     'tensor': batch.tensor,
-    'rows': batch.rows,
+    'rows': rows,
     'format': batch.output_format,
   }
 
@@ -363,3 +376,45 @@ def _check_finish(batch: Batch, items: Sequence[items_lib.Item]) -> None:
     except ValueError as e:
       errors.append(f'{item.where}: {e}')
   manifests.require_none(paths.path(batch.manifest), errors)
+
+
+def _check_inputs_survive(
+  batch: Batch, items: Sequence[items_lib.Item]
+) -> None:
+  """Raises ValueError when a result would replace what is read."""
+  is_remote = paths.is_remote(batch.out)
+  folder = (
+    paths.absolute(batch.out) if is_remote else os.path.realpath(batch.out)
+  )
+  written = {}
+  for item in items:
+    result = f'{folder}/{item.id}.{batch.output_format}'
+    written |= {result: item.id, f'{result}{outputs.SIDECAR_SUFFIX}': item.id}
+  if not is_remote and os.path.isdir(folder):
+    # What a link names is replaced, not the link.
+    links = [entry.path for entry in os.scandir(folder) if entry.is_symlink()]
+    written |= {_whole_path(p): written[p] for p in links if p in written}
+  errors = [
+    f'{item.where}: {path} is also what would be written for {written[place]!r},'
+    ' and would be lost; give -o another folder'
+    for item in items
+    for path in item.files.values()
+    if (place := _whole_path(path)) in written
+  ]
+  manifests.require_none(paths.path(batch.manifest), errors)
+
+
+def _whole_path(path: str) -> str:
+  """The path of a file without links; of many files, without much ado."""
+  if paths.is_remote(path):
+    return paths.absolute(path)
+  if os.path.islink(path):
+    return os.path.realpath(path)
+  return os.path.join(
+    _real_folder(os.path.dirname(path)), os.path.basename(path)
+  )
+
+
+@functools.lru_cache(maxsize=4096)
+def _real_folder(folder: str) -> str:
+  return os.path.realpath(folder)
