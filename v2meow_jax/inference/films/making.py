@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from v2meow_jax import progress as progress_lib
+from v2meow_jax.files import full_disk
 from v2meow_jax.files import paths
 from v2meow_jax.files.films import scratch
 from v2meow_jax.inference import pipeline
@@ -60,14 +61,22 @@ def soundtracks(
       )
 
   left = [] if resume else [o for o in outputs if unfinished.is_kept(o)]
-  with unfinished.opened(outputs, resume=resume) as works:
-    for out in left:
-      print(
-        f'v2meow: {out} begins anew; --resume would go on with what an'
-        ' interrupted command has left of it.',
-        file=sys.stderr,
-      )
-    yield run(works)  # Not held here: the block may be long.
+  try:
+    with unfinished.opened(outputs, resume=resume) as works:
+      for out in left:
+        print(
+          f'v2meow: {out} begins anew; --resume would go on with what an'
+          ' interrupted command has left of it.',
+          file=sys.stderr,
+        )
+      yield run(works)  # Not held here: the block may be long.
+  except full_disk.FullDiskError as e:
+    if not is_kept:
+      raise
+    advice = 'with room here, --resume goes on from what is kept'
+    raise full_disk.FullDiskError(
+      e.errno, f'{e.strerror}; {advice}', e.filename
+    ) from e
 
 
 @contextlib.contextmanager
