@@ -31,6 +31,20 @@ def test_a_frame_takes_the_inputs_of_its_time():
   )
 
 
+def test_what_is_hidden_adds_nothing():
+  params, batch = parallel_stage.params(), parallel_stage.batch(2)
+  module = parallel_stage.SIZES.module(parallel_stage.STAGE)
+  embed = functools.partial(module.apply, {'params': params}, method='_embed')
+  ids = batch['decoder_target_tokens'].copy()
+  table = np.asarray(params['token_embedding'])
+  ids[:, 30:33] = specs.MASK_ID  # Frame 10, all of it.
+  ids[:, 35] = specs.MASK_ID  # The last level of frame 11.
+  found = np.asarray(embed(ids, 20, 3))
+  np.testing.assert_array_equal(found[:, 10], np.zeros_like(found[:, 10]))
+  wanted = table[ids[:, 33]] + table[ids[:, 34]]
+  np.testing.assert_allclose(found[:, 11], wanted, rtol=1e-6)
+
+
 def test_masked_frames_are_told_by_their_neighbours_on_both_sides():
   params, batch = parallel_stage.params(), parallel_stage.batch(1)
   run = jax.jit(parallel_stage.SIZES.module(parallel_stage.STAGE).apply)
