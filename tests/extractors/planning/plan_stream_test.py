@@ -119,7 +119,7 @@ def test_plans_of_no_or_one_beat_have_streams():
 
 
 def test_a_stream_of_another_width_is_refused():
-  with pytest.raises(ValueError, match='dim 16.*dim=28'):
+  with pytest.raises(ValueError, match='dim 16.*dim to 28'):
     plan_stream.PlanStream(specs.FeatureSpec(name='plan', dim=16, rate_hz=25.0))
 
 
