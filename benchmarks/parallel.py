@@ -190,7 +190,7 @@ class Scenes:
     """Frechet distance of clips to the true ones, or by how much it differs."""
     whole = frechet.fit(np.concatenate(self._true))
 
-    def of(kept: Sequence[int]) -> float:
+    def of(kept: np.ndarray) -> float:
       own, *other = (
         frechet.distance(
           whole, frechet.fit(np.concatenate([s[i] for i in kept]))
