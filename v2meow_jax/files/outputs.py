@@ -41,9 +41,9 @@ def checked(output: str, suffixes: Sequence[str]) -> pathlib.Path:
       f' {str(path / f"out{suffixes[0]}")!r}.'
     )
   if path.suffix.lower() not in suffixes:
+    had = f'the extension {path.suffix}' if path.suffix else 'no extension'
     raise ValueError(
-      f'{output!r} has {f"the extension {path.suffix}" if path.suffix else "no extension"};'
-      f' wanted one of {", ".join(suffixes)}.'
+      f'{output!r} has {had}; wanted one of {", ".join(suffixes)}.'
     )
   paths.require_writable(path.parent)
   if not paths.is_remote(path):
