@@ -11,6 +11,7 @@ Beside them the errors of log-mel and linear spectra, which training does.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -124,7 +125,7 @@ def intervals(
     name: bootstrap.mean_interval(values[name])
     if name != 'frechet'
     else bootstrap.jackknife_interval(
-      _distance_to(true, values[name]), len(true)
+      distance_to(true, values[name]), len(true)
     )
     for name in FIGURES
   }
@@ -145,7 +146,7 @@ def differences(
   Returns:
     The differences with their intervals over clips, drawn in pairs.
   """
-  ours, theirs = (_distance_to(true, v['frechet']) for v in (values, others))
+  ours, theirs = (distance_to(true, v['frechet']) for v in (values, others))
   return {
     name: bootstrap.mean_interval(values[name] - others[name])
     if name != 'frechet'
@@ -156,7 +157,9 @@ def differences(
   }
 
 
-def _distance_to(true: Sequence[np.ndarray], coded: Sequence[np.ndarray]):
+def distance_to(
+  true: Sequence[np.ndarray], coded: Sequence[np.ndarray]
+) -> Callable[[Any], float]:
   """Returns the Frechet distance to all recordings, by the clips kept."""
   whole = frechet.fit(np.concatenate(true))
   return lambda kept: frechet.distance(

@@ -37,7 +37,6 @@ from benchmarks import report
 from v2meow_jax import media
 from v2meow_jax.evaluation.controls import judges
 from v2meow_jax.evaluation.metrics import bootstrap
-from v2meow_jax.evaluation.metrics import frechet
 from v2meow_jax.synthetic import held_out
 
 METRICS = ('tempo_accuracy', 'beat_f', 'genre_accuracy')
@@ -188,18 +187,11 @@ class Scenes:
 
   def distance(self, *sets: Sequence[np.ndarray]) -> bootstrap.Interval:
     """Frechet distance of clips to the true ones, or by how much it differs."""
-    whole = frechet.fit(np.concatenate(self._true))
-
-    def of(kept: np.ndarray) -> float:
-      own, *other = (
-        frechet.distance(
-          whole, frechet.fit(np.concatenate([s[i] for i in kept]))
-        )
-        for s in sets
-      )
-      return own - sum(other)
-
-    return bootstrap.jackknife_interval(of, len(self._true))
+    own, *others = (codec_runs.distance_to(self._true, s) for s in sets)
+    return bootstrap.jackknife_interval(
+      lambda kept: own(kept) - sum(other(kept) for other in others),
+      len(self._true),
+    )
 
 
 def take_times(
@@ -289,25 +281,19 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
   )
   add = parser.add_argument
   report.add_scenes(parser, num=48, probe_per_genre=12)
-  add(
-    '--work',
-    default='runs/parallel',
-    help='of data and runs (default runs/parallel)',
-  )
-  add(
-    '--clips',
-    type=report.positive,
-    default=600,
-    help='to train on (default 600)',
-  )
-  add('--coarse_steps', type=report.positive, default=1500, help='default 1500')
-  add('--fine_steps', type=report.positive, default=1000, help='default 1000')
-  add(
-    '--acoustic_steps',
-    type=report.positive,
-    default=1900,
-    help='of the parallel stage (default 1900: about as long as the pair)',
-  )
+  report.add_work(parser, 'runs/parallel')
+  for option, default, text in (
+    ('clips', 600, 'to train on'),
+    ('coarse_steps', 1500, 'of the pair'),
+    ('fine_steps', 1000, 'of the pair'),
+    ('acoustic_steps', 1900, 'of the parallel stage: as long as the pair'),
+  ):
+    add(
+      f'--{option}',
+      type=report.positive,
+      default=default,
+      help=f'{text} (default {default})',
+    )
   add('--turns', type=report.positive, default=9, help='timed (default 9)')
   return parser.parse_args(argv)
 
@@ -315,9 +301,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs the benchmark."""
   options = _options(argv)
-  report.check_json_path(options.json)
-  work = pathlib.Path(options.work)
-  work.mkdir(parents=True, exist_ok=True)
+  work = report.work_folder(options)
   prepare(work, options.clips)
   spent = {
     stage: train(work, stage, getattr(options, f'{stage}_steps'))

@@ -73,6 +73,21 @@ def add_scenes(
   )
 
 
+def add_work(parser: argparse.ArgumentParser, default: str) -> None:
+  """Adds `--work` to the parser of a benchmark that trains, and resumes."""
+  parser.add_argument(
+    '--work', default=default, help=f'of data and runs (default {default})'
+  )
+
+
+def work_folder(options: argparse.Namespace) -> pathlib.Path:
+  """The folder of `--work`, made; refuses a `--json` that cannot be written."""
+  check_json_path(options.json)
+  work = pathlib.Path(options.work)
+  work.mkdir(parents=True, exist_ok=True)
+  return work
+
+
 def positive(text: str) -> int:
   """Parses a whole number above 0, for argparse."""
   value = int(text)

@@ -242,7 +242,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
   )
   add = parser.add_argument
   report.add_scenes(parser, num=48, probe_per_genre=12)
-  add('--work', default='runs/vmas', help='folder of data and runs')
+  report.add_work(parser, 'runs/vmas')
   add(
     '--variants',
     nargs='+',
@@ -264,9 +264,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs the benchmark."""
   options = _options(argv)
-  report.check_json_path(options.json)
-  work = pathlib.Path(options.work)
-  work.mkdir(parents=True, exist_ok=True)
+  work = report.work_folder(options)
   prepare(work, options.clips)
   shown = work / 'held_out' / f'seed{options.seed}_{options.seconds:g}s'
   shown.mkdir(parents=True, exist_ok=True)
