@@ -3,7 +3,7 @@
 python -m benchmarks.muvi --json out.json
 python -m benchmarks.muvi --world 16 --pretraining_steps 12 --synchrony_steps 12 \\
   --train_steps 20 --early_steps 6 --few_steps 6 --context_steps 6 \\
-  --ablation_steps 6 --num 4   # a first look
+  --ablation_steps 6 --masked_steps 6 --num 4   # a first look
 
 Stopped, the same command goes on: worlds, records and runs that are whole in
 --folder stay. Then, on held-out scenes of 10 s:
@@ -15,40 +15,37 @@ Stopped, the same command goes on: worlds, records and runs that are whole in
                 run that met pictures of other genres (in_context)
   N steps       the first clips with 4 to 50 steps: seconds, and beats
   few_steps     a student that was straightened for 4 steps without guidance
-  no_synchrony  without the contrastive pre-training; by --variants others
+  no_synchrony  without the contrastive pre-training
   early         MuVi after its first steps, with and without that pre-training
-  embedded      the tiny, autoregressive system, on the first clips
+  sigmoid, ...  with the other adaptors, each with a pre-training of its own
+  autoregressive, masked
+                systems of codes: the tiny one, and with a stage that fills in
+                masked codes in the place of its coarse and fine ones
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
-import dataclasses
+import functools
 import json
 import pathlib
 import sys
-import tempfile
 import time
 from typing import Any
 
-import numpy as np
-
-from benchmarks import codec as codec_benchmark
 from benchmarks import correspondence
 from benchmarks import muvi_runs
+from benchmarks import muvi_scenes
 from benchmarks import report
 from v2meow_jax import media
 from v2meow_jax.evaluation.controls import judges
-from v2meow_jax.evaluation.metrics import beat_coverage
 from v2meow_jax.evaluation.metrics import bootstrap
 from v2meow_jax.evaluation.metrics import scores
 from v2meow_jax.evaluation.reports import tables
-from v2meow_jax.synthetic import held_out
 
-SECONDS = muvi_runs.SECONDS
-_ROWS = 8  # Clips whose windows share calls, where no time is taken.
-_TIMED = 3  # Clips that are made one by one, to take the time.
 _QUICK_STEPS = (4, 8)
 _DEFAULT_STEPS = {
   'pretraining_steps': 800,
@@ -58,248 +55,117 @@ _DEFAULT_STEPS = {
   'few_steps': 200,
   'context_steps': 6000,
   'ablation_steps': 2000,
+  'masked_steps': 1900,
 }
 
 
-class _Scenes:
-  """Held-out scenes, their videos, and their judge.
-
-  Attributes:
-    scenes: The scenes.
-    truths: Their music.
-    probe: Classifier of genres.
-  """
-
-  def __init__(self, codec: Any, options: argparse.Namespace):
-    self.scenes = held_out.scenes(options.seed, options.num, SECONDS)
-    self.truths = [
-      held_out.music(s) for s in report.progress(self.scenes, 'true music')
-    ]
-    self.probe = judges.fit_probe(
-      codec,
-      per_genre=options.probe_per_genre,
-      seconds=SECONDS,
-      seed=options.seed,
-    )
-    self.coded = [judges.round_trip(codec, clip) for clip in self.truths]
-    self._first_seed = 100_000 * options.seed
-
-  def judge(self, clips: Sequence[media.Audio]) -> dict[str, np.ndarray]:
-    """Every clip against the truth of every scene, or of the first ones."""
-    judged = correspondence.judge(clips, self.probe)
-    return judges.grids(judged, self.scenes[: len(clips)])
-
-  def generate(
-    self,
-    system: Any,
-    what: str,
-    num: int | None = None,
-    blank: bool = False,
-    styles: Sequence[media.Audio] | None = None,
-    **kwargs: Any,
-  ) -> list[media.Audio]:
-    """Music for the first scenes, several clips at a time."""
-    from v2meow_jax.inference import requests as requests_lib
-
-    scenes = self.scenes[:num]
-    clips: list[media.Audio] = []
-    for start in report.progress(range(0, len(scenes), _ROWS), what):
-      with tempfile.TemporaryDirectory(prefix='v2meow_benchmark_') as folder:
-        requests = [
-          requests_lib.Request(
-            video=held_out.write_video(
-              scenes[i], pathlib.Path(folder), blank=blank
-            ),
-            seed=self._first_seed + i,
-            style_audio=styles[i] if styles else None,
-          )
-          for i in range(start, min(start + _ROWS, len(scenes)))
-        ]
-        made = system.run_batch(requests, rows=_ROWS, **kwargs)
-      clips += [soundtrack.audio for soundtrack in made]
-    return clips
-
-  def seconds(self, system: Any, **kwargs: Any) -> float:
-    """Median time of a clip that is made alone, its video being read."""
-    times = []
-    with tempfile.TemporaryDirectory(prefix='v2meow_benchmark_') as folder:
-      video = held_out.write_video(
-        self.scenes[0], pathlib.Path(folder), blank=False
-      )
-      for seed in range(1 + _TIMED):  # The first one compiles.
-        start = time.perf_counter()
-        system.generate(video, seed=seed, **kwargs)
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[1:]))
-
-
 def measure(
-  systems: dict[str, Any], embedded: Any, options: argparse.Namespace
+  systems: Mapping[str, Any],
+  others: Mapping[str, Any],
+  options: argparse.Namespace,
 ) -> dict[str, Any]:
   """Generates music and judges it.
 
   Args:
-    systems: Systems by the name of their run, 'muvi' among them.
-    embedded: The autoregressive system, whose codec is that of the latents.
+    systems: MuVi's systems by the name of their run, 'muvi' among them.
+    others: Systems of codes, 'autoregressive' among them, whose codec is that
+      of the latents.
     options: Options of the command line.
 
   Returns:
     The figures, as in the json.
   """
-  from v2meow_jax.models.sampling import options as sampling_lib
-
   system, few = systems['muvi'], options.num_blank
-  held = _Scenes(system.codec, options)
-  real = held.generate(system, 'real')
-  made = {'muvi': real}
-  grid = held.judge(real)
-  figures = {
-    'real': _say('real', correspondence.matched(grid)),
-    'shuffled': _say(
-      'shuffled', correspondence.each(bootstrap.shuffled_interval, grid)
-    ),
-    'runs': {},
-  }
-  for name, other in systems.items():
-    if name not in ('muvi', 'few_steps'):
-      made[name] = held.generate(other, name)
-      figures['runs'][name] = _matched_and_shuffled(name, held, made[name])
+  held = muvi_scenes.Scenes(system.codec, options)
+  made, runs = _judge_runs(held, systems)
+  real = runs.pop('muvi')
   blank = held.generate(system, 'blank', few, blank=True)
   grey = judges.grids(correspondence.judge(blank, held.probe), held.scenes)
-  figures['blank'] = _say(
-    'blank', correspondence.each(bootstrap.grid_interval, grey)
-  )
-  if 'few_steps' in systems:
-    quick, name = systems['few_steps'], 'few_steps'
-    for steps in _QUICK_STEPS:
-      sampling = sampling_lib.Sampling(steps=steps)
-      label = f'{name}, {steps}'
-      made[label] = held.generate(quick, label, sampling=sampling)
-      figures['runs'][label] = {
-        'seconds_per_clip': held.seconds(quick, sampling=sampling),
-        **_matched_and_shuffled(label, held, made[label]),
-      }
-  learner = systems.get('in_context', system)
-  figures['in_context'] = _in_context(held, learner, options)
-  figures['seconds_per_clip'] = held.seconds(system)
-  figures['steps'] = {}
-  for steps in options.steps:
-    sampling = sampling_lib.Sampling(steps=steps)
-    clips = held.generate(system, f'{steps} steps', few, sampling=sampling)
-    figures['steps'][steps] = {
-      'seconds_per_clip': held.seconds(system, sampling=sampling),
-      **_say(f'{steps} steps', correspondence.matched(held.judge(clips))),
-    }
-  figures['ceiling'] = {
-    name: _say(name, correspondence.matched(held.judge(clips)))
-    for name, clips in (('true_music', held.truths), ('round_trip', held.coded))
-  }
-  figures['reconstruction_db'] = {
-    name: _round_trip_error(held.truths[:8], codec)
-    for name, codec in (('latents', system.codec), ('codes', embedded.codec))
-  }
-  clips = held.generate(embedded, 'embedded', few)
-  figures['embedded'] = {
-    'seconds_per_clip': held.seconds(embedded),
-    **_say('embedded', correspondence.matched(held.judge(clips))),
-  }
-  figures['beat_coverage'] = _coverages(held.truths, made)
-  return {
-    **figures,
-    'num': {'real': len(real), 'blank': len(blank), 'steps': few},
-    'probe': {'accuracy': held.probe.accuracy, 'genres': held.probe.genres},
-    'verdict': {
-      **correspondence.verdict(figures),
-      'head_start': _head_start(figures['runs']),
+  codecs = (('latents', system), ('codes', others['autoregressive']))
+  figures = {
+    'real': real,
+    'shuffled': real.pop('shuffled'),
+    'runs': runs,
+    'blank': muvi_scenes.say(
+      'blank', correspondence.each(bootstrap.grid_interval, grey)
+    ),
+    'in_context': held.in_context(systems.get('in_context', system)),
+    'steps': {
+      f'{n} steps': held.real(system, f'{n} steps', num=few, sampling=_steps(n))
+      for n in options.steps
     },
-  }
-
-
-def _say(name: str, row: dict[str, Any]) -> dict[str, Any]:
-  """Prints a row as soon as it is known, and returns it."""
-  cells = [f'{m} {bootstrap.Interval(**row[m])}' for m in judges.METRICS]
-  print(name, *cells, sep='  ', flush=True)
-  return row
-
-
-def _matched_and_shuffled(
-  name: str, held: _Scenes, clips: Sequence[media.Audio]
-) -> dict[str, Any]:
-  grid = held.judge(clips)
-  return {
-    **_say(name, correspondence.matched(grid)),
-    'shuffled': _say(
-      f'{name}, shuffled',
-      correspondence.each(bootstrap.shuffled_interval, grid),
+    'others': {name: held.real(other, name) for name, other in others.items()},
+    'ceiling': {
+      name: correspondence.matched(held.judge(clips))
+      for name, clips in (
+        ('true_music', held.truths), ('round_trip', held.coded)
+      )
+    },
+    'reconstruction_db': {
+      name: muvi_scenes.round_trip_error(held.truths[:8], of.codec)
+      for name, of in codecs
+    },
+    'seconds_per_clip': held.take_times(
+      _timed(systems, others, options.steps), options.turns
     ),
+    'beat_coverage': held.coverages(made),
+    'num': {'real': len(made['muvi']), 'blank': len(blank), 'steps': few},
+    'probe': {'accuracy': held.probe.accuracy, 'genres': held.probe.genres},
+  }  # fmt: skip
+  figures['verdict'] = {
+    **correspondence.verdict(figures),
+    'head_start': _head_start(runs),
   }
+  return figures
 
 
-def _in_context(
-  held: _Scenes, system: Any, options: argparse.Namespace
-) -> dict[str, Any]:
-  """Music that goes on from another genre's: whose genre does it have?"""
-  own = [s.genre for s in held.scenes]
-  others = [held_out.other_genre(i, genre) for i, genre in enumerate(own)]
-  prompts = _prompts(options, {*others})
-  styles = [prompts[genre] for genre in others]
-  clips = held.generate(system, 'in context', styles=styles)
-  judged = correspondence.judge(clips, held.probe)
-  followed, kept = (
-    _mean([clip.genre == w for clip, w in zip(judged, wanted, strict=True)])
-    for wanted in (others, own)
-  )
-  print('genre of the prompt', bootstrap.Interval(**followed), flush=True)
-  return {
-    **_say(
-      'in context', correspondence.matched(judges.grids(judged, held.scenes))
-    ),
-    'genre_of_the_prompt': followed,
-    'genre_of_the_picture': kept,
-  }
+def _steps(number: int) -> Any:
+  """Options of a flow of so many steps."""
+  from v2meow_jax.models.sampling import options as sampling_lib
+
+  return sampling_lib.Sampling(steps=number)
 
 
-def _prompts(
-  options: argparse.Namespace, genres: set[str]
-) -> dict[str, media.Audio]:
-  """Music of each genre, of scenes that nothing else is made of."""
-  scenes = held_out.scenes(options.seed + 1, 64, SECONDS)
-  first = {s.genre: s for s in reversed(scenes)}
-  return {genre: held_out.music(first[genre]) for genre in sorted(genres)}
-
-
-def _mean(values: Sequence[bool]) -> dict[str, float]:
-  return dataclasses.asdict(bootstrap.mean_interval(np.array(values)))
-
-
-def _round_trip_error(clips: Sequence[media.Audio], codec: Any) -> float:
-  errors = [
-    codec_benchmark.log_mel_error(
-      clip.samples, judges.round_trip(codec, clip).samples, clip.rate_hz
-    )
-    for clip in clips
-  ]
-  return float(np.mean(errors))
-
-
-def _coverages(
-  truths: Sequence[media.Audio], made: dict[str, list[media.Audio]]
-) -> dict[str, dict[str, float]]:
-  """BCS and BHS of MuVi's form, by the name of the music."""
-
-  def bins(clips):
-    return [beat_coverage.bins(clip, 'unadjusted') for clip in clips]
-
-  wanted, found = bins(truths), {}
+def _judge_runs(
+  held: muvi_scenes.Scenes, systems: Mapping[str, Any]
+) -> tuple[dict[str, list[media.Audio]], dict[str, Any]]:
+  """Music of each run, and how it is judged by its own scene and by others."""
+  made = {}
+  for name, system in systems.items():
+    if name == 'few_steps':
+      for n in _QUICK_STEPS:
+        label = _quick(n)
+        made[label] = held.generate(system, label, sampling=_steps(n))
+    else:
+      made[name] = held.generate(system, name)
+  runs = {}
   for name, clips in made.items():
-    # A picture a little longer than its scene has longer music.
-    cut = [
-      clip.fitted(len(truth.samples))
-      for truth, clip in zip(truths, clips, strict=True)
-    ]
-    scored = beat_coverage.beat_coverage(wanted, bins(cut), form='unadjusted')
-    found[name] = {metric: score.value for metric, score in scored.items()}
-  return found
+    grid = held.judge(clips)
+    shuffled = correspondence.each(bootstrap.shuffled_interval, grid)
+    runs[name] = {
+      **muvi_scenes.say(name, correspondence.matched(grid)),
+      'shuffled': muvi_scenes.say(f'{name}, shuffled', shuffled),
+    }
+  return made, runs
+
+
+def _quick(steps: int) -> str:
+  return f'few_steps, {steps}'
+
+
+def _timed(
+  systems: Mapping[str, Any], others: Mapping[str, Any], steps: Sequence[int]
+) -> dict[str, Callable[..., Any]]:
+  """What is timed, by the name of its row."""
+
+  def with_steps(system, n):
+    return functools.partial(system.generate, sampling=_steps(n))
+
+  calls = {f'{n} steps': with_steps(systems['muvi'], n) for n in steps}
+  if 'few_steps' in systems:
+    quick = systems['few_steps']
+    calls |= {_quick(n): with_steps(quick, n) for n in _QUICK_STEPS}
+  return calls | {name: other.generate for name, other in others.items()}
 
 
 def learnt(run: pathlib.Path) -> dict[str, float]:
@@ -336,22 +202,20 @@ def show(figures: dict[str, Any]) -> str:
     ('in context', figures['in_context']),
     ('ceiling: true music', figures['ceiling']['true_music']),
     ('ceiling: round trip', figures['ceiling']['round_trip']),
-    *((f'{n} steps', row) for n, row in figures['steps'].items()),
+    *figures['steps'].items(),
   ]
   for name, row in figures['runs'].items():
     rows += [(name, row), (f'{name}, shuffled', row['shuffled'])]
-  rows.append(('embedded, autoregressive', figures['embedded']))
-  times = {'real': figures['seconds_per_clip']}
-  cells = []
-  for name, row in rows:
-    taken = row.get('seconds_per_clip', times.get(name))
-    cells.append(
-      [
-        name,
-        *(str(bootstrap.Interval(**row[m])) for m in judges.METRICS),
-        '' if taken is None else f'{taken:.2f}',
-      ]
-    )
+  rows += figures['others'].items()
+  times = figures['seconds_per_clip']
+  cells = [
+    [
+      name,
+      *(str(bootstrap.Interval(**row[m])) for m in judges.METRICS),
+      f'{times[name]:.2f}' if name in times else '',
+    ]
+    for name, row in rows
+  ]
   context = figures['in_context']
   return '\n'.join(
     [
@@ -424,9 +288,10 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     text = f'of the run (default {steps}); 0 leaves it out'
     add(f'--{name}', type=int, default=steps, help=text)
   add(
-    '--variants', action='store_true',
-    help='train the other adaptors as well: '
-    + ', '.join(muvi_runs.ADAPTORS),
+    '--adaptors', nargs='*', default=muvi_runs.ADAPTORS,
+    choices=muvi_runs.ADAPTORS, metavar='NAME',
+    help='adaptors to train besides the softmax gate (default: all others,'
+    f' {" ".join(muvi_runs.ADAPTORS)}); without a name none',
   )  # fmt: skip
   add('--num', type=report.positive, default=32, help='scenes (default 32)')
   add('--num_blank', type=report.positive, help='default: a quarter of --num')
@@ -435,6 +300,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     '--steps', type=report.positive, nargs='+', default=[4, 8, 16, 25, 50],
     help='numbers of steps to compare (default 4 8 16 25 50)',
   )  # fmt: skip
+  add('--turns', type=report.positive, default=5, help='timed (default 5)')
   add(
     '--probe_per_genre', type=report.positive, default=20,
     help='clips per genre that the classifier is fitted on (default 20)',
@@ -456,18 +322,24 @@ def main(argv: Sequence[str] | None = None) -> None:
   options = _options(argv)
   report.check_json_path(options.json)
   start = time.perf_counter()
+  folder = pathlib.Path(options.folder)
   folders, synchrony = {'muvi': options.system}, {}
   if not options.system:
-    folder = pathlib.Path(options.folder)
     steps = {name: getattr(options, name) for name in _DEFAULT_STEPS}
-    folders = muvi_runs.train(folder, options.world, options.variants, steps)
+    folders = muvi_runs.train(folder, options.world, options.adaptors, steps)
     synchrony = learnt(folder / 'synchrony')
+  of_codes = {
+    'autoregressive': 'tiny',
+    **muvi_runs.masked(folder, options.world, options.masked_steps),
+  }
   trained = time.perf_counter() - start
   from v2meow_jax.inference import system as system_lib
 
-  systems = {name: system_lib.load(path) for name, path in folders.items()}
-  # The embedded codec, without whose quantiser the latents are.
-  figures = measure(systems, system_lib.load('tiny'), options)
+  systems, others = (
+    {name: system_lib.load(path) for name, path in paths.items()}
+    for paths in (folders, of_codes)
+  )
+  figures = measure(systems, others, options)
   figures['synchrony'] = synchrony
   print(show(figures))
   report.write_json(

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import dataclasses
 import pathlib
 
+from benchmarks import muvi_scenes
+from benchmarks import parallel
 from benchmarks import report
 
-SECONDS = 10.0
 ADAPTORS = ('sigmoid', 'attention', 'average')
 _RECIPES = 'systems/muvi/'
 _MUSIC = 'tiny'
@@ -62,11 +63,11 @@ def _with_adaptor(kind: str) -> dict[str, Run]:
   }
 
 
-def table(variants: bool) -> dict[str, Run]:
+def table(adaptors: Sequence[str]) -> dict[str, Run]:
   """Lists the runs in their order, sources first.
 
   Args:
-    variants: Whether the other adaptors are trained as well.
+    adaptors: Adaptors that are trained besides the softmax gate.
   """
   runs = {
     'pretraining': Run(
@@ -98,20 +99,23 @@ def table(variants: bool) -> dict[str, Run]:
       recipe=_MUSIC, steps='early_steps', sources=('pretraining',)
     ),
   }
-  for kind in ADAPTORS if variants else ():
+  for kind in adaptors:
     runs |= _with_adaptor(kind)
   return runs
 
 
 def train(
-  folder: pathlib.Path, world: int, variants: bool, steps: Mapping[str, int]
+  folder: pathlib.Path,
+  world: int,
+  adaptors: Sequence[str],
+  steps: Mapping[str, int],
 ) -> dict[str, pathlib.Path]:
   """Makes what is missing in a folder.
 
   Args:
     folder: Folder of the world, its records, runs and systems.
     world: Number of clips to learn from.
-    variants: Whether the other adaptors are trained as well.
+    adaptors: Adaptors that are trained besides the softmax gate.
     steps: Number of steps by the option that says it; 0 leaves a run out.
 
   Returns:
@@ -121,7 +125,7 @@ def train(
   for name in _WORLDS:
     _prepare(folder, name, world)
   systems = {}
-  runs = table(variants)
+  runs = table(adaptors)
   for name, run in runs.items():
     num_steps = steps[run.steps]
     if not num_steps:
@@ -133,12 +137,37 @@ def train(
   return systems
 
 
+def masked(
+  folder: pathlib.Path, world: int, num_steps: int
+) -> dict[str, pathlib.Path]:
+  """Makes systems with a stage of masked codes, as benchmarks.parallel does.
+
+  Args:
+    folder: Folder of their music, records, run and systems.
+    world: Number of clips to learn from.
+    num_steps: Number of steps of the stage; 0 leaves it out.
+
+  Returns:
+    Folders of the systems, by their name.
+  """
+  if not num_steps:
+    return {}
+  work = folder / 'masked'
+  parallel.prepare(work, world)
+  parallel.train(work, 'acoustic', num_steps)
+  return {
+    'masked': parallel.pack(work, 'parallel'),
+    'masked, few passes': parallel.pack(work, 'few passes'),
+  }
+
+
 def _prepare(folder: pathlib.Path, name: str, num_clips: int) -> None:
   clips_name, flags = _WORLDS[name]
   clips, records = folder / clips_name, folder / name
   if not (clips / 'manifest.jsonl').exists():
     report.verb(
-      folder, 'data', 'synth', clips, '--num', num_clips, '--seconds', SECONDS,
+      folder, 'data', 'synth', clips, '--num', num_clips, '--seconds',
+      muvi_scenes.SECONDS,
       *flags,
     )  # fmt: skip
   if not (records / 'moments.json').exists():

@@ -99,6 +99,13 @@ def test_a_sound_on_a_disk_is_the_one_in_memory(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+def test_a_second_takes_its_samples_and_its_codes():
+  # Of four bytes: 4 samples, 4 codes of a level, 8 of two, 4 latents of 3.
+  latents = specs.FeatureSpec(name='latents', dim=3, rate_hz=4.0)
+  targets = [SEMANTIC, COARSE, latents]
+  assert sound.bytes_per_second(Codec(), targets) == 4 * (4 + 4 + 8 + 12)
+
+
 def test_a_clip_a_hair_above_what_windows_cover_is_as_long():
   streams = {'coarse': np.ones((8, 2), np.int32)}
   audio, codes = sound.decode(Codec(), streams, [COARSE], 2.0 + 1e-8)

@@ -2,13 +2,17 @@
 
 import json
 import shutil
+import types
 
 import numpy as np
 import pytest
 
+from v2meow_jax import media
 from v2meow_jax import stages
 from v2meow_jax.files import released
 from v2meow_jax.inference import pipeline
+from v2meow_jax.inference import requests
+from v2meow_jax.inference import streams
 from v2meow_jax.inference import system
 from v2meow_jax.models.sampling import options
 
@@ -79,3 +83,30 @@ def test_a_config_that_describes_no_system_is_named(tmp_path):
   config.write_text(json.dumps(facts))
   with pytest.raises(released.DamagedSystem, match='config.json .*num_heaes'):
     system.load(folder)
+
+
+@pytest.mark.slow
+def test_a_disk_without_room_is_named_before_a_film_is_read(
+  tmp_path, monkeypatch
+):
+  usage = types.SimpleNamespace(total=0, used=0, free=1_000)
+  monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage)
+
+  def read(*_):
+    raise AssertionError('the film is being read')
+
+  monkeypatch.setattr(streams, 'read_requests', read)
+  grey = np.full((1, 8, 8, 3), 128, np.uint8)
+  film, clip = (
+    requests.Request(
+      video=media.Video(frames=grey, times=np.zeros(1), seconds=seconds)
+    )
+    for seconds in (7200.0, 59.0)
+  )
+  tiny = system.load('tiny')
+  # Samples of 16 kHz are 460.8 MB in two hours, and there are codes besides.
+  with pytest.raises(OSError, match=r'disk is full: about 46\d\.\d MB') as said:
+    tiny.run_batch([film, clip], scratch=tmp_path)
+  assert str(tmp_path) in str(said.value)
+  with pytest.raises(AssertionError, match='being read'):
+    tiny.run_batch([clip], scratch=tmp_path)

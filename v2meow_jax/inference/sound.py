@@ -189,6 +189,20 @@ def decode(
   return audio, codes
 
 
+def bytes_per_second(
+  codec: codec_lib.Codec | autoencoder.Autoencoder,
+  targets: Sequence[specs.Stream],
+) -> float:
+  """Bytes of a second of samples, and of the streams that they are decoded of.
+
+  Args:
+    codec: Decoder of the sound.
+    targets: Streams that the stages write; numbers of four bytes all.
+  """
+  numbers = sum(t.rate_hz * math.prod(t.frame_shape) for t in targets)
+  return 4 * (codec.sample_rate_hz + numbers)
+
+
 def bring_to_range(audio: media.Audio) -> float:
   """Divides samples by their peak where it is above 1; the divisor."""
   peak = audio.peak

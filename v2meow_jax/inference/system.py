@@ -235,6 +235,7 @@ class System:
     Raises:
       ValueError: An argument is out of range, as in `generate`.
       probe.UnsupportedMedia: As in `generate`.
+      OSError: The disk of `scratch` has no room for what would lie there.
     """
     samplings, windows = self.resolve(sampling, rows)
     if any(request.negative for request in requests):
@@ -242,6 +243,9 @@ class System:
     clock = requests_lib.PartClock()
     with clock('streams'):
       requests = requests_lib.probed(requests)
+      targets = [stage.spec.target for stage in self.stages]
+      needed = sound.bytes_per_second(self.codec, targets)
+      scratch_lib.check(scratch, map(_seconds, requests), needed)
       with warm_up.ahead(self._programs(requests, samplings, windows)):
         on_piece = functools.partial(on_progress, 'streams')
         read = self.read(requests, kept, on_piece)

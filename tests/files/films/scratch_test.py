@@ -35,6 +35,18 @@ def test_a_disk_without_room_is_named_before_anything_is_written(
   assert str(tmp_path) in str(raised.value)
 
 
+def test_room_is_asked_for_films_alone_and_all_of_them(tmp_path, monkeypatch):
+  usage = types.SimpleNamespace(total=10_000, used=0, free=10_000)
+  monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage)
+  scratch.check(tmp_path, [100.0, 59.0], 100)  # 10,000 bytes on the disk.
+  scratch.check(None, [LONG], 100)
+  scratch.check(tmp_path, [], 100)
+  with pytest.raises(OSError, match='about 0.0 MB are needed') as raised:
+    scratch.check(tmp_path, [100.0, 61.0], 100)
+  assert raised.value.errno == errno.ENOSPC
+  assert str(tmp_path) in str(raised.value)
+
+
 def test_the_folder_is_that_of_an_output_of_this_machine(tmp_path):
   assert scratch.folder(tmp_path / 'out.wav') == tmp_path
 

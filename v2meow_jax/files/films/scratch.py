@@ -1,6 +1,7 @@
 """Numbers that lie on a disk while they are worked at, not in memory."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 import functools
 import math
 import os
@@ -48,6 +49,22 @@ def room(folder: str | os.PathLike[str] | None, seconds: float) -> Room:
   if folder is None or seconds <= _MEMORY_SECONDS:
     return in_memory
   return functools.partial(zeros, folder)
+
+
+def check(
+  folder: str | os.PathLike[str] | None,
+  clips_seconds: Iterable[float],
+  bytes_per_second: float,
+) -> None:
+  """Raises OSError when a disk has no room for what lies there of films.
+
+  Arguments are those of `room`, of all clips that are worked at together, and how
+  much there is of a second.
+  """
+  films = [s for s in clips_seconds if s > _MEMORY_SECONDS]
+  if folder is not None and films:
+    num_bytes = round(sum(films) * bytes_per_second)
+    full_disk.check(os.path.join(folder, ''), num_bytes)
 
 
 def zeros(
