@@ -233,5 +233,5 @@ def test_an_unknown_option_leads_to_the_help_of_its_verb(capsys):
     with pytest.raises(SystemExit):
       main.main([*verb.split(), *arguments])
     error = capsys.readouterr().err
-    assert f'usage: v2meow {verb} ' in error
-    assert f'--nonsense; v2meow {verb} --help' in error
+    (line,) = error.splitlines()
+    assert f'--nonsense; v2meow {verb} --help' in line

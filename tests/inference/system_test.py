@@ -73,19 +73,30 @@ def test_a_window_far_beyond_a_short_clip_swings_back_and_forth():
   assert window[:, 0].tolist() == [0, 1, 2, 2, 1, 0, 0, 1, 2, 2]
 
 
-def test_a_config_that_describes_no_system_is_named(tmp_path):
+@pytest.mark.parametrize(
+  ('name', 'old', 'new', 'said'),
+  [
+    ('tiny', '"num_heads"', '"num_heaes"', 'num_heaes'),
+    ('tiny', '"name": "coarse"', '"nome": "coarse"', "'name'"),
+    ('songs', '"sound"', '"sounds"', "'sound'"),
+    ('songs', '"ends"', '"end"', "'ends'"),
+  ],
+)
+def test_a_config_that_describes_no_system_is_named(
+  tmp_path, name, old, new, said
+):
   folder = tmp_path / 'system'
-  shutil.copytree(system.SHIPPED['tiny'], folder)
+  shutil.copytree(system.SHIPPED[name], folder)
   config = folder / 'config.json'
-  text = config.read_text().replace('"num_heads"', '"num_heaes"', 1)
-  facts = json.loads(text)
+  text = config.read_text()
+  assert old in text
+  facts = json.loads(text.replace(old, new, 1))
   del facts['config_sha256']
   config.write_text(json.dumps(facts))
-  with pytest.raises(released.DamagedSystem, match='config.json .*num_heaes'):
+  with pytest.raises(released.DamagedSystem, match=f'config.json .*{said}'):
     system.load(folder)
 
 
-@pytest.mark.slow
 def test_a_disk_without_room_is_named_before_a_film_is_read(
   tmp_path, monkeypatch
 ):

@@ -83,8 +83,15 @@ class _Parser(argparse.ArgumentParser):
     found.parser = getattr(found, 'parser', self)
     return found, unknown
 
+  def did_you_mean(self, word: str) -> str:
+    """The option that a word is nearest to, as a hint; '' where it is one."""
+    name, options = word.partition('=')[0], [*self._option_string_actions]
+    near = difflib.get_close_matches(name, options, n=1, cutoff=0.8)
+    is_option = name.startswith('--') and name not in options
+    return f'; did you mean {near[0]}?' if is_option and near else ''
+
   def error(self, message: str) -> NoReturn:
-    """Prints the usage and what is wrong, and exits with 2."""
+    """Prints what is wrong, and which help explains it; exits with 2."""
     greedy = [
       action.option_strings[-1]
       for action in self._actions
@@ -95,9 +102,18 @@ class _Parser(argparse.ArgumentParser):
     ):
       message += (
         f'; after the values of {" or ".join(greedy)} put -- before the next'
-        ' argument.'
+        ' argument'
       )
-    super().error(message)
+    elif 'are required' in message:
+      # Perhaps what is missing was spelt in another way.
+      message += ''.join(map(self.did_you_mean, self._words))
+    if self._subparsers:  # The usage is what verbs there are.
+      super().error(message)
+    self.exit(
+      _EXIT_USER_ERROR,
+      f'{self.prog}: error: {message}; {self.prog} --help explains what it'
+      ' takes\n',
+    )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -206,13 +222,9 @@ def _parsed(given: list[str]) -> argparse.Namespace:
   if args.gin_bindings and not getattr(args, 'takes_gin_bindings', False):
     strange = unknown
   if strange:
-    options = re.findall(r'--\w[\w-]*', args.parser.format_help())
-    name = strange[0].partition('=')[0]
-    near = difflib.get_close_matches(name, options, n=1, cutoff=0.8)
     args.parser.error(
-      f'unrecognized arguments: {" ".join(strange)};'
-      + (f' did you mean {near[0]}?' if near else '')
-      + f' {args.parser.prog} --help lists those that there are.'
+      f'unrecognized arguments: {" ".join(strange)}'
+      + args.parser.did_you_mean(strange[0])
     )
   return args
 

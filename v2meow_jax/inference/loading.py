@@ -1,6 +1,8 @@
 """Builds what a released system is made of from its folder."""
 
+from collections.abc import Iterator
 from collections.abc import Mapping
+import contextlib
 import dataclasses
 import functools
 import math
@@ -92,17 +94,14 @@ def load(
     raise ValueError(f'dtype is {dtype!r}; wanted one of {_DTYPES}.')
   mesh = _mesh(tensor)
   config = released.read_config(folder)
-  try:
+  with _described(folder, KeyError, TypeError, ValueError):
     config = upgraded(config)
-    models = [
-      restore.build_model(row['model'], dtype) for row in config['stages']
-    ]
+    models = {
+      row['name']: restore.build_model(row['model'], dtype)
+      for row in config['stages']
+    }
     parts, streams = read_parts(folder, config), read_streams(config)
-  except (KeyError, TypeError, ValueError) as e:
-    raise released.DamagedSystem(
-      f'{folder / released.CONFIG_NAME} does not describe a system'
-      f' ({type(e).__name__}: {e}); reinstall or export again.'
-    ) from e
+    sound = config['sound']
   built = {}
   for part, row in parts:
     if part.role == 'style':
@@ -115,7 +114,8 @@ def load(
       frames = math.ceil(config['piece_seconds'] * stream.rate_hz)
       part = part.with_frames_at_once(max(1, frames))
     build = _build_codec if part.role == 'codec' else parts_lib.Part.build
-    built[part.stream] = build(part, stream)
+    with _described(folder, KeyError):
+      built[part.stream] = build(part, stream)
   return Loaded(
     config=config,
     digest=atomic.sha256(folder / released.CONFIG_NAME),
@@ -125,16 +125,30 @@ def load(
     stages=[
       restore.ModelStage(
         model,
-        {} if for_reading else read_params(folder, row['name']),
+        {} if for_reading else read_params(folder, name),
         None if for_reading else mesh,
         keep=True,
       )
-      for model, row in zip(models, config['stages'], strict=True)
+      for name, model in models.items()
     ],
     streams=streams,
-    codec=built.pop(config['sound']),
+    codec=built.pop(sound),
     extractors=built,
   )
+
+
+@contextlib.contextmanager
+def _described(
+  folder: pathlib.Path, *errors: type[Exception]
+) -> Iterator[None]:
+  """Says of errors that the config of a folder describes no system."""
+  try:
+    yield
+  except errors as e:
+    raise released.DamagedSystem(
+      f'{folder / released.CONFIG_NAME} does not describe a system'
+      f' ({type(e).__name__}: {e}); reinstall or export again.'
+    ) from e
 
 
 def _mesh(tensor: int) -> jax.sharding.Mesh | None:

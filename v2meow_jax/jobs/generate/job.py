@@ -247,10 +247,10 @@ class Job:
         refused=refused,
       ).make(attempts)
     if num_made := figures.num_done + figures.num_failed - before:
-      minutes = figures.seconds / 60
+      seconds = figures.seconds
       print(
-        f'{num_made} items in {minutes:.2f} minutes,'
-        f' {num_made / minutes:.1f} a minute; the first clip was read after'
+        f'{num_made} {"item" if num_made == 1 else "items"} in {seconds:.1f} s,'
+        f' {60 * num_made / seconds:.1f} a minute; the first clip was read after'
         f' {figures.start_seconds:.1f} s, and from then to their last call the'
         f' stages waited for {figures.wait_share:.1%} of the time'
       )
