@@ -3,10 +3,11 @@
 python -m benchmarks.accelerator --table accelerator.md --json accelerator.json
 python -m benchmarks.accelerator --tiny        # the same path, anywhere
 
-Three parts: sampling (`benchmarks.decode`); a soundtrack of a system of the
-paper's sizes with random weights (`benchmarks.generate`); and the share of the
-peak of one device, by its data sheet, that a training step of each stage of the
-paper's sizes reaches in bfloat16. Each part has a process of its own, as JAX
+Four parts: sampling (`benchmarks.decode`); a soundtrack of a system of the
+paper's sizes with random weights (`benchmarks.generate`); half a minute of MuVi's
+base size in few steps (`benchmarks.flows`); and the share of the peak of one
+device, by its data sheet, that a training step of each stage of the paper's sizes
+reaches in bfloat16. Each part has a process of its own, as JAX
 holds what a device has until its process ends; one that fails leaves its reason
 in the table, and the others run.
 """
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import decode
+from benchmarks import flows
 from benchmarks import generate
 from benchmarks import report
 from benchmarks import training
@@ -35,9 +37,17 @@ from tests.fakes import random_system
 from v2meow_jax.files import atomic
 
 # Rows of a training step of each stage: what fits 80 GB without `--remat`.
-ROWS = {'semantic': 32, 'coarse': 8, 'fine': 8}
-AIMS = {'over_t5x': '2.0, 2.5', 'roofline_share': '0.80', 'mfu': '0.35'}
-PARTS = ('sampling', 'soundtrack', 'training')
+ROWS = {'semantic': 32, 'coarse': 8, 'fine': 8, 'muvi': 32}
+RECIPES = {'muvi': 'systems/muvi/music.gin'}  # Others are in stages/.
+AIMS = {
+  'over_t5x': '2.0, 2.5',
+  'roofline_share': '0.80',
+  'mfu': '0.35',
+  'mfu_muvi': '0.45',
+  'flow_8': '0.3 s',  # Of an H200, for half a minute.
+}
+PARTS = ('sampling', 'soundtrack', 'flow', 'training')
+FLOW_STEPS = 8
 HEADER = ('part', 'figure', 'measured', 'aim')
 _TINY_SHAPE = decode.Shape(
   sizes={
@@ -98,6 +108,13 @@ def random_batch(model: Any, num_rows: int) -> dict[str, Any]:
   from v2meow_jax import tokens
 
   rng, space = np.random.default_rng(0), tokens.IdSpace(model.spec)
+  if not isinstance(model.spec.target, specs.TokenSpec):
+    return {
+      name: np.ones(x.shape, np.float32)
+      if name.endswith('weights')
+      else rng.standard_normal(x.shape, np.float32)
+      for name, x in model.example_batch(num_rows).items()
+    }
 
   def draw(stream, length):
     if not isinstance(stream, specs.TokenSpec):
@@ -124,7 +141,7 @@ def utilisation(
   """Measures the share of one device's peak in a training step of a recipe.
 
   Args:
-    stage: Name of a recipe in gin/stages.
+    stage: Name of a stage, one of `ROWS`.
     num_rows: Number of examples in a step.
     bindings: Bindings that are read after the recipe.
     rounds: Number of steps timed, after two that are not.
@@ -139,7 +156,8 @@ def utilisation(
   from v2meow_jax.training.monitoring import flops
   from v2meow_jax.training.monitoring import goodput
 
-  files = ('runs/train.gin', f'stages/{stage}.gin')
+  recipe = RECIPES.get(stage, f'stages/{stage}.gin')
+  files = ('runs/train.gin', recipe)
   model = experiments.load_model(files, bindings, ('gin',))
   batch = random_batch(model, num_rows)
   step = training.our_step(model, batch)
@@ -188,6 +206,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     figures['decode'] = apart(sampling, options.tiny, options.rounds)
   if 'soundtrack' in parts:
     figures['generate'] = random_soundtrack(options)
+  if 'flow' in parts:
+    seconds = 1.0 if options.tiny else options.flow_seconds
+    figures['flow'] = apart(
+      flows.measure, options.tiny, seconds, FLOW_STEPS, options.rounds
+    )
   if 'training' in parts:
     figures['training'] = train(options)
   return figures
@@ -251,9 +274,11 @@ def table(figures: dict[str, Any]) -> list[list[str]]:
         *played['warm']['seconds_per_part'].items(),
       )
     ]
+  rows += _flow_rows(figures.get('flow'))
   for stage, trained in figures.get('training', {}).items():
+    aim = AIMS.get(f'mfu_{stage}', AIMS['mfu'])
     if 'failed' in trained:
-      rows.append(['training', stage, _unmeasured(trained), AIMS['mfu']])
+      rows.append(['training', stage, _unmeasured(trained), aim])
       continue
     what = f'{stage}, {trained["rows"]} rows, {trained["dtype"]}'
     rows.append(
@@ -261,8 +286,25 @@ def table(figures: dict[str, Any]) -> list[list[str]]:
     )
     share = trained['mfu']
     number = 'peak unknown' if share is None else f'{share:.2f}'
-    rows.append(['training', f'{what}, MFU', number, AIMS['mfu']])
+    rows.append(['training', f'{what}, MFU', number, aim])
   return rows
+
+
+def _flow_rows(played: dict[str, Any] | None) -> list[list[str]]:
+  """Rows of what `flows.measure` found; none where it was not asked."""
+  if not played:
+    return []
+  if 'failed' in played:
+    return [['flow', 'MuVi', _unmeasured(played), AIMS['flow_8']]]
+  size = f'{played["parameters"] / 1e6:.0f} M, {played["dtype"]}'
+  what = f'{played["seconds_of_clip"]:g} s, {played["steps"]} steps'
+  return [
+    ['flow', f'{what}, {name}', f'{played[key]:.3f} s', aim]
+    for name, key, aim in (
+      (size, 'stage_seconds', AIMS['flow_8']),
+      ('decoding', 'codec_seconds', ''),
+    )
+  ]
 
 
 def _unmeasured(part: dict[str, Any]) -> str:
@@ -288,6 +330,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   add('--table', metavar='FILE', help='also write the table in Markdown')
   add('--rounds', type=report.positive, default=10, help='turns (default 10)')
   add('--seconds', type=float, default=10.0, help='of the clip (default 10)')
+  add('--flow_seconds', type=float, default=30.0, help='of a flow (default 30)')
   add('--part', action='append', choices=PARTS, help='default: all')
   add('--stage', action='append', choices=list(ROWS), help='to train: all')
   add('--remat', action='store_true', help='train in less memory, as recipes')

@@ -165,29 +165,37 @@ def random_stages(
   tiny: bool, search_paths: Sequence[str] = ('gin',)
 ) -> Iterator[tuple[dict[str, Any], Any, int]]:
   """Description, random parameters and step of each stage, one at a time."""
+  rng = np.random.default_rng(0)
+  for name in STAGES:
+    files = ('runs/train.gin', f'stages/{name}.gin')
+    bindings = TINY_STAGES if tiny else ()
+    yield *random_stage(rng, files, bindings, search_paths), 0
+
+
+def random_stage(
+  rng: np.random.Generator,
+  files: Sequence[str],
+  bindings: Sequence[str],
+  search_paths: Sequence[str] = ('gin',),
+) -> tuple[dict[str, Any], Any]:
+  """Description and random parameters of the stage that a recipe trains."""
   from flax import linen as nn
   import jax
 
   from v2meow_jax import experiments
   from v2meow_jax.inference import restore
 
-  rng = np.random.default_rng(0)
-  for name in STAGES:
-    files = ('runs/train.gin', f'stages/{name}.gin')
-    bindings = TINY_STAGES if tiny else ()
-    model = experiments.load_model(files, bindings, search_paths)
-    description = restore.released(model.describe())
-    model = restore.build_model(description)
-    shapes = jax.eval_shape(
-      model.init, jax.random.key(0), model.example_batch(1)
-    )
-    params = jax.tree.map(
-      lambda leaf: (
-        rng.standard_normal(leaf.shape, np.float32) * np.float32(0.02)
-      ).astype(np.float16),
-      nn.unbox(shapes['params']),
-    )
-    yield description, params, 0
+  model = experiments.load_model(files, bindings, search_paths)
+  description = restore.released(model.describe())
+  model = restore.build_model(description)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), model.example_batch(1))
+  params = jax.tree.map(
+    lambda leaf: (
+      rng.standard_normal(leaf.shape, np.float32) * np.float32(0.02)
+    ).astype(np.float16),
+    nn.unbox(shapes['params']),
+  )
+  return description, params
 
 
 def write_system(folder: pathlib.Path, tiny: bool) -> pathlib.Path:
