@@ -56,6 +56,20 @@ def test_bad_rows_are_named_with_their_lines_and_can_be_left_out(tmp_path):
   assert item.files == {'video': str(tmp_path / 'a.mp4')}
 
 
+def test_all_that_is_wrong_with_the_columns_of_a_row_is_named(tmp_path):
+  manifest = tmp_path / 'manifest.jsonl'
+  row = {'id': 'a', 'path': 'a.mp4', 'promt': 'jazz', 'seed': 1.5, 'takes': 3}
+  manifest.write_text(json.dumps(row))
+  with pytest.raises(ValueError, match='1 bad line') as error:
+    read(manifest)
+  for words in (
+    "column 'promt' is unknown",
+    'seed is 1.5; wanted',
+    "'takes' is not possible",
+  ):
+    assert words in str(error.value)
+
+
 def test_a_row_wins_over_the_command_line_and_csv_says_what_json_does(tmp_path):
   (tmp_path / 'a.jsonl').write_text(
     '{"id": "a", "path": "a.mp4"}\n'

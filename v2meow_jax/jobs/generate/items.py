@@ -186,25 +186,35 @@ def _said(row: Mapping[str, Any]) -> dict[str, Any]:
   """What a row says: its values in their types, without empty ones.
 
   Raises:
-    ValueError: It has an unknown column, or a value of another type.
+    ValueError: It has unknown columns, or values of other types; names them all.
   """
-  options = {}
+  options, errors = {}, []
   for name, value in row.items():
-    if name in _REFUSED:
-      raise ValueError(f'{name!r} is not possible here: {_REFUSED[name]}')
-    if name not in OPTIONS:
-      raise ValueError(
-        f'the column {name!r} is unknown; wanted id, path and some of'
-        f' {", ".join(OPTIONS)}'
-      )
-    if value is None or value == '':
-      continue
     try:
-      options[name] = OPTIONS[name](value)
-    except (TypeError, ValueError) as e:
-      raise ValueError(f'{name} is {value!r}; wanted {_WANTED[name]}') from e
-  # What is switched off is not said.
-  return {name: value for name, value in options.items() if value is not False}
+      options[name] = _value(name, value)
+    except ValueError as e:
+      errors.append(str(e))
+  if errors:
+    raise ValueError('; '.join(errors))
+  # What is empty or switched off is not said.
+  return {k: v for k, v in options.items() if v is not None and v is not False}
+
+
+def _value(name: str, value: Any) -> Any:
+  """A value in the type of its column; None where it is empty."""
+  if name in _REFUSED:
+    raise ValueError(f'{name!r} is not possible here: {_REFUSED[name]}')
+  if name not in OPTIONS:
+    raise ValueError(
+      f'the column {name!r} is unknown; wanted id, path and some of'
+      f' {", ".join(OPTIONS)}'
+    )
+  if value is None or value == '':
+    return None
+  try:
+    return OPTIONS[name](value)
+  except (TypeError, ValueError) as e:
+    raise ValueError(f'{name} is {value!r}; wanted {_WANTED[name]}') from e
 
 
 def checked_options(options: Mapping[str, Any]) -> None:
