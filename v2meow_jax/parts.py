@@ -428,9 +428,10 @@ def check_codec(codec: Any, stream: specs.Stream) -> None:
   stages.check_acoustic_rate(codec.stream.rate_hz)
   if isinstance(codec.stream, specs.FeatureSpec):
     raise ValueError(
-      f'the autoencoder writes {codec.stream}; records hold {stream}. Bind the'
-      ' width and rate of latents of the streams, as'
-      ' gin/networks/dac_latents.gin does.'
+      f'the autoencoder writes {codec.stream}; the stage or its records hold'
+      f' {stream}. Give the --gin_file=networks/... that the records were made'
+      ' with, which binds the latent_dim of stages.paper_streams or'
+      ' stages.tiny_streams.'
     )
   raise ValueError(
     f'the codec writes {codec.stream}; records hold {stream}. Choose a codec of'

@@ -138,4 +138,4 @@ def test_patches_lie_where_the_encoder_saw_them():
 def test_a_flow_has_no_layer_to_show():
   stage = type('Stage', (), {'spec': SPEC})()
   with pytest.raises(ValueError, match='layer is 0.*follows a flow'):
-    effects.check_layer(stage, influence.Settings(layer=0))
+    effects.check(stage, influence.Settings(layer=0))

@@ -105,7 +105,7 @@ class HummingSystem:
     del samplings
     return (), rows
 
-  def follows(self, plan: Any) -> bool:
+  def follows(self, plan: Any, *prompts: str) -> bool:
     if plan is None:
       raise ValueError('it knows a video by its plan alone')
     return True

@@ -44,7 +44,7 @@ def test_what_did_not_fit_is_named_with_sizes(whole, error, tmp_path):
       raise ValueError('the copy failed') from e
   assert raised.value.errno == errno.ENOSPC
   assert raised.value.filename == str(target)
-  assert 'over 2.0 MB are needed and 3.0 MB are free' in str(raised.value)
+  assert 'over 3.0 MB are needed and 3.0 MB are free' in str(raised.value)
   assert not list(tmp_path.iterdir())
 
 
@@ -56,7 +56,7 @@ def test_a_file_that_is_made_of_another_keeps_its_size(tmp_path):
       pathlib.Path(inner).write_bytes(b'x' * 2_000_000)
       raise OSError(errno.ENOSPC, 'No space left on device', inner)
   assert raised.value.filename == str(target)
-  assert 'over 2.0 MB are needed and 3.0 MB are free' in str(raised.value)
+  assert 'over 3.0 MB are needed and 3.0 MB are free' in str(raised.value)
   assert not list(tmp_path.iterdir())
 
 

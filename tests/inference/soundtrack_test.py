@@ -45,6 +45,9 @@ class Listening:
     del sampling
     return (), (rows,)
 
+  def follows(self, plan, *prompts):
+    return plan is not None
+
   def describe(self, samplings, windows):
     return {'sampling': samplings, 'rows': windows}
 

@@ -154,10 +154,10 @@ class TaskBatches:
       positions = step * self.batch_size + np.array(rows)
       try:
         batch = next(batches, None)
-      except tf.errors.OpError:
+      except tf.errors.OpError as e:
         for n in number(positions):
           recordings.check(n)
-        raise
+        raise preprocessors.named(e) from e
       if batch is None:
         return
       batch['example_ids'] = batch.pop('id').astype('S64')

@@ -6,12 +6,16 @@ Their order is `give_seeds`, `random_crop`, `codes_to_ids`, `drop_streams`: see
 """
 
 from collections.abc import Mapping
+import re
 
 import seqio
 import tensorflow as tf
 
 from v2meow_jax import specs
 from v2meow_jax import tokens
+
+# A message of `tf.debugging.Assert`, with the values that it was given.
+_TOO_SHORT = re.compile(r'\[(a recording is short.+?)\] \[(.+?)\] \[(.+?)\]')
 
 
 def grid_seconds(stage: specs.StageSpec) -> float:
@@ -94,6 +98,12 @@ def first_crop(example, *, stage: specs.StageSpec):
 def _num_starts(seconds: tf.Tensor, stage: specs.StageSpec) -> tf.Tensor:
   spare = seconds - stage.crop_seconds
   return tf.cast(tf.floor(spare / grid_seconds(stage) + 1e-4), tf.int32) + 1
+
+
+def named(error: Exception) -> Exception:
+  """What a recording that is too short is to be told as; other errors stay."""
+  found = _TOO_SHORT.search(str(error))
+  return ValueError(' '.join(found.groups())) if found else error
 
 
 def _checked_starts(example, stage: specs.StageSpec) -> tf.Tensor:

@@ -279,8 +279,8 @@ def check_stage(
     if name not in by_name:
       raise ValueError(
         f'stage {stage.name!r} needs the recorded stream {name!r}; the dataset'
-        f' has {sorted(by_name)}. Prepare it with that stream, or change the'
-        ' inputs of the stage.'
+        f' has {sorted(by_name)}. Prepare it with that stream, by the'
+        ' --gin_file of the recipe, or change the inputs of the stage.'
       )
     if not _serves(by_name[name], stream):
       raise ValueError(

@@ -53,7 +53,11 @@ def build_task(
   always = {n for n, rate in drop_rates.items() if training and rate == 1}
   steps = [
     functools.partial(
-      _check_stage, source=source, stage=stage, left_out=always
+      _check_stage,
+      dataset=dataset.name,
+      source=source,
+      stage=stage,
+      left_out=always,
     ),
     *([preprocessors.give_seeds] if training else []),
     functools.partial(crop, stage=stage),
@@ -86,11 +90,15 @@ def add_task(
 def _check_stage(
   ds: tf.data.Dataset,
   *,
+  dataset: str,
   source: record_source.RecordSource,
   stage: specs.StageSpec,
   left_out: Collection[str],
 ) -> tf.data.Dataset:
-  records.check_stage(source.streams, stage, left_out)
+  try:
+    records.check_stage(source.streams, stage, left_out)
+  except ValueError as e:
+    raise ValueError(f'{dataset}: {e}') from e
   return ds
 
 

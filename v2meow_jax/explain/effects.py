@@ -15,10 +15,13 @@ from v2meow_jax.models.adaptors import positions
 from v2meow_jax.models.sampling import options
 
 
-def check_layer(
-  stage: restore.ModelStage, settings: influence.Settings
-) -> None:
-  """Raises ValueError unless the stage has the layer of the settings."""
+def check(stage: restore.ModelStage, settings: influence.Settings) -> None:
+  """Raises ValueError unless the stage sees something, by the layer asked for."""
+  if not stage.spec.inputs:
+    raise ValueError(
+      f'stage {stage.spec.name!r} reads nothing of a video, so that there is'
+      ' nothing to explain; choose a system whose music follows videos.'
+    )
   if not isinstance(stage.spec.target, specs.TokenSpec):
     if settings.layer is not None:
       raise ValueError(
@@ -65,7 +68,7 @@ def measure(
   Raises:
     ValueError: The stage has no such layer, or the clip has too many bins.
   """
-  check_layer(stage, settings)
+  check(stage, settings)
   sums = _Sums(stage.spec, streams, seconds, settings)
   kind = _FlowWindow if sums.is_flow else _CodesWindow
   starts = pipeline.window_starts(

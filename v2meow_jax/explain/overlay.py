@@ -85,7 +85,7 @@ def write(
   compile_cache.enable()
   system = system_lib.load(system_dir)
   stage, windows = system.stages[0], system.windows[0]
-  effects.check_layer(stage, settings)
+  effects.check(stage, settings)
   video_sha256 = atomic.sha256(video)
   soundtrack.say_notes(requests_lib.notes(plan, video_sha256))
   with making.shown(system, out.name, info.seconds) as on_progress:

@@ -38,7 +38,8 @@ def naming(
     if isinstance(e, FullDiskError) and e.filename == os.fspath(partial):
       # What became the partial file is gone, and with it its size.
       raise FullDiskError(e.errno, e.strerror, os.fspath(target)) from e
-    raise _error(target, partial, f'over {_size(pathlib.Path(partial))}') from e
+    needed = max(_size(pathlib.Path(partial)), _free(partial))
+    raise _error(target, partial, f'over {_megabytes(needed)}') from e
 
 
 def check(path: str | os.PathLike, num_bytes: int) -> None:
@@ -69,9 +70,9 @@ def _free(path: str | os.PathLike) -> int:
   return shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free
 
 
-def _size(path: pathlib.Path) -> str:
+def _size(path: pathlib.Path) -> int:
   files = [path, *path.rglob('*')] if path.is_dir() else [path]
-  return _megabytes(sum(f.stat().st_size for f in files if f.is_file()))
+  return sum(f.stat().st_size for f in files if f.is_file())
 
 
 def _megabytes(num_bytes: int) -> str:

@@ -142,7 +142,7 @@ def _csv_rows(text: str) -> Iterator[tuple[int, Any]]:
 def require_none(path: pathlib.Path, errors: Sequence[str]) -> None:
   """Raises ValueError with the errors in the lines of a manifest, if any."""
   if errors:
-    shown = '; '.join(errors[:_MOST_ERRORS])
+    shown = '; '.join(e.rstrip('.') for e in errors[:_MOST_ERRORS])
     raise ValueError(f'manifest {path}: {len(errors)} bad line(s): {shown}.')
 
 

@@ -26,6 +26,7 @@ from v2meow_jax.models.sampling import options
 SOUND = 'acoustic'
 # Types in which weights are stored.
 WEIGHTS = ('float16', 'float32', 'int8')
+NOT_STATED = 'not stated'
 
 
 def export(
@@ -36,7 +37,7 @@ def export(
   name: str = 'v2meow',
   weights: str = 'float16',
   temperatures: Sequence[float] | None = None,
-  licence: str = 'Apache-2.0, trained by this repository on synthetic data',
+  licence: str | None = None,
 ) -> pathlib.Path:
   """Writes a system's folder, whole or not at all.
 
@@ -51,7 +52,8 @@ def export(
       for the products of stages, the rest float16.
     temperatures: Temperatures that the system samples with by default, one for
       all stages or one per stage; None: those of the stages.
-    licence: Licence of the weights.
+    licence: Licence of the weights that were trained, and where they come from;
+      None: it says that it is not stated.
 
   Returns:
     The folder.
@@ -67,7 +69,7 @@ def export(
     name=name,
     weights=weights,
     temperatures=temperatures,
-    licence=licence,
+    licence=licence or NOT_STATED,
   )
 
 
@@ -78,6 +80,7 @@ def export_again(
   name: str | None = None,
   weights: str = 'float16',
   temperatures: Sequence[float] | None = None,
+  licence: str | None = None,
 ) -> pathlib.Path:
   """Writes a released system anew, as to the type of its weights.
 
@@ -88,6 +91,7 @@ def export_again(
     weights: Type of the stored weights, as of `export`. A type of less precision
       is not undone by one of more.
     temperatures: Temperatures of the stages, as of `export`.
+    licence: Licence of the weights; None: the one that it has.
 
   Returns:
     The folder.
@@ -114,7 +118,7 @@ def export_again(
     name=name or config['name'],
     weights=weights,
     temperatures=temperatures,
-    licence=config['licences']['weights'],
+    licence=licence or config['licences']['weights'],
     notes=system,
   )
 
@@ -171,6 +175,7 @@ def pack(
       # Of all parts: frames are those of the records.
       **parts_lib.video_reading(parts),
     }
+    loading.check_sound(own, loading.read_streams(config))
     released.write_config(partial, config)
     _keep_notes(notes or target, partial)
   return target

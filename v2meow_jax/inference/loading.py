@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import functools
@@ -179,6 +180,15 @@ def _build_codec(part: parts_lib.Part, stream: specs.Stream) -> codec_lib.Codec:
       codec.program, name=part.kind, identity=dict(part.settings)
     )
   return codec
+
+
+def check_sound(
+  parts: Sequence[parts_lib.Part], streams: Mapping[str, specs.Stream]
+) -> None:
+  """Raises ValueError where a codec cannot play what the stages write."""
+  for part in parts:
+    if part.role == 'codec':
+      _build_codec(part, streams[part.stream])
 
 
 def read_parts(

@@ -151,6 +151,8 @@ def write(
     )
   if negative:
     pipeline.require_guidance(resolved[0])
+  if not system.follows(plan, *filter(None, (prompt, negative))):
+    finish_options.check_best_of(best_of, has_plan=False)
   style = None
   if music:
     style = read.read_audio(music, rate_hz=system.style_rate_hz)

@@ -103,6 +103,8 @@ def read(
     probe.UnsupportedMedia: A file is not a video that can be read.
   """
   follows = [music_follows(request.plan, loaded) for request in requests]
+  if any(request.prompt or request.negative for request in requests):
+    check_words(loaded)
   sees_look = any(
     isinstance(e, color_motion.Appearance) for e in loaded.extractors.values()
   )
@@ -172,6 +174,19 @@ def _planned(loaded: loading.Loaded) -> dict[str, plan_stream.PlanStream]:
   }
 
 
+def check_words(loaded: loading.Loaded) -> None:
+  """Raises ValueError where a style in words can say nothing to a system."""
+  if 'style' in loaded.streams:
+    return
+  instead = ''
+  if _prefix_frames(loaded):
+    instead = '; --style-audio gives it music whose style it goes on with'
+  raise ValueError(
+    f'no stage of the system {loaded.config["name"]!r} reads a style, so that a'
+    f' prompt would say nothing; leave it out{instead}.'
+  )
+
+
 def music_follows(plan: requests_lib.PlanLike, loaded: loading.Loaded) -> bool:
   """Whether music follows a plan, where this is asked for.
 
@@ -183,8 +198,9 @@ def music_follows(plan: requests_lib.PlanLike, loaded: loading.Loaded) -> bool:
   if not can and plan not in (None, planner.FROM_PICTURE):
     raise ValueError(
       f'the system {loaded.config["name"]!r} reads no stream of kind'
-      " 'plan' or 'motion', by which it could follow a plan or a tempo; leave"
-      ' them out, or choose the tiny system.'
+      " 'plan' or 'motion', by which it could follow a plan, a tempo or a key;"
+      ' leave out --plan, --bpm and --key, or choose a system that does, such as'
+      ' songs.'
     )
   others = set(loaded.config['visual']) - set(planned)
   if plan is None and planned and not others:

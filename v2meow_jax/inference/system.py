@@ -426,12 +426,14 @@ class System:
     names = (stage.spec.name for stage in self.stages)
     return dict(zip(names, values, strict=True))
 
-  def follows(self, plan: requests_lib.PlanLike) -> bool:
+  def follows(self, plan: requests_lib.PlanLike, *prompts: str) -> bool:
     """Whether music follows a plan, where this is asked for.
 
     Raises:
-      ValueError: The system can follow no plan, or nothing else.
+      ValueError: The system can follow no plan, or nothing else, or no prompts.
     """
+    if prompts:
+      streams_lib.check_words(self._loaded)
     return streams_lib.music_follows(plan, self._loaded)
 
   def resolve(

@@ -64,8 +64,7 @@ class ParallelConformerConfig:
   fused_attention: bool = False
 
   def __post_init__(self):
-    if self.num_layers < 1:
-      raise ValueError(f'num_layers is {self.num_layers}; wanted 1 or more.')
+    layers.check_sizes(self, 'num_layers')
     if self.kernel_size < 1 or self.kernel_size % 2 == 0:
       raise ValueError(
         f'kernel_size is {self.kernel_size}; wanted an odd number, so that a'

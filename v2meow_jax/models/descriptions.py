@@ -4,9 +4,18 @@ from collections.abc import Mapping
 import dataclasses
 import importlib
 import re
+import types
 import typing
 from typing import Any
 
+_PLAIN_NAMES = {
+  bool: 'true or false',
+  int: 'a whole number',
+  float: 'a number',
+  str: 'a word',
+  types.NoneType: 'null',
+}
+_PLAIN = frozenset(_PLAIN_NAMES)
 _KIND = re.compile(r'([a-z][a-z0-9_]*)\.([A-Z][A-Za-z0-9]*)')
 
 
@@ -60,14 +69,34 @@ def _find(module_name: str, name: str) -> type | None:
 def _build(cls: type, fields: Mapping[str, Any]) -> Any:
   hints = typing.get_type_hints(cls)
   return cls(
-    **{name: _field(hints.get(name), value) for name, value in fields.items()}
+    **{
+      name: _field(name, hints.get(name), value)
+      for name, value in fields.items()
+    }
   )
 
 
-def _field(hint: Any, value: Any) -> Any:
-  """A value; of a field that may be a dataclass and has fields, that."""
-  if not isinstance(value, Mapping):
-    return value
-  choices = [c for c in (hint, *typing.get_args(hint)) if isinstance(c, type)]
-  cls = next(filter(dataclasses.is_dataclass, choices), None)
-  return _build(cls, value) if cls else value
+def _field(name: str, hint: Any, value: Any) -> Any:
+  """A value; of a field that may be a dataclass and has fields, that.
+
+  Raises:
+    TypeError: The field wants a number or a word, and the value is another.
+  """
+  is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+  choices = typing.get_args(hint) if is_union else (hint,)
+  if isinstance(value, Mapping):
+    cls = next(filter(dataclasses.is_dataclass, choices), None)
+    return _build(cls, value) if cls else value
+  if _PLAIN.issuperset(choices) and not any(_is(value, c) for c in choices):
+    wanted = ' or '.join(_PLAIN_NAMES[c] for c in choices)
+    raise TypeError(f'{name} is {value!r}; wanted {wanted}')
+  return value
+
+
+def _is(value: Any, kind: type) -> bool:
+  """Whether JSON's value is of a type; a whole number is a number too."""
+  if kind is float:
+    kind = int | float
+  return isinstance(value, kind) and (
+    kind is bool or not isinstance(value, bool)
+  )

@@ -68,8 +68,7 @@ class DitConfig:
   fused_attention: bool = False
 
   def __post_init__(self):
-    if self.num_layers < 1:
-      raise ValueError(f'num_layers is {self.num_layers}; wanted 1 or more.')
+    layers.check_sizes(self, 'num_layers')
     if self.head_dim % 2:
       raise ValueError(
         f'head_dim is {self.head_dim}; wanted an even number, whose halves are'
@@ -97,6 +96,7 @@ class DitConfig:
         f' {[s.name for s in spec.token_inputs]}; a Diffusion Transformer reads'
         ' continuous streams, so name another network.'
       )
+    self.adaptor.check(spec.feature_inputs)
     if self.transposition:
       self.transposition.check(spec)
     return Dit(spec=spec, config=self)

@@ -8,6 +8,7 @@ weights.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from typing import TYPE_CHECKING
 
 from flax import linen as nn
@@ -56,6 +57,18 @@ def check_dtype(dtype: str) -> None:
   """Raises ValueError unless a network can compute in a type."""
   if dtype not in ('float32', 'bfloat16'):
     raise ValueError(f"dtype is {dtype!r}; it is 'float32' or 'bfloat16'.")
+
+
+def check_sizes(config: Any, *names: str) -> None:
+  """Raises ValueError unless the widths of a network are 1 or more.
+
+  Args:
+    config: Sizes of the network.
+    names: Fields besides 'emb_dim', 'num_heads', 'head_dim' and 'mlp_dim'.
+  """
+  for name in ('emb_dim', 'num_heads', 'head_dim', 'mlp_dim', *names):
+    if getattr(config, name) < 1:
+      raise ValueError(f'{name} is {getattr(config, name)}; wanted 1 or more.')
 
 
 def einsum32(subscripts: str, x: jax.Array, y: jax.Array) -> jax.Array:

@@ -74,6 +74,7 @@ class TransformerConfig:
         f'num_decoder_layers is {self.num_decoder_layers}; a stage writes'
         ' tokens with at least 1 decoder layer.'
       )
+    layers.check_sizes(self)
     if self.time_bias and not self.num_encoder_layers:
       raise ValueError(
         'time_bias=True needs cross-attention, but num_encoder_layers is 0;'

@@ -61,7 +61,15 @@ def plan(
     num_microbatches: Number of microbatches, computed one after another.
     ema_decay: Decay of the average of the parameters; None: no average.
     spikes: Rule for spikes, which are skipped; None: no rule.
+
+  Raises:
+    ValueError: The decay is none.
   """
+  if ema_decay is not None and not 0 <= ema_decay < 1:
+    raise ValueError(
+      f'ema_decay is {ema_decay}; wanted 0 or more, and less than 1, such as'
+      ' 0.999, or None.'
+    )
   optimizer = make_optimizer(schedule)
   create = functools.partial(
     train_state.create,

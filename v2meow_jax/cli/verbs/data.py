@@ -117,7 +117,7 @@ def _add_prepare(kinds) -> None:
       'Runs the parts over every clip of MANIFEST and writes a TFDS'
       ' dataset. OUT/rejected.jsonl lists clips that could not be used, with the'
       ' reason, and OUT/sound.jsonl those that are silent (half of the time or'
-      ' more below -80 dB) or clipped (a sample in 1,000 at full scale).'
+      ' more below -60 dB) or clipped (a sample in 1,000 at full scale).'
       ' Options after -- go to Beam, e.g. -- --runner=FlinkRunner.'
     ),
     epilog=(

@@ -26,7 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ' --gin_file=contrastive.gin --gin.MANIFEST="\'music.jsonl\'"'
   )
   parser.add_argument(
-    'out', help='new folder, here or in a bucket, for `generate --system`'
+    'out',
+    help=(
+      'folder, here or in a bucket, for `generate --system`; a system that is'
+      ' there is replaced'
+    ),
   )
   parser.add_argument(
     '--towers',
@@ -53,6 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--name',
     help="name of the system; default: v2meow, or that of --system's",
+  )
+  parser.add_argument(
+    '--licence',
+    metavar='TEXT',
+    help=(
+      'licence of the weights and where they come from, which `v2meow licenses`'
+      " prints; default: not stated, or that of --system's"
+    ),
   )
   parser.add_argument(
     '--weights',
@@ -97,6 +109,7 @@ def run(args: argparse.Namespace) -> None:
   options = {'weights': args.weights, 'temperatures': args.temperature}
   if args.name:
     options['name'] = args.name
+  options['licence'] = args.licence
   if args.packed:
     print(export.export_again(args.out, system.folder(args.packed), **options))
     return

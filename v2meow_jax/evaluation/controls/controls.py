@@ -22,6 +22,7 @@ from v2meow_jax.evaluation.reports import comparison
 from v2meow_jax.evaluation.reports import metric_table
 from v2meow_jax.evaluation.reports import report as report_lib
 from v2meow_jax.evaluation.reports import runner
+from v2meow_jax.extractors.planning import planner
 from v2meow_jax.files import paths
 from v2meow_jax.inference import takes as takes_lib
 from v2meow_jax.pretrained import network as network_lib
@@ -93,6 +94,8 @@ def run(
   ):
     if not low <= value <= high:
       raise ValueError(f'--{name} is {value}; wanted {low} to {high}.')
+  if 'prompt' in controls:
+    _require_words(system)
   out = paths.path(out)
   report_lib.open_folder(out)
   cached = feature_cache.FeatureCache(cache or out / comparison.CACHE_NAME)
@@ -196,6 +199,17 @@ def run(
   )
   report_lib.write(out, report)
   return report
+
+
+def _require_words(system: Any) -> None:
+  """Raises ValueError where prompts say nothing to a system."""
+  try:
+    system.follows(planner.FROM_PICTURE, 'calm piano')
+  except ValueError as e:
+    raise ValueError(
+      f"the control 'prompt' is not for this system: {e} Give --control"
+      ' shuffle,blank.'
+    ) from e
 
 
 def _rows(

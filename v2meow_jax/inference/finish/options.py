@@ -26,7 +26,8 @@ MUSIC_LUFS = -18.0
 BESIDE_SOUND_LUFS = -20.0
 NO_PLAN = (
   'best_of compares takes by the beats of their plan, and there is none; leave'
-  ' out --no_plan, or give --takes and choose yourself.'
+  ' out --no_plan, choose a system that follows plans, such as songs, or give'
+  ' --takes and choose yourself.'
 )
 MOST_TAKES = 100
 FILM_RATE_HZ = 48_000

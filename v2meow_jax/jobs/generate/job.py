@@ -294,7 +294,8 @@ class Job:
         samplings, _ = making.resolved(self._system, item, self._rows)
         if item.options.get('negative'):
           pipeline.require_guidance(samplings)
-        self._system.follows(item.wishes)
+        words = (item.options.get(name) for name in ('prompt', 'negative'))
+        self._system.follows(item.wishes, *filter(None, words))
       except ValueError as e:
         refused[item.id] = str(e)
     if not batch.skip_bad_rows:

@@ -3,15 +3,20 @@
 The five ways of its Table 1 (Li et al. 2024, https://arxiv.org/abs/2410.12957).
 """
 
+from collections.abc import Iterable
 import dataclasses
+import math
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from v2meow_jax import specs
 from v2meow_jax.models import layers
 from v2meow_jax.models import logical_axes as axes
 
+# Only networks that cut square pictures have a class token.
+_WITH_TOKEN = 'records made with --gin_file=networks/class_token.gin'
 KINDS = ('softmax', 'sigmoid', 'attention', 'average', 'cls')
 
 
@@ -38,11 +43,22 @@ class PatchAdaptorConfig:
     if self.kind == 'cls' and not self.class_token:
       raise ValueError(
         "kind is 'cls' and class_token is False: only a stream whose frames"
-        ' begin with a class token has one. Choose another kind, or a stream'
-        ' that has one and class_token = True.'
+        ' begin with a class token has one. Choose another kind, or'
+        f' class_token = True and {_WITH_TOKEN}.'
       )
     if self.num_heads < 1:
       raise ValueError(f'num_heads is {self.num_heads}; wanted 1 or more.')
+
+  def check(self, streams: Iterable[specs.FeatureSpec]) -> None:
+    """Raises ValueError where a class token is to be first, and none can be."""
+    for s in streams if self.class_token else ():
+      side = math.isqrt(s.num_positions - 1)
+      if s.num_positions > 1 and side**2 != s.num_positions - 1:
+        raise ValueError(
+          f'class_token is True, and stream {s.name!r} has {s.num_positions}'
+          ' patches a frame: wanted a square number of cells and one more, the'
+          f' token; give {_WITH_TOKEN}, or class_token = False.'
+        )
 
 
 class PatchAdaptor(nn.Module):

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import math
+import numbers
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +28,21 @@ def check(moments: Moments, spec: specs.StageSpec) -> None:
         f'stage {spec.name!r} has moments of {name!r} with {lengths} numbers;'
         f' wanted {wanted}, as its continuous streams {dims} say.'
       )
+    _check_values(spec.name, name, **values)
+
+
+def _check_values(
+  stage: str, name: str, mean: Sequence[float], std: Sequence[float]
+) -> None:
+  """Raises ValueError unless means are finite and deviations above 0."""
+  for what, values in (('mean', mean), ('std', std)):
+    for x in values:
+      is_number = isinstance(x, numbers.Real) and math.isfinite(x)
+      if not is_number or (what == 'std' and x <= 0):
+        raise ValueError(
+          f'stage {stage!r} has moments of {name!r} with {what} {x!r}; wanted'
+          ' finite numbers, and deviations above 0.'
+        )
 
 
 def standardised(x: jax.Array, mean, std) -> jax.Array:

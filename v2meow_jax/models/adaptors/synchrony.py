@@ -221,6 +221,7 @@ class SynchronyModel:
     self.spec, self.config = spec, config
     self.moments = dict(moments or {})
     standardised.check(self.moments, spec)
+    config.adaptor.check(spec.feature_inputs)
     config.negatives.starts(spec)
     self.module = SynchronyTowers(spec, config)
 
