@@ -293,6 +293,10 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     help='adaptors to train besides the softmax gate (default: all others,'
     f' {" ".join(muvi_runs.ADAPTORS)}); without a name none',
   )  # fmt: skip
+  add(
+    '--at_once', type=report.positive, default=2,
+    help='trainings at a time; 1 where they share an accelerator (default 2)',
+  )  # fmt: skip
   add('--num', type=report.positive, default=32, help='scenes (default 32)')
   add('--num_blank', type=report.positive, help='default: a quarter of --num')
   add('--seed', type=int, default=7, help='of the scenes (default 7)')
@@ -323,15 +327,14 @@ def main(argv: Sequence[str] | None = None) -> None:
   report.check_json_path(options.json)
   start = time.perf_counter()
   folder = pathlib.Path(options.folder)
-  folders, synchrony = {'muvi': options.system}, {}
+  folders, masked, synchrony = {'muvi': options.system}, {}, {}
   if not options.system:
     steps = {name: getattr(options, name) for name in _DEFAULT_STEPS}
-    folders = muvi_runs.train(folder, options.world, options.adaptors, steps)
+    folders, masked = muvi_runs.train(
+      folder, options.world, options.adaptors, steps, options.at_once
+    )
     synchrony = learnt(folder / 'synchrony')
-  of_codes = {
-    'autoregressive': 'tiny',
-    **muvi_runs.masked(folder, options.world, options.masked_steps),
-  }
+  of_codes = {'autoregressive': 'tiny', **masked}
   trained = time.perf_counter() - start
   from v2meow_jax.inference import system as system_lib
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from concurrent import futures
 import dataclasses
 import pathlib
 
@@ -109,7 +110,8 @@ def train(
   world: int,
   adaptors: Sequence[str],
   steps: Mapping[str, int],
-) -> dict[str, pathlib.Path]:
+  at_once: int,
+) -> tuple[dict[str, pathlib.Path], dict[str, pathlib.Path]]:
   """Makes what is missing in a folder.
 
   Args:
@@ -117,43 +119,50 @@ def train(
     world: Number of clips to learn from.
     adaptors: Adaptors that are trained besides the softmax gate.
     steps: Number of steps by the option that says it; 0 leaves a run out.
+    at_once: Number of trainings at a time: networks as small as these keep one
+      core busy each.
 
   Returns:
-    Folders of the systems, by the name of their run.
+    Folders of MuVi's systems by the name of their run, and of systems with a
+    stage of masked codes by theirs.
   """
   folder.mkdir(parents=True, exist_ok=True)
   for name in _WORLDS:
     _prepare(folder, name, world)
-  systems = {}
-  runs = table(adaptors)
-  for name, run in runs.items():
-    num_steps = steps[run.steps]
-    if not num_steps:
-      continue
-    begin = [s for s in run.sources if steps[runs[s].steps]]
-    _train(folder, name, run, num_steps, begin)
-    if run.is_system:
-      systems[name] = _export(folder, name, num_steps)
-  return systems
+  work = folder / 'masked'
+  if steps['masked_steps']:
+    parallel.prepare(work, world)
+  runs = {n: r for n, r in table(adaptors).items() if steps[r.steps]}
+  pool = futures.ThreadPoolExecutor(at_once)
+  done: dict[str, futures.Future] = {}
+  try:
+    for (
+      name,
+      run,
+    ) in runs.items():  # Sources first, so that none waits for ever.
+      begin = {s: done[s] for s in run.sources if s in done}
+      num_steps = steps[run.steps]
+      done[name] = pool.submit(_train, folder, name, run, num_steps, begin)
+    masked = pool.submit(_train_masked, work, steps['masked_steps'])
+    for future in done.values():
+      future.result()
+    systems_of_codes = masked.result()
+  finally:
+    pool.shutdown(cancel_futures=True)  # Stopped, nothing else is begun.
+  systems = {
+    name: _export(folder, name, steps[run.steps])
+    for name, run in runs.items()
+    if run.is_system
+  }
+  return systems, systems_of_codes
 
 
-def masked(
-  folder: pathlib.Path, world: int, num_steps: int
+def _train_masked(
+  work: pathlib.Path, num_steps: int
 ) -> dict[str, pathlib.Path]:
-  """Makes systems with a stage of masked codes, as benchmarks.parallel does.
-
-  Args:
-    folder: Folder of their music, records, run and systems.
-    world: Number of clips to learn from.
-    num_steps: Number of steps of the stage; 0 leaves it out.
-
-  Returns:
-    Folders of the systems, by their name.
-  """
+  """Systems with a stage of masked codes, as of benchmarks.parallel, if any."""
   if not num_steps:
     return {}
-  work = folder / 'masked'
-  parallel.prepare(work, world)
   parallel.train(work, 'acoustic', num_steps)
   return {
     'masked': parallel.pack(work, 'parallel'),
@@ -181,8 +190,10 @@ def _train(
   name: str,
   run: Run,
   num_steps: int,
-  sources: Sequence[str],
+  sources: Mapping[str, futures.Future],
 ) -> None:
+  for source in sources.values():
+    source.result()
   done = folder / name / f'done_{num_steps}'
   if done.exists():
     return

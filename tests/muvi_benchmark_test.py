@@ -43,24 +43,63 @@ def test_all_adaptors_are_trained_unless_some_are_named(capsys):
   assert "invalid choice: 'cls'" in capsys.readouterr().err
 
 
-def test_a_system_of_masked_codes_is_trained_unless_it_has_no_steps(
+class Training:
+  """Stands in for the commands of a training; keeps what was asked for, when."""
+
+  def __init__(self, monkeypatch, fails=None):
+    self.begun, self.ended, self.fails = [], [], fails
+    for name in ('_prepare', '_export'):
+      monkeypatch.setattr(muvi_runs, name, lambda folder, name, *_: name)
+    monkeypatch.setattr(muvi_runs.report, 'verb', self.verb)
+    for name in ('prepare', 'pack'):
+      monkeypatch.setattr(muvi_runs.parallel, name, lambda *_: 'masked')
+    monkeypatch.setattr(
+      muvi_runs.parallel, 'train', lambda *_: self.run('acoustic')
+    )
+
+  def verb(self, folder, *words):
+    (path,) = (w for w in words if 'MODEL_DIR' in w)
+    name = path.rpartition('/')[2].strip("'")
+    (folder / name).mkdir()
+    self.run(name)
+
+  def run(self, name):
+    self.begun.append((name, tuple(self.ended)))
+    if name == self.fails:
+      raise ValueError(f'{name} failed')
+    self.ended.append(name)
+
+
+@pytest.mark.parametrize('at_once', [1, 2, 4])
+def test_runs_wait_for_what_they_begin_with(tmp_path, monkeypatch, at_once):
+  training = Training(monkeypatch)
+  steps = {n: 3 for n in muvi._DEFAULT_STEPS} | {'context_steps': 0}
+  adaptors = ('sigmoid', 'average')
+  systems, masked = muvi_runs.train(tmp_path, 12, adaptors, steps, at_once)
+  runs = muvi_runs.table(adaptors)
+  assert 'in_context' not in systems
+  assert systems.keys() == {
+    n for n, r in runs.items() if r.is_system and n != 'in_context'
+  }
+  assert list(masked) == ['masked', 'masked, few passes']
+  for name, ended in training.begun:
+    if name != 'acoustic':
+      assert set(runs[name].sources) <= set(ended), name
+  # What is done is not trained again.
+  training.begun.clear()
+  muvi_runs.train(tmp_path, 12, adaptors, steps | {'masked_steps': 0}, at_once)
+  assert not training.begun
+
+
+def test_what_fails_is_raised_and_what_waits_for_it_is_not_begun(
   tmp_path, monkeypatch
 ):
-  done = []
-  for name in ('prepare', 'train', 'pack'):
-    monkeypatch.setattr(
-      muvi_runs.parallel, name, lambda *given, name=name: done.append(given)
-    )
-  assert not muvi_runs.masked(tmp_path, 12, 0) and not done
-  systems = muvi_runs.masked(tmp_path, 12, 34)
-  work = tmp_path / 'masked'
-  assert done == [
-    (work, 12),
-    (work, 'acoustic', 34),
-    (work, 'parallel'),
-    (work, 'few passes'),
-  ]
-  assert list(systems) == ['masked', 'masked, few passes']
+  training = Training(monkeypatch, fails='muvi')
+  steps = dict.fromkeys(muvi._DEFAULT_STEPS, 3)
+  with pytest.raises(ValueError, match='muvi failed'):
+    muvi_runs.train(tmp_path, 12, (), steps, 1)
+  names = [name for name, _ in training.begun]
+  assert 'few_steps' not in names and 'in_context' not in names
 
 
 def test_what_is_timed_takes_turns_and_the_first_is_not_counted(monkeypatch):
