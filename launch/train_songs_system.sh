@@ -34,4 +34,5 @@ train music --gin_file=systems/muvi/songs.gin
 train style_synonyms --gin_file=style_synonyms.gin \
   --gin.STYLE_WEIGHTS="'$work/style'"
 "$v2meow" export "$out" --name songs --stages "$work/music" "${networks[@]}" \
+  --licence 'Apache-2.0, trained by this repository on synthetic data' \
   --gin.STYLE_WEIGHTS="'$work/style_synonyms'" --gin.SYNONYMS=True

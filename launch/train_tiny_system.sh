@@ -48,4 +48,5 @@ train coarse --gin_file=stages/coarse_encoder.gin --gin_file=tiny.gin
 train fine --gin_file=stages/fine_encoder.gin --gin_file=tiny.gin \
   --gin.TRAIN_STEPS=1500
 "$v2meow" export "$out" --name tiny "${networks[@]}" \
+  --licence 'Apache-2.0, trained by this repository on synthetic data' \
   --stages "$work/planned" "$work/coarse" "$work/fine" --temperature 0.7 0.4 0.4

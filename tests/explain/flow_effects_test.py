@@ -1,5 +1,7 @@
 """A patch that alone carries the beat is the one whose gate opens."""
 
+import dataclasses
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -133,6 +135,13 @@ def test_patches_lie_where_the_encoder_saw_them():
   assert (shown[20:, 20:60, 2] > shown[20:, 20:60, 0]).all()
   with pytest.raises(ValueError, match='18 patches'):
     gates.layout(18)
+
+
+def test_there_is_nothing_to_explain_where_nothing_is_seen():
+  spec = dataclasses.replace(SPEC, inputs=())
+  stage = type('Stage', (), {'spec': spec})()
+  with pytest.raises(ValueError, match='reads nothing of a video'):
+    effects.check(stage, influence.Settings())
 
 
 def test_a_flow_has_no_layer_to_show():

@@ -235,6 +235,18 @@ def test_a_folder_that_is_no_run_is_named(runs, tmp_path):
     pack(tmp_path / 'system', wrong)
 
 
+def test_the_licence_is_that_of_who_exports(runs, tmp_path):
+  def stated(out):
+    return released_lib.read_config(out)['licences']
+
+  out = pack(tmp_path / 'system', runs)
+  assert stated(out) == {'weights': 'not stated'}
+  again = export.export_again(str(tmp_path / 'again'), out, licence='CC0')
+  assert stated(again) == {'weights': 'CC0'}
+  third = export.export_again(str(tmp_path / 'third'), again)
+  assert stated(third) == {'weights': 'CC0'}
+
+
 def test_the_config_is_data_that_tells_all(runs, tmp_path):
   out = pack(tmp_path / 'system', runs)
   config = json.loads((out / released_lib.CONFIG_NAME).read_text())

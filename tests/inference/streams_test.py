@@ -119,6 +119,22 @@ def test_a_system_that_reads_no_motion_refuses_a_wish_and_plans_nothing(video):
   assert plans == [None]
 
 
+@pytest.mark.parametrize('name', ['prompt', 'negative'])
+def test_words_that_no_stage_reads_are_refused_before_the_video_is(video, name):
+  deaf = system_of(APPEARANCE)
+  deaf.streams = {}
+  latents = specs.FeatureSpec(name='latents', dim=2, rate_hz=8.0)
+  deaf.stages[0].spec.target = latents
+  for frames, also in ((0, False), (4, True)):
+    windows = types.SimpleNamespace(prefix_frames=lambda _, n=frames: n)
+    deaf.stages[0].model.sampler.windows = windows
+    read = []
+    with pytest.raises(ValueError, match="'made up' reads a style") as said:
+      request = requests_lib.Request(video=video, **{name: 'calm piano'})
+      streams.read([request], deaf, read.append)
+    assert ('--style-audio' in str(said.value)) == also and not read
+
+
 def test_sections_have_styles_of_their_own_unless_there_is_a_prompt(video):
   _, (plan,) = streams.read(
     [requests_lib.Request(video=video)], system_of(MOTION)

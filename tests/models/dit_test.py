@@ -198,7 +198,11 @@ def test_each_adaptor_is_a_line_and_is_rebuilt_from_its_description(kind):
   adaptor = patches.PatchAdaptorConfig(
     kind=kind, num_heads=4, class_token=kind == 'cls'
   )
-  model = make(sizes=dataclasses.replace(SIZES, adaptor=adaptor))
+  seen = dataclasses.replace(PATCHES, num_positions=4 + adaptor.class_token)
+  model = make(
+    dataclasses.replace(SPEC, inputs=(seen, STYLE)),
+    dataclasses.replace(SIZES, adaptor=adaptor),
+  )
   rebuilt = restore.build_model(restore.released(model.describe()))
   assert rebuilt.network == model.network
   shapes = jax.eval_shape(

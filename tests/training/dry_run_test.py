@@ -70,6 +70,12 @@ def test_the_epoch_of_a_chip_is_its_flops_over_its_speed():
   assert epoch == pytest.approx(101 * flops / (275e12 / 2), rel=0.01)
 
 
+@pytest.mark.parametrize('decay', [1.0, 1.5, -0.1])
+def test_an_average_forgets_a_share(decay):
+  with pytest.raises(ValueError, match=f'ema_decay is {decay}; wanted 0 or'):
+    dry_run.memory(RUN | {'ema_decay': decay}, ROWS)
+
+
 def test_what_makes_no_sense_is_refused():
   with pytest.raises(ValueError, match='utilisation is 40'):
     next(dry_run.report(RUN, batch_size=1, num_examples=1, utilisation=40.0))

@@ -353,8 +353,9 @@ def translated(description: Mapping[str, Any]) -> dict[str, Any]:
     return dict(description)
   if kind not in _OLD_MODELS:
     raise ValueError(
-      f'{kind!r} is not the model of a stage; wanted a StageModel. Was a codec'
-      ' run given where a stage was meant?'
+      f'{kind!r} is not the model of a stage; wanted a StageModel. Runs of'
+      ' codecs and of styles are given by --codec and --style, or in a recipe of'
+      ' parts; those of a pre-training by loop.train.warm_start.'
     )
   sizes = dict(description['config'])
   legal = sizes.pop('legal_loss', False)

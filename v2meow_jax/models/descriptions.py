@@ -1,6 +1,7 @@
 """Parts of a model as JSON data and back, so that a checkpoint rebuilds it."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import importlib
 import re
@@ -15,7 +16,6 @@ _PLAIN_NAMES = {
   str: 'a word',
   types.NoneType: 'null',
 }
-_PLAIN = frozenset(_PLAIN_NAMES)
 _KIND = re.compile(r'([a-z][a-z0-9_]*)\.([A-Z][A-Za-z0-9]*)')
 
 
@@ -87,14 +87,21 @@ def _field(name: str, hint: Any, value: Any) -> Any:
   if isinstance(value, Mapping):
     cls = next(filter(dataclasses.is_dataclass, choices), None)
     return _build(cls, value) if cls else value
-  if _PLAIN.issuperset(choices) and not any(_is(value, c) for c in choices):
-    wanted = ' or '.join(_PLAIN_NAMES[c] for c in choices)
+  plain = [c for c in choices if c in _PLAIN_NAMES]
+  is_plain = plain and plain != [types.NoneType]
+  if is_plain and not any(_is(value, c) for c in choices):
+    wanted = ' or '.join(_PLAIN_NAMES[c] for c in plain)
     raise TypeError(f'{name} is {value!r}; wanted {wanted}')
   return value
 
 
-def _is(value: Any, kind: type) -> bool:
-  """Whether JSON's value is of a type; a whole number is a number too."""
+def _is(value: Any, kind: Any) -> bool:
+  """Whether JSON's value is of a type; a whole number is a number too.
+
+  What a type of several fields, or of an array, holds is not looked at.
+  """
+  if not isinstance(kind, type):
+    return isinstance(value, Sequence) and not isinstance(value, str)
   if kind is float:
     kind = int | float
   return isinstance(value, kind) and (

@@ -169,6 +169,18 @@ def test_what_cannot_work_is_said_before_the_work(options, said, tmp_path):
   assert not (tmp_path / 'out').exists()
 
 
+def test_prompts_are_no_control_of_a_system_that_reads_none(tmp_path):
+  def follows(plan, *prompts):
+    raise ValueError(f'{prompts} say nothing to it.')
+
+  system = Oracle()
+  system.follows = follows
+  out = tmp_path / 'out'
+  with pytest.raises(ValueError, match='say nothing.*--control shuffle,blank'):
+    controls.run(system, controls.SYNTHETIC, out, networks=[])
+  assert not out.exists() and not system.calls
+
+
 def test_a_clip_has_one_seed_under_all_conditions(world):
   system = next(s for s in world[1] if s.digest == 'oracle')
   wanted = [10_000 * SEED + i for i in range(NUM) for _ in range(3)]
