@@ -38,7 +38,7 @@ from v2meow_jax.files import atomic
 
 # Rows of a training step of each stage: what fits 80 GB without `--remat`.
 ROWS = {'semantic': 32, 'coarse': 8, 'fine': 8, 'muvi': 32}
-RECIPES = {'muvi': 'systems/muvi/music.gin'}  # Others are in stages/.
+RECIPES = {'muvi': flows.RECIPE}  # Others are in stages/.
 AIMS = {
   'over_t5x': '2.0, 2.5',
   'roofline_share': '0.80',

@@ -18,8 +18,8 @@ import numpy as np
 from tests.fakes import random_system
 from v2meow_jax import gin_config
 
-RECIPE = ('runs/train.gin', 'systems/muvi/music.gin')
-_OF_LATENTS = (*RECIPE, 'networks/vae_latents.gin')
+RECIPE = 'systems/muvi/music.gin'
+_OF_LATENTS = ('runs/train.gin', RECIPE, 'networks/vae_latents.gin')
 _CODEC = ('runs/train.gin', 'codecs/vae.gin')
 _TINY_CODEC = ('seanet.SeanetConfig.base_channels = 2',)
 # Without guidance, as a student of few steps is sampled.
@@ -49,10 +49,10 @@ def measure(
   play, num_samples = random_decoder(tiny, seconds)
   rng = np.random.default_rng(0)
   inputs = {
-    s.name: rng.standard_normal(
-      stage.model.example_inputs(1)[f'encoder_inputs_{s.name}'].shape
-    ).astype(np.float32)
-    for s in stage.spec.inputs
+    name.removeprefix('encoder_inputs_'): rng.standard_normal(
+      x.shape, np.float32
+    )
+    for name, x in stage.model.example_inputs(1).items()
   }
   sampling = options.Sampling(
     temperature=1.0, steps=steps, video_guidance=_UNGUIDED

@@ -79,12 +79,13 @@ def measure(
   held = muvi_scenes.Scenes(system.codec, options)
   made, runs = _judge_runs(held, systems)
   real = runs.pop('muvi')
+  shuffled = real.pop('shuffled')
   blank = held.generate(system, 'blank', few, blank=True)
   grey = judges.grids(correspondence.judge(blank, held.probe), held.scenes)
   codecs = (('latents', system), ('codes', others['autoregressive']))
   figures = {
     'real': real,
-    'shuffled': real.pop('shuffled'),
+    'shuffled': shuffled,
     'runs': runs,
     'blank': muvi_scenes.say(
       'blank', correspondence.each(bootstrap.grid_interval, grey)

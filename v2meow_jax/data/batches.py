@@ -157,7 +157,8 @@ class TaskBatches:
       except tf.errors.OpError as e:
         for n in number(positions):
           recordings.check(n)
-        raise preprocessors.named(e) from e
+        preprocessors.refuse_too_short(e)
+        raise
       if batch is None:
         return
       batch['example_ids'] = batch.pop('id').astype('S64')

@@ -100,10 +100,10 @@ def _num_starts(seconds: tf.Tensor, stage: specs.StageSpec) -> tf.Tensor:
   return tf.cast(tf.floor(spare / grid_seconds(stage) + 1e-4), tf.int32) + 1
 
 
-def named(error: Exception) -> Exception:
-  """What a recording that is too short is to be told as; other errors stay."""
-  found = _TOO_SHORT.search(str(error))
-  return ValueError(' '.join(found.groups())) if found else error
+def refuse_too_short(error: Exception) -> None:
+  """Raises ValueError where TensorFlow's error is of a recording too short."""
+  if found := _TOO_SHORT.search(str(error)):
+    raise ValueError(' '.join(found.groups())) from error
 
 
 def _checked_starts(example, stage: specs.StageSpec) -> tf.Tensor:

@@ -15,6 +15,10 @@ _DIGEST = 'config_sha256'
 _FORMATS = (1, 2, FORMAT)
 
 
+# Licence of weights of which nobody has said anything.
+NOT_STATED = 'not stated'
+
+
 class DamagedSystem(ValueError):
   """A system's folder is incomplete, or a file differs from the released one."""
 

@@ -26,7 +26,6 @@ from v2meow_jax.models.sampling import options
 SOUND = 'acoustic'
 # Types in which weights are stored.
 WEIGHTS = ('float16', 'float32', 'int8')
-NOT_STATED = 'not stated'
 
 
 def export(
@@ -37,7 +36,7 @@ def export(
   name: str = 'v2meow',
   weights: str = 'float16',
   temperatures: Sequence[float] | None = None,
-  licence: str | None = None,
+  licence: str = released.NOT_STATED,
 ) -> pathlib.Path:
   """Writes a system's folder, whole or not at all.
 
@@ -52,8 +51,7 @@ def export(
       for the products of stages, the rest float16.
     temperatures: Temperatures that the system samples with by default, one for
       all stages or one per stage; None: those of the stages.
-    licence: Licence of the weights that were trained, and where they come from;
-      None: it says that it is not stated.
+    licence: Licence of the weights that were trained, and where they come from.
 
   Returns:
     The folder.
@@ -69,7 +67,7 @@ def export(
     name=name,
     weights=weights,
     temperatures=temperatures,
-    licence=licence or NOT_STATED,
+    licence=licence,
   )
 
 

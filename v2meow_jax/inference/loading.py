@@ -97,10 +97,10 @@ def load(
   config = released.read_config(folder)
   with _described(folder, KeyError, TypeError, ValueError):
     config = upgraded(config)
-    models = {
-      row['name']: restore.build_model(row['model'], dtype)
+    models = [
+      (row['name'], restore.build_model(row['model'], dtype))
       for row in config['stages']
-    }
+    ]
     parts, streams = read_parts(folder, config), read_streams(config)
     sound = config['sound']
   built = {}
@@ -130,7 +130,7 @@ def load(
         None if for_reading else mesh,
         keep=True,
       )
-      for name, model in models.items()
+      for name, model in models
     ],
     streams=streams,
     codec=built.pop(sound),

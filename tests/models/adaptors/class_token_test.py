@@ -9,6 +9,9 @@ from v2meow_jax.models.adaptors import standardised
 from v2meow_jax.models.adaptors import synchrony
 
 LATENTS = specs.FeatureSpec(name='latents', dim=2, rate_hz=8.0)
+SIZES = {
+  'emb_dim': 16, 'num_heads': 2, 'head_dim': 8, 'mlp_dim': 32, 'num_layers': 1
+}  # fmt: skip
 WITH_TOKEN = patches.PatchAdaptorConfig(kind='cls', class_token=True)
 
 
@@ -21,43 +24,30 @@ def stage(num_positions):
   )
 
 
-def sizes(adaptor):
-  return dit.DitConfig(
-    emb_dim=16,
-    num_heads=2,
-    head_dim=8,
-    mlp_dim=32,
-    num_layers=1,
-    adaptor=adaptor,
+def network(adaptor, spec):
+  return dit.DitConfig(adaptor=adaptor, **SIZES).module(spec)
+
+
+def pre_training(adaptor, spec):
+  config = synchrony.SynchronyConfig(
+    adaptor=adaptor, num_video_layers=0, joint_dim=4, **SIZES
   )
+  return synchrony.SynchronyModel(spec, config)
 
 
 @pytest.mark.parametrize('num_positions', [16, 24, 256])
 def test_cells_alone_hold_no_class_token(num_positions):
   spec = stage(num_positions)
   said = f'{num_positions} patches a frame.*networks/class_token.gin'
-  with pytest.raises(ValueError, match=said):
-    sizes(WITH_TOKEN).module(spec)
-  with pytest.raises(ValueError, match=said):
-    synchrony.SynchronyModel(
-      spec,
-      synchrony.SynchronyConfig(
-        emb_dim=16,
-        num_heads=2,
-        head_dim=8,
-        mlp_dim=32,
-        num_layers=1,
-        num_video_layers=0,
-        joint_dim=4,
-        adaptor=WITH_TOKEN,
-      ),
-    )
-  assert sizes(patches.PatchAdaptorConfig()).module(spec)
+  for make in (network, pre_training):
+    with pytest.raises(ValueError, match=said):
+      make(WITH_TOKEN, spec)
+    assert make(patches.PatchAdaptorConfig(), spec)
 
 
 @pytest.mark.parametrize('num_positions', [1, 2, 17, 257])
 def test_a_square_and_one_more_may_hold_one(num_positions):
-  assert sizes(WITH_TOKEN).module(stage(num_positions))
+  assert network(WITH_TOKEN, stage(num_positions))
 
 
 @pytest.mark.parametrize(

@@ -107,9 +107,8 @@ def run(args: argparse.Namespace) -> None:
   from v2meow_jax.inference import system  # pylint: disable=g-import-not-at-top
 
   options = {'weights': args.weights, 'temperatures': args.temperature}
-  if args.name:
-    options['name'] = args.name
-  options['licence'] = args.licence
+  given = {'name': args.name, 'licence': args.licence}
+  options |= {name: text for name, text in given.items() if text}
   if args.packed:
     print(export.export_again(args.out, system.folder(args.packed), **options))
     return

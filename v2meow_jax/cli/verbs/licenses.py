@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
   config = released.read_config_alone(folder)
   print(f'system {config.get("name", folder)}:')
   # Folders of towers state none.
-  licences = config.get('licences') or {'weights': 'not stated'}
+  licences = config.get('licences') or {'weights': released.NOT_STATED}
   if not isinstance(licences, dict):
     raise released.DamagedSystem(
       f'{folder} states licences that are no table, {licences!r}; export again.'
